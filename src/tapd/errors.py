@@ -1,0 +1,144 @@
+"""Every exception of tapd, grouped by who can act on it.
+
+This room imports nothing. Each class carries the process exit status that a
+command ends with when the error reaches its main; the statuses of sysexits.h
+(64 to 78) are those that a restart can't mend, and the unit file names them in
+``RestartPreventExitStatus=``.
+
+A message says what was being done, with what, what is wrong and what to do
+next, in one line where it can.
+"""
+
+from __future__ import annotations
+
+
+class TapdError(Exception):
+    """Base of every error that tapd raises on purpose."""
+
+    exit_status = 70  # EX_SOFTWARE
+
+
+# --- the peer can act: somebody at the other end of a connection -----------
+
+
+class PeerError(TapdError):
+    """A client broke the protocol; only its own connection suffers."""
+
+
+class InputTooLong(PeerError):
+    """A line or a message is longer than the limit set for it."""
+
+
+# --- the administrator can act ----------------------------------------------
+
+
+class AdministratorError(TapdError):
+    """Something that the person who runs the server can put right."""
+
+    exit_status = 78  # EX_CONFIG
+
+
+class UsageError(AdministratorError):
+    """The command line is wrong."""
+
+    exit_status = 64  # EX_USAGE
+
+
+class TapMissing(AdministratorError):
+    """There is no TAP where one was named."""
+
+    exit_status = 66  # EX_NOINPUT
+
+
+class TapDamaged(AdministratorError):
+    """A TAP is empty, cut short or changed since it was written."""
+
+    exit_status = 65  # EX_DATAERR
+
+
+class TapForeign(AdministratorError):
+    """A TAP carries no signature made with this host's key."""
+
+    exit_status = 77  # EX_NOPERM
+
+
+class TapTooNew(AdministratorError):
+    """A TAP was written by a later tapd, in a format this one does not know."""
+
+    exit_status = 65  # EX_DATAERR
+
+
+class TapExists(AdministratorError):
+    """A TAP would be overwritten and ``--force`` was not given."""
+
+    exit_status = 73  # EX_CANTCREAT
+
+
+class JournalDamaged(AdministratorError):
+    """A journal is broken before its end, so not by a torn last write."""
+
+    exit_status = 65  # EX_DATAERR
+
+
+class KeyUnusable(AdministratorError):
+    """The key that signs TAPs is missing, unreadable or malformed."""
+
+    exit_status = 78  # EX_CONFIG
+
+
+class StateLocked(AdministratorError):
+    """Another daemon runs on the same TAP."""
+
+    exit_status = 75  # EX_TEMPFAIL
+
+
+class StateUnwritable(AdministratorError):
+    """The state directory can't be written: permissions, or a full disk."""
+
+    exit_status = 74  # EX_IOERR
+
+
+class AddressUnusable(AdministratorError):
+    """A port is in use, or an address is not one of this machine's."""
+
+    exit_status = 69  # EX_UNAVAILABLE
+
+
+class SocketMismatch(AdministratorError):
+    """The inherited sockets are not those that the application's ports name."""
+
+    exit_status = 78  # EX_CONFIG
+
+
+class UpgradeRefused(AdministratorError):
+    """State can't be brought to the version of the code that is installed."""
+
+    exit_status = 65  # EX_DATAERR
+
+
+class CrashLoop(AdministratorError):
+    """The server was killed too often in too short a time."""
+
+    exit_status = 75  # EX_TEMPFAIL
+
+
+# --- the author of an application can act ------------------------------------
+
+
+class AuthorError(TapdError):
+    """An application uses the API wrongly."""
+
+
+class NotStorable(AuthorError):
+    """An object that must be kept can't be pickled, and no placeholder serves."""
+
+
+class UntrackedChange(AuthorError):
+    """Strict mode found a change that the journal would not restore."""
+
+
+# --- nobody outside can act: a bug -------------------------------------------
+
+
+class BugError(TapdError):
+    """An invariant of tapd's own does not hold; please report it."""

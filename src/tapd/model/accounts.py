@@ -1,0 +1,99 @@
+"""Accounts: who may log in.
+
+Passwords are kept as argon2 hashes only (RFC 9106), made by argon2-cffi, which
+is imported when a password is first hashed or checked: a server that nobody
+logs in to does not pay for it.
+"""
+
+from __future__ import annotations
+
+import functools
+import secrets
+from typing import Any
+
+from tapd.errors import UsageError
+from tapd.model.persistent import Persistent, TrackedDict
+
+
+@functools.cache
+def _hasher() -> Any:
+    import argon2  # noqa: PLC0415 - see the module's docstring
+
+    return argon2.PasswordHasher()
+
+
+def hash_password(password: str) -> str:
+    """Return the argon2 hash of `password`; takes tens of milliseconds on purpose."""
+    return str(_hasher().hash(password))
+
+
+def verify_password(password_hash: str, password: str) -> bool:
+    """Whether `password` is the one of `password_hash`; releases the GIL meanwhile."""
+    import argon2  # noqa: PLC0415 - see the module's docstring
+
+    try:
+        return bool(_hasher().verify(password_hash, password))
+    except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHash):
+        return False
+
+
+@functools.cache
+def decoy_hash() -> str:
+    """Return a hash of no password: checking it takes as long as a real one."""
+    return hash_password(secrets.token_hex(16))
+
+
+def generate_password() -> str:
+    """Return a new random password of 80 bits, easy to type."""
+    alphabet = "abcdefghjkmnpqrstuvwxyz23456789"
+    return "-".join("".join(secrets.choice(alphabet) for _ in range(4)) for _ in range(4))
+
+
+class Account(Persistent):
+    """One person's account.
+
+    Attributes:
+        name: as typed at login.
+        password_hash: an argon2 hash in PHC string format.
+        settings: what services keep for this person, by a key of their own
+            (the shell's history, say).
+    """
+
+    def __init__(self, name: str, password_hash: str) -> None:
+        self.name = name
+        self.password_hash = password_hash
+        self.settings: dict[str, Any] = TrackedDict()
+
+    def __repr__(self) -> str:
+        return f"<Account {self.name}>"
+
+
+class Authorizer(Persistent):
+    """The accounts of an application, by name."""
+
+    def __init__(self) -> None:
+        self.accounts: dict[str, Account] = TrackedDict()
+
+    def add_account(self, name: str, password: str) -> Account:
+        """Add an account, or change the password of the one that is there.
+
+        Raises:
+            UsageError: the name or the password is empty or holds control characters.
+        """
+        for what, text in (("user name", name), ("password", password)):
+            if not text or not text.isprintable() or len(text.encode()) > 256:
+                raise UsageError(f"a {what} is 1 to 256 bytes of printable text")
+        account = self.accounts.get(name)
+        if account is None:
+            account = self.accounts[name] = Account(name, hash_password(password))
+        else:
+            account.password_hash = hash_password(password)
+        return account
+
+    def password_hash(self, name: str) -> str:
+        """Return the hash to check for `name`: a decoy where there is no such account."""
+        account = self.accounts.get(name)
+        return decoy_hash() if account is None else account.password_hash
+
+    def __repr__(self) -> str:
+        return f"<Authorizer of {len(self.accounts)} accounts>"

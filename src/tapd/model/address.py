@@ -1,0 +1,85 @@
+"""Addresses of listening sockets, as people write them.
+
+``[HOST:]PORT`` or ``unix:PATH``. Pure: nothing is resolved or bound here.
+A port without a host means loopback, over IPv4 and IPv6: two sockets. To expose
+a server one writes the address.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+
+from tapd.errors import UsageError
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Address:
+    """One address to bind: an IP host and port, or the path of a UNIX socket.
+
+    Attributes:
+        host: an IP address or ``localhost``-like name; "" for UNIX sockets.
+        port: 1 to 65535 (0 picks a free one); 0 for UNIX sockets.
+        path: the socket's path, with a leading "@" for the abstract name space;
+            "" for IP sockets.
+    """
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    @property
+    def is_unix(self) -> bool:
+        """Whether this is a UNIX socket's address."""
+        return bool(self.path)
+
+    @property
+    def is_ipv6(self) -> bool:
+        """Whether this is an IPv6 address."""
+        return ":" in self.host
+
+    def __str__(self) -> str:
+        if self.path:
+            return f"unix:{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_address(text: str) -> tuple[Address, ...]:
+    """Parse ``[HOST:]PORT`` or ``unix:PATH`` into the addresses to bind.
+
+    Raises:
+        UsageError: `text` is neither; the message says what is wrong with it.
+    """
+    hint = "write PORT, HOST:PORT, [IPV6]:PORT or unix:/PATH"
+    if text.startswith("unix:"):
+        path = text[len("unix:") :]
+        if not path.startswith(("/", "@")) or len(path) < 2:
+            raise UsageError(f"port {text!r}: a UNIX socket's path starts with / (or @); {hint}")
+        if len(path.encode()) > 107 or "\0" in path or "\n" in path:
+            raise UsageError(f"port {text!r}: a UNIX socket's path holds at most 107 bytes of text")
+        return (Address(path=path),)
+    host, colon, port_text = text.rpartition(":")
+    if not port_text.isascii() or not port_text.isdigit():
+        raise UsageError(f"port {text!r}: {port_text!r} is not a port number; {hint}")
+    port = int(port_text)
+    if not 0 <= port <= 65535:
+        raise UsageError(f"port {text!r}: ports go from 1 to 65535; {hint}")
+    if not colon:
+        return (Address("127.0.0.1", port), Address("::1", port))
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+        if ":" not in host:
+            raise UsageError(f"port {text!r}: only IPv6 addresses stand in brackets; {hint}")
+    elif ":" in host:
+        raise UsageError(f"port {text!r}: an IPv6 address stands in brackets; {hint}")
+    if host in ("*", "0.0.0.0"):  # noqa: S104 - asked for in so many words
+        return (Address("0.0.0.0", port),)  # noqa: S104
+    if host == "localhost":
+        return (Address("127.0.0.1", port), Address("::1", port))
+    try:
+        host = str(ipaddress.ip_address(host))
+    except ValueError:
+        raise UsageError(
+            f"port {text!r}: {host!r} is not an IP address (names are not looked up); {hint}"
+        ) from None
+    return (Address(host, port),)

@@ -1,0 +1,195 @@
+"""The Application: a server's whole self."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import time
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol as TypingProtocol
+
+from tapd.errors import AuthorError, UsageError
+from tapd.model.accounts import Authorizer
+from tapd.model.address import Address, parse_address
+from tapd.model.persistent import Persistent, TrackedDict, TrackedList
+from tapd.model.seal import Sealer
+from tapd.model.timer import Timer
+
+if TYPE_CHECKING:
+    from tapd.model.protocol import Protocol
+    from tapd.model.service import Service
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*\Z")
+
+
+class Runtime(TypingProtocol):
+    """What a running application needs of its host; set while it runs."""
+
+    def now_s(self) -> float:
+        """Return the wall clock, in seconds since the epoch."""
+
+    def timer_added(self, timer: Timer) -> None:
+        """Take note of a new timer."""
+
+    def run_blocking(
+        self, function: Callable[..., Any], args: tuple[Any, ...], done: Callable[[Any, Any], None]
+    ) -> None:
+        """Run `function` in a thread, then ``done(result, error)`` in a turn. Not durable."""
+
+    def run_coroutine(
+        self, coroutine: Coroutine[Any, Any, Any], done: Callable[[Any, Any], None]
+    ) -> Callable[[], None]:
+        """Run `coroutine` as a task, then ``done(result, error)`` in a turn.
+
+        Not durable. Returns a function that cancels it.
+        """
+
+    def connector_added(self, connector: Any) -> None:
+        """Take note of a new outbound connector."""
+
+    @property
+    def sealer(self) -> Sealer:
+        """What keeps secrets unreadable in the journal and the TAP."""
+
+
+class Port(Persistent):
+    """A listening address and the service that answers there."""
+
+    def __init__(self, address: Address, service: Service) -> None:
+        self.address = address
+        self.service = service
+
+    def __repr__(self) -> str:
+        return f"<Port {self.address} of {self.service!r}>"
+
+
+class Application(Persistent):
+    """Services, their data and their connections, under one name.
+
+    Attributes:
+        name: names its TAP and its systemd instance.
+        lineage: a random id, given at its making and kept by every TAP of it, by
+            which a shutdown TAP is told from that of another application.
+        authorizer: its accounts.
+        services: by name.
+        ports: what it listens on.
+        connectors: outbound connections that it keeps, by key.
+        delayeds: pending timers, by key.
+        connections: the protocols of its open connections, by key.
+        uid, gid: who made it (informative; systemd decides who runs it).
+    """
+
+    persistence_version: ClassVar[int] = 1
+    runner: ClassVar[Callable[[Application], None] | None] = None
+
+    def __init__(self, name: str, uid: int | None = None, gid: int | None = None) -> None:
+        """Make an application that does nothing yet.
+
+        Raises:
+            UsageError: `name` can't be a file's and a unit's name.
+        """
+        check_name(name)
+        self.name = name
+        self.lineage = secrets.token_hex(16)
+        self.authorizer = Authorizer()
+        self.services: dict[str, Service] = TrackedDict()
+        self.ports: list[Port] = TrackedList()
+        self.connectors: dict[int, Any] = TrackedDict()
+        self.delayeds: dict[int, Timer] = TrackedDict()
+        self.connections: dict[int, Protocol] = TrackedDict()
+        self.uid = os.getuid() if uid is None else uid
+        self.gid = os.getgid() if gid is None else gid
+        self.last_key = 0
+
+    def __repr__(self) -> str:
+        return f"<{self.name} app>"
+
+    @property
+    def running(self) -> bool:
+        """Whether it is being served now, by this process."""
+        return self.__dict__.get("_v_runtime") is not None
+
+    @property
+    def runtime(self) -> Runtime:
+        """What it runs on.
+
+        Raises:
+            AuthorError: it is not running.
+        """
+        runtime = self.__dict__.get("_v_runtime")
+        if runtime is None:
+            raise AuthorError(f"{self!r} is not running; run it before asking for this")
+        return runtime  # type: ignore[no-any-return]  # kept in the untyped __dict__
+
+    def next_key(self) -> int:
+        """Return a number never given before in this application's life."""
+        self.last_key += 1
+        return self.last_key
+
+    def add_service(self, service: Service, name: str = "") -> Service:
+        """Add `service` under `name` (default: its class's name in lower case).
+
+        Raises:
+            UsageError: the name is taken.
+        """
+        name = name or service.name or type(service).__name__.lower()
+        if name in self.services:
+            raise UsageError(f"{self!r} already has a service named {name!r}; give another name")
+        service.name = name
+        service.application = self
+        self.services[name] = service
+        return service
+
+    def listen(self, where: str | int | Address, service: Service) -> list[Port]:
+        """Have `service` answer at `where`: ``[HOST:]PORT``, ``unix:PATH`` or a port number.
+
+        A service that was not added yet is added. A port without a host means
+        loopback, over IPv4 and IPv6.
+        """
+        if self.services.get(service.name) is not service:
+            self.add_service(service)
+        addresses = (where,) if isinstance(where, Address) else parse_address(str(where))
+        taken = {port.address for port in self.ports}
+        for address in addresses:
+            if address in taken and (address.is_unix or address.port):
+                raise UsageError(f"{self!r} already listens on {address}")
+        ports = [Port(address, service) for address in addresses]
+        self.ports.extend(ports)
+        return ports
+
+    def listen_tcp(self, port: int, factory: Service, host: str = "") -> list[Port]:
+        """Listen on a TCP port, as ``listenTCP`` of early Twisted did."""
+        return self.listen(Address(host, port) if host else port, factory)
+
+    def call_later(self, delay_s: float, function: Callable[..., object], *args: Any) -> Timer:
+        """Call ``function(*args)`` once, in `delay_s` seconds, in this process or a later one."""
+        runtime = self.__dict__.get("_v_runtime")
+        now_s = time.time() if runtime is None else runtime.now_s()
+        timer = Timer(self, self.next_key(), now_s + delay_s, function, args)
+        self.delayeds[timer.key] = timer
+        if runtime is not None:
+            runtime.timer_added(timer)
+        return timer
+
+    def run(self) -> None:
+        """Serve in the foreground until SIGTERM or Ctrl-C, then save NAME-shutdown.tap."""
+        runner = type(self).runner
+        if runner is None:
+            raise AuthorError("import tapd before calling run(): it brings the host")
+        runner(self)
+
+
+def check_name(name: str) -> None:
+    """Check that `name` can be a file's name and a unit's instance name.
+
+    Raises:
+        UsageError: it can't; the message says why.
+    """
+    if not _NAME.match(name) or len(name) > 64:
+        raise UsageError(
+            f"name {name!r}: use 1 to 64 letters, digits and _ . @ + -, "
+            "beginning with a letter, a digit or _"
+        )
+    if name.endswith("-shutdown"):
+        raise UsageError(f"name {name!r}: names don't end in -shutdown: that is a saved TAP's name")

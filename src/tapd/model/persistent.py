@@ -1,0 +1,374 @@
+"""Durable objects: what a TAP and the journal can restore.
+
+Imports only `errors` and the `persistent` package. An object that derives from
+`Persistent` reports its first attribute write of a turn to its *jar* (see
+`image.jar`), in C, for some 80 ns. Plain containers inside a durable object
+can't report anything, so at each commit the jar replaces those that it finds
+(`list`, `dict`, `set`, `bytearray`, `collections.deque`) with the tracked
+classes below; authors write ``self.lines = []`` and need not know.
+
+The attributes ``_p_jar``, ``_p_oid`` and ``_p_changed`` mean the same on every
+durable object, as in ZODB: the jar that it reports to (None while it is free),
+its number within the application, and whether it was reported since the last
+commit. Attributes whose names start with ``_v_`` are volatile: never saved,
+and writing them reports nothing.
+
+A dict of a million entries must not be written again for one new key, so the
+dict, the list and the deque also keep a *delta* while only keys are set or
+deleted, or only items are appended: ``_p_delta`` is None where the whole state
+is due, and else says what changed since the last commit. `take_delta` gives it
+to the jar, `apply_delta` replays it.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, ClassVar, Protocol, Self, SupportsIndex, TypeVar
+
+import persistent
+
+T = TypeVar("T")
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Jar(Protocol):
+    """What a durable object needs of the jar that it belongs to."""
+
+    def register(self, obj: Any) -> None:
+        """Note that `obj` changes now for the first time since the last commit."""
+
+
+class Persistent(persistent.Persistent):  # type: ignore[misc]  # untyped in its package
+    """Base of durable objects; attribute writes are tracked.
+
+    Attributes:
+        persistence_version: the version of the state's layout. When a class
+            raises it to N it adds ``upgrade_to_version_N(self)``, which is
+            called for state that was saved below N.
+    """
+
+    persistence_version: ClassVar[int] = 1
+
+
+class Tracked:
+    """Base of the tracked containers; not for use by itself."""
+
+    __slots__ = ()
+    _p_jar: Jar | None
+    _p_oid: int | None
+    _p_changed: bool
+    _p_delta: Any
+
+    def take_delta(self) -> Any:
+        """Return what changed since the last commit, or None where all of it is due."""
+        return None
+
+    def apply_delta(self, delta: Any) -> None:
+        """Change the contents by what `take_delta` returned elsewhere."""
+        raise NotImplementedError
+
+    def __copy__(self) -> Any:
+        return type(self)(self)  # type: ignore[call-arg]  # a container's own constructor
+
+    def __getstate__(self) -> Any:
+        raise NotImplementedError
+
+    def __setstate__(self, state: Any) -> None:
+        raise NotImplementedError
+
+
+def _reporting(base: type, *names: str) -> dict[str, Callable[..., Any]]:
+    """Wrap the methods `names` of `base` so that each reports before it changes."""
+
+    def wrap(name: str) -> Callable[..., Any]:
+        plain = getattr(base, name)
+
+        def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if not self._p_changed:
+                self._p_jar.register(self)
+                self._p_changed = True
+            self._p_delta = None
+            return plain(self, *args, **kwargs)
+
+        method.__name__ = name
+        method.__qualname__ = f"Tracked.{name}"
+        method.__doc__ = plain.__doc__
+        return method
+
+    return {name: wrap(name) for name in names}
+
+
+def _install(cls: type, base: type, *names: str) -> None:
+    for name, method in _reporting(base, *names).items():
+        setattr(cls, name, method)
+
+
+_SLOTS = ("_p_changed", "_p_delta", "_p_jar", "_p_oid")
+
+
+class TrackedList(list[T], Tracked):
+    """A `list` that reports its changes."""
+
+    __slots__ = (*_SLOTS, "__weakref__")
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
+        self = super().__new__(cls)
+        self._p_jar = None
+        self._p_oid = None
+        self._p_changed = True
+        self._p_delta = None
+        return self
+
+    def __init__(self, items: Iterable[T] = ()) -> None:
+        super().__init__(items)
+
+    def append(self, item: T, /) -> None:
+        """Append `item`, reporting first (written out: the most used of all)."""
+        if not self._p_changed:
+            self._p_jar.register(self)  # type: ignore[union-attr]  # attached when unchanged
+            self._p_changed = True
+            self._p_delta = len(self)
+        list.append(self, item)
+
+    def extend(self, items: Iterable[T], /) -> None:
+        """Append all `items`, reporting first."""
+        if not self._p_changed:
+            self._p_jar.register(self)  # type: ignore[union-attr]  # attached when unchanged
+            self._p_changed = True
+            self._p_delta = len(self)
+        list.extend(self, items)
+
+    def take_delta(self) -> list[T] | None:
+        """Return the items appended, where nothing else was done."""
+        return None if self._p_delta is None else self[self._p_delta :]
+
+    def apply_delta(self, delta: list[T]) -> None:
+        """Append `delta`."""
+        list.extend(self, delta)
+
+    def __getstate__(self) -> list[T]:
+        return list(self)
+
+    def __setstate__(self, state: list[T]) -> None:
+        list.__setitem__(self, slice(None), state)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
+        return type(self), (), None, iter(self)
+
+
+_install(
+    TrackedList, list,
+    "__delitem__", "__iadd__", "__imul__", "__setitem__", "clear",
+    "insert", "pop", "remove", "reverse", "sort",
+)  # fmt: skip
+
+
+class TrackedDict(dict[K, V], Tracked):
+    """A `dict` that reports its changes."""
+
+    __slots__ = (*_SLOTS, "__weakref__")
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
+        self = super().__new__(cls)
+        self._p_jar = None
+        self._p_oid = None
+        self._p_changed = True
+        self._p_delta = None
+        return self
+
+    def _changing(self, key: K) -> None:
+        """Report, and note that `key` is set or deleted."""
+        if not self._p_changed:
+            self._p_jar.register(self)  # type: ignore[union-attr]  # attached when unchanged
+            self._p_changed = True
+            self._p_delta = {key}
+        elif self._p_delta is not None:
+            self._p_delta.add(key)
+
+    def __setitem__(self, key: K, value: V, /) -> None:
+        self._changing(key)
+        dict.__setitem__(self, key, value)
+
+    def __delitem__(self, key: K, /) -> None:
+        if key in self:
+            self._changing(key)
+        dict.__delitem__(self, key)
+
+    def pop(self, key: K, *default: Any) -> Any:
+        """Remove `key` and return its value, or the default where it is missing."""
+        if key in self:
+            self._changing(key)
+        return dict.pop(self, key, *default)
+
+    def setdefault(self, key: K, default: V = None, /) -> V:  # type: ignore[assignment]
+        """Return the value of `key`, setting it to `default` first where it is missing."""
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def take_delta(self) -> tuple[list[tuple[K, V]], list[K]] | None:
+        """Return the items set and the keys deleted, where few keys were touched."""
+        touched = self._p_delta
+        if touched is None:
+            return None
+        return [(key, self[key]) for key in touched if key in self], [
+            key for key in touched if key not in self
+        ]
+
+    def apply_delta(self, delta: tuple[list[tuple[K, V]], list[K]]) -> None:
+        """Set and delete what `delta` says."""
+        items, deleted = delta
+        dict.update(self, items)
+        for key in deleted:
+            dict.pop(self, key, None)
+
+    def __getstate__(self) -> dict[K, V]:
+        return dict(self)
+
+    def __setstate__(self, state: dict[K, V]) -> None:
+        dict.clear(self)
+        dict.update(self, state)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
+        return type(self), (), None, None, iter(self.items())
+
+
+_install(TrackedDict, dict, "__ior__", "clear", "popitem", "update")
+
+
+class TrackedSet(set[T], Tracked):
+    """A `set` that reports its changes."""
+
+    __slots__ = _SLOTS
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
+        self = super().__new__(cls)
+        self._p_jar = None
+        self._p_oid = None
+        self._p_changed = True
+        self._p_delta = None
+        return self
+
+    def __getstate__(self) -> list[T]:
+        return list(self)
+
+    def __setstate__(self, state: Iterable[T]) -> None:
+        set.clear(self)
+        set.update(self, state)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
+        return type(self), (list(self),)
+
+
+_install(
+    TrackedSet, set,
+    "__iand__", "__ior__", "__isub__", "__ixor__", "add", "clear", "difference_update",
+    "discard", "intersection_update", "pop", "remove", "symmetric_difference_update", "update",
+)  # fmt: skip
+
+
+class TrackedBytearray(bytearray, Tracked):
+    """A `bytearray` that reports its changes."""
+
+    __slots__ = (*_SLOTS, "__weakref__")
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
+        self = super().__new__(cls)
+        self._p_jar = None
+        self._p_oid = None
+        self._p_changed = True
+        self._p_delta = None
+        return self
+
+    def __getstate__(self) -> bytes:
+        return bytes(self)
+
+    def __setstate__(self, state: bytes) -> None:
+        bytearray.__setitem__(self, slice(None), state)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
+        return type(self), (bytes(self),)
+
+
+_install(
+    TrackedBytearray, bytearray,
+    "__delitem__", "__iadd__", "__imul__", "__setitem__", "append", "clear", "extend",
+    "insert", "pop", "remove", "reverse",
+)  # fmt: skip
+
+
+class TrackedDeque(collections.deque[T], Tracked):
+    """A `collections.deque` that reports its changes."""
+
+    __slots__ = _SLOTS
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
+        self = super().__new__(cls)
+        self._p_jar = None
+        self._p_oid = None
+        self._p_changed = True
+        self._p_delta = None
+        return self
+
+    def __copy__(self) -> TrackedDeque[T]:
+        return type(self)(self, self.maxlen)
+
+    def append(self, item: T, /) -> None:
+        """Append `item`, reporting first; the delta counts the items appended."""
+        if not self._p_changed:
+            self._p_jar.register(self)  # type: ignore[union-attr]  # attached when unchanged
+            self._p_changed = True
+            self._p_delta = 1
+        elif self._p_delta is not None:
+            self._p_delta += 1
+        collections.deque.append(self, item)
+
+    def take_delta(self) -> list[T] | None:
+        """Return the items appended, where nothing else was done."""
+        appended = self._p_delta
+        if appended is None or appended >= len(self):
+            return None
+        return [self[index] for index in range(-appended, 0)]
+
+    def apply_delta(self, delta: list[T]) -> None:
+        """Append `delta`; a bounded deque drops from its left, as it did."""
+        collections.deque.extend(self, delta)
+
+    def __getstate__(self) -> tuple[list[T], int | None]:
+        return list(self), self.maxlen
+
+    def __setstate__(self, state: tuple[list[T], int | None]) -> None:
+        items, maxlen = state
+        collections.deque.__init__(self, items, maxlen)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
+        return type(self), ((), self.maxlen), None, iter(self)
+
+
+_install(
+    TrackedDeque, collections.deque,
+    "__delitem__", "__iadd__", "__imul__", "__setitem__", "appendleft", "clear",
+    "extend", "extendleft", "insert", "pop", "popleft", "remove", "reverse", "rotate",
+)  # fmt: skip
+
+
+PLAIN_TO_TRACKED: dict[type, type] = {
+    list: TrackedList,
+    dict: TrackedDict,
+    set: TrackedSet,
+    bytearray: TrackedBytearray,
+    collections.deque: TrackedDeque,
+}
+"""The tracked class that stands in for each plain container (exact types)."""
+
+
+def is_durable_type(cls: type) -> bool:
+    """Whether instances of `cls` have an identity of their own in the journal."""
+    return issubclass(cls, persistent.Persistent | Tracked)
+
+
+def iterate_plain(values: Iterable[Any]) -> Iterator[Any]:
+    """Yield those of `values` that are plain containers."""
+    return (value for value in values if type(value) in PLAIN_TO_TRACKED)

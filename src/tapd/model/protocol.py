@@ -1,0 +1,122 @@
+"""A connection's state and behaviour, as a durable object.
+
+A `Protocol` is written like an `asyncio.Protocol`, with one difference: its
+attributes are its state, saved at the end of every turn, and after the process
+was killed it goes on in another process with `connection_resumed` instead of
+`connection_made`. Its transport is volatile: the live side (room `net`) sets it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol as TypingProtocol
+
+from tapd.model.persistent import Persistent
+
+if TYPE_CHECKING:
+    from tapd.model.service import Service
+
+
+class Transport(TypingProtocol):
+    """What a protocol may do with its connection: a subset of `asyncio.Transport`.
+
+    Nothing leaves the process before the turn is committed: `write` queues.
+    """
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Queue `data` to be sent at the end of the turn. Ignored once closing."""
+
+    def writelines(self, chunks: Any) -> None:
+        """Queue each of `chunks`."""
+
+    def write_eof(self) -> None:
+        """Send FIN once what is queued has been sent; reading goes on."""
+
+    def close(self) -> None:
+        """Read no more; close once what is queued has been sent."""
+
+    def abort(self) -> None:
+        """Close at once; what is queued is dropped."""
+
+    def is_closing(self) -> bool:
+        """Whether `close` or `abort` was called, or the peer is gone."""
+
+    def pause_reading(self) -> None:
+        """Leave input in the kernel until `resume_reading`. Durable."""
+
+    def resume_reading(self) -> None:
+        """Undo `pause_reading`."""
+
+    def get_write_buffer_size(self) -> int:
+        """Return how many bytes are queued and not yet taken by the kernel."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Return ``peername``, ``sockname``, ``socket`` or ``key``; else `default`."""
+
+
+class Protocol(Persistent):
+    """Base of durable protocols: one instance a connection.
+
+    Attributes:
+        service: the service that built it, set before `connection_made`.
+        transport: the connection while there is one, else None. Volatile.
+    """
+
+    service: Service
+
+    @property
+    def transport(self) -> Transport:
+        """The live connection; BugError-free use is inside the callbacks below.
+
+        Raises:
+            AttributeError: the protocol has no connection (it ended).
+        """
+        transport = self.__dict__.get("_v_transport")
+        if transport is None:
+            raise AttributeError(f"{type(self).__name__} has no connection")
+        return transport  # type: ignore[no-any-return]  # kept in the untyped __dict__
+
+    @transport.setter
+    def transport(self, transport: Transport | None) -> None:
+        self._v_transport = transport
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a live connection to write to."""
+        return self.__dict__.get("_v_transport") is not None
+
+    def connection_made(self, transport: Transport) -> None:
+        """Begin: the connection is new. Called once in its life."""
+
+    def data_received(self, data: bytes) -> None:
+        """Take all of `data`; keep what is incomplete in an attribute."""
+
+    def eof_received(self) -> bool | None:
+        """The peer will send no more. Return true to keep the sending half open."""
+        return None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End: the connection is gone (in this process's life or while it was down).
+
+        Args:
+            exc: None after an orderly end, else what ended it.
+        """
+
+    def connection_resumed(self) -> None:
+        """Go on in a new process. Output already written must not be written again."""
+
+    def input_unit(self, data: bytes) -> int:
+        """Return the length of the first unit of `data` that can run by itself.
+
+        Used after an unclean death, when input is tried piece by piece to find
+        the piece that kills. The default is the first line, or all of it.
+        """
+        return data.find(b"\n") + 1 or len(data)
+
+    def input_skipped(self, data: bytes) -> None:
+        """`data` killed the server each time it ran; it was dropped. Tell the peer."""
+
+    def pause_writing(self) -> None:
+        """The peer reads too slowly; write less until `resume_writing`."""
+
+    def resume_writing(self) -> None:
+        """The peer has caught up."""

@@ -1,0 +1,40 @@
+"""What `tapd-mktap` knows of a server type.
+
+A type is one value, found through the entry point group ``tapd.types``, so that
+users add types with a package of their own and no edit elsewhere.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tapd.model.application import Application
+from tapd.model.service import Service
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ServerType:
+    """One server type.
+
+    Attributes:
+        name: as typed after ``tapd-mktap``.
+        summary: one line for ``tapd-mktap --help``.
+        options: its own `click.Parameter` objects, beside the common options.
+        make: builds the service from the parsed options (by parameter name)
+            and adds what else it needs (accounts, timers) to the application.
+            It may raise `UsageError`.
+        default_port: used when ``--port`` is not given; None makes it required.
+        aliases: other names for it.
+        welcome: lines that tell the person how to reach the new server, given
+            the application and the parsed options.
+    """
+
+    name: str
+    summary: str
+    make: Callable[[Application, Mapping[str, Any]], Service]
+    options: Sequence[Any] = ()
+    default_port: str | None = None
+    aliases: tuple[str, ...] = ()
+    welcome: Callable[[Application, Mapping[str, Any]], Sequence[str]] | None = None

@@ -1,0 +1,42 @@
+"""Services: what an application offers, and the factories of its protocols."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from tapd.model.persistent import Persistent
+from tapd.model.protocol import Protocol
+
+if TYPE_CHECKING:
+    from tapd.model.application import Application
+
+
+class Service(Persistent):
+    """One service of an application; it builds a protocol for each connection.
+
+    Subclasses set `protocol` or override `build_protocol`.
+
+    Attributes:
+        name: unique within the application; set when it is added.
+        application: the application that it belongs to; set when it is added.
+    """
+
+    protocol: ClassVar[type[Protocol]] = Protocol
+    name: str = ""
+    application: Application
+
+    def build_protocol(self, peer: Any) -> Protocol:
+        """Return a new protocol for a connection from `peer` (a socket address).
+
+        Its `service` is set afterwards. Raise `PeerError` to refuse the connection.
+        """
+        return self.protocol()
+
+    def start(self) -> None:
+        """The application starts, fresh or resumed; runs in a turn before READY."""
+
+    def stop(self) -> None:
+        """The application stops; what is changed here is saved. Write no output."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__qualname__} {self.name or '(unnamed)'}>"
