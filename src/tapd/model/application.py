@@ -7,7 +7,8 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol as TypingProtocol
+from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Protocol as TypingProtocol
 
 from tapd.errors import AuthorError, UsageError
 from tapd.model.accounts import Authorizer

@@ -8,7 +8,8 @@ was killed it goes on in another process with `connection_resumed` instead of
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol as TypingProtocol
+from typing import TYPE_CHECKING, Any
+from typing import Protocol as TypingProtocol
 
 from tapd.model.persistent import Persistent
 
