@@ -1,0 +1,185 @@
+"""Source text of code typed at a prompt: the registry behind `image.typed`.
+
+Code objects are never stored: what a function was compiled from is kept as
+text, and its code is found again by compiling that text and looking for the
+same qualified name at the same line. Bytecode differs between Python's minor
+versions, text does not; comprehensions, which 3.12 inlines into their function,
+are left out of the names compared.
+
+The text stands in `linecache` under a name such as ``<telnet 12>``, so that
+tracebacks and `inspect.getsource` show it. A text lives as long as a code object
+compiled from it; the last few that hold no function are kept besides, for
+tracebacks. Imports nothing of tapd.
+"""
+
+from __future__ import annotations
+
+import ast
+import collections
+import dataclasses
+import linecache
+import re
+import types
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+FUTURE_MASK = 0x1FE0000
+"""The ``co_flags`` bits that ``from __future__`` sets (``codeop`` has the same)."""
+
+_INLINED = re.compile(r"(<listcomp>|<setcomp>|<dictcomp>)\.(<locals>\.)?")
+_NUMBER = re.compile(r"<(.*) (\d+)>\Z")
+_RECENT_MAX = 64
+
+
+@dataclasses.dataclass(frozen=True, slots=True, weakref_slot=True)
+class Source:
+    """One piece of typed source text.
+
+    Attributes:
+        filename: what its code objects call their file, ``<telnet 12>``.
+        text: as it was typed.
+        symbol: ``single`` or ``exec``, how it was compiled.
+        flags: of the compiler: ``from __future__`` features that were on.
+    """
+
+    filename: str
+    text: str
+    symbol: str
+    flags: int
+
+    def compile(self) -> types.CodeType:
+        """Compile the whole text again."""
+        flags = self.flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        code: types.CodeType = compile(
+            self.text, self.filename, self.symbol, flags, dont_inherit=True
+        )
+        return code
+
+
+_by_filename: dict[str, Source] = {}
+_code_count: collections.Counter[str] = collections.Counter()
+_recent: collections.deque[str] = collections.deque()
+_compiled: weakref.WeakValueDictionary[tuple[str, str, int, int], types.CodeType] = (
+    weakref.WeakValueDictionary()
+)
+_last_number: collections.Counter[str] = collections.Counter()
+
+
+def unused_filename(stem: str) -> str:
+    """Return the next unused name ``<STEM N>``; registering a source takes it."""
+    return f"<{stem} {_last_number[stem] + 1}>"
+
+
+def register_source(source: Source) -> Source:
+    """Keep `source` and show it to `linecache`.
+
+    Returns:
+        The source to compile: under another name where a different text has
+        taken this one's.
+    """
+    known = _by_filename.get(source.filename)
+    if known is not None and known != source:
+        match = _NUMBER.match(source.filename)
+        stem = match[1] if match else source.filename.strip("<>")
+        source = dataclasses.replace(source, filename=unused_filename(stem))
+    elif known is not None:
+        return known
+    match = _NUMBER.match(source.filename)
+    if match:
+        _last_number[match[1]] = max(_last_number[match[1]], int(match[2]))
+    _by_filename[source.filename] = source
+    # A text that has no newline at its end would be shown without its last line.
+    lines = [line + "\n" for line in source.text.splitlines()]
+    linecache.cache[source.filename] = (len(source.text), None, lines, source.filename)
+    _recent.append(source.filename)
+    if len(_recent) > _RECENT_MAX:
+        _drop_unused(_recent.popleft())
+    return source
+
+
+def _drop_unused(filename: str) -> None:
+    if not _code_count[filename] and filename not in _recent:
+        del _code_count[filename]
+        _by_filename.pop(filename, None)
+        linecache.cache.pop(filename, None)
+
+
+def _release(filename: str) -> None:
+    _code_count[filename] -= 1
+    _drop_unused(filename)
+
+
+def adopt_code(code: types.CodeType) -> None:
+    """Keep the registered source of `code` as long as a function in it lives."""
+    for inner in _walk(code):
+        _code_count[code.co_filename] += 1
+        weakref.finalize(inner, _release, code.co_filename).atexit = False
+
+
+def source_of(code: types.CodeType) -> Source | None:
+    """Return the typed text that `code` was compiled from, if it was typed."""
+    return _by_filename.get(code.co_filename)
+
+
+def _walk(code: types.CodeType) -> Iterator[types.CodeType]:
+    """Yield the code objects inside `code`, outer before inner."""
+    for constant in code.co_consts:
+        if type(constant) is types.CodeType:
+            yield constant
+            yield from _walk(constant)
+
+
+def _key(code: types.CodeType) -> tuple[str, int]:
+    return _INLINED.sub("", code.co_qualname), code.co_firstlineno
+
+
+def place_of(code: types.CodeType, source: Source) -> tuple[str, int, int]:
+    """Return where `code` is in `source`: normal qualified name, line, and which of those.
+
+    Raises:
+        LookupError: `source` compiles to no such code.
+    """
+    name, line = _key(code)
+    same = [inner for inner in _walk(source.compile()) if _key(inner) == (name, line)]
+    if not same:
+        raise LookupError(f"{name} is not at line {line} of {source.filename}")
+    if len(same) == 1:
+        return name, line, 0
+    positions = list(code.co_positions())
+    for index, inner in enumerate(same):
+        if inner.co_code == code.co_code and list(inner.co_positions()) == positions:
+            return name, line, index
+    raise LookupError(f"{name} at line {line} of {source.filename} can't be told from others")
+
+
+def code_at(source: Source, name: str, line: int, index: int) -> types.CodeType:
+    """Return the code at a place of `source`, compiled by this Python.
+
+    Raises:
+        LookupError: there is none.
+        SyntaxError: this Python does not understand the text.
+    """
+    source = register_source(source)
+    key = (source.filename, name, line, index)
+    found = _compiled.get(key)
+    if found is None:
+        module = source.compile()
+        adopt_code(module)
+        same = [inner for inner in _walk(module) if _key(inner) == (name, line)]
+        if index >= len(same):
+            raise LookupError(f"{name} is not at line {line} of {source.filename}")
+        found = _compiled[key] = same[index]
+    return found
+
+
+def future_flags(names: dict[str, Any]) -> int:
+    """Return the compiler flags of the ``__future__`` features imported into `names`."""
+    import __future__  # noqa: PLC0415 - at the top it would read like a future statement
+
+    flags = 0
+    for feature in __future__.all_feature_names:
+        flag: Any = getattr(__future__, feature)
+        if names.get(feature) is flag:
+            flags |= flag.compiler_flag
+    return flags

@@ -1,0 +1,64 @@
+"""Code typed at a prompt: what a shell needs of the image room.
+
+    code = compile_typed("f = lambda: x", namespace)     # None: incomplete
+    exec(code, namespace.names)            # or await it, where it is a coroutine
+    notice = will_not_be_saved(namespace.names["f"])               # None: it will be
+
+`compile_typed` gives each piece of source a name such as ``<telnet 12>`` and
+registers its text (`image.source`): tracebacks and `inspect.getsource` show it,
+and functions are saved as that text, never as bytecode. A code object that was
+compiled with a top-level ``await`` has ``inspect.CO_COROUTINE`` in ``co_flags``:
+run it with ``await eval(code, namespace.names)``.
+"""
+
+from __future__ import annotations
+
+import ast
+import codeop
+import types
+
+from tapd.image.loss import Loss
+from tapd.image.source import (
+    FUTURE_MASK,
+    Source,
+    adopt_code,
+    future_flags,
+    register_source,
+    unused_filename,
+)
+from tapd.model.namespace import Namespace
+
+
+def compile_typed(
+    source: str, namespace: Namespace, symbol: str = "single", stem: str = "telnet"
+) -> types.CodeType | None:
+    """Compile what was typed, keeping its text.
+
+    Args:
+        source: one or more lines.
+        namespace: where it will run; ``from __future__`` features imported into
+            it are on.
+        symbol: ``single`` (an expression's value goes to `sys.displayhook`) or ``exec``.
+        stem: names the prompt in tracebacks: ``<STEM N>``.
+
+    Returns:
+        The code; a coroutine's where it awaits. None where the input is incomplete.
+
+    Raises:
+        SyntaxError, OverflowError, ValueError: as `codeop.compile_command`.
+    """
+    flags = future_flags(namespace.names)
+    compiler = codeop.CommandCompiler()
+    compiler.compiler.flags |= flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    filename = unused_filename(stem)
+    code = compiler(source, filename, symbol)
+    if code is not None:
+        register_source(Source(filename, source, symbol, flags | code.co_flags & FUTURE_MASK))
+        adopt_code(code)
+    return code
+
+
+def will_not_be_saved(value: object) -> Loss | None:
+    """Return why `value`, or a part of it, will not be saved; None where all of it will."""
+    del value
+    return None
