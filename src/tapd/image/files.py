@@ -1,0 +1,135 @@
+"""The few file operations that a save consists of, and their safe order.
+
+Imports only `errors`. Everything that `store` and `key` change on disk goes
+through a `Files` object, so that tests can fail the Nth call, for every N, and
+record the calls to work out what a power cut could leave after each of them.
+
+The order (the same as in any database): write a temporary file in the same
+directory, fsync it, rename it over the name, fsync the directory. At every
+step either the old file or the new one is there, whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+TEMPORARY_MARK = ".tmp-"
+"""Stands in the name of every temporary file; the owner of the lock removes them."""
+
+_WRITE_BYTES_MAX = 1 << 30  # Linux writes at most 0x7ffff000 bytes at once (write(2))
+
+
+class Files:
+    """The system calls that change a disk; tests put their own in its place."""
+
+    def open(self, path: Path, flags: int, mode: int = 0o600) -> int:
+        """Open `path`; the caller owns the fd."""
+        return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+
+    def write(self, fd: int, data: memoryview) -> int:
+        """Write some of `data` and return how many bytes it was."""
+        return os.write(fd, data)
+
+    def fsync(self, fd: int) -> None:
+        """Put what was written to `fd` on the disk."""
+        os.fsync(fd)
+
+    def close(self, fd: int) -> None:
+        """Close `fd`."""
+        os.close(fd)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Give `source` the name `target`, in place of what has it."""
+        os.rename(source, target)  # noqa: PTH104 - beside its siblings, by their names
+
+    def link(self, source: Path, target: Path) -> None:
+        """Give `source` the second name `target`, which must be free."""
+        os.link(source, target, follow_symlinks=False)
+
+    def unlink(self, path: Path) -> None:
+        """Remove the name `path`."""
+        os.unlink(path)  # noqa: PTH108 - beside its siblings, by their names
+
+    def mkdir(self, path: Path) -> None:
+        """Make a directory that only its owner can enter."""
+        os.mkdir(path, 0o700)  # noqa: PTH102 - beside its siblings, by their names
+
+    def chown(self, fd: int, uid: int, gid: int) -> None:
+        """Give the file of `fd` to a user and a group."""
+        os.fchown(fd, uid, gid)
+
+
+def temporary_name(path: Path) -> Path:
+    """Return the name under which this process prepares `path`, in the same directory."""
+    return path.with_name(f".{path.name}{TEMPORARY_MARK}{os.getpid()}")
+
+
+def sync_directory(files: Files, directory: Path) -> None:
+    """Put a directory's entries (names made, renamed and removed) on the disk."""
+    fd = files.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        files.fsync(fd)
+    finally:
+        files.close(fd)
+
+
+def give_to_owner_of(files: Files, directory: Path, fd: int) -> None:
+    """Where root works in another user's directory, give that user the file of `fd`.
+
+    Otherwise a TAP that an administrator made or rolled back would be out of
+    reach of the daemon, which runs as the directory's owner.
+    """
+    if os.geteuid() == 0:
+        status = directory.stat()
+        if (status.st_uid, status.st_gid) != (0, 0):
+            files.chown(fd, status.st_uid, status.st_gid)
+
+
+def write_temporary(files: Files, path: Path, chunks: Iterable[bytes | memoryview]) -> Path:
+    """Write `chunks` durably to the temporary name of `path`, mode 0600, and return it.
+
+    Raises:
+        OSError: it failed; the temporary file is gone again.
+    """
+    temporary = temporary_name(path)
+    with contextlib.suppress(FileNotFoundError):
+        files.unlink(temporary)  # left by an earlier process of the same pid
+    fd = files.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    try:
+        try:
+            give_to_owner_of(files, path.parent, fd)
+            for chunk in chunks:
+                _write_all(files, fd, chunk)
+            files.fsync(fd)
+        finally:
+            files.close(fd)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            files.unlink(temporary)
+        raise
+    return temporary
+
+
+def _write_all(files: Files, fd: int, chunk: bytes | memoryview) -> None:
+    left = memoryview(chunk).cast("B")
+    while left:
+        left = left[files.write(fd, left[:_WRITE_BYTES_MAX]) :]
+
+
+def replace_file(files: Files, path: Path, chunks: Sequence[bytes | memoryview]) -> None:
+    """Put a new file at `path`, durably: after a crash there is the old one or the new.
+
+    Raises:
+        OSError: it failed; what was at `path` is still there.
+    """
+    temporary = write_temporary(files, path, chunks)
+    try:
+        files.rename(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            files.unlink(temporary)
+        raise
+    sync_directory(files, path.parent)
