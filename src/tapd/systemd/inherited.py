@@ -1,0 +1,245 @@
+"""The sockets that a service manager passes: taken, verified, matched to ports.
+
+The protocol is that of sd_listen_fds(3). systemd-python has it as
+``systemd.daemon.listen_fds_with_names``, which is not used: its import costs a
+waiting client 7 ms for the reading of three variables, and it reads the
+process's own environment only, where tests and the embedded manager want any.
+
+Two kinds of descriptors arrive. Those named ``tapd-*`` come from the fd store
+(this daemon put them there) and are handed on as they are. All others must be
+listening stream sockets; what is not is refused before anything else opens.
+May import `errors` and `model`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import ipaddress
+import os
+import socket
+import stat
+from collections.abc import MutableMapping, Sequence
+
+from tapd.errors import SocketMismatch
+from tapd.model.address import Address
+
+FIRST_FD = 3  # SD_LISTEN_FDS_START of sd_listen_fds(3)
+STORE_PREFIX = "tapd-"  # a unit's own sockets are named tapd@NAME.socket
+_VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
+_SO_DOMAIN = 39  # socket(7); the socket module has no name for it
+
+
+@dataclasses.dataclass
+class Inherited:
+    """What the service manager passed. The holder owns every descriptor.
+
+    Attributes:
+        listeners: listening stream sockets, non-blocking, in the order passed.
+        stored: descriptors from the fd store, by FDNAME.
+    """
+
+    listeners: list[socket.socket] = dataclasses.field(default_factory=list)
+    stored: dict[str, list[int]] = dataclasses.field(default_factory=dict)
+
+
+def take_inherited(environ: MutableMapping[str, str]) -> Inherited:
+    """Take the descriptors announced in `environ`, and clear the announcement.
+
+    Ownership: the caller gets every descriptor; each is made close-on-exec, so
+    that no child process keeps a port or a connection alive by accident. The
+    listeners are made non-blocking, for whoever else shares them as well.
+
+    Returns:
+        What was passed; empty where LISTEN_PID is absent or another process's.
+
+    Raises:
+        SocketMismatch: the announcement makes no sense, or a descriptor is
+            neither a listening stream socket nor from the fd store.
+    """
+    pid, count_text, names_text, _ = (environ.pop(name, "") for name in _VARIABLES)
+    if not pid or pid != str(os.getpid()):
+        return Inherited()
+    if not (count_text.isascii() and count_text.isdigit()):
+        raise SocketMismatch(f"LISTEN_FDS={count_text!r} is not a number; start tapd by its unit")
+    count = int(count_text)
+    names = names_text.split(":") if names_text else ["unknown"] * count
+    if len(names) != count:
+        raise SocketMismatch(
+            f"LISTEN_FDS announces {count} descriptors and LISTEN_FDNAMES names {len(names)}; "
+            "they are set by the service manager and must not be changed on the way"
+        )
+    inherited = Inherited()
+    problems = []
+    for fd, name in enumerate(names, FIRST_FD):
+        try:
+            os.set_inheritable(fd, False)
+        except OSError as error:
+            problems.append(f"descriptor {fd} ({name}) is not open: {error.strerror}")
+            continue
+        if name.startswith(STORE_PREFIX):
+            inherited.stored.setdefault(name, []).append(fd)
+        elif problem := _why_no_listener(fd):
+            problems.append(f"descriptor {fd} ({name}) is {problem}")
+        else:
+            inherited.listeners.append(socket.socket(fileno=fd))
+            inherited.listeners[-1].setblocking(False)
+    if problems:
+        raise SocketMismatch(
+            f"the service manager passed what tapd can't serve: {'; '.join(problems)}. The socket "
+            "unit may hold ListenStream= lines only, with Accept=no"
+        )
+    return inherited
+
+
+def _why_no_listener(fd: int) -> str:
+    """Return what `fd` is instead of a listening stream socket; "" if it is one."""
+    if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+        return "no socket"
+    # Naming the family would do for IP only; None of these calls depends on it.
+    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=fd)
+    try:
+        family = probe.getsockopt(socket.SOL_SOCKET, _SO_DOMAIN)
+        kind = probe.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE)
+        if kind != socket.SOCK_STREAM:
+            return "a socket, but no stream socket"
+        if family not in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX):
+            return f"a socket of the address family {family}, which tapd does not serve"
+        if not probe.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            return "a stream socket that does not listen (Accept=yes? It must be no)"
+    finally:
+        probe.detach()
+    return ""
+
+
+def describe_listener(listener: socket.socket) -> str:
+    """Return the address of `listener` as people write it."""
+    return str(listener_address(listener))
+
+
+def listener_address(listener: socket.socket) -> Address:
+    """Return the address that `listener` is bound to."""
+    name = listener.getsockname()
+    if listener.family == socket.AF_UNIX:
+        path = os.fsdecode(name)
+        return Address(path="@" + path[1:] if path.startswith("\0") else path or "(unnamed)")
+    host, port = name[:2]
+    if len(name) == 4 and name[3] and "%" not in host:
+        host = f"{host}%{socket.if_indextoname(name[3])}"
+    return Address(host, port)
+
+
+@functools.cache
+def has_ipv6_loopback() -> bool:
+    """Whether ::1 can be bound here; some containers have no IPv6 at all."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as probe:
+        probe.bind(("::1", 0))
+        return True
+    return False
+
+
+def is_spare_loopback(address: Address, addresses: Sequence[Address]) -> bool:
+    """Whether `address` is the IPv6 half of a loopback port on a machine without IPv6.
+
+    A port given without a host means both loopbacks; where there is only one,
+    that one is all that can be meant.
+    """
+    return (
+        address.host == "::1"
+        and Address("127.0.0.1", address.port) in addresses
+        and not has_ipv6_loopback()
+    )
+
+
+def match_ports(
+    ports_addresses: Sequence[Address], listeners: Sequence[socket.socket], name: str = "NAME"
+) -> list[tuple[Address, socket.socket]]:
+    """Pair each port with the inherited listener that is bound to it.
+
+    Port 0 takes any listener that no other port names, one of its own host
+    first. A dual-stack ``[::]`` listener serves a ``0.0.0.0`` port where nothing
+    does so exactly (systemd binds a bare ListenStream=PORT in that way).
+
+    Args:
+        ports_addresses: what the application listens on.
+        listeners: what was inherited. They stay the caller's.
+        name: the instance's name, for the message.
+
+    Returns:
+        The pairs in the order of `ports_addresses`.
+
+    Raises:
+        SocketMismatch: a port has no listener or a listener no port.
+    """
+    left = list(listeners)
+    paired: dict[int, socket.socket] = {}
+    for matches in (_is_same, _is_dual_stack, _is_picked_at_host, _is_picked):
+        for index, address in enumerate(ports_addresses):
+            if index in paired:
+                continue
+            found = next((entry for entry in left if matches(address, entry)), None)
+            if found is not None:
+                paired[index] = found
+                left.remove(found)
+    missing = [
+        str(address)
+        for index, address in enumerate(ports_addresses)
+        if index not in paired and not is_spare_loopback(address, ports_addresses)
+    ]
+    if missing or left:
+        surplus = [describe_listener(listener) for listener in left]
+        parts = [
+            f"{what} {', '.join(entries)}"
+            for what, entries in (
+                ("no socket was passed for", missing),
+                ("no port of the application answers on", surplus),
+            )
+            if entries
+        ]
+        raise SocketMismatch(
+            f"the sockets of tapd@{name}.socket are not the application's ports: "
+            f"{'; '.join(parts)}. Name the same addresses on both sides (tapd-mktap --port ..., or "
+            f"ListenStream= in tapd@{name}.socket.d), then: systemctl restart tapd@{name}.socket"
+        )
+    return [(ports_addresses[index], paired[index]) for index in sorted(paired)]
+
+
+def _is_same(address: Address, listener: socket.socket) -> bool:
+    bound = listener_address(listener)
+    if address.is_unix or bound.is_unix:
+        return _unix_key(address.path) == _unix_key(bound.path)
+    if address.port == 0:
+        return False
+    return bound.port == address.port and _same_host(address.host, bound.host)
+
+
+def _unix_key(path: str) -> str:
+    # systemd keeps a path as it was written: /var/run may be /run.
+    return path if path.startswith("@") or not path else os.path.realpath(path)
+
+
+def _same_host(one: str, other: str) -> bool:
+    try:
+        return ipaddress.ip_address(one) == ipaddress.ip_address(other)
+    except ValueError:
+        return one == other
+
+
+def _is_dual_stack(address: Address, listener: socket.socket) -> bool:
+    return (
+        listener.family == socket.AF_INET6
+        and _same_host(address.host, "0.0.0.0")  # noqa: S104 - compared, not bound
+        and listener.getsockname()[:2] == ("::", address.port)
+        and not listener.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+    )
+
+
+def _is_picked_at_host(address: Address, listener: socket.socket) -> bool:
+    return _is_picked(address, listener) and _same_host(
+        address.host, listener_address(listener).host
+    )
+
+
+def _is_picked(address: Address, listener: socket.socket) -> bool:
+    return not address.is_unix and address.port == 0 and listener.family != socket.AF_UNIX

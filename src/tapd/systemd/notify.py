@@ -1,0 +1,241 @@
+"""Messages to the service manager: state lines, the watchdog, the fd store.
+
+The protocol is that of sd_notify(3). Three libraries speak it; each is used, or
+not, for what it does:
+
+- sdnotify sends plain state lines. Its own encoding is Latin-1, so a line is
+  given to it as the Latin-1 reading of its UTF-8 bytes, which arrive unchanged.
+- systemd-python's ``notify`` passes descriptors but may block for as long as
+  PID 1 is busy, and the event loop must not. Descriptors go through the same
+  non-blocking socket, from here.
+- neither knows the watchdog or the barrier; both are short.
+
+The socket is a datagram socket: a message arrives whole or not at all. May
+import `errors`.
+"""
+
+from __future__ import annotations
+
+import array
+import dataclasses
+import logging
+import os
+import select
+import socket
+import time
+from collections.abc import MutableMapping, Sequence
+
+from sdnotify import SystemdNotifier
+
+_log = logging.getLogger("tapd.notify")
+
+_QUEUE_WAIT_S = 0.05  # for what a later message repeats anyway
+_STORE_WAIT_S = 2.0  # for what must not get lost: READY, and the fd store
+
+
+class _PlainLines(SystemdNotifier):  # type: ignore[misc]  # sdnotify has no types
+    """sdnotify on a socket of ours: its own is blocking, and found in os.environ only."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        self.socket = connected
+        self.debug = True  # raise OSError instead of swallowing it
+
+
+@dataclasses.dataclass
+class Barrier:
+    """A message that the manager answers when it has read all that came before.
+
+    Owns the reading end of a pipe until `wait` has returned true or `close`.
+    """
+
+    fd: int
+
+    def wait(self, timeout_s: float) -> bool:
+        """Return whether the manager has answered, waiting up to `timeout_s`."""
+        if self.fd < 0:
+            return True
+        poll = select.poll()
+        poll.register(self.fd, 0)  # the other end closed: POLLHUP
+        if not poll.poll(timeout_s * 1000):
+            return False
+        self.close()
+        return True
+
+    def close(self) -> None:
+        """Wait no more."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+class Notifier:
+    """The way to the service manager; does nothing where there is none.
+
+    Every method returns whether the message was handed over (or, for
+    `barrier`, read).
+    """
+
+    def __init__(self, connected: socket.socket | None = None) -> None:
+        """Take `connected`, a datagram socket connected to the manager's; own it."""
+        self._socket = connected
+        self._lines: _PlainLines | None = None
+        if connected is not None:
+            connected.setblocking(False)
+            self._lines = _PlainLines(connected)
+
+    @classmethod
+    def from_environ(cls, environ: MutableMapping[str, str]) -> Notifier:
+        """Connect to $NOTIFY_SOCKET and take it out of `environ`.
+
+        It is taken out so that programs started from here do not speak for the
+        service. The watchdog's variables stay.
+        """
+        path = environ.pop("NOTIFY_SOCKET", "")
+        if not path:
+            return cls()
+        if not path.startswith(("/", "@")):
+            _log.warning("NOTIFY_SOCKET=%s is of a kind that tapd does not speak to", path)
+            return cls()
+        connected = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            connected.connect("\0" + path[1:] if path.startswith("@") else path)
+        except OSError as error:
+            connected.close()
+            _log.warning("can't reach the service manager at %s: %s", path, error.strerror)
+            return cls()
+        return cls(connected)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a service manager to speak to."""
+        return self._socket is not None
+
+    def close(self) -> None:
+        """Close the socket; every later message goes nowhere."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = self._lines = None
+
+    # --- state ------------------------------------------------------------------
+
+    def ready(self, status: str = "") -> bool:
+        """Say that the server listens and is restored, or that a reload is over."""
+        return self._say(_STORE_WAIT_S, "READY=1", *_status_line(status))
+
+    def status(self, text: str) -> bool:
+        """Set the line that ``systemctl status`` shows."""
+        return self._say(_QUEUE_WAIT_S, *_status_line(text))
+
+    def stopping(self, text: str = "") -> bool:
+        """Say that the server is on its way out."""
+        return self._say(_STORE_WAIT_S, "STOPPING=1", *_status_line(text))
+
+    def reloading(self) -> bool:
+        """Say that a reload began; `ready` ends it. MONOTONIC_USEC is for notify-reload."""
+        now_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        return self._say(_STORE_WAIT_S, "RELOADING=1", f"MONOTONIC_USEC={now_us}")
+
+    def extend_timeout(self, seconds: float) -> bool:
+        """Ask for `seconds` more, from now, before a start or stop counts as hung."""
+        return self._say(_QUEUE_WAIT_S, f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
+
+    def watchdog(self) -> bool:
+        """Say that the event loop turns. Never waits: the next one repeats it."""
+        return self._say(0, "WATCHDOG=1")
+
+    def _say(self, wait_s: float, *lines: str) -> bool:
+        if self._lines is None or not lines:
+            return False
+        text = "\n".join(lines)
+        deadline_s = time.monotonic() + wait_s
+        while True:
+            try:
+                self._lines.notify(text.encode("utf-8", "replace").decode("latin-1"))
+            except BlockingIOError:
+                if not self._wait_for_room(deadline_s):
+                    _log.debug("the service manager is busy; not told: %s", lines[0])
+                    return False
+            except OSError as error:
+                _log.debug("the service manager can't be told %s: %s", lines[0], error)
+                return False
+            else:
+                return True
+
+    # --- the fd store -------------------------------------------------------------
+
+    def store_fd(self, name: str, fd: int) -> bool:
+        """Put a duplicate of `fd` into the fd store under `name` (FDSTORE=1).
+
+        `fd` stays the caller's. FDPOLL=0: the manager keeps it even when it
+        reports a hang-up, as a connection does whose peer has closed.
+        """
+        return self._pass(f"FDSTORE=1\nFDNAME={name}\nFDPOLL=0", [fd])
+
+    def remove_fd(self, name: str) -> bool:
+        """Take all that is stored under `name` out of the store (FDSTOREREMOVE=1)."""
+        return self._pass(f"FDSTOREREMOVE=1\nFDNAME={name}", [])
+
+    def begin_barrier(self) -> Barrier | None:
+        """Send BARRIER=1 as sd_notify_barrier(3) does; None where it can't be sent.
+
+        Ownership: the caller waits for the barrier or closes it.
+        """
+        if self._socket is None:
+            return None
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+        try:
+            sent = self._pass("BARRIER=1", [writing])
+        finally:
+            os.close(writing)
+        if sent:
+            return Barrier(reading)
+        os.close(reading)
+        return None
+
+    def barrier(self, timeout_s: float) -> bool:
+        """Wait until the manager has read every message so far; blocks up to `timeout_s`."""
+        barrier = self.begin_barrier()
+        if barrier is None:
+            return False
+        try:
+            return barrier.wait(timeout_s)
+        finally:
+            barrier.close()
+
+    def _pass(self, message: str, fds: Sequence[int]) -> bool:
+        if self._socket is None:
+            return False
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        deadline_s = time.monotonic() + _STORE_WAIT_S
+        while True:
+            try:
+                self._socket.sendmsg([message.encode()], ancillary)
+            except BlockingIOError:
+                if self._wait_for_room(deadline_s):
+                    continue
+                _log.warning(
+                    "the service manager reads nothing; not told: %s", message.split(maxsplit=1)[0]
+                )
+                return False
+            except OSError as error:
+                _log.warning(
+                    "the service manager can't be told %s: %s", message.split(maxsplit=1)[0], error
+                )
+                return False
+            else:
+                return True
+
+    def _wait_for_room(self, deadline_s: float) -> bool:
+        """Wait for room in the manager's queue; return false at the deadline."""
+        left_s = deadline_s - time.monotonic()
+        if self._socket is None or left_s <= 0:
+            return False
+        poll = select.poll()
+        poll.register(self._socket, select.POLLOUT)
+        poll.poll(left_s * 1000)
+        return True
+
+
+def _status_line(text: str) -> tuple[str, ...]:
+    """Return the STATUS= line of `text`; it can't start another one."""
+    return (f"STATUS={' '.join(text.split())}",) if text else ()

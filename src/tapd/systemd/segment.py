@@ -1,0 +1,171 @@
+"""A segment of the vault: one socket pair, and the connections that lie in it.
+
+Its wire format: one message a connection, 16 bytes (key and cookie in the
+machine's byte order: it never leaves this boot) with one descriptor beside them
+(SCM_RIGHTS, unix(7)). What a segment is for stands in `vault`. May import
+`errors`.
+"""
+
+from __future__ import annotations
+
+import array
+import dataclasses
+import logging
+import os
+import re
+import resource
+import select
+import socket
+import struct
+import sys
+from collections.abc import Iterator
+
+from tapd.systemd.notify import Barrier
+
+_log = logging.getLogger("tapd.vault")
+
+SEGMENT_NAME = re.compile(r"tapd-vault-([0-9]{1,18})\Z")
+_MESSAGE = struct.Struct("=QQ")  # key, cookie
+_FD = struct.Struct("=i")
+_SO_PEEK_OFF = 42  # socket(7), from asm-generic/socket.h; Python has no name for it
+_SO_COOKIE = 57  # likewise; one number a socket and boot
+_MSG_CMSG_CLOEXEC = 0x40000000  # recvmsg(2); Python's own receiving end leaves it out
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Held:
+    """A connection in the vault.
+
+    Attributes:
+        key: what it was put under.
+        cookie: its socket's SO_COOKIE.
+        fd: a descriptor of it, the application's.
+    """
+
+    key: int
+    cookie: int
+    fd: int
+
+
+@dataclasses.dataclass(slots=True)
+class Segment:
+    """One stored socket pair.
+
+    Attributes:
+        number: makes its name in the fd store.
+        sender: where connections go in; None once full, and in one that an
+            earlier process filled.
+        receiver: the stored end, ours as well until the manager has its own.
+        barrier: pending until the manager has read that it was stored.
+        messages: how many lie in it, living or dead.
+        live: the living ones, by key.
+        is_partial: whether it holds connections that could not be read.
+    """
+
+    number: int
+    sender: socket.socket | None = None
+    receiver: socket.socket | None = None
+    barrier: Barrier | None = None
+    messages: int = 0
+    live: dict[int, Held] = dataclasses.field(default_factory=dict)
+    is_partial: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its FDNAME."""
+        return f"tapd-vault-{self.number}"
+
+    def send(self, held: Held) -> None:
+        """Send `held` into it, at once or not at all.
+
+        Raises:
+            BlockingIOError: it is full.
+            OSError: EPIPE where nobody has the receiving end any more;
+                ETOOMANYREFS where RLIMIT_NOFILE allows no more in flight.
+        """
+        assert self.sender is not None
+        fds = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, _FD.pack(held.fd))]
+        self.sender.sendmsg([_MESSAGE.pack(held.key, held.cookie)], fds)
+
+    def seal(self) -> None:
+        """Close the sending end; nothing more is put in. What is in it stays."""
+        if self.sender is not None:
+            self.sender.close()
+            self.sender = None
+
+    def is_hung_up(self) -> bool:
+        """Whether the sending end is open and nobody has the receiving end."""
+        if self.sender is None:
+            return False
+        poll = select.poll()
+        poll.register(self.sender, 0)
+        return any(event & select.POLLHUP for _, event in poll.poll(0))
+
+    def close(self) -> None:
+        """Close this process's ends and the barrier."""
+        for end in (self.sender, self.receiver, self.barrier):
+            if end is not None:
+                end.close()
+        self.sender = self.receiver = self.barrier = None
+
+    def read(self, fd: int) -> Iterator[Held]:
+        """Yield what lies in it, without taking it out; close `fd`, the stored end.
+
+        Each yielded descriptor is new, close-on-exec and the caller's. Sets
+        `is_partial` where this process may not open as many files as it holds.
+        """
+        try:
+            reader = socket.socket(fileno=fd)
+        except OSError:
+            os.close(fd)
+            _log.error("%s in the fd store is no socket; it is passed over", self.name)
+            return
+        with reader:
+            if (reader.family, reader.type) != (socket.AF_UNIX, socket.SOCK_STREAM):
+                _log.error("%s in the fd store is no segment; it is passed over", self.name)
+                return
+            reader.setsockopt(socket.SOL_SOCKET, _SO_PEEK_OFF, 0)
+            while held := self._read_next(reader):
+                yield held
+
+    def _read_next(self, reader: socket.socket) -> Held | None:
+        flags = socket.MSG_PEEK | socket.MSG_DONTWAIT | _MSG_CMSG_CLOEXEC
+        space = socket.CMSG_SPACE(_FD.size)
+        try:
+            data, ancillary, answer, _ = reader.recvmsg(_MESSAGE.size, space, flags)
+        except BlockingIOError:  # a child of the dead process has the sending end
+            return None
+        if not data:
+            return None
+        fds = array.array("i")
+        for _level, _type, rights in ancillary:
+            fds.frombytes(rights)
+        if answer & socket.MSG_CTRUNC or len(fds) != 1 or len(data) != _MESSAGE.size:
+            for fd in fds:
+                os.close(fd)
+            self.is_partial = True
+            _log.critical(
+                "%s: connections are left in the vault, since this process may open %d files and "
+                "needs more. Raise LimitNOFILE= and restart: they are still there",
+                self.name,
+                resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+            )
+            return None
+        key, cookie = _MESSAGE.unpack(data)
+        return Held(key, cookie, fds[0])
+
+
+def socket_cookie(fd: int) -> int:
+    """Return the SO_COOKIE of the socket `fd`, which stays the caller's.
+
+    Raises:
+        OSError: `fd` is closed or no socket.
+    """
+    # Family and type are not looked at for this option, and naming them spares
+    # the three system calls that would ask for them.
+    probe = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=fd)
+    try:
+        cookie = probe.getsockopt(socket.SOL_SOCKET, _SO_COOKIE, 8)
+    finally:
+        probe.detach()
+    return int.from_bytes(cookie, sys.byteorder)

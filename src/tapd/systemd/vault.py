@@ -1,0 +1,453 @@
+"""The vault: every connection's descriptor, kept where it outlives the process.
+
+Theory of operation
+===================
+
+A descriptor that lies in the receive queue of an AF_UNIX socket stays open in
+the kernel, whoever dies. So a *segment* is a socket pair: its receiving end is
+put into the service manager's fd store once, as ``tapd-vault-N``, and each
+connection is one message in it: 16 bytes (key, cookie) and the descriptor
+(SCM_RIGHTS, unix(7)). Storing a connection costs a system call and the manager
+nothing; 10,000 connections are 50 stored descriptors.
+
+Stream sockets, since a queue of datagrams ends at net.unix.max_dgram_qlen
+(10). A stream never glues messages that carry descriptors, so one read is one
+connection.
+
+The order of steps is what makes it safe:
+
+- *put*: a segment counts once the manager has read the message that stored it
+  (a barrier); then ``sendmsg`` returns and the connection is safe. The next
+  segment is stored ahead of need, so that no connection waits for a barrier.
+- *recover* reads with MSG_PEEK at SO_PEEK_OFF: nothing is taken out, so a kill
+  in the middle of it loses nothing. The offset belongs to the shared socket and
+  is set to 0 first.
+- *compact* copies the living connections of a mostly dead segment into the
+  current one, then gives the segment back (FDSTOREREMOVE). A kill in between
+  leaves one connection in two segments: the one of the newer segment counts.
+
+What can be refused is refused visibly: the manager closes what does not fit its
+store, and the sending end sees a hang-up. Between each two steps stands a named
+fault point for the tests that kill there. May import `errors`; knows nothing of
+what the descriptors are.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import resource
+import socket
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol as TypingProtocol
+
+from tapd.systemd.notify import Barrier
+from tapd.systemd.segment import SEGMENT_NAME, Held, Segment, socket_cookie
+
+__all__ = ["FdStore", "Held", "Vault", "check_limits", "store_descriptors_max"]
+
+_log = logging.getLogger("tapd.vault")
+
+_BARRIER_S = 1.0
+_PAUSE_S = 5.0  # after a failed store, before the next is tried
+_SPARE_FDS = 64  # what a daemon has open beside its connections
+
+
+class FdStore(TypingProtocol):
+    """What a vault needs of the service manager; `notify.Notifier` has it."""
+
+    def store_fd(self, name: str, fd: int) -> bool:
+        """Put a duplicate of `fd` into the store."""
+
+    def remove_fd(self, name: str) -> bool:
+        """Take what is stored under `name` out."""
+
+    def begin_barrier(self) -> Barrier | None:
+        """Ask to be told when all messages so far are read."""
+
+
+def _no_fault(name: str) -> None:
+    """Do nothing: the fault point of a process that nobody tests."""
+
+
+class Vault:
+    """Keeps connections in segments; one a process, used from one thread.
+
+    Attributes:
+        unprotected: how many connections `put` could not protect so far.
+    """
+
+    def __init__(
+        self,
+        store: FdStore | None,
+        segment_connections: int = 200,
+        segments_max: int | None = None,
+        fault: Callable[[str], None] = _no_fault,
+    ) -> None:
+        """Make a vault that holds nothing yet; `recover` comes first, if at all.
+
+        Args:
+            store: the fd store; None where there is none.
+            segment_connections: messages in a segment. About 278 fit the
+                kernel's default send buffer.
+            segments_max: how many descriptors the store takes, where known.
+            fault: called with a name between each two steps.
+        """
+        self.unprotected = 0
+        self._store = store
+        self._capacity = segment_connections
+        self._segments_max = segments_max
+        self._fault = fault
+        self._segments: dict[int, Segment] = {}
+        self._where: dict[int, Segment] = {}
+        self._current: Segment | None = None
+        self._spare: Segment | None = None
+        self._next_number = 0
+        self._pause_until_s = 0.0
+        self._warned: set[str] = set()
+
+    def __len__(self) -> int:
+        """Return how many connections are held."""
+        return len(self._where)
+
+    @property
+    def segments(self) -> int:
+        """How many descriptors of the fd store it occupies."""
+        return len(self._segments)
+
+    # --- recovery -------------------------------------------------------------------
+
+    def recover(self, stored: Mapping[str, list[int]]) -> list[Held]:
+        """Return every connection in the stored segments, in the order of their keys.
+
+        What ended before the process died is among them: only the caller's
+        records tell. It must `forget` and close what it does not take.
+
+        Ownership: takes the descriptors named ``tapd-vault-N`` out of `stored`'s
+        keeping and closes them (the manager has its own); leaves all others.
+        The returned descriptors are the caller's.
+        """
+        found: dict[int, tuple[Segment, Held]] = {}
+        numbered = ((SEGMENT_NAME.match(name), fds) for name, fds in stored.items())
+        for number, fds in sorted((int(match[1]), fds) for match, fds in numbered if match):
+            segment = self._segments[number] = Segment(number)
+            self._next_number = max(self._next_number, number + 1)
+            for fd in fds:
+                self._fault("recover:segment")
+                for held in segment.read(fd):
+                    self._fault("recover:held")
+                    segment.messages += 1
+                    earlier = found.get(held.key)
+                    if earlier is not None:
+                        os.close(earlier[1].fd)
+                        if earlier[1].cookie != held.cookie:
+                            _log.error("key %d was two connections; the newer stays", held.key)
+                    found[held.key] = (segment, held)
+        for key, (segment, held) in found.items():
+            segment.live[key] = held
+            self._where[key] = segment
+        self._fault("recover:done")
+        return [found[key][1] for key in sorted(found)]
+
+    # --- keeping ----------------------------------------------------------------------
+
+    def put(self, key: int, fd: int, cookie: int | None = None) -> bool:
+        """Keep the connection `fd` under `key`; return whether it is protected.
+
+        `fd` stays the caller's, who calls `forget` before closing it. Where the
+        answer is false the log has said why, once for each reason.
+
+        Args:
+            key: unique among all connections of the application.
+            fd: a socket.
+            cookie: its SO_COOKIE where the caller knows it.
+        """
+        if cookie is None:
+            cookie = socket_cookie(fd)
+        self.forget(key)
+        is_kept = self._send(Held(key, cookie, fd))
+        if not is_kept:
+            self.unprotected += 1
+        return is_kept
+
+    def _send(self, held: Held) -> bool:
+        """Send `held` into the current segment, or the next; return whether it is safe."""
+        for _attempt in range(3):
+            segment = self._segment_with_room()
+            if segment is None or segment.sender is None:
+                return False
+            self._fault("put:send")
+            try:
+                segment.send(held)
+            except BlockingIOError:  # a small send buffer: full before its time
+                self._seal(segment)
+                self._current = None
+                continue
+            except OSError as error:
+                if error.errno in (errno.EPIPE, errno.ECONNRESET):
+                    self._replace(segment)
+                    continue
+                self._warn_send(error)
+                return False
+            self._fault("put:sent")
+            segment.messages += 1
+            segment.live[held.key] = held
+            self._where[held.key] = segment
+            return self._is_stored(segment)
+        return False
+
+    def _warn_send(self, error: OSError) -> None:
+        if error.errno == errno.ETOOMANYREFS:
+            limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+            self._warn(
+                "in-flight",
+                f"LimitNOFILE={limit} is also how many connections the vault may hold for this "
+                "user; new ones end when the process is killed. Raise LimitNOFILE=",
+            )
+        else:
+            self._warn("send", f"the vault takes no connection: {error}")
+
+    def forget(self, key: int) -> None:
+        """Let go of `key`: the connection ended, or was never put.
+
+        A duplicate still lies in its segment until that is compacted, so the
+        caller ends the connection with ``shutdown``: a close alone would leave
+        the peer connected.
+        """
+        segment = self._where.pop(key, None)
+        if segment is not None:
+            segment.live.pop(key, None)
+
+    # --- segments -----------------------------------------------------------------------
+
+    def _segment_with_room(self) -> Segment | None:
+        """Return the segment to send into, making one where it must be."""
+        current = self._current
+        if current is None or current.messages >= self._capacity:
+            self._seal(current)
+            spare, self._spare = self._spare, None
+            current = self._current = spare or self._create_segment()
+        elif self._spare is None and current.messages * 4 >= self._capacity * 3:
+            self._spare = self._create_segment()
+        if current is not None and not self._is_stored(current) and current.sender is None:
+            self._current = current = None
+        return current
+
+    def _seal(self, segment: Segment | None) -> None:
+        # While its barrier is pending, the open end is what tells of a refusal.
+        if segment is not None and segment.barrier is None:
+            segment.seal()
+
+    def _create_segment(self) -> Segment | None:
+        """Make a segment and store it, without waiting; None where that fails."""
+        if self._store is None:
+            self._warn("store", "there is no fd store: connections end when the process is killed")
+            return None
+        if time.monotonic() < self._pause_until_s:
+            return None
+        if self._segments_max is not None and len(self._segments) >= self._segments_max:
+            self._warn_full()
+            return None
+        segment = Segment(self._next_number)
+        self._next_number += 1
+        segment.sender, segment.receiver = socket.socketpair()
+        segment.sender.setblocking(False)
+        self._fault("segment:made")
+        if self._store.store_fd(segment.name, segment.receiver.fileno()):
+            self._fault("segment:sent")
+            segment.barrier = self._store.begin_barrier()
+        if segment.barrier is None:
+            segment.close()
+            self._pause_until_s = time.monotonic() + _PAUSE_S
+            self._warn(
+                "store",
+                "the service manager takes no descriptor: new connections end when the process "
+                "is killed",
+            )
+            return None
+        self._segments[segment.number] = segment
+        self._fault("segment:barrier")
+        return segment
+
+    def _is_stored(self, segment: Segment) -> bool:
+        """Whether the manager has `segment`; one that it refused is closed."""
+        if segment.barrier is None:
+            return True
+        now_s = time.monotonic()
+        if not segment.barrier.wait(0 if now_s < self._pause_until_s else _BARRIER_S):
+            self._pause_until_s = now_s + _PAUSE_S
+            self._warn(
+                "barrier",
+                "the service manager does not answer; new connections are safe once it does",
+            )
+            return False
+        self._fault("segment:stored")
+        segment.barrier = None
+        if segment.receiver is not None:
+            segment.receiver.close()
+            segment.receiver = None
+        if segment.is_hung_up():
+            self._drop(segment)
+            self._pause_until_s = now_s + _PAUSE_S
+            self._warn_full()
+            return False
+        return True
+
+    def _drop(self, segment: Segment) -> None:
+        """Forget `segment` and whatever counts as held in it."""
+        segment.close()
+        self._segments.pop(segment.number, None)
+        for key in segment.live:
+            self._where.pop(key, None)
+        segment.live.clear()
+        if self._current is segment:
+            self._current = None
+        if self._spare is segment:
+            self._spare = None
+
+    def _replace(self, lost: Segment) -> None:
+        """Put what was in `lost`, which the manager no longer has, into a new segment."""
+        self._warn("lost", f"the service manager dropped {lost.name} from its fd store")
+        entries = list(lost.live.values())
+        self._drop(lost)
+        for held in entries:
+            if not self._send(held):
+                self.unprotected += 1
+
+    def _warn_full(self) -> None:
+        self._warn(
+            "full",
+            f"the fd store takes no more than {len(self._segments)} segments of {self._capacity} "
+            "connections: further ones end when the process is killed. Raise "
+            "FileDescriptorStoreMax=",
+        )
+
+    def _warn(self, reason: str, text: str) -> None:
+        if reason not in self._warned:
+            self._warned.add(reason)
+            _log.warning("%s", text)
+
+    # --- compaction ---------------------------------------------------------------------
+
+    def compact(self, limit: int) -> int:
+        """Give mostly dead segments back, moving at most `limit` connections.
+
+        Call it now and then; it is cheap where there is nothing to do.
+
+        Returns:
+            How many segments were given back.
+        """
+        for segment in list(self._segments.values()):
+            if segment is not self._current and segment is not self._spare:
+                self._is_stored(segment)
+                self._seal(segment)
+        given_back = 0
+        for segment in self._wasteful():
+            if len(segment.live) > limit:
+                break
+            limit -= len(segment.live)
+            if not self._move(segment):
+                break
+            self._fault("compact:moved")
+            if self._store is not None:
+                self._store.remove_fd(segment.name)
+            self._fault("compact:removed")
+            self._drop(segment)
+            self._warned.discard("full")
+            given_back += 1
+        return given_back
+
+    def _wasteful(self) -> list[Segment]:
+        """Return the segments to give back, those with the least to move first.
+
+        Mostly dead ones, and half-empty ones left by earlier processes where
+        their connections fit into another.
+        """
+        sealed = [
+            segment
+            for segment in self._segments.values()
+            if segment is not self._current
+            and segment is not self._spare
+            and not segment.is_partial
+        ]
+        small = [segment for segment in sealed if len(segment.live) * 2 <= self._capacity]
+        has_company = len(small) > 1 or self._current is not None
+        chosen = [
+            segment
+            for segment in sealed
+            if len(segment.live) * 2 <= segment.messages or (has_company and segment in small)
+        ]
+        return sorted(chosen, key=lambda segment: len(segment.live))
+
+    def _move(self, segment: Segment) -> bool:
+        """Copy the living connections of `segment` into others; return whether all are."""
+        for held in list(segment.live.values()):
+            self._fault("compact:move")
+            try:
+                is_same = socket_cookie(held.fd) == held.cookie
+            except OSError:
+                is_same = False
+            if not is_same:
+                _log.error("connection %d was closed and not forgotten", held.key)
+                self.forget(held.key)
+                continue
+            if not self._send(held):
+                elsewhere = self._where.get(held.key)
+                if elsewhere is not None and elsewhere is not segment:
+                    del elsewhere.live[held.key]  # not safe there yet, and still safe here
+                self._where[held.key] = segment
+                return False
+            del segment.live[held.key]
+        return True
+
+    def close(self) -> None:
+        """Close this process's ends; what is in the fd store stays there."""
+        for segment in self._segments.values():
+            segment.close()
+        self._segments.clear()
+        self._where.clear()
+        self._current = self._spare = None
+
+
+def store_descriptors_max(environ: Mapping[str, str]) -> int | None:
+    """Return how many descriptors the fd store takes; None where it is not said.
+
+    systemd says it from version 254 on, and the embedded manager does.
+    """
+    text = environ.get("FDSTORE", "")
+    return int(text) if text.isascii() and text.isdigit() else None
+
+
+def check_limits(
+    environ: Mapping[str, str], connections: int, segment_connections: int = 200
+) -> list[str]:
+    """Return, in words, which of `connections` would be unprotected, and why.
+
+    Call it before `Notifier.from_environ` has taken NOTIFY_SOCKET away. Empty
+    where all is well, as far as the manager says what it allows.
+    """
+    problems = []
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if limit < connections + _SPARE_FDS:
+        problems.append(
+            f"LimitNOFILE={limit} allows about {max(0, limit - _SPARE_FDS)} connections, not the "
+            f"{connections} that are configured: further ones wait unanswered. Set "
+            f"LimitNOFILE={connections + _SPARE_FDS} or more"
+        )
+    if not environ.get("NOTIFY_SOCKET"):
+        problems.append(
+            "there is no service manager to keep connections: all end when the process is killed"
+        )
+        return problems
+    stored_max = store_descriptors_max(environ)
+    needed = -(-connections // segment_connections) * 2  # twice: for segments half dead
+    if stored_max is not None and stored_max < needed:
+        problems.append(
+            f"FileDescriptorStoreMax={stored_max} protects about "
+            f"{stored_max * segment_connections // 2} connections, not the {connections} that are "
+            f"configured: further ones end when the process is killed. Set "
+            f"FileDescriptorStoreMax={needed} or more"
+        )
+    return problems

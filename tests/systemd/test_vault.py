@@ -1,0 +1,488 @@
+"""The vault: what is put into it outlives the process, whenever that dies."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tapd.systemd.notify import Barrier, Notifier
+from tapd.systemd.segment import Segment, socket_cookie
+from tapd.systemd.vault import Held, Vault, check_limits
+
+
+class LocalStore:
+    """A store that answers at once; `stored_max` 0 refuses everything visibly."""
+
+    def __init__(self, stored_max: int = 1000) -> None:
+        self.stored: dict[str, list[int]] = {}
+        self.stored_max = stored_max
+        self.answers = True
+        self.barriers: list[int] = []
+
+    def store_fd(self, name: str, fd: int) -> bool:
+        if len(self.stored) < self.stored_max:
+            self.stored.setdefault(name, []).append(os.dup(fd))
+        return True
+
+    def remove_fd(self, name: str) -> bool:
+        for fd in self.stored.pop(name):
+            os.close(fd)
+        return True
+
+    def begin_barrier(self) -> Barrier:
+        reading, writing = os.pipe()
+        self.barriers.append(writing)
+        if self.answers:
+            self.answer()
+        return Barrier(reading)
+
+    def answer(self) -> None:
+        while self.barriers:
+            os.close(self.barriers.pop())
+
+    def duplicates(self) -> dict[str, list[int]]:
+        return {name: [os.dup(fd) for fd in fds] for name, fds in self.stored.items()}
+
+    def close(self) -> None:
+        self.answer()
+        for name in list(self.stored):
+            self.remove_fd(name)
+
+
+@pytest.fixture
+def store() -> Iterator[LocalStore]:
+    store = LocalStore()
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def pairs() -> Iterator[Callable[[int], list[tuple[socket.socket, socket.socket]]]]:
+    made: list[tuple[socket.socket, socket.socket]] = []
+
+    def make(count: int) -> list[tuple[socket.socket, socket.socket]]:
+        made.extend(socket.socketpair() for _ in range(count))
+        return made[-count:]
+
+    yield make
+    for pair in made:
+        for end in pair:
+            end.close()
+
+
+def recover(store: Any, **options: Any) -> tuple[Vault, list[Held]]:
+    vault = Vault(store, **options)
+    return vault, vault.recover(store.duplicates())
+
+
+def discard(*helds: list[Held]) -> None:
+    for held in helds:
+        for one in held:
+            os.close(one.fd)
+
+
+def test_round_trip(store: LocalStore, pairs: Any) -> None:
+    made = pairs(5)
+    vault = Vault(store, segment_connections=2)
+    for key, (ours, _) in enumerate(made):
+        assert vault.put(key, ours.fileno())
+    assert (len(vault), vault.segments, vault.unprotected) == (5, 3, 0)
+    for ours, _ in made:
+        ours.close()
+    vault.close()
+    vault, held = recover(store)
+    assert [one.key for one in held] == [0, 1, 2, 3, 4]
+    for one, (_, peer) in zip(held, made, strict=True):
+        assert not os.get_inheritable(one.fd)
+        assert socket_cookie(one.fd) == one.cookie
+        os.write(one.fd, b"%d" % one.key)
+        assert peer.recv(10) == b"%d" % one.key
+    discard(held)
+    vault.close()
+
+
+def test_recovery_takes_nothing_out(store: LocalStore, pairs: Any) -> None:
+    vault = Vault(store, segment_connections=3)
+    for key, (ours, _) in enumerate(pairs(7)):
+        vault.put(key, ours.fileno())
+    partly = Segment(0).read(os.dup(store.stored["tapd-vault-0"][0]))
+    os.close(next(partly).fd)
+    os.close(next(partly).fd)
+    partly.close()  # killed here: the offset stands at 2 messages
+    for _ in range(3):
+        again, held = recover(store)
+        assert [one.key for one in held] == list(range(7))
+        discard(held)
+        again.close()
+    vault.close()
+
+
+def test_recovery_while_a_child_has_the_sending_end(store: LocalStore, pairs: Any) -> None:
+    vault = Vault(store)
+    vault.put(1, pairs(1)[0][0].fileno())
+    again, held = recover(store)  # `vault` is still open: no end of file to read
+    assert [one.key for one in held] == [1]
+    discard(held)
+    again.close()
+    vault.close()
+
+
+def test_names_go_on_after_recovery(store: LocalStore, pairs: Any) -> None:
+    made = pairs(3)
+    vault = Vault(store, segment_connections=1)
+    for key in (0, 1):
+        vault.put(key, made[key][0].fileno())
+    again, held = recover(store, segment_connections=1)
+    assert again.put(2, made[2][0].fileno())
+    names = {"tapd-vault-0", "tapd-vault-1", "tapd-vault-2"}
+    assert names <= set(store.stored)
+    discard(held)
+    vault.close()
+    again.close()
+
+
+def test_ended_connections_come_back_until_compacted(store: LocalStore, pairs: Any) -> None:
+    made = pairs(4)
+    vault = Vault(store, segment_connections=2)
+    for key, (ours, _) in enumerate(made):
+        vault.put(key, ours.fileno())
+    for key in (0, 2, 3):
+        vault.forget(key)
+    vault.forget(99)
+    assert len(vault) == 1
+    again, held = recover(store)
+    assert [one.key for one in held] == [0, 1, 2, 3]
+    discard(held)
+    again.close()
+    vault.close()
+
+
+def test_compaction(store: LocalStore, pairs: Any) -> None:
+    made = pairs(9)
+    vault = Vault(store, segment_connections=4)
+    for key, (ours, _) in enumerate(made):
+        vault.put(key, ours.fileno())
+    assert vault.compact(100) == 0, "full segments stay"
+    for key in (0, 1, 2, 4, 5, 6, 7):
+        vault.forget(key)
+    assert vault.compact(0) == 1, "the segment without a living connection costs no move"
+    assert vault.compact(100) == 1
+    assert vault.compact(100) == 0
+    # Connection 3 was copied into the segment of connection 8.
+    assert (len(vault), len(store.stored)) == (2, 1)
+    again, held = recover(store)
+    assert [one.key for one in held] == [3, 8]
+    discard(held)
+    again.close()
+    vault.close()
+
+
+def test_segments_of_many_restarts_are_merged(store: LocalStore, pairs: Any) -> None:
+    held: list[Held] = []
+    for key, (ours, _) in enumerate(pairs(20)):
+        discard(held)
+        vault, held = recover(store)
+        assert vault.put(key, ours.fileno())
+        vault.compact(1000)
+        assert len(store.stored) <= 2
+        vault.close()
+    discard(held)
+    vault, held = recover(store)
+    assert [one.key for one in held] == list(range(20))
+    discard(held)
+    vault.close()
+
+
+def test_compaction_drops_what_was_closed_unnoticed(
+    store: LocalStore, pairs: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    (first, _), (second, _) = pairs(2)
+    vault = Vault(store, segment_connections=1)
+    vault.put(1, first.fileno())
+    vault.put(2, second.fileno())
+    first.close()
+    vault._segments[0].messages = 2  # as if another connection had died in it
+    assert vault.compact(10) == 1
+    assert len(vault) == 1
+    assert "closed and not forgotten" in caplog.text
+    vault.close()
+
+
+def test_full_send_buffer_opens_a_segment(store: LocalStore, pairs: Any) -> None:
+    ((ours, _),) = pairs(1)
+    vault = Vault(store, segment_connections=100_000)
+    for key in range(1000):
+        assert vault.put(key, ours.fileno())
+    assert 2 <= vault.segments < 10
+    again, held = recover(store)
+    assert len(held) == 1000
+    discard(held)
+    again.close()
+    vault.close()
+
+
+def test_the_next_segment_is_stored_ahead(store: LocalStore, pairs: Any) -> None:
+    vault = Vault(store, segment_connections=4)
+    for key, (ours, _) in enumerate(pairs(4)):
+        vault.put(key, ours.fileno())
+    assert len(store.stored) == 2
+    vault.close()
+
+
+def test_no_store(pairs: Any, caplog: pytest.LogCaptureFixture) -> None:
+    (ours, _), (other, _) = pairs(2)
+    for nowhere in (None, Notifier()):
+        vault = Vault(nowhere)
+        assert not vault.put(1, ours.fileno())
+        assert not vault.put(2, other.fileno())
+        assert vault.unprotected == 2
+        assert vault.compact(10) == 0
+        vault.forget(1)
+    assert len(caplog.records) == 2, "one warning a vault"
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_full_store(
+    store: LocalStore, pairs: Any, caplog: pytest.LogCaptureFixture, is_known: bool
+) -> None:
+    """Known from $FDSTORE, or noticed because the manager closed what it refused."""
+    store.stored_max = 2
+    vault = Vault(store, segment_connections=2, segments_max=2 if is_known else None)
+    kept = [vault.put(key, ours.fileno()) for key, (ours, _) in enumerate(pairs(8))]
+    assert kept == [True] * 4 + [False] * 4
+    assert vault.unprotected == 4
+    assert len(vault) == 4
+    assert [record.message for record in caplog.records] == [
+        "the fd store takes no more than 2 segments of 2 connections: further ones end when the "
+        "process is killed. Raise FileDescriptorStoreMax="
+    ]
+    vault.forget(0)
+    vault.forget(1)
+    assert vault.compact(10) == 1
+    vault._pause_until_s = 0.0
+    assert vault.put(9, pairs(1)[0][0].fileno()), "there is room again"
+    vault.close()
+
+
+def test_manager_that_does_not_answer(
+    store: LocalStore, pairs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tapd.systemd.vault._BARRIER_S", 0.01)
+    store.answers = False
+    vault = Vault(store, segment_connections=4)
+    made = pairs(3)
+    assert not vault.put(1, made[0][0].fileno())
+    assert not vault.put(2, made[1][0].fileno())
+    store.answer()
+    assert vault.put(3, made[2][0].fileno())
+    again, held = recover(store)
+    assert [one.key for one in held] == [1, 2, 3], "what was put meanwhile is safe now"
+    discard(held)
+    again.close()
+    vault.close()
+
+
+def test_segment_taken_away(
+    store: LocalStore, pairs: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """``systemctl clean --what=fdstore``: what was in the segment moves to a new one."""
+    made = pairs(3)
+    vault = Vault(store, segment_connections=10)
+    for key in (0, 1):
+        vault.put(key, made[key][0].fileno())
+    store.remove_fd("tapd-vault-0")
+    assert vault.put(2, made[2][0].fileno())
+    assert "dropped tapd-vault-0" in caplog.text
+    again, held = recover(store)
+    assert [one.key for one in held] == [0, 1, 2]
+    discard(held)
+    again.close()
+    vault.close()
+
+
+def test_no_more_in_flight(
+    store: LocalStore,
+    pairs: Any,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(segment: Segment, held: Held) -> None:
+        raise OSError(errno.ETOOMANYREFS, "too many references")
+
+    vault = Vault(store)
+    monkeypatch.setattr(Segment, "send", refuse)
+    assert not vault.put(1, pairs(1)[0][0].fileno())
+    assert "LimitNOFILE" in caplog.text
+    vault.close()
+
+
+def test_strange_entries_are_passed_over(
+    store: LocalStore, pairs: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    reading, writing = os.pipe()
+    listener = socket.create_server(("127.0.0.1", 0))
+    stored = {
+        "tapd-vault-1": [reading],
+        "tapd-vault-2": [os.dup(listener.fileno())],
+        "tapd-other": [writing],
+    }
+    vault = Vault(store)
+    assert vault.recover(stored) == []
+    assert len(caplog.records) == 2
+    os.close(writing)  # not of the vault: still open
+    listener.close()
+    vault.close()
+
+
+def test_too_few_files_leave_the_rest_in_the_vault(
+    store: LocalStore, pairs: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    vault = Vault(store)
+    for key, (ours, _) in enumerate(pairs(30)):
+        vault.put(key, ours.fileno())
+    stored = store.duplicates()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))), hard))
+    try:
+        again = Vault(store)
+        first = again.recover(stored)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert len(first) < 30
+    assert "Raise LimitNOFILE" in caplog.text
+    for one in first:
+        again.forget(one.key)
+    assert again.compact(100) == 0, "what was not read must not be given back"
+    whole, held = recover(store)
+    assert len(held) == 30
+    discard(first, held)
+    for one in (vault, again, whole):
+        one.close()
+
+
+# --- killed at every step -------------------------------------------------------------
+
+
+def run_until_fault(number: int, notify: str, stored: Any, life: Callable[..., None]) -> bool:
+    """Run `life` in a child that is killed at its fault point `number`; was it?"""
+    child = os.fork()
+    if child == 0:
+        left = number
+
+        def fault(name: str) -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        notifier = Notifier.from_environ({"NOTIFY_SOCKET": notify})
+        vault = Vault(notifier, segment_connections=2, fault=fault)
+        try:
+            life(vault, stored)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
+    return os.WIFSIGNALED(status)
+
+
+@pytest.fixture
+def answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The test's receiver reads after the child's death: PID 1 reads what a dead
+    # process has sent, and a barrier must not wait for it here.
+    monkeypatch.setattr("tapd.systemd.vault._BARRIER_S", 0)
+
+
+def test_kill_at_each_step_of_keeping(receiver: Any, pairs: Any, answered: None) -> None:
+    made = pairs(5)
+    done_reading, done = os.pipe()
+
+    def life(vault: Vault, stored: Any) -> None:
+        for key, (ours, _) in enumerate(made):
+            vault.put(key, ours.fileno())
+            os.write(done, b"x")
+
+    number = 0
+    while True:
+        number += 1
+        was_killed = run_until_fault(number, receiver.path, {}, life)
+        os.write(done, b".")
+        count = len(os.read(done_reading, 100)) - 1
+        vault = Vault(None)
+        held = vault.recover(receiver.duplicates())
+        keys = [one.key for one in held]
+        # The put that was under way may have made it or not.
+        assert keys in (list(range(count)), list(range(count + 1)))
+        assert all(socket_cookie(made[one.key][0].fileno()) == one.cookie for one in held)
+        discard(held)
+        for name in list(receiver.stored):
+            for fd in receiver.stored.pop(name):
+                os.close(fd)
+        if not was_killed:
+            break
+    assert number > 20
+    os.close(done_reading)
+    os.close(done)
+
+
+def test_kill_at_each_step_of_recovery_and_compaction(
+    receiver: Any, notifier: Notifier, pairs: Any, answered: None
+) -> None:
+    made = pairs(7)
+    first = Vault(notifier, segment_connections=2)
+    for key, (ours, _) in enumerate(made):
+        first.put(key, ours.fileno())
+        receiver.read()
+    first.close()
+    living = {0, 3, 6}
+
+    def life(vault: Vault, stored: Any) -> None:
+        held = vault.recover(stored)
+        for one in held:
+            if one.key not in living:
+                vault.forget(one.key)
+        assert len(vault) == len(living)
+        vault.compact(100)
+
+    number = 0
+    while True:
+        number += 1
+        stored = receiver.duplicates()
+        was_killed = run_until_fault(number, receiver.path, stored, life)
+        for fds in stored.values():
+            for fd in fds:
+                os.close(fd)
+        vault = Vault(None)
+        held = vault.recover(receiver.duplicates())
+        assert {one.key for one in held} >= living
+        assert len({one.key for one in held}) == len(held)
+        assert all(socket_cookie(made[one.key][0].fileno()) == one.cookie for one in held)
+        discard(held)
+        if not was_killed:
+            break
+    assert number > 10
+
+
+# --- limits ----------------------------------------------------------------------------
+
+
+def test_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 1024))
+    managed = {"NOTIFY_SOCKET": "/run/systemd/notify"}
+    assert check_limits(managed, 900) == []
+    assert check_limits(managed | {"FDSTORE": "100"}, 900) == []
+    (few,) = check_limits(managed | {"FDSTORE": "4"}, 900)
+    assert "protects about 400 connections" in few
+    assert "FileDescriptorStoreMax=10 or more" in few
+    (open_files,) = check_limits(managed, 10_000)
+    assert "allows about 960 connections, not the 10000" in open_files
+    (alone,) = check_limits({}, 10)
+    assert "no service manager" in alone
