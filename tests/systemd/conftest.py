@@ -27,7 +27,7 @@ class Receiver:
 
     def read(self) -> list[bytes]:
         """Handle every message in the queue, as a manager does; return their texts."""
-        new = []
+        new: list[bytes] = []
         while True:
             try:
                 text, ancillary, _, _ = self.socket.recvmsg(65536, socket.CMSG_SPACE(64))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -91,13 +92,14 @@ def test_barrier_waits_until_read(receiver: Any, notifier: Notifier) -> None:
     assert receiver.read() == [b"BARRIER=1"]
     assert barrier.wait(0)
     assert barrier.wait(0), "asking again is allowed"
-    open_fds = len(os.listdir("/proc/self/fd"))
+    open_fds = len(list(Path("/proc/self/fd").iterdir()))
     assert not notifier.barrier(0.01), "nobody reads"
     receiver.read()
-    assert len(os.listdir("/proc/self/fd")) == open_fds
+    assert len(list(Path("/proc/self/fd").iterdir())) == open_fds
 
 
-def test_full_queue_does_not_block_the_loop(receiver: Any, notifier: Notifier) -> None:
+@pytest.mark.usefixtures("receiver")
+def test_full_queue_does_not_block_the_loop(notifier: Notifier) -> None:
     """The queue holds net.unix.max_dgram_qlen messages; nobody reads them."""
     while notifier.watchdog():
         pass

@@ -18,7 +18,7 @@ import select
 import socket
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from tapd.systemd.notify import Barrier
 
@@ -108,7 +108,7 @@ class Segment:
                 end.close()
         self.sender = self.receiver = self.barrier = None
 
-    def read(self, fd: int) -> Iterator[Held]:
+    def read(self, fd: int) -> Generator[Held, None, None]:
         """Yield what lies in it, without taking it out; close `fd`, the stored end.
 
         Each yielded descriptor is new, close-on-exec and the caller's. Sets
