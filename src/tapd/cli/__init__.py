@@ -1,1 +1,1 @@
-"""."""
+"""The commands: tapd, tapd-mktap, tapctl."""

@@ -1,1 +1,1 @@
-"""."""
+"""A daemon's life: parse, adopt, load, serve, drain, save, exit."""

@@ -60,3 +60,8 @@ def namespace_of(names: dict[str, Any]) -> Namespace | None:
     """Return the namespace whose `names` is this very dict, if any."""
     namespace = _by_dict.get(id(names))
     return namespace if namespace is not None and namespace.names is names else None
+
+
+def live_namespaces() -> list[Namespace]:
+    """Return all namespaces of this process."""
+    return list(_by_dict.values())

@@ -1,1 +1,1 @@
-"""."""
+"""Streams, listeners and the turn: the only place that touches client sockets."""

@@ -1,0 +1,92 @@
+"""``tapd FILE.tap``: run a TAP.
+
+Started by systemd (sockets or a notification socket were passed) it serves in
+this process. Started by hand it becomes the embedded manager, which binds the
+ports and runs this same command as its child, in the way systemd would.
+
+The daemon's start is a waiting client's wait, so what only one of the two roles
+needs is imported by that role.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import MutableMapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import tapd
+from tapd.errors import TapdError, UsageError
+
+log = logging.getLogger("tapd")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tapd",
+        description="Run the server in a TAP, as it was when it last ended.",
+        epilog="Make a TAP with tapd-mktap; look into one with tapctl show.",
+    )
+    parser.add_argument("tap", metavar="FILE.tap", help="the TAP, or its -shutdown.tap")
+    parser.add_argument(
+        "--sync",
+        metavar="always|SECONDS|never",
+        default="1",
+        help="how often the journal is synced against a power cut (default: every second); "
+        "always: before every reply",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        metavar="SECONDS",
+        type=float,
+        default=900.0,
+        help="time between two saves of the whole TAP while it changes (default: 900)",
+    )
+    parser.add_argument("--version", action="version", version=f"tapd {tapd.__version__}")
+    return parser
+
+
+def is_managed(environ: MutableMapping[str, str]) -> bool:
+    """Whether a service manager (systemd, or the embedded one) started this process."""
+    return "NOTIFY_SOCKET" in environ or environ.get("LISTEN_PID") == str(os.getpid())
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the command and exit with its status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    options = _parser().parse_args(arguments)
+    path = Path(options.tap)
+    name = path.name.removesuffix(".tap").removesuffix("-shutdown")
+    from tapd.systemd.logs import configure_logging  # noqa: PLC0415 - after --help
+
+    configure_logging(name or "tapd")
+    try:
+        if options.checkpoint <= 0:
+            raise UsageError(f"--checkpoint {options.checkpoint}: write seconds above 0")
+        status = _serve(path, options) if is_managed(os.environ) else _manage(path, arguments)
+    except TapdError as error:
+        log.critical("%s", error)
+        status = error.exit_status
+    except KeyboardInterrupt:
+        status = 130
+    logging.shutdown()
+    sys.exit(status)
+
+
+def _serve(path: Path, options: argparse.Namespace) -> int:
+    from tapd.host.daemon import Daemon  # noqa: PLC0415 - one role only
+    from tapd.host.options import DaemonOptions, parse_sync  # noqa: PLC0415
+
+    return Daemon(
+        DaemonOptions(path, sync=parse_sync(options.sync), checkpoint_s=options.checkpoint),
+        os.environ,
+    ).run()
+
+
+def _manage(path: Path, arguments: Sequence[str]) -> int:
+    from tapd.host.by_hand import manage  # noqa: PLC0415 - one role only
+
+    return manage(path, [sys.executable, "-m", "tapd", *arguments], os.environ)

@@ -1,0 +1,344 @@
+"""A daemon's life, from its inherited sockets to its shutdown TAP.
+
+Set-up: take what was inherited; lock and load the state; pair ports and
+sockets; join connections and protocols; run the first turn; say READY. Then
+serve. Teardown mirrors it: accept no more, run the last turn, save, exit; the
+connections stay open in the vault, and it is the service manager that closes
+them (a stop) or hands them to the next process (a restart).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import functools
+import logging
+import platform
+import signal
+import sys
+import time
+from collections.abc import Callable, MutableMapping
+from pathlib import Path
+
+import tapd
+from tapd.errors import StateUnwritable, TapdError
+from tapd.host.checkpoint import Checkpointer
+from tapd.host.options import DaemonOptions
+from tapd.host.state import Restored, State
+from tapd.image.key import load_key
+from tapd.image.store import SaveReport
+from tapd.model.application import Application
+from tapd.model.seal import Sealer
+from tapd.net.listener import Listener
+from tapd.net.recovery import Resumed, adopt_held, begin_turns
+from tapd.net.turn import Turn
+from tapd.systemd.inherited import Inherited, match_ports, take_inherited
+from tapd.systemd.notify import Notifier
+from tapd.systemd.vault import Vault, check_limits, store_descriptors_max
+from tapd.systemd.watchdog import Watchdog
+
+log = logging.getLogger(__name__)
+
+STATUS_S = 5.0
+CRASHES_WITHOUT_PAUSE = 6
+CRASH_PAUSE_S_MAX = 10.0
+SAVE_TIMEOUT_S = 600.0
+
+
+def read_boot_id() -> str:
+    """Return the kernel's name of this boot (random(4))."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+@dataclasses.dataclass(slots=True)
+class Surroundings:
+    """What the service manager gave: sockets, notifications, limits."""
+
+    inherited: Inherited
+    notifier: Notifier
+    descriptors_max: int | None
+    problems: list[str]
+
+    @classmethod
+    def take(cls, environ: MutableMapping[str, str]) -> Surroundings:
+        """Take it from the environment, before anything else is opened."""
+        inherited = take_inherited(environ)
+        problems = check_limits(environ, connections=1)
+        descriptors_max = store_descriptors_max(environ)
+        return cls(inherited, Notifier.from_environ(environ), descriptors_max, problems)
+
+
+class Daemon:
+    """One process's service of one application."""
+
+    def __init__(
+        self,
+        options: DaemonOptions,
+        environ: MutableMapping[str, str],
+        fault: Callable[[str], None] | None = None,
+    ) -> None:
+        self._options = options
+        self._environ = environ
+        self._fault = fault or (lambda _name: None)
+        self._boot_id = read_boot_id()
+        self._stop = asyncio.Event()
+        self._reload = asyncio.Event()
+        self._saved_at_s = 0.0
+        self._saved_generation = 0
+        self._checkpoint_turns = 0
+
+    def run(self) -> int:
+        """Serve until told to stop; return the exit status.
+
+        Raises:
+            TapdError: it can't start or can't save; the message says what to do.
+        """
+        surroundings = Surroundings.take(self._environ)
+        surroundings.notifier.status("loading the TAP")
+        key = load_key(environment=self._environ)
+        state = State(self._options.path, key)
+        with state.store.lock(), asyncio.Runner() as runner:
+            surroundings.notifier.extend_timeout(SAVE_TIMEOUT_S)
+            restored = state.restore()
+            self._slow_down(restored, surroundings.notifier)
+            sealer = Sealer(key.derive(b"seal"))
+            return runner.run(self._serve(surroundings, state, restored, sealer))
+
+    def _slow_down(self, restored: Restored, notifier: Notifier) -> None:
+        """Pause before going on where the server was killed again and again."""
+        if restored.history.clean:
+            return
+        deaths = restored.history.level + 1
+        if deaths <= CRASHES_WITHOUT_PAUSE:
+            return
+        pause_s = min(0.1 * 2.0 ** (deaths - CRASHES_WITHOUT_PAUSE), CRASH_PAUSE_S_MAX)
+        text = (
+            f"killed {deaths} times in a row before it had settled; going on in {pause_s:.1f} s "
+            "(clients wait; nothing is lost). The log above says what was run each time"
+        )
+        log.error("%s", text, extra={"TAPD_DEATHS": deaths})
+        notifier.status(text)
+        time.sleep(pause_s)
+
+    # --- set-up -----------------------------------------------------------------
+
+    async def _serve(
+        self, surroundings: Surroundings, state: State, restored: Restored, sealer: Sealer
+    ) -> int:
+        loop = asyncio.get_running_loop()
+        application = restored.application
+        notifier = surroundings.notifier
+        pairs = match_ports(
+            [port.address for port in application.ports],
+            surroundings.inherited.listeners,
+            application.name,
+        )
+        vault = Vault(
+            notifier if notifier.is_connected else None,
+            segments_max=surroundings.descriptors_max,
+            fault=self._fault,
+        )
+        for problem in surroundings.problems:
+            log.warning("%s", problem)
+        turn = Turn(application, restored.jar, vault, sealer, loop, self._fault)
+        turn.sync_always = self._options.sync == "always"
+        turn.on_stall = functools.partial(self._say_stalled, notifier)
+        turn.journal = state.open_journal(self._boot_id)
+        application._v_runtime = turn
+        sys.modules["__main__"].application = application  # type: ignore[attr-defined]
+        services = {port.address: port.service for port in application.ports}
+        for address, sock in pairs:
+            turn.listen(Listener(sock, services[address]))
+        self._fault("recovery: begin")
+        resumed = adopt_held(turn, restored.history, vault.recover(surroundings.inherited.stored))
+        self._fault("recovery: adopted")
+        begin_turns(turn, resumed, restored.history, self._boot_id)
+        self._fault("recovery: first turn")
+        self._saved_generation = restored.loaded.generation
+        self._saved_at_s = time.time()
+        self._tell_start(restored, resumed, turn)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+        turn.open()
+        notifier.ready(self._status(turn))
+        checkpointer = Checkpointer()
+        background = [
+            loop.create_task(self._keep_status(turn, notifier)),
+            loop.create_task(self._keep_checkpoints(turn, state, checkpointer, notifier)),
+        ]
+        if isinstance(self._options.sync, float):
+            background.append(loop.create_task(self._keep_synced(turn, self._options.sync)))
+        if restored.damaged:
+            self._reload.set()
+        with Watchdog.from_environ(self._environ, notifier, loop):
+            stopping = loop.create_task(self._stop.wait())
+            await asyncio.wait([stopping, *background], return_when=asyncio.FIRST_COMPLETED)
+            for task in background:
+                if task.done():
+                    task.result()  # a bug in the background ends the process, loudly
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
+            await self._finish(turn, state, notifier)
+        return 0
+
+    def _tell_start(self, restored: Restored, resumed: Resumed, turn: Turn) -> None:
+        application = restored.application
+        loaded = restored.loaded
+        history = restored.history
+        how = "resumed" if history.records or loaded.generation > 1 else "started"
+        log.info(
+            "%s %r from %s (generation %d, saved %s) and %d journal records, Python %s, tapd %s",
+            how, application.name, loaded.path.name, loaded.generation, loaded.saved_at,
+            restored.records, platform.python_version(), tapd.__version__,
+            extra={"TAPD_GENERATION": loaded.generation, "TAPD_TAP": str(loaded.path)},
+        )  # fmt: skip
+        if not history.clean and history.records:
+            log.warning(
+                "the process before was killed; %d connections go on, %d ended meanwhile",
+                len(resumed.streams) + len(resumed.accepted), len(resumed.ended),
+            )  # fmt: skip
+        elif resumed.streams:
+            log.info("%d connections go on", len(resumed.streams))
+        for listener in turn.listeners:
+            log.info("%r answers on %s", listener.service, listener)
+
+    # --- while serving ----------------------------------------------------------------
+
+    def _status(self, turn: Turn) -> str:
+        saved = time.strftime("%H:%M:%S", time.localtime(self._saved_at_s))
+        count = len(turn.streams)
+        text = (
+            f"{count} connection{'' if count == 1 else 's'}; "
+            f"generation {self._saved_generation} of {saved}"
+        )
+        unprotected = sum(not stream.is_protected for stream in turn.streams.values())
+        return f"{text}; {unprotected} connections unprotected" if unprotected else text
+
+    def _say_stalled(self, notifier: Notifier, error: StateUnwritable | None) -> None:
+        if error is None:
+            log.info("the journal can be written again; going on")
+        else:
+            notifier.status(f"STALLED: {error}")
+
+    async def _keep_status(self, turn: Turn, notifier: Notifier) -> None:
+        last = ""
+        while True:
+            await asyncio.sleep(STATUS_S)
+            turn.vault.compact(1000)
+            if not turn.is_stalled and (status := self._status(turn)) != last:
+                last = status
+                notifier.status(status)
+
+    async def _keep_synced(self, turn: Turn, period_s: float) -> None:
+        """Sync the journal each `period_s` seconds in which something was appended."""
+        synced = turn.turns
+        while True:
+            await asyncio.sleep(period_s)
+            if turn.turns != synced and turn.journal is not None:
+                synced = turn.turns
+                try:
+                    await asyncio.to_thread(turn.journal.sync_elsewhere)
+                except OSError as error:
+                    log.error("the journal can't be synced: %s; saving a generation", error)
+                    self._reload.set()
+
+    async def _keep_checkpoints(
+        self, turn: Turn, state: State, checkpointer: Checkpointer, notifier: Notifier
+    ) -> None:
+        """Save a generation when one is asked for, when it is time, or the journal is long."""
+        due_s = time.monotonic() + self._options.checkpoint_s
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._reload.wait(), timeout=1.0)
+            asked = self._reload.is_set()
+            journal_size = turn.journal.size if turn.journal is not None else 0
+            long = journal_size > self._options.journal_bytes_max
+            timely = time.monotonic() >= due_s and turn.turns != self._checkpoint_turns
+            if turn.is_stalled or not (asked or long or timely):
+                continue
+            self._reload.clear()
+            if asked:
+                notifier.reloading()
+            try:
+                report = await self._checkpoint(turn, state, checkpointer)
+                self._tell_saved(report, state)
+            except TapdError as error:
+                log.error("checkpoint failed: %s (the last good TAP and the journal stay)", error)
+            due_s = time.monotonic() + self._options.checkpoint_s
+            notifier.ready(self._status(turn))
+
+    async def _checkpoint(
+        self, turn: Turn, state: State, checkpointer: Checkpointer
+    ) -> SaveReport:
+        """Begin a generation and have a forked child save it.
+
+        Between turns: this coroutine runs while no turn does, up to the fork.
+        """
+        application = turn.application
+        journal = state.begin_generation()
+        self._fault("checkpoint: journal begun")
+        try:
+            turn.change_journal(journal, self._boot_id, clean=False)
+        except StateUnwritable:
+            state.abandon_journal(journal)
+            raise
+        self._checkpoint_turns = turn.turns
+        generation = state.generation
+        self._fault("checkpoint: journal changed")
+        report = await checkpointer.checkpoint(
+            functools.partial(state.save, application, generation, clean=False)
+        )
+        self._fault("checkpoint: saved")
+        return report
+
+    def _tell_saved(self, report: SaveReport, state: State) -> None:
+        state.note_saved(report.generation)
+        self._fault("checkpoint: old journals removed")
+        state.store.prune(self._options.keep_generations, self._options.keep_days * 86400)
+        self._saved_generation = report.generation
+        self._saved_at_s = time.time()
+        log.info(
+            "saved %s (generation %d): %d bytes in %.3f s", report.path.name, report.generation,
+            report.size_bytes, report.duration_s, extra={"TAPD_GENERATION": report.generation},
+        )  # fmt: skip
+        for loss in report.losses:
+            log.warning("not saved: %s (%s): %s", loss.path, loss.type_name, loss.reason)
+
+    # --- teardown ---------------------------------------------------------------------
+
+    async def _finish(self, turn: Turn, state: State, notifier: Notifier) -> None:
+        """Run the last turn and save.
+
+        Raises:
+            StateUnwritable: the disk does not take it. The journal still holds
+                everything that was committed.
+        """
+        application = turn.application
+        log.info("stopping %r", application.name)
+        notifier.stopping("saving the TAP")
+        notifier.extend_timeout(SAVE_TIMEOUT_S)
+        turn.stop_listening()
+        turn.finish()
+        if turn.is_stalled:
+            raise StateUnwritable(
+                "the last turn could not be committed: make room on the disk and start again; "
+                "the state of the last good commit will be restored"
+            )
+        journal = state.begin_generation()
+        turn.change_journal(journal, self._boot_id, clean=True)
+        turn.close()
+        report = save_reporting(application, state, notifier)
+        self._tell_saved(report, state)
+
+
+def save_reporting(application: Application, state: State, notifier: Notifier) -> SaveReport:
+    """Save the shutdown TAP; on failure say what holds the state now."""
+    try:
+        return state.save(application, state.generation, clean=True)
+    except StateUnwritable as error:
+        notifier.status(f"could not save: {error}")
+        raise StateUnwritable(
+            f"{error}. Nothing is lost: the last generation and its journals hold the state"
+        ) from error

@@ -1,0 +1,46 @@
+"""How a daemon is to run: what the command line said, checked."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from tapd.errors import UsageError
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DaemonOptions:
+    """What `tapd` was told.
+
+    Attributes:
+        path: the TAP.
+        sync: "always", "never", or seconds between two syncs of the journal.
+        checkpoint_s: seconds between two checkpoints while there are changes.
+        journal_bytes_max: journal size at which a checkpoint is made sooner.
+        keep_generations: how many TAPs are kept.
+        keep_days: for how many days at least.
+    """
+
+    path: Path
+    sync: str | float = 1.0
+    checkpoint_s: float = 900.0
+    journal_bytes_max: int = 64 << 20
+    keep_generations: int = 10
+    keep_days: float = 7.0
+
+
+def parse_sync(text: str) -> str | float:
+    """Parse ``always``, ``never`` or a number of seconds.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if text in ("always", "never"):
+        return text
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0.001 <= seconds <= 3600:
+        raise UsageError(f"--sync {text}: write always, never, or seconds from 0.001 to 3600")
+    return seconds

@@ -1,0 +1,185 @@
+"""The saved state of one application: its TAP and the journals since.
+
+Joins `image.store` (generations) and `image.journal` (what happened since) with
+`net.records` (what journal records say): loads the newest generation, replays
+every later journal, and changes to a new generation when one is to be saved.
+
+Journals of the last two generations are kept: should the newest TAP not load,
+the one before and its journals give exactly the same state.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from tapd.errors import JournalDamaged, StateUnwritable
+from tapd.image.files import Files, sync_directory
+from tapd.image.jar import Jar, Replay
+from tapd.image.journal import JournalContents, JournalWriter, read_journal
+from tapd.image.key import Key
+from tapd.image.store import Loaded, SaveReport, Store
+from tapd.model.application import Application
+from tapd.net.records import History, render_base
+
+log = logging.getLogger(__name__)
+
+GENERATIONS_WITH_JOURNAL = 2
+_JOURNAL = re.compile(r"journal-(\d{8,})\Z")
+
+
+@dataclasses.dataclass(slots=True)
+class Restored:
+    """An application as it was when its last process ended.
+
+    Attributes:
+        application: with all that the journals say.
+        jar: which it belongs to now.
+        history: its connections, and how the last process ended.
+        loaded: which TAP it came from.
+        records: how many journal records were replayed on top of that.
+        damaged: a journal was damaged, so that a generation is due at once.
+    """
+
+    application: Application
+    jar: Jar
+    history: History
+    loaded: Loaded
+    records: int
+    damaged: bool
+
+
+class State:
+    """The files behind a running application.
+
+    Attributes:
+        store: the generations.
+        generation: the newest one begun (its TAP may not be saved yet).
+        journal: the one being written, after `open_journal`.
+    """
+
+    def __init__(self, path: Path, key: Key) -> None:
+        self.store = Store(path, key)
+        self._journal_key = key.derive(b"journal")[:64]
+        self.generation = 0
+        self._saved: list[int] = []
+        self._lineage = ""
+        self._continue_from: tuple[int, tuple[int, bytes]] | None = None
+
+    def restore(self) -> Restored:
+        """Load the newest TAP and replay the journals.
+
+        Raises:
+            TapdError: no TAP could be loaded; the message says what to do.
+        """
+        loaded = self.store.load()
+        application = loaded.application
+        self._lineage = loaded.manifest.lineage
+        self.generation = loaded.generation
+        self._saved = [loaded.generation]
+        history = History()
+        jar = Jar()
+        objects = jar.adopt(application)
+        replay: Replay | None = None
+        damaged = False
+        for generation, contents in self._read_journals(loaded.generation):
+            self.generation = generation
+            self._continue_from = (generation, (contents.size, contents.mac))
+            damaged = damaged or contents.damage is not None
+            for payload in contents.payloads:
+                changes = history.apply(payload)
+                if changes is not None:
+                    if replay is None:
+                        replay = Replay(objects)
+                    replay.apply(changes)
+        if replay is not None:
+            replay.finish()
+            jar = Jar()
+            jar.adopt(application)
+        return Restored(application, jar, history, loaded, history.records, damaged)
+
+    def _read_journals(self, since: int) -> Iterable[tuple[int, JournalContents]]:
+        for generation, path in self._journals():
+            if generation < since:
+                continue
+            try:
+                contents = read_journal(path, self._journal_key, self._lineage, generation)
+            except JournalDamaged as error:
+                aside = path.with_name(path.name + ".damaged")
+                log.error("%s; set aside as %s", error, aside)
+                path.replace(aside)
+                continue
+            if contents.damage is not None:
+                aside = path.with_name(path.name + ".damaged")
+                shutil.copy2(path, aside)
+                log.error("%s; the damaged journal is kept as %s", contents.damage, aside)
+            elif contents.torn_bytes:
+                log.warning(
+                    "%s: a torn last record (%d bytes) was cut, as after a power cut",
+                    path, contents.torn_bytes,
+                )  # fmt: skip
+            yield generation, contents
+
+    def _journals(self) -> list[tuple[int, Path]]:
+        directory = self.store.journal_directory
+        found = [
+            (int(match[1]), path)
+            for path in directory.glob("journal-*")
+            if (match := _JOURNAL.match(path.name))
+        ]
+        return sorted(found)
+
+    def open_journal(self, boot_id: str) -> JournalWriter:
+        """Open the journal to go on in: that of the last process, or a new one."""
+        if self._continue_from is not None:
+            generation, place = self._continue_from
+            return JournalWriter(
+                self.store.journal_path(generation), self._journal_key, self._lineage, generation,
+                continue_from=place,
+            )  # fmt: skip
+        journal = self._new_journal(self.generation)
+        journal.append(render_base(boot_id, 0, [], clean=True))
+        return journal
+
+    def begin_generation(self) -> JournalWriter:
+        """Return the journal of the next generation, empty.
+
+        Raises:
+            StateUnwritable: it can't be made.
+        """
+        number = max(self.generation, self.store.newest_number) + 1
+        journal = self._new_journal(number)
+        self.generation = number
+        return journal
+
+    def _new_journal(self, generation: int) -> JournalWriter:
+        path = self.store.journal_path(generation)
+        journal = JournalWriter(path, self._journal_key, self._lineage, generation)
+        sync_directory(Files(), path.parent)  # else a power cut may take the file itself
+        return journal
+
+    def save(self, application: Application, generation: int, *, clean: bool) -> SaveReport:
+        """Save `application` as the TAP of `generation`."""
+        return self.store.save(application, generation, clean=clean)
+
+    def note_saved(self, generation: int) -> None:
+        """Let go of the journals that no kept way back needs."""
+        self._saved = [*self._saved, generation][-GENERATIONS_WITH_JOURNAL:]
+        for number, path in self._journals():
+            if number < self._saved[0]:
+                try:
+                    path.unlink()
+                except OSError as error:
+                    log.warning("can't remove the old journal %s: %s", path, error)
+
+    def abandon_journal(self, journal: JournalWriter) -> None:
+        """Take back a generation that was begun and can't be used."""
+        journal.close()
+        try:
+            journal.path.unlink()
+        except OSError as error:
+            raise StateUnwritable(f"can't remove {journal.path}: {error.strerror}") from error

@@ -1,0 +1,271 @@
+"""The journal: what happened since a generation of the TAP, one record a turn.
+
+A journal is an append-only file. It begins with a magic line; then come records:
+
+    length   4 bytes, little endian: of the payload
+    mac     16 bytes: keyed BLAKE2b (RFC 7693) over the previous mac and the payload
+    payload
+
+The first mac is chained to the lineage and the generation that the journal
+belongs to, so records can't be cut out, exchanged or carried over from another
+journal, and no payload is unpickled before it is authenticated. One `write()`
+appends a record: the page cache outlives the process, so a kill loses nothing;
+against a power cut `JournalWriter.sync` is there.
+
+A write that a power cut tore leaves a tail that does not verify: it is cut.
+Where a record that does verify follows a broken one, the file was damaged
+afterwards, and that is reported, never passed over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+from tapd.errors import JournalDamaged, StateUnwritable
+
+MAGIC = b"tapd journal 1\n"
+MAC_BYTES = 16
+HEAD_BYTES = 4 + MAC_BYTES
+PAYLOAD_BYTES_MAX = (1 << 32) - 1
+
+
+class FileOperations(Protocol):
+    """The system calls that the writer makes; tests inject failures here."""
+
+    def write(self, fd: int, data: Any, /) -> int: ...
+    def fdatasync(self, fd: int, /) -> None: ...
+    def ftruncate(self, fd: int, length: int, /) -> None: ...
+
+
+def _chain(key: bytes) -> Any:
+    return hashlib.blake2b(key=key, digest_size=MAC_BYTES, person=b"tapd journal")
+
+
+def _first_mac(key: bytes, lineage: str, generation: int) -> bytes:
+    chain = _chain(key)
+    chain.update(f"{lineage}:{generation}".encode())
+    return bytes(chain.digest())
+
+
+class JournalWriter:
+    """Appends records to one journal.
+
+    **Ownership.** Holds the file's descriptor until `close`.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        key: bytes,
+        lineage: str,
+        generation: int,
+        *,
+        continue_from: tuple[int, bytes] | None = None,
+        operations: FileOperations = os,
+    ) -> None:
+        """Make a new journal, or go on at the end of one that was read.
+
+        Args:
+            path: the file; an old one of that name is replaced unless continued.
+            key: 16 to 64 bytes, derived for journals.
+            continue_from: size and last mac, from `JournalContents`; what lies
+                beyond (a torn tail) is cut.
+
+        Raises:
+            StateUnwritable: the file can't be made or written.
+        """
+        self.path = path
+        self.generation = generation
+        self._operations = operations
+        self._keyed = _chain(key)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+        self.fd = -1
+        try:
+            if continue_from is None:
+                self.fd = os.open(path, flags | os.O_TRUNC, 0o600)
+                self.size = 0
+                self._mac = _first_mac(key, lineage, generation)
+                self._write(MAGIC)
+            else:
+                self.fd = os.open(path, flags, 0o600)
+                self.size, self._mac = continue_from
+                operations.ftruncate(self.fd, self.size)
+                os.lseek(self.fd, self.size, os.SEEK_SET)
+        except OSError as error:
+            self.close()
+            raise _unwritable(path, error) from error
+
+    def append(self, payload: bytes) -> None:
+        """Append one record.
+
+        Raises:
+            StateUnwritable: it was not written (disk full, I/O error); the file
+                ends as before, and the same call may be made again later.
+        """
+        chain = self._keyed.copy()
+        chain.update(self._mac)
+        chain.update(payload)
+        mac = chain.digest()
+        try:
+            self._write(b"%b%b%b" % (len(payload).to_bytes(4, "little"), mac, payload))
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+        self._mac = mac
+
+    def _write(self, data: bytes) -> None:
+        written = 0
+        try:
+            written = self._operations.write(self.fd, data)
+            while written < len(data):
+                count = self._operations.write(self.fd, data[written:])
+                if count <= 0:
+                    raise OSError(5, "write() took nothing")
+                written += count
+        except OSError:
+            if written:
+                # Back to the end of the last whole record. Should this fail as
+                # well, the next append starts where the pointer is put here, and
+                # overwrites what is torn.
+                with contextlib.suppress(OSError):
+                    self._operations.ftruncate(self.fd, self.size)
+            os.lseek(self.fd, self.size, os.SEEK_SET)
+            raise
+        self.size += written
+
+    def sync(self) -> None:
+        """Have all records reach the disk (fdatasync(2)).
+
+        Raises:
+            StateUnwritable: the disk reported an error. The kernel may have
+                dropped the pages: what was appended since the last sync is not
+                safe against a power cut until the next generation is saved.
+        """
+        try:
+            self._operations.fdatasync(self.fd)
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+
+    def sync_elsewhere(self) -> None:
+        """Do as `sync`, for another thread: on a descriptor of its own.
+
+        Raises:
+            OSError: the disk reported an error, or the file is gone.
+        """
+        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self._operations.fdatasync(fd)
+        finally:
+            os.close(fd)
+
+    def close(self) -> None:
+        """Close the file; may be called twice."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+def _unwritable(path: Path, error: OSError) -> StateUnwritable:
+    return StateUnwritable(
+        f"can't write the journal {path}: {error.strerror or error}; "
+        "make room or mend the disk: nothing is answered until it can be written"
+    )
+
+
+@dataclasses.dataclass(slots=True)
+class JournalContents:
+    """What was read from a journal.
+
+    Attributes:
+        payloads: of each record, in order, authenticated.
+        size: where the last whole record ends.
+        mac: the last record's, to chain the next one to.
+        torn_bytes: how many bytes follow that no whole record begins with.
+        damage: None, or in words what is broken before the end.
+    """
+
+    payloads: list[bytes]
+    size: int
+    mac: bytes
+    torn_bytes: int = 0
+    damage: str | None = None
+
+
+def read_journal(path: Path, key: bytes, lineage: str, generation: int) -> JournalContents:
+    """Read and authenticate the journal at `path`.
+
+    Raises:
+        JournalDamaged: it is no journal of this lineage, generation and key.
+        OSError: it can't be read.
+    """
+    data = memoryview(path.read_bytes())
+    mac = _first_mac(key, lineage, generation)
+    if len(data) < len(MAGIC) and MAGIC.startswith(bytes(data)):
+        # Killed, or the power cut, while it was being made: nothing was in it.
+        return JournalContents([], 0, mac, torn_bytes=len(data))
+    if data[: len(MAGIC)] != MAGIC:
+        raise JournalDamaged(f"{path} is no journal of this tapd (its first line is another)")
+    contents = JournalContents([], len(MAGIC), mac)
+    keyed = _chain(key)
+    at = len(MAGIC)
+    while at < len(data):
+        record = _record_at(data, at, keyed, contents.mac)
+        if record is None:
+            break
+        contents.mac, payload = record
+        contents.payloads.append(payload)
+        at += HEAD_BYTES + len(payload)
+        contents.size = at
+    contents.torn_bytes = len(data) - contents.size
+    if contents.torn_bytes and _valid_record_follows(
+        data, contents.size, keyed, contents.mac
+    ):
+        contents.damage = (
+            f"{path} is damaged at byte {contents.size}, {contents.torn_bytes} bytes before its "
+            "end: what happened after that point is lost"
+        )
+    return contents
+
+
+def _record_at(
+    data: memoryview, at: int, keyed: Any, previous_mac: bytes
+) -> tuple[bytes, bytes] | None:
+    """Return mac and payload of the record at `at`, or None where none verifies."""
+    length = int.from_bytes(data[at : at + 4], "little")
+    start = at + HEAD_BYTES
+    if start + length > len(data):
+        return None
+    mac = bytes(data[at + 4 : start])
+    payload = bytes(data[start : start + length])
+    chain = keyed.copy()
+    chain.update(previous_mac)
+    chain.update(payload)
+    return (mac, payload) if chain.digest() == mac else None
+
+
+def _valid_record_follows(
+    data: memoryview, broken_at: int, keyed: Any, previous_mac: bytes
+) -> bool:
+    """Whether a record that was chained to the broken one verifies later in `data`.
+
+    Any part of the broken record may be what is broken. Its length: so every
+    place is tried (few of them claim a length that fits). Its mac: so that which
+    its payload should have is tried as well as the one that is stored.
+    """
+    start = broken_at + HEAD_BYTES
+    stored_mac = bytes(data[broken_at + 4 : start])
+    if len(stored_mac) < MAC_BYTES:
+        return False
+    length = int.from_bytes(data[broken_at : broken_at + 4], "little")
+    chain = keyed.copy()
+    chain.update(previous_mac)
+    chain.update(data[start : start + length])
+    return any(
+        _record_at(data, at, keyed, mac) is not None
+        for mac in {stored_mac, chain.digest()}
+        for at in range(start, len(data) - HEAD_BYTES + 1)
+    )

@@ -1,0 +1,124 @@
+"""After unclean deaths: find what kills the server, and skip it.
+
+Input that kills the process is still in the kernel and would kill the next one
+too, for ever. After the first death nothing is known, and all goes on as usual:
+a kill from outside is by far the likeliest. When the process dies again before
+it has run the input that waited (the *level* is 2), that input is run one unit
+of one connection at a time, each announced in the journal by a mark. What dies
+under its own mark `TRIES` times is skipped, its person is told, and the log
+names it. A kill from outside would have to hit one and the same unit of input
+that often in a row to be mistaken for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from tapd.net import records
+
+if TYPE_CHECKING:
+    from tapd.model.timer import Timer
+    from tapd.net.stream import Stream
+    from tapd.net.turn import Turn
+
+log = logging.getLogger(__name__)
+
+TRIES = 2
+SINGLE_LEVEL = 2
+SETTLED_S = 10.0
+"""What serves this long has survived its start, whatever input still waits."""
+
+
+class Careful:
+    """How a server goes on after an unclean death, until it has settled.
+
+    Attributes:
+        level: how many deaths in a row came before the server had settled.
+        waiting: for each connection whose input waited at the start: up to which
+            position.
+    """
+
+    def __init__(self, level: int, trial: records.Trial | None, waiting: dict[int, int]) -> None:
+        self.level = level
+        self.waiting = waiting
+        self._trial = trial
+        self._settled_at = time.monotonic() + SETTLED_S
+
+    @property
+    def is_single(self) -> bool:
+        """Whether input is run one unit at a time."""
+        return self.level >= SINGLE_LEVEL
+
+    def may_run(self, turn: Turn, kind: str, key: int, position: int = 0) -> bool:
+        """Announce in the journal that something runs; False where it has killed too often."""
+        if not self.is_single:
+            return True
+        attempt = 1
+        trial = self._trial
+        if trial is not None and (trial.kind, trial.key, trial.position) == (kind, key, position):
+            attempt = trial.attempt + 1
+            if attempt > TRIES:
+                return False
+        assert turn.journal is not None, "a turn before there is a journal"
+        turn.journal.append(records.render_try(kind, key, position, attempt))
+        return True
+
+    def may_run_timer(self, turn: Turn, timer: Timer) -> bool:
+        """As `may_run`, for a timer; one that has killed too often is dropped and named."""
+        if self.may_run(turn, "timer", timer.key):
+            return True
+        log.error(
+            "%r killed the server each time it ran; it was dropped", timer,
+            extra={"TAPD_POISON": "timer"},
+        )  # fmt: skip
+        return False
+
+    def run(self, turn: Turn, events: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Run what waits, one unit at a time where that is due; return the other events."""
+        streams = turn.streams
+        self.waiting = {
+            key: until
+            for key, until in self.waiting.items()
+            if key in streams and streams[key].taken < until
+        }
+        if not self.waiting or time.monotonic() > self._settled_at:
+            self._settle(turn)
+            return events
+        if not self.is_single:
+            return events
+        turn.commit()  # what ran before this is not to be blamed on a unit
+        ready = {fd for fd, _event in events}
+        for key, until in self.waiting.items():
+            stream = streams.get(key)
+            if stream is not None and stream.fd in ready and stream.wants_input:
+                self._run_unit(turn, stream, until)
+                turn.commit()
+        waiting_fds = {streams[key].fd for key in self.waiting if key in streams}
+        return [(fd, event) for fd, event in events if fd not in waiting_fds]
+
+    def _settle(self, turn: Turn) -> None:
+        assert turn.journal is not None, "a turn before there is a journal"
+        turn.journal.append(records.render_settled())
+        turn.careful = None
+
+    def _run_unit(self, turn: Turn, stream: Stream, until: int) -> None:
+        data = stream.peek(min(until - stream.taken, 1 << 16))
+        if not data:
+            self.waiting[stream.key] = stream.taken  # its end; the usual way will see it
+            return
+        size = turn.guard(stream, lambda: stream.protocol.input_unit(data)) or len(data)
+        size = max(1, min(size, len(data)))
+        if self.may_run(turn, "input", stream.key, stream.taken):
+            turn.receive(stream, size)
+            return
+        log.error(
+            "connection %d: %d bytes of input killed the server each time they ran; skipped",
+            stream.key, size,
+            extra={"TAPD_CONNECTION": stream.key, "TAPD_POISON": "input"},
+        )  # fmt: skip
+        stream.peek(size)
+        stream.peeked = size
+        turn.touch(stream)
+        turn.guard(stream, lambda: stream.protocol.input_skipped(data[:size]))

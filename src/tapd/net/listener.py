@@ -1,0 +1,81 @@
+"""Listening sockets: accept, put into the vault, begin."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+from typing import TYPE_CHECKING
+
+from tapd.model.service import Service
+
+if TYPE_CHECKING:
+    from tapd.net.turn import Turn
+
+log = logging.getLogger(__name__)
+
+ACCEPTS_PER_TURN = 128
+FULL_PAUSE_S = 1.0
+_FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+# A peer that vanished without a word is noticed after these (tcp(7)): 2 minutes
+# of silence, then 4 probes 30 s apart.
+_KEEPALIVE = (
+    (socket.TCP_KEEPIDLE, 120),
+    (socket.TCP_KEEPINTVL, 30),
+    (socket.TCP_KEEPCNT, 4),
+)
+
+
+class Listener:
+    """One listening socket and the service that answers there.
+
+    **Ownership.** The socket belongs to the service manager; it is never closed
+    or shut down here.
+    """
+
+    def __init__(self, sock: socket.socket, service: Service) -> None:
+        sock.setblocking(False)
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.service = service
+        self.is_unix = sock.family == socket.AF_UNIX
+
+    def __str__(self) -> str:
+        name = self.sock.getsockname()
+        if self.is_unix:
+            return f"unix:{name if isinstance(name, str) else '@' + name[1:].decode()}"
+        return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
+
+    def accept(self, turn: Turn) -> None:
+        """Accept what waits, up to a limit: the rest waits for the next turn."""
+        for _ in range(ACCEPTS_PER_TURN):
+            try:
+                sock, _peer = self.sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno in _FULL:
+                    log.error(
+                        "can't accept more connections: %s; raise LimitNOFILE= (now waiting)",
+                        error.strerror,
+                    )
+                    turn.pause_listening(self, FULL_PAUSE_S)
+                    return
+                raise
+            key = turn.application.next_key()
+            protected = turn.vault.put(key, sock.fileno())
+            if not self.is_unix:
+                prepare(sock)
+            turn.begin(sock, self.service, key, protected=protected)
+
+
+def prepare(sock: socket.socket) -> None:
+    """Set what every TCP connection has: no delay, and keep-alive probes."""
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _KEEPALIVE:
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
+    except OSError:
+        return  # the peer is gone already; reading will tell

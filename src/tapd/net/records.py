@@ -1,0 +1,178 @@
+"""What journal records say: the payloads, and the state of streams that they add up to.
+
+Payloads are pickles of plain tuples, numbers and bytes, and are read only after
+the journal authenticated them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import pickle
+from typing import Any
+
+from tapd.errors import BugError
+from tapd.image.jar import Changes
+
+
+class Flag(enum.IntFlag):
+    """The durable part of a stream's condition."""
+
+    NONE = 0
+    PAUSED = 1  # the protocol wants no input now
+    EOF_RECEIVED = 2  # the protocol was told that the peer sends no more
+    EOF_QUEUED = 4  # send FIN once all output is sent
+    CLOSING = 8  # read no more; close once all output is sent
+    ABORTED = 16  # close at once
+
+
+@dataclasses.dataclass(slots=True)
+class StreamState:
+    """One connection, as the journal knows it.
+
+    Attributes:
+        key: its number within the application.
+        cookie: the kernel's name of the socket, within one boot.
+        is_unix: a UNIX socket, of which the kernel keeps no counters.
+        sent_base: what the kernel counted as sent before the first byte.
+        taken: bytes of input that the protocol has consumed.
+        out_start: where in the output stream `output` begins.
+        output: committed output that may not have been sent.
+        flags: `Flag`.
+        reads: how many records moved `taken` (their parity tells, on UNIX sockets,
+            whether the last read was discarded; see `net.stream`).
+    """
+
+    key: int
+    cookie: int
+    is_unix: bool
+    sent_base: int
+    taken: int = 0
+    out_start: int = 0
+    output: bytearray = dataclasses.field(default_factory=bytearray)
+    flags: int = 0
+    reads: int = 0
+
+
+Open = tuple[int, int, bool, int]  # key, cookie, is_unix, sent_base
+Move = tuple[int, int, bytes, int]  # key, taken, output, flags
+
+
+def render_base(boot_id: str, level: int, streams: list[StreamState], *, clean: bool) -> bytes:
+    """Render a journal's first record: the streams as they are."""
+    rows = [
+        (s.key, s.cookie, s.is_unix, s.sent_base, s.taken, s.out_start, bytes(s.output), s.flags,
+         s.reads)
+        for s in streams
+    ]
+    return pickle.dumps(("base", boot_id, level, clean, rows), 5)
+
+
+def render_turn(opens: list[Open], moves: list[Move], closes: list[int], changes: Changes) -> bytes:
+    """Render a turn's record."""
+    return pickle.dumps(
+        ("turn", opens, moves, closes, changes.new, changes.states, changes.deltas), 5
+    )
+
+
+def render_sent(rows: list[tuple[int, int]]) -> bytes:
+    """Render how far output was sent (key, position): for UNIX sockets, which don't tell."""
+    return pickle.dumps(("sent", rows), 5)
+
+
+def render_start(boot_id: str, level: int) -> bytes:
+    """Render that a process began to serve, after `level` unclean deaths in a row."""
+    return pickle.dumps(("start", boot_id, level), 5)
+
+
+def render_settled() -> bytes:
+    """Render that all input that waited at the start has been run."""
+    return pickle.dumps(("settled",), 5)
+
+
+def render_try(kind: str, key: int, position: int, attempt: int) -> bytes:
+    """Render that something which may kill the process is about to run."""
+    return pickle.dumps(("try", kind, key, position, attempt), 5)
+
+
+@dataclasses.dataclass(slots=True)
+class Trial:
+    """Something that was being run when the process died, and how often that happened."""
+
+    kind: str
+    key: int
+    position: int
+    attempt: int
+
+
+@dataclasses.dataclass(slots=True)
+class History:
+    """What the records of all journals add up to, apart from the objects.
+
+    Attributes:
+        boot_id: of the boot in which the last process served.
+        clean: the last process stopped cleanly.
+        level: how often in a row the process died before it had settled.
+        streams: by key.
+        trial: what was being tried when the last process died, if anything.
+        records: how many there were.
+    """
+
+    boot_id: str = ""
+    clean: bool = True
+    level: int = 0
+    streams: dict[int, StreamState] = dataclasses.field(default_factory=dict)
+    trial: Trial | None = None
+    records: int = 0
+
+    def apply(self, payload: bytes) -> Changes | None:
+        """Take in one record; return its changes to objects, if it has any."""
+        record = pickle.loads(payload)
+        kind = record[0]
+        self.records += 1
+        if kind != "try":
+            self.trial = None
+        match kind:
+            case "turn":
+                return self._apply_turn(record)
+            case "sent":
+                for key, position in record[1]:
+                    self._cut_output(key, position)
+            case "base":
+                _, self.boot_id, self.level, self.clean, rows = record
+                self.streams = {
+                    row[0]: StreamState(*row[:6], bytearray(row[6]), *row[7:]) for row in rows
+                }
+            case "start":
+                _, self.boot_id, self.level = record
+                self.clean = False
+            case "settled":
+                self.level = 0
+            case "try":
+                self.trial = Trial(*record[1:])
+            case _:
+                raise BugError(f"a journal record of unknown kind {kind!r}; was tapd downgraded?")
+        return None
+
+    def _apply_turn(self, record: tuple[Any, ...]) -> Changes:
+        _, opens, moves, closes, new, states, deltas = record
+        self.clean = False
+        streams = self.streams
+        for key, cookie, is_unix, sent_base in opens:
+            streams[key] = StreamState(key, cookie, is_unix, sent_base)
+        for key, taken, output, flags in moves:
+            stream = streams[key]
+            if taken != stream.taken:
+                stream.taken = taken
+                stream.reads += 1
+            stream.output += output
+            stream.flags = flags
+        for key in closes:
+            streams.pop(key, None)
+        return Changes(new, states, deltas)
+
+    def _cut_output(self, key: int, position: int) -> None:
+        stream = self.streams.get(key)
+        if stream is not None:
+            del stream.output[: position - stream.out_start]
+            stream.out_start = position

@@ -1,0 +1,181 @@
+"""Go on where a dead process stopped: join the journal's account with the kernel's.
+
+For each connection that the vault kept, the kernel says how many bytes of input
+the dead process took out and how many bytes of output it put in; the journal
+says how many it had committed. Input that was committed and not discarded is
+discarded now; output that was committed and not sent is sent. Saved connections
+of which there is no socket any more have ended meanwhile: their protocols are
+told before the server says that it is ready.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+import socket
+from collections.abc import Sequence
+
+from tapd.errors import BugError
+from tapd.model.service import Service
+from tapd.net import kernel, records
+from tapd.net.careful import Careful
+from tapd.net.stream import PHASE_BIT, Stream
+from tapd.net.turn import Turn
+from tapd.systemd.vault import Held
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(slots=True)
+class Resumed:
+    """What became of the connections of the process before.
+
+    Attributes:
+        streams: those that go on.
+        accepted: those that it had accepted and told nobody of: key and socket.
+        ended: keys of those that are gone, and why.
+    """
+
+    streams: list[Stream] = dataclasses.field(default_factory=list)
+    accepted: list[tuple[int, socket.socket]] = dataclasses.field(default_factory=list)
+    ended: list[tuple[int, Exception]] = dataclasses.field(default_factory=list)
+
+
+def adopt_held(turn: Turn, history: records.History, held: Sequence[Held]) -> Resumed:
+    """Join what the vault held with what the journal says. Takes over the descriptors."""
+    resumed = Resumed()
+    application = turn.application
+    seen: set[int] = set()
+    for entry in held:
+        if entry.key in seen:  # in two segments: killed in the middle of a compaction
+            os.close(entry.fd)
+            continue
+        seen.add(entry.key)
+        sock = socket.socket(fileno=entry.fd)
+        state = history.streams.get(entry.key)
+        if state is None or entry.key not in application.connections:
+            if entry.key > application.last_key:
+                resumed.accepted.append((entry.key, sock))
+            else:
+                _discard(turn, entry.key, sock)
+            continue
+        try:
+            stream = _resume_stream(turn, sock, state)
+        except (OSError, BugError) as error:
+            log.log(
+                logging.ERROR if isinstance(error, BugError) else logging.INFO,
+                "connection %d can't go on: %s", entry.key, error,
+            )  # fmt: skip
+            resumed.ended.append((entry.key, error))
+            _discard(turn, entry.key, sock)
+            continue
+        resumed.streams.append(stream)
+    known = seen.union(key for key, _error in resumed.ended)
+    for key in list(application.connections):
+        if key not in known:
+            resumed.ended.append((key, ConnectionAbortedError("the server was down")))
+    return resumed
+
+
+def _discard(turn: Turn, key: int, sock: socket.socket) -> None:
+    turn.vault.forget(key)
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+    sock.close()
+
+
+def _resume_stream(turn: Turn, sock: socket.socket, state: records.StreamState) -> Stream:
+    """Bring the kernel to what the journal says, and make the stream.
+
+    Raises:
+        OSError: the connection is gone.
+        BugError: journal and kernel contradict each other.
+    """
+    sock.setblocking(False)
+    if state.is_unix:
+        offset = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEEK_OFF)  # type: ignore[attr-defined]
+        count = offset & (PHASE_BIT - 1) if offset > 0 else 0
+        if count and bool(offset & PHASE_BIT) == bool(state.reads & 1):
+            kernel.discard_input(sock, count)
+        fin_sent = False
+    else:
+        if kernel.read_cookie(sock) != state.cookie:
+            raise BugError("the vault gave another connection than the journal knows")
+        positions = kernel.read_positions(sock)
+        if positions.is_closed:
+            raise ConnectionResetError("the client is gone")
+        undiscarded = state.taken - positions.taken
+        sent = positions.sent - state.sent_base
+        unsent_at = sent - state.out_start
+        if undiscarded < 0 or not 0 <= unsent_at <= len(state.output):
+            raise BugError(
+                f"the journal knows {state.taken} bytes taken and "
+                f"{state.out_start}+{len(state.output)} to send, "
+                f"the kernel {positions.taken} taken and {sent} sent"
+            )
+        kernel.discard_input(sock, undiscarded)
+        del state.output[:unsent_at]
+        state.out_start = sent
+        fin_sent = positions.fin_sent
+    protocol = turn.application.connections[state.key]
+    stream = turn.attach(sock, protocol, state, protected=True)
+    if fin_sent:
+        stream.note_eof_sent()
+    return stream
+
+
+def begin_turns(turn: Turn, resumed: Resumed, history: records.History, boot_id: str) -> None:
+    """Run the first turn: services start, ended connections are told, the others go on."""
+    application = turn.application
+    level = 0 if history.clean else history.level + 1
+    assert turn.journal is not None, "a turn before there is a journal"
+    turn.journal.append(records.render_start(boot_id, level))
+    if level:
+        waiting = {
+            stream.key: stream.taken + kernel.input_waiting(stream.sock)
+            for stream in resumed.streams
+        }
+        turn.careful = Careful(level, history.trial, waiting)
+    turn.timers.load()
+    for service in list(application.services.values()):
+        service.start()
+    for key, error in resumed.ended:
+        protocol = application.connections.get(key)
+        turn.note_lost(key)
+        if protocol is None:
+            continue
+        if turn.careful is None or turn.careful.may_run(turn, "lost", key):
+            turn.lose(protocol, key, error)
+        else:
+            log.error("connection_lost of %r killed the server each time; skipped", protocol)
+            del application.connections[key]
+    for stream in resumed.streams:
+        turn.guard(stream, stream.protocol.connection_resumed)
+    for key, sock in resumed.accepted:
+        application.last_key = max(application.last_key, key)
+        service_or_none = find_service(turn, sock)
+        if service_or_none is None:
+            _discard(turn, key, sock)
+        else:
+            turn.begin(sock, service_or_none, key, protected=True)
+    turn.commit()
+
+
+def find_service(turn: Turn, sock: socket.socket) -> Service | None:
+    """Return the service at whose listener `sock` was accepted."""
+    try:
+        name = sock.getsockname()
+    except OSError:
+        return None
+    best = None
+    for listener in turn.listeners:
+        if listener.sock.family != sock.family:
+            continue
+        bound = listener.sock.getsockname()
+        if bound == name:
+            return listener.service
+        if not listener.is_unix and bound[1] == name[1]:
+            best = listener.service  # bound to the wildcard address
+    return best

@@ -1,0 +1,281 @@
+"""One live connection: the socket, and the transport that its protocol sees.
+
+Nothing is read or sent but by the turn (see `net.turn`), in this order:
+
+* `peek` looks at the input; it stays in the kernel;
+* the protocol runs; what it writes is queued;
+* `move` gives what the journal must know;
+* `externalise` discards the input, sends the output, closes.
+
+A UNIX socket has no counters in the kernel, so two things stand in for them.
+For input, SO_PEEK_OFF (socket(7)): peeking advances it, discarding moves it
+back, both atomically, and it outlives the process; its bit 30 is set to the
+parity of the read, so that after a kill the journal tells whether the bytes it
+counts were those of the last record or are yet to be run. For output, the turn
+appends a record of what was sent; a kill in the microseconds between the send
+and that record may send those bytes again (see the documentation's limits).
+
+**Ownership.** A `Stream` owns its socket; the vault holds a duplicate, so a
+connection is ended with shutdown(2), never by close(2) alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from tapd.model.protocol import Protocol
+from tapd.net import kernel
+from tapd.net.records import Flag, Move, StreamState
+
+if TYPE_CHECKING:
+    from tapd.net.turn import Turn
+
+PEEK_BYTES = 1 << 16
+OUTPUT_HIGH_BYTES = 1 << 16
+"""Unsent output beyond which the protocol is asked to pause and no input is read."""
+OUTPUT_BYTES_MAX = 64 << 20
+"""Unsent output beyond which the connection is given up: its peer doesn't read."""
+
+PHASE_BIT = 1 << 30
+
+_PAUSED = int(Flag.PAUSED)
+_EOF_RECEIVED = int(Flag.EOF_RECEIVED)
+_EOF_QUEUED = int(Flag.EOF_QUEUED)
+_CLOSING = int(Flag.CLOSING)
+_ABORTED = int(Flag.ABORTED)
+_NOT_READING = _PAUSED | _EOF_RECEIVED | _CLOSING
+
+_peek_buffer = bytearray(PEEK_BYTES)
+_peek_view = memoryview(_peek_buffer)
+
+
+class Stream:
+    """A connection of a durable protocol; also its transport (`model.protocol.Transport`)."""
+
+    __slots__ = (
+        "_eof_sent", "_turn", "_wants_pause", "committed_flags", "cookie", "fd", "flags", "interest", "is_protected",
+        "is_unix", "key", "peeked", "pending", "protocol", "queued", "reads", "sent",
+        "sent_base", "sock", "taken", "touched",
+    )  # fmt: skip
+
+    def __init__(
+        self, turn: Turn, sock: socket.socket, protocol: Protocol, state: StreamState
+    ) -> None:
+        self._turn = turn
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.protocol = protocol
+        self.key = state.key
+        self.cookie = state.cookie
+        self.is_unix = state.is_unix
+        self.sent_base = state.sent_base
+        self.taken = state.taken
+        self.reads = state.reads
+        self.flags = self.committed_flags = state.flags
+        self.sent = state.out_start
+        self.pending = state.output  # committed and not yet taken by the kernel
+        self.queued: list[bytes] = []  # written in this turn, not yet committed
+        self.peeked = 0  # bytes run in this turn, not yet discarded
+        self.is_protected = False  # a duplicate lies in the vault
+        self.touched = False  # the turn has to look at it again
+        self.interest = -1  # what epoll was told; -1: not registered
+        self._eof_sent = False
+        self._wants_pause = False  # the protocol was told to pause writing
+
+    def __repr__(self) -> str:
+        return f"<connection {self.key}>"
+
+    def state(self) -> StreamState:
+        """Return what a journal's first record says of it. Only between turns."""
+        return StreamState(
+            self.key, self.cookie, self.is_unix, self.sent_base, self.taken, self.sent,
+            self.pending, self.flags, self.reads,
+        )  # fmt: skip
+
+    # --- what the protocol may do (asyncio.Transport) -----------------------
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Queue `data`; it is sent when the turn is committed."""
+        if data and not self.flags & (_CLOSING | _EOF_QUEUED):
+            self.queued.append(bytes(data))
+            if not self.touched:
+                self._turn.touch(self)
+
+    def writelines(self, chunks: Iterable[bytes]) -> None:
+        """Queue each of `chunks`."""
+        self.write(b"".join(chunks))
+
+    def write_eof(self) -> None:
+        """Send FIN once what is queued has been sent; reading goes on."""
+        self._set(_EOF_QUEUED)
+
+    def can_write_eof(self) -> bool:
+        """Whether `write_eof` works: always."""
+        return True
+
+    def close(self) -> None:
+        """Read no more; close once what is queued has been sent."""
+        self._set(_CLOSING)
+
+    def abort(self) -> None:
+        """Close at once; what is queued is dropped."""
+        self._set(_CLOSING | _ABORTED)
+
+    def is_closing(self) -> bool:
+        """Whether the connection is closing or closed."""
+        return bool(self.flags & _CLOSING)
+
+    def pause_reading(self) -> None:
+        """Leave input in the kernel until `resume_reading`."""
+        self._set(_PAUSED)
+
+    def resume_reading(self) -> None:
+        """Undo `pause_reading`."""
+        if self.flags & _PAUSED:
+            self.flags &= ~_PAUSED
+            self._turn.touch(self)
+
+    def is_reading(self) -> bool:
+        """Whether input is being read."""
+        return not self.flags & _NOT_READING
+
+    def get_write_buffer_size(self) -> int:
+        """Return how many bytes the kernel has not yet taken."""
+        return len(self.pending) + sum(map(len, self.queued))
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """Return the sizes at which writing is resumed and paused."""
+        return OUTPUT_HIGH_BYTES // 4, OUTPUT_HIGH_BYTES
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Accepted for asyncio's sake; the limits are fixed."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Return ``peername``, ``sockname``, ``socket``, ``key`` or ``protected``."""
+        with contextlib.suppress(OSError):
+            match name:
+                case "peername":
+                    return self.sock.getpeername()
+                case "sockname":
+                    return self.sock.getsockname()
+                case "socket":
+                    return self.sock
+                case "key":
+                    return self.key
+                case "protected":
+                    return self.is_protected
+        return default
+
+    def get_protocol(self) -> Protocol:
+        """Return the protocol."""
+        return self.protocol
+
+    def _set(self, flags: int) -> None:
+        if self.flags | flags != self.flags:
+            self.flags |= flags
+            if not self.touched:
+                self._turn.touch(self)
+
+    # --- what the turn does ---------------------------------------------------
+
+    @property
+    def wants_input(self) -> bool:
+        """Whether the turn should read now."""
+        return not self.flags & _NOT_READING and len(self.pending) < OUTPUT_HIGH_BYTES
+
+    def peek(self, limit: int = PEEK_BYTES) -> bytes | None:
+        """Return the input that waits, b"" at its end, None where there is none.
+
+        Raises:
+            OSError: the connection is gone.
+        """
+        try:
+            if self.is_unix:
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_PEEK_OFF, 0)  # type: ignore[attr-defined]
+            count = self.sock.recv_into(_peek_buffer, limit, socket.MSG_PEEK)
+        except (BlockingIOError, InterruptedError):
+            return None
+        if self.is_unix and count:
+            phase = PHASE_BIT if (self.reads + 1) & 1 else 0
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_PEEK_OFF, phase | count)  # type: ignore[attr-defined]
+        return bytes(_peek_view[:count])
+
+    def move(self) -> Move:
+        """Return what the journal must know of this turn, and count it as committed."""
+        output = self.queued[0] if len(self.queued) == 1 else b"".join(self.queued)
+        if self.peeked:
+            self.taken += self.peeked
+            self.reads += 1
+        self.committed_flags = self.flags
+        if self.flags & _ABORTED:
+            self.pending.clear()
+            self.queued = []
+            output = b""
+        if self.queued:
+            self.queued = []
+            self.pending += output
+        return self.key, self.taken, output, self.flags
+
+    def externalise(self) -> bool:
+        """Discard the input that was run, send what is pending; return whether it ended.
+
+        Raises:
+            OSError: the connection is gone.
+        """
+        if self.peeked:
+            count, self.peeked = self.peeked, 0
+            kernel.discard_input(self.sock, count)
+        if self.pending:
+            try:
+                sent = self.sock.send(self.pending)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            self.sent += sent
+            del self.pending[:sent]
+            if self.pending:
+                return False
+        if self.flags & _CLOSING:
+            self.shutdown()
+            return True
+        if self.flags & _EOF_QUEUED and not self._eof_sent:
+            self._eof_sent = True
+            self.sock.shutdown(socket.SHUT_WR)
+            return bool(self.flags & _EOF_RECEIVED)
+        return False
+
+    def tell_about_backlog(self) -> None:
+        """Ask the protocol to pause or resume writing, as the unsent output demands."""
+        backlog = len(self.pending)
+        if backlog > OUTPUT_HIGH_BYTES and not self._wants_pause:
+            self._wants_pause = True
+            self.protocol.pause_writing()
+        elif self._wants_pause and backlog < OUTPUT_HIGH_BYTES // 4:
+            self._wants_pause = False
+            self.protocol.resume_writing()
+
+    @property
+    def backlog_changed(self) -> bool:
+        """Whether `tell_about_backlog` has something to tell."""
+        backlog = len(self.pending)
+        if self._wants_pause:
+            return backlog < OUTPUT_HIGH_BYTES // 4 or backlog > OUTPUT_BYTES_MAX
+        return backlog > OUTPUT_HIGH_BYTES
+
+    @property
+    def backlog_exceeded(self) -> bool:
+        """Whether so much is unsent that the connection is to be given up."""
+        return len(self.pending) > OUTPUT_BYTES_MAX
+
+    def note_eof_sent(self) -> None:
+        """Take note that the process before has sent our FIN."""
+        self._eof_sent = True
+
+    def shutdown(self) -> None:
+        """End the connection for the peer, whoever else holds a duplicate of its fd."""
+        if not self.flags & _ABORTED:
+            kernel.drain_input(self.sock)
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,555 @@
+"""The turn: the only way that durable protocols meet the network.
+
+Work is done in turns, one per pass of the asyncio loop, for all connections
+together:
+
+1. *collect*: what is ready: input (peeked: it stays in the kernel), new
+   connections, timers, results of tasks and threads;
+2. *run*: protocols consume the bytes, change state, queue output; nothing
+   leaves the process;
+3. *commit*: one record is appended to the journal, with one write();
+4. *externalise*: the input that was run is discarded, the output is sent,
+   connections that ended are closed.
+
+A process killed before the commit has done nothing that anyone could see, and
+the next one runs the same input again. One killed after it has promised
+everything in the record, and the next one completes it (`net.recovery`).
+
+All durable sockets are in one epoll set of the turn's own, which is in the
+asyncio loop as a single reader: a pass costs asyncio one callback, however many
+connections are ready.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextvars
+import logging
+import select
+import socket
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from tapd.errors import PeerError, StateUnwritable
+from tapd.image.jar import Jar
+from tapd.image.journal import JournalWriter
+from tapd.model.application import Application
+from tapd.model.protocol import Protocol
+from tapd.model.seal import Sealer
+from tapd.model.service import Service
+from tapd.model.timer import Timer
+from tapd.net import kernel, records
+from tapd.net.careful import Careful
+from tapd.net.listener import Listener
+from tapd.net.stream import Stream
+from tapd.net.timers import Timers
+from tapd.systemd.vault import Vault
+
+log = logging.getLogger(__name__)
+
+EVENTS_PER_TURN = 1024
+RETRY_S = 1.0
+
+_IN = select.EPOLLIN
+_OUT = select.EPOLLOUT
+_GONE = select.EPOLLHUP | select.EPOLLERR
+_ONLY_GONE = select.EPOLLET
+
+
+def _no_fault(_name: str) -> None:
+    """Fault points do nothing outside of tests."""
+
+
+class Turn:
+    """Runs an application's turns; also its `model.application.Runtime`.
+
+    Attributes:
+        streams: the live connections, by key.
+        turns: how many turns committed something.
+        is_stalled: the journal can't be written; nothing is run or sent.
+        on_stall: called with the error when that begins, and with None when it ends.
+        sync_always: have the disk confirm each record before anything leaves.
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        jar: Jar,
+        vault: Vault,
+        sealer: Sealer,
+        loop: asyncio.AbstractEventLoop,
+        fault: Callable[[str], None] = _no_fault,
+    ) -> None:
+        self.application = application
+        self.jar = jar
+        self.vault = vault
+        self._sealer = sealer
+        self._loop = loop
+        self._fault = fault
+        self.journal: JournalWriter | None = None
+        self.streams: dict[int, Stream] = {}
+        self.listeners: list[Listener] = []
+        self.timers = Timers(application, self.schedule, loop)
+        self.careful: Careful | None = None
+        self.turns = 0
+        self.is_stalled = False
+        self.on_stall: Callable[[StateUnwritable | None], None] = lambda _error: None
+        self.sync_always = False
+        self._epoll = select.epoll()
+        self._by_fd: dict[int, Stream | Listener] = {}
+        self._touched: list[Stream] = []
+        self._calls: collections.deque[Callable[[], None]] = collections.deque()
+        self._opens: list[records.Open] = []
+        self._closes: list[Stream] = []
+        self._lost_keys: list[int] = []
+        self._is_running = False
+        self._is_scheduled = False
+        self._is_open = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+        jar.on_change = self.schedule
+
+    # --- the application's runtime ------------------------------------------
+
+    def now_s(self) -> float:
+        """Return the wall clock, in seconds since the epoch."""
+        return time.time()
+
+    def timer_added(self, timer: Timer) -> None:
+        """Take note of a new timer."""
+        self.timers.add(timer)
+
+    @property
+    def sealer(self) -> Sealer:
+        """What keeps secrets unreadable in the journal and the TAP."""
+        return self._sealer
+
+    def connector_added(self, connector: Any) -> None:
+        """Take note of a new outbound connector."""
+        raise NotImplementedError
+
+    def run_blocking(
+        self, function: Callable[..., Any], args: tuple[Any, ...], done: Callable[[Any, Any], None]
+    ) -> None:
+        """Run `function` in a thread, then ``done(result, error)`` in a turn."""
+
+        def finished(future: asyncio.Future[Any]) -> None:
+            if not future.cancelled():
+                error = future.exception()
+                result = None if error else future.result()
+                self.call(lambda: done(result, error))
+
+        self._loop.run_in_executor(None, function, *args).add_done_callback(finished)
+
+    def run_coroutine(
+        self, coroutine: Coroutine[Any, Any, Any], done: Callable[[Any, Any], None]
+    ) -> Callable[[], None]:
+        """Run `coroutine` as a task, then ``done(result, error)`` in a turn."""
+        task = self._loop.create_task(coroutine, context=contextvars.copy_context())
+        self._tasks.add(task)
+
+        def finished(task: asyncio.Task[Any]) -> None:
+            self._tasks.discard(task)
+            if task.cancelled():
+                self.call(lambda: done(None, asyncio.CancelledError()))
+                return
+            error = task.exception()
+            result = None if error else task.result()
+            self.call(lambda: done(result, error))
+
+        task.add_done_callback(finished)
+
+        def cancel() -> None:
+            task.cancel()
+
+        return cancel
+
+    # --- what others ask of the turn ----------------------------------------
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Run `function` in the next turn."""
+        self._calls.append(function)
+        self.schedule()
+
+    def schedule(self) -> None:
+        """Have a turn in the next pass of the loop, if none is due."""
+        if not self._is_scheduled and not self._is_running and self._is_open:
+            self._is_scheduled = True
+            self._loop.call_soon(self.run)
+
+    def touch(self, stream: Stream) -> None:
+        """Have this turn (or the next) look at `stream`."""
+        stream.touched = True
+        self._touched.append(stream)
+        self.schedule()
+
+    def open(self) -> None:
+        """Begin to read the sockets."""
+        self._is_open = True
+        self._loop.add_reader(self._epoll.fileno(), self.run)
+        self.schedule()
+
+    def close(self) -> None:
+        """Stop for good: no turn runs any more. Connections are left as they are."""
+        if self._is_open:
+            self._is_open = False
+            self._loop.remove_reader(self._epoll.fileno())
+        self.timers.close()
+        self._epoll.close()
+        for task in self._tasks:
+            task.cancel()
+
+    def listen(self, listener: Listener) -> None:
+        """Accept connections at `listener` from now on."""
+        self.listeners.append(listener)
+        self._by_fd[listener.fd] = listener
+        self._epoll.register(listener.fd, _IN)
+
+    def pause_listening(self, listener: Listener, pause_s: float) -> None:
+        """Accept nothing for `pause_s` seconds; clients wait in the backlog."""
+        self._epoll.unregister(listener.fd)
+
+        def again() -> None:
+            if not self._epoll.closed:
+                self._epoll.register(listener.fd, _IN)
+
+        self._loop.call_later(pause_s, again)
+
+    def finish(self) -> None:
+        """Run the last turn: services stop. Between turns only."""
+        self._is_running = True
+        try:
+            for service in reversed(list(self.application.services.values())):
+                try:
+                    service.stop()
+                except Exception:
+                    log.exception("%r failed in stop", service)
+            if not self.is_stalled:
+                self.commit()
+        finally:
+            self._is_running = False
+
+    def stop_listening(self) -> None:
+        """Accept no more; who connects now waits in the backlog for the next process."""
+        for listener in self.listeners:
+            self._by_fd.pop(listener.fd, None)
+            self._epoll.unregister(listener.fd)
+        self.listeners.clear()
+
+    # --- connections ------------------------------------------------------------
+
+    def begin(self, sock: socket.socket, service: Service, key: int, *, protected: bool) -> None:
+        """Begin a new connection. Takes over `sock`. In a turn only."""
+        is_unix = sock.family == socket.AF_UNIX
+        try:
+            peer = sock.getpeername()
+            sent_base = 0 if is_unix else kernel.read_positions(sock).sent
+            protocol = service.build_protocol(peer)
+        except PeerError as refusal:
+            log.info("refused a connection to %r: %s", service, refusal)
+            self._refuse(sock, key)
+            return
+        except OSError:
+            self._refuse(sock, key)  # it was gone before we looked
+            return
+        except Exception:
+            log.exception("%r could not build a protocol for a new connection", service)
+            self._refuse(sock, key)
+            return
+        protocol.service = service
+        state = records.StreamState(key, kernel.read_cookie(sock), is_unix, sent_base)
+        stream = self.attach(sock, protocol, state, protected=protected)
+        self.application.connections[key] = protocol
+        self._opens.append((key, state.cookie, is_unix, sent_base))
+        self.guard(stream, lambda: protocol.connection_made(stream))
+
+    def _refuse(self, sock: socket.socket, key: int) -> None:
+        kernel.drain_input(sock)
+        self.vault.forget(key)
+        try:
+            sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        finally:
+            sock.close()
+
+    def attach(
+        self,
+        sock: socket.socket,
+        protocol: Protocol,
+        state: records.StreamState,
+        *,
+        protected: bool,
+    ) -> Stream:
+        """Join a socket and a protocol. Takes over `sock`."""
+        sock.setblocking(False)
+        stream = Stream(self, sock, protocol, state)
+        stream.is_protected = protected
+        protocol._v_transport = stream
+        self.streams[state.key] = stream
+        self._by_fd[stream.fd] = stream
+        stream.touched = True
+        self._touched.append(stream)
+        return stream
+
+    def end(self, stream: Stream, exc: Exception | None) -> None:
+        """End `stream`: its protocol is told in the next turn, then it is closed."""
+        if self._by_fd.pop(stream.fd, None) is None:
+            return
+        if stream.interest >= 0:
+            self._epoll.unregister(stream.fd)
+            stream.interest = -1
+        self.call(lambda: self._lose(stream, exc))
+
+    def _lose(self, stream: Stream, exc: Exception | None) -> None:
+        self._closes.append(stream)
+        self.lose(stream.protocol, stream.key, exc)
+
+    def lose(self, protocol: Protocol, key: int, exc: Exception | None) -> None:
+        """Tell `protocol` that its connection is gone, and forget it. In a turn only."""
+        try:
+            protocol.connection_lost(exc)
+        except Exception:
+            log.exception("connection %d: %r failed in connection_lost", key, protocol)
+        protocol._v_transport = None
+        self.application.connections.pop(key, None)
+
+    def note_lost(self, key: int) -> None:
+        """Have the journal forget the stream `key`, of which there is no socket any more."""
+        self._lost_keys.append(key)
+
+    def guard(self, stream: Stream, handler: Callable[[], object]) -> Any:
+        """Run a protocol's handler; an exception closes that connection and no other."""
+        try:
+            return handler()
+        except BaseException as error:  # noqa: BLE001 - SystemExit of one handler, too
+            log.error(
+                "connection %d: %s failed and is closed", stream.key,
+                type(stream.protocol).__qualname__, exc_info=error,
+                extra={"TAPD_CONNECTION": stream.key},
+            )  # fmt: skip
+            stream.close()
+            return None
+
+    # --- one turn -----------------------------------------------------------------
+
+    def run(self) -> None:
+        """Run one turn."""
+        self._is_scheduled = False
+        if self.is_stalled or not self._is_open:
+            return
+        self._is_running = True
+        try:
+            events = self._epoll.poll(0, EVENTS_PER_TURN)
+            self._fault("turn: collected")
+            self._run_calls()
+            if self.careful is not None:
+                events = self.careful.run(self, events)
+            by_fd = self._by_fd
+            for fd, event in events:
+                ready = by_fd.get(fd)
+                if ready is None:
+                    continue
+                if ready.__class__ is Stream:
+                    self._run_stream(ready, event)
+                else:
+                    ready.accept(self)  # type: ignore[union-attr]  # a Listener
+            self._fault("turn: run")
+            self.commit()
+        finally:
+            self._is_running = False
+        if self._calls or self._touched or self.jar.has_changes:
+            self.schedule()
+
+    def _run_calls(self) -> None:
+        for timer in self.timers.take_due(self.now_s()):
+            self._run_timer(timer)
+        for _ in range(len(self._calls)):
+            call = self._calls.popleft()
+            try:
+                call()
+            except Exception:
+                log.exception("%r failed", call)
+
+    def _run_timer(self, timer: Timer) -> None:
+        if self.careful is not None and not self.careful.may_run_timer(self, timer):
+            return
+        try:
+            timer.function(*timer.args)
+        except BaseException as error:  # noqa: BLE001 - whatever it raised, others go on
+            log.error("%r failed", timer, exc_info=error)
+        self.timers.touch_namespaces()
+        if self.careful is not None:
+            self.commit()  # so that what runs next is not blamed on it, nor it on that
+
+    def _run_stream(self, stream: Stream, event: int) -> None:
+        if event & _OUT and not stream.touched:
+            stream.touched = True
+            self._touched.append(stream)
+        if stream.wants_input:
+            if event & (_IN | _GONE):
+                self.receive(stream)
+        elif event & _GONE and not (stream.is_unix and stream.flags & records.Flag.PAUSED):
+            self.end(stream, None if stream.is_closing() else ConnectionResetError())
+
+    def receive(self, stream: Stream, limit: int | None = None) -> bool:
+        """Give `stream` its input; return whether there was any."""
+        try:
+            data = stream.peek() if limit is None else stream.peek(limit)
+        except OSError as error:
+            if error.errno not in kernel.RESET_ERRNOS:
+                log.warning("%r: can't read: %s", stream, error)
+            self.end(stream, error)
+            return False
+        if data is None:
+            return False
+        if not stream.touched:
+            stream.touched = True
+            self._touched.append(stream)
+        if not data:
+            self._receive_eof(stream)
+            return False
+        stream.peeked = len(data)
+        # `guard`, written out: this is the path of every message.
+        try:
+            stream.protocol.data_received(data)
+        except BaseException as error:  # noqa: BLE001 - SystemExit of one handler, too
+            self.guard(stream, lambda: _raise(error))
+        return True
+
+    def _receive_eof(self, stream: Stream) -> None:
+        stream.flags |= records.Flag.EOF_RECEIVED
+        if not self.guard(stream, stream.protocol.eof_received):
+            stream.close()
+
+    def commit(self) -> None:
+        """Append the record of what was run, then let it leave the process."""
+        touched, self._touched = self._touched, []
+        moves = [
+            stream.move()
+            for stream in touched
+            if stream.queued or stream.peeked or stream.flags != stream.committed_flags
+        ]
+        changes = self.jar.commit()
+        for loss in self.jar.losses:
+            log.warning("not saved: %s (%s): %s", loss.path, loss.type_name, loss.reason)
+        opens, self._opens = self._opens, []
+        closes, self._closes = self._closes, []
+        lost_keys, self._lost_keys = self._lost_keys, []
+        payload = None
+        if moves or opens or closes or lost_keys or changes:
+            lost_keys += [stream.key for stream in closes]
+            payload = records.render_turn(opens, moves, lost_keys, changes)
+        self._append(payload, touched, closes)
+
+    def _append(
+        self, payload: bytes | None, touched: list[Stream], closes: list[Stream]
+    ) -> None:
+        if payload is not None:
+            assert self.journal is not None, "a turn before there is a journal"
+            try:
+                self.journal.append(payload)
+                if self.sync_always:
+                    self.journal.sync()
+            except StateUnwritable as error:
+                self._stall(error, lambda: self._append(payload, touched, closes))
+                return
+            self.turns += 1
+        if self.is_stalled:
+            self.is_stalled = False
+            self.on_stall(None)
+        self._fault("turn: committed")
+        self._externalise(touched, closes)
+
+    def _stall(self, error: StateUnwritable, retry: Callable[[], None]) -> None:
+        """Run and send nothing until the journal can be written; clients see a pause."""
+        if not self.is_stalled:
+            self.is_stalled = True
+            log.error("%s", error)
+            self.on_stall(error)
+            self._loop.remove_reader(self._epoll.fileno())
+
+        def again() -> None:
+            if self._is_open:
+                retry()
+                if not self.is_stalled:
+                    self._loop.add_reader(self._epoll.fileno(), self.run)
+                    self.schedule()
+
+        self._loop.call_later(RETRY_S, again)
+
+    def _externalise(self, touched: list[Stream], closes: list[Stream]) -> None:
+        sent: list[tuple[int, int]] = []
+        for stream in touched:
+            stream.touched = False
+            if stream.fd not in self._by_fd:
+                continue
+            before = stream.sent
+            try:
+                ended = stream.externalise()
+            except OSError as error:
+                if error.errno not in kernel.RESET_ERRNOS:
+                    log.warning("%r: can't send: %s", stream, error)
+                self.end(stream, error)
+                continue
+            if stream.is_unix and stream.sent != before:
+                sent.append((stream.key, stream.sent))
+            if ended:
+                self.end(stream, None)
+                continue
+            self._update_interest(stream)
+            if stream.backlog_changed:
+                self.call(lambda stream=stream: self._tell_about_backlog(stream))  # type: ignore[misc]
+        self._fault("turn: externalised")
+        for stream in closes:
+            self.streams.pop(stream.key, None)
+            self.vault.forget(stream.key)
+            stream.shutdown()
+            stream.sock.close()
+        if sent and self.journal is not None:
+            try:
+                self.journal.append(records.render_sent(sent))
+            except StateUnwritable as error:
+                log.warning("%s (UNIX clients may see output twice after a kill)", error)
+
+    def _tell_about_backlog(self, stream: Stream) -> None:
+        if stream.backlog_exceeded:
+            log.warning(
+                "%r: %d bytes unsent, its peer does not read: closed", stream, len(stream.pending)
+            )
+            stream.abort()
+        elif stream.backlog_changed:
+            self.guard(stream, stream.tell_about_backlog)
+
+    def _update_interest(self, stream: Stream) -> None:
+        interest = _IN if stream.wants_input else 0
+        if stream.pending:
+            interest |= _OUT
+        interest = interest or _ONLY_GONE
+        if interest != stream.interest:
+            if stream.interest < 0:
+                self._epoll.register(stream.fd, interest)
+            else:
+                self._epoll.modify(stream.fd, interest)
+            stream.interest = interest
+
+    # --- generations ----------------------------------------------------------------
+
+    def change_journal(self, journal: JournalWriter, boot_id: str, *, clean: bool) -> None:
+        """Commit what is due, then go on in `journal`, which begins with the streams.
+
+        Between turns only. The old journal is closed.
+        """
+        if not self.is_stalled:
+            self.commit()
+        states = [stream.state() for stream in self.streams.values()]
+        level = self.careful.level if self.careful is not None else 0
+        journal.append(records.render_base(boot_id, level, states, clean=clean))
+        old, self.journal = self.journal, journal
+        if old is not None:
+            old.close()
+
+
+def _raise(error: BaseException) -> None:
+    raise error
