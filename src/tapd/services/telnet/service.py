@@ -1,0 +1,82 @@
+"""The service: limits, the shared namespace, and a session for each connection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tapd.model.accounts import Account
+from tapd.model.namespace import Namespace
+from tapd.model.persistent import TrackedDeque
+from tapd.model.protocol import Protocol, Transport
+from tapd.model.service import Service
+from tapd.services.telnet import streams
+from tapd.services.telnet.session import ShellSession
+
+_NAMESPACE_KEY = "shell_namespace"
+_HISTORY_KEY = "shell_history"
+
+
+class TurnedAway(Protocol):
+    """A connection beyond the limit: it is told so and closed."""
+
+    def connection_made(self, transport: Transport) -> None:
+        """Say why, and close."""
+        transport.write(b"Too many connections; try again later.\r\n")
+        transport.close()
+
+
+class ShellFactory(Service):
+    """A Python prompt over telnet, for the application's accounts.
+
+    Attributes:
+        namespace: the global variables that all logins share.
+        private: whether each account has a namespace of its own instead.
+        tries_max: wrong passwords after which the connection is closed.
+        failure_delay_s: the wait after the first wrong password; it doubles.
+        login_time_s: how long a login may take.
+        line_bytes_max: of one line; a longer one is dropped.
+        block_characters_max: of one statement of several lines, or one paste.
+        connections_max: at once; more are turned away.
+        history_lines_max: kept for each account.
+        connection_count: open sessions.
+    """
+
+    def __init__(self, *, private: bool = False) -> None:
+        self.namespace = Namespace()
+        self.private = private
+        self.tries_max = 3
+        self.failure_delay_s = 1.0
+        self.login_time_s = 120.0
+        self.line_bytes_max = 65536
+        self.block_characters_max = 1048576
+        self.connections_max = 1000
+        self.history_lines_max = 1000
+        self.connection_count = 0
+
+    def build_protocol(self, peer: Any) -> Protocol:
+        """Return a new session, or what turns the connection away."""
+        if self.connection_count >= self.connections_max:
+            return TurnedAway()
+        self.connection_count += 1
+        return ShellSession()
+
+    def start(self) -> None:
+        """Give each session its own standard output."""
+        streams.install()
+
+    def namespace_of(self, account: Account) -> Namespace:
+        """Return the namespace that `account` works in."""
+        if not self.private:
+            return self.namespace
+        namespace = account.settings.get(_NAMESPACE_KEY)
+        if not isinstance(namespace, Namespace):
+            namespace = account.settings[_NAMESPACE_KEY] = Namespace()
+        return namespace
+
+    def history_of(self, account: Account) -> TrackedDeque[str]:
+        """Return the lines that `account` typed, oldest first."""
+        history = account.settings.get(_HISTORY_KEY)
+        if not isinstance(history, TrackedDeque) or history.maxlen != self.history_lines_max:
+            history = TrackedDeque(history or (), self.history_lines_max)
+            account.settings[_HISTORY_KEY] = history
+        return history

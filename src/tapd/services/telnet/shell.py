@@ -1,0 +1,185 @@
+"""The prompt: lines of Python in, what they print out.
+
+Holds what is between two lines: an unfinished block, and whether a coroutine is
+being awaited. Code runs in the loop's own thread, so nothing else happens while
+it does; ``await`` is how typed code waits without stopping the others.
+
+What is typed is compiled by `image.typed`, which keeps its source text, so that
+functions and classes outlive the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import types
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from tapd.image.typed import compile_typed, will_not_be_saved
+from tapd.model.namespace import Namespace
+from tapd.model.persistent import Persistent
+from tapd.services.telnet.streams import current
+
+if TYPE_CHECKING:
+    from tapd.services.telnet.session import ShellSession
+
+_MISSING = object()
+_EAGER_CHARACTERS = 4096
+"""An indented line of a longer block is not compiled at once: pasting stays linear."""
+
+
+class Shell(Persistent):
+    """One session's prompt.
+
+    Attributes:
+        session: who types, and where output goes.
+        namespace: the global variables of what is typed.
+        block: the lines of an unfinished statement, joined by LF; "" for none.
+        awaiting: whether a typed coroutine runs.
+    """
+
+    def __init__(self, session: ShellSession, namespace: Namespace) -> None:
+        self.session = session
+        self.namespace = namespace
+        self.block = ""
+        self.awaiting = False
+
+    @property
+    def prompt(self) -> str:
+        """What asks for the next line."""
+        return "... " if self.block else ">>> "
+
+    def push(self, line: str) -> None:
+        """Take one line; run what it completes."""
+        block = self.block
+        if not block:
+            if not line or line.isspace():
+                return
+            source = line
+        else:
+            source = f"{block}\n{line}"
+            if len(source) > self.session.service.block_characters_max:
+                self.block = ""
+                self.session.print_text("The block is too long; it was dropped.\n")
+                return
+            if len(block) > _EAGER_CHARACTERS and line[:1] in (" ", "\t") and line.strip():
+                self.block = source
+                return
+        try:
+            code = compile_typed(source, self.namespace)
+        except BaseException as error:  # MemoryError and RecursionError too
+            if block and line[:1].strip() and self._run_block_before(line):
+                return
+            self.drop_block()
+            self.show_error(error, with_frames=False)
+            return
+        if code is None:
+            self.block = source
+            return
+        self.drop_block()
+        self._run(code)
+
+    def drop_block(self) -> None:
+        """Forget the unfinished block."""
+        if self.block:
+            self.block = ""
+
+    def _run_block_before(self, line: str) -> bool:
+        """Run a whole block that `line` does not belong to, as when both were pasted.
+
+        Python's own prompt calls this an error. Nothing is run where `line` is
+        one by itself.
+        """
+        try:
+            code = compile_typed(f"{self.block}\n", self.namespace)
+            if code is None:
+                return False
+            compile_typed(line, self.namespace)
+        except BaseException:  # whatever it is, `push` shows the error of the whole
+            return False
+        self.drop_block()
+        self._run(code)
+        if self.awaiting:
+            self.session.put_back(f"{line}\n")
+        elif not self.session.leaving:
+            self.push(line)
+        return True
+
+    def _run(self, code: types.CodeType) -> None:
+        names = self.namespace.names
+        before = [(name, names.get(name, _MISSING)) for name in code.co_names]
+        token = current.set(self.session)
+        try:
+            coroutine = eval(code, names)  # noqa: S307 - running what is typed is the service
+            if code.co_flags & inspect.CO_COROUTINE:
+                self._start(coroutine)
+        except SystemExit:
+            self.session.leave()
+        except BaseException as error:  # a prompt survives what is typed at it
+            self.show_error(error)
+        finally:
+            current.reset(token)
+            self.namespace.touch()
+        for name, value in before:
+            if names.get(name, value) is not value:
+                self._warn_of(name)
+
+    def _warn_of(self, name: str) -> None:
+        loss = will_not_be_saved(self.namespace.names[name])
+        if loss is not None:
+            self.session.print_text(f"note: {name} will not be saved: {loss}\n")
+
+    def _start(self, coroutine: Any) -> None:
+        runtime = self.session.service.application.runtime
+        self.awaiting = True
+        self._v_cancel: Callable[[], None] = runtime.run_coroutine(coroutine, self.finished)
+
+    def finished(self, result: Any, error: Any) -> None:
+        """Take the end of the coroutine."""
+        if not self.awaiting:
+            return
+        self.awaiting = False
+        self._v_cancel = _nothing
+        self.namespace.touch()
+        if not self.session.is_connected:
+            return
+        if isinstance(error, SystemExit):
+            self.session.leave()
+            return
+        if isinstance(error, asyncio.CancelledError):
+            self.session.print_text("Cancelled.\n")
+        elif error is not None:
+            self.show_error(error)
+        self.session.evaluated()
+
+    def cancel(self) -> None:
+        """Cancel the coroutine, if one runs; `finished` follows."""
+        if self.awaiting:
+            self.__dict__.get("_v_cancel", _nothing)()
+
+    def resume(self) -> None:
+        """Go on in a new process, where no coroutine of the old one runs."""
+        if self.awaiting:
+            self.awaiting = False
+            self.session.print_text(
+                "The server was restarted while this ran; it was interrupted and not finished.\n"
+            )
+            self.session.evaluated()
+
+    def show_error(self, error: BaseException, *, with_frames: bool = True) -> None:
+        """Show a traceback of typed code, without tapd's own frames."""
+        import traceback  # noqa: PLC0415 - a session without errors does not pay for it
+
+        frames = error.__traceback__ if with_frames else None
+        while frames is not None and frames.tb_frame.f_globals is not self.namespace.names:
+            frames = frames.tb_next
+        try:
+            text = "".join(traceback.format_exception(type(error), error, frames))
+        except BaseException as second:  # typed classes may break even this
+            text = f"{type(error).__name__} (and showing it raised {type(second).__name__})\n"
+        self.session.print_text(text)
+
+
+def _nothing() -> None:
+    pass

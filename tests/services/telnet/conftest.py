@@ -1,0 +1,255 @@
+"""The telnet tests' kit: a server without sockets, which can be killed at any byte."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import argon2
+import pytest
+
+from tapd.model.accounts import Account
+from tapd.model.application import Application
+from tapd.model.seal import Sealer
+from tapd.model.timer import Timer
+from tapd.services.telnet import ShellFactory, streams
+from tapd.services.telnet.session import ShellSession
+
+PASSWORD = "woohoo"
+# As cheap as argon2 gets: the hash says so itself.
+_HASH = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
+_DECOY = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("decoy")
+
+
+class FakeTransport:
+    """The connection as the kernel and the client see it; it outlives the server."""
+
+    def __init__(self, peername: Any) -> None:
+        self.peername = peername
+        self.output = bytearray()
+        self.closed = False
+        self.paused = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if not self.closed:
+            self.output += data
+
+    def writelines(self, chunks: Any) -> None:
+        self.write(b"".join(chunks))
+
+    def write_eof(self) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        self.closed = True
+
+    abort = close
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self.peername if name == "peername" else default
+
+
+class FakeRuntime:
+    """A host whose clock and threads move only when told to."""
+
+    def __init__(self, now_s: float) -> None:
+        self.time_s = now_s
+        self.sealer = Sealer(b"k" * 32)
+        self.jobs: list[tuple[Callable[..., Any], tuple[Any, ...], Callable[..., None]]] = []
+        self.loop = asyncio.new_event_loop()
+        self.tasks: list[asyncio.Task[Any]] = []
+
+    def now_s(self) -> float:
+        return self.time_s
+
+    def timer_added(self, timer: Timer) -> None:
+        pass
+
+    def connector_added(self, connector: Any) -> None:
+        raise NotImplementedError
+
+    def run_blocking(
+        self, function: Callable[..., Any], args: tuple[Any, ...], done: Callable[[Any, Any], None]
+    ) -> None:
+        self.jobs.append((function, args, done))
+
+    def run_coroutine(self, coroutine: Any, done: Callable[[Any, Any], None]) -> Callable[[], None]:
+        task = self.loop.create_task(coroutine)
+
+        def finished(task: asyncio.Task[Any]) -> None:
+            if task.cancelled():
+                done(None, asyncio.CancelledError())
+            elif task.exception() is not None:
+                done(None, task.exception())
+            else:
+                done(task.result(), None)
+
+        task.add_done_callback(finished)
+        self.tasks.append(task)
+        return task.cancel  # type: ignore[return-value]  # nobody looks at what it returns
+
+    def end(self) -> None:
+        """End as a killed process does: nothing that ran here calls back."""
+        for task in self.tasks:
+            task.get_coro().close()  # type: ignore[union-attr]  # a typed coroutine
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+        self.loop._ready.clear()  # type: ignore[attr-defined]  # its callbacks died with it
+        self.loop.close()
+
+
+class Server:
+    """An application with a shell, and the connections to it."""
+
+    def __init__(self, *, private: bool = False, users: tuple[str, ...] = ("admin",)) -> None:
+        self.application = Application("telnet", uid=0, gid=0)
+        self.service = ShellFactory(private=private)
+        self.application.add_service(self.service)
+        for name in users:
+            self.application.authorizer.accounts[name] = Account(name, _HASH)
+        self.runtime = FakeRuntime(1000.0)
+        self.application._v_runtime = self.runtime
+        self.transports: dict[int, FakeTransport] = {}
+        self.service.start()
+
+    def connect(self, peername: Any = ("127.0.0.1", 50000)) -> Client:
+        protocol = self.service.build_protocol(peername)
+        protocol.service = self.service
+        key = self.application.next_key()
+        self.application.connections[key] = protocol
+        transport = self.transports[key] = FakeTransport(peername)
+        protocol.transport = transport
+        protocol.connection_made(transport)
+        return Client(self, key)
+
+    def settle(self) -> None:
+        """Run threads, due timers and tasks until nothing is left to do now."""
+        busy = True
+        while busy:
+            busy = False
+            while self.runtime.jobs:
+                function, args, done = self.runtime.jobs.pop(0)
+                done(function(*args), None)
+                busy = True
+            for timer in sorted(self.application.delayeds.values(), key=lambda t: t.due_s):
+                if timer.due_s <= self.runtime.time_s and timer.is_pending:
+                    del self.application.delayeds[timer.key]
+                    timer.function(*timer.args)
+                    busy = True
+            for _ in range(3):  # a task's end and its callback are passes of their own
+                self.runtime.loop.call_soon(self.runtime.loop.stop)
+                self.runtime.loop.run_forever()
+            busy = busy or bool(self.runtime.jobs)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.runtime.time_s += seconds
+        self.settle()
+
+    def kill(self) -> None:
+        """Die after the last turn's commit, and come back in another process."""
+        now_s = self.runtime.time_s
+        self.runtime.end()
+        self.application = pickle.loads(pickle.dumps(self.application))
+        self.runtime = FakeRuntime(now_s)
+        self.application._v_runtime = self.runtime
+        service = self.application.services["shellfactory"]
+        assert isinstance(service, ShellFactory)
+        self.service = service
+        service.start()
+        for key, protocol in self.application.connections.items():
+            protocol.transport = self.transports[key]
+            protocol.connection_resumed()
+
+
+class Client:
+    """One connection, from its other end."""
+
+    def __init__(self, server: Server, key: int) -> None:
+        self.server = server
+        self.key = key
+        self.seen = 0
+        self.unread = b""
+
+    @property
+    def transport(self) -> FakeTransport:
+        return self.server.transports[self.key]
+
+    @property
+    def session(self) -> ShellSession:
+        session = self.server.application.connections[self.key]
+        assert isinstance(session, ShellSession)
+        return session
+
+    def send(self, data: bytes) -> None:
+        """Send `data`; the server takes it as soon as it reads."""
+        self.unread += data
+        self.deliver()
+
+    def deliver(self) -> None:
+        self.server.settle()
+        while self.unread and not self.transport.paused and not self.transport.closed:
+            data, self.unread = self.unread, b""
+            self.session.data_received(data)
+            self.server.settle()
+
+    def read(self) -> bytes:
+        """Return what came since the last time."""
+        output = bytes(self.transport.output[self.seen :])
+        self.seen = len(self.transport.output)
+        return output
+
+    def ask(self, line: bytes) -> str:
+        """Send one line as nc would, and return what it prints, without the prompt."""
+        self.read()
+        self.send(line + b"\n")
+        output = self.read().decode()
+        assert output.endswith((">>> ", "... ")), output
+        return output[:-4].replace("\r\n", "\n")
+
+    def log_in(self, name: bytes = b"admin") -> Client:
+        self.send(name + b"\n" + PASSWORD.encode() + b"\n")
+        assert self.read().endswith(b">>> ")
+        return self
+
+    def accept_character_mode(self, width: int = 80, terminal: bytes = b"VT100") -> Client:
+        """Answer the offers as terminals do."""
+        self.send(b"\xff\xfd\x01\xff\xfd\x03\xff\xfb\x18\xff\xfb\x1f")
+        self.send(b"\xff\xfa\x1f" + width.to_bytes(2, "big") + b"\x00\x18\xff\xf0")
+        self.send(b"\xff\xfa\x18\x00" + terminal + b"\xff\xf0")
+        return self
+
+
+@pytest.fixture
+def make_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Server]]:
+    """Make servers whose standard streams are put back afterwards."""
+    monkeypatch.setattr("tapd.services.telnet.login.decoy_hash", lambda: _DECOY)
+    servers: list[Server] = []
+
+    def make(**options: Any) -> Server:
+        servers.append(Server(**options))
+        return servers[-1]
+
+    yield make
+    streams.uninstall()
+    for server in servers:
+        server.runtime.end()
+
+
+@pytest.fixture
+def server(make_server: Callable[..., Server]) -> Server:
+    """One server with the account admin."""
+    return make_server()
