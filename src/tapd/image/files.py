@@ -12,9 +12,13 @@ step either the old file or the new one is there, whole.
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
+import errno
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+
+from tapd.errors import StateUnwritable
 
 TEMPORARY_MARK = ".tmp-"
 """Stands in the name of every temporary file; the owner of the lock removes them."""
@@ -133,3 +137,56 @@ def replace_file(files: Files, path: Path, chunks: Sequence[bytes | memoryview])
             files.unlink(temporary)
         raise
     sync_directory(files, path.parent)
+
+
+def replace_by_link(files: Files, source: Path, target: Path) -> None:
+    """Make `target` another name of `source`, in place of what has it, durably.
+
+    Raises:
+        OSError: it failed, or links don't work there; what was at `target` still is.
+    """
+    temporary = temporary_name(target)
+    with contextlib.suppress(FileNotFoundError):
+        files.unlink(temporary)
+    files.link(source, temporary)
+    try:
+        files.rename(temporary, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            files.unlink(temporary)
+        raise
+    sync_directory(files, target.parent)
+
+
+def free_name(path: Path) -> Path:
+    """Return a name beside `path` that nothing has, with the time in it."""
+    stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%SZ")
+    aside = path.with_name(f"{path.name}.old-{stamp}")
+    number = 1
+    while os.path.lexists(aside):
+        number += 1
+        aside = path.with_name(f"{path.name}.old-{stamp}-{number}")
+    return aside
+
+
+_NEXT_STEPS = {
+    errno.ENOSPC: "the disk is full: free some space, then save again",
+    errno.EDQUOT: "the quota is used up: free some space, then save again",
+    errno.EROFS: "the file system is read-only: mount it writable",
+    errno.EACCES: "let the user who runs tapd write there",
+    errno.EPERM: "let the user who runs tapd write there",
+    errno.EIO: "the disk is failing: check it, and keep a copy of the TAPs elsewhere",
+}
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn an OSError into one that says what was being written and what to do."""
+    try:
+        yield
+    except OSError as error:
+        step = _NEXT_STEPS.get(error.errno or 0, "put that right, then save again")
+        raise StateUnwritable(
+            f"{path}: can't be written ({error.strerror or error}); {step}; what was saved before"
+            " is still there"
+        ) from error
