@@ -133,6 +133,14 @@ class NotStorable(AuthorError):
     """An object that must be kept can't be pickled, and no placeholder serves."""
 
 
+class LostObject(AuthorError):
+    """Something was to be done with an object that could not be saved."""
+
+
+class CannotKeep(AuthorError):
+    """One object can't be kept; the message is the reason. Never leaves room ``image``."""
+
+
 class UntrackedChange(AuthorError):
     """Strict mode found a change that the journal would not restore."""
 

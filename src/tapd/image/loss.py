@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, NoReturn
 
-from tapd.errors import AuthorError
+from tapd.errors import LostObject
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -29,10 +29,6 @@ class Loss:
 
     def __str__(self) -> str:
         return f"{self.path} ({self.type_name}): {self.reason}"
-
-
-class LostObject(AuthorError):
-    """Something was to be done with an object that could not be saved."""
 
 
 class Placeholder:
@@ -85,7 +81,3 @@ def type_name_of(cls: type) -> str:
     except Exception:
         return type.__repr__(cls)
     return f"{name}" if module == "builtins" else f"{module}.{name}"
-
-
-class CannotKeep(Exception):
-    """Raised while an object is reduced: it can't be kept, and why."""

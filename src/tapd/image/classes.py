@@ -1,0 +1,263 @@
+"""Classes that no module holds: taken apart, and made again at load.
+
+Imports `errors` and this room's `definitions` and `names`. A class is made in
+two steps, so that its methods may refer to it: a bare class of the right
+metaclass, bases and slots, then its attributes. What a decorator or a metaclass
+generated without source text (a dataclass's methods, an enum's lookup tables) is
+generated again rather than saved.
+"""
+
+from __future__ import annotations
+
+import abc
+import collections
+import dataclasses
+import enum
+import types
+import typing
+from typing import Any
+
+from tapd.errors import CannotKeep
+from tapd.image.definitions import key_of, known_definition, remember_definition
+
+_NOT_SAVED = frozenset({
+    "__dict__", "__weakref__", "__module__", "__qualname__", "__slots__",
+    "__abstractmethods__", "_abc_impl", "__dataclass_fields__", "__dataclass_params__",
+    "__static_attributes__", "__firstlineno__", "__annotate__", "__annotate_func__",
+    "__annotations_cache__", "__class_cell__", "__non_callable_proto_members__",
+})  # fmt: skip
+
+_FIELD_PARTS = (
+    "default", "default_factory", "init", "repr", "hash", "compare", "metadata", "kw_only",
+)  # fmt: skip
+
+
+def dict_of_class(cls: type) -> Any:
+    """Return the attributes of `cls` itself, whatever its metaclass pretends."""
+    return type.__dict__["__dict__"].__get__(cls)
+
+
+def split_class(cls: type) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Return the arguments of `make_class` and of `set_class` for `cls`.
+
+    Raises:
+        CannotKeep: it is of a kind that can't be made again.
+    """
+    names = dict_of_class(cls)
+    kind, parts = _kind(cls, names)
+    made = (
+        key_of(cls), type(cls), names.get("__orig_bases__", cls.__bases__), cls.__name__,
+        cls.__qualname__, names.get("__module__"), names.get("__slots__"), kind, parts,
+    )  # fmt: skip
+    slots = {name for name, value in names.items() if type(value) is types.MemberDescriptorType}
+    skipped = _generated(kind, cls, names) | slots | _NOT_SAVED
+    attributes = {name: value for name, value in names.items() if name not in skipped}
+    return made, (attributes, _dataclass_parts(names))
+
+
+def _kind(cls: type, names: Any) -> tuple[str, Any]:
+    if issubclass(type(cls), enum.EnumType):
+        members: dict[str, Any] = {
+            name: member._value_ for name, member in names.get("_member_map_", {}).items()
+        }
+        return "enum", members
+    if issubclass(cls, tuple) and "_fields" in names and tuple in cls.__bases__:
+        return "namedtuple", (names["_fields"], names.get("_field_defaults") or {})
+    if type(cls) is type(_SomeTypedDict):
+        return "typeddict", (
+            dict(names.get("__annotations__") or {}),
+            names.get("__total__", True),
+            tuple(names.get("__required_keys__", ())),
+        )
+    if issubclass(cls, BaseException) or type(cls).__flags__ & _HEAP_TYPE or type(cls) is type:
+        return "", None
+    raise CannotKeep(f"a class made by {type(cls).__qualname__} can't be made again")
+
+
+_HEAP_TYPE = 1 << 9
+
+
+class _SomeTypedDict(typing.TypedDict):
+    pass
+
+
+def _generated(kind: str, cls: type, names: Any) -> set[str]:
+    """Return the names of those attributes that making the class anew brings."""
+    skipped: set[str] = set()
+    if kind == "enum":
+        members = names.get("_member_map_", {})
+        skipped = {
+            name for name in names
+            if name in members or name in _ENUM_TABLES or name in _ENUM_METHODS
+            and not _is_typed(names[name])
+        }  # fmt: skip
+    elif kind == "namedtuple":
+        skipped = {
+            "__new__", "_make", "_replace", "__replace__", "__repr__", "_asdict",
+            "__getnewargs__", "__match_args__", "_fields", "_field_defaults",
+            *names["_fields"],
+        } - {name for name, value in names.items() if _is_typed(value)}  # fmt: skip
+    elif kind == "typeddict":
+        skipped = set(names) - {"__doc__"}
+    if "__dataclass_fields__" in names:
+        skipped |= {
+            name for name, value in names.items()
+            if _code_file(value) == "<string>" or _module(value) == "dataclasses"
+            or name in ("__match_args__",)
+        }  # fmt: skip
+        # `repr` is wrapped by a closure of reprlib's.
+        if "__wrapped__" in getattr(names.get("__repr__"), "__dict__", {}) and not _is_typed(
+            names["__repr__"]
+        ):
+            skipped.add("__repr__")
+    return skipped
+
+
+_ENUM_TABLES = frozenset({
+    "_generate_next_value_", "_new_member_", "_use_args_", "_member_names_", "_member_map_",
+    "_value2member_map_", "_unhashable_values_", "_unhashable_values_map_", "_hashable_values_",
+    "_member_type_", "_value_repr_", "_boundary_", "_flag_mask_", "_singles_mask_", "_all_bits_",
+    "_inverted_", "_ignore_", "_order_", "__new_member__", "_iter_member_",
+})  # fmt: skip
+_ENUM_METHODS = frozenset({
+    "__new__", "__reduce_ex__", "__reduce__", "__repr__", "__str__", "__format__", "__hash__",
+    "__or__", "__and__", "__xor__", "__ror__", "__rand__", "__rxor__", "__invert__",
+    "__init__", "__doc__", "_numeric_repr_",
+})  # fmt: skip
+
+
+def _code_file(value: Any) -> str | None:
+    while type(value) is types.FunctionType and "__wrapped__" in value.__dict__:
+        value = value.__wrapped__
+    return value.__code__.co_filename if type(value) is types.FunctionType else None
+
+
+def _module(value: Any) -> str | None:
+    return value.__module__ if type(value) is types.FunctionType else None
+
+
+def _is_typed(value: Any) -> bool:
+    from tapd.image.source import source_of  # noqa: PLC0415
+
+    function = getattr(value, "__func__", value)
+    code = getattr(function, "__code__", None)
+    return type(code) is types.CodeType and source_of(code) is not None
+
+
+def _dataclass_parts(names: Any) -> Any:
+    """Return what `dataclasses.dataclass` was told, or None for another class."""
+    if "__dataclass_fields__" not in names:
+        return None
+    parameters = names["__dataclass_params__"]
+    told = {name: getattr(parameters, name) for name in ("init", "repr", "eq", "order")}
+    told["unsafe_hash"], told["frozen"] = parameters.unsafe_hash, parameters.frozen
+    told["match_args"] = "__match_args__" in names
+    own = names.get("__annotations__") or {}
+    fields = {
+        name: {part: _field_part(field, part) for part in _FIELD_PARTS}
+        for name, field in names["__dataclass_fields__"].items()
+        if name in own
+    }
+    return told, fields
+
+
+def _field_part(field: Any, part: str) -> Any:
+    value = getattr(field, part)
+    if type(value) is types.MappingProxyType:
+        return dict(value) or None
+    return value
+
+
+# --- made again: part of the format ------------------------------------------
+
+
+def make_class(
+    key: bytes,
+    metaclass: Any,
+    bases: tuple[Any, ...],
+    name: str,
+    qualname: str,
+    module: str | None,
+    slots: Any,
+    kind: str,
+    parts: Any,
+) -> Any:
+    """Return a bare class; `set_class` gives it its attributes."""
+    known = known_definition(key)
+    if known is not None:
+        return known
+    if kind == "enum":
+        cls = _make_enum(metaclass, bases, name, parts)
+    elif kind == "namedtuple":
+        fields, defaults = parts
+        cls = collections.namedtuple(  # type: ignore[misc]  # its fields are data here
+            name, fields, defaults=[defaults[field] for field in fields if field in defaults]
+        )
+        cls.__orig_bases__ = bases
+    elif kind == "typeddict":
+        cls = _make_typed_dict(name, *parts)
+    else:
+        keywords = {} if metaclass is type else {"metaclass": metaclass}
+
+        def fill(names: dict[str, Any]) -> None:
+            names["__qualname__"] = qualname
+            if slots is not None:
+                names["__slots__"] = slots
+
+        cls = types.new_class(name, bases, keywords, fill)
+    cls.__qualname__ = qualname
+    if module is not None:
+        cls.__module__ = module
+    remember_definition(key, cls)
+    return cls
+
+
+def _make_enum(metaclass: Any, bases: tuple[Any, ...], name: str, members: dict[str, Any]) -> Any:
+    names = metaclass.__prepare__(name, bases)
+    for member, value in members.items():
+        names[member] = value
+    return metaclass.__new__(metaclass, name, bases, names)
+
+
+def _make_typed_dict(
+    name: str, annotations: dict[str, Any], total: bool, required: tuple[str, ...]
+) -> Any:
+    def told(key: str, annotation: Any) -> Any:
+        if (key in required) == total or typing.get_origin(annotation) in (
+            typing.Required, typing.NotRequired,
+        ):  # fmt: skip
+            return annotation
+        return typing.Required[annotation] if key in required else typing.NotRequired[annotation]
+
+    fields = {key: told(key, annotation) for key, annotation in annotations.items()}
+    return typing.TypedDict(name, fields, total=total)  # type: ignore[misc]  # fields are data
+
+
+def set_class(cls: Any, state: tuple[Any, ...]) -> None:
+    """Give a bare class its attributes."""
+    attributes, dataclass_parts = state
+    for name, value in attributes.items():
+        type.__setattr__(cls, name, value)
+    if dataclass_parts is not None and "__dataclass_fields__" not in cls.__dict__:
+        _make_dataclass(cls, *dataclass_parts)
+    if isinstance(cls, abc.ABCMeta):
+        abc.update_abstractmethods(cls)
+
+
+def _make_dataclass(cls: Any, told: dict[str, Any], fields: dict[str, dict[str, Any]]) -> None:
+    made = {name: dataclasses.field(**parts) for name, parts in fields.items()}
+    if "__slots__" not in cls.__dict__:
+        for name, field in made.items():
+            setattr(cls, name, field)
+        dataclasses.dataclass(**told)(cls)
+        return
+    # A default would overwrite its slot, so a twin without slots generates the methods.
+    names = {"__annotations__": cls.__dict__.get("__annotations__", {}), **made}
+    names |= {name: value for name, value in cls.__dict__.items() if _is_typed(value)}
+    twin = dataclasses.dataclass(**told)(type(cls.__name__, cls.__bases__, names))
+    for name, value in twin.__dict__.items():
+        if name not in cls.__dict__ and name not in ("__dict__", "__weakref__"):
+            setattr(cls, name, value)
+    if told["frozen"]:
+        cls.__getstate__ = dataclasses._dataclass_getstate  # type: ignore[attr-defined]
+        cls.__setstate__ = dataclasses._dataclass_setstate  # type: ignore[attr-defined]

@@ -1,0 +1,120 @@
+"""Class evolution: versions of state, and the upgrades that a load must run.
+
+Imports `errors`, `model` and `image.names`. A class with ``persistence_version
+= N`` brings older state up with ``upgrade_to_version_2(self)`` to
+``upgrade_to_version_N(self)``, called in turn after the state of every object is
+set, so that an upgrade may look at other objects. What can't be upgraded is
+refused, before anything is served.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tapd.errors import UpgradeRefused
+from tapd.image.loss import type_name_of
+from tapd.image.names import Broken, BrokenDurable, named, register_rename
+
+__all__ = [
+    "Broken", "BrokenDurable", "Restoration", "VersionedState", "named", "register_rename",
+    "split_state", "version_of", "versioned",
+]  # fmt: skip
+
+
+class VersionedState:
+    """A state and the version of its layout, where that is not 1."""
+
+    __slots__ = ("state", "version")
+
+    def __init__(self, version: int, state: Any) -> None:
+        self.version = version
+        self.state = state
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return VersionedState, (self.version, self.state)
+
+
+def version_of(cls: type) -> int:
+    """Return the version of the layout that `cls` saves now; 1 where it says nothing."""
+    version = getattr(cls, "persistence_version", 1)
+    return version if type(version) is int else 1
+
+
+def versioned(obj: Any, state: Any) -> Any:
+    """Return `state` of `obj` with its version, where that is not 1."""
+    version = version_of(type(obj))
+    return state if version == 1 else VersionedState(version, state)
+
+
+def split_state(state: Any) -> tuple[int, Any]:
+    """Return the version and the bare state of what `versioned` gave."""
+    if type(state) is VersionedState:
+        return state.version, state.state
+    return 1, state
+
+
+class Restoration:
+    """What one restoring (a TAP and the journals after it) must remember.
+
+    Hand the same one to `load_graph` and to `StateLoader`, then call `finish`.
+
+    Attributes:
+        definitions: typed functions and classes made so far, by their key, so
+            that a journal's state finds the ones that the TAP brought.
+    """
+
+    def __init__(self) -> None:
+        self.definitions: dict[bytes, Any] = {}
+        self._outdated: dict[int, tuple[Any, int]] = {}
+        self._versions: dict[type, int] = {}
+
+    def note(self, obj: Any, version: int) -> None:
+        """Take note that `obj` has just been given state of `version`."""
+        cls = type(obj)
+        now = self._versions.get(cls)
+        if now is None:
+            now = self._versions[cls] = version_of(cls)
+        if now != version and not issubclass(cls, (Broken, BrokenDurable)):
+            self._outdated[id(obj)] = (obj, version)
+        elif self._outdated:
+            self._outdated.pop(id(obj), None)
+
+    def finish(self) -> int:
+        """Run the upgrades that are due; return how many objects were upgraded.
+
+        Raises:
+            UpgradeRefused: a class lacks an upgrade, its upgrade failed, or the
+                state is newer than the class. The graph is of no use then.
+        """
+        count = 0
+        while self._outdated:
+            outdated, self._outdated = self._outdated, {}
+            for obj, version in outdated.values():
+                _upgrade(obj, version)
+                count += 1
+        return count
+
+
+def _upgrade(obj: Any, version: int) -> None:
+    cls = type(obj)
+    now = version_of(cls)
+    name = type_name_of(cls)
+    if version > now:
+        raise UpgradeRefused(
+            f"upgrading {name}: its saved state has version {version}, the installed code "
+            f"has {now}; install the newer code again, or roll back to an older generation"
+        )
+    for step in range(version + 1, now + 1):
+        upgrade = getattr(obj, f"upgrade_to_version_{step}", None)
+        if upgrade is None:
+            raise UpgradeRefused(
+                f"upgrading {name} from version {version} to {now}: it has no "
+                f"upgrade_to_version_{step}; add it, or go back to the code that saved this"
+            )
+        try:
+            upgrade()
+        except Exception as error:
+            raise UpgradeRefused(
+                f"upgrading {name} from version {version} to {now}: upgrade_to_version_{step} "
+                f"failed: {type(error).__name__}: {error}"
+            ) from error

@@ -1,0 +1,254 @@
+"""Classes and functions referred to by name: found, renamed, or broken.
+
+Imports `errors`, `model` and `image.loss`. A TAP names what it needs as
+``module:qualname``. At save a name is used only where it leads back to the very
+object (`name_of`); at load a name that leads nowhere goes through the rename map
+and, failing that, becomes a `Broken` stand-in, which keeps the state of the
+vanished class and saves it back unchanged.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+import types
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from tapd.errors import LostObject
+from tapd.model.persistent import Persistent
+
+_log = logging.getLogger(__name__)
+
+_renames: dict[str, str] = {}
+
+
+def register_rename(old: str, new: str) -> None:
+    """Have TAPs that name `old` find `new`: ``module:qualname``, or ``module:*`` for both."""
+    _renames[old] = new
+
+
+def renamed(module: str, qualname: str) -> tuple[str, str]:
+    """Return what ``module:qualname`` is called now; renames are followed in a chain."""
+    for _ in range(len(_renames) + 1):
+        new = _renames.get(f"{module}:{qualname}")
+        if new is None:
+            new = _renames.get(f"{module}:*")
+            if new is None:
+                break
+            new = new.replace("*", qualname)
+        module, _colon, qualname = new.partition(":")
+    return module, qualname
+
+
+def _walk_name(module: types.ModuleType, qualname: str) -> Any:
+    return functools.reduce(getattr, qualname.split("."), module)
+
+
+def name_of(obj: Any) -> tuple[str, str] | None:
+    """Return the module and qualified name by which `obj` can be imported again, or None.
+
+    A class or function of ``__main__`` has none: there is another ``__main__``
+    when it is loaded. A class that its module has since replaced under the same
+    name (the module was reloaded) goes by that name, since a restart would bring
+    the new one just the same.
+    """
+    try:
+        module_name: Any = obj.__module__
+        qualname: Any = obj.__qualname__
+    except Exception:
+        return None
+    if type(module_name) is not str or type(qualname) is not str or module_name == "__main__":
+        return None
+    module = sys.modules.get(module_name)
+    if type(module) is not types.ModuleType and not isinstance(module, types.ModuleType):
+        return None
+    if module.__spec__ is None or "<" in qualname:
+        return None
+    try:
+        found = _walk_name(module, qualname)
+    except Exception:
+        return None
+    if found is obj:
+        return module_name, qualname
+    if issubclass(type(obj), type) and issubclass(type(found), type) and _same_origin(obj, found):
+        return module_name, qualname
+    return None
+
+
+def is_replaced(cls: type, name: tuple[str, str]) -> bool:
+    """Whether the name of `cls` now leads to a newer class of that name."""
+    return _walk_name(sys.modules[name[0]], name[1]) is not cls
+
+
+def wrapper_of(function: Any) -> Any:
+    """Return the importable function that wraps `function` under its name, or None."""
+    try:
+        found = _walk_name(sys.modules[function.__module__], function.__qualname__)
+        if found.__wrapped__ is function and name_of(found) is not None:
+            return found
+    except Exception:
+        return None
+    return None
+
+
+def _same_origin(old: type, new: type) -> bool:
+    return (
+        type(old) is type(new)
+        and old.__module__ == new.__module__
+        and old.__qualname__ == new.__qualname__
+        and not any(base is old for base in new.__mro__)
+    )
+
+
+def find_name(module_name: str, qualname: str) -> Any:
+    """Return what is called ``module_name:qualname`` today.
+
+    Raises:
+        LookupError: there is no such thing, even after renames.
+    """
+    module_name, qualname = renamed(module_name, qualname)
+    try:
+        __import__(module_name)
+        return _walk_name(sys.modules[module_name], qualname)
+    except Exception as error:
+        raise LookupError(f"{module_name}:{qualname}: {error}") from error
+
+
+class _BrokenType(type):
+    """Tells ``cls(*args)`` from ``cls.__new__(cls, *args)``, so both can be written back."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        self = cls.__new__(cls, *args)
+        self._p_broken_called = True
+        return self
+
+
+class Broken(metaclass=_BrokenType):
+    """Stands in for an instance of a class that can't be found; keeps what was saved.
+
+    Attributes:
+        broken_name: ``module:qualname`` of the class. On each stand-in class.
+        broken_state: what its ``__setstate__`` would have got.
+    """
+
+    broken_name: ClassVar[str] = ""
+    broken_is_durable: ClassVar[bool] = False
+
+    def __new__(cls, *args: Any) -> Any:
+        self = super().__new__(cls)
+        object.__setattr__(self, "_p_broken", {"args": args, "list": [], "items": []})
+        return self
+
+    _p_broken_called = False
+    _p_broken: dict[str, Any]
+
+    @property
+    def broken_state(self) -> Any:
+        """The state that was saved; None where there was none."""
+        return self._p_broken.get("state")
+
+    def __setstate__(self, state: Any) -> None:
+        self._p_broken["state"] = state
+
+    def append(self, item: Any) -> None:
+        """Keep an item of a vanished list-like class."""
+        self._p_broken["list"].append(item)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._p_broken["items"].append((key, value))
+
+    def __repr__(self) -> str:
+        return f"<broken: an instance of {self.broken_name}, which can't be found>"
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise LostObject(
+            f"{name} of {self!r}: install the module it comes from, or register a rename"
+        )
+
+    def broken_reduce(self) -> tuple[Any, ...]:
+        """Return the reduce tuple that it was made from."""
+        kept = self._p_broken
+        new: tuple[Any, ...] = (type(self), kept["args"])
+        if not self._p_broken_called:
+            new = (new_object, (type(self), *kept["args"]))
+        items: Iterator[Any] | None = iter(kept["list"]) if kept["list"] else None
+        pairs: Iterator[Any] | None = iter(kept["items"]) if kept["items"] else None
+        return (*new, kept.get("state"), items, pairs)
+
+
+class BrokenDurable(Persistent):
+    """A `Broken` with a number in the journal."""
+
+    broken_name: ClassVar[str] = ""
+    broken_is_durable: ClassVar[bool] = True
+    broken_state: Any = None
+    _p_convert = False
+
+    def __setstate__(self, state: Any) -> None:
+        self.__dict__["broken_state"] = state
+
+    def __getstate__(self) -> Any:
+        return self.broken_state
+
+    __repr__ = Broken.__repr__
+
+
+@functools.cache
+def broken_class(module_name: str, qualname: str, *, durable: bool = False) -> Any:
+    """Return the stand-in class for ``module_name:qualname``."""
+    _log.warning(
+        "%s:%s can't be found; its instances are kept as they were saved", module_name, qualname
+    )
+    base = BrokenDurable if durable else Broken
+    attributes = {"broken_name": f"{module_name}:{qualname}", "__module__": base.__module__}
+    return type(base)(qualname.rpartition(".")[2], (base,), attributes)
+
+
+def named(module_name: str, qualname: str) -> Any:
+    """Return what has this name, or a stand-in. TAPs call this; its name is part of the format."""
+    try:
+        return find_name(module_name, qualname)
+    except LookupError:
+        return broken_class(module_name, qualname)
+
+
+def durable_class(module_name: str, qualname: str) -> Any:
+    """Return the durable class of this name, or a stand-in. Part of the format."""
+    try:
+        return find_name(module_name, qualname)
+    except LookupError:
+        return broken_class(module_name, qualname, durable=True)
+
+
+def new_object(cls: type, *args: Any) -> Any:
+    """Return a bare instance: for classes that lie about theirs. Part of the format."""
+    return cls.__new__(cls, *args)
+
+
+class BrokenMethod:
+    """A bound method whose object is broken, or whose class has lost the method."""
+
+    def __init__(self, obj: Any, name: str) -> None:
+        self.obj = obj
+        self.name = name
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return bound_method, (self.obj, self.name)
+
+    def __repr__(self) -> str:
+        return f"<broken: method {self.name} of {self.obj!r}>"
+
+    def __call__(self, *_args: Any, **_kwargs: Any) -> Any:
+        raise LostObject(f"{self!r} can't be called: its class or the method is gone")
+
+
+def bound_method(obj: Any, name: str) -> Any:
+    """Return ``obj.name`` without looking at the object's state. Part of the format."""
+    for cls in type(obj).__mro__:
+        if name in cls.__dict__:
+            return cls.__dict__[name].__get__(obj, type(obj))
+    return BrokenMethod(obj, name)

@@ -1,0 +1,140 @@
+"""Where in a graph an object is, in words: ``application.services['telnet'].x``.
+
+Imports `model` and `image.definitions`. Only asked when something was lost, so
+it may walk: breadth first from one durable object, into everything that is not
+durable itself.
+"""
+
+from __future__ import annotations
+
+import collections
+import copyreg
+import functools
+import types
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from tapd.image import definitions
+from tapd.model.persistent import is_durable_type
+
+_ATOMS = frozenset({int, str, bytes, float, bool, type(None), complex, type})
+
+
+def _key_label(key: object) -> str:
+    if type(key) in _ATOMS:
+        text = repr(key)
+        return f"[{text}]" if len(text) <= 60 else f"[{text[:50]}...]"
+    return f"[<{type(key).__name__}>]"
+
+
+def _attributes(obj: Any) -> Iterator[tuple[str, Any]]:
+    try:
+        attributes = object.__getattribute__(obj, "__dict__")
+    except Exception:
+        attributes = None
+    if issubclass(type(attributes), dict):
+        for name, value in list(attributes.items()):
+            yield f".{name}", value
+    for name in getattr(copyreg, "_slotnames")(type(obj)):  # noqa: B009 - private to type checkers
+        try:
+            yield f".{name}", object.__getattribute__(obj, name)
+        except Exception:  # noqa: S112 - an empty slot holds nothing
+            continue
+
+
+def children(obj: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what `obj` holds, each with its label; as plain data, running nothing of its class."""
+    cls = type(obj)
+    if issubclass(cls, dict):
+        for key, value in list(dict.items(obj)):
+            yield _key_label(key), value
+            if type(key) not in _ATOMS:
+                yield ".<key>", key
+    elif issubclass(cls, (list, tuple, collections.deque)):
+        for index, value in enumerate(list(obj)):
+            yield f"[{index}]", value
+    elif issubclass(cls, (set, frozenset)):
+        for value in list(obj):
+            yield ".<item>", value
+    elif cls is types.FunctionType:
+        yield from definitions.parts_of(obj)
+    elif cls is types.MethodType:
+        yield ".__self__", obj.__self__
+        yield ".__func__", obj.__func__
+    elif cls is types.CellType:
+        yield ".cell_contents", definitions.cell_contents(obj)
+    elif cls is functools.partial:
+        yield ".func", obj.func
+        yield ".args", obj.args
+        yield ".keywords", obj.keywords
+    elif issubclass(cls, type):
+        for name, value in type.__dict__["__dict__"].__get__(obj).items():
+            yield f".{name}", value
+    elif cls is types.MappingProxyType:
+        yield from children(dict(obj))
+    elif cls in (property, staticmethod, classmethod):
+        for name in ("fget", "fset", "fdel", "__func__"):
+            if hasattr(obj, name):
+                yield f".{name}", getattr(obj, name)
+    if cls.__flags__ & (1 << 9):  # a class made in Python may add attributes to any of these
+        yield from _attributes(obj)
+
+
+def local_paths(roots: Iterable[tuple[str, Any]]) -> Mapping[int, str]:
+    """Return the label path of each object reached from `roots`, by its id."""
+    came_from: dict[int, tuple[int, str]] = {}
+    queue: collections.deque[Any] = collections.deque()
+    kept = []  # ids are only good while their objects live
+
+    def visit(parent: int, label: str, value: Any) -> None:
+        if type(value) in _ATOMS or id(value) in came_from:
+            return
+        came_from[id(value)] = (parent, label)
+        kept.append(value)
+        if not is_durable_type(type(value)) and type(value) is not types.ModuleType:
+            queue.append(value)
+
+    for label, value in roots:
+        visit(0, label, value)
+    while queue:
+        obj = queue.popleft()
+        try:
+            for label, value in children(obj):
+                visit(id(obj), label, value)
+        except Exception:  # noqa: S112 - a stranger's container that can't be walked
+            continue
+    return _Paths(came_from, kept)
+
+
+class _Paths(Mapping[int, str]):
+    def __init__(self, came_from: dict[int, tuple[int, str]], kept: list[Any]) -> None:
+        self._came_from = came_from
+        self._kept = kept
+
+    def __getitem__(self, key: int) -> str:
+        labels = []
+        while key:
+            key, label = self._came_from[key]
+            labels.append(label)
+            if len(labels) > 100:
+                labels.append("...")
+                break
+        return "".join(reversed(labels))
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._came_from)
+
+    def __len__(self) -> int:
+        return len(self._came_from)
+
+
+def durable_children(obj: Any, state: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what a durable object holds, given its state."""
+    from tapd.model.namespace import Namespace  # noqa: PLC0415 - only for its label
+
+    if type(state) is dict and not issubclass(type(obj), (dict, list, set)):
+        is_namespace = issubclass(type(obj), Namespace)
+        for name, value in state.items():
+            yield (f".names[{name!r}]" if is_namespace else f".{name}"), value
+    else:
+        yield from children(state)

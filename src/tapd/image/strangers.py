@@ -1,0 +1,366 @@
+"""How objects of other people's types are reduced: renewed, kept by parts, or named as lost.
+
+Imports `errors` and `image.names`. Two tables by exact type, and one by base
+class: `reducers` gives a function that returns a reduce tuple; `lost_reason`
+says why instances of a type can't be kept. What is in neither goes by its own
+``__reduce_ex__``.
+"""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+import collections
+import concurrent.futures
+import contextvars
+import dataclasses
+import datetime
+import decimal
+import enum
+import fractions
+import functools
+import io
+import ipaddress
+import mmap
+import pathlib
+import queue
+import re
+import select
+import selectors
+import socket
+import subprocess
+import threading
+import types
+import typing
+import uuid
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from tapd.errors import CannotKeep
+from tapd.image.names import BrokenMethod, bound_method, name_of
+
+Reduced = tuple[Any, ...] | str
+
+# --- made again at load: part of the format ---------------------------------
+
+
+def new_lock() -> Any:
+    """Return an unlocked lock in place of one that was saved."""
+    return threading.Lock()
+
+
+def new_rlock() -> Any:
+    """Return an unlocked reentrant lock in place of one that was saved."""
+    return threading.RLock()
+
+
+def new_simple_queue() -> Any:
+    """Return an empty `queue.SimpleQueue` in place of an empty one."""
+    return queue.SimpleQueue()
+
+
+def weak_set(items: list[Any]) -> Any:
+    """Return a `weakref.WeakSet` of those `items` that something else holds."""
+    return weakref.WeakSet(items)
+
+
+def lru_cached(function: Any, maxsize: int | None, typed: bool) -> Any:
+    """Return `function` with an empty `functools.lru_cache`."""
+    return functools.lru_cache(maxsize, typed)(function)
+
+
+def wrapped_of(outer: Any) -> Any:
+    """Return the function that a decorator wrapped and its module no longer names."""
+    return outer.__wrapped__
+
+
+def new_type(name: str, supertype: Any, module: str) -> Any:
+    """Return a `typing.NewType`."""
+    made = typing.NewType(name, supertype)
+    made.__module__ = module
+    return made
+
+
+def _reduce_rlock(_obj: Any) -> Reduced:
+    return new_rlock, ()
+
+
+def _reduce_lock(_obj: Any) -> Reduced:
+    return new_lock, ()
+
+
+def _reduce_simple_queue(obj: Any) -> Reduced:
+    if obj.qsize():
+        raise CannotKeep("a SimpleQueue that holds items can't be looked into; use queue.Queue")
+    return new_simple_queue, ()
+
+
+def _reduce_ref(obj: Any) -> Reduced:
+    return type(obj), (obj(),) if obj() is not None else (_Dead(),)
+
+
+class _Dead:
+    """A referent that is gone at once: what a dead weak reference is made of."""
+
+
+def _reduce_weak_method(obj: Any) -> Reduced:
+    method = obj()
+    if method is None:
+        raise CannotKeep("a weak reference to a method that is gone")
+    return type(obj), (method,)
+
+
+def _reduce_proxy(obj: Any) -> Reduced:
+    try:
+        referent = obj.__repr__.__self__
+    except ReferenceError:
+        referent = _Dead()
+    if type(referent) is type(obj):
+        raise CannotKeep("a weak proxy whose object can't be reached")
+    return weakref.proxy, (referent,)
+
+
+def _reduce_weak_set(obj: Any) -> Reduced:
+    return weak_set, (list(obj),)
+
+
+def _reduce_weak_mapping(obj: Any) -> Reduced:
+    return type(obj), (), None, None, iter(list(obj.items()))
+
+
+def _reduce_mappingproxy(obj: Any) -> Reduced:
+    return types.MappingProxyType, (dict(obj),)
+
+
+def _reduce_property(obj: Any) -> Reduced:
+    return type(obj), (obj.fget, obj.fset, obj.fdel, obj.__doc__)
+
+
+def _reduce_wrapped_method(obj: Any) -> Reduced:
+    return type(obj), (obj.__func__,)
+
+
+def _reduce_lru_cache(obj: Any) -> Reduced:
+    name = name_of(obj)
+    if name is not None:
+        return obj.__qualname__  # type: ignore[no-any-return]  # checked by name_of
+    parameters = obj.cache_parameters()
+    return lru_cached, (obj.__wrapped__, parameters["maxsize"], parameters["typed"])
+
+
+def _reduce_method(obj: Any) -> Reduced:
+    function, owner = obj.__func__, obj.__self__
+    name = getattr(function, "__name__", None)
+    for cls in type(owner).__mro__:
+        if name in cls.__dict__:
+            if cls.__dict__[name] is function:
+                return bound_method, (owner, name)
+            break
+    if isinstance(type(owner), type) and issubclass(type(owner), type) and name:
+        found = getattr(owner, name, None)
+        if type(found) is types.MethodType and found.__func__ is function:
+            return getattr, (owner, name)
+    return types.MethodType, (function, owner)
+
+
+def _reduce_module(obj: Any) -> Reduced:
+    import importlib  # noqa: PLC0415 - kept by name of its function
+    import sys  # noqa: PLC0415
+
+    name = obj.__name__
+    if sys.modules.get(name) is not obj or (name != "__main__" and obj.__spec__ is None):
+        raise CannotKeep(f"module {name} can't be imported by that name")
+    return importlib.import_module, (name,)
+
+
+def _reduce_new_type(obj: Any) -> Reduced:
+    if name_of(obj) is not None:
+        return obj.__qualname__  # type: ignore[no-any-return]  # checked by name_of
+    return new_type, (obj.__name__, obj.__supertype__, obj.__module__)
+
+
+def _reduce_type_variable(obj: Any) -> Reduced:
+    if name_of_variable(obj):
+        return obj.__name__  # type: ignore[no-any-return]  # a str, by typing
+    if type(obj) is typing.TypeVar:
+        return _type_variable, (
+            obj.__name__, obj.__constraints__, obj.__bound__,
+            obj.__covariant__, obj.__contravariant__,
+        )  # fmt: skip
+    return type(obj), (obj.__name__,)
+
+
+def _type_variable(
+    name: str, constraints: tuple[Any, ...], bound: Any, covariant: bool, contravariant: bool
+) -> Any:
+    return typing.TypeVar(  # type: ignore[misc]  # rebuilt from its parts
+        name, *constraints, bound=bound, covariant=covariant, contravariant=contravariant
+    )
+
+
+def name_of_variable(obj: Any) -> bool:
+    """Whether a type variable can be imported from the module that it says it is from."""
+    import sys  # noqa: PLC0415
+
+    module = getattr(obj, "__module__", None)
+    if module in (None, "__main__"):
+        return False
+    return getattr(sys.modules.get(module), obj.__name__, None) is obj
+
+
+def _reduce_exception_group_free(obj: Any) -> Reduced:
+    return _new_exception, (type(obj), obj.args), obj.__dict__ or None
+
+
+def _new_exception(cls: type[BaseException], args: tuple[Any, ...]) -> Any:
+    return cls.__new__(cls, *args)
+
+
+def _reduce_asyncio(obj: Any) -> Reduced:
+    """Reduce an asyncio lock, event or queue: without its loop and those who wait."""
+    state = dict(obj.__dict__)
+    state["_loop"] = None
+    for name in ("_waiters", "_getters", "_putters"):
+        if state.get(name) is not None:
+            state[name] = collections.deque() if name != "_waiters" or state[name] else state[name]
+    return _new_object_of, (type(obj),), state
+
+
+def _new_object_of(cls: type) -> Any:
+    return cls.__new__(cls)
+
+
+def _by_name_in(module: str, name: str) -> Callable[[Any], Reduced]:
+    def reduce(_obj: Any) -> Reduced:
+        return _constant, (module, name)
+
+    return reduce
+
+
+def _constant(module: str, name: str) -> Any:
+    import importlib  # noqa: PLC0415
+
+    return getattr(importlib.import_module(module), name)
+
+
+def _reduce_dataclass_sentinel(obj: Any) -> Reduced:
+    for name in ("MISSING", "KW_ONLY", "_FIELD", "_FIELD_CLASSVAR", "_FIELD_INITVAR"):
+        if getattr(dataclasses, name) is obj:
+            return _constant, ("dataclasses", name)
+    raise CannotKeep("a sentinel of dataclasses that this Python does not name")
+
+
+_RLOCK = type(threading.RLock())
+_PROXIES = (weakref.ProxyType, weakref.CallableProxyType)
+_sentinels = (dataclasses.MISSING, dataclasses.KW_ONLY, dataclasses._FIELD)  # type: ignore[attr-defined]  # no other way to its type
+
+reducers: dict[type, Callable[[Any], Reduced]] = {
+    _thread.LockType: _reduce_lock,
+    _RLOCK: _reduce_rlock,
+    threading._RLock: _reduce_rlock,  # type: ignore[attr-defined]  # the Python one
+    queue.SimpleQueue: _reduce_simple_queue,
+    weakref.ref: _reduce_ref,
+    weakref.WeakMethod: _reduce_weak_method,
+    weakref.WeakSet: _reduce_weak_set,
+    weakref.WeakKeyDictionary: _reduce_weak_mapping,
+    weakref.WeakValueDictionary: _reduce_weak_mapping,
+    **dict.fromkeys(_PROXIES, _reduce_proxy),
+    types.MappingProxyType: _reduce_mappingproxy,
+    property: _reduce_property,
+    staticmethod: _reduce_wrapped_method,
+    classmethod: _reduce_wrapped_method,
+    functools._lru_cache_wrapper: _reduce_lru_cache,
+    types.MethodType: _reduce_method,
+    types.ModuleType: _reduce_module,
+    typing.NewType: _reduce_new_type,
+    typing.TypeVar: _reduce_type_variable,
+    typing.ParamSpec: _reduce_type_variable,
+    typing.TypeVarTuple: _reduce_type_variable,
+    **{type(sentinel): _reduce_dataclass_sentinel for sentinel in _sentinels},
+}
+
+_LOST: tuple[tuple[type | tuple[type, ...], str], ...] = (
+    (threading.Thread, "a thread ends with its process"),
+    (threading.local, "thread-local data belongs to the threads of one process"),
+    (asyncio.AbstractEventLoop, "an event loop belongs to one process"),
+    (asyncio.Future, "a task or future ends with its process"),
+    (asyncio.Handle, "a scheduled callback ends with its process; use application.call_later"),
+    ((asyncio.BaseTransport, asyncio.StreamReader, asyncio.StreamWriter),
+     "a stream of asyncio belongs to one process"),
+    (concurrent.futures.Future, "a future ends with its process"),
+    (concurrent.futures.Executor, "an executor's workers end with its process"),
+    (socket.socket, "a socket is not state; let the application listen or connect"),
+    ((types.GeneratorType, types.AsyncGeneratorType),
+     "a generator's position can't be saved; keep what it yields, or make it anew"),
+    (types.CoroutineType, "a coroutine's position can't be saved"),
+    (types.FrameType, "a frame is a call that is running"),
+    (types.TracebackType, "a traceback holds frames"),
+    (types.CodeType, "bytecode is never saved; keep the source text"),
+    (types.MemberDescriptorType, "it is a part of a class, not a value"),
+    (types.GetSetDescriptorType, "it is a part of a class, not a value"),
+    (memoryview, "a memoryview shows memory of this process; keep bytes(it)"),
+    (mmap.mmap, "a memory map belongs to one process"),
+    ((contextvars.Context, contextvars.ContextVar, contextvars.Token),
+     "context variables belong to one process"),
+    (subprocess.Popen, "a child process does not outlive its parent's state"),
+    (selectors.BaseSelector, "a selector holds file descriptors"),
+    ((select.epoll, type(select.poll())), "a poll object holds file descriptors"),
+    (weakref.finalize, "a finalizer belongs to one process"),
+)  # fmt: skip
+
+
+def lost_reason(cls: type) -> str | None:
+    """Return why instances of `cls` can't be kept, or None where they may be."""
+    for bases, reason in _LOST:
+        if issubclass(cls, bases):
+            return reason
+    if issubclass(cls, io.IOBase) and not issubclass(cls, (io.BytesIO, io.StringIO)):
+        return "an open file is not state; keep its path"
+    return None
+
+
+def reducer_by_base(cls: type) -> Callable[[Any], Reduced] | None:
+    """Return how instances of `cls` are reduced by what it derives from, if that says it."""
+    if cls.__module__.startswith("asyncio.") and "_loop" in {
+        name for base in cls.__mro__ for name in base.__dict__
+    }:
+        return _reduce_asyncio
+    if (
+        issubclass(cls, BaseException)
+        and not issubclass(cls, (BaseExceptionGroup, OSError, UnicodeError, ImportError))
+        and cls.__reduce__ is BaseException.__reduce__
+        and cls.__reduce_ex__ is object.__reduce_ex__
+        and cls.__init__ is not BaseException.__init__
+        and any("__init__" in base.__dict__ for base in cls.__mro__ if base.__flags__ & _HEAP_TYPE)
+    ):
+        return _reduce_exception_group_free
+    if issubclass(cls, weakref.ref):
+        return _reduce_ref
+    if issubclass(cls, types.ModuleType):
+        return _reduce_module
+    return None
+
+
+_HEAP_TYPE = 1 << 9
+
+_IMMUTABLE = frozenset({
+    datetime.datetime, datetime.date, datetime.time, datetime.timedelta, datetime.timezone,
+    decimal.Decimal, fractions.Fraction, uuid.UUID, range, complex, slice, re.Pattern,
+    ipaddress.IPv4Address, ipaddress.IPv6Address, ipaddress.IPv4Network, ipaddress.IPv6Network,
+    ipaddress.IPv4Interface, ipaddress.IPv6Interface,
+    pathlib.PurePosixPath, pathlib.PureWindowsPath, pathlib.PosixPath, pathlib.WindowsPath,
+    types.MethodType, types.ModuleType, types.BuiltinFunctionType, types.GenericAlias,
+    types.UnionType, type(NotImplemented), type(Ellipsis), BrokenMethod,
+    functools.partial,
+})  # fmt: skip
+
+
+def is_immutable_type(cls: type) -> bool:
+    """Whether instances of `cls` can change only through what they refer to."""
+    if cls in _IMMUTABLE or issubclass(cls, enum.Enum):
+        return True
+    if issubclass(cls, tuple):
+        return hasattr(cls, "_fields") and not hasattr(cls, "__dict__") or cls is tuple
+    parameters = cls.__dict__.get("__dataclass_params__")
+    return parameters is not None and parameters.frozen
