@@ -110,6 +110,10 @@ class SocketMismatch(AdministratorError):
     exit_status = 78  # EX_CONFIG
 
 
+class UnitFileMalformed(AdministratorError):
+    """A unit file or drop-in holds a line that is none of its syntax."""
+
+
 class UpgradeRefused(AdministratorError):
     """State can't be brought to the version of the code that is installed."""
 

@@ -1,0 +1,89 @@
+"""Drop-ins of one server: what systemd is told of its ports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tapd.errors import UsageError
+from tapd.model.address import Address, parse_address
+from tapd.units.render import (
+    check_instance,
+    parse_ports_drop_in,
+    ports_drop_in_path,
+    render_listen_stream,
+    render_ports_drop_in,
+    service_unit,
+)
+
+
+def test_the_ports_stand_in_the_order_of_the_application() -> None:
+    text = render_ports_drop_in("telnet", parse_address("4040") + parse_address("10.1.2.3:23"))
+    assert text.splitlines()[3:] == [
+        "[Socket]",
+        "ListenStream=127.0.0.1:4040",
+        "ListenStream=[::1]:4040",
+        "ListenStream=10.1.2.3:23",
+        "NoDelay=yes",
+    ]
+
+
+def test_no_tcp_option_is_set_where_a_unix_socket_would_get_it() -> None:
+    text = render_ports_drop_in("web", parse_address("unix:/run/web.sock"))
+    assert "ListenStream=/run/web.sock\n" in text
+    assert "NoDelay" not in text
+
+
+@pytest.mark.parametrize(
+    ("address", "value"),
+    [
+        ("unix:@abstract", "@abstract"),
+        ("unix:/run/100%.sock", "/run/100%%.sock"),
+        ("[::]:23", "[::]:23"),
+        ("*:23", "0.0.0.0:23"),
+    ],
+)
+def test_listen_stream_values(address: str, value: str) -> None:
+    assert render_listen_stream(parse_address(address)[0]) == value
+
+
+@pytest.mark.parametrize("address", [Address("127.0.0.1", 0), Address(path="/run/a b")])
+def test_what_systemd_cannot_listen_on_is_refused(address: Address) -> None:
+    with pytest.raises(UsageError, match="systemd"):
+        render_ports_drop_in("x", [address])
+
+
+ADDRESSES = st.one_of(
+    st.builds(Address, st.ip_addresses().map(str), st.integers(1, 65535)),
+    st.builds(
+        Address,
+        path=st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="\\"))
+        .map("/{}x".format)
+        .filter(lambda path: len(path.encode()) < 108),
+    ),
+)
+
+
+@given(st.lists(ADDRESSES, min_size=1, max_size=5))
+def test_what_is_written_is_what_systemd_reads(addresses: list[Address]) -> None:
+    values = parse_ports_drop_in(render_ports_drop_in("x", addresses), "x")
+    assert values == [a.path or str(a) for a in addresses]
+
+
+@pytest.mark.parametrize("name", ["telnet", "a-b", "web_2", "x" * 26])
+def test_instances_with_a_user_of_their_own(name: str) -> None:
+    check_instance(name)
+
+
+@pytest.mark.parametrize("name", ["", "a.b", "a@b", "a+b", "x" * 27, "a b", "ä"])
+def test_names_that_no_user_can_have(name: str) -> None:
+    with pytest.raises(UsageError, match="--name"):
+        check_instance(name)
+
+
+def test_units_and_paths_of_one_server() -> None:
+    assert service_unit("irc") == "tapd@irc.service"
+    assert ports_drop_in_path("irc") == Path("/etc/systemd/system/tapd@irc.socket.d/ports.conf")
