@@ -10,10 +10,11 @@ import logging
 from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 
-from tapd.host.manager import run_manager
-from tapd.image.key import load_key
-from tapd.image.store import Store
-from tapd.model.address import Address
+from tapd.host.manager import ManagerOptions, run_manager
+from tapd.image.key import Key, load_key
+from tapd.image.layout import Layout
+from tapd.image.tapfile import Manifest, read_manifest
+from tapd.model.address import parse_address
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,25 @@ def manage(path: Path, command: Sequence[str], environ: MutableMapping[str, str]
     Raises:
         TapdError: there is no good TAP, or a port can't be bound.
     """
-    store = Store(path, load_key(environment=environ))
-    manifest = store.newest_manifest()
-    addresses = [Address(**port["address"]) for port in manifest.ports]
-    return run_manager(addresses, command, environ)
+    key = load_key(environment=environ)
+    addresses = [
+        address
+        for port in newest_manifest(path, key).ports
+        for address in parse_address(port["address"])
+    ]
+    return run_manager(addresses, command, environ, ManagerOptions(name=Layout(path, key).name))
+
+
+def newest_manifest(path: Path, key: Key) -> Manifest:
+    """Return the manifest of the newest good TAP of the application at `path`.
+
+    Raises:
+        TapdError: there is none; the message says what to do.
+    """
+    layout = Layout(path, key)
+    entries = layout.generations()
+    for entry in entries:
+        if entry.manifest is not None:
+            return entry.manifest
+        log.warning("skipped %s", entry.error)
+    return read_manifest(layout.named_path, key)

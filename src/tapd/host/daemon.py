@@ -170,7 +170,7 @@ class Daemon:
         ]
         if isinstance(self._options.sync, float):
             background.append(loop.create_task(self._keep_synced(turn, self._options.sync)))
-        if restored.damaged:
+        if restored.wants_save:
             self._reload.set()
         with Watchdog.from_environ(self._environ, notifier, loop):
             stopping = loop.create_task(self._stop.wait())
@@ -269,9 +269,7 @@ class Daemon:
             due_s = time.monotonic() + self._options.checkpoint_s
             notifier.ready(self._status(turn))
 
-    async def _checkpoint(
-        self, turn: Turn, state: State, checkpointer: Checkpointer
-    ) -> SaveReport:
+    async def _checkpoint(self, turn: Turn, state: State, checkpointer: Checkpointer) -> SaveReport:
         """Begin a generation and have a forked child save it.
 
         Between turns: this coroutine runs while no turn does, up to the fork.

@@ -42,7 +42,8 @@ class Restored:
         history: its connections, and how the last process ended.
         loaded: which TAP it came from.
         records: how many journal records were replayed on top of that.
-        damaged: a journal was damaged, so that a generation is due at once.
+        wants_save: a generation is due at once: a journal was damaged, or state
+            was upgraded.
     """
 
     application: Application
@@ -50,7 +51,7 @@ class Restored:
     history: History
     loaded: Loaded
     records: int
-    damaged: bool
+    wants_save: bool
 
 
 class State:
@@ -76,7 +77,7 @@ class State:
         Raises:
             TapdError: no TAP could be loaded; the message says what to do.
         """
-        loaded = self.store.load()
+        loaded = self.store.load(journals_follow=True)
         application = loaded.application
         self._lineage = loaded.manifest.lineage
         self.generation = loaded.generation
@@ -84,7 +85,7 @@ class State:
         history = History()
         jar = Jar()
         objects = jar.adopt(application)
-        replay: Replay | None = None
+        replay = Replay(objects, loaded.restoration)
         damaged = False
         for generation, contents in self._read_journals(loaded.generation):
             self.generation = generation
@@ -93,14 +94,16 @@ class State:
             for payload in contents.payloads:
                 changes = history.apply(payload)
                 if changes is not None:
-                    if replay is None:
-                        replay = Replay(objects)
                     replay.apply(changes)
-        if replay is not None:
-            replay.finish()
+        upgraded = replay.finish()
+        if upgraded:
+            log.info("%d objects were brought to the versions of the installed code", upgraded)
+        if history.records:
             jar = Jar()
             jar.adopt(application)
-        return Restored(application, jar, history, loaded, history.records, damaged)
+        return Restored(
+            application, jar, history, loaded, history.records, damaged or bool(upgraded)
+        )
 
     def _read_journals(self, since: int) -> Iterable[tuple[int, JournalContents]]:
         for generation, path in self._journals():
@@ -151,7 +154,7 @@ class State:
         Raises:
             StateUnwritable: it can't be made.
         """
-        number = max(self.generation, self.store.newest_number) + 1
+        number = self.store.next_generation()
         journal = self._new_journal(number)
         self.generation = number
         return journal

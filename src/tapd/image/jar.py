@@ -24,7 +24,9 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
-from tapd.image.pickler import Loss, StateLoader, StatePickler, class_reference, load_class
+from tapd.image.evolution import Restoration
+from tapd.image.loss import Loss
+from tapd.image.pickler import StateLoader, StatePickler
 from tapd.model.persistent import PLAIN_TO_TRACKED, Tracked
 
 
@@ -64,6 +66,7 @@ class Jar:
         self._fresh: list[Any] = []
         self._watched: dict[int, tuple[Any, bytes]] = {}
         self._last_dump: dict[int, bytes] = {}
+        self._classes: dict[type, bytes] = {}
         self._conversion = Conversion()
         self._pickler = StatePickler(self._oid_of)
 
@@ -93,7 +96,7 @@ class Jar:
             for obj in fresh:
                 objects[obj._p_oid] = obj
                 self._conversion.convert(obj)
-                dump = self._pickler.dump_state(obj.__getstate__())
+                dump = self._pickler.dump_object(obj)
                 self._settle(obj, dump.data, untracked=dump.untracked)
         self._changed.clear()
         self._conversion.clear()
@@ -136,10 +139,17 @@ class Jar:
         while self._fresh:
             fresh, self._fresh = self._fresh, []
             for obj in fresh:
-                changes.new.append((obj._p_oid, class_reference(type(obj))))
+                changes.new.append((obj._p_oid, self._class_reference(type(obj))))
                 if isinstance(obj, Tracked):
                     obj._p_delta = None
                 self._dump(obj, changes, losses)
+
+    def _class_reference(self, cls: type) -> bytes:
+        known = self._classes.get(cls)
+        if known is None:
+            known = self._pickler.dump_class(cls)
+            self._classes[cls] = known
+        return known
 
     def _dump(self, obj: Any, changes: Changes, losses: list[Loss]) -> None:
         self._conversion.convert(obj)
@@ -154,7 +164,7 @@ class Jar:
                 if dump.untracked:
                     self._watch(obj)
                 return
-        dump = self._pickler.dump_state(obj.__getstate__())
+        dump = self._pickler.dump_object(obj)
         losses += dump.losses
         if self._settle(obj, dump.data, untracked=dump.untracked):
             changes.states.append((oid, dump.data))
@@ -175,13 +185,13 @@ class Jar:
         return True
 
     def _watch(self, obj: Any) -> None:
-        dump = self._pickler.dump_state(obj.__getstate__())
+        dump = self._pickler.dump_object(obj)
         self._watched[obj._p_oid] = (obj, _digest(dump.data))
 
     def _compare_watched(self, changes: Changes, losses: list[Loss]) -> None:
         for oid, (obj, digest) in list(self._watched.items()):
             self._conversion.convert(obj)
-            dump = self._pickler.dump_state(obj.__getstate__())
+            dump = self._pickler.dump_object(obj)
             now = _digest(dump.data)
             if now != digest:
                 self._watched[oid] = (obj, now)
@@ -280,17 +290,22 @@ class Replay:
     object only the last is unpickled.
     """
 
-    def __init__(self, objects: dict[int, Any]) -> None:
-        """Begin with the `objects` of the TAP, by number (from `Jar.adopt`)."""
+    def __init__(self, objects: dict[int, Any], restoration: Restoration) -> None:
+        """Begin.
+
+        Args:
+            objects: those of the TAP, by number (from `Jar.adopt`).
+            restoration: the TAP's; it is finished here.
+        """
         self._objects = objects
         self._states: dict[int, bytes] = {}
         self._deltas: dict[int, list[bytes]] = {}
-        self._loader = StateLoader(objects.__getitem__)
+        self._loader = StateLoader(objects.__getitem__, restoration)
 
     def apply(self, changes: Changes) -> None:
         """Take in one record's changes."""
         for oid, class_data in changes.new:
-            cls = load_class(class_data)
+            cls = self._loader.load_class(class_data)
             obj = cls.__new__(cls)
             obj._p_oid = oid
             self._objects[oid] = obj
@@ -300,8 +315,17 @@ class Replay:
         for oid, data in changes.deltas:
             self._deltas.setdefault(oid, []).append(data)
 
-    def finish(self) -> None:
-        """Set all states. Objects that nothing refers to any more vanish with this."""
+    def finish(self) -> int:
+        """Set all states and run the upgrades of classes that have changed since.
+
+        Objects that nothing refers to any more vanish with this.
+
+        Returns:
+            How many objects were upgraded.
+
+        Raises:
+            UpgradeRefused: state can't be brought to the installed code's version.
+        """
         loader = self._loader
         for oid, data in self._states.items():
             loader.restore(self._objects[oid], data)
@@ -309,6 +333,7 @@ class Replay:
             obj = self._objects[oid]
             for data in deltas:
                 obj.apply_delta(loader.load_state(data))
+        return loader.finish()
 
 
 def _digest(data: bytes) -> bytes:

@@ -73,8 +73,11 @@ class JournalWriter:
         Args:
             path: the file; an old one of that name is replaced unless continued.
             key: 16 to 64 bytes, derived for journals.
+            lineage: of the application.
+            generation: that it follows.
             continue_from: size and last mac, from `JournalContents`; what lies
                 beyond (a torn tail) is cut.
+            operations: the system calls.
 
         Raises:
             StateUnwritable: the file can't be made or written.
@@ -122,10 +125,7 @@ class JournalWriter:
         try:
             written = self._operations.write(self.fd, data)
             while written < len(data):
-                count = self._operations.write(self.fd, data[written:])
-                if count <= 0:
-                    raise OSError(5, "write() took nothing")
-                written += count
+                written += self._operations.write(self.fd, data[written:])
         except OSError:
             if written:
                 # Back to the end of the last whole record. Should this fail as

@@ -17,6 +17,7 @@ from typing import Any
 import tapd
 from tapd.errors import TapDamaged, TapdError
 from tapd.image.key import Key
+from tapd.image.evolution import Restoration
 from tapd.image.loss import Loss
 from tapd.image.pickler import dump_graph, load_graph
 from tapd.image.tapfile import Manifest, first_losses, render_tail
@@ -77,12 +78,20 @@ def take_snapshot(
     return Snapshot((dump.data, render_tail(dump.data, manifest, key)), manifest, losses)
 
 
-def load_application(pickle: memoryview, path: Path) -> Application:
-    """Unpickle what was verified; the author's code runs here, and may raise anything."""
+def load_application(
+    pickle: memoryview, path: Path, restoration: Restoration | None = None
+) -> Application:
+    """Unpickle what was verified; the author's code runs here, and may raise anything.
+
+    Args:
+        pickle: the bytes that were verified.
+        path: names them in errors.
+        restoration: where journals follow: upgrades then wait for its `finish`.
+    """
     was_enabled = gc.isenabled()
     gc.disable()  # 3 to 8 times faster: nothing of a graph being built is garbage
     try:
-        application = load_graph(pickle)
+        application = load_graph(pickle, restoration)
     except TapdError:
         raise
     except Exception as error:

@@ -35,6 +35,7 @@ from tapd.errors import (
     UpgradeRefused,
     UsageError,
 )
+from tapd.image.evolution import Restoration
 from tapd.image.files import (
     TEMPORARY_MARK,
     Files,
@@ -88,6 +89,8 @@ class Loaded:
         path: of the TAP.
         saved_at: when, in UTC by ISO 8601.
         skipped: newer or named TAPs that could not be loaded, and why.
+        restoration: to be handed to the loading of the journals that follow, and
+            finished after it; it is finished already where none were said to.
     """
 
     application: Application
@@ -96,6 +99,7 @@ class Loaded:
     path: Path
     saved_at: str
     skipped: tuple[tuple[Path, Exception], ...]
+    restoration: Restoration
 
 
 class Store(Layout):
@@ -178,10 +182,14 @@ class Store(Layout):
 
     # --- loading -----------------------------------------------------------------
 
-    def load(self) -> Loaded:
+    def load(self, *, journals_follow: bool = False) -> Loaded:
         """Load the newest generation that verifies; fall back to the one before.
 
         Each one passed over is logged as a warning, with the reason.
+
+        Args:
+            journals_follow: journals will be applied, so upgrades of state wait
+                for the restoration that is returned.
 
         Raises:
             TapMissing: there is none.
@@ -203,7 +211,10 @@ class Store(Layout):
                 if entry.error is not None:
                     raise entry.error
                 pickle, manifest = self.read(entry)
-                application = load_application(pickle, entry.path)
+                restoration = Restoration()
+                application = load_application(pickle, entry.path, restoration)
+                if not journals_follow:
+                    restoration.finish()
             except (TapTooNew, UpgradeRefused):
                 raise
             except TapdError as error:
@@ -219,6 +230,7 @@ class Store(Layout):
                 path=entry.path,
                 saved_at=manifest.saved_at,
                 skipped=tuple(skipped),
+                restoration=restoration,
             )
         raise self._nothing_to_load(skipped)
 
@@ -322,7 +334,8 @@ class Store(Layout):
         except FileExistsError:
             raise TapExists(f"{self.tap_path}: was made just now by somebody else") from None
         finally:
-            self._files.unlink(temporary)
+            with contextlib.suppress(OSError):
+                self._files.unlink(temporary)
         sync_directory(self._files, self.directory)
 
     def _keep_aside_before_create(self) -> None:

@@ -13,6 +13,7 @@ from typing import Protocol as TypingProtocol
 from tapd.errors import AuthorError, UsageError
 from tapd.model.accounts import Authorizer
 from tapd.model.address import Address, parse_address
+from tapd.model.connector import Connector
 from tapd.model.persistent import Persistent, TrackedDict, TrackedList
 from tapd.model.seal import Sealer
 from tapd.model.timer import Timer
@@ -46,8 +47,8 @@ class Runtime(TypingProtocol):
         Not durable. Returns a function that cancels it.
         """
 
-    def connector_added(self, connector: Any) -> None:
-        """Take note of a new outbound connector."""
+    def connector_added(self, connector: Connector) -> None:
+        """Make the connection of `connector`."""
 
     @property
     def sealer(self) -> Sealer:
@@ -96,7 +97,7 @@ class Application(Persistent):
         self.authorizer = Authorizer()
         self.services: dict[str, Service] = TrackedDict()
         self.ports: list[Port] = TrackedList()
-        self.connectors: dict[int, Any] = TrackedDict()
+        self.connectors: dict[int, Connector] = TrackedDict()
         self.delayeds: dict[int, Timer] = TrackedDict()
         self.connections: dict[int, Protocol] = TrackedDict()
         self.uid = os.getuid() if uid is None else uid
@@ -162,6 +163,27 @@ class Application(Persistent):
     def listen_tcp(self, port: int, factory: Service, host: str = "") -> list[Port]:
         """Listen on a TCP port, as ``listenTCP`` of early Twisted did."""
         return self.listen(Address(host, port) if host else port, factory)
+
+    def connect(self, where: str, service: Service) -> Connector:
+        """Keep a connection to ``HOST:PORT`` or ``unix:PATH``, with protocols of `service`.
+
+        Raises:
+            UsageError: `where` is neither.
+        """
+        if self.services.get(service.name) is not service:
+            self.add_service(service)
+        path = where[len("unix:") :] if where.startswith("unix:") else ""
+        host, _, port = where.rpartition(":")
+        if not path and not (host and port.isascii() and port.isdigit()):
+            raise UsageError(f"can't connect to {where!r}: write HOST:PORT or unix:/PATH")
+        connector = Connector(
+            self, self.next_key(), service,
+            *(("", 0, path) if path else (host.strip("[]"), int(port), "")),
+        )  # fmt: skip
+        self.connectors[connector.key] = connector
+        if self.running:
+            connector.connect()
+        return connector
 
     def call_later(self, delay_s: float, function: Callable[..., object], *args: Any) -> Timer:
         """Call ``function(*args)`` once, in `delay_s` seconds, in this process or a later one."""

@@ -15,6 +15,7 @@ import struct
 import termios
 
 SO_COOKIE = 57  # asm-generic/socket.h; not in Python's socket module
+SO_PEEK_OFF = 42  # likewise
 _TCP_INFO_BYTES = 136
 _COUNTERS = struct.Struct("<QQ")
 _COUNTERS_AT = 120  # tcpi_bytes_acked and tcpi_bytes_received, linux/tcp.h

@@ -61,8 +61,17 @@ Move = tuple[int, int, bytes, int]  # key, taken, output, flags
 def render_base(boot_id: str, level: int, streams: list[StreamState], *, clean: bool) -> bytes:
     """Render a journal's first record: the streams as they are."""
     rows = [
-        (s.key, s.cookie, s.is_unix, s.sent_base, s.taken, s.out_start, bytes(s.output), s.flags,
-         s.reads)
+        (
+            s.key,
+            s.cookie,
+            s.is_unix,
+            s.sent_base,
+            s.taken,
+            s.out_start,
+            bytes(s.output),
+            s.flags,
+            s.reads,
+        )
         for s in streams
     ]
     return pickle.dumps(("base", boot_id, level, clean, rows), 5)
@@ -140,9 +149,7 @@ class History:
                     self._cut_output(key, position)
             case "base":
                 _, self.boot_id, self.level, self.clean, rows = record
-                self.streams = {
-                    row[0]: StreamState(*row[:6], bytearray(row[6]), *row[7:]) for row in rows
-                }
+                self.streams = {row[0]: _parse_stream(row) for row in rows}
             case "start":
                 _, self.boot_id, self.level = record
                 self.clean = False
@@ -176,3 +183,9 @@ class History:
         if stream is not None:
             del stream.output[: position - stream.out_start]
             stream.out_start = position
+
+
+def _parse_stream(row: tuple[Any, ...]) -> StreamState:
+    state = StreamState(*row)
+    state.output = bytearray(state.output)
+    return state

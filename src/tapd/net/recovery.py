@@ -21,6 +21,7 @@ from tapd.errors import BugError
 from tapd.model.service import Service
 from tapd.net import kernel, records
 from tapd.net.careful import Careful
+from tapd.net.outbound import resume_connectors
 from tapd.net.stream import PHASE_BIT, Stream
 from tapd.net.turn import Turn
 from tapd.systemd.vault import Held
@@ -95,7 +96,7 @@ def _resume_stream(turn: Turn, sock: socket.socket, state: records.StreamState) 
     """
     sock.setblocking(False)
     if state.is_unix:
-        offset = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEEK_OFF)  # type: ignore[attr-defined]
+        offset = sock.getsockopt(socket.SOL_SOCKET, kernel.SO_PEEK_OFF)
         count = offset & (PHASE_BIT - 1) if offset > 0 else 0
         if count and bool(offset & PHASE_BIT) == bool(state.reads & 1):
             kernel.discard_input(sock, count)
@@ -160,6 +161,7 @@ def begin_turns(turn: Turn, resumed: Resumed, history: records.History, boot_id:
             _discard(turn, key, sock)
         else:
             turn.begin(sock, service_or_none, key, protected=True)
+    resume_connectors(turn)
     turn.commit()
 
 

@@ -56,10 +56,28 @@ class Stream:
     """A connection of a durable protocol; also its transport (`model.protocol.Transport`)."""
 
     __slots__ = (
-        "_eof_sent", "_turn", "_wants_pause", "committed_flags", "cookie", "fd", "flags", "interest", "is_protected",
-        "is_unix", "key", "peeked", "pending", "protocol", "queued", "reads", "sent",
-        "sent_base", "sock", "taken", "touched",
-    )  # fmt: skip
+        "_eof_sent",
+        "_turn",
+        "_wants_pause",
+        "committed_flags",
+        "cookie",
+        "fd",
+        "flags",
+        "interest",
+        "is_protected",
+        "is_unix",
+        "key",
+        "peeked",
+        "pending",
+        "protocol",
+        "queued",
+        "reads",
+        "sent",
+        "sent_base",
+        "sock",
+        "taken",
+        "touched",
+    )
 
     def __init__(
         self, turn: Turn, sock: socket.socket, protocol: Protocol, state: StreamState
@@ -194,14 +212,17 @@ class Stream:
         """
         try:
             if self.is_unix:
-                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_PEEK_OFF, 0)  # type: ignore[attr-defined]
+                self._set_peek_offset(0)
             count = self.sock.recv_into(_peek_buffer, limit, socket.MSG_PEEK)
         except (BlockingIOError, InterruptedError):
             return None
         if self.is_unix and count:
             phase = PHASE_BIT if (self.reads + 1) & 1 else 0
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_PEEK_OFF, phase | count)  # type: ignore[attr-defined]
+            self._set_peek_offset(phase | count)
         return bytes(_peek_view[:count])
+
+    def _set_peek_offset(self, offset: int) -> None:
+        self.sock.setsockopt(socket.SOL_SOCKET, kernel.SO_PEEK_OFF, offset)
 
     def move(self) -> Move:
         """Return what the journal must know of this turn, and count it as committed."""

@@ -36,6 +36,7 @@ from tapd.errors import PeerError, StateUnwritable
 from tapd.image.jar import Jar
 from tapd.image.journal import JournalWriter
 from tapd.model.application import Application
+from tapd.model.connector import Connector
 from tapd.model.protocol import Protocol
 from tapd.model.seal import Sealer
 from tapd.model.service import Service
@@ -43,6 +44,7 @@ from tapd.model.timer import Timer
 from tapd.net import kernel, records
 from tapd.net.careful import Careful
 from tapd.net.listener import Listener
+from tapd.net.outbound import begin_connecting, find_connector
 from tapd.net.stream import Stream
 from tapd.net.timers import Timers
 from tapd.systemd.vault import Vault
@@ -125,9 +127,9 @@ class Turn:
         """What keeps secrets unreadable in the journal and the TAP."""
         return self._sealer
 
-    def connector_added(self, connector: Any) -> None:
-        """Take note of a new outbound connector."""
-        raise NotImplementedError
+    def connector_added(self, connector: Connector) -> None:
+        """Make the connection of `connector`."""
+        begin_connecting(self, connector)
 
     def run_blocking(
         self, function: Callable[..., Any], args: tuple[Any, ...], done: Callable[[Any, Any], None]
@@ -314,6 +316,10 @@ class Turn:
             log.exception("connection %d: %r failed in connection_lost", key, protocol)
         protocol._v_transport = None
         self.application.connections.pop(key, None)
+        if self.application.connectors:
+            connector = find_connector(self, key)
+            if connector is not None:
+                connector.lost()
 
     def note_lost(self, key: int) -> None:
         """Have the journal forget the stream `key`, of which there is no socket any more."""
@@ -323,14 +329,20 @@ class Turn:
         """Run a protocol's handler; an exception closes that connection and no other."""
         try:
             return handler()
-        except BaseException as error:  # noqa: BLE001 - SystemExit of one handler, too
-            log.error(
-                "connection %d: %s failed and is closed", stream.key,
-                type(stream.protocol).__qualname__, exc_info=error,
-                extra={"TAPD_CONNECTION": stream.key},
-            )  # fmt: skip
-            stream.close()
+        except BaseException as error:
+            self._fail(stream, error)
             return None
+
+    def _fail(self, stream: Stream, error: BaseException) -> None:
+        """Close `stream`, whose protocol raised `error` (SystemExit counts, too)."""
+        log.error(
+            "connection %d: %s failed and is closed",
+            stream.key,
+            type(stream.protocol).__qualname__,
+            exc_info=error,
+            extra={"TAPD_CONNECTION": stream.key},
+        )
+        stream.close()
 
     # --- one turn -----------------------------------------------------------------
 
@@ -377,7 +389,7 @@ class Turn:
             return
         try:
             timer.function(*timer.args)
-        except BaseException as error:  # noqa: BLE001 - whatever it raised, others go on
+        except BaseException as error:
             log.error("%r failed", timer, exc_info=error)
         self.timers.touch_namespaces()
         if self.careful is not None:
@@ -414,8 +426,8 @@ class Turn:
         # `guard`, written out: this is the path of every message.
         try:
             stream.protocol.data_received(data)
-        except BaseException as error:  # noqa: BLE001 - SystemExit of one handler, too
-            self.guard(stream, lambda: _raise(error))
+        except BaseException as error:
+            self._fail(stream, error)
         return True
 
     def _receive_eof(self, stream: Stream) -> None:
@@ -443,9 +455,7 @@ class Turn:
             payload = records.render_turn(opens, moves, lost_keys, changes)
         self._append(payload, touched, closes)
 
-    def _append(
-        self, payload: bytes | None, touched: list[Stream], closes: list[Stream]
-    ) -> None:
+    def _append(self, payload: bytes | None, touched: list[Stream], closes: list[Stream]) -> None:
         if payload is not None:
             assert self.journal is not None, "a turn before there is a journal"
             try:
@@ -549,7 +559,3 @@ class Turn:
         old, self.journal = self.journal, journal
         if old is not None:
             old.close()
-
-
-def _raise(error: BaseException) -> None:
-    raise error

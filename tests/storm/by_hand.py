@@ -1,0 +1,136 @@
+"""A server under the embedded manager, for tests that kill it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tapd.image.key import load_key, render_new_key
+from tapd.image.store import Store
+from tapd.model.application import Application
+
+STORM_DIRECTORY = Path(__file__).parent
+
+
+def free_port() -> int:
+    """Return a port of loopback that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_for(condition: Callable[[], object], what: str, timeout_s: float = 30.0) -> None:
+    """Wait until `condition` holds, and fail naming `what` where it never does."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"no {what} within {timeout_s} s"
+        time.sleep(0.005)
+
+
+class Server:
+    """`tapd FILE.tap`, started by hand."""
+
+    def __init__(
+        self,
+        directory: Path,
+        application: Application,
+        *arguments: str,
+        environ: dict[str, str] | None = None,
+    ) -> None:
+        key_path = directory / "key"
+        if not key_path.exists():
+            key_path.touch(0o600)
+            key_path.write_text(render_new_key())
+        self.environ = {
+            **os.environ,
+            "TAPD_KEY_FILE": str(key_path),
+            "PYTHONPATH": f"{STORM_DIRECTORY}:{os.environ.get('PYTHONPATH', '')}",
+            "PYTHONUNBUFFERED": "1",
+            **(environ or {}),
+        }
+        self.tap = directory / f"{application.name}.tap"
+        self.key = load_key(environment=self.environ)
+        Store(self.tap, self.key).create(application)
+        self.arguments = arguments
+        self.log_path = directory / "log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        before = self.log().count(" answers on ")
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tapd", str(self.tap), *self.arguments],
+                env=self.environ, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+        wait_for(
+            lambda: self.log().count(" answers on ") > before or self.poll() is not None,
+            "answering server",
+        )
+        assert self.poll() is None, self.log()
+
+    def poll(self) -> int | None:
+        """Return the manager's exit status, if it has ended."""
+        assert self.process is not None
+        return self.process.poll()
+
+    def log(self) -> str:
+        """Return what was logged so far."""
+        return self.log_path.read_text() if self.log_path.exists() else ""
+
+    def child(self) -> int | None:
+        """Return the process id of the server itself, if there is one now."""
+        assert self.process is not None
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return int(children[0]) if children else None
+
+    def kill(self, number: int = signal.SIGKILL) -> bool:
+        """Send the server itself a signal; return whether there was one to send it to."""
+        child = self.child()
+        if child is None:
+            return False
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, number)
+        return True
+
+    def stop(self, timeout_s: float = 30.0) -> int:
+        """Stop the manager as Ctrl-C or systemctl stop would; return its status."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout_s)
+
+    def end(self) -> None:
+        """End what is left of it."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                self.process.kill()
+                self.process.wait()
+
+
+@contextlib.contextmanager
+def serving(
+    directory: Path,
+    application: Application,
+    *arguments: str,
+    environ: dict[str, str] | None = None,
+) -> Iterator[Server]:
+    """Run `application` by hand for the length of the block."""
+    server = Server(directory, application, *arguments, environ=environ)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.end()
