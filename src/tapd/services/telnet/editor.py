@@ -124,27 +124,30 @@ class LineEditor(Persistent):
 
     def press(self, key: str) -> tuple[str, Action | None]:
         """Take a key that is no text; return the screen text and what it asks for."""
-        screen = ""
-        if self.search is not None:
-            if key == "Backspace":
-                return self._search_for(self.search[:-1], 0), None
-            if key == "C-r":
-                return self._search_for(self.search, self.history_back + 1), None
-            screen = self._end_search(keep=key not in ("C-g", "C-c"))
-            if key in ("C-g", "C-c"):
-                return screen, None
-        if key in _ACTIONS and not (key == "C-d" and self.text):
-            if key == "Tab" and not self.text[: self.cursor].strip(" "):
-                return screen + self.insert(" " * (_INDENT - self.cursor % _INDENT)), None
-            return screen, _ACTIONS[key]
-        name = _KEYS.get(key)
-        kills = key in _KILLS
-        if self.kill_goes_on and not kills:
+        if self.search is None:
+            return self._press(key)
+        if key == "Backspace":
+            return self._search_for(self.search[:-1], 0), None
+        if key == "C-r":
+            return self._search_for(self.search, self.history_back + 1), None
+        if key in ("C-g", "C-c"):
+            return self._end_search(keep=False), None
+        ended = self._end_search(keep=True)
+        screen, action = self._press(key)
+        return ended + screen, action
+
+    def _press(self, key: str) -> tuple[str, Action | None]:
+        if self.kill_goes_on and key not in _KILLS:
             self.kill_goes_on = False
+        if key == "Tab" and not self.text[: self.cursor].strip(" "):
+            return self.insert(" " * (_INDENT - self.cursor % _INDENT)), None
+        if key in _ACTIONS and not (key == "C-d" and self.text):
+            return "", _ACTIONS[key]
+        name = _KEYS.get(key)
         if name is None:
-            return screen, None
+            return "", None
         method: Callable[[], str] = getattr(self, name)
-        return screen + method(), None
+        return method(), None
 
     # --- drawing --------------------------------------------------------------
 

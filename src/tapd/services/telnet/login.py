@@ -68,11 +68,6 @@ class Login(Persistent):
         """Whether input has to wait."""
         return self.stage >= _VERIFYING
 
-    @property
-    def wants_secret(self) -> bool:
-        """Whether a password is asked for, so that the client should not echo."""
-        return self.stage == _PASSWORD
-
     def take(self, data: bytes) -> bytes:
         """Take what was typed, up to the end of a line; return the rest."""
         sealer = self.session.service.application.runtime.sealer
@@ -130,12 +125,12 @@ class Login(Persistent):
         echo.append("\b \b" * sum(map(cells, shown)))
 
     def _echo(self, echo: list[str], end: str = "") -> None:
-        if self.session.is_echoing:
+        if self.session.wire.is_echoing:
             self.session.out("".join(echo) + end)
 
     def _ask(self, stage: int) -> None:
         self.stage = stage
-        self.session.update_echo()
+        self.session.ask_echo(secret=stage == _PASSWORD)
         self.session.out("password: " if stage == _PASSWORD else "username: ")
 
     def _entered(self, typed: bytes) -> None:
@@ -151,7 +146,6 @@ class Login(Persistent):
         sealer = self.session.service.application.runtime.sealer
         self.typed = sealer.seal(typed)
         self.stage = _VERIFYING
-        self.session.update_echo()
         self.session.transport.pause_reading()
         self._verify()
 
@@ -198,7 +192,7 @@ class Login(Persistent):
         _log.warning(
             "login failed from %s%s: %s",
             self.session.peer,
-            f" as {ascii(known)}" if known else "",
+            f" as {known!a}" if known else "",
             why,
             extra={"TAPD_PEER": self.session.peer, "TAPD_USER": ascii(known)[1:-1]},
         )
@@ -215,7 +209,7 @@ class Login(Persistent):
             return
         self._ask(_NAME)
         session.transport.resume_reading()
-        session.ahead_waits()
+        session.ahead_goes_on()
 
     def expired(self) -> None:
         """End a login that takes too long."""

@@ -50,35 +50,83 @@ class Shell(Persistent):
         """What asks for the next line."""
         return "... " if self.block else ">>> "
 
-    def push(self, line: str) -> None:
-        """Take one line; run what it completes."""
+    def push(self, line: str) -> list[str]:
+        """Take one line; run what it completes.
+
+        Returns:
+            The lines that have to wait until what is awaited has ended.
+        """
         block = self.block
         if not block:
             if not line or line.isspace():
-                return
+                return []
             source = line
         else:
             source = f"{block}\n{line}"
             if len(source) > self.session.service.block_characters_max:
                 self.block = ""
                 self.session.print_text("The block is too long; it was dropped.\n")
-                return
+                return []
             if len(block) > _EAGER_CHARACTERS and line[:1] in (" ", "\t") and line.strip():
                 self.block = source
-                return
+                return []
         try:
             code = compile_typed(source, self.namespace)
         except BaseException as error:  # MemoryError and RecursionError too
             if block and line[:1].strip() and self._run_block_before(line):
-                return
+                return [line] if self.awaiting else self.push(line)
             self.drop_block()
             self.show_error(error, with_frames=False)
-            return
+            return []
         if code is None:
             self.block = source
-            return
+        else:
+            self.drop_block()
+            self._run(code)
+        return []
+
+    def push_paste(self, lines: list[str]) -> list[str]:
+        """Take lines that were pasted together, statement by statement.
+
+        Returns:
+            As `push`.
+        """
+        from tapd.services.telnet.paste import may_go_on, split_statements  # noqa: PLC0415
+
+        text = "\n".join([self.block, *lines] if self.block else lines)
+        pieces = split_statements(text)
+        if pieces is None:  # unfinished, or wrong: the prompt's own rules say which
+            return self._push_each(lines)
         self.drop_block()
-        self._run(code)
+        unfinished = pieces.pop() if pieces and may_go_on(text) else ""
+        for index, piece in enumerate(pieces):
+            if not self._run_piece(piece):
+                if pieces[index + 1 :] or unfinished:
+                    self.session.print_text("(The rest of the paste was not run.)\n")
+                return []
+            if self.awaiting:
+                left = "\n".join([*pieces[index + 1 :], *([unfinished] if unfinished else [])])
+                return left.split("\n") if left else []
+        self.block = unfinished
+        return []
+
+    def _push_each(self, lines: list[str]) -> list[str]:
+        for index, line in enumerate(lines):
+            left = self.push(line)
+            if self.awaiting:
+                return [*left, *lines[index + 1 :]]
+            if self.session.leaving:
+                return []
+        return []
+
+    def _run_piece(self, piece: str) -> bool:
+        """Run one whole statement; return whether it went well."""
+        try:
+            code = compile_typed(f"{piece}\n", self.namespace)
+        except BaseException as error:  # as in `push`
+            self.show_error(error, with_frames=False)
+            return False
+        return code is not None and self._run(code)
 
     def drop_block(self) -> None:
         """Forget the unfinished block."""
@@ -100,20 +148,19 @@ class Shell(Persistent):
             return False
         self.drop_block()
         self._run(code)
-        if self.awaiting:
-            self.session.put_back(f"{line}\n")
-        elif not self.session.leaving:
-            self.push(line)
-        return True
+        return not self.session.leaving
 
-    def _run(self, code: types.CodeType) -> None:
+    def _run(self, code: types.CodeType) -> bool:
+        """Run `code`, show what it raises; return whether it ran to its end."""
         names = self.namespace.names
         before = [(name, names.get(name, _MISSING)) for name in code.co_names]
+        ended = False
         token = current.set(self.session)
         try:
             coroutine = eval(code, names)  # noqa: S307 - running what is typed is the service
             if code.co_flags & inspect.CO_COROUTINE:
                 self._start(coroutine)
+            ended = True
         except SystemExit:
             self.session.leave()
         except BaseException as error:  # a prompt survives what is typed at it
@@ -124,6 +171,7 @@ class Shell(Persistent):
         for name, value in before:
             if names.get(name, value) is not value:
                 self._warn_of(name)
+        return ended
 
     def _warn_of(self, name: str) -> None:
         loss = will_not_be_saved(self.namespace.names[name])
@@ -139,19 +187,20 @@ class Shell(Persistent):
         """Take the end of the coroutine."""
         if not self.awaiting:
             return
-        self.awaiting = False
-        self._v_cancel = _nothing
         self.namespace.touch()
-        if not self.session.is_connected:
+        session = self.session
+        if not session.is_connected:
+            self.awaiting = False
             return
         if isinstance(error, SystemExit):
-            self.session.leave()
-            return
-        if isinstance(error, asyncio.CancelledError):
-            self.session.print_text("Cancelled.\n")
+            session.leave()
+        elif isinstance(error, asyncio.CancelledError):
+            session.print_text("KeyboardInterrupt\n")
         elif error is not None:
             self.show_error(error)
-        self.session.evaluated()
+        self._v_cancel = _nothing
+        self.awaiting = False
+        session.evaluated()
 
     def cancel(self) -> None:
         """Cancel the coroutine, if one runs; `finished` follows."""
@@ -161,10 +210,10 @@ class Shell(Persistent):
     def resume(self) -> None:
         """Go on in a new process, where no coroutine of the old one runs."""
         if self.awaiting:
-            self.awaiting = False
             self.session.print_text(
                 "The server was restarted while this ran; it was interrupted and not finished.\n"
             )
+            self.awaiting = False
             self.session.evaluated()
 
     def show_error(self, error: BaseException, *, with_frames: bool = True) -> None:

@@ -91,23 +91,19 @@ def incomplete_bytes(tail: bytes) -> int:
 
 
 def _escape(buffer: bytes, start: int) -> tuple[Key | Paste | None, int]:
-    if start + 1 == len(buffer):
+    follower = buffer[start + 1] if start + 1 < len(buffer) else None
+    if follower is None or (follower == ord("O") and start + 2 == len(buffer)):
         return None, start
-    follower = buffer[start + 1]
     if follower == ord("["):
         return _control_sequence(buffer, start)
     if follower == ord("O"):  # keys in application mode (SS3)
-        if start + 2 == len(buffer):
-            return None, start
         return Key(_FINALS.get(chr(buffer[start + 2]), "")), start + 3
-    if follower == 0x1B:  # Escape itself, pressed once more: the second may begin a key
-        return Key("Escape"), start + 1
-    if follower < 0x20 or follower == 0x7F:
-        name = _NAMED.get(follower) or f"C-{chr(follower | 0x60)}"
-        return Key(f"M-{name}"), start + 2
-    if follower < 0x80:
-        return Key(f"M-{chr(follower).lower()}"), start + 2
-    return Key(""), start + 1
+    if follower == 0x1B or follower >= 0x80:
+        return Key("Escape"), start + 1  # what follows is a key by itself
+    name = _NAMED.get(follower) or chr(follower).lower()
+    if follower < 0x20 and follower not in _NAMED:
+        name = f"C-{chr(follower | 0x60)}"
+    return Key(f"M-{name}"), start + 2
 
 
 def _control_sequence(buffer: bytes, start: int) -> tuple[Key | Paste | None, int]:

@@ -1,0 +1,104 @@
+"""Completion of names by Tab.
+
+Looks at objects without running code of theirs where that can be had: attributes
+are looked up statically, so a property is completed, but never computed to
+complete what comes after it. Imported when Tab is first pressed.
+"""
+
+from __future__ import annotations
+
+import builtins
+import inspect
+import keyword
+import re
+import types
+from typing import Any
+
+from tapd.services.telnet.terminal import cells
+
+_WORD = re.compile(r"(?:[^\W\d]\w*\.)*(?:[^\W\d]\w*)?\Z")
+_SHOWN_MAX = 200
+_MISSING = object()
+
+
+def complete(before: str, names: dict[str, Any]) -> tuple[str, list[str]]:
+    """Return what can follow `before`.
+
+    Returns:
+        What to insert at once, which is the common part of all candidates; and
+        the candidates where there are several.
+    """
+    match = _WORD.search(before)
+    word = match[0] if match else ""
+    if not word or before[: -len(word)].endswith((".", ")", "]")):
+        return "", []
+    path, _, stem = word.rpartition(".")
+    candidates = _attributes(path, names) if path else _names(names)
+    found = sorted({name for name in candidates if name.startswith(stem)})
+    if not stem.startswith("_"):
+        found = [name for name in found if not name.startswith("_")]
+    if len(found) < 2:
+        return "".join(found)[len(stem) :], []
+    first, last = found[0], found[-1]  # sorted: what these two share, all share
+    size = len(stem)
+    while size < len(first) and first[size] == last[size]:
+        size += 1
+    return first[len(stem) : size], found
+
+
+def _names(names: dict[str, Any]) -> list[str]:
+    strings = [name for name in names if isinstance(name, str)]
+    return [*strings, *dir(builtins), *keyword.kwlist]
+
+
+def _attributes(path: str, names: dict[str, Any]) -> list[str]:
+    first, *rest = path.split(".")
+    value = names.get(first, getattr(builtins, first, _MISSING))
+    for name in rest:
+        value = _look(value, name)
+    return [] if value is _MISSING else _dir(value)
+
+
+def _look(value: Any, name: str) -> Any:
+    """Return an attribute's value where no code has to run for it."""
+    if value is _MISSING:
+        return _MISSING
+    found = inspect.getattr_static(value, name, _MISSING)
+    if isinstance(found, types.MemberDescriptorType):  # a slot
+        try:
+            return found.__get__(value, type(value))
+        except AttributeError:
+            return _MISSING
+    if isinstance(found, staticmethod | classmethod):
+        return found.__func__
+    if inspect.isdatadescriptor(found):
+        return _MISSING
+    return found
+
+
+def _dir(value: Any) -> list[str]:
+    kind = type(value)
+    own = inspect.getattr_static(kind, "__dir__", None)
+    if own in (object.__dir__, type.__dir__, types.ModuleType.__dir__):
+        return dir(value)
+    found = [name for base in kind.__mro__ for name in base.__dict__]
+    attributes = inspect.getattr_static(value, "__dict__", None)
+    if isinstance(attributes, dict):
+        found.extend(name for name in attributes if isinstance(name, str))
+    return found
+
+
+def render_columns(candidates: list[str], width: int) -> str:
+    """Lay out `candidates` in columns, by column, ending with a newline."""
+    shown = candidates[:_SHOWN_MAX]
+    column = max(sum(map(cells, name)) for name in shown) + 2
+    count = max(1, width // column)
+    rows = -(-len(shown) // count)
+    lines = []
+    for row in range(rows):
+        line = shown[row::rows]
+        padded = [name + " " * (column - sum(map(cells, name))) for name in line]
+        lines.append("".join(padded).rstrip())
+    if len(candidates) > _SHOWN_MAX:
+        lines.append(f"... and {len(candidates) - _SHOWN_MAX} more")
+    return "\n".join(lines) + "\n"

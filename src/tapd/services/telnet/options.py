@@ -1,0 +1,163 @@
+"""What `tapd-mktap telnet` offers. The only module here that imports click."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from tapd.errors import UsageError
+from tapd.model.accounts import generate_password
+from tapd.model.application import Application
+from tapd.model.server_type import ServerType
+from tapd.services.telnet.service import ShellFactory
+
+_DEFAULTS = ShellFactory()
+
+
+def make_shell(application: Application, options: Mapping[str, Any]) -> ShellFactory:
+    """Build the service and its first account.
+
+    Raises:
+        UsageError: the options contradict each other, or the password can't be had.
+    """
+    service = ShellFactory(private=options["namespace"] == "private")
+    service.tries_max = options["tries"]
+    service.login_time_s = options["login_time"]
+    service.line_bytes_max = options["line_length"] * 1024
+    service.connections_max = options["connections"]
+    service.history_lines_max = options["history"]
+    user = options["user"]
+    password = _given_password(options)
+    if password is None and user not in application.authorizer.accounts:
+        password = generate_password()
+        application._v_generated_password = password  # volatile: shown once, never saved
+    if password is not None:
+        application.authorizer.add_account(user, password)
+    return service
+
+
+def _given_password(options: Mapping[str, Any]) -> str | None:
+    password: str | None = options["password"]
+    path: str | None = options["password_file"]
+    if password is not None and path is not None:
+        raise UsageError("give --password or --password-file, not both")
+    if path is not None:
+        return _read_password(path)
+    if password == "-":  # noqa: S105 - this asks for one
+        answer = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+        return str(answer)
+    if password is not None:
+        click.echo(
+            "warning: a password on the command line can be seen in the process list and in the "
+            "shell's history; -w - asks for it, --password-file reads it",
+            err=True,
+        )
+    return password
+
+
+def _read_password(path: str) -> str:
+    """Return the first line of the file at `path`; ``-`` is standard input."""
+    try:
+        with click.open_file(path, encoding="utf-8") as file:
+            password = file.readline().rstrip("\r\n")
+    except OSError as error:
+        raise UsageError(f"reading the password from {path}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise UsageError(f"reading the password from {path}: it is not UTF-8 text") from None
+    if not password:
+        raise UsageError(f"reading the password from {path}: its first line is empty")
+    return password
+
+
+def welcome_lines(application: Application, options: Mapping[str, Any]) -> Sequence[str]:
+    """Say how to log in; a generated password is shown here, once."""
+    lines = [
+        _how_to_reach(str(port.address), port.address.host, port.address.port)
+        for port in application.ports
+        if isinstance(port.service, ShellFactory)
+    ]
+    lines = list(dict.fromkeys(lines))
+    user = options["user"]
+    password = application.__dict__.get("_v_generated_password")
+    if password is None:
+        lines.append(f"and log in as {user}.")
+    else:
+        lines.append(f"and log in as {user} with the password {password}")
+        lines.append("(it was made just now and is shown only here).")
+    return lines
+
+
+def _how_to_reach(address: str, host: str, port: int) -> str:
+    if not port:
+        path = pathlib.PurePath(address.removeprefix("unix:"))
+        return f"To reach it: socat -,raw,echo=0 UNIX-CONNECT:{path}"
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - as it was asked for
+        host = "THIS-HOST"
+    return f"To reach it: telnet {host} {port}"
+
+
+telnet_type = ServerType(
+    name="telnet",
+    summary="A Python prompt over telnet.",
+    make=make_shell,
+    welcome=welcome_lines,
+    options=(
+        click.Option(
+            ["-u", "--user"], default="admin", show_default=True, help="Name of the account."
+        ),
+        click.Option(
+            ["-w", "--password"],
+            help="Its password; - asks for it. None given: one is generated and shown once.",
+        ),
+        click.Option(
+            ["--password-file"],
+            metavar="FILE",
+            help="Read the password from the first line of FILE.",
+        ),
+        click.Option(
+            ["--namespace"],
+            type=click.Choice(["shared", "private"]),
+            default="shared",
+            show_default=True,
+            help="One namespace for all logins, or one for each account.",
+        ),
+        click.Option(
+            ["--tries"],
+            type=click.IntRange(min=1),
+            default=_DEFAULTS.tries_max,
+            show_default=True,
+            help="Wrong passwords after which a connection is closed.",
+        ),
+        click.Option(
+            ["--login-time"],
+            type=click.FloatRange(min=1),
+            default=_DEFAULTS.login_time_s,
+            show_default=True,
+            help="Seconds that a login may take.",
+        ),
+        click.Option(
+            ["--line-length"],
+            type=click.IntRange(min=1),
+            default=_DEFAULTS.line_bytes_max // 1024,
+            show_default=True,
+            help="Longest line, in KiB.",
+        ),
+        click.Option(
+            ["--connections"],
+            type=click.IntRange(min=1),
+            default=_DEFAULTS.connections_max,
+            show_default=True,
+            help="Connections at once; more are turned away.",
+        ),
+        click.Option(
+            ["--history"],
+            type=click.IntRange(min=0),
+            default=_DEFAULTS.history_lines_max,
+            show_default=True,
+            help="Lines of history kept for each account.",
+        ),
+    ),
+)
