@@ -114,6 +114,12 @@ class UnitFileMalformed(AdministratorError):
     """A unit file or drop-in holds a line that is none of its syntax."""
 
 
+class ServiceManagerFailed(AdministratorError):
+    """systemctl could not be run, or refused what it was asked."""
+
+    exit_status = 69  # EX_UNAVAILABLE
+
+
 class UpgradeRefused(AdministratorError):
     """State can't be brought to the version of the code that is installed."""
 

@@ -1,0 +1,244 @@
+"""Where a new TAP and its unit files go, and putting them there.
+
+Imports `errors`, `model`, `image`, `systemd`, `units` and `host`. A plan is
+made first and is a value, so that ``--dry-run`` prints exactly what would be
+written; a machine that systemd booted gets a TAP under ``/var/lib/tapd`` and a
+drop-in for its ports, any other place the TAP alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tapd.errors import (
+    ServiceManagerFailed,
+    StateUnwritable,
+    TapExists,
+    TapMissing,
+    UsageError,
+)
+from tapd.host.state import State
+from tapd.image.key import find_key_path, load_key
+from tapd.image.store import SaveReport, Store
+from tapd.model.address import Address
+from tapd.model.application import Application
+from tapd.systemd.inherited import is_spare_loopback
+from tapd.units.render import (
+    STATE_DIRECTORY,
+    UNIT_DIRECTORY,
+    check_instance,
+    ports_drop_in_path,
+    render_ports_drop_in,
+    service_unit,
+    socket_unit,
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Machine:
+    """The places of one machine, and whether systemd runs it.
+
+    Attributes:
+        is_system: this process may install servers: it is root's, and systemd
+            booted the machine (sd_booted(3)).
+        state_directory: holds a directory for each installed server.
+        unit_directory: holds the administrator's units.
+        systemctl: the command.
+    """
+
+    is_system: bool
+    state_directory: Path = STATE_DIRECTORY
+    unit_directory: Path = UNIT_DIRECTORY
+    systemctl: tuple[str, ...] = ("systemctl",)
+
+    def installed_path(self, name: str) -> Path:
+        """Return where the TAP of the installed server `name` lies."""
+        return self.state_directory / name / f"{name}.tap"
+
+    def installed_name(self, path: Path) -> str:
+        """Return which installed server's TAP `path` is; "" where it is none."""
+        name = path.name.removesuffix(".tap").removesuffix("-shutdown")
+        # /var/lib/tapd/NAME is a symbolic link once the server's user was made.
+        if path.parent.resolve() == (self.state_directory / name).resolve():
+            return name
+        return ""
+
+    def run_systemctl(self, *arguments: str) -> None:
+        """Run systemctl.
+
+        Raises:
+            ServiceManagerFailed: it can't be run, or it failed; the message has
+                the last line that it wrote.
+        """
+        command = [*self.systemctl, *arguments]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        except OSError as error:
+            raise ServiceManagerFailed(f"{command[0]}: can't be run: {error.strerror}") from error
+        if done.returncode:
+            said = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[0]
+            raise ServiceManagerFailed(
+                f"{' '.join(command)}: {said}; see journalctl -xe, mend it and run it again"
+            )
+
+
+def find_machine() -> Machine:
+    """Return the machine that this process runs on."""
+    return Machine(is_system=os.geteuid() == 0 and Path("/run/systemd/system").is_dir())
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be written for one application.
+
+    Attributes:
+        application: to be stored.
+        tap_path: where its TAP goes.
+        instance: its name for systemd; "" for one that is run by hand.
+        texts: the text files, by path.
+        state: where it came from, for one that gets another service.
+        is_clean: whether its last process ended by a clean stop.
+    """
+
+    application: Application
+    tap_path: Path
+    instance: str
+    texts: dict[Path, str]
+    state: State | None = None
+    is_clean: bool = False
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Where it listens."""
+        return tuple(port.address for port in self.application.ports)
+
+
+def plan_installation(machine: Machine, application: Application, directory: Path | None) -> Plan:
+    """Plan a new application: for systemd where `directory` is None and the machine has it.
+
+    Raises:
+        UsageError: systemd can't run it under this name or with these ports.
+    """
+    name = application.name
+    if not machine.is_system or directory is not None:
+        return Plan(application, (directory or Path()) / f"{name}.tap", "", {})
+    check_instance(name)
+    return Plan(application, machine.installed_path(name), name, _texts(machine, application, name))
+
+
+def _texts(machine: Machine, application: Application, instance: str) -> dict[Path, str]:
+    addresses = [port.address for port in application.ports]
+    there = [address for address in addresses if not is_spare_loopback(address, addresses)]
+    return {
+        ports_drop_in_path(instance, machine.unit_directory): render_ports_drop_in(instance, there)
+    }
+
+
+def plan_addition(machine: Machine, state: State, application: Application, *, clean: bool) -> Plan:
+    """Plan to store `application`, which was loaded from `state` and has a new service."""
+    path = state.store.tap_path
+    instance = machine.installed_name(path) if machine.is_system else ""
+    texts = _texts(machine, application, instance) if instance else {}
+    return Plan(application, path, instance, texts, state, clean)
+
+
+@contextlib.contextmanager
+def opened_tap(path: Path) -> Iterator[tuple[State, Application, bool]]:
+    """Load an application that isn't running, and keep it from being started meanwhile.
+
+    Yields:
+        Its state, the application as its last process left it, and whether that
+        was a clean stop.
+
+    Raises:
+        TapMissing: there is no such TAP.
+        StateLocked: it runs.
+        TapdError: it can't be loaded.
+    """
+    if not path.is_file():
+        raise TapMissing(f"{path}: there is no such TAP to add to; check the path")
+    key_path, _ = find_key_path(os.environ, is_root=os.geteuid() == 0)
+    state = State(path, load_key(create=key_path.exists()))
+    with state.store.lock():
+        restored = state.restore()
+        yield state, restored.application, restored.loaded.manifest.clean
+
+
+def check_free(plan: Plan, *, force: bool) -> None:
+    """Check that nothing would be overwritten.
+
+    Raises:
+        TapExists: there is a TAP of that name, and `force` is false.
+    """
+    if plan.state is None and not force and os.path.lexists(plan.tap_path):
+        raise TapExists(
+            f"{plan.tap_path}: is already there; give another --name, or --force to set it aside"
+        )
+
+
+def write_plan(machine: Machine, plan: Plan, *, force: bool) -> SaveReport:
+    """Write the TAP, then the text files, then have systemd read them.
+
+    Raises:
+        TapExists: there is a TAP of that name, and `force` is false.
+        StateUnwritable: a file or a directory can't be written.
+        ServiceManagerFailed: systemd did not take the new units.
+    """
+    if plan.state is not None:
+        store = plan.state.store
+        report = store.save(plan.application, store.next_generation(), clean=plan.is_clean)
+    else:
+        if plan.instance:
+            _make_directory(plan.tap_path.parent, 0o700)
+        elif not plan.tap_path.parent.is_dir():
+            raise UsageError(f"--directory {plan.tap_path.parent}: is no directory; make it first")
+        key = load_key(create=True)
+        report = Store(plan.tap_path, key).create(plan.application, force=force)
+    for path, text in plan.texts.items():
+        _make_directory(path.parent, 0o755)
+        _write_text(path, text)
+    if plan.instance:
+        machine.run_systemctl("daemon-reload")
+    return report
+
+
+def start_now(machine: Machine, instance: str) -> None:
+    """Enable and start the installed server `instance`."""
+    machine.run_systemctl("enable", "--quiet", socket_unit(instance), service_unit(instance))
+    machine.run_systemctl("start", service_unit(instance))
+
+
+def _make_directory(path: Path, mode: int) -> None:
+    """Make `path` with `mode`, and its parents for all to enter, whatever the umask."""
+    try:
+        for directory in (*reversed(path.parents), path):
+            if not directory.is_dir():
+                directory.mkdir()
+                directory.chmod(mode if directory == path else 0o755)
+    except OSError as error:
+        raise StateUnwritable(
+            f"{path}: the directory can't be made ({error.strerror}); make it, or free its name"
+        ) from error
+
+
+def _write_text(path: Path, text: str) -> None:
+    """Write `path` so that systemd never reads half of it."""
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise StateUnwritable(
+            f"{path}: can't be written ({error.strerror}); mend that and run it again with --force"
+        ) from error
+
+
+def describe_addresses(addresses: Sequence[Address]) -> str:
+    """Return `addresses` as people write them, for a sentence."""
+    return ", ".join(str(address) for address in addresses)

@@ -1,0 +1,416 @@
+"""``tapd-mktap TYPE [options]``: make a TAP, and the unit files of its server.
+
+Server types come from the entry points of the group ``tapd.types``; there is no
+list of them here or anywhere. Everything that is wrong with a command line is
+said at once, a line each; nothing is written before all of it is right.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import importlib.metadata
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+from click.core import iter_params_for_processing
+
+import tapd
+from tapd.cli.install import (
+    Machine,
+    Plan,
+    check_free,
+    describe_addresses,
+    find_machine,
+    opened_tap,
+    plan_addition,
+    plan_installation,
+    start_now,
+    write_plan,
+)
+from tapd.errors import AuthorError, TapdError, UsageError
+from tapd.model.application import Application, check_name
+from tapd.model.server_type import ServerType
+from tapd.model.service import Service
+from tapd.units.render import service_unit
+
+TYPES_GROUP = "tapd.types"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Request:
+    """What the command line asks for.
+
+    Attributes:
+        server_type: of the new service.
+        options: the type's own, by parameter name.
+        name: of the application, or with `append` of the service; "" for the type's.
+        ports: as typed.
+        append: the TAP to add to.
+        directory: where the TAP goes, instead of being installed.
+        now: enable and start it.
+        dry_run: print what would be written.
+        force: set an existing TAP aside.
+    """
+
+    server_type: ServerType
+    options: Mapping[str, Any]
+    name: str = ""
+    ports: tuple[str, ...] = ()
+    append: Path | None = None
+    directory: Path | None = None
+    now: bool = False
+    dry_run: bool = False
+    force: bool = False
+
+
+@dataclasses.dataclass(slots=True)
+class Problems:
+    """Everything that is wrong, gathered so that it is said at once."""
+
+    errors: list[Exception] = dataclasses.field(default_factory=list)
+
+    @contextlib.contextmanager
+    def gathered(self) -> Any:
+        """Keep an error of the block for later."""
+        try:
+            yield
+        except (TapdError, click.UsageError, OSError) as error:
+            self.errors.append(error)
+
+    def raise_any(self) -> None:
+        """Raise what was gathered, if anything.
+
+        Raises:
+            ExceptionGroup: of all the errors.
+        """
+        if self.errors:
+            raise ExceptionGroup("the command line is wrong", self.errors)
+
+
+# --- making ---------------------------------------------------------------------
+
+
+def make_tap(request: Request, machine: Machine) -> None:
+    """Do what `request` asks for, and say what was done and what to type next.
+
+    Raises:
+        ExceptionGroup: of everything that is wrong with the request.
+        TapdError: it could not be done.
+    """
+    problems = Problems()
+    with contextlib.ExitStack() as held:
+        if request.append is None:
+            plan, service = _plan_new(request, machine, problems)
+        else:
+            with problems.gathered():
+                opened = held.enter_context(opened_tap(request.append))
+            problems.raise_any()
+            plan, service = _plan_addition(request, machine, problems, *opened)
+        if request.now and plan is not None and not plan.instance:
+            problems.errors.append(
+                UsageError(
+                    "--now starts a server that systemd runs, which needs root, a machine that "
+                    "systemd booted and no --directory; without it, run the TAP with tapd"
+                )
+            )
+        problems.raise_any()
+        assert plan is not None
+        assert service is not None
+        if request.dry_run:
+            _print_plan(plan)
+            return
+        report = write_plan(machine, plan, force=request.force)
+    for loss in report.losses:
+        click.echo(f"tapd-mktap: not kept: {loss}", err=True)
+    _print_made(request, machine, plan, service)
+
+
+def _plan_new(
+    request: Request, machine: Machine, problems: Problems
+) -> tuple[Plan | None, Service | None]:
+    name = request.name or request.server_type.name
+    with problems.gathered():
+        check_name(name)
+    # With a wrong name the rest is checked all the same, under another one.
+    application = Application(request.server_type.name if problems.errors else name)
+    service = _add_service(request, application, "", problems)
+    plan = None
+    with problems.gathered():
+        plan = plan_installation(machine, application, request.directory)
+        check_free(plan, force=request.force)
+    return plan, service
+
+
+def _plan_addition(
+    request: Request, machine: Machine, problems: Problems, *opened: Any
+) -> tuple[Plan | None, Service | None]:
+    state, application, is_clean = opened
+    for flag, given in (("--directory", request.directory), ("--force", request.force)):
+        if given:
+            problems.errors.append(
+                UsageError(f"{flag} is for new TAPs; leave it out with --append")
+            )
+    service = _add_service(request, application, request.name, problems)
+    plan = None
+    with problems.gathered():
+        plan = plan_addition(machine, state, application, clean=is_clean)
+    return plan, service
+
+
+def _add_service(
+    request: Request, application: Application, name: str, problems: Problems
+) -> Service | None:
+    """Make the service with its ports; what is wrong goes to `problems`."""
+    server_type = request.server_type
+    ports = request.ports
+    if not ports and server_type.default_port is not None:
+        ports = (server_type.default_port,)
+    if not ports:
+        problems.errors.append(
+            UsageError(f"--port is needed: the type {server_type.name} has no usual one")
+        )
+    service: Service | None = None
+    with problems.gathered():
+        service = server_type.make(application, request.options)
+        application.add_service(service, name or server_type.name)
+    # Ports are checked even where there is no service to listen on them.
+    listener = service if service is not None and service.name else Service()
+    for port in ports:
+        with problems.gathered():
+            application.listen(port, listener)
+    return service
+
+
+def _print_plan(plan: Plan) -> None:
+    application = plan.application
+    click.echo(f"# {plan.tap_path}")
+    click.echo(f"# (a TAP: {application!r}, for its owner only)")
+    for name, service in application.services.items():
+        where = [port.address for port in application.ports if port.service is service]
+        click.echo(f"#   {name}: {type(service).__qualname__} on {describe_addresses(where)}")
+    for path, text in plan.texts.items():
+        click.echo(f"\n# {path}\n{text}", nl=False)
+    click.echo("\nNothing was written.", err=True)
+
+
+def _print_made(request: Request, machine: Machine, plan: Plan, service: Service) -> None:
+    what = f"Added {service.name} to" if request.append else "Made"
+    where = [port.address for port in plan.application.ports if port.service is service]
+    click.echo(f"{what} {plan.tap_path}: {service.name} on {describe_addresses(where)}.")
+    if request.server_type.welcome is not None:
+        for line in request.server_type.welcome(plan.application, request.options):
+            click.echo(line)
+    if request.now:
+        start_now(machine, plan.instance)
+        click.echo(f"It runs, and will after a boot; see systemctl status tapd@{plan.instance}")
+    elif plan.instance:
+        click.echo(f"systemctl start {service_unit(plan.instance).removesuffix('.service')}")
+    else:
+        click.echo(f"tapd {plan.tap_path}")
+
+
+# --- the command line -------------------------------------------------------------
+
+
+def find_types() -> tuple[dict[str, ServerType], dict[str, str]]:
+    """Return the server types by name, and why others can't be used, by entry point."""
+    types: dict[str, ServerType] = {}
+    broken: dict[str, str] = {}
+    points = importlib.metadata.entry_points(group=TYPES_GROUP)
+    for point in sorted(points, key=lambda point: point.name):
+        try:
+            server_type = point.load()
+        except Exception as error:  # a stranger's package: any error is its own
+            broken[point.name] = f"{point.value}: {type(error).__name__}: {error}"
+            continue
+        if isinstance(server_type, ServerType):
+            types.setdefault(server_type.name, server_type)
+        else:
+            broken[point.name] = f"{point.value}: is no tapd.model.server_type.ServerType"
+    return types, broken
+
+
+class TypeCommand(click.Command):
+    """The command of one server type; it finds all that is wrong with its options."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse `args` into the context, as click does, but name every error in them.
+
+        Raises:
+            ExceptionGroup: of all that is wrong.
+        """
+        words = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError:
+            self._raise_all(ctx, words)
+            raise
+
+    def _raise_all(self, ctx: click.Context, words: list[str]) -> None:
+        """Parse once more, going on after each error."""
+        problems = Problems()
+        trial = click.Context(
+            self, parent=ctx.parent, info_name=ctx.info_name, ignore_unknown_options=True
+        )
+        values, rest, order = self.make_parser(trial).parse_args(args=words)
+        for param in iter_params_for_processing(order, self.get_params(trial)):
+            with problems.gathered():
+                param.handle_parse_result(trial, values, [])
+        unknown = [word.partition("=")[0] for word in rest if word.startswith("-")]
+        for word in unknown:
+            problems.errors.append(UsageError(f"there is no option {word}{self._hint(word)}"))
+        if rest and not unknown:
+            problems.errors.append(
+                UsageError(f"{' '.join(rest)!r} is too much: every option has a name")
+            )
+        problems.raise_any()
+
+    def _hint(self, word: str) -> str:
+        known = [name for param in self.params for name in param.opts]
+        close = difflib.get_close_matches(word, known, n=1)
+        return f"; did you mean {close[0]}?" if close else "; see --help"
+
+
+class TypeGroup(click.Group):
+    """``tapd-mktap``: a command for each server type that is installed."""
+
+    machine: Machine
+    types: dict[str, ServerType]
+    broken: dict[str, str]
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the types."""
+        return sorted(self.types)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of one type, found by its name or another of its names."""
+        for server_type in self.types.values():
+            if cmd_name in (server_type.name, *server_type.aliases):
+                return type_command(server_type, self.machine)
+        if cmd_name.startswith("-"):
+            return None
+        if cmd_name in self.broken:
+            raise AuthorError(
+                f"the type {cmd_name} can't be used: {self.broken[cmd_name]}; "
+                "mend or remove the package that brings it"
+            )
+        close = difflib.get_close_matches(cmd_name, [*self.types, *self.broken], n=1)
+        hint = f"did you mean {close[0]}?" if close else "tapd-mktap --help lists the types"
+        raise UsageError(f"there is no server type {cmd_name!r}; {hint}")
+
+
+def common_options() -> list[click.Parameter]:
+    """Return the options that every type has."""
+    path = click.Path(path_type=Path)
+    return [
+        click.Option(
+            ["--name"], default="", help="Name of the server and its files. [default: the type]"
+        ),
+        click.Option(
+            ["-p", "--port", "ports"],
+            multiple=True,
+            metavar="[HOST:]PORT|unix:PATH",
+            help="Where it listens; may be given several times. Without a host: on this machine "
+            "only (127.0.0.1 and ::1).",
+        ),
+        click.Option(
+            ["--append"], type=path, metavar="TAP", help="Add the service to this TAP instead."
+        ),
+        click.Option(
+            ["--directory"],
+            type=path,
+            metavar="DIR",
+            help="Write the TAP there, to be run by hand. [default: as root on a machine with "
+            "systemd, install it; else the current directory]",
+        ),
+        click.Option(["--now"], is_flag=True, help="Enable and start it at once."),
+        click.Option(
+            ["--dry-run"], is_flag=True, help="Print every file that would be written; write none."
+        ),
+        click.Option(["--force"], is_flag=True, help="Set an existing TAP aside."),
+    ]
+
+
+def type_command(server_type: ServerType, machine: Machine) -> click.Command:
+    """Return the command that makes servers of `server_type`."""
+    own = {param.name for param in server_type.options}
+
+    def callback(**values: Any) -> None:
+        options = {name: value for name, value in values.items() if name in own}
+        rest = {name: value for name, value in values.items() if name not in own}
+        make_tap(Request(server_type, options, **rest), machine)
+
+    return TypeCommand(
+        server_type.name,
+        params=[*server_type.options, *common_options()],
+        callback=callback,
+        help=server_type.summary,
+    )
+
+
+def command(machine: Machine) -> TypeGroup:
+    """Return the whole command, for `machine`."""
+    group = TypeGroup(
+        "tapd-mktap",
+        help="Make a TAP: a file that is a server's whole self. tapd-mktap TYPE --help lists the "
+        "options of a type.",
+        params=[version_option()],
+    )
+    group.machine = machine
+    group.types, group.broken = find_types()
+    return group
+
+
+def version_option() -> click.Option:
+    """Return ``--version``; click's own finds a version by package name, at a cost."""
+
+    def show(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+        if value and not ctx.resilient_parsing:
+            click.echo(f"tapd {tapd.__version__}")
+            ctx.exit()
+
+    return click.Option(
+        ["--version"], is_flag=True, expose_value=False, is_eager=True, callback=show,
+        help="Show the version.",
+    )  # fmt: skip
+
+
+def run(argv: Sequence[str], machine: Machine) -> int:
+    """Run the command and return its exit status; every error is a line on stderr."""
+    try:
+        # Without standalone mode click returns the status that ctx.exit was given.
+        status = command(machine).main(
+            list(argv) or ["--help"], prog_name="tapd-mktap", standalone_mode=False
+        )
+    except ExceptionGroup as group:
+        return _report(*group.exceptions)
+    except (TapdError, click.ClickException, OSError) as error:
+        return _report(error)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("tapd-mktap: stopped; nothing was written", err=True)
+        return 130
+    return (status or 0) if argv else UsageError.exit_status
+
+
+def _report(*errors: Exception) -> int:
+    statuses = []
+    for error in errors:
+        if isinstance(error, click.ClickException):
+            message, status = error.format_message(), UsageError.exit_status
+        elif isinstance(error, TapdError):
+            message, status = str(error), error.exit_status
+        else:
+            message, status = str(error), 74  # EX_IOERR: what is left are OSErrors
+        statuses.append(status)
+        click.echo(f"tapd-mktap: {' '.join(message.split())}", err=True)
+    return statuses[0]
+
+
+def main() -> NoReturn:
+    """Run the command and exit with its status."""
+    sys.exit(run(sys.argv[1:], find_machine()))

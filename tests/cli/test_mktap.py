@@ -1,0 +1,371 @@
+"""`tapd-mktap`: what it writes, what it says, and every way to get it wrong.
+
+A server type of the tests' own is installed as an entry point of a package on
+the path, as a user's would be; the machine is a temporary directory, with a
+script in the place of systemctl.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tapd.cli.install import Machine, find_machine
+from tapd.cli.mktap import run
+from tapd.image.key import load_key
+from tapd.image.store import Store
+from tapd.model.application import Application
+from tapd.units.render import parse_ports_drop_in
+
+EXAMPLE = """
+import click
+from tapd.errors import UsageError
+from tapd.model.server_type import ServerType
+from tapd.model.service import Service
+
+class Echo(Service):
+    def __init__(self, greeting):
+        self.greeting = greeting
+
+def make(application, options):
+    if options["greeting"] == "rude":
+        raise UsageError("--greeting rude: be friendly")
+    return Echo(options["greeting"])
+
+example = ServerType(
+    name="example-echo",
+    summary="Says everything again.",
+    make=make,
+    options=[
+        click.Option(["--greeting"], default="hello", help="Said first."),
+        click.Option(["--times"], type=click.IntRange(1, 9), default=1),
+    ],
+    default_port="4000",
+    aliases=("example-repeat",),
+    welcome=lambda application, options: [f"It says {options['greeting']}."],
+)
+portless = ServerType(name="example-portless", summary="Has no usual port.",
+                      make=lambda application, options: Service())
+nothing = 5
+"""
+ENTRY_POINTS = """\
+[tapd.types]
+example-echo = tapd_example_types:example
+example-portless = tapd_example_types:portless
+example-broken = tapd_example_missing:gone
+example-wrong = tapd_example_types:nothing
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty current directory, the example types installed, a key of its own."""
+    site = tmp_path / "site"
+    info = site / "tapd_example_types-1.dist-info"
+    info.mkdir(parents=True)
+    (site / "tapd_example_types.py").write_text(EXAMPLE)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tapd-example-types\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(ENTRY_POINTS)
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setenv("TAPD_KEY_FILE", str(tmp_path / "key"))
+    directory = tmp_path / "here"
+    directory.mkdir()
+    monkeypatch.chdir(directory)
+    yield directory
+    monkeypatch.delitem(__import__("sys").modules, "tapd_example_types", raising=False)
+
+
+@pytest.fixture
+def by_hand() -> Machine:
+    return Machine(is_system=False)
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> Machine:
+    """A machine that systemd booted, with a systemctl that writes down what it was asked."""
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
+    systemctl.chmod(0o755)
+    return Machine(
+        is_system=True,
+        state_directory=tmp_path / "state" / "tapd",
+        unit_directory=tmp_path / "units",
+        systemctl=(str(systemctl),),
+    )
+
+
+def load(path: Path) -> Application:
+    return Store(path, load_key()).load().application
+
+
+def files_below(directory: Path) -> set[str]:
+    return {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
+
+
+def test_a_tap_is_made_here(
+    here: Path, by_hand: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["example-echo", "--greeting", "hi", "-p", "4001", "-p", "unix:/x"], by_hand) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert "example-echo on 127.0.0.1:4001, [::1]:4001, unix:/x." in out[0]
+    assert out[1:] == ["It says hi.", "tapd example-echo.tap"]
+    path = here / "example-echo.tap"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    application = load(path)
+    service = application.services["example-echo"]
+    assert service.greeting == "hi"
+    assert [str(port.address) for port in application.ports] == [
+        "127.0.0.1:4001", "[::1]:4001", "unix:/x",
+    ]  # fmt: skip
+
+
+def test_the_name_alias_directory_and_usual_port(
+    here: Path, by_hand: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "d").mkdir()
+    assert run(["example-repeat", "--name", "a.b", "--directory", "d"], by_hand) == 0
+    application = load(here / "d" / "a.b.tap")
+    assert application.name == "a.b"
+    assert [port.address.port for port in application.ports] == [4000, 4000]
+    assert capsys.readouterr().out.splitlines()[-1] == "tapd d/a.b.tap"
+
+
+def test_an_existing_tap_is_never_overwritten_without_force(
+    here: Path, by_hand: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(["example-echo"], by_hand)
+    before = (here / "example-echo.tap").read_bytes()
+    assert run(["example-echo"], by_hand) == 73
+    assert run(["example-echo", "--dry-run"], by_hand) == 73
+    err = capsys.readouterr().err.splitlines()
+    assert len(err) == 2
+    assert "already there" in err[0]
+    assert (here / "example-echo.tap").read_bytes() == before
+    assert run(["example-echo", "--force", "--greeting", "new"], by_hand) == 0
+    assert load(here / "example-echo.tap").services["example-echo"].greeting == "new"
+    kept = [path for path in here.rglob("*") if path.is_file() and path.read_bytes() == before]
+    assert kept, "the TAP before is set aside, not lost"
+
+
+def test_installed_for_the_system(
+    here: Path, system: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = os.umask(0o077)
+    try:
+        assert run(["example-echo", "--name", "echo", "-p", "10.0.0.1:7"], system) == 0
+    finally:
+        os.umask(old)
+    tap = tmp_path / "state" / "tapd" / "echo" / "echo.tap"
+    assert load(tap).name == "echo"
+    assert stat.S_IMODE(tap.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE(tap.parent.parent.stat().st_mode) == 0o755
+    drop_in = tmp_path / "units" / "tapd@echo.socket.d" / "ports.conf"
+    assert parse_ports_drop_in(drop_in.read_text(), "x") == ["10.0.0.1:7"]
+    assert stat.S_IMODE(drop_in.stat().st_mode) == 0o644
+    assert (tmp_path / "asked").read_text() == "daemon-reload\n"
+    assert capsys.readouterr().out.splitlines()[-1] == "systemctl start tapd@echo"
+    assert files_below(here) == set()
+
+
+def test_a_directory_is_no_installation(here: Path, system: Machine, tmp_path: Path) -> None:
+    assert run(["example-echo", "--directory", "."], system) == 0
+    assert files_below(here) == {"example-echo.tap"}
+    assert not (tmp_path / "units").exists()
+
+
+@pytest.mark.usefixtures("here")
+def test_now_enables_and_starts(system: Machine, tmp_path: Path) -> None:
+    assert run(["example-echo", "--name", "echo", "--now"], system) == 0
+    assert (tmp_path / "asked").read_text().splitlines() == [
+        "daemon-reload",
+        "enable --quiet tapd@echo.socket tapd@echo.service",
+        "start tapd@echo.service",
+    ]
+
+
+@pytest.mark.usefixtures("here")
+def test_what_systemctl_says_is_passed_on(
+    system: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(system.systemctl[0]).write_text('#!/bin/sh\necho "no $1 today" >&2\nexit 4\n')
+    assert run(["example-echo", "--name", "echo"], system) == 69
+    err = capsys.readouterr().err
+    assert "no daemon-reload today" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.usefixtures("here")
+def test_a_dry_run_prints_every_file_and_writes_none(
+    system: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = files_below(tmp_path)
+    assert run(["example-echo", "--name", "echo", "-p", "[::]:7", "--dry-run"], system) == 0
+    out = capsys.readouterr().out
+    assert f"# {tmp_path}/state/tapd/echo/echo.tap\n" in out
+    assert f"# {tmp_path}/units/tapd@echo.socket.d/ports.conf\n" in out
+    assert "ListenStream=[::]:7\n" in out
+    assert {path for path in files_below(tmp_path) if ".pyc" not in path} == before
+
+
+def test_a_service_is_added(
+    here: Path, by_hand: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(["example-echo", "--name", "two"], by_hand)
+    assert (
+        run(
+            ["example-echo", "--append", "two.tap", "--name", "other", "-p", "127.0.0.1:5000"],
+            by_hand,
+        )
+        == 0
+    )
+    assert capsys.readouterr().out.splitlines()[-3:] == [
+        f"Added other to {here / 'two.tap'}: other on 127.0.0.1:5000.",
+        "It says hello.",
+        f"tapd {here / 'two.tap'}",
+    ]
+    application = load(here / "two.tap")
+    assert list(application.services) == ["example-echo", "other"]
+    assert [port.address.port for port in application.ports] == [4000, 4000, 5000]
+
+
+@pytest.mark.usefixtures("here")
+def test_adding_writes_all_ports_of_an_installed_server(system: Machine, tmp_path: Path) -> None:
+    run(["example-echo", "--name", "echo", "-p", "10.0.0.1:7"], system)
+    tap = tmp_path / "state" / "tapd" / "echo" / "echo.tap"
+    arguments = ["example-echo", "--append", str(tap), "--name", "b", "-p", "10.0.0.1:8"]
+    assert run(arguments, system) == 0
+    drop_in = tmp_path / "units" / "tapd@echo.socket.d" / "ports.conf"
+    assert parse_ports_drop_in(drop_in.read_text(), "x") == ["10.0.0.1:7", "10.0.0.1:8"]
+
+
+def test_nothing_is_added_to_a_tap_that_runs(
+    here: Path, by_hand: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(["example-echo"], by_hand)
+    with Store(here / "example-echo.tap", load_key()).lock():
+        status = run(["example-echo", "--append", "example-echo.tap", "--name", "b"], by_hand)
+    assert status == 75
+    assert str(os.getpid()) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--append", "nowhere.tap"], "nowhere.tap: there is no such TAP"),
+        (["--append", "example-echo.tap"], "already has a service named 'example-echo'"),
+        (["--append", "example-echo.tap", "--name", "b"], "already listens on 127.0.0.1:4000"),
+        (["--append", "example-echo.tap", "--name", "b", "-p", "1", "--force"], "--force"),
+    ],
+)
+def test_what_cannot_be_added(
+    here: Path,
+    by_hand: Machine,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    says: str,
+) -> None:
+    run(["example-echo"], by_hand)
+    before = (here / "example-echo.tap").read_bytes()
+    capsys.readouterr()
+    assert run(["example-echo", *arguments], by_hand) in (64, 66)
+    captured = capsys.readouterr()
+    assert says in captured.err
+    assert not captured.out
+    assert (here / "example-echo.tap").read_bytes() == before
+    assert not list(here.rglob("generation-*"))
+
+
+@pytest.mark.usefixtures("here")
+def test_everything_wrong_is_said_at_once(
+    system: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["example-echo", "--name", "a b", "-p", "x", "-p", "7:7:7", "--greeting", "rude"]
+    assert run(arguments, system) == 64
+    err = capsys.readouterr().err.splitlines()
+    assert all(line.startswith("tapd-mktap: ") for line in err)
+    for words in ("name 'a b'", "port 'x'", "port '7:7:7'", "be friendly"):
+        assert sum(words in line for line in err) == 1, words
+    assert len(err) == 4
+
+
+def test_wrong_options_are_all_named(
+    here: Path, by_hand: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["example-echo", "--greting", "x", "--times", "99", "--colour=red"]
+    assert run(arguments, by_hand) == 64
+    err = capsys.readouterr().err
+    assert "no option --greting; did you mean --greeting?" in err
+    assert "no option --colour" in err
+    assert "99 is not in the range" in err
+    assert err.count("\n") == 3
+    assert files_below(here) == set()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        ([], 64, ""),
+        (["example-ecko"], 64, "did you mean example-echo?"),
+        (["zzz"], 64, "tapd-mktap --help lists the types"),
+        (["--nonsense"], 64, "--nonsense"),
+        (["example-echo", "more"], 64, "'more' is too much"),
+        (["example-echo", "--name"], 64, "--name"),
+        (["example-portless"], 64, "--port is needed"),
+        (["example-echo", "--now"], 64, "--now"),
+        (["example-echo", "--directory", "nowhere"], 64, "is no directory"),
+        (["example-broken"], 70, "tapd_example_missing"),
+        (["example-wrong"], 70, "is no tapd.model.server_type.ServerType"),
+    ],
+)
+def test_bad_command_lines(
+    here: Path,
+    by_hand: Machine,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    status: int,
+    says: str,
+) -> None:
+    assert run(arguments, by_hand) == status
+    err = capsys.readouterr().err
+    assert says in err
+    assert err.count("\n") == (1 if says else 0)
+    assert files_below(here) == set()
+
+
+@pytest.mark.usefixtures("here")
+def test_names_that_systemd_cannot_run_are_refused(
+    system: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["example-echo", "--name", "a.b", "-p", "0"], system) == 64
+    assert "user tapd-NAME" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("here")
+def test_help_lists_the_types_that_work(
+    by_hand: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["--help"], by_hand) == 0
+    out = capsys.readouterr().out
+    assert "example-echo" in out
+    assert "Says everything again." in out
+    assert "example-broken" not in out
+    assert run(["example-echo", "--help"], by_hand) == 0
+    out = capsys.readouterr().out
+    for option in ("--greeting", "--name", "--port", "--append", "--directory", "--now",
+                   "--dry-run", "--force", "--help"):  # fmt: skip
+        assert option in out, option
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can write anywhere")
+def test_a_directory_that_cannot_be_written(here: Path, by_hand: Machine) -> None:
+    here.chmod(0o500)
+    assert run(["example-echo"], by_hand) == 74
+
+
+def test_this_machine_is_found() -> None:
+    booted = Path("/run/systemd/system").is_dir()
+    assert find_machine().is_system == (os.geteuid() == 0 and booted)
