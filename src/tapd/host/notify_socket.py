@@ -1,0 +1,168 @@
+"""The manager's end of the notify protocol, and the fd store behind it.
+
+What sd_notify(3) says of systemd holds here, as far as tapd's own daemon speaks
+it. May import the standard library only.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import dataclasses
+import logging
+import os
+import select
+import shutil
+import socket
+import stat
+import struct
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+_log = logging.getLogger("tapd.manager")
+
+_CREDENTIALS = struct.Struct("=iII")  # struct ucred of unix(7): pid, uid, gid
+_FDS_MAX = 253  # SCM_MAX_FD of unix(7)
+_MESSAGE_BYTES_MAX = 65536
+_MSG_CMSG_CLOEXEC = 0x40000000  # recvmsg(2)
+
+
+@dataclasses.dataclass
+class Message:
+    """One datagram; whoever handles it owns `fds` and calls `close_fds` for the rest."""
+
+    pid: int
+    fields: dict[str, str]
+    fds: list[int]
+
+    def close_fds(self) -> None:
+        """Close every descriptor that is still in `fds`."""
+        while self.fds:
+            os.close(self.fds.pop())
+
+
+class NotifySocket:
+    """A datagram socket that only this user can reach and that knows its senders."""
+
+    def __init__(self) -> None:
+        self._directory = Path(tempfile.mkdtemp(prefix="tapd-"))  # mode 0700
+        self.path = str(self._directory / "notify")
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+            self._socket.setblocking(False)
+            self._socket.bind(self.path)
+        except BaseException:
+            self.close()
+            raise
+
+    def fileno(self) -> int:
+        """Return the descriptor to poll for reading."""
+        return self._socket.fileno()
+
+    def read(self) -> Iterator[Message]:
+        """Yield every message in the queue, in order."""
+        space = socket.CMSG_SPACE(_CREDENTIALS.size) + socket.CMSG_SPACE(4 * _FDS_MAX)
+        while True:
+            try:
+                data, ancillary, flags, _ = self._socket.recvmsg(
+                    _MESSAGE_BYTES_MAX, space, _MSG_CMSG_CLOEXEC
+                )
+            except BlockingIOError:
+                return
+            message = Message(0, {}, [])
+            for _, kind, content in ancillary:
+                if kind == socket.SCM_CREDENTIALS:
+                    message.pid = _CREDENTIALS.unpack(content)[0]
+                else:
+                    rights = array.array("i")
+                    rights.frombytes(content[: len(content) // 4 * 4])
+                    message.fds.extend(rights)
+            if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+                _log.error("a notify message was cut short (too few files may be open?)")
+                message.close_fds()
+                continue
+            for line in data.decode("utf-8", "replace").split("\n"):
+                name, equals, value = line.partition("=")
+                if equals:
+                    message.fields[name] = value
+            yield message
+
+    def close(self) -> None:
+        """Close it and remove its directory."""
+        self._socket.close()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+
+class Store:
+    """Descriptors kept for the child, in the order they came; owned by this object."""
+
+    def __init__(self, descriptors_max: int, epoll: select.epoll) -> None:
+        self._entries: list[tuple[str, int]] = []
+        self._max = descriptors_max
+        self._epoll = epoll
+
+    def __len__(self) -> int:
+        """Return how many descriptors are stored."""
+        return len(self._entries)
+
+    @property
+    def entries(self) -> list[tuple[str, int]]:
+        """The stored descriptors with their names."""
+        return list(self._entries)
+
+    def add(self, message: Message) -> None:
+        """Take the descriptors of an FDSTORE=1 message, as far as there is room."""
+        name = message.fields.get("FDNAME", "")
+        if not _is_fd_name(name):
+            name = "stored"
+        while message.fds:
+            if len(self._entries) >= self._max:
+                _log.warning("the fd store holds its %d descriptors; refused: %s", self._max, name)
+                return
+            fd = message.fds.pop(0)
+            if self._has(fd):
+                os.close(fd)
+                continue
+            self._entries.append((name, fd))
+            if message.fields.get("FDPOLL") != "0":
+                with contextlib.suppress(PermissionError):  # of a kind that can't hang up
+                    self._epoll.register(fd, 0)
+
+    def _has(self, fd: int) -> bool:
+        # systemd asks kcmp(2). For sockets, which all of ours are, the inode tells.
+        status = os.fstat(fd)
+        if not stat.S_ISSOCK(status.st_mode):
+            return False
+        return any(os.path.samestat(os.fstat(other), status) for _, other in self._entries)
+
+    def remove(self, name: str) -> None:
+        """Close every descriptor stored under `name`."""
+        for entry in [entry for entry in self._entries if entry[0] == name]:
+            self._close(entry)
+
+    def hung_up(self, fd: int) -> bool:
+        """Close the stored descriptor `fd`, which reported its end; was it one?"""
+        for entry in self._entries:
+            if entry[1] == fd:
+                self._close(entry)
+                return True
+        return False
+
+    def _close(self, entry: tuple[str, int]) -> None:
+        self._entries.remove(entry)
+        with contextlib.suppress(OSError):  # it need not be registered
+            # Duplicates keep a description alive, and with it the registration.
+            self._epoll.unregister(entry[1])
+        os.close(entry[1])
+
+    def close(self) -> None:
+        """Close everything."""
+        for entry in self.entries:
+            self._close(entry)
+
+
+def _is_fd_name(name: str) -> bool:
+    """Whether `name` may be an FDNAME (sd_notify(3))."""
+    return 0 < len(name) < 256 and name.isascii() and name.isprintable() and ":" not in name

@@ -1,0 +1,80 @@
+"""The watchdog: tell the service manager that the event loop turns.
+
+The messages are scheduled on the loop itself, so a loop that stands still sends
+none and is aborted by the manager (``WatchdogSec=``, sd_watchdog_enabled(3)).
+systemd-python has no such helper. May import `errors`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from tapd.systemd.notify import Notifier
+
+
+def watchdog_interval_s(environ: Mapping[str, str]) -> float | None:
+    """Return the time in which a message is expected; None where none is.
+
+    Reads WATCHDOG_USEC, and WATCHDOG_PID, which tells a service's own process
+    from its children. Neither is taken out of `environ`.
+    """
+    text = environ.get("WATCHDOG_USEC", "")
+    if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return None
+    if not (text.isascii() and text.isdigit()) or int(text) == 0:
+        return None
+    return int(text) / 1e6
+
+
+class Watchdog:
+    """Sends WATCHDOG=1 three times an interval while the loop turns; a context manager."""
+
+    def __init__(
+        self, notifier: Notifier, loop: asyncio.AbstractEventLoop, interval_s: float | None
+    ) -> None:
+        """Do nothing yet; for ever where `interval_s` is None. `notifier` is borrowed."""
+        self._notifier = notifier
+        self._loop = loop
+        self._interval_s = interval_s
+        self._next: asyncio.TimerHandle | None = None
+
+    @classmethod
+    def from_environ(
+        cls, environ: Mapping[str, str], notifier: Notifier, loop: asyncio.AbstractEventLoop
+    ) -> Self:
+        """Make the watchdog that the service manager asks for in `environ`."""
+        return cls(notifier, loop, watchdog_interval_s(environ))
+
+    def start(self) -> None:
+        """Send the first message, and go on."""
+        self.stop()
+        if self._interval_s is not None:
+            self._send(self._interval_s / 3)
+
+    def _send(self, period_s: float) -> None:
+        self._notifier.watchdog()
+        self._next = self._loop.call_later(period_s, self._send, period_s)
+
+    def stop(self) -> None:
+        """Send no more."""
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+
+    def __enter__(self) -> Self:
+        """Start; see `start`."""
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop; see `stop`."""
+        self.stop()
