@@ -43,7 +43,7 @@ class Server:
         directory: Path,
         application: Application,
         *arguments: str,
-        environ: dict[str, str] | None = None,
+        python_path: str = "",
     ) -> None:
         key_path = directory / "key"
         if not key_path.exists():
@@ -52,9 +52,8 @@ class Server:
         self.environ = {
             **os.environ,
             "TAPD_KEY_FILE": str(key_path),
-            "PYTHONPATH": f"{STORM_DIRECTORY}:{os.environ.get('PYTHONPATH', '')}",
+            "PYTHONPATH": f"{STORM_DIRECTORY}:{python_path}:{os.environ.get('PYTHONPATH', '')}",
             "PYTHONUNBUFFERED": "1",
-            **(environ or {}),
         }
         self.tap = directory / f"{application.name}.tap"
         self.key = load_key(environment=self.environ)
@@ -125,10 +124,10 @@ def serving(
     directory: Path,
     application: Application,
     *arguments: str,
-    environ: dict[str, str] | None = None,
+    python_path: str = "",
 ) -> Iterator[Server]:
     """Run `application` by hand for the length of the block."""
-    server = Server(directory, application, *arguments, environ=environ)
+    server = Server(directory, application, *arguments, python_path=python_path)
     server.start()
     try:
         yield server

@@ -169,7 +169,7 @@ class Daemon:
             loop.create_task(self._keep_checkpoints(turn, state, checkpointer, notifier)),
         ]
         if isinstance(self._options.sync, float):
-            background.append(loop.create_task(self._keep_synced(turn, self._options.sync)))
+            background.append(loop.create_task(self._keep_synced(turn, state, self._options.sync)))
         if restored.wants_save:
             self._reload.set()
         with Watchdog.from_environ(self._environ, notifier, loop):
@@ -231,15 +231,15 @@ class Daemon:
                 last = status
                 notifier.status(status)
 
-    async def _keep_synced(self, turn: Turn, period_s: float) -> None:
+    async def _keep_synced(self, turn: Turn, state: State, period_s: float) -> None:
         """Sync the journal each `period_s` seconds in which something was appended."""
         synced = turn.turns
         while True:
             await asyncio.sleep(period_s)
-            if turn.turns != synced and turn.journal is not None:
+            if turn.turns != synced:
                 synced = turn.turns
                 try:
-                    await asyncio.to_thread(turn.journal.sync_elsewhere)
+                    await asyncio.to_thread(state.sync_journal)
                 except OSError as error:
                     log.error("the journal can't be synced: %s; saving a generation", error)
                     self._reload.set()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import re
 import shutil
 from collections.abc import Iterable
@@ -164,6 +165,18 @@ class State:
         journal = JournalWriter(path, self._journal_key, self._lineage, generation)
         sync_directory(Files(), path.parent)  # else a power cut may take the file itself
         return journal
+
+    def sync_journal(self) -> None:
+        """Have the journal reach the disk; may be called from another thread.
+
+        Raises:
+            OSError: the disk reported an error.
+        """
+        fd = os.open(self.store.journal_path(self.generation), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fdatasync(fd)
+        finally:
+            os.close(fd)
 
     def save(self, application: Application, generation: int, *, clean: bool) -> SaveReport:
         """Save `application` as the TAP of `generation`."""

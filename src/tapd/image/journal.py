@@ -150,18 +150,6 @@ class JournalWriter:
         except OSError as error:
             raise _unwritable(self.path, error) from error
 
-    def sync_elsewhere(self) -> None:
-        """Do as `sync`, for another thread: on a descriptor of its own.
-
-        Raises:
-            OSError: the disk reported an error, or the file is gone.
-        """
-        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            self._operations.fdatasync(fd)
-        finally:
-            os.close(fd)
-
     def close(self) -> None:
         """Close the file; may be called twice."""
         if self.fd >= 0:

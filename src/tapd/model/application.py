@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, ClassVar
 from typing import Protocol as TypingProtocol
 
+import tapd
 from tapd.errors import AuthorError, UsageError
 from tapd.model.accounts import Authorizer
 from tapd.model.address import Address, parse_address
@@ -83,7 +84,6 @@ class Application(Persistent):
     """
 
     persistence_version: ClassVar[int] = 1
-    runner: ClassVar[Callable[[Application], None] | None] = None
 
     def __init__(self, name: str, uid: int | None = None, gid: int | None = None) -> None:
         """Make an application that does nothing yet.
@@ -196,11 +196,11 @@ class Application(Persistent):
         return timer
 
     def run(self) -> None:
-        """Serve in the foreground until SIGTERM or Ctrl-C, then save NAME-shutdown.tap."""
-        runner = type(self).runner
-        if runner is None:
-            raise AuthorError("import tapd before calling run(): it brings the host")
-        runner(self)
+        """Serve in the foreground until SIGTERM or Ctrl-C, then save NAME-shutdown.tap.
+
+        The host is a lower room, so the package's own `run` is asked for it.
+        """
+        tapd.run(self)
 
 
 def check_name(name: str) -> None:

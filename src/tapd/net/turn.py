@@ -31,10 +31,10 @@ import socket
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
+from typing import Protocol as Protocol_
 
 from tapd.errors import PeerError, StateUnwritable
 from tapd.image.jar import Jar
-from tapd.image.journal import JournalWriter
 from tapd.model.application import Application
 from tapd.model.connector import Connector
 from tapd.model.protocol import Protocol
@@ -58,6 +58,21 @@ _IN = select.EPOLLIN
 _OUT = select.EPOLLOUT
 _GONE = select.EPOLLHUP | select.EPOLLERR
 _ONLY_GONE = select.EPOLLET
+
+
+class Journal(Protocol_):
+    """What a turn needs of a journal; `image.journal.JournalWriter` has it."""
+
+    size: int
+
+    def append(self, payload: bytes) -> None:
+        """Append one record, or raise `StateUnwritable`."""
+
+    def sync(self) -> None:
+        """Have all records reach the disk, or raise `StateUnwritable`."""
+
+    def close(self) -> None:
+        """Close it."""
 
 
 def _no_fault(_name: str) -> None:
@@ -90,7 +105,7 @@ class Turn:
         self._sealer = sealer
         self._loop = loop
         self._fault = fault
-        self.journal: JournalWriter | None = None
+        self.journal: Journal | None = None
         self.streams: dict[int, Stream] = {}
         self.listeners: list[Listener] = []
         self.timers = Timers(application, self.schedule, loop)
@@ -546,7 +561,7 @@ class Turn:
 
     # --- generations ----------------------------------------------------------------
 
-    def change_journal(self, journal: JournalWriter, boot_id: str, *, clean: bool) -> None:
+    def change_journal(self, journal: Journal, boot_id: str, *, clean: bool) -> None:
         """Commit what is due, then go on in `journal`, which begins with the streams.
 
         Between turns only. The old journal is closed.

@@ -1,0 +1,134 @@
+"""``application.run()``: serve from a Python script or prompt, as early Twisted's users did.
+
+The process binds the ports itself, and nobody starts it again: promise 1 of
+clean stops holds here, promise 3 of kills does not. To have that, run what is
+saved at the end with ``tapd NAME-shutdown.tap``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from pathlib import Path
+
+from tapd.errors import TapExists
+from tapd.host.binding import Bound, bind_all
+from tapd.image.files import Files, replace_file, writing
+from tapd.image.jar import Jar
+from tapd.image.key import load_key
+from tapd.image.layout import Layout
+from tapd.image.snapshot import take_snapshot
+from tapd.image.tapfile import read_manifest
+from tapd.model.accounts import generate_password
+from tapd.model.application import Application
+from tapd.model.seal import Sealer
+from tapd.net.listener import Listener
+from tapd.net.records import History
+from tapd.net.recovery import Resumed, begin_turns
+from tapd.net.turn import Turn
+from tapd.systemd.inherited import match_ports
+from tapd.systemd.vault import Vault
+
+
+class NoJournal:
+    """Takes records and forgets them: there is no process after this one."""
+
+    size = 0
+
+    def append(self, payload: bytes) -> None:
+        """Forget `payload`."""
+
+    def sync(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def run_application(application: Application) -> None:
+    """Serve `application` until SIGTERM or Ctrl-C, then save NAME-shutdown.tap here.
+
+    Raises:
+        AddressUnusable: a port can't be bound.
+        TapExists: files of another application of this name lie here.
+        StateUnwritable: it could not be saved.
+    """
+    key = load_key()
+    layout = Layout(Path.cwd() / f"{application.name}-shutdown.tap", key)
+    _check_directory(application, layout)
+    if not application.authorizer.accounts:
+        password = generate_password()
+        application.authorizer.add_account("admin", password)
+        print(f"No accounts yet: log in as admin, password {password}")
+    bound = bind_all([port.address for port in application.ports])
+    try:
+        with asyncio.Runner() as runner:
+            runner.run(_serve(application, bound, Sealer(key.derive(b"seal"))))
+    finally:
+        for entry in bound:
+            entry.close()
+    print(f"Saving {application.name} application to {layout.shutdown_path.name}...", end=" ")
+    sys.stdout.flush()
+    generation = layout.newest_number() + 1
+    with writing(layout.shutdown_path):
+        snapshot = take_snapshot(application, generation, key, clean=True)
+        replace_file(Files(), layout.shutdown_path, snapshot.chunks)
+    print("Saved.")
+
+
+def _check_directory(application: Application, layout: Layout) -> None:
+    """Refuse to save over what belongs to somebody else."""
+    taken = [path for path in (layout.tap_path, layout.journal_directory) if os.path.lexists(path)]
+    if not taken and os.path.lexists(layout.shutdown_path):
+        with contextlib.suppress(Exception):
+            if read_manifest(layout.shutdown_path, layout.key).lineage != application.lineage:
+                aside = layout.shutdown_path.with_suffix(".tap.old")
+                layout.shutdown_path.replace(aside)
+                print(f"{layout.shutdown_path.name} of an earlier run is now {aside.name}")
+        return
+    if taken:
+        raise TapExists(
+            f"{taken[0]} belongs to an application of the same name: run it with "
+            f"`tapd {layout.tap_path.name}`, or give this one another name or directory"
+        )
+
+
+async def _serve(application: Application, bound: list[Bound], sealer: Sealer) -> None:
+    loop = asyncio.get_running_loop()
+    jar = Jar()
+    jar.adopt(application)
+    turn = Turn(application, jar, Vault(None), sealer, loop)
+    turn.journal = NoJournal()
+    application._v_runtime = turn
+    main_module = sys.modules["__main__"]
+    had_application = hasattr(main_module, "application")
+    if not had_application:
+        main_module.application = application  # type: ignore[attr-defined]
+    services = {port.address: port.service for port in application.ports}
+    pairs = match_ports(list(services), [entry.listener for entry in bound])
+    for address, sock in pairs:
+        turn.listen(Listener(sock, services[address]))
+    begin_turns(turn, Resumed(), History(), "")
+    for service, port in {(services[address], address.port) for address, _sock in pairs}:
+        cls = type(service)
+        print(f"{cls.__module__}.{cls.__qualname__} starting on {port}")
+    sys.stdout.flush()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    turn.open()
+    try:
+        await stop.wait()
+    finally:
+        print("Starting Shutdown Sequence.")
+        turn.stop_listening()
+        print("Stopping main loop.")
+        turn.finish()
+        turn.close()
+        application._v_runtime = None
+        if not had_application:
+            del main_module.application
+        print("Main loop terminated.")
