@@ -21,6 +21,7 @@ names (`finish_graph`, `make_function` and so on) are part of the format.
 
 from __future__ import annotations
 
+import bisect
 import collections
 import copyreg
 import dataclasses
@@ -37,7 +38,7 @@ from tapd.image import classes, definitions, names, paths, strangers
 from tapd.image.evolution import Restoration, split_state, version_of, versioned
 from tapd.image.loss import Loss, Placeholder, type_name_of
 from tapd.image.source import Source
-from tapd.model.persistent import Persistent, is_durable_type
+from tapd.model.persistent import Persistent, TrackedDict, TrackedList, is_durable_type
 
 __all__ = [
     "Dump", "Loss", "Placeholder", "Restoration", "StateDump", "StateLoader", "StatePickler",
@@ -96,6 +97,16 @@ class _Reducer(pickle.Pickler):
         self.last: Any = None
         self._plain: dict[type, tuple[type]] = {}
         self._deciders: dict[type, Callable[[Any], Reduced]] = {}
+        self._by_base: tuple[tuple[type, Callable[[Any], Reduced]], ...] = (
+            (type, self.reduce_class),
+            (types.FunctionType, self.reduce_function),
+            (types.BuiltinFunctionType, self.reduce_builtin),
+            (types.CellType, self._reduce_cell),
+            (Source, _reduce_source),
+            (Placeholder, Placeholder.__reduce__),
+            (definitions.EmptyCell, definitions.EmptyCell.__reduce__),
+            (names.Broken, self._reduce_broken),
+        )
 
     def reducer_override(self, obj: Any) -> Reduced:
         """Return how `obj` is written; called for all but the builtin data types."""
@@ -124,46 +135,22 @@ class _Reducer(pickle.Pickler):
         return reduce
 
     def _decide(self, cls: type) -> tuple[Callable[[Any], Reduced], bool]:
-        if is_durable_type(cls):
-            return self._decide_durable(cls)
-        if issubclass(cls, type):
-            return self.reduce_class, True
-        if cls is types.FunctionType:
-            return self.reduce_function, True
-        if cls is types.BuiltinFunctionType:
-            return self.reduce_builtin, True
-        if cls is types.CellType:
-            return self._reduce_cell, True
-        if cls is Source:
-            return _reduce_source, True
-        if cls is Placeholder:
-            return self._reduce_placeholder, True
-        if cls is definitions.EmptyCell:
-            return lambda _obj: "EMPTY_CELL", True
-        if issubclass(cls, names.Broken):
-            return self._reduce_broken, True
+        """Return the method for `cls`, and whether it will be the same for ever."""
+        for base, reduce in self._by_base:
+            if issubclass(cls, base):
+                return reduce, True
         known = strangers.reducers.get(cls)
         if known is None:
-            reason = strangers.lost_reason(cls)
+            reason = strangers.lost_reason(cls) or self._problem_of_class(cls)
             if reason is not None:
-                return lambda obj: self.lose(obj, reason), True
-        problem, importable = self._problem_of_class(cls)
-        if problem is not None:
-            return lambda obj: self.lose(obj, problem), False
-        if known is None:
-            known = strangers.reducer_by_base(cls)
-        if known is not None:
-            return self._checked(known, immutable=strangers.is_immutable_type(cls)), importable
-        if _is_plain(cls):
-            return self._reduce_plain, self.remember_plain(cls) and importable
+                return (lambda obj: self.lose(obj, reason)), False
+        if is_durable_type(cls):
+            return self.reduce_durable, True
+        known = known or strangers.reducer_by_base(cls)
+        if known is None and _is_plain(cls):
+            return self._reduce_plain, self.remember_plain(cls)
         immutable = strangers.is_immutable_type(cls)
-        return self._checked(_own_reduce, immutable=immutable), importable
-
-    def _decide_durable(self, cls: type) -> tuple[Callable[[Any], Reduced], bool]:
-        problem, importable = self._problem_of_class(cls)
-        if problem is not None:
-            return lambda obj: self.lose(obj, problem), False
-        return self.reduce_durable, importable
+        return self._checked(known or _own_reduce, immutable=immutable), True
 
     def remember_plain(self, cls: type) -> bool:
         """Whether instances of the plain class `cls` may go the shortest way."""
@@ -173,17 +160,19 @@ class _Reducer(pickle.Pickler):
         """Return how a durable object is written."""
         raise NotImplementedError
 
-    def _problem_of_class(self, cls: type) -> tuple[str | None, bool]:
-        """Return why instances of `cls` can't be made again (or None), and whether it has a name."""
-        if names.name_of(cls) is not None or cls in _NAMELESS:
-            return None, True
-        if issubclass(cls, (names.Broken, names.BrokenDurable)):
-            return None, False
+    def _problem_of_class(self, cls: type) -> str | None:
+        """Return why instances of `cls` can't be made again, or None where they can."""
+        if (
+            names.name_of(cls) is not None
+            or cls in _NAMELESS
+            or issubclass(cls, (names.Broken, names.BrokenDurable))
+        ):
+            return None
         try:
-            self._split_class(cls)
+            classes.split_class(cls)
         except CannotKeep as error:
-            return f"its class can't be kept: {error}", False
-        return None, False
+            return f"its class can't be kept: {error}"
+        return None
 
     def _checked(
         self, reduce: Callable[[Any], Reduced], *, immutable: bool
@@ -228,7 +217,7 @@ class _Reducer(pickle.Pickler):
         if type(definition) is types.FunctionType:
             definitions.split_function(definition)
         else:
-            self._split_class(definition)
+            classes.split_class(definition)
 
     def _reduce_plain(self, obj: Any) -> Reduced:
         self.untracked = True
@@ -252,11 +241,8 @@ class _Reducer(pickle.Pickler):
                 return names.durable_class, name
             return (names.named, name) if names.is_replaced(cls, name) else NotImplemented
         self.untracked = True
-        made, state = self._split_class(cls)
+        made, state = classes.split_class(cls)
         return classes.make_class, made, state, None, None, classes.set_class
-
-    def _split_class(self, cls: type) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        return classes.split_class(cls)
 
     def reduce_function(self, function: Any) -> Reduced:
         """Return how a function is written: by name, or by its source text."""
@@ -294,9 +280,6 @@ class _Reducer(pickle.Pickler):
     def _reduce_broken(self, obj: Any) -> Reduced:
         self.untracked = True
         return obj.broken_reduce()
-
-    def _reduce_placeholder(self, obj: Any) -> Reduced:
-        return obj.__reduce__()
 
     # -- losses ----------------------------------------------------------------
 
@@ -386,8 +369,12 @@ class _GraphPickler(_Reducer):
         self._root = root
         self._flat = flat
         self._states: collections.deque[tuple[Any, Any, Any]] = collections.deque()
+        self._late: list[Any] = []
+        # Item n was taken from the queue when the first `_bounds[n]` were in it.
+        self._items: list[Any] = []
+        self._bounds: list[int] = []
         self._parents: dict[int, Any] = {}
-        self._durable_item: Any = None
+        self._durable: dict[type, tuple[type]] = {}
         self._local: dict[int, Any] = {}
         self._deciders[_Queue] = self._reduce_queue
         self._deciders[_Root] = self._reduce_root
@@ -404,19 +391,42 @@ class _GraphPickler(_Reducer):
         The pickler looks one item ahead, so it has written a state for certain
         only when two more were taken: the padding of None is there for that.
         """
-        states = self._states
-        while states:
-            while states:
-                obj, meta, state = states.popleft()
-                if state is _LATER:
-                    self._durable_item = obj
-                    state = self._state_of(obj)
+        late, states, bounds, items = self._late, self._states, self._bounds, self._items
+        getters = _GETTERS
+        index = 0
+        while True:
+            while index < len(late):
+                obj = late[index]
+                bounds.append(len(late))
+                items.append(obj)
                 yield obj
-                yield meta
-                yield state
-            yield None
-            yield None
-            yield None
+                oid = obj._p_oid
+                yield oid if type(oid) is int else None
+                getter = getters.get(type(obj))
+                yield self._state_of(obj) if getter is None else getter(obj)
+                index += 1
+            while states:
+                entry = states.popleft()
+                bounds.append(len(late))
+                items.append(entry[0])
+                yield from entry
+            for _ in range(3):
+                yield None
+            if index == len(late) and not states:
+                return
+
+    def _wait(self, obj: Any, meta: Any, state: Any) -> None:
+        """Put a state that is not `obj`'s to ask for later into the queue."""
+        self._parents[id(obj)] = self._items[-1] if self._items else None
+        self._states.append((obj, meta, state))
+
+    def _parent_of(self, item: Any) -> Any:
+        """Return the object in whose state `item` was first met; None for the graph itself."""
+        if id(item) in self._parents:
+            return self._parents[id(item)]
+        index = next(index for index, obj in enumerate(self._late) if obj is item)
+        after = bisect.bisect_right(self._bounds, index) - 1
+        return self._items[after] if after >= 0 else None
 
     def _state_of(self, obj: Any) -> Any:
         try:
@@ -433,7 +443,7 @@ class _GraphPickler(_Reducer):
 
     def _reduce_plain(self, obj: Any) -> Reduced:
         if self._flat and _may_wait(type(obj)):
-            self._states.append((obj, set_plain, obj.__dict__))
+            self._wait(obj, set_plain, obj.__dict__)
             return _newobj, (type(obj),)
         return _newobj, (type(obj),), obj.__dict__
 
@@ -442,7 +452,7 @@ class _GraphPickler(_Reducer):
     ) -> Reduced:
         if not self._flat:
             return super().with_state(function, make, made, state)
-        self._states.append((function, definitions.set_function, state))
+        self._wait(function, definitions.set_function, state)
         return make, made
 
     def _check_reduced(self, obj: Any, reduced: Reduced) -> Reduced:
@@ -454,33 +464,43 @@ class _GraphPickler(_Reducer):
             and reduced[0] is _newobj
             and _may_wait(type(obj))
         ):
-            self._states.append((obj, set_reduced, reduced[2]))
+            self._wait(obj, set_reduced, reduced[2])
             return reduced[:2]
         return reduced
 
+    def reducer_override(self, obj: Any) -> Reduced:
+        """Return how `obj` is written; the shortest way is for durable ones."""
+        args = self._durable.get(type(obj))
+        if args is not None:
+            self._late.append(obj)
+            return _newobj, args
+        return super().reducer_override(obj)
+
     def reduce_durable(self, obj: Any) -> Reduced:
         cls = type(obj)
+        version = version_of(cls)
+        may_wait = cls.__hash__ is object.__hash__ or cls.__hash__ is None
+        if may_wait and version == 1 and _has_safe_state(cls):
+            if not self.banned:
+                self._durable[cls] = (cls,)
+            self._late.append(obj)
+            return _newobj, (cls,)
         oid = obj._p_oid
         if type(oid) is not int:
             oid = None
-        version = version_of(cls)
-        meta = oid if version == 1 else (oid, version)
-        self._parents[id(obj)] = self._durable_item
-        if cls.__hash__ is object.__hash__ or cls.__hash__ is None:
-            # A stranger's __getstate__ may fail: then the object is lost as a whole.
-            state = _LATER if _has_safe_state(cls) else _guarded_state(obj)
-            self._states.append((obj, meta, state))
+        # A stranger's __getstate__ may fail: then the object is lost as a whole.
+        state = _guarded_state(obj)
+        if may_wait:
+            self._wait(obj, (oid, version), state)
             return _newobj, (cls,)
         # It may be a key somewhere, so its state must be there when its hash is taken.
-        return _newobj, (cls,), (meta, _guarded_state(obj)), None, None, set_durable
+        return _newobj, (cls,), ((oid, version), state), None, None, set_durable
 
     def path_of(self, obj: Any) -> str:
-        item = self._durable_item
+        item = self._items[-1] if self._items else None
         path = self._local_path(item, obj)
-        while item is not None:
-            parent = self._parents.get(id(item))
-            if item is self._root:
-                break
+        while item is not None and item is not self._root:
+            parent = self._parent_of(item)
             path = self._local_path(parent, item) + path
             item = parent
         return _root_name(self._root) + path
@@ -502,7 +522,8 @@ class _GraphPickler(_Reducer):
             return None
 
 
-_LATER = object()
+_GETTERS: dict[type, Callable[[Any], Any]] = {TrackedList: list, TrackedDict: dict}
+"""What gives the state of the commonest types with no call of a method in Python."""
 
 
 def _root_name(root: Any) -> str:
@@ -616,22 +637,31 @@ def finish_graph(root: Any, items: list[Any]) -> Any:
     """Give each object of `items` its state, run upgrades, and return `root`."""
     current = definitions.current_restoration()
     restoration = current or Restoration()
+    up_to_date: set[type] = set()
     each = iter(items)
     for obj, meta, state in zip(each, each, each, strict=True):
-        if meta is None or type(meta) is int:
-            if obj is None:
-                continue
-            if meta is not None:
-                obj._p_oid = meta
-            if type(state) is Placeholder:
-                _log.warning("%r", state)
-            elif state is not None:
-                obj.__setstate__(state)
-            restoration.note(obj, 1)
-        elif type(meta) is tuple:
-            _apply(obj, meta, state, restoration)
-        else:
-            meta(obj, state)
+        cls = type(obj)
+        if cls is TrackedDict:
+            dict.update(obj, state)
+        elif cls is TrackedList:
+            list.extend(obj, state)
+        elif meta is not None and type(meta) is not int:
+            if type(meta) is tuple:
+                _apply(obj, meta, state, restoration)
+            else:
+                meta(obj, state)
+            continue
+        elif type(state) is Placeholder:
+            _log.warning("%r", state)
+        elif state is not None:
+            obj.__setstate__(state)
+        if meta is not None:
+            obj._p_oid = meta
+        if cls not in up_to_date and obj is not None:
+            if version_of(cls) == 1:
+                up_to_date.add(cls)
+            else:
+                restoration.note(obj, 1)
     if current is None:
         restoration.finish()
     return root
@@ -692,22 +722,23 @@ class _StatePickler(_Reducer):
     def __init__(self, write_to: Any, oid_of: Callable[[Any], int]) -> None:
         super().__init__(write_to)
         self._oid_of = oid_of
+        self._durable: set[type] = set()
         self.path = ""
         self.state: Any = None
         self._local: Any = None
 
     def reducer_override(self, obj: Any) -> Reduced:
+        """Return how `obj` is written; the shortest way is for durable ones."""
         cls = type(obj)
-        self.last = obj
-        if self.banned and id(obj) in self.banned:
-            return self.lose(obj, self.banned[id(obj)])
-        reduce = self._deciders.get(cls)
-        if reduce is None:
-            reduce = self.decide(cls)
-        try:
-            return reduce(obj)
-        except CannotKeep as error:
-            return self.lose(obj, str(error))
+        if cls in self._durable:
+            return durable_reference, (self._oid_of(obj),)
+        return super().reducer_override(obj)
+
+    def decide(self, cls: type) -> Callable[[Any], Reduced]:
+        reduce = super().decide(cls)
+        if cls in self._deciders and is_durable_type(cls) and not self.banned:
+            self._durable.add(cls)
+        return reduce
 
     def reduce_durable(self, obj: Any) -> Reduced:
         return durable_reference, (self._oid_of(obj),)
