@@ -1,0 +1,66 @@
+# Each target does all its own set-up on a fresh Debian 12 or 13: packages with
+# apt where some are missing, a virtual environment, the rest from pyproject.toml.
+#
+#   make run     make a telnet TAP if there is none, and run it in the foreground
+#                (PORT=4040 PASSWORD=... DIR=run)
+#   make test    lint, types and every test; as root also on real systemd
+#   make bench   the benchmarks, as ratios within one run
+#   make deb     the Debian package, into dist/
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+CONSTRAINTS = requirements/constraints.txt
+# Of tests run at once; the storms and the booted systems are busy by themselves.
+JOBS ?= 2
+
+RUN_PACKAGES = gcc libsystemd-dev pkg-config python3-dev python3-venv
+DEB_PACKAGES = debhelper dh-python dpkg-dev pybuild-plugin-pyproject python3-setuptools
+
+.PHONY: run test lint types unit system bench deb clean
+
+# The password stays in the environment: a recipe's text would show in ps.
+run: export BIN := $(BIN)
+run: export DIR := $(or $(DIR),run)
+run: export PORT := $(PORT)
+run: export PASSWORD := $(value PASSWORD)
+run: $(VENV)/.for-run
+	@tools/run-telnet
+
+test: lint types unit system
+
+lint: $(VENV)/.for-test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/.for-test
+	$(BIN)/mypy
+
+unit: $(VENV)/.for-test
+	$(BIN)/pytest -n $(JOBS) --ignore=tests/system
+
+# Each Debian is one group: its tests share a booted system and run in order.
+system: $(VENV)/.for-test
+	$(BIN)/pytest -n 2 --dist loadgroup tests/system
+
+bench: $(VENV)/.for-test
+	for bench in benchmarks/bench_*.py; do $(BIN)/python $$bench || exit 1; done
+
+deb:
+	@tools/apt-ensure $(DEB_PACKAGES)
+	tools/build-deb dist
+
+$(BIN)/python:
+	@tools/apt-ensure $(RUN_PACKAGES)
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.for-run: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e .
+	@touch $@
+
+$(VENV)/.for-test: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
