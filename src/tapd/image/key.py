@@ -203,7 +203,8 @@ def _make_key_file(path: Path, files: Files) -> None:
             with contextlib.suppress(FileExistsError):
                 files.link(temporary, path)
         finally:
-            files.unlink(temporary)
+            with contextlib.suppress(OSError):
+                files.unlink(temporary)
         sync_directory(files, path.parent)
     except OSError as error:
         raise KeyUnusable(

@@ -74,10 +74,12 @@ def acquire_lock(files: Files, directory: Path, *, timeout_s: float) -> StateLoc
         try:
             if _try_lock(fd) and _is_still(path, fd):
                 _write_holder(files, directory, fd)
-                return StateLock(os.dup(fd), path)
+                return StateLock(fd, path)
             holder = _read_holder(fd)
-        finally:
-            files.close(fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        files.close(fd)
         if time.monotonic() >= deadline_s or _is_alive(holder):
             whom = f"process {holder}" if holder else "another process"
             raise StateLocked(

@@ -381,6 +381,7 @@ class Store(Layout):
         started_s = time.monotonic()
         path = self.generation_path(generation)
         with writing(path):
+            self._remove_temporaries()  # of a saving child that was killed
             snapshot = take_snapshot(
                 application, generation, self.key, clean=clean, journal=journal
             )
