@@ -19,6 +19,14 @@ from typing import NoReturn
 _FIRST_FD = 3
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _EX_UNAVAILABLE = 69
+# What the manager handles, and what Python ignores.
+_RESET_SIGNALS = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGPIPE,
+    signal.SIGXFSZ,
+)
 
 _prctl = ctypes.CDLL(None).prctl
 
@@ -112,7 +120,7 @@ def _become(image: _Image, parent: int, mask: Iterable[int]) -> NoReturn:
         high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, end) for fd in image.sources]
         for place, fd in enumerate(high, _FIRST_FD):
             os.dup2(fd, place, inheritable=True)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
+        for number in _RESET_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)

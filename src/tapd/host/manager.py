@@ -34,6 +34,7 @@ import dataclasses
 import enum
 import logging
 import os
+import resource
 import select
 import signal
 import socket
@@ -52,6 +53,7 @@ _log = logging.getLogger("tapd.manager")
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _QUICK_S = 1.0  # a life shorter than this after READY counts as a death at the start
 _QUICK_DEATHS_FREE = 5  # so many in a row are not slowed down
+_OPEN_FILES_MAX = 65536  # of the child, where the hard limit allows it
 _NOT_INHERITED = (
     "LISTEN_PID",
     "LISTEN_FDS",
@@ -164,6 +166,7 @@ class Manager:
         if options.watchdog_s is not None:
             self._environ["WATCHDOG_USEC"] = str(int(options.watchdog_s * 1e6))
         self._had_terminal = _has_terminal()
+        _raise_open_files()
 
     @property
     def addresses(self) -> list[str]:
@@ -402,6 +405,14 @@ def _has_terminal() -> bool:
     except OSError:
         return False
     return True
+
+
+def _raise_open_files() -> None:
+    """Raise the soft limit of open files, which a login shell sets low (getrlimit(2))."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES_MAX)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _describe_end(code: int) -> str:

@@ -1,0 +1,524 @@
+"""The embedded manager, with real processes: binds, keeps, restarts, stops."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tapd.errors import AddressUnusable
+from tapd.host.binding import bind_all, find_holder
+from tapd.host.manager import run_manager
+from tapd.model.address import Address, parse_address
+
+_CHILD = Path(__file__).with_name("managed_child.py")
+_RUN = """
+import json, os, sys
+from tapd.host.manager import ManagerOptions, run_manager
+from tapd.model.address import parse_address
+from tapd.systemd.logs import configure_logging
+configure_logging("test")
+ports, command, options = json.loads(sys.argv[1])
+addresses = [address for port in ports for address in parse_address(port)]
+sys.exit(run_manager(addresses, command, os.environ, ManagerOptions(**options)))
+"""
+
+
+class Run:
+    """A manager in a process of its own, and its child."""
+
+    def __init__(
+        self, directory: Path, ports: tuple[str, ...], command: list[str] | None, options: Any
+    ) -> None:
+        self.log = directory / "log"
+        self.log.touch()
+        command = command or [sys.executable, str(_CHILD), str(self.log)]
+        temporary = directory / "tmp"
+        temporary.mkdir()
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _RUN, json.dumps([ports, command, options])],
+            stderr=subprocess.PIPE,
+            env={**os.environ, "TMPDIR": str(temporary), "LISTEN_PID": "1", "LISTEN_FDS": "7"},
+            start_new_session=True,
+        )
+        self.temporary = temporary
+        self.said = ""
+        self.clients: list[socket.socket] = []
+
+    def hear(self, words: str) -> str:
+        """Read the manager's log until it holds `words`; return the line."""
+        assert self.process.stderr is not None
+        fd = self.process.stderr.fileno()
+        while True:
+            for line in self.said.splitlines(keepends=True):
+                if words in line and line.endswith("\n"):
+                    return line
+            assert select.select([fd], [], [], 20)[0], f"nothing more after: {self.said}"
+            data = os.read(fd, 65536)
+            assert data, f"ended, and only said: {self.said}"
+            self.said += data.decode()
+
+    def await_log(self, words: str, count: int = 1) -> list[str]:
+        """Wait until the child's log has `count` lines with `words`; return them."""
+        deadline_s = time.monotonic() + 20
+        while True:
+            found = [line for line in self.log.read_text().splitlines() if words in line]
+            if len(found) >= count:
+                return found
+            assert time.monotonic() < deadline_s, (self.log.read_text(), self.said)
+            time.sleep(0.005)  # between two looks at the condition
+
+    def port(self) -> int:
+        return int(self.hear("listening on 127.0.0.1:").rpartition(":")[2])
+
+    def connect(self) -> socket.socket:
+        client = socket.create_connection(("127.0.0.1", self.port()), timeout=20)
+        self.clients.append(client)
+        return client
+
+    def end(self) -> int:
+        """Wait for the manager's end; return its exit status."""
+        _, rest = self.process.communicate(timeout=20)
+        self.said += rest.decode()
+        return self.process.returncode
+
+    def close(self) -> None:
+        for client in self.clients:
+            client.close()
+        if self.process.poll() is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.terminate()
+                self.process.communicate(timeout=5)
+            self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def manage(tmp_path: Path) -> Iterator[Callable[..., Run]]:
+    runs: list[Run] = []
+
+    def start(
+        *ports: str,
+        command: list[str] | None = None,
+        ready: bool = True,
+        **options: Any,
+    ) -> Run:
+        directory = tmp_path / str(len(runs))
+        directory.mkdir()
+        run = Run(directory, ports or ("127.0.0.1:0",), command, {"watchdog_s": None} | options)
+        runs.append(run)
+        if ready:
+            run.await_log("ready")
+        return run
+
+    yield start
+    for run in runs:
+        run.close()
+
+
+def ask(client: socket.socket, line: str) -> str:
+    client.sendall(line.encode() + b"\n")
+    return hear_line(client)
+
+
+def hear_line(client: socket.socket) -> str:
+    data = b""
+    while not data.endswith(b"\n"):
+        more = client.recv(1)
+        if not more:
+            break
+        data += more
+    return data.decode().strip()
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def await_death(pid: int) -> None:
+    deadline_s = time.monotonic() + 20
+    while is_alive(pid):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.005)
+
+
+# --- what the child gets ---------------------------------------------------------------
+
+
+def test_the_child_gets_its_sockets_and_nothing_of_the_managers_own(
+    manage: Callable[..., Run],
+) -> None:
+    run = manage("127.0.0.1:0", "0", name="telnet", watchdog_s=20.0)
+    (line,) = run.await_log("start")
+    assert line.split()[2] == ":".join(["tapd@telnet.socket"] * 3)
+    client = run.connect()
+    pid = ask(client, "pid")
+    assert ask(client, "env WATCHDOG_PID") == pid
+    assert ask(client, "env WATCHDOG_USEC") == "20000000"
+    assert ask(client, "env FDSTORE") == "1024"
+    assert ask(client, "env LISTEN_FDS") == "-"
+
+
+def test_two_loopbacks_share_a_port_that_was_picked(manage: Callable[..., Run]) -> None:
+    run = manage("0")
+    assert int(run.hear("listening on [::1]:").rpartition(":")[2]) == run.port()
+
+
+# --- deaths ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["kill 9", "kill 11", "exit 1", "exit 79"])
+def test_connections_outlive_an_unclean_death(manage: Callable[..., Run], way: str) -> None:
+    run = manage()
+    clients = [run.connect() for _ in range(3)]
+    pids = {ask(client, "pid") for client in clients}
+    clients[0].sendall(way.encode() + b"\n")
+    run.await_log("ready", 2)
+    assert [line.split()[-1] for line in run.await_log("start")] == ["0", "3"]
+    for client in clients:
+        assert ask(client, "echo again") == "echo again"
+    assert ask(clients[0], "pid") not in pids
+    assert ask(run.connect(), "echo new") == "echo new"
+    assert "starting it again in 0.1 s" in run.hear("server")
+
+
+def test_a_client_that_comes_during_the_outage_waits(manage: Callable[..., Run]) -> None:
+    run = manage(restart_s=0.3)
+    first = run.connect()
+    first.sendall(b"kill 9\n")
+    run.hear("starting it again")
+    assert ask(run.connect(), "echo late") == "echo late"
+
+
+def test_a_few_deaths_in_a_row_lose_nothing(manage: Callable[..., Run]) -> None:
+    run = manage(restart_s=0.0)
+    client = run.connect()
+    for number in range(5):
+        assert ask(client, f"echo {number}") == f"echo {number}"
+        client.sendall(b"kill 9\n")
+    assert ask(client, "echo there") == "echo there"
+
+
+@pytest.mark.parametrize("status", [0, 64, 78])
+def test_ends_that_are_final(manage: Callable[..., Run], status: int) -> None:
+    run = manage()
+    run.connect().sendall(f"exit {status}\n".encode())
+    assert run.end() == status
+    assert len(run.await_log("start")) == 1
+
+
+def test_idle_exit_is_final(manage: Callable[..., Run]) -> None:
+    run = manage()
+    run.connect().sendall(b"idle\n")
+    assert run.end() == 0
+
+
+def test_a_crash_loop_is_slowed_and_explained(manage: Callable[..., Run]) -> None:
+    run = manage(
+        command=[sys.executable, "-c", "import os; os._exit(1)"],
+        ready=False,
+        restart_s=0.01,
+        restart_max_s=0.03,
+    )
+    assert "it has died 6 times in a row" in run.hear("next start waits 0.0 s")
+    assert "it has died 8 times in a row" in run.hear("died 8 times")
+    run.process.terminate()
+    assert run.end() == 1, "the status of the last death"
+
+
+def test_a_program_that_is_not_there(manage: Callable[..., Run]) -> None:
+    run = manage(command=["no-such-program-at-all"], ready=False)
+    assert run.end() == 69
+    assert "no program 'no-such-program-at-all'" in run.said
+
+
+def test_a_program_that_can_not_run(manage: Callable[..., Run], tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_text("#!/nonexistent/interpreter\n")
+    program.chmod(0o755)
+    run = manage(command=[str(program)], ready=False)
+    assert run.end() == 69
+    assert f"can't start {program}" in run.said
+
+
+# --- stopping and restarting --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stop(manage: Callable[..., Run], number: int) -> None:
+    run = manage()
+    client = run.connect()
+    assert ask(client, "echo x") == "echo x"
+    run.process.send_signal(number)
+    assert run.end() == 0
+    run.await_log("SIGTERM parent=same")
+    assert hear_line(client) == "", "a stop closes connections"
+    assert list(run.temporary.iterdir()) == []
+
+
+def test_hurrying_a_slow_stop(manage: Callable[..., Run]) -> None:
+    run = manage()
+    ask(run.connect(), "slow")
+    run.process.send_signal(signal.SIGINT)
+    run.await_log("SIGTERM")
+    run.process.send_signal(signal.SIGINT)
+    assert run.end() == 3
+    run.await_log("SIGINT")
+    assert "while stopping" in run.said
+
+
+def test_the_third_ctrl_c_kills(manage: Callable[..., Run]) -> None:
+    run = manage()
+    ask(run.connect(), "slow")
+    (line,) = run.await_log("start")
+    run.process.send_signal(signal.SIGINT)
+    run.await_log("SIGTERM")
+    os.kill(int(line.split()[1]), signal.SIGSTOP)
+    run.process.send_signal(signal.SIGINT)
+    run.hear("hurrying")
+    run.process.send_signal(signal.SIGINT)
+    assert run.end() == 128 + 9
+
+
+def test_a_stop_that_takes_too_long(manage: Callable[..., Run]) -> None:
+    run = manage(stop_timeout_s=0.1)
+    ask(run.connect(), "slow")
+    run.process.terminate()
+    assert run.end() == 128 + 9
+    assert "did not stop in time" in run.said
+
+
+def test_a_stopped_child_still_stops(manage: Callable[..., Run]) -> None:
+    run = manage()
+    (line,) = run.await_log("start")
+    os.kill(int(line.split()[1]), signal.SIGSTOP)
+    run.process.terminate()
+    assert run.end() == 0
+
+
+def test_hangup_restarts_and_keeps_connections(manage: Callable[..., Run]) -> None:
+    run = manage()
+    client = run.connect()
+    pid = ask(client, "pid")
+    run.process.send_signal(signal.SIGHUP)
+    run.await_log("ready", 2)
+    assert ask(client, "pid") != pid
+    run.process.terminate()
+    assert run.end() == 0
+
+
+def test_stop_while_nothing_runs(manage: Callable[..., Run]) -> None:
+    run = manage(restart_s=60.0)
+    run.connect().sendall(b"kill 9\n")
+    run.hear("starting it again")
+    run.process.terminate()
+    assert run.end() == 128 + 9
+
+
+def test_the_child_stops_when_the_manager_is_killed(manage: Callable[..., Run]) -> None:
+    run = manage()
+    (line,) = run.await_log("start")
+    run.process.kill()
+    run.await_log("SIGTERM parent=gone")
+    await_death(int(line.split()[1]))
+
+
+def test_a_terminal_that_goes_away_stops(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.touch()
+    command = [sys.executable, str(_CHILD), str(log)]
+    arguments = json.dumps([["127.0.0.1:0"], command, {"watchdog_s": None}])
+    master, terminal = os.openpty()
+    process = subprocess.Popen(
+        ["setsid", "--ctty", "--wait", sys.executable, "-c", _RUN, arguments],
+        stdin=terminal,
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(terminal)
+    deadline_s = time.monotonic() + 20
+    while "ready" not in log.read_text():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.005)
+    os.close(master)
+    while "SIGTERM" not in log.read_text():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.005)
+    process.wait(20)
+    assert log.read_text().count("start") == 1
+
+
+# --- the watchdog and other deadlines -------------------------------------------------------
+
+
+def test_a_loop_that_stands_still_is_aborted(manage: Callable[..., Run]) -> None:
+    run = manage(watchdog_s=0.3)
+    client = run.connect()
+    client.sendall(b"hang\n")
+    run.await_log("ready", 2)
+    assert "SIGABRT" in run.hear("killed by")
+    assert ask(client, "echo x") == "echo x"
+
+
+def test_the_watchdog_wakes_a_stopped_process(manage: Callable[..., Run]) -> None:
+    run = manage(watchdog_s=0.3)
+    (line,) = run.await_log("start")
+    os.kill(int(line.split()[1]), signal.SIGSTOP)
+    run.await_log("ready", 2)
+
+
+def test_the_child_may_ask_for_its_abort(manage: Callable[..., Run]) -> None:
+    run = manage()
+    run.connect().sendall(b"trigger\n")
+    run.await_log("ready", 2)
+
+
+def test_an_abort_that_is_ignored(manage: Callable[..., Run]) -> None:
+    script = (
+        "import signal; signal.signal(signal.SIGABRT, signal.SIG_IGN)\nwhile True: signal.pause()"
+    )
+    run = manage(
+        command=[sys.executable, "-c", script],
+        ready=False,
+        start_timeout_s=0.5,
+        abort_timeout_s=0.05,
+    )
+    run.hear("was not ready in 0.5 s")
+    run.hear("killed by SIGKILL")
+
+
+def test_extending_a_slow_start(manage: Callable[..., Run]) -> None:
+    script = (
+        "import os, select\n"
+        "from tapd.systemd.notify import Notifier\n"
+        "notifier = Notifier.from_environ(os.environ)\n"
+        "notifier.extend_timeout(20); notifier.barrier(5)\n"
+        "select.select([], [], [], 1.5)\n"
+    )
+    run = manage(command=[sys.executable, "-c", script], ready=False, start_timeout_s=1.2)
+    assert run.end() == 0
+    assert "not ready" not in run.said
+
+
+# --- the fd store -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["echo", "remove", "hangup"])
+def test_polled_descriptors_leave_the_store(manage: Callable[..., Run], command: str) -> None:
+    """FDPOLL: the pipe's writing end dies with the child, or before; segments stay."""
+    run = manage()
+    client = run.connect()
+    ask(client, "store")
+    ask(client, command)
+    client.sendall(b"kill 9\n")
+    line = run.await_log("start", 2)[-1]
+    assert "tapd-polled" not in line
+    assert line.count("tapd-vault-") == 1
+
+
+def test_others_may_not_speak_for_the_child(manage: Callable[..., Run]) -> None:
+    run = manage()
+    client = run.connect()
+    ask(client, "impostor")
+    run.hear("refused a notify message")
+    client.sendall(b"kill 9\n")
+    assert "tapd-impostor" not in run.await_log("start", 2)[-1]
+
+
+def test_a_full_store_is_said(manage: Callable[..., Run]) -> None:
+    run = manage(descriptors_max=1)
+    client = run.connect()
+    ask(client, "store")
+    run.hear("refused: tapd-polled")
+
+
+# --- binding --------------------------------------------------------------------------------------
+
+
+def test_port_in_use_names_the_holder() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        with pytest.raises(
+            AddressUnusable, match=rf"in use by .*process {os.getpid()}\)"
+        ) as caught:
+            run_manager([Address("127.0.0.1", port)], ["true"], {})
+        assert "tapd-mktap --port" in str(caught.value)
+        assert str(os.getpid()) in find_holder(port)
+    assert find_holder(port) == ""
+
+
+def test_nothing_stays_bound_when_one_address_fails(tmp_path: Path) -> None:
+    free = Address(path=str(tmp_path / "s"))
+    with pytest.raises(AddressUnusable, match="does not have that address"):
+        bind_all([free, Address("192.0.2.1", 4040)])
+    assert not Path(free.path).exists()
+
+
+def test_host_that_is_no_address() -> None:
+    with pytest.raises(AddressUnusable, match="is not an IP address"):
+        bind_all([Address("localhost.invalid", 4040)])
+
+
+def test_wildcards_of_both_families_stand_together() -> None:
+    (first,) = bind_all([Address("0.0.0.0", 0)])
+    port = first.listener.getsockname()[1]
+    (second,) = bind_all([Address("::", port)])
+    first.close()
+    second.close()
+
+
+def test_unix_socket_mode_and_removal(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    (bound,) = bind_all([Address(path=str(path))], unix_mode=0o660)
+    assert path.stat().st_mode & 0o777 == 0o660
+    bound.close()
+    assert not path.exists()
+
+
+def test_unix_socket_of_another_is_not_removed(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    (bound,) = bind_all([Address(path=str(path))])
+    path.unlink()
+    path.touch()
+    bound.close()
+    assert path.exists()
+
+
+def test_stale_unix_socket_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    (bound,) = bind_all(parse_address(f"unix:{path}"))
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+    with pytest.raises(AddressUnusable, match="another process listens there"):
+        bind_all(parse_address(f"unix:{path}"))
+    bound.close()
+
+
+def test_file_in_the_place_of_a_unix_socket(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("precious")
+    with pytest.raises(AddressUnusable, match="is no socket"):
+        bind_all([Address(path=str(path))])
+    assert path.read_text() == "precious"
+
+
+def test_abstract_unix_socket() -> None:
+    (bound,) = bind_all(parse_address("unix:@tapd-test-bind"))
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect("\0tapd-test-bind")
+    bound.close()
