@@ -13,6 +13,7 @@ import abc
 import collections
 import dataclasses
 import enum
+import sys
 import types
 import typing
 from typing import Any
@@ -44,6 +45,10 @@ def split_class(cls: type) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         CannotKeep: it is of a kind that can't be made again.
     """
     names = dict_of_class(cls)
+    if is_made_in_c(cls):
+        raise CannotKeep("it is not written in Python and not found by its name")
+    if getattr(sys.modules.get("__main__"), "__file__", None) and _is_in_main(cls):
+        raise CannotKeep("it is defined in a script; move it to a module that can be imported")
     kind, parts = _kind(cls, names)
     made = (
         key_of(cls), type(cls), names.get("__orig_bases__", cls.__bases__), cls.__name__,
@@ -53,6 +58,24 @@ def split_class(cls: type) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     skipped = _generated(kind, cls, names) | slots | _NOT_SAVED
     attributes = {name: value for name, value in names.items() if name not in skipped}
     return made, (attributes, _dataclass_parts(names))
+
+
+def is_made_in_c(cls: type) -> bool:
+    """Whether `cls` is an extension type, so that nothing but its name leads to it."""
+    names = dict_of_class(cls)
+    made = names.get("__new__")
+    return (type(made) is types.BuiltinFunctionType and made.__self__ is cls) or any(
+        type(value) in (types.WrapperDescriptorType, types.MethodDescriptorType)
+        and value.__objclass__ is cls
+        for value in names.values()
+    )
+
+
+def _is_in_main(cls: type) -> bool:
+    found: Any = sys.modules["__main__"]
+    for name in cls.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is cls
 
 
 def _kind(cls: type, names: Any) -> tuple[str, Any]:

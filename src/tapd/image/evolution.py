@@ -68,6 +68,11 @@ class Restoration:
         self._outdated: dict[int, tuple[Any, int]] = {}
         self._versions: dict[type, int] = {}
 
+    def forget(self) -> None:
+        """Begin anew: the graph that was being loaded was given up."""
+        self.definitions.clear()
+        self._outdated.clear()
+
     def note(self, obj: Any, version: int) -> None:
         """Take note that `obj` has just been given state of `version`."""
         cls = type(obj)

@@ -42,6 +42,14 @@ def renamed(module: str, qualname: str) -> tuple[str, str]:
     return module, qualname
 
 
+_aliases = {
+    id(value): name
+    for name, value in vars(types).items()
+    if isinstance(value, type) and value.__module__ != "types"
+}
+"""Names of builtin types that their own name does not lead to, by id (they live for ever)."""
+
+
 def _walk_name(module: types.ModuleType, qualname: str) -> Any:
     return functools.reduce(getattr, qualname.split("."), module)
 
@@ -54,6 +62,9 @@ def name_of(obj: Any) -> tuple[str, str] | None:
     name (the module was reloaded) goes by that name, since a restart would bring
     the new one just the same.
     """
+    alias = _aliases.get(id(obj))
+    if alias is not None:
+        return "types", alias
     try:
         module_name: Any = obj.__module__
         qualname: Any = obj.__qualname__
@@ -77,9 +88,12 @@ def name_of(obj: Any) -> tuple[str, str] | None:
     return None
 
 
-def is_replaced(cls: type, name: tuple[str, str]) -> bool:
-    """Whether the name of `cls` now leads to a newer class of that name."""
-    return _walk_name(sys.modules[name[0]], name[1]) is not cls
+def is_own_name(cls: type, name: tuple[str, str]) -> bool:
+    """Whether `name` is what pickle itself would call `cls`, and leads to it."""
+    return (
+        (cls.__module__, cls.__qualname__) == name
+        and _walk_name(sys.modules[name[0]], name[1]) is cls
+    )
 
 
 def wrapper_of(function: Any) -> Any:
@@ -227,6 +241,11 @@ def durable_class(module_name: str, qualname: str) -> Any:
 def new_object(cls: type, *args: Any) -> Any:
     """Return a bare instance: for classes that lie about theirs. Part of the format."""
     return cls.__new__(cls, *args)
+
+
+def value_object(cls: Any, base: Any, value: Any) -> Any:
+    """Return an instance of a subclass of a builtin, past its ``__new__``. Part of the format."""
+    return base.__new__(cls, value)
 
 
 class BrokenMethod:

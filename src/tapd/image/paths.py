@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import copyreg
 import functools
+import gc
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -18,6 +19,9 @@ from tapd.image import definitions
 from tapd.model.persistent import is_durable_type
 
 _ATOMS = frozenset({int, str, bytes, float, bool, type(None), complex, type})
+
+
+_HEAP_TYPE = 1 << 9
 
 
 def _key_label(key: object) -> str:
@@ -76,7 +80,11 @@ def children(obj: Any) -> Iterator[tuple[str, Any]]:
         for name in ("fget", "fset", "fdel", "__func__"):
             if hasattr(obj, name):
                 yield f".{name}", getattr(obj, name)
-    if cls.__flags__ & (1 << 9):  # a class made in Python may add attributes to any of these
+    elif not cls.__flags__ & _HEAP_TYPE and cls not in _ATOMS:
+        for part in gc.get_referents(obj):  # an iterator, say: its parts have no names
+            if type(part) not in (type, types.ModuleType):
+                yield ".<part>", part
+    if cls.__flags__ & _HEAP_TYPE:  # a class made in Python may add attributes to any of these
         yield from _attributes(obj)
 
 

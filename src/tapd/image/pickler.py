@@ -33,10 +33,11 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tapd.errors import CannotKeep, NotStorable
+from tapd.errors import CannotKeep, NotStorable, UpgradeRefused
 from tapd.image import classes, definitions, names, paths, strangers
 from tapd.image.evolution import Restoration, split_state, version_of, versioned
 from tapd.image.loss import Loss, Placeholder, type_name_of
+from tapd.image.salvage import Salvager
 from tapd.image.source import Source
 from tapd.model.persistent import Persistent, TrackedDict, TrackedList, is_durable_type
 
@@ -148,6 +149,8 @@ class _Reducer(pickle.Pickler):
             return self.reduce_durable, True
         known = known or strangers.reducer_by_base(cls)
         if known is None and _is_plain(cls):
+            if hasattr(cls, "__getattr__") or "__class__" in _own_names(cls):
+                return self._reduce_odd, True
             return self._reduce_plain, self.remember_plain(cls)
         immutable = strangers.is_immutable_type(cls)
         return self._checked(known or _own_reduce, immutable=immutable), True
@@ -166,6 +169,7 @@ class _Reducer(pickle.Pickler):
             names.name_of(cls) is not None
             or cls in _NAMELESS
             or issubclass(cls, (names.Broken, names.BrokenDurable))
+            or classes.is_made_in_c(cls)  # its own reduction says what it needs
         ):
             return None
         try:
@@ -209,8 +213,22 @@ class _Reducer(pickle.Pickler):
             part is not None and not hasattr(type(part), "__next__") for part in reduced[3:5]
         ):
             raise CannotKeep("its __reduce_ex__ gives items that are no iterator")
-        if make is _newobj and (not args or obj.__class__ is not args[0]):
-            return (names.new_object, *reduced[1:])
+        cls = type(obj)
+        if not cls.__flags__ & _HEAP_TYPE or classes.is_made_in_c(cls):
+            for part in args:
+                reason = strangers.lost_reason(type(part))
+                if reason is not None:
+                    raise CannotKeep(f"it is made of a {type_name_of(type(part))}: {reason}")
+        odd = hasattr(cls, "__getattr__") or "__class__" in _own_names(cls)
+        if make is _newobj and (odd or not args or args[0] is not cls):
+            reduced = (names.new_object, *reduced[1:])
+        if make is _newobj and len(args) > 1 and "__new__" in _own_names(cls):
+            base = next((base for base in _VALUES if issubclass(cls, base)), None)
+            if base is not None and "__getnewargs__" not in _own_names(cls):
+                reduced = (names.value_object, (cls, base, base(*args[1:])), *reduced[2:])
+        if odd and len(reduced) > 2 and reduced[2] is not None:
+            parts = (*reduced[2:], None, None)[:3]
+            return (*reduced[:2], *parts, set_reduced)
         return reduced
 
     def _check_definition(self, definition: Any) -> None:
@@ -222,6 +240,12 @@ class _Reducer(pickle.Pickler):
     def _reduce_plain(self, obj: Any) -> Reduced:
         self.untracked = True
         return _newobj, (type(obj),), obj.__dict__
+
+    def _reduce_odd(self, obj: Any) -> Reduced:
+        """Reduce a plain instance whose class would see pickle look at it."""
+        self.untracked = True
+        attributes = object.__getattribute__(obj, "__dict__")
+        return names.new_object, (type(obj),), attributes, None, None, set_plain
 
     # -- definitions -----------------------------------------------------------
 
@@ -239,7 +263,7 @@ class _Reducer(pickle.Pickler):
             self.globals.add(":".join(name))
             if is_durable_type(cls) and not name[0].startswith("tapd."):
                 return names.durable_class, name
-            return (names.named, name) if names.is_replaced(cls, name) else NotImplemented
+            return NotImplemented if names.is_own_name(cls, name) else (names.named, name)
         self.untracked = True
         made, state = classes.split_class(cls)
         return classes.make_class, made, state, None, None, classes.set_class
@@ -294,6 +318,7 @@ class _Reducer(pickle.Pickler):
         raise NotImplementedError
 
 
+_VALUES = (int, str, bytes, float, complex, tuple, frozenset)
 _NAMELESS = (type(None), type(NotImplemented), type(Ellipsis))
 
 
@@ -302,7 +327,7 @@ def _is_global(obj: Any, name: str) -> bool:
         return True
     module = getattr(obj, "__module__", None)
     try:
-        return type(module) is str and names.find_name(module, name) is obj
+        return names.find_name(module if type(module) is str else "builtins", name) is obj
     except LookupError:
         return False
 
@@ -318,6 +343,11 @@ def _own_reduce(obj: Any) -> Reduced:
     if reduce is not None:
         return reduce(obj)
     return cls.__reduce_ex__(obj, _PROTOCOL)
+
+
+def _own_names(cls: type) -> set[str]:
+    """Return what the classes made in Python above `cls` define."""
+    return {name for base in cls.__mro__ if base.__flags__ & _HEAP_TYPE for name in base.__dict__}
 
 
 def _is_plain(cls: type) -> bool:
@@ -337,7 +367,7 @@ def _is_plain(cls: type) -> bool:
             base is object
             or (
                 base.__flags__ & _HEAP_TYPE
-                and not (base.__dict__.keys() & {"__class__", "__reduce_cython__"})
+                and not (base.__dict__.keys() & {"__reduce_cython__"})
                 and not base.__dict__.get("__slots__")
                 and type(base.__dict__.get("__dict__")) in (_GETSET, type(None))
             )
@@ -597,22 +627,22 @@ def set_plain(obj: Any, state: dict[str, Any]) -> None:
     if issubclass(type(obj), names.Broken):
         obj.__setstate__(state)
     else:
-        obj.__dict__.update(state)
+        object.__getattribute__(obj, "__dict__").update(state)
 
 
 def set_reduced(obj: Any, state: Any) -> None:
     """Give an instance the state that its class's default reduction made."""
-    setstate = getattr(obj, "__setstate__", None)
+    setstate = getattr(type(obj), "__setstate__", None)
     if setstate is not None:
-        setstate(state)
+        setstate(obj, state)
         return
     slots = None
     if type(state) is tuple and len(state) == 2:
         state, slots = state
     if state:
-        obj.__dict__.update(state)
+        object.__getattribute__(obj, "__dict__").update(state)
     for name, value in (slots or {}).items():
-        setattr(obj, name, value)
+        object.__setattr__(obj, name, value)
 
 
 def set_durable(obj: Any, meta_and_state: tuple[Any, Any]) -> None:
@@ -641,23 +671,27 @@ def finish_graph(root: Any, items: list[Any]) -> Any:
     each = iter(items)
     for obj, meta, state in zip(each, each, each, strict=True):
         cls = type(obj)
-        if cls is TrackedDict:
-            dict.update(obj, state)
-        elif cls is TrackedList:
-            list.extend(obj, state)
-        elif meta is not None and type(meta) is not int:
-            if type(meta) is tuple:
-                _apply(obj, meta, state, restoration)
-            else:
-                meta(obj, state)
+        try:
+            if cls is TrackedDict:
+                dict.update(obj, state)
+            elif cls is TrackedList:
+                list.extend(obj, state)
+            elif meta is not None and type(meta) is not int:
+                if type(meta) is tuple:
+                    _apply(obj, meta, state, restoration)
+                else:
+                    meta(obj, state)
+                continue
+            elif obj is None or cls is Placeholder:
+                continue
+            elif state is not None:
+                obj.__setstate__(state)
+            if meta is not None:
+                obj._p_oid = meta
+        except Exception as error:  # its neighbours are to be kept
+            _log.warning("the state of a %s can't be set: %s", type_name_of(cls), error)
             continue
-        elif type(state) is Placeholder:
-            _log.warning("%r", state)
-        elif state is not None:
-            obj.__setstate__(state)
-        if meta is not None:
-            obj._p_oid = meta
-        if cls not in up_to_date and obj is not None:
+        if cls not in up_to_date:
             if version_of(cls) == 1:
                 up_to_date.add(cls)
             else:
@@ -689,7 +723,14 @@ def load_graph(data: bytes, restoration: Restoration | None = None) -> Any:
     gc.disable()
     try:
         with definitions.restoring(own):
-            root = _Loader(io.BytesIO(data)).load()
+            try:
+                root = _Loader(io.BytesIO(data)).load()
+            except (UpgradeRefused, MemoryError):
+                raise
+            except Exception as error:
+                _log.warning("loading: %s: %s; reading it piece by piece", type(error), error)
+                own.forget()
+                root = Salvager(data, names.named).load()
         if restoration is None:
             own.finish()
         return root
@@ -861,7 +902,14 @@ class StateLoader:
     def load_state(self, data: bytes) -> Any:
         """Return one state (or a delta)."""
         with definitions.restoring(self.restoration):
-            return _StateUnpickler(data, self._resolve).load()
+            unpickler = _StateUnpickler(data, self._resolve)
+            try:
+                return unpickler.load()
+            except (UpgradeRefused, MemoryError):
+                raise
+            except Exception as error:
+                _log.warning("loading: %s: %s; reading it piece by piece", type(error), error)
+                return Salvager(_PRELUDE + data[2:], unpickler.find_class).load()
 
     def load_class(self, data: bytes) -> Any:
         """Return the class that `StatePickler.dump_class` or `class_reference` named."""

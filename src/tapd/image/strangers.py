@@ -315,6 +315,8 @@ def lost_reason(cls: type) -> str | None:
     for bases, reason in _LOST:
         if issubclass(cls, bases):
             return reason
+    if cls.__module__ == "tempfile":
+        return "a temporary file or directory is gone with its process"
     if issubclass(cls, io.IOBase) and not issubclass(cls, (io.BytesIO, io.StringIO)):
         return "an open file is not state; keep its path"
     return None
