@@ -120,4 +120,9 @@ def _read_holder(fd: int) -> int:
 
 
 def _is_alive(pid: int) -> bool:
-    return pid > 0 and Path(f"/proc/{pid}").exists()
+    """Whether `pid` runs; one that ended and was not waited for yet does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return False
+    return stat.rpartition(b")")[2].split()[0] not in (b"Z", b"X")  # proc(5)

@@ -1,0 +1,320 @@
+"""Saving while serving: a forked child dumps what memory held at the fork.
+
+Imports `errors` and `image`. A dump takes seconds for a large application, a
+fork some 10 ms per GB: the child has a frozen copy of everything, the parent
+serves on. The child is watched and never trusted: it reports over a pipe, and
+whatever else it does (dies, hangs, is killed for its memory) is a failed save,
+which leaves the last good TAP as it was.
+
+The fork happens with whatever threads there are. Only the forking thread lives
+on in the child, so the child touches nothing that another thread may have held
+locked: it does not log (its log is sent along with the report), it runs no
+event loop, it starts no thread, and it ends with `os._exit`. Should it hang all
+the same, the time limit ends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import dataclasses
+import functools
+import gc
+import json
+import logging
+import os
+import signal
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tapd import errors
+from tapd.errors import BugError, StateUnwritable, TapdError
+from tapd.image.loss import Loss
+from tapd.image.store import SaveReport
+
+log = logging.getLogger(__name__)
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+_NICE = 5
+_FDS_MAX = 1 << 20  # the default of fs.nr_open
+_OOM_SCORE_MOST = "1000"
+_REPORT_BYTES_MAX = 64 << 20
+_LOG_RECORDS_MAX = 1000
+
+Save = Callable[[], SaveReport]
+
+
+class Checkpointer:
+    """Saves by fork, one at a time, from the event loop of the main thread.
+
+    Attributes:
+        deadline_s: how long a child may take before it is killed.
+        fork_s: how long the last fork stopped the process, in seconds.
+    """
+
+    def __init__(self, *, deadline_s: float = 600.0, keep_fds: Iterable[int] = ()) -> None:
+        """Prepare to save; nothing is started.
+
+        Args:
+            deadline_s: how long a child may take before it is killed.
+            keep_fds: what the child leaves open beside its stdio: the lock's fd,
+                so that the lock outlives the parent for as long as the child does.
+        """
+        self.deadline_s = deadline_s
+        self.fork_s = 0.0
+        self._keep_fds = tuple(keep_fds)
+        self._one_at_a_time = asyncio.Lock()
+
+    async def checkpoint(self, save: Save) -> SaveReport:
+        """Fork now, have the child call `save`, and return its report.
+
+        What is saved is the state at the call, if no other checkpoint runs:
+        there is no suspension before the fork. Cancelling it kills the child.
+
+        Raises:
+            TapdError: what `save` raised in the child.
+            StateUnwritable: the child could not be made, died or was too slow.
+        """
+        async with self._one_at_a_time:
+            child = self._fork(save)
+            try:
+                answer = await self._watch(child)
+            finally:
+                child.end()
+        return _report_of(answer, child)
+
+    def _fork(self, save: Save) -> _Child:
+        _prctl()  # found before the fork: the child looks up nothing
+        parent = os.getpid()
+        started_s = time.perf_counter()
+        try:
+            reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as error:
+            raise _no_child(error) from error
+        # A signal that came between the fork and the child's own handlers would
+        # be told to the parent, by way of the wakeup fd that both have.
+        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            pid = _fork_process()
+            if pid == 0:
+                _run_child(save, parent, writing, (*self._keep_fds, writing))
+        except OSError as error:
+            os.close(reading)
+            raise _no_child(error) from error
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+            os.close(writing)
+        self.fork_s = time.perf_counter() - started_s
+        return _Child(pid, reading)
+
+    async def _watch(self, child: _Child) -> bytes:
+        """Return all that the child wrote, once it has ended."""
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        loop.add_reader(child.pipe, lambda: child.read() or loop.remove_reader(child.pipe))
+        loop.add_reader(child.pidfd, ended.set)
+        try:
+            async with asyncio.timeout(self.deadline_s):
+                await ended.wait()
+        except TimeoutError:
+            child.is_late = True
+            child.kill()
+            await ended.wait()
+        finally:
+            loop.remove_reader(child.pidfd)
+            loop.remove_reader(child.pipe)
+        child.reap()
+        return bytes(child.answer)
+
+
+class _Child:
+    """A saving child as its parent sees it; owns both fds until `end`."""
+
+    def __init__(self, pid: int, pipe: int) -> None:
+        self.pid = pid
+        self.pipe = pipe
+        self.answer = bytearray()
+        self.exit_code: int | None = None
+        self.is_late = False
+        try:
+            self.pidfd = os.pidfd_open(pid)
+        except OSError as error:
+            os.kill(pid, signal.SIGKILL)  # not reaped yet, so the pid is still the child's
+            os.waitpid(pid, 0)
+            os.close(pipe)
+            raise _no_child(error) from error
+
+    def read(self) -> bool:
+        """Take what the child has written so far; return whether more may come."""
+        try:
+            while data := os.read(self.pipe, 1 << 16):
+                if len(self.answer) < _REPORT_BYTES_MAX:
+                    self.answer += data
+        except BlockingIOError:
+            return True
+        return False
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+    def reap(self) -> None:
+        """Take its exit status and the last of its answer; waits where it lives on."""
+        if self.exit_code is None:
+            self.exit_code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            self.read()
+
+    def end(self) -> None:
+        """Close what is open; kill it first where it still runs (we were cancelled)."""
+        if self.exit_code is None:
+            self.kill()
+            self.reap()
+        os.close(self.pidfd)
+        os.close(self.pipe)
+
+
+def _fork_process() -> int:
+    with warnings.catch_warnings():
+        # 3.12 and later warn of threads; the module's docstring says what is done.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
+def _no_child(error: OSError) -> StateUnwritable:
+    return StateUnwritable(
+        f"saving: no child process could be made ({error.strerror}); allow more memory, tasks or"
+        " open files (MemoryMax=, TasksMax=, LimitNOFILE=); what was saved before is still there"
+    )
+
+
+def _report_of(answer: bytes, child: _Child) -> SaveReport:
+    """Turn what the child wrote and how it ended into a report or an error."""
+    if child.is_late:
+        raise StateUnwritable(
+            f"saving: the child {child.pid} did not end in time and was killed; what was saved"
+            " before is still there; look at the disk's speed and the size of the state"
+        )
+    try:
+        fields = json.loads(answer)
+    except ValueError:
+        fields = None
+    if not isinstance(fields, dict):
+        raise StateUnwritable(
+            f"saving: the child {child.pid} {_ending(child.exit_code)} before it was done; what"
+            " was saved before is still there; the next save tries again"
+        )
+    for level, name, message in fields["log"]:
+        logging.getLogger(name).log(level, "%s", message)
+    if "error" in fields:
+        kind = getattr(errors, fields["error"], None)
+        if kind is None:
+            raise BugError(f"saving: {fields['error']}: {fields['message']}; please report it")
+        raise kind(fields["message"])
+    report: dict[str, Any] = fields["report"]
+    return SaveReport(
+        path=Path(report["path"]),
+        generation=report["generation"],
+        size_bytes=report["size_bytes"],
+        losses=tuple(Loss(**loss) for loss in report["losses"]),
+        duration_s=report["duration_s"],
+    )
+
+
+def _ending(exit_code: int | None) -> str:
+    if exit_code is None or exit_code >= 0:
+        return f"ended with status {exit_code}"
+    reason = " (out of memory?)" if exit_code == -signal.SIGKILL else ""
+    try:
+        return f"was killed by {signal.Signals(-exit_code).name}{reason}"
+    except ValueError:
+        return f"was killed by signal {-exit_code}"
+
+
+# --- in the child --------------------------------------------------------------------
+
+
+class _Collecting(logging.Handler):
+    """Keeps what is logged, for the parent to log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[tuple[int, str, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if len(self.records) < _LOG_RECORDS_MAX:
+            self.records.append((record.levelno, record.name, record.getMessage()))
+
+
+def _run_child(save: Save, parent: int, pipe: int, keep_fds: Iterable[int]) -> NoReturn:
+    """Save, report through `pipe` and end; never returns into the parent's code."""
+    status = 70  # EX_SOFTWARE
+    try:
+        collecting = _Collecting()
+        _become_child(parent, keep_fds)
+        _log_only_to(collecting)
+        answer = _answer_of(save)
+        answer["log"] = collecting.records
+        os.set_blocking(pipe, True)
+        data = memoryview(json.dumps(answer).encode())
+        while data:
+            data = data[os.write(pipe, data) :]
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _become_child(parent: int, keep_fds: Iterable[int]) -> None:
+    """Let go of all that is the parent's: its signals, its sockets, its priority."""
+    if _prctl()(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0 or os.getppid() != parent:
+        os._exit(1)  # the parent is dead already
+    signal.set_wakeup_fd(-1)
+    for number in signal.valid_signals():
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    _close_all_but(keep_fds)  # else a client would wait for us to see its connection end
+    gc.disable()  # it would touch, and so copy, every page, to free nothing
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE_MOST)
+    os.nice(_NICE)
+
+
+def _close_all_but(keep_fds: Iterable[int]) -> None:
+    first = 3
+    for fd in sorted(set(keep_fds)):
+        if fd >= first:
+            os.closerange(first, fd)
+            first = fd + 1
+    os.closerange(first, _FDS_MAX)  # by close_range(2): the kernel stops at the last open one
+
+
+def _log_only_to(handler: logging.Handler) -> None:
+    """Send every record to `handler`; what the parent's handlers write to is closed."""
+    known = [logging.getLogger(name) for name in list(logging.root.manager.loggerDict)]
+    for logger in (logging.root, *known):
+        logger.handlers = []
+        logger.propagate = True
+    logging.root.handlers = [handler]
+
+
+def _answer_of(save: Save) -> dict[str, Any]:
+    try:
+        report = save()
+    except TapdError as error:
+        return {"error": type(error).__name__, "message": str(error)}
+    except BaseException as error:
+        log.error("saving failed in the child:\n%s", traceback.format_exc())
+        return {"error": type(error).__name__, "message": str(error)}
+    return {"report": dataclasses.asdict(report) | {"path": str(report.path)}}
+
+
+@functools.cache
+def _prctl() -> Callable[..., int]:
+    """Return prctl(2), which Python has no name for."""
+    function: Callable[..., int] = ctypes.CDLL(None, use_errno=True).prctl
+    return function
