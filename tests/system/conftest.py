@@ -1,0 +1,84 @@
+"""Booted Debians for the tests of this directory, and the package installed in them.
+
+Root file systems are cached (see `debian_root`), the package is built from the
+work tree, and each suite boots in under a second. Without root, or with a tool
+missing, everything here is skipped, and a line at the end says so. Where
+TAPD_REQUIRE_SYSTEM is set (as in .ci/run for root), that is an error instead.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import booted
+import pytest
+from booted import Booted
+from debian_root import debian_root
+
+TOP = Path(__file__).parents[2]
+SUITES = [
+    pytest.param(suite, id=suite, marks=pytest.mark.xdist_group(suite))
+    for suite in ("bookworm", "trixie")
+]
+WHY_NOT = booted.why_not()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.system)
+            item.add_marker(pytest.mark.root)
+            if WHY_NOT and not os.environ.get("TAPD_REQUIRE_SYSTEM"):
+                item.add_marker(pytest.mark.skip(reason=f"NO SYSTEM TESTS: {WHY_NOT}"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if WHY_NOT:
+        terminalreporter.write_line(
+            f"NOT TESTED ON A REAL SYSTEMD: {WHY_NOT} (run `make test` as root)", red=True
+        )
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Debian package, built from the work tree."""
+    directory = tmp_path_factory.mktemp("package")
+    built = subprocess.run(
+        [TOP / "tools" / "build-deb", directory], check=False, capture_output=True, text=True
+    )
+    assert built.returncode == 0, built.stderr
+    return Path(built.stdout.strip())
+
+
+def boot(suite: str, tmp_path_factory: pytest.TempPathFactory) -> Booted:
+    return Booted(suite, debian_root(suite), tmp_path_factory.mktemp(suite))
+
+
+def install(system: Booted, package: Path) -> None:
+    """Install the package as an administrator would, from a file."""
+    path = f"/root/{package.name}"
+    system.write(path, package.read_bytes())
+    system.run("apt-get", "install", "--yes", "--no-install-recommends", path, timeout_s=120)
+
+
+@pytest.fixture(scope="session", params=SUITES)
+def debian(
+    request: pytest.FixtureRequest, package: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Booted]:
+    """A booted Debian with the package; shared, so each test makes servers of its own name."""
+    with boot(request.param, tmp_path_factory) as system:
+        install(system, package)
+        yield system
+
+
+@pytest.fixture(params=SUITES)
+def bare_debian(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Booted]:
+    """A booted Debian without the package, for one test."""
+    with boot(request.param, tmp_path_factory) as system:
+        yield system
