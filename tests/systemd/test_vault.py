@@ -341,6 +341,40 @@ def test_strange_entries_are_passed_over(
     vault.close()
 
 
+def test_no_file_left_for_a_segment(
+    store: LocalStore,
+    notifier: Notifier,
+    pairs: Any,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ((ours, _),) = pairs(1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    next_fd = os.dup(0)
+    os.close(next_fd)
+    vaults = [Vault(store), Vault(notifier)]
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (next_fd, hard))
+        kept_without_a_pair = vaults[0].put(1, ours.fileno())
+        resource.setrlimit(resource.RLIMIT_NOFILE, (next_fd + 2, hard))
+        kept_without_a_barrier = vaults[1].put(1, ours.fileno())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert not kept_without_a_pair
+    assert not kept_without_a_barrier
+    assert "can't open a segment" in caplog.text
+    assert "takes no descriptor" in caplog.text
+    vaults[0]._pause_until_s = 0.0
+    assert vaults[0].put(1, ours.fileno()), "there is room again"
+    for vault in vaults:
+        vault.close()
+
+
+def test_recovery_stores_the_next_segment(store: LocalStore) -> None:
+    vault, _ = recover(store)
+    assert list(store.stored) == ["tapd-vault-0"]
+    vault.close()
+
+
 def test_too_few_files_leave_the_rest_in_the_vault(
     store: LocalStore, pairs: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -182,7 +182,11 @@ class Notifier:
         """
         if self._socket is None:
             return None
-        reading, writing = os.pipe2(os.O_CLOEXEC)
+        try:
+            reading, writing = os.pipe2(os.O_CLOEXEC)
+        except OSError as error:
+            _log.warning("can't ask the service manager for an answer: %s", error)
+            return None
         try:
             sent = self._pass("BARRIER=1", [writing])
         finally:

@@ -125,6 +125,8 @@ class Vault:
         What ended before the process died is among them: only the caller's
         records tell. It must `forget` and close what it does not take.
 
+        Also stores the first segment of this process, so call it in any case.
+
         Ownership: takes the descriptors named ``tapd-vault-N`` out of `stored`'s
         keeping and closes them (the manager has its own); leaves all others.
         The returned descriptors are the caller's.
@@ -149,6 +151,9 @@ class Vault:
             segment.live[key] = held
             self._where[key] = segment
         self._fault("recover:done")
+        if self._store is not None and self._current is None:
+            # Stored before the first client comes, who would wait for its barrier.
+            self._spare = self._create_segment()
         return [found[key][1] for key in sorted(found)]
 
     # --- keeping ----------------------------------------------------------------------
@@ -250,14 +255,21 @@ class Vault:
         if self._segments_max is not None and len(self._segments) >= self._segments_max:
             self._warn_full()
             return None
-        segment = Segment(self._next_number)
+        try:
+            sender, receiver = socket.socketpair()
+        except OSError as error:  # EMFILE, ENFILE: there may be room again later
+            self._pause_until_s = time.monotonic() + _PAUSE_S
+            self._warn("files", f"can't open a segment of the vault: {error}. Raise LimitNOFILE=")
+            return None
+        sender.setblocking(False)
+        segment = Segment(self._next_number, sender, receiver)
         self._next_number += 1
-        segment.sender, segment.receiver = socket.socketpair()
-        segment.sender.setblocking(False)
         self._fault("segment:made")
-        if self._store.store_fd(segment.name, segment.receiver.fileno()):
+        if self._store.store_fd(segment.name, receiver.fileno()):
             self._fault("segment:sent")
             segment.barrier = self._store.begin_barrier()
+            if segment.barrier is None:
+                self._store.remove_fd(segment.name)
         if segment.barrier is None:
             segment.close()
             self._pause_until_s = time.monotonic() + _PAUSE_S
