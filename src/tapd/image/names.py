@@ -90,10 +90,9 @@ def name_of(obj: Any) -> tuple[str, str] | None:
 
 def is_own_name(cls: type, name: tuple[str, str]) -> bool:
     """Whether `name` is what pickle itself would call `cls`, and leads to it."""
-    return (
-        (cls.__module__, cls.__qualname__) == name
-        and _walk_name(sys.modules[name[0]], name[1]) is cls
-    )
+    return (cls.__module__, cls.__qualname__) == name and _walk_name(
+        sys.modules[name[0]], name[1]
+    ) is cls
 
 
 def wrapper_of(function: Any) -> Any:

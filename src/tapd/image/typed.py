@@ -18,7 +18,6 @@ import codeop
 import types
 
 from tapd.image.loss import Loss
-from tapd.image.pickler import StatePickler
 from tapd.image.source import (
     FUTURE_MASK,
     Source,
@@ -27,6 +26,7 @@ from tapd.image.source import (
     register_source,
     unused_filename,
 )
+from tapd.image.states import StatePickler
 from tapd.model.namespace import Namespace
 
 

@@ -1,0 +1,286 @@
+"""A whole graph to bytes, for a TAP.
+
+Imports `errors`, `model` and this room's `reducer`. Durable objects are emitted
+bare, and their states come from a queue at the end, so that chains of any length
+need no C stack; an instance of any other class is written where it is met, as
+pickle does. Where such instances nest too deeply for C, all of it is done again
+with these in the queue as well.
+
+The result is a plain pickle (protocol 5) of the root: the functions of
+`image.rebuild` that it names are part of the format.
+"""
+
+from __future__ import annotations
+
+import bisect
+import collections
+import dataclasses
+import gc
+import io
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from tapd.errors import CannotKeep, NotStorable
+from tapd.image import definitions, paths, rebuild
+from tapd.image.evolution import version_of
+from tapd.image.loss import Loss, Placeholder, type_name_of
+from tapd.image.reducer import NEWOBJ, RETRIES_MAX, Reduced, Reducer
+from tapd.model.persistent import Persistent, TrackedDict, TrackedList
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Dump:
+    """A pickled graph.
+
+    Attributes:
+        data: the pickle.
+        losses: what was replaced by placeholders.
+        globals: ``module:qualname`` of every class and function referred to by name.
+    """
+
+    data: bytes
+    losses: tuple[Loss, ...]
+    globals: tuple[str, ...]
+
+
+class _Queue:
+    """Stands in the pickle for the states that follow the graph."""
+
+
+class _Root:
+    def __init__(self, root: Any) -> None:
+        self.root = root
+
+
+class _GraphPickler(Reducer):
+    """Writes a graph with the states of durable objects at its end."""
+
+    def __init__(self, write_to: Any, root: Any, *, flat: bool) -> None:
+        super().__init__(write_to)
+        self._root = root
+        self._flat = flat
+        self._states: collections.deque[tuple[Any, Any, Any]] = collections.deque()
+        self._late: list[Any] = []
+        # Item n was taken from the queue when the first `_bounds[n]` were in it.
+        self._items: list[Any] = []
+        self._bounds: list[int] = []
+        self._parents: dict[int, Any] = {}
+        # Classes whose instances go the shortest ways, with the arguments of NEWOBJ.
+        self._plain: dict[type, tuple[type]] = {}
+        self._durable: dict[type, tuple[type]] = {}
+        self._local: dict[int, Any] = {}
+        self._deciders[_Queue] = self._reduce_queue
+        self._deciders[_Root] = self._reduce_root
+
+    def _reduce_root(self, obj: Any) -> Reduced:
+        return rebuild.finish_graph, (obj.root, _Queue())
+
+    def _reduce_queue(self, _obj: Any) -> Reduced:
+        return list, (), None, self._drain()
+
+    def _drain(self) -> Iterator[Any]:
+        """Yield object, meta and state of all that wait, and of what these add.
+
+        The pickler looks one item ahead, so it has written a state for certain
+        only when two more were taken: the padding of None is there for that.
+        """
+        late, states, bounds, items = self._late, self._states, self._bounds, self._items
+        getters = _GETTERS
+        index = 0
+        while True:
+            while index < len(late):
+                obj = late[index]
+                bounds.append(len(late))
+                items.append(obj)
+                yield obj
+                oid = obj._p_oid
+                yield oid if type(oid) is int else None
+                getter = getters.get(type(obj))
+                yield self._state_of(obj) if getter is None else getter(obj)
+                index += 1
+            while states:
+                entry = states.popleft()
+                bounds.append(len(late))
+                items.append(entry[0])
+                yield from entry
+            for _ in range(3):
+                yield None
+            if index == len(late) and not states:
+                return
+
+    def _wait(self, obj: Any, meta: Any, state: Any) -> None:
+        """Put a state that is not `obj`'s to ask for later into the queue."""
+        self._parents[id(obj)] = self._items[-1] if self._items else None
+        self._states.append((obj, meta, state))
+
+    def _parent_of(self, item: Any) -> Any:
+        """Return the object in whose state `item` was first met; None for the graph itself."""
+        if id(item) in self._parents:
+            return self._parents[id(item)]
+        index = next(index for index, obj in enumerate(self._late) if obj is item)
+        after = bisect.bisect_right(self._bounds, index) - 1
+        return self._items[after] if after >= 0 else None
+
+    def _state_of(self, obj: Any) -> Any:
+        try:
+            return obj.__getstate__()
+        except Exception as error:
+            return Placeholder(self.path_of(obj), type_name_of(type(obj)), f"its state: {error}")
+
+    def remember_plain(self, cls: type) -> bool:
+        if not self._flat or not _may_wait(cls):
+            if not self.banned:
+                self._plain[cls] = (cls,)
+            return True
+        return False
+
+    def _reduce_plain(self, obj: Any) -> Reduced:
+        if self._flat and _may_wait(type(obj)):
+            self._wait(obj, rebuild.set_plain, obj.__dict__)
+            return NEWOBJ, (type(obj),)
+        return NEWOBJ, (type(obj),), obj.__dict__
+
+    def with_state(
+        self, function: Any, make: Any, made: tuple[Any, ...], state: tuple[Any, ...]
+    ) -> Reduced:
+        if not self._flat:
+            return super().with_state(function, make, made, state)
+        self._wait(function, definitions.set_function, state)
+        return make, made
+
+    def _check_reduced(self, obj: Any, reduced: Reduced) -> Reduced:
+        reduced = super()._check_reduced(obj, reduced)
+        if (
+            self._flat
+            and type(reduced) is tuple
+            and len(reduced) == 3
+            and reduced[0] is NEWOBJ
+            and _may_wait(type(obj))
+        ):
+            self._wait(obj, rebuild.set_reduced, reduced[2])
+            return reduced[:2]
+        return reduced
+
+    def reducer_override(self, obj: Any) -> Reduced:
+        """Return how `obj` is written; the commonest kinds go the shortest ways."""
+        cls = type(obj)
+        args = self._plain.get(cls)
+        if args is not None:
+            return NEWOBJ, args, obj.__dict__
+        args = self._durable.get(cls)
+        if args is not None:
+            self._late.append(obj)
+            return NEWOBJ, args
+        return self.reduce(obj)
+
+    def reduce_durable(self, obj: Any) -> Reduced:
+        cls = type(obj)
+        version = version_of(cls)
+        may_wait = cls.__hash__ is object.__hash__ or cls.__hash__ is None
+        if may_wait and version == 1 and _has_safe_state(cls):
+            if not self.banned:
+                self._durable[cls] = (cls,)
+            self._late.append(obj)
+            return NEWOBJ, (cls,)
+        oid = obj._p_oid
+        if type(oid) is not int:
+            oid = None
+        # A stranger's __getstate__ may fail: then the object is lost as a whole.
+        state = _guarded_state(obj)
+        if may_wait:
+            self._wait(obj, (oid, version), state)
+            return NEWOBJ, (cls,)
+        # It may be a key somewhere, so its state must be there when its hash is taken.
+        return NEWOBJ, (cls,), ((oid, version), state), None, None, rebuild.set_durable
+
+    def path_of(self, obj: Any) -> str:
+        item = self._items[-1] if self._items else None
+        path = self._local_path(item, obj)
+        while item is not None and item is not self._root:
+            parent = self._parent_of(item)
+            path = self._local_path(parent, item) + path
+            item = parent
+        return _root_name(self._root) + path
+
+    def _local_path(self, item: Any, obj: Any) -> str:
+        local = self._local.get(id(item))
+        if local is None:
+            if item is None:
+                roots: Any = (("", self._root),)
+            else:
+                roots = paths.durable_children(item, self._state_of_known(item))
+            local = self._local[id(item)] = paths.local_paths(roots)
+        return str(local.get(id(obj), ".<...>"))
+
+    def _state_of_known(self, item: Any) -> Any:
+        try:
+            return item.__getstate__()
+        except Exception:
+            return None
+
+
+_GETTERS: dict[type, Callable[[Any], Any]] = {TrackedList: list, TrackedDict: dict}
+"""What gives the state of the commonest types with no call of a method in Python."""
+
+
+def _root_name(root: Any) -> str:
+    return type(root).__name__.lower()
+
+
+def _has_safe_state(cls: type) -> bool:
+    getstate = getattr(cls, "__getstate__", None)
+    return getstate is Persistent.__getstate__ or cls.__module__.startswith(("tapd.", "BTrees."))
+
+
+def _guarded_state(obj: Any) -> Any:
+    try:
+        return obj.__getstate__()
+    except Exception as error:
+        raise CannotKeep(f"its state: {type(error).__name__}: {error}") from None
+
+
+def _may_wait(cls: type) -> bool:
+    """Whether nothing asks for the state of an instance of `cls` before all is loaded."""
+    return cls.__hash__ in (object.__hash__, None) and not hasattr(cls, "__setstate__")
+
+
+def dump_graph(root: object) -> Dump:
+    """Pickle the whole graph under `root`.
+
+    Raises:
+        NotStorable: what can't be kept could not be told from the rest.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return _dump_graph(root)
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _dump_graph(root: object) -> Dump:
+    flat = False
+    banned: dict[int, str] = {}
+    for _ in range(RETRIES_MAX):
+        buffer = io.BytesIO()
+        pickler = _GraphPickler(buffer, root, flat=flat)
+        pickler.banned = banned
+        try:
+            pickler.dump(_Root(root))
+        except RecursionError as error:
+            if flat:
+                raise NotStorable(
+                    f"saving {_root_name(root)}: {pickler.path_of(pickler.last)} is nested too deeply"
+                ) from error
+            flat = True
+        except MemoryError:
+            raise
+        except Exception as error:
+            last = pickler.last
+            if last is None or id(last) in banned:
+                raise NotStorable(f"saving {_root_name(root)}: {error}") from error
+            banned[id(last)] = f"{type(error).__name__}: {error}"
+        else:
+            return Dump(buffer.getvalue(), tuple(pickler.losses), tuple(sorted(pickler.globals)))
+    raise NotStorable(f"saving {_root_name(root)}: more than {RETRIES_MAX} objects fail")

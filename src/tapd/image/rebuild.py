@@ -1,0 +1,140 @@
+"""A graph from bytes: what a TAP's pickle calls, by name, while it loads.
+
+Imports `errors`, `model` and this room's `names`, `definitions`, `evolution` and
+`salvage`. The names here are part of the format of TAPs: one that is renamed
+needs an entry in the rename map for ever.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import logging
+import pickle
+from typing import Any
+
+from tapd.errors import UpgradeRefused
+from tapd.image import definitions, names
+from tapd.image.evolution import Restoration, version_of
+from tapd.image.loss import Placeholder, type_name_of
+from tapd.image.salvage import Salvager
+from tapd.model.persistent import TrackedDict, TrackedList
+
+_log = logging.getLogger(__name__)
+
+
+def set_plain(obj: Any, state: dict[str, Any]) -> None:
+    """Give a plain instance its attributes."""
+    if issubclass(type(obj), names.Broken):
+        obj.__setstate__(state)
+    else:
+        object.__getattribute__(obj, "__dict__").update(state)
+
+
+def set_reduced(obj: Any, state: Any) -> None:
+    """Give an instance the state that its class's default reduction made."""
+    setstate = getattr(type(obj), "__setstate__", None)
+    if setstate is not None:
+        setstate(obj, state)
+        return
+    slots = None
+    if type(state) is tuple and len(state) == 2:
+        state, slots = state
+    if state:
+        object.__getattribute__(obj, "__dict__").update(state)
+    for name, value in (slots or {}).items():
+        object.__setattr__(obj, name, value)
+
+
+def set_durable(obj: Any, meta_and_state: tuple[Any, Any]) -> None:
+    """Give a durable object with a hash of its own its number and state, at once."""
+    meta, state = meta_and_state
+    _apply(obj, meta, state, definitions.current_restoration())
+
+
+def _apply(obj: Any, meta: Any, state: Any, restoration: Restoration | None) -> None:
+    version = 1
+    if type(meta) is tuple:
+        meta, version = meta
+    if meta is not None:
+        obj._p_oid = meta
+    if state is not None:
+        obj.__setstate__(state)
+    if restoration is not None:
+        restoration.note(obj, version)
+
+
+def finish_graph(root: Any, items: list[Any]) -> Any:
+    """Give each object of `items` its state, run upgrades, and return `root`."""
+    current = definitions.current_restoration()
+    restoration = current or Restoration()
+    up_to_date: set[type] = set()
+    each = iter(items)
+    for obj, meta, state in zip(each, each, each, strict=True):
+        cls = type(obj)
+        try:
+            if cls is TrackedDict:
+                dict.update(obj, state)
+            elif cls is TrackedList:
+                list.extend(obj, state)
+            elif meta is not None and type(meta) is not int:
+                if type(meta) is tuple:
+                    _apply(obj, meta, state, restoration)
+                else:
+                    meta(obj, state)
+                continue
+            elif obj is None or cls is Placeholder:
+                continue
+            elif state is not None:
+                obj.__setstate__(state)
+            if meta is not None:
+                obj._p_oid = meta
+        except Exception as error:  # its neighbours are to be kept
+            _log.warning("the state of a %s can't be set: %s", type_name_of(cls), error)
+            continue
+        if cls not in up_to_date:
+            if version_of(cls) == 1:
+                up_to_date.add(cls)
+            else:
+                restoration.note(obj, 1)
+    if current is None:
+        restoration.finish()
+    return root
+
+
+class _Loader(pickle.Unpickler):
+    def find_class(self, module_name: str, qualname: str) -> Any:
+        return names.named(module_name, qualname)
+
+
+def load_graph(data: bytes, restoration: Restoration | None = None) -> Any:
+    """Return the graph that `dump_graph` pickled, or any graph pickled by `pickle`.
+
+    Classes that can't be found become `Broken` stand-ins.
+
+    Args:
+        data: the pickle; authenticated before (promise 7).
+        restoration: where journals follow: upgrades then wait for its `finish`.
+
+    Raises:
+        UpgradeRefused: state can't be brought to the installed code's version.
+    """
+    own = restoration or Restoration()
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        with definitions.restoring(own):
+            try:
+                root = _Loader(io.BytesIO(data)).load()
+            except (UpgradeRefused, MemoryError):
+                raise
+            except Exception as error:
+                _log.warning("loading: %s: %s; reading it piece by piece", type(error), error)
+                own.forget()
+                root = Salvager(data, names.named).load()
+        if restoration is None:
+            own.finish()
+        return root
+    finally:
+        if enabled:
+            gc.enable()

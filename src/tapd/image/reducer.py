@@ -1,0 +1,317 @@
+"""What becomes of an object of each type when it is pickled: the rules for TAP and journal.
+
+Imports `errors`, `model` and this room's `names`, `definitions`, `classes`,
+`strangers`, `loss` and `rebuild`. Always the C pickler with a
+``reducer_override``; what it does for a type is decided once and then looked up.
+An object that can't be reduced becomes a `Placeholder`, in place, and its
+neighbours are kept. On strangers' objects only `type` and `issubclass` are
+asked: ``__class__`` may lie or raise.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import pickle
+import types
+from collections.abc import Callable
+from typing import Any
+
+from tapd.errors import CannotKeep
+from tapd.image import classes, definitions, names, rebuild, strangers
+from tapd.image.loss import Loss, Placeholder, type_name_of
+from tapd.image.source import Source
+from tapd.model.persistent import is_durable_type
+
+PROTOCOL = 5
+RETRIES_MAX = 100
+NEWOBJ: Any = copyreg.__newobj__  # type: ignore[attr-defined]  # what pickle writes as NEWOBJ
+_HEAP_TYPE = 1 << 9
+_GETSET = types.GetSetDescriptorType
+
+Reduced = Any  # a reduce tuple, a global's name, or NotImplemented
+
+
+class Reducer(pickle.Pickler):
+    """The rules common to both forms: what becomes of an object of each type."""
+
+    def __init__(self, write_to: Any) -> None:
+        super().__init__(write_to, PROTOCOL)
+        self.losses: list[Loss] = []
+        self.globals: set[str] = set()
+        self.untracked = False
+        self.banned: dict[int, str] = {}
+        self.last: Any = None
+        self._deciders: dict[type, Callable[[Any], Reduced]] = {}
+        self._by_base: tuple[tuple[type, Callable[[Any], Reduced]], ...] = (
+            (type, self.reduce_class),
+            (types.FunctionType, self.reduce_function),
+            (types.BuiltinFunctionType, self.reduce_builtin),
+            (types.CellType, self._reduce_cell),
+            (Source, _reduce_source),
+            (Placeholder, Placeholder.__reduce__),
+            (definitions.EmptyCell, definitions.EmptyCell.__reduce__),
+            (names.Broken, self._reduce_broken),
+        )
+
+    def reduce(self, obj: Any) -> Reduced:
+        """Return how `obj` is written; called for all but the builtin data types."""
+        self.last = obj
+        if self.banned and id(obj) in self.banned:
+            return self.lose(obj, self.banned[id(obj)])
+        cls = type(obj)
+        reduce = self._deciders.get(cls)
+        if reduce is None:
+            reduce = self.decide(cls)
+        try:
+            return reduce(obj)
+        except CannotKeep as error:
+            return self.lose(obj, str(error))
+
+    # -- what each kind of type gets ------------------------------------------
+
+    def decide(self, cls: type) -> Callable[[Any], Reduced]:
+        """Return, and mostly remember, the method that reduces instances of `cls`."""
+        reduce, remember = self._decide(cls)
+        if remember:
+            self._deciders[cls] = reduce
+        return reduce
+
+    def _decide(self, cls: type) -> tuple[Callable[[Any], Reduced], bool]:
+        """Return the method for `cls`, and whether it will be the same for ever."""
+        for base, reduce in self._by_base:
+            if issubclass(cls, base):
+                return reduce, True
+        known = strangers.reducers.get(cls)
+        if known is None:
+            reason = strangers.lost_reason(cls) or self._problem_of_class(cls)
+            if reason is not None:
+                return (lambda obj: self.lose(obj, reason)), False
+        if is_durable_type(cls):
+            return self.reduce_durable, True
+        known = known or strangers.reducer_by_base(cls)
+        if known is None and _is_plain(cls):
+            if hasattr(cls, "__getattr__") or "__class__" in _own_names(cls):
+                return self._reduce_odd, True
+            return self._reduce_plain, self.remember_plain(cls)
+        immutable = strangers.is_immutable_type(cls)
+        return self._checked(known or _own_reduce, immutable=immutable), True
+
+    def remember_plain(self, cls: type) -> bool:
+        """Whether instances of the plain class `cls` may go the shortest way."""
+        return False
+
+    def reduce_durable(self, obj: Any) -> Reduced:
+        """Return how a durable object is written."""
+        raise NotImplementedError
+
+    def _problem_of_class(self, cls: type) -> str | None:
+        """Return why instances of `cls` can't be made again, or None where they can."""
+        if (
+            names.name_of(cls) is not None
+            or cls in _NAMELESS
+            or issubclass(cls, (names.Broken, names.BrokenDurable))
+            or classes.is_made_in_c(cls)  # its own reduction says what it needs
+        ):
+            return None
+        try:
+            classes.split_class(cls)
+        except CannotKeep as error:
+            return f"its class can't be kept: {error}"
+        return None
+
+    def _checked(
+        self, reduce: Callable[[Any], Reduced], *, immutable: bool
+    ) -> Callable[[Any], Reduced]:
+        """Wrap `reduce` so that what goes wrong in it is a reason to name."""
+
+        def checked(obj: Any) -> Reduced:
+            if not immutable:
+                self.untracked = True
+            try:
+                reduced = reduce(obj)
+            except (CannotKeep, MemoryError, RecursionError):
+                raise
+            except Exception as error:
+                raise CannotKeep(f"{type(error).__name__}: {error}") from None
+            return self._check_reduced(obj, reduced)
+
+        return checked
+
+    def _check_reduced(self, obj: Any, reduced: Reduced) -> Reduced:
+        if type(reduced) is str:
+            if names.name_of(obj) is None and not _is_global(obj, reduced):
+                raise CannotKeep(f"it is not found by the name {reduced!r} that it gives")
+            return reduced
+        if type(reduced) is not tuple or not 2 <= len(reduced) <= 6:
+            raise CannotKeep("its __reduce_ex__ does not return a tuple as pickle asks for")
+        make, args = reduced[:2]
+        if type(args) is not tuple or not callable(make):
+            raise CannotKeep("its __reduce_ex__ does not return a callable and its arguments")
+        if type(make) is types.FunctionType or issubclass(type(make), type):
+            if names.name_of(make) is None and make not in _NAMELESS:
+                self._check_definition(make)
+        if len(reduced) > 3 and any(
+            part is not None and not hasattr(type(part), "__next__") for part in reduced[3:5]
+        ):
+            raise CannotKeep("its __reduce_ex__ gives items that are no iterator")
+        cls = type(obj)
+        if not cls.__flags__ & _HEAP_TYPE or classes.is_made_in_c(cls):
+            for part in args:
+                reason = strangers.lost_reason(type(part))
+                if reason is not None:
+                    raise CannotKeep(f"it is made of a {type_name_of(type(part))}: {reason}")
+        odd = hasattr(cls, "__getattr__") or "__class__" in _own_names(cls)
+        if make is NEWOBJ and (odd or not args or args[0] is not cls):
+            reduced = (names.new_object, *reduced[1:])
+        if make is NEWOBJ and len(args) > 1 and "__new__" in _own_names(cls):
+            base = next((base for base in _VALUES if issubclass(cls, base)), None)
+            if base is not None and "__getnewargs__" not in _own_names(cls):
+                reduced = (names.value_object, (cls, base, base(*args[1:])), *reduced[2:])
+        if odd and len(reduced) > 2 and reduced[2] is not None:
+            parts = (*reduced[2:], None, None)[:3]
+            return (*reduced[:2], *parts, rebuild.set_reduced)
+        return reduced
+
+    def _check_definition(self, definition: Any) -> None:
+        if type(definition) is types.FunctionType:
+            definitions.split_function(definition)
+        else:
+            classes.split_class(definition)
+
+    def _reduce_plain(self, obj: Any) -> Reduced:
+        self.untracked = True
+        return NEWOBJ, (type(obj),), obj.__dict__
+
+    def _reduce_odd(self, obj: Any) -> Reduced:
+        """Reduce a plain instance whose class would see pickle look at it."""
+        self.untracked = True
+        attributes = object.__getattribute__(obj, "__dict__")
+        return names.new_object, (type(obj),), attributes, None, None, rebuild.set_plain
+
+    # -- definitions -----------------------------------------------------------
+
+    def reduce_class(self, cls: Any) -> Reduced:
+        """Return how a class is written: by name, or by its parts."""
+        if cls in _NAMELESS:
+            return NotImplemented
+        if issubclass(cls, (names.Broken, names.BrokenDurable)) and cls.broken_name:
+            module, _colon, qualname = cls.broken_name.partition(":")
+            self.globals.add(cls.broken_name)
+            make = names.durable_class if cls.broken_is_durable else names.named
+            return make, (module, qualname)
+        name = names.name_of(cls)
+        if name is not None:
+            self.globals.add(":".join(name))
+            if is_durable_type(cls) and not name[0].startswith("tapd."):
+                return names.durable_class, name
+            return NotImplemented if names.is_own_name(cls, name) else (names.named, name)
+        self.untracked = True
+        made, state = classes.split_class(cls)
+        return classes.make_class, made, state, None, None, classes.set_class
+
+    def reduce_function(self, function: Any) -> Reduced:
+        """Return how a function is written: by name, or by its source text."""
+        name = names.name_of(function)
+        if name is not None:
+            self.globals.add(":".join(name))
+            return NotImplemented
+        outer = names.wrapper_of(function)
+        if outer is not None:
+            return strangers.wrapped_of, (outer,)
+        self.untracked = True
+        made, state = definitions.split_function(function)
+        return self.with_state(function, definitions.make_function, made, state)
+
+    def with_state(
+        self, function: Any, make: Any, made: tuple[Any, ...], state: tuple[Any, ...]
+    ) -> Reduced:
+        """Return how a function is written whose state may lead back to it."""
+        return make, made, state, None, None, definitions.set_function
+
+    def reduce_builtin(self, function: Any) -> Reduced:
+        """Return how a function written in C is written."""
+        owner = function.__self__
+        if owner is None or type(owner) is types.ModuleType:
+            name = names.name_of(function)
+            if name is None:
+                raise CannotKeep("it is not found under its own name")
+            self.globals.add(":".join(name))
+            return NotImplemented
+        return getattr, (owner, function.__name__)
+
+    def _reduce_cell(self, cell: Any) -> Reduced:
+        return definitions.new_cell, ()
+
+    def _reduce_broken(self, obj: Any) -> Reduced:
+        self.untracked = True
+        return obj.broken_reduce()
+
+    # -- losses ----------------------------------------------------------------
+
+    def lose(self, obj: Any, reason: str) -> Reduced:
+        """Name `obj` as lost; return how its placeholder is written."""
+        loss = Loss(self.path_of(obj), type_name_of(type(obj)), reason)
+        self.losses.append(loss)
+        return Placeholder, (loss.path, loss.type_name, loss.reason)
+
+    def path_of(self, obj: Any) -> str:
+        """Return where `obj` is."""
+        raise NotImplementedError
+
+
+_VALUES = (int, str, bytes, float, complex, tuple, frozenset)
+_NAMELESS = (type(None), type(NotImplemented), type(Ellipsis))
+
+
+def _is_global(obj: Any, name: str) -> bool:
+    if obj is definitions.EMPTY_CELL:
+        return True
+    module = getattr(obj, "__module__", None)
+    try:
+        return names.find_name(module if type(module) is str else "builtins", name) is obj
+    except LookupError:
+        return False
+
+
+def _reduce_source(source: Any) -> Reduced:
+    parts = (source.filename, source.text, source.symbol, source.flags)
+    return definitions.make_source, parts
+
+
+def _own_reduce(obj: Any) -> Reduced:
+    cls = type(obj)
+    reduce = copyreg.dispatch_table.get(cls)
+    if reduce is not None:
+        return reduce(obj)
+    return cls.__reduce_ex__(obj, PROTOCOL)
+
+
+def _own_names(cls: type) -> set[str]:
+    """Return what the classes made in Python above `cls` define."""
+    return {name for base in cls.__mro__ if base.__flags__ & _HEAP_TYPE for name in base.__dict__}
+
+
+def _is_plain(cls: type) -> bool:
+    """Whether an instance of `cls` is its ``__dict__`` and nothing else."""
+    return (
+        cls.__reduce_ex__ is object.__reduce_ex__
+        and cls.__reduce__ is object.__reduce__
+        and getattr(cls, "__getstate__", None) is object.__getstate__  # type: ignore[attr-defined]
+        and cls.__getattribute__ is object.__getattribute__
+        and cls.__basicsize__ <= object.__basicsize__ + 16
+        and cls.__dictoffset__ != 0
+        and cls not in copyreg.dispatch_table
+        and not hasattr(cls, "__getnewargs__")
+        and not hasattr(cls, "__getnewargs_ex__")
+        and not hasattr(cls, "__setstate__")
+        and all(
+            base is object
+            or (
+                base.__flags__ & _HEAP_TYPE
+                and not (base.__dict__.keys() & {"__reduce_cython__"})
+                and not base.__dict__.get("__slots__")
+                and type(base.__dict__.get("__dict__")) in (_GETSET, type(None))
+            )
+            for base in cls.__mro__
+        )
+    )
