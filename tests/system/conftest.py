@@ -19,10 +19,7 @@ from booted import Booted
 from debian_root import debian_root
 
 TOP = Path(__file__).parents[2]
-SUITES = [
-    pytest.param(suite, id=suite, marks=pytest.mark.xdist_group(suite))
-    for suite in ("bookworm", "trixie")
-]
+SUITES = ("bookworm", "trixie")
 WHY_NOT = booted.why_not()
 
 
