@@ -13,6 +13,7 @@ import abc
 import collections
 import dataclasses
 import enum
+import inspect
 import sys
 import types
 import typing
@@ -55,7 +56,7 @@ def split_class(cls: type) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         cls.__qualname__, names.get("__module__"), names.get("__slots__"), kind, parts,
     )  # fmt: skip
     slots = {name for name, value in names.items() if type(value) is types.MemberDescriptorType}
-    skipped = _generated(kind, cls, names) | slots | _NOT_SAVED
+    skipped = _generated(kind, names) | slots | _NOT_SAVED
     attributes = {name: value for name, value in names.items() if name not in skipped}
     return made, (attributes, _dataclass_parts(names))
 
@@ -104,15 +105,15 @@ class _SomeTypedDict(typing.TypedDict):
     pass
 
 
-def _generated(kind: str, cls: type, names: Any) -> set[str]:
+def _generated(kind: str, names: Any) -> set[str]:
     """Return the names of those attributes that making the class anew brings."""
     skipped: set[str] = set()
     if kind == "enum":
         members = names.get("_member_map_", {})
         skipped = {
             name for name in names
-            if name in members or name in _ENUM_TABLES or name in _ENUM_METHODS
-            and not _is_typed(names[name])
+            if name in members or name in _ENUM_TABLES
+            or (name in _ENUM_METHODS and not _is_typed(names[name]))
         }  # fmt: skip
     elif kind == "namedtuple":
         skipped = {
@@ -126,7 +127,7 @@ def _generated(kind: str, cls: type, names: Any) -> set[str]:
         skipped |= {
             name for name, value in names.items()
             if _code_file(value) == "<string>" or _module(value) == "dataclasses"
-            or name in ("__match_args__",)
+            or name == "__match_args__"
         }  # fmt: skip
         # `repr` is wrapped by a closure of reprlib's.
         if "__wrapped__" in getattr(names.get("__repr__"), "__dict__", {}) and not _is_typed(
@@ -149,9 +150,9 @@ _ENUM_METHODS = frozenset({
 })  # fmt: skip
 
 
-def _code_file(value: Any) -> str | None:
+def _code_file(value: Any) -> Any:
     while type(value) is types.FunctionType and "__wrapped__" in value.__dict__:
-        value = value.__wrapped__
+        value = value.__dict__["__wrapped__"]
     return value.__code__.co_filename if type(value) is types.FunctionType else None
 
 
@@ -213,9 +214,9 @@ def make_class(
         cls = _make_enum(metaclass, bases, name, parts)
     elif kind == "namedtuple":
         fields, defaults = parts
-        cls = collections.namedtuple(  # type: ignore[misc]  # its fields are data here
-            name, fields, defaults=[defaults[field] for field in fields if field in defaults]
-        )
+        make: Any = collections.namedtuple  # noqa: PYI024 - its fields are data here
+        usual = [defaults[field] for field in fields if field in defaults]
+        cls = make(name, fields, defaults=usual)
         cls.__orig_bases__ = bases
     elif kind == "typeddict":
         cls = _make_typed_dict(name, *parts)
@@ -253,7 +254,8 @@ def _make_typed_dict(
         return typing.Required[annotation] if key in required else typing.NotRequired[annotation]
 
     fields = {key: told(key, annotation) for key, annotation in annotations.items()}
-    return typing.TypedDict(name, fields, total=total)  # type: ignore[misc]  # fields are data
+    make: Any = typing.TypedDict
+    return make(name, fields, total=total)
 
 
 def set_class(cls: Any, state: tuple[Any, ...]) -> None:
@@ -263,7 +265,7 @@ def set_class(cls: Any, state: tuple[Any, ...]) -> None:
         type.__setattr__(cls, name, value)
     if dataclass_parts is not None and "__dataclass_fields__" not in cls.__dict__:
         _make_dataclass(cls, *dataclass_parts)
-    if isinstance(cls, abc.ABCMeta):
+    if issubclass(type(cls), abc.ABCMeta):
         abc.update_abstractmethods(cls)
 
 
@@ -275,9 +277,9 @@ def _make_dataclass(cls: Any, told: dict[str, Any], fields: dict[str, dict[str, 
         dataclasses.dataclass(**told)(cls)
         return
     # A default would overwrite its slot, so a twin without slots generates the methods.
-    names = {"__annotations__": cls.__dict__.get("__annotations__", {}), **made}
+    names = {"__annotations__": inspect.get_annotations(cls), **made}
     names |= {name: value for name, value in cls.__dict__.items() if _is_typed(value)}
-    twin = dataclasses.dataclass(**told)(type(cls.__name__, cls.__bases__, names))
+    twin: Any = dataclasses.dataclass(**told)(type(cls.__name__, cls.__bases__, names))
     for name, value in twin.__dict__.items():
         if name not in cls.__dict__ and name not in ("__dict__", "__weakref__"):
             setattr(cls, name, value)

@@ -190,11 +190,11 @@ def _place_in_library(function: types.FunctionType) -> tuple[str, str]:
     return str(name), qualname
 
 
-def library_code(module: types.ModuleType, qualname: str) -> types.CodeType | None:
+def library_code(module: Any, qualname: str) -> types.CodeType | None:
     """Return the code of ``outer.<locals>.inner`` in `module`, where it is told by name."""
     outer_name, *inner_names = qualname.split(".<locals>.")
     try:
-        outer = functools.reduce(getattr, outer_name.split("."), module)
+        outer: Any = functools.reduce(getattr, outer_name.split("."), module)
         code: Any = inspect.unwrap(outer).__code__
     except Exception:
         return None

@@ -176,7 +176,7 @@ class _GraphPickler(Reducer):
     def reduce_durable(self, obj: Any) -> Reduced:
         cls = type(obj)
         version = version_of(cls)
-        may_wait = cls.__hash__ is object.__hash__ or cls.__hash__ is None
+        may_wait = _has_usual_hash(cls)
         if may_wait and version == 1 and _has_safe_state(cls):
             if not self.banned:
                 self._durable[cls] = (cls,)
@@ -241,7 +241,11 @@ def _guarded_state(obj: Any) -> Any:
 
 def _may_wait(cls: type) -> bool:
     """Whether nothing asks for the state of an instance of `cls` before all is loaded."""
-    return cls.__hash__ in (object.__hash__, None) and not hasattr(cls, "__setstate__")
+    return _has_usual_hash(cls) and not hasattr(cls, "__setstate__")
+
+
+def _has_usual_hash(cls: Any) -> bool:
+    return cls.__hash__ is object.__hash__ or cls.__hash__ is None
 
 
 def dump_graph(root: object) -> Dump:
@@ -270,8 +274,9 @@ def _dump_graph(root: object) -> Dump:
             pickler.dump(_Root(root))
         except RecursionError as error:
             if flat:
+                where = pickler.path_of(pickler.last)
                 raise NotStorable(
-                    f"saving {_root_name(root)}: {pickler.path_of(pickler.last)} is nested too deeply"
+                    f"saving {_root_name(root)}: {where} is nested too deeply"
                 ) from error
             flat = True
         except MemoryError:

@@ -50,7 +50,7 @@ _aliases = {
 """Names of builtin types that their own name does not lead to, by id (they live for ever)."""
 
 
-def _walk_name(module: types.ModuleType, qualname: str) -> Any:
+def _walk_name(module: Any, qualname: str) -> Any:
     return functools.reduce(getattr, qualname.split("."), module)
 
 
@@ -72,20 +72,22 @@ def name_of(obj: Any) -> tuple[str, str] | None:
         return None
     if type(module_name) is not str or type(qualname) is not str or module_name == "__main__":
         return None
-    module = sys.modules.get(module_name)
-    if type(module) is not types.ModuleType and not isinstance(module, types.ModuleType):
-        return None
-    if module.__spec__ is None or "<" in qualname:
-        return None
-    try:
-        found = _walk_name(module, qualname)
-    except Exception:
-        return None
-    if found is obj:
-        return module_name, qualname
-    if issubclass(type(obj), type) and issubclass(type(found), type) and _same_origin(obj, found):
+    found = _find_at_save(module_name, qualname)
+    is_class = issubclass(type(obj), type) and issubclass(type(found), type)
+    if found is obj or (is_class and _same_origin(obj, found)):
         return module_name, qualname
     return None
+
+
+def _find_at_save(module_name: str, qualname: str) -> Any:
+    """Return what a later process will find by this name; None where it may find nothing."""
+    module: Any = sys.modules.get(module_name)
+    if not issubclass(type(module), types.ModuleType) or "<" in qualname:
+        return None
+    try:
+        return None if module.__spec__ is None else _walk_name(module, qualname)
+    except Exception:
+        return None
 
 
 def is_own_name(cls: type, name: tuple[str, str]) -> bool:
@@ -133,7 +135,8 @@ class _BrokenType(type):
     """Tells ``cls(*args)`` from ``cls.__new__(cls, *args)``, so both can be written back."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        self = cls.__new__(cls, *args)
+        make: Any = cls.__new__
+        self = make(cls, *args)
         self._p_broken_called = True
         return self
 
@@ -216,7 +219,7 @@ def broken_class(module_name: str, qualname: str, *, durable: bool = False) -> A
     _log.warning(
         "%s:%s can't be found; its instances are kept as they were saved", module_name, qualname
     )
-    base = BrokenDurable if durable else Broken
+    base: Any = BrokenDurable if durable else Broken
     attributes = {"broken_name": f"{module_name}:{qualname}", "__module__": base.__module__}
     return type(base)(qualname.rpartition(".")[2], (base,), attributes)
 
@@ -237,7 +240,7 @@ def durable_class(module_name: str, qualname: str) -> Any:
         return broken_class(module_name, qualname, durable=True)
 
 
-def new_object(cls: type, *args: Any) -> Any:
+def new_object(cls: Any, *args: Any) -> Any:
     """Return a bare instance: for classes that lie about theirs. Part of the format."""
     return cls.__new__(cls, *args)
 

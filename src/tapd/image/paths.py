@@ -12,7 +12,7 @@ import copyreg
 import functools
 import gc
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from tapd.image import definitions
@@ -46,40 +46,61 @@ def _attributes(obj: Any) -> Iterator[tuple[str, Any]]:
             continue
 
 
+def _of_mapping(obj: Any) -> Iterator[tuple[str, Any]]:
+    for key, value in list(dict.items(obj)):
+        yield _key_label(key), value
+        if type(key) not in _ATOMS:
+            yield ".<key>", key
+
+
+def _of_sequence(obj: Any) -> Iterator[tuple[str, Any]]:
+    for index, value in enumerate(list(obj)):
+        yield f"[{index}]", value
+
+
+def _of_set(obj: Any) -> Iterator[tuple[str, Any]]:
+    for value in list(obj):
+        yield ".<item>", value
+
+
+def _of_class(obj: Any) -> Iterator[tuple[str, Any]]:
+    for name, value in type.__dict__["__dict__"].__get__(obj).items():
+        yield f".{name}", value
+
+
+def _named(*names: str) -> Callable[[Any], Iterator[tuple[str, Any]]]:
+    def parts(obj: Any) -> Iterator[tuple[str, Any]]:
+        for name in names:
+            yield f".{name}", getattr(obj, name)
+
+    return parts
+
+
+def _of_cell(obj: Any) -> Iterator[tuple[str, Any]]:
+    yield ".cell_contents", definitions.cell_contents(obj)
+
+
+_WALKS: tuple[tuple[Any, Callable[[Any], Iterator[tuple[str, Any]]]], ...] = (
+    (dict, _of_mapping),
+    ((list, tuple, collections.deque), _of_sequence),
+    ((set, frozenset), _of_set),
+    (types.FunctionType, definitions.parts_of),
+    (types.MethodType, _named("__self__", "__func__")),
+    (types.CellType, _of_cell),
+    (functools.partial, _named("func", "args", "keywords")),
+    (type, _of_class),
+    (types.MappingProxyType, lambda obj: _of_mapping(dict(obj))),
+    (property, _named("fget", "fset", "fdel")),
+    ((staticmethod, classmethod), _named("__func__")),
+)
+
+
 def children(obj: Any) -> Iterator[tuple[str, Any]]:
     """Yield what `obj` holds, each with its label; as plain data, running nothing of its class."""
     cls = type(obj)
-    if issubclass(cls, dict):
-        for key, value in list(dict.items(obj)):
-            yield _key_label(key), value
-            if type(key) not in _ATOMS:
-                yield ".<key>", key
-    elif issubclass(cls, (list, tuple, collections.deque)):
-        for index, value in enumerate(list(obj)):
-            yield f"[{index}]", value
-    elif issubclass(cls, (set, frozenset)):
-        for value in list(obj):
-            yield ".<item>", value
-    elif cls is types.FunctionType:
-        yield from definitions.parts_of(obj)
-    elif cls is types.MethodType:
-        yield ".__self__", obj.__self__
-        yield ".__func__", obj.__func__
-    elif cls is types.CellType:
-        yield ".cell_contents", definitions.cell_contents(obj)
-    elif cls is functools.partial:
-        yield ".func", obj.func
-        yield ".args", obj.args
-        yield ".keywords", obj.keywords
-    elif issubclass(cls, type):
-        for name, value in type.__dict__["__dict__"].__get__(obj).items():
-            yield f".{name}", value
-    elif cls is types.MappingProxyType:
-        yield from children(dict(obj))
-    elif cls in (property, staticmethod, classmethod):
-        for name in ("fget", "fset", "fdel", "__func__"):
-            if hasattr(obj, name):
-                yield f".{name}", getattr(obj, name)
+    walk = next((walk for bases, walk in _WALKS if issubclass(cls, bases)), None)
+    if walk is not None:
+        yield from walk(obj)
     elif not cls.__flags__ & _HEAP_TYPE and cls not in _ATOMS:
         for part in gc.get_referents(obj):  # an iterator, say: its parts have no names
             if type(part) not in (type, types.ModuleType):

@@ -53,11 +53,13 @@ def set_durable(obj: Any, meta_and_state: tuple[Any, Any]) -> None:
 
 
 def _apply(obj: Any, meta: Any, state: Any, restoration: Restoration | None) -> None:
-    version = 1
-    if type(meta) is tuple:
-        meta, version = meta
-    if meta is not None:
-        obj._p_oid = meta
+    """Give `obj` a state by the rarer ways: `meta` is number and version, or a setter."""
+    if type(meta) is not tuple:
+        meta(obj, state)
+        return
+    oid, version = meta
+    if oid is not None:
+        obj._p_oid = oid
     if state is not None:
         obj.__setstate__(state)
     if restoration is not None:
@@ -78,19 +80,15 @@ def finish_graph(root: Any, items: list[Any]) -> Any:
             elif cls is TrackedList:
                 list.extend(obj, state)
             elif meta is not None and type(meta) is not int:
-                if type(meta) is tuple:
-                    _apply(obj, meta, state, restoration)
-                else:
-                    meta(obj, state)
-                continue
-            elif obj is None or cls is Placeholder:
+                _apply(obj, meta, state, restoration)
                 continue
             elif state is not None:
                 obj.__setstate__(state)
             if meta is not None:
                 obj._p_oid = meta
         except Exception as error:  # its neighbours are to be kept
-            _log.warning("the state of a %s can't be set: %s", type_name_of(cls), error)
+            if cls is not Placeholder:
+                _log.warning("the state of a %s can't be set: %s", type_name_of(cls), error)
             continue
         if cls not in up_to_date:
             if version_of(cls) == 1:

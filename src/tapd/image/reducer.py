@@ -90,7 +90,7 @@ class Reducer(pickle.Pickler):
             return self.reduce_durable, True
         known = known or strangers.reducer_by_base(cls)
         if known is None and _is_plain(cls):
-            if hasattr(cls, "__getattr__") or "__class__" in _own_names(cls):
+            if _is_odd(cls):
                 return self._reduce_odd, True
             return self._reduce_plain, self.remember_plain(cls)
         immutable = strangers.is_immutable_type(cls)
@@ -142,35 +142,32 @@ class Reducer(pickle.Pickler):
             if names.name_of(obj) is None and not _is_global(obj, reduced):
                 raise CannotKeep(f"it is not found by the name {reduced!r} that it gives")
             return reduced
-        if type(reduced) is not tuple or not 2 <= len(reduced) <= 6:
-            raise CannotKeep("its __reduce_ex__ does not return a tuple as pickle asks for")
+        _check_shape(reduced)
         make, args = reduced[:2]
-        if type(args) is not tuple or not callable(make):
-            raise CannotKeep("its __reduce_ex__ does not return a callable and its arguments")
-        if type(make) is types.FunctionType or issubclass(type(make), type):
-            if names.name_of(make) is None and make not in _NAMELESS:
-                self._check_definition(make)
-        if len(reduced) > 3 and any(
-            part is not None and not hasattr(type(part), "__next__") for part in reduced[3:5]
-        ):
-            raise CannotKeep("its __reduce_ex__ gives items that are no iterator")
+        self._check_maker(make)
         cls = type(obj)
         if not cls.__flags__ & _HEAP_TYPE or classes.is_made_in_c(cls):
             for part in args:
                 reason = strangers.lost_reason(type(part))
                 if reason is not None:
                     raise CannotKeep(f"it is made of a {type_name_of(type(part))}: {reason}")
-        odd = hasattr(cls, "__getattr__") or "__class__" in _own_names(cls)
-        if make is NEWOBJ and (odd or not args or args[0] is not cls):
-            reduced = (names.new_object, *reduced[1:])
-        if make is NEWOBJ and len(args) > 1 and "__new__" in _own_names(cls):
-            base = next((base for base in _VALUES if issubclass(cls, base)), None)
-            if base is not None and "__getnewargs__" not in _own_names(cls):
+        odd = _is_odd(cls)
+        if make is NEWOBJ:
+            base = _base_value(cls)
+            if base is not None and len(args) > 1:
                 reduced = (names.value_object, (cls, base, base(*args[1:])), *reduced[2:])
+            elif odd or not args or args[0] is not cls:
+                reduced = (names.new_object, *reduced[1:])
         if odd and len(reduced) > 2 and reduced[2] is not None:
             parts = (*reduced[2:], None, None)[:3]
             return (*reduced[:2], *parts, rebuild.set_reduced)
         return reduced
+
+    def _check_maker(self, make: Any) -> None:
+        if make in _NAMELESS or names.name_of(make) is not None:
+            return
+        if type(make) is types.FunctionType or issubclass(type(make), type):
+            self._check_definition(make)
 
     def _check_definition(self, definition: Any) -> None:
         if type(definition) is types.FunctionType:
@@ -263,6 +260,30 @@ _VALUES = (int, str, bytes, float, complex, tuple, frozenset)
 _NAMELESS = (type(None), type(NotImplemented), type(Ellipsis))
 
 
+def _check_shape(reduced: Any) -> None:
+    if type(reduced) is not tuple or not 2 <= len(reduced) <= 6:
+        raise CannotKeep("its __reduce_ex__ does not return a tuple as pickle asks for")
+    make, args = reduced[:2]
+    if type(args) is not tuple or not callable(make):
+        raise CannotKeep("its __reduce_ex__ does not return a callable and its arguments")
+    for items in reduced[3:5]:
+        if items is not None and not hasattr(type(items), "__next__"):
+            raise CannotKeep("its __reduce_ex__ gives items that are no iterator")
+
+
+def _is_odd(cls: type) -> bool:
+    """Whether an instance would see, or mislead, pickle's looking at it."""
+    return hasattr(cls, "__getattr__") or "__class__" in _own_names(cls)
+
+
+def _base_value(cls: type) -> Any:
+    """Return the builtin that `cls` adds a ``__new__`` of its own to, if it is such a class."""
+    own = _own_names(cls)
+    if "__new__" not in own or "__getnewargs__" in own:
+        return None
+    return next((base for base in _VALUES if issubclass(cls, base)), None)
+
+
 def _is_global(obj: Any, name: str) -> bool:
     if obj is definitions.EMPTY_CELL:
         return True
@@ -283,7 +304,8 @@ def _own_reduce(obj: Any) -> Reduced:
     reduce = copyreg.dispatch_table.get(cls)
     if reduce is not None:
         return reduce(obj)
-    return cls.__reduce_ex__(obj, PROTOCOL)
+    own: Any = cls.__reduce_ex__
+    return own(obj, PROTOCOL)
 
 
 def _own_names(cls: type) -> set[str]:
@@ -291,12 +313,12 @@ def _own_names(cls: type) -> set[str]:
     return {name for base in cls.__mro__ if base.__flags__ & _HEAP_TYPE for name in base.__dict__}
 
 
-def _is_plain(cls: type) -> bool:
+def _is_plain(cls: Any) -> bool:
     """Whether an instance of `cls` is its ``__dict__`` and nothing else."""
     return (
         cls.__reduce_ex__ is object.__reduce_ex__
         and cls.__reduce__ is object.__reduce__
-        and getattr(cls, "__getstate__", None) is object.__getstate__  # type: ignore[attr-defined]
+        and cls.__getstate__ is object.__getstate__
         and cls.__getattribute__ is object.__getattribute__
         and cls.__basicsize__ <= object.__basicsize__ + 16
         and cls.__dictoffset__ != 0

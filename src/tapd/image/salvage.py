@@ -21,7 +21,7 @@ from tapd.image.loss import Placeholder
 
 _log = logging.getLogger(__name__)
 
-_base: Any = pickle._Unpickler  # type: ignore[attr-defined]  # pickle's own, in Python
+_base: Any = pickle._Unpickler  # pickle's own, in Python
 
 
 class Salvager(_base):  # type: ignore[misc]  # its base has no types
@@ -95,7 +95,7 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
         for item in items:
             try:
                 put(container, item)
-            except Exception:  # noqa: PERF203 - one that fails must not cost the rest
+            except Exception:  # one that fails must not cost the rest
                 failed.append(item)
         if failed:
             self._waiting.append((put, container, failed))

@@ -179,7 +179,7 @@ def future_flags(names: dict[str, Any]) -> int:
 
     flags = 0
     for feature in __future__.all_feature_names:
-        flag: Any = getattr(__future__, feature)
-        if flag is not None and names.get(feature) is flag:
+        flag: Any = vars(__future__)[feature]
+        if names.get(feature) is flag:
             flags |= flag.compiler_flag
     return flags

@@ -158,7 +158,7 @@ class StatePickler:
             try:
                 pickler.memo = _MEMO
                 pickler.dump(state)
-            except Exception as next_error:  # noqa: PERF203 - each failure bans one object
+            except Exception as next_error:  # each failure bans one object
                 error = next_error
             else:
                 dump = StateDump(b"".join(self._chunks), tuple(pickler.losses), pickler.untracked)

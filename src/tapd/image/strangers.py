@@ -9,36 +9,21 @@ says why instances of a type can't be kept. What is in neither goes by its own
 from __future__ import annotations
 
 import _thread
-import asyncio
 import collections
-import concurrent.futures
-import contextvars
 import dataclasses
-import datetime
-import decimal
 import enum
-import fractions
 import functools
-import io
-import ipaddress
-import mmap
-import pathlib
-import queue
-import re
-import select
-import selectors
-import socket
-import subprocess
+import importlib
+import sys
 import threading
 import types
 import typing
-import uuid
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from tapd.errors import CannotKeep
-from tapd.image.names import BrokenMethod, bound_method, name_of
+from tapd.image.names import bound_method, name_of
 
 Reduced = tuple[Any, ...] | str
 
@@ -57,7 +42,7 @@ def new_rlock() -> Any:
 
 def new_simple_queue() -> Any:
     """Return an empty `queue.SimpleQueue` in place of an empty one."""
-    return queue.SimpleQueue()
+    return importlib.import_module("queue").SimpleQueue()
 
 
 def weak_set(items: list[Any]) -> Any:
@@ -77,7 +62,8 @@ def wrapped_of(outer: Any) -> Any:
 
 def new_type(name: str, supertype: Any, module: str) -> Any:
     """Return a `typing.NewType`."""
-    made = typing.NewType(name, supertype)
+    new_type_of: Any = typing.NewType
+    made = new_type_of(name, supertype)
     made.__module__ = module
     return made
 
@@ -151,13 +137,13 @@ def _reduce_lru_cache(obj: Any) -> Reduced:
 
 def _reduce_method(obj: Any) -> Reduced:
     function, owner = obj.__func__, obj.__self__
-    name = getattr(function, "__name__", None)
+    name = str(getattr(function, "__name__", ""))
     for cls in type(owner).__mro__:
         if name in cls.__dict__:
             if cls.__dict__[name] is function:
                 return bound_method, (owner, name)
             break
-    if isinstance(type(owner), type) and issubclass(type(owner), type) and name:
+    if issubclass(type(owner), type) and name:
         found = getattr(owner, name, None)
         if type(found) is types.MethodType and found.__func__ is function:
             return getattr, (owner, name)
@@ -165,11 +151,9 @@ def _reduce_method(obj: Any) -> Reduced:
 
 
 def _reduce_module(obj: Any) -> Reduced:
-    import importlib  # noqa: PLC0415 - kept by name of its function
-    import sys  # noqa: PLC0415
-
     name = obj.__name__
-    if sys.modules.get(name) is not obj or (name != "__main__" and obj.__spec__ is None):
+    found: Any = sys.modules.get(name)
+    if found is not obj or (name != "__main__" and found.__spec__ is None):
         raise CannotKeep(f"module {name} can't be imported by that name")
     return importlib.import_module, (name,)
 
@@ -194,26 +178,25 @@ def _reduce_type_variable(obj: Any) -> Reduced:
 def _type_variable(
     name: str, constraints: tuple[Any, ...], bound: Any, covariant: bool, contravariant: bool
 ) -> Any:
-    return typing.TypeVar(  # type: ignore[misc]  # rebuilt from its parts
+    variable: Any = typing.TypeVar
+    return variable(
         name, *constraints, bound=bound, covariant=covariant, contravariant=contravariant
     )
 
 
 def name_of_variable(obj: Any) -> bool:
     """Whether a type variable can be imported from the module that it says it is from."""
-    import sys  # noqa: PLC0415
-
     module = getattr(obj, "__module__", None)
     if module in (None, "__main__"):
         return False
     return getattr(sys.modules.get(module), obj.__name__, None) is obj
 
 
-def _reduce_exception_group_free(obj: Any) -> Reduced:
+def _reduce_exception(obj: Any) -> Reduced:
     return _new_exception, (type(obj), obj.args), obj.__dict__ or None
 
 
-def _new_exception(cls: type[BaseException], args: tuple[Any, ...]) -> Any:
+def _new_exception(cls: Any, args: tuple[Any, ...]) -> Any:
     return cls.__new__(cls, *args)
 
 
@@ -222,25 +205,16 @@ def _reduce_asyncio(obj: Any) -> Reduced:
     state = dict(obj.__dict__)
     state["_loop"] = None
     for name in ("_waiters", "_getters", "_putters"):
-        if state.get(name) is not None:
-            state[name] = collections.deque() if name != "_waiters" or state[name] else state[name]
+        if state.get(name):
+            state[name] = collections.deque()
     return _new_object_of, (type(obj),), state
 
 
-def _new_object_of(cls: type) -> Any:
+def _new_object_of(cls: Any) -> Any:
     return cls.__new__(cls)
 
 
-def _by_name_in(module: str, name: str) -> Callable[[Any], Reduced]:
-    def reduce(_obj: Any) -> Reduced:
-        return _constant, (module, name)
-
-    return reduce
-
-
 def _constant(module: str, name: str) -> Any:
-    import importlib  # noqa: PLC0415
-
     return getattr(importlib.import_module(module), name)
 
 
@@ -251,21 +225,22 @@ def _reduce_dataclass_sentinel(obj: Any) -> Reduced:
     raise CannotKeep("a sentinel of dataclasses that this Python does not name")
 
 
-_RLOCK = type(threading.RLock())
-_PROXIES = (weakref.ProxyType, weakref.CallableProxyType)
-_sentinels = (dataclasses.MISSING, dataclasses.KW_ONLY, dataclasses._FIELD)  # type: ignore[attr-defined]  # no other way to its type
+_SENTINELS: tuple[Any, ...] = (
+    dataclasses.MISSING,
+    dataclasses.KW_ONLY,
+    dataclasses._FIELD,  # type: ignore[attr-defined]  # no other way to its type
+)
 
 reducers: dict[type, Callable[[Any], Reduced]] = {
     _thread.LockType: _reduce_lock,
-    _RLOCK: _reduce_rlock,
-    threading._RLock: _reduce_rlock,  # type: ignore[attr-defined]  # the Python one
-    queue.SimpleQueue: _reduce_simple_queue,
+    type(threading.RLock()): _reduce_rlock,
     weakref.ref: _reduce_ref,
     weakref.WeakMethod: _reduce_weak_method,
     weakref.WeakSet: _reduce_weak_set,
     weakref.WeakKeyDictionary: _reduce_weak_mapping,
     weakref.WeakValueDictionary: _reduce_weak_mapping,
-    **dict.fromkeys(_PROXIES, _reduce_proxy),
+    weakref.ProxyType: _reduce_proxy,
+    weakref.CallableProxyType: _reduce_proxy,
     types.MappingProxyType: _reduce_mappingproxy,
     property: _reduce_property,
     staticmethod: _reduce_wrapped_method,
@@ -277,92 +252,117 @@ reducers: dict[type, Callable[[Any], Reduced]] = {
     typing.TypeVar: _reduce_type_variable,
     typing.ParamSpec: _reduce_type_variable,
     typing.TypeVarTuple: _reduce_type_variable,
-    **{type(sentinel): _reduce_dataclass_sentinel for sentinel in _sentinels},
+    **{type(sentinel): _reduce_dataclass_sentinel for sentinel in _SENTINELS},
 }
 
-_LOST: tuple[tuple[type | tuple[type, ...], str], ...] = (
-    (threading.Thread, "a thread ends with its process"),
-    (threading.local, "thread-local data belongs to the threads of one process"),
-    (asyncio.AbstractEventLoop, "an event loop belongs to one process"),
-    (asyncio.Future, "a task or future ends with its process"),
-    (asyncio.Handle, "a scheduled callback ends with its process; use application.call_later"),
-    ((asyncio.BaseTransport, asyncio.StreamReader, asyncio.StreamWriter),
-     "a stream of asyncio belongs to one process"),
-    (concurrent.futures.Future, "a future ends with its process"),
-    (concurrent.futures.Executor, "an executor's workers end with its process"),
-    (socket.socket, "a socket is not state; let the application listen or connect"),
-    ((types.GeneratorType, types.AsyncGeneratorType),
-     "a generator's position can't be saved; keep what it yields, or make it anew"),
-    (types.CoroutineType, "a coroutine's position can't be saved"),
-    (types.FrameType, "a frame is a call that is running"),
-    (types.TracebackType, "a traceback holds frames"),
-    (types.CodeType, "bytecode is never saved; keep the source text"),
-    (types.MemberDescriptorType, "it is a part of a class, not a value"),
-    (types.GetSetDescriptorType, "it is a part of a class, not a value"),
-    (memoryview, "a memoryview shows memory of this process; keep bytes(it)"),
-    (mmap.mmap, "a memory map belongs to one process"),
-    ((contextvars.Context, contextvars.ContextVar, contextvars.Token),
-     "context variables belong to one process"),
-    (subprocess.Popen, "a child process does not outlive its parent's state"),
-    (selectors.BaseSelector, "a selector holds file descriptors"),
-    ((select.epoll, type(select.poll())), "a poll object holds file descriptors"),
-    (weakref.finalize, "a finalizer belongs to one process"),
-)  # fmt: skip
+# Named, not imported: a type whose module was never imported has no instances.
+_LOST = {
+    "threading:Thread": "a thread ends with its process",
+    "_thread:_local": "thread-local data belongs to the threads of one process",
+    "asyncio:AbstractEventLoop": "an event loop belongs to one process",
+    "_asyncio:Future": "a task or future ends with its process",
+    "asyncio.futures:_PyFuture": "a task or future ends with its process",
+    "asyncio:Handle": "a scheduled callback ends with its process; use application.call_later",
+    "asyncio:BaseTransport": "a connection of asyncio belongs to one process",
+    "asyncio:StreamReader": "a stream of asyncio belongs to one process",
+    "asyncio:StreamWriter": "a stream of asyncio belongs to one process",
+    "concurrent.futures._base:Future": "a future ends with its process",
+    "concurrent.futures._base:Executor": "an executor's workers end with its process",
+    "_socket:socket": "a socket is not state; let the application listen or connect",
+    "types:GeneratorType": "a generator's position can't be saved; keep what it yields",
+    "types:AsyncGeneratorType": "a generator's position can't be saved; keep what it yields",
+    "types:CoroutineType": "a coroutine's position can't be saved",
+    "types:FrameType": "a frame is a call that is running",
+    "types:TracebackType": "a traceback holds frames",
+    "types:CodeType": "bytecode is never saved; keep the source text",
+    "types:MemberDescriptorType": "it is a part of a class, not a value",
+    "types:GetSetDescriptorType": "it is a part of a class, not a value",
+    "builtins:memoryview": "a memoryview shows memory of this process; keep bytes(it)",
+    "mmap:mmap": "a memory map belongs to one process",
+    "_contextvars:Context": "context variables belong to one process",
+    "_contextvars:ContextVar": "context variables belong to one process",
+    "_contextvars:Token": "context variables belong to one process",
+    "subprocess:Popen": "a child process does not outlive its parent's state",
+    "selectors:BaseSelector": "a selector holds file descriptors",
+    "select:epoll": "a poll object holds file descriptors",
+    "weakref:finalize": "a finalizer belongs to one process",
+    "_io:_IOBase": "an open file is not state; keep its path",
+    "tempfile:_TemporaryFileWrapper": "a temporary file is gone with its process",
+    "tempfile:SpooledTemporaryFile": "a temporary file is gone with its process",
+    "tempfile:TemporaryDirectory": "a temporary directory is gone with its process",
+}
+
+
+def _imported(named: Any) -> Iterator[tuple[type, str]]:
+    """Yield the type and the rest of each entry of `named` whose module is imported."""
+    for name, rest in named.items():
+        module, _colon, qualname = name.partition(":")
+        found = getattr(sys.modules.get(module), qualname, None)
+        if found is not None:
+            yield found, rest
 
 
 def lost_reason(cls: type) -> str | None:
     """Return why instances of `cls` can't be kept, or None where they may be."""
-    for bases, reason in _LOST:
-        if issubclass(cls, bases):
-            return reason
-    if cls.__module__ == "tempfile":
-        return "a temporary file or directory is gone with its process"
-    if issubclass(cls, io.IOBase) and not issubclass(cls, (io.BytesIO, io.StringIO)):
-        return "an open file is not state; keep its path"
+    for base, reason in _imported(_LOST):
+        if issubclass(cls, base):
+            in_memory = cls.__name__ in ("BytesIO", "StringIO") and cls.__module__ == "_io"
+            return None if in_memory else reason
     return None
 
 
 def reducer_by_base(cls: type) -> Callable[[Any], Reduced] | None:
     """Return how instances of `cls` are reduced by what it derives from, if that says it."""
-    if cls.__module__.startswith("asyncio.") and "_loop" in {
-        name for base in cls.__mro__ for name in base.__dict__
-    }:
-        return _reduce_asyncio
-    if (
-        issubclass(cls, BaseException)
-        and not issubclass(cls, (BaseExceptionGroup, OSError, UnicodeError, ImportError))
-        and cls.__reduce__ is BaseException.__reduce__
-        and cls.__reduce_ex__ is object.__reduce_ex__
-        and cls.__init__ is not BaseException.__init__
-        and any("__init__" in base.__dict__ for base in cls.__mro__ if base.__flags__ & _HEAP_TYPE)
+    if (cls.__module__, cls.__qualname__) == ("_queue", "SimpleQueue"):
+        return _reduce_simple_queue
+    if cls.__module__.startswith("asyncio.") and any(
+        "_loop" in base.__dict__ for base in cls.__mro__
     ):
-        return _reduce_exception_group_free
+        return _reduce_asyncio
     if issubclass(cls, weakref.ref):
         return _reduce_ref
     if issubclass(cls, types.ModuleType):
         return _reduce_module
-    return None
+    if (cls.__module__, cls.__qualname__) == ("threading", "_RLock"):
+        return _reduce_rlock
+    return _reduce_exception if _is_exception_of_own_init(cls) else None
+
+
+def _is_exception_of_own_init(cls: type) -> bool:
+    return (
+        issubclass(cls, BaseException)
+        and not issubclass(cls, (BaseExceptionGroup, OSError, UnicodeError, ImportError))
+        and cls.__dict__.get("__reduce__", BaseException.__reduce__) is BaseException.__reduce__
+        and any("__init__" in base.__dict__ for base in cls.__mro__ if base.__flags__ & _HEAP_TYPE)
+        and not any(
+            {"__reduce__", "__reduce_ex__", "__getstate__"} & base.__dict__.keys()
+            for base in cls.__mro__
+            if base.__flags__ & _HEAP_TYPE
+        )
+    )
 
 
 _HEAP_TYPE = 1 << 9
 
 _IMMUTABLE = frozenset({
-    datetime.datetime, datetime.date, datetime.time, datetime.timedelta, datetime.timezone,
-    decimal.Decimal, fractions.Fraction, uuid.UUID, range, complex, slice, re.Pattern,
-    ipaddress.IPv4Address, ipaddress.IPv6Address, ipaddress.IPv4Network, ipaddress.IPv6Network,
-    ipaddress.IPv4Interface, ipaddress.IPv6Interface,
-    pathlib.PurePosixPath, pathlib.PureWindowsPath, pathlib.PosixPath, pathlib.WindowsPath,
-    types.MethodType, types.ModuleType, types.BuiltinFunctionType, types.GenericAlias,
-    types.UnionType, type(NotImplemented), type(Ellipsis), BrokenMethod,
-    functools.partial,
+    "datetime:datetime", "datetime:date", "datetime:time", "datetime:timedelta",
+    "datetime:timezone", "zoneinfo:ZoneInfo", "decimal:Decimal", "fractions:Fraction",
+    "uuid:UUID", "builtins:range", "builtins:complex", "builtins:slice", "re:Pattern",
+    "ipaddress:IPv4Address", "ipaddress:IPv6Address", "ipaddress:IPv4Network",
+    "ipaddress:IPv6Network", "ipaddress:IPv4Interface", "ipaddress:IPv6Interface",
+    "pathlib:PurePosixPath", "pathlib:PureWindowsPath", "pathlib:PosixPath",
+    "pathlib:WindowsPath", "pathlib._local:PurePosixPath", "pathlib._local:PosixPath",
+    "builtins:method", "builtins:module", "builtins:builtin_function_or_method",
+    "types:GenericAlias", "types:UnionType", "builtins:NotImplementedType",
+    "builtins:ellipsis", "functools:partial", "tapd.image.names:BrokenMethod",
 })  # fmt: skip
 
 
 def is_immutable_type(cls: type) -> bool:
     """Whether instances of `cls` can change only through what they refer to."""
-    if cls in _IMMUTABLE or issubclass(cls, enum.Enum):
+    if f"{cls.__module__}:{cls.__qualname__}" in _IMMUTABLE or issubclass(cls, enum.Enum):
         return True
     if issubclass(cls, tuple):
-        return hasattr(cls, "_fields") and not hasattr(cls, "__dict__") or cls is tuple
+        return hasattr(cls, "_fields") and cls.__dictoffset__ == 0
     parameters = cls.__dict__.get("__dataclass_params__")
-    return parameters is not None and parameters.frozen
+    return parameters is not None and bool(parameters.frozen)
