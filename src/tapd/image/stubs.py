@@ -1,0 +1,200 @@
+"""Objects of a pickle without their code: holders that only hold.
+
+Imports `errors` only. `read_stubs` unpickles with a class for every name that
+the pickle refers to, made here and good for nothing but to keep what it is
+given. No module is imported and no function called, so a hostile TAP can be
+looked at, and so can one whose code is not installed.
+
+What TAPs call to be rebuilt (the functions of `image` that give states, make
+typed classes and find renamed ones) is done here in its own way, on stubs.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Callable
+from typing import Any, Self
+
+from tapd.errors import TapDamaged
+
+_OWN = "tapd.image."
+
+
+class StubType(type):
+    """The class of all stubs: it notes which of them were called like functions.
+
+    Attributes:
+        reference: ``module:name`` in the pickle.
+        own_name: the name alone, of what TAPs call of this room; else "".
+        called: whether loading would call it, not only make plain instances.
+        made_of: of a class that was typed at a prompt, what it is made from.
+        class_state: and its attributes.
+    """
+
+    reference: str
+    own_name: str
+    called: bool
+    made_of: tuple[Any, ...] | None
+    class_state: Any
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        cls.called = True  # by REDUCE; instances made by NEWOBJ don't come here
+        if cls.own_name == "make_class" and len(args) > 5:
+            return new_stub_type(f"{args[5]}:{args[4]}", args)
+        if cls.own_name.startswith("set_") and len(args) == 2:
+            obj, state = args
+            if cls.own_name == "set_durable" and type(state) is tuple:
+                state = state[-1]  # the first is its number
+            _give_state(obj, state)
+        return super().__call__(*args, **kwargs)
+
+    def __repr__(cls) -> str:
+        return f"<stubs of {cls.reference!a}>"
+
+
+def new_stub_type(reference: str, made_of: tuple[Any, ...] | None = None) -> StubType:
+    """Return a new class of stubs that stands for `reference`."""
+    fields = {
+        "__slots__": (),
+        "reference": reference,
+        "own_name": reference.rpartition(":")[2] if reference.startswith(_OWN) else "",
+        "called": False,
+        "made_of": made_of,
+        "class_state": None,
+    }
+    return StubType("Stub", (Stub,), fields)
+
+
+def _give_state(obj: Any, state: Any) -> None:
+    if isinstance(obj, Stub):
+        obj.state = state
+    elif type(obj) is StubType:
+        obj.class_state = state
+
+
+class _Namer:
+    """Stands for the functions by which a TAP names what could not be found when it was made."""
+
+    __slots__ = ("_find",)
+
+    def __init__(self, find: Callable[[str, str], StubType]) -> None:
+        self._find = find
+
+    def __call__(self, module_name: Any, qualname: Any) -> StubType:
+        return self._find(str(module_name), str(qualname))
+
+    def __setstate__(self, state: Any) -> None:
+        """A hostile pickle tries to give it a state; nothing of it is taken."""
+
+
+class Stub(metaclass=StubType):
+    """Stands for an object; holds what the pickle gives it.
+
+    Attributes:
+        args: what it was made with.
+        items: what was appended or added.
+        entries: what was set by key, as pairs.
+        state: what it was given last.
+    """
+
+    __slots__ = ("args", "entries", "items", "state")
+    reference = own_name = ""
+    called = False
+    made_of = None
+    class_state = None
+
+    args: tuple[Any, ...]
+    items: list[Any] | None
+    entries: list[tuple[Any, Any]] | None
+    state: Any
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Make one; pickles make instances with NEWOBJ, which calls only this."""
+        self = object.__new__(cls)
+        self.args = (*args, kwargs) if kwargs else args
+        self.items = self.entries = self.state = None
+        return self
+
+    def __call__(self, *args: Any) -> Stub:
+        """Be called: a function that was typed at a prompt, say, that makes an object."""
+        return _Result(self, *args)
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def extend(self, items: list[Any]) -> None:
+        """Take items (opcode APPENDS)."""
+        if self.items is None:
+            self.items = []
+        self.items.extend(items)
+
+    def append(self, item: Any) -> None:
+        """Take an item (opcodes APPEND and ADDITEMS)."""
+        self.extend([item])
+
+    add = append
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if self.entries is None:
+            self.entries = []
+        self.entries.append((key, value))
+
+    def __repr__(self) -> str:
+        return f"<stub of {type(self).reference!a}>"
+
+
+class _Result(Stub):
+    """What calling a stub would return; its first argument is what was called."""
+
+    __slots__ = ()
+    reference = "(result)"
+
+
+class _StubUnpickler(pickle.Unpickler):
+    """Finds a stub for every name."""
+
+    def __init__(self, data: bytes | memoryview) -> None:
+        super().__init__(io.BytesIO(data))
+        self.stubs: dict[str, StubType] = {}
+
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        reference = f"{module_name}:{global_name}"
+        stub = self.stubs.get(reference)
+        if stub is None:
+            stub = self.stubs[reference] = new_stub_type(reference)
+        if stub.own_name in ("named", "durable_class"):
+            return _Namer(self.find_class)
+        return stub
+
+    def persistent_load(self, pid: Any) -> Any:
+        return self.find_class("pickle", "persistent reference")(pid)
+
+
+def read_stubs(data: bytes | memoryview, source: str) -> tuple[Any, dict[str, StubType]]:
+    """Read a pickle, which may be anybody's; return its root and the names it refers to.
+
+    Raises:
+        TapDamaged: it is no pickle that can be read.
+    """
+    unpickler = _StubUnpickler(data)
+    try:
+        root = unpickler.load()
+        if isinstance(root, Stub) and type(root).own_name == "finish_graph":
+            root = _give_states(root)
+    except (Exception, MemoryError) as error:
+        raise TapDamaged(
+            f"{source}: its pickle can't be read ({type(error).__name__}: {error}); it is not one"
+            " that tapd made"
+        ) from error
+    return root, unpickler.stubs
+
+
+def _give_states(finish: Stub) -> Any:
+    """Do what `pickler.finish_graph` does: give the durable objects their states."""
+    root, queue = finish.args
+    items = queue.items if isinstance(queue, Stub) else queue
+    each = iter(items or ())
+    for obj, _meta, state in zip(each, each, each, strict=True):
+        _give_state(obj, state)
+    return root
