@@ -179,7 +179,7 @@ def future_flags(names: dict[str, Any]) -> int:
 
     flags = 0
     for feature in __future__.all_feature_names:
-        flag: Any = vars(__future__)[feature]
-        if names.get(feature) is flag:
-            flags |= flag.compiler_flag
+        imported = names.get(feature)
+        if imported is not None and imported is vars(__future__)[feature]:
+            flags |= imported.compiler_flag
     return flags

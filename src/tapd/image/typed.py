@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ast
 import codeop
+import dataclasses
 import types
 
 from tapd.image.loss import Loss
@@ -61,5 +62,5 @@ def compile_typed(
 
 def will_not_be_saved(value: object) -> Loss | None:
     """Return why `value`, or a part of it, will not be saved; None where all of it will."""
-    losses = StatePickler(lambda _obj: 0).dump_state(value, path="").losses
-    return losses[0] if losses else None
+    losses = StatePickler(lambda _obj: 0).dump_state((value,)).losses
+    return dataclasses.replace(losses[0], path=losses[0].path[len("[0]") :]) if losses else None
