@@ -1,0 +1,227 @@
+"""The whole story on real systemd: mktap, start, log in, restart, kill, stop, start.
+
+A real telnet client on a terminal talks to the packaged daemon; every server
+has its own name and port, so that the tests share one booted Debian.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+
+import pytest
+from booted import Booted
+from telnet_terminal import TelnetTerminal
+
+CLIENTS = {"inetutils": "/usr/bin/inetutils-telnet", "telnet-ssl": "/usr/bin/telnet-ssl"}
+PASSWORD = "woohoo"
+
+
+def make_server(debian: Booted, name: str, port: int, *options: str) -> str:
+    """Make and start a telnet server; return what tapd-mktap said."""
+    made = debian.output(
+        "tapd-mktap", "telnet", "--name", name, "--port", str(port), "-u", "admin",
+        "--password-file", "-", *options, stdin=PASSWORD + "\n",
+    )  # fmt: skip
+    debian.run("systemctl", "start", f"tapd@{name}")
+    return made
+
+
+@contextlib.contextmanager
+def telnet(debian: Booted, port: int, client: str = "inetutils") -> Iterator[TelnetTerminal]:
+    with debian.terminal(CLIENTS[client], "127.0.0.1", str(port)) as fd:
+        yield TelnetTerminal(fd)
+
+
+@contextlib.contextmanager
+def logged_in(debian: Booted, port: int, client: str = "inetutils") -> Iterator[TelnetTerminal]:
+    with telnet(debian, port, client) as terminal:
+        terminal.expect("username: ")
+        terminal.enter("admin")
+        terminal.expect("password: ")
+        terminal.enter(PASSWORD)
+        terminal.expect(">>> ")
+        yield terminal
+
+
+def main_pid(debian: Booted, name: str) -> str:
+    return debian.show(f"tapd@{name}.service", "MainPID")
+
+
+def wait_for_another_process(debian: Booted, name: str, before: str) -> None:
+    """Wait until a new process of the server has said READY."""
+    script = (
+        'p=$(systemctl show --value -p MainPID "$1"); '
+        '[ "$p" != 0 ] && [ "$p" != "$2" ] && systemctl -q is-active "$1"'
+    )
+    debian.wait_until("sh", "-c", script, "sh", f"tapd@{name}.service", before)
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_the_whole_story(debian: Booted, client: str) -> None:
+    name, port = f"story-{client[:4]}", 4040 + list(CLIENTS).index(client)
+    said = make_server(debian, name, port)
+    assert said.splitlines()[-1] == f"systemctl start tapd@{name}"
+    with logged_in(debian, port, client) as terminal:
+        assert PASSWORD not in terminal.transcript
+        terminal.ask("x = 6")
+        terminal.ask("def times(n):", "... ")
+        terminal.ask("    return n * x", "... ")
+        terminal.ask("")
+        assert "42" in terminal.ask("times(7)")
+        assert f"<{name} app>" in terminal.ask("import __main__; __main__.application")
+
+        before = main_pid(debian, name)
+        debian.run("systemctl", "restart", f"tapd@{name}")
+        assert main_pid(debian, name) != before
+        assert "'kept: 6'" in terminal.ask("f'kept: {x}'")
+
+        debian.run("systemctl", "stop", f"tapd@{name}")
+        terminal.expect("onnection closed")
+    assert debian.exists(f"/var/lib/tapd/{name}/{name}-shutdown.tap")
+
+    debian.run("systemctl", "start", f"tapd@{name}")
+    with logged_in(debian, port, client) as terminal:
+        assert "48" in terminal.ask("times(8)")
+        terminal.enter("quit()")
+        terminal.expect("onnection closed")
+
+    story = debian.journal(f"tapd@{name}", "--output=cat")
+    assert PASSWORD not in story
+    assert "Traceback" not in story
+    assert f"{name}-shutdown.tap" in story
+    assert re.search(r"generation \d+", story)
+
+
+def test_a_kill_in_mid_line_is_not_noticed(debian: Booted) -> None:
+    make_server(debian, "killed", 4050)
+    with logged_in(debian, 4050) as terminal:
+        terminal.ask("count = 0")
+        for number in range(1, 6):
+            before = main_pid(debian, "killed")
+            terminal.type("count +")
+            debian.run("kill", "-KILL", before)
+            wait_for_another_process(debian, "killed", before)
+            terminal.enter("= 1; count")
+            assert f"\n{number}\r" in terminal.expect(">>> ")
+    assert debian.show("tapd@killed.service", "NRestarts") == "5"
+
+
+def test_the_ports_stay_open_while_the_service_is_down(debian: Booted) -> None:
+    """A client that comes in the pause waits, and is served."""
+    make_server(debian, "pause", 4051)
+    inode = debian.output("ss", "-lnteH", "sport", "=", ":4051")
+    before = main_pid(debian, "pause")
+    debian.run("kill", "-KILL", before)
+    with logged_in(debian, 4051) as terminal:
+        assert "2" in terminal.ask("1 + 1")
+    assert debian.output("ss", "-lnteH", "sport", "=", ":4051").split() == inode.split()
+
+
+def test_a_wrong_password_costs_the_connection(debian: Booted) -> None:
+    make_server(debian, "wrong", 4052)
+    with telnet(debian, 4052) as terminal:
+        for _ in range(3):
+            terminal.expect("username: ")
+            terminal.enter("admin")
+            terminal.expect("password: ")
+            terminal.enter("guess-me")
+        terminal.expect("onnection closed")
+        assert ">>> " not in terminal.transcript
+    story = debian.journal("tapd@wrong", "--output=cat")
+    assert "127.0.0.1" in story
+    assert "guess-me" not in story
+
+
+def test_a_port_in_use_is_said_in_one_line(debian: Booted) -> None:
+    make_server(debian, "first", 4053)
+    debian.run("tapd-mktap", "telnet", "--name", "second", "--port", "4053")
+    failed = debian.run("systemctl", "start", "tapd@second", check=False)
+    assert failed.returncode != 0
+    story = debian.journal("tapd@second.socket", "--output=cat")
+    assert "Address already in use" in story
+    with logged_in(debian, 4053) as terminal:
+        assert "2" in terminal.ask("1 + 1")
+
+
+def test_a_damaged_tap_closes_the_ports_and_says_why(debian: Booted) -> None:
+    """No restart mends it, so there is one try, one line, and clients are refused."""
+    debian.run("tapd-mktap", "telnet", "--name", "damaged", "--port", "4054")
+    debian.run("truncate", "--size=-9", "/var/lib/tapd/damaged/damaged.tap")
+    failed = debian.run("systemctl", "start", "tapd@damaged", check=False)
+    assert failed.returncode != 0
+    assert debian.show("tapd@damaged.service", "ExecMainStatus") == "65"
+    assert debian.show("tapd@damaged.service", "NRestarts") == "0"
+    debian.wait_until("systemctl", "is-active", "tapd-refused@damaged.target")
+    assert debian.show("tapd@damaged.socket", "ActiveState") == "inactive"
+    story = debian.journal("tapd@damaged", "--output=cat")
+    assert "Traceback" not in story
+    assert "damaged.tap" in story
+
+    # Mended, a start opens the ports again.
+    debian.run("tapd-mktap", "telnet", "--name", "damaged", "--port", "4054", "--force",
+               "--password-file", "-", stdin=PASSWORD)  # fmt: skip
+    debian.run("systemctl", "start", "tapd@damaged")
+    assert debian.show("tapd-refused@damaged.target", "ActiveState") == "inactive"
+    with logged_in(debian, 4054) as terminal:
+        assert "2" in terminal.ask("1 + 1")
+
+
+def test_a_server_that_cannot_run_does_not_spin(debian: Booted) -> None:
+    """A client wakes it, it fails, and that is all: no loop of starts."""
+    debian.run("tapd-mktap", "telnet", "--name", "spin", "--port", "4055")
+    debian.run("truncate", "--size=-9", "/var/lib/tapd/spin/spin.tap")
+    debian.run("systemctl", "start", "tapd@spin.socket")
+    debian.run("nc", "-N", "127.0.0.1", "4055", check=False)
+    debian.wait_until("systemctl", "is-active", "tapd-refused@spin.target")
+    refused = debian.run("nc", "-N", "127.0.0.1", "4055", check=False)
+    assert refused.returncode != 0
+    starts = debian.journal("tapd@spin.service", "--output=cat").count("Starting ")
+    assert starts <= 2
+
+
+def test_typed_code_can_do_little(debian: Booted) -> None:
+    make_server(debian, "confined", 4056)
+    with logged_in(debian, 4056) as terminal:
+        terminal.ask("import socket, os")
+        assert "Error" in terminal.ask("socket.socket(socket.AF_INET)")
+        assert "Error" in terminal.ask("open('/etc/tapd/key')")
+        assert "Error" in terminal.ask("open('/usr/x', 'w')")
+        assert "Error" in terminal.ask("os.setuid(0)")
+        assert "'tapd-confined'" in terminal.ask("import pwd; pwd.getpwuid(os.getuid()).pw_name")
+        assert "\n1\r" in terminal.ask("1")
+
+
+def test_an_upgrade_keeps_connections(debian: Booted) -> None:
+    """Dpkg installs the package anew while somebody is logged in, in mid-line."""
+    make_server(debian, "upgraded", 4057)
+    with logged_in(debian, 4057) as terminal:
+        terminal.ask("x = 'before'")
+        before = main_pid(debian, "upgraded")
+        terminal.type("x + ")
+        package = debian.glob("/root/tapd_*.deb")[0]
+        debian.run("dpkg", "--install", package)
+        assert main_pid(debian, "upgraded") not in ("0", before)
+        terminal.enter("' and after'")
+        assert "'before and after'" in terminal.expect(">>> ")
+
+
+def test_a_service_is_added_to_a_stopped_server(debian: Booted) -> None:
+    make_server(debian, "two", 4058)
+    debian.run("systemctl", "stop", "tapd@two.socket")
+    tap = "/var/lib/tapd/two/two.tap"
+    debian.run("tapd-mktap", "telnet", "--append", tap, "--name", "other", "--port", "4059")
+    debian.run("systemctl", "start", "tapd@two")
+    for port in (4058, 4059):
+        with logged_in(debian, port) as terminal:
+            assert "2" in terminal.ask("1 + 1")
+    debian.run("systemctl", "stop", "tapd@two.socket")
+    assert debian.show("tapd@two.service", "ActiveState") == "inactive"
+
+
+def test_now_survives_a_boot(debian: Booted) -> None:
+    debian.run("tapd-mktap", "telnet", "--name", "now", "--port", "4060", "--now")
+    for unit in ("tapd@now.service", "tapd@now.socket"):
+        assert debian.output("systemctl", "is-enabled", unit).strip() == "enabled"
+        assert debian.output("systemctl", "is-active", unit).strip() == "active"
