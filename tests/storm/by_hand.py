@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tapd.image.key import load_key, render_new_key
@@ -44,6 +44,7 @@ class Server:
         application: Application,
         *arguments: str,
         python_path: str = "",
+        program: Sequence[str] = ("-m", "tapd"),
     ) -> None:
         key_path = directory / "key"
         if not key_path.exists():
@@ -58,7 +59,7 @@ class Server:
         self.tap = directory / f"{application.name}.tap"
         self.key = load_key(environment=self.environ)
         Store(self.tap, self.key).create(application)
-        self.arguments = arguments
+        self.command = [sys.executable, *program, str(self.tap), *arguments]
         self.log_path = directory / "log"
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -67,7 +68,7 @@ class Server:
         before = self.log().count(" answers on ")
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tapd", str(self.tap), *self.arguments],
+                self.command,
                 env=self.environ, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
             )  # fmt: skip
         wait_for(

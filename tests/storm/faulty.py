@@ -1,6 +1,6 @@
 """The daemon with a fault in it: it is killed when it passes a named point.
 
-Run as the embedded manager's child. FAULT_POINT names the point and FAULT_HIT
+Runs the embedded manager, and itself as its child. FAULT_POINT names the point and FAULT_HIT
 which passing of it is fatal; the first process to get there takes the file
 FAULT_ONCE with it, so that the next one goes on. Without FAULT_POINT every
 point passed is written to FAULT_TRACE.
@@ -13,8 +13,11 @@ import signal
 import sys
 from pathlib import Path
 
-from tapd.host.daemon import Daemon
+from tapd.cli.tapd import is_managed
+from tapd.host import daemon
+from tapd.host.manager import ManagerOptions, run_manager
 from tapd.host.options import DaemonOptions
+from tapd.model.address import parse_address
 from tapd.systemd.logs import configure_logging
 
 _point = os.environ.get("FAULT_POINT")
@@ -37,4 +40,14 @@ def fault(name: str) -> None:
 
 if __name__ == "__main__":
     configure_logging("faulty")
-    sys.exit(Daemon(DaemonOptions(Path(sys.argv[1])), os.environ, fault).run())
+    if is_managed(os.environ):
+        daemon.STATUS_S = 0.02  # how often segments are compacted
+        sys.exit(daemon.Daemon(DaemonOptions(Path(sys.argv[1])), os.environ, fault).run())
+    sys.exit(
+        run_manager(
+            parse_address(os.environ["FAULT_ADDRESS"]),
+            [sys.executable, *sys.argv],
+            os.environ,
+            ManagerOptions(name="faulty", restart_s=0.01),
+        )
+    )

@@ -18,7 +18,8 @@ import platform
 import signal
 import sys
 import time
-from collections.abc import Callable, MutableMapping
+import uuid
+from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 
 import tapd
@@ -33,6 +34,7 @@ from tapd.model.seal import Sealer
 from tapd.net.listener import Listener
 from tapd.net.recovery import Resumed, adopt_held, begin_turns
 from tapd.net.turn import Turn
+from tapd.systemd.guardian import Guardian
 from tapd.systemd.inherited import Inherited, match_ports, take_inherited
 from tapd.systemd.notify import Notifier
 from tapd.systemd.vault import Vault, check_limits, store_descriptors_max
@@ -46,8 +48,14 @@ CRASH_PAUSE_S_MAX = 10.0
 SAVE_TIMEOUT_S = 600.0
 
 
-def read_boot_id() -> str:
-    """Return the kernel's name of this boot (random(4))."""
+def read_boot_id(environ: Mapping[str, str]) -> str:
+    """Return the kernel's name of this boot (random(4)).
+
+    The unit hides /proc/sys and names the boot in TAPD_BOOT_ID instead, without
+    the hyphens (the specifier %b of systemd.unit(5)).
+    """
+    if named := environ.get("TAPD_BOOT_ID"):
+        return str(uuid.UUID(named))
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
@@ -81,7 +89,7 @@ class Daemon:
         self._options = options
         self._environ = environ
         self._fault = fault or (lambda _name: None)
-        self._boot_id = read_boot_id()
+        self._boot_id = read_boot_id(environ)
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
         self._saved_at_s = 0.0
@@ -96,6 +104,15 @@ class Daemon:
         """
         surroundings = Surroundings.take(self._environ)
         surroundings.notifier.status("loading the TAP")
+        guardian = Guardian()
+        if surroundings.notifier.is_connected:
+            guardian.start()
+        try:
+            return self._run(surroundings, guardian)
+        finally:
+            guardian.close()
+
+    def _run(self, surroundings: Surroundings, guardian: Guardian) -> int:
         key = load_key(environment=self._environ)
         state = State(self._options.path, key)
         with state.store.lock(), asyncio.Runner() as runner:
@@ -103,7 +120,7 @@ class Daemon:
             restored = state.restore()
             self._slow_down(restored, surroundings.notifier)
             sealer = Sealer(key.derive(b"seal"))
-            return runner.run(self._serve(surroundings, state, restored, sealer))
+            return runner.run(self._serve(surroundings, state, restored, sealer, guardian))
 
     def _slow_down(self, restored: Restored, notifier: Notifier) -> None:
         """Pause before going on where the server was killed again and again."""
@@ -124,7 +141,12 @@ class Daemon:
     # --- set-up -----------------------------------------------------------------
 
     async def _serve(
-        self, surroundings: Surroundings, state: State, restored: Restored, sealer: Sealer
+        self,
+        surroundings: Surroundings,
+        state: State,
+        restored: Restored,
+        sealer: Sealer,
+        guardian: Guardian,
     ) -> int:
         loop = asyncio.get_running_loop()
         application = restored.application
@@ -141,7 +163,7 @@ class Daemon:
         )
         for problem in surroundings.problems:
             log.warning("%s", problem)
-        turn = Turn(application, restored.jar, vault, sealer, loop, self._fault)
+        turn = Turn(application, restored.jar, vault, sealer, loop, self._fault, guardian)
         turn.sync_always = self._options.sync == "always"
         turn.on_stall = functools.partial(self._say_stalled, notifier)
         turn.journal = state.open_journal(self._boot_id)
@@ -155,6 +177,7 @@ class Daemon:
         self._fault("recovery: adopted")
         begin_turns(turn, resumed, restored.history, self._boot_id)
         self._fault("recovery: first turn")
+        vault.prepare()
         self._saved_generation = restored.loaded.generation
         self._saved_at_s = time.time()
         self._tell_start(restored, resumed, turn)

@@ -64,7 +64,7 @@ class Listener:
                     return
                 raise
             key = turn.application.next_key()
-            protected = turn.vault.put(key, sock.fileno())
+            protected = turn.keep(key, sock)
             if not self.is_unix:
                 prepare(sock)
             turn.begin(sock, self.service, key, protected=protected)

@@ -62,7 +62,7 @@ def begin_connecting(turn: Turn, connector: Connector) -> None:
             sock.close()
             return
         key = turn.application.next_key()
-        protected = turn.vault.put(key, sock.fileno())
+        protected = turn.keep(key, sock)
         if not connector.path:
             prepare(sock)
         connector.connected(key)

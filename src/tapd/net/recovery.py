@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-import os
 import socket
 from collections.abc import Sequence
 
@@ -24,6 +23,7 @@ from tapd.net.careful import Careful
 from tapd.net.outbound import resume_connectors
 from tapd.net.stream import PHASE_BIT, Stream
 from tapd.net.turn import Turn
+from tapd.systemd.guardian import ORPHAN_KEY
 from tapd.systemd.vault import Held
 
 log = logging.getLogger(__name__)
@@ -49,12 +49,18 @@ def adopt_held(turn: Turn, history: records.History, held: Sequence[Held]) -> Re
     resumed = Resumed()
     application = turn.application
     seen: set[int] = set()
+    cookies: set[int] = set()
     for entry in held:
-        if entry.key in seen:  # in two segments: killed in the middle of a compaction
-            os.close(entry.fd)
-            continue
-        seen.add(entry.key)
         sock = socket.socket(fileno=entry.fd)
+        cookie = kernel.read_cookie(sock)
+        if entry.key in seen or cookie in cookies:
+            # Kept twice: killed in the middle of a compaction, or the guardian erred
+            # on the safe side. Keys are in order, so the guardian's comes last.
+            turn.vault.forget(entry.key)
+            sock.close()
+            continue
+        cookies.add(cookie)
+        seen.add(entry.key)
         state = history.streams.get(entry.key)
         if state is None or entry.key not in application.connections:
             if entry.key > application.last_key:
@@ -81,10 +87,9 @@ def adopt_held(turn: Turn, history: records.History, held: Sequence[Held]) -> Re
 
 
 def _discard(turn: Turn, key: int, sock: socket.socket) -> None:
-    turn.vault.forget(key)
     with contextlib.suppress(OSError):
         sock.shutdown(socket.SHUT_RDWR)
-    sock.close()
+    turn.release(key, sock)
 
 
 def _resume_stream(turn: Turn, sock: socket.socket, state: records.StreamState) -> Stream:
@@ -154,7 +159,12 @@ def begin_turns(turn: Turn, resumed: Resumed, history: records.History, boot_id:
             del application.connections[key]
     for stream in resumed.streams:
         turn.guard(stream, stream.protocol.connection_resumed)
-    for key, sock in resumed.accepted:
+    for held_key, sock in resumed.accepted:
+        key = held_key
+        if held_key >= ORPHAN_KEY:
+            turn.vault.forget(held_key)
+            key = application.next_key()
+            turn.keep(key, sock)
         application.last_key = max(application.last_key, key)
         service_or_none = find_service(turn, sock)
         if service_or_none is None:

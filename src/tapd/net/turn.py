@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import contextvars
 import logging
 import select
@@ -47,6 +48,7 @@ from tapd.net.listener import Listener
 from tapd.net.outbound import begin_connecting, find_connector
 from tapd.net.stream import Stream
 from tapd.net.timers import Timers
+from tapd.systemd.guardian import Guardian
 from tapd.systemd.vault import Vault
 
 log = logging.getLogger(__name__)
@@ -98,10 +100,12 @@ class Turn:
         sealer: Sealer,
         loop: asyncio.AbstractEventLoop,
         fault: Callable[[str], None] = _no_fault,
+        guardian: Guardian | None = None,
     ) -> None:
         self.application = application
         self.jar = jar
         self.vault = vault
+        self.guardian = guardian or Guardian()
         self._sealer = sealer
         self._loop = loop
         self._fault = fault
@@ -126,6 +130,7 @@ class Turn:
         self._is_open = False
         self._tasks: set[asyncio.Task[Any]] = set()
         jar.on_change = self.schedule
+        vault.on_sender = self.guardian.note_sender
 
     # --- the application's runtime ------------------------------------------
 
@@ -256,6 +261,19 @@ class Turn:
 
     # --- connections ------------------------------------------------------------
 
+    def keep(self, key: int, sock: socket.socket) -> bool:
+        """Put a new connection into the vault; return whether it outlives the process."""
+        is_kept = self.vault.put(key, sock.fileno())
+        self.guardian.note_safe(sock.fileno())
+        return is_kept
+
+    def release(self, key: int, sock: socket.socket) -> None:
+        """Close `sock`, which was shut down, and have the vault forget it."""
+        fd = sock.fileno()
+        self.vault.forget(key)
+        sock.close()
+        self.guardian.note_closed(fd)
+
     def begin(self, sock: socket.socket, service: Service, key: int, *, protected: bool) -> None:
         """Begin a new connection. Takes over `sock`. In a turn only."""
         is_unix = sock.family == socket.AF_UNIX
@@ -283,13 +301,9 @@ class Turn:
 
     def _refuse(self, sock: socket.socket, key: int) -> None:
         kernel.drain_input(sock)
-        self.vault.forget(key)
-        try:
+        with contextlib.suppress(OSError):
             sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-        finally:
-            sock.close()
+        self.release(key, sock)
 
     def attach(
         self,
@@ -301,6 +315,7 @@ class Turn:
     ) -> Stream:
         """Join a socket and a protocol. Takes over `sock`."""
         sock.setblocking(False)
+        self.guardian.note_safe(sock.fileno())
         stream = Stream(self, sock, protocol, state)
         stream.is_protected = protected
         protocol._v_transport = stream
@@ -529,9 +544,8 @@ class Turn:
         self._fault("turn: externalised")
         for stream in closes:
             self.streams.pop(stream.key, None)
-            self.vault.forget(stream.key)
             stream.shutdown()
-            stream.sock.close()
+            self.release(stream.key, stream.sock)
         if sent and self.journal is not None:
             try:
                 self.journal.append(records.render_sent(sent))

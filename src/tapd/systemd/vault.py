@@ -77,6 +77,7 @@ class Vault:
 
     Attributes:
         unprotected: how many connections `put` could not protect so far.
+        on_sender: called when another segment is being filled, with `sender_fd`.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class Vault:
             fault: called with a name between each two steps.
         """
         self.unprotected = 0
+        self.on_sender: Callable[[int], None] = lambda _fd: None
         self._store = store
         self._capacity = segment_connections
         self._segments_max = segments_max
@@ -116,6 +118,17 @@ class Vault:
     def segments(self) -> int:
         """How many descriptors of the fd store it occupies."""
         return len(self._segments)
+
+    @property
+    def sender_fd(self) -> int:
+        """The sending end of the segment that is being filled; -1 while there is none."""
+        current = self._current
+        return -1 if current is None or current.sender is None else current.sender.fileno()
+
+    def prepare(self) -> None:
+        """Have a segment stored before the first connection needs it."""
+        if self._store is not None:
+            self._segment_with_room()
 
     # --- recovery -------------------------------------------------------------------
 
@@ -231,13 +244,16 @@ class Vault:
         """Return the segment to send into, making one where it must be."""
         current = self._current
         if current is None or current.messages >= self._capacity:
-            self._seal(current)
+            full = current
             spare, self._spare = self._spare, None
             current = self._current = spare or self._create_segment()
+            self.on_sender(self.sender_fd)
+            self._seal(full)
         elif self._spare is None and current.messages * 4 >= self._capacity * 3:
             self._spare = self._create_segment()
         if current is not None and not self._is_stored(current) and current.sender is None:
             self._current = current = None
+            self.on_sender(-1)
         return current
 
     def _seal(self, segment: Segment | None) -> None:
@@ -316,6 +332,7 @@ class Vault:
         segment.live.clear()
         if self._current is segment:
             self._current = None
+            self.on_sender(-1)
         if self._spare is segment:
             self._spare = None
 
