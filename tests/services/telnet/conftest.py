@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import pickle
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import argon2
 import pytest
 
+from tapd.image.pickler import dump_graph, load_graph
 from tapd.model.accounts import Account
 from tapd.model.application import Application
 from tapd.model.seal import Sealer
@@ -105,7 +105,7 @@ class FakeRuntime:
     def end(self) -> None:
         """End as a killed process does: nothing that ran here calls back."""
         for task in self.tasks:
-            task.get_coro().close()  # type: ignore[union-attr]  # a typed coroutine
+            task.get_coro().close()
             task._log_destroy_pending = False  # type: ignore[attr-defined]
         self.loop._ready.clear()  # type: ignore[attr-defined]  # its callbacks died with it
         self.loop.close()
@@ -135,24 +135,33 @@ class Server:
         protocol.connection_made(transport)
         return Client(self, key)
 
+    def refuse(self) -> FakeTransport:
+        """Connect where that is refused."""
+        protocol = self.service.build_protocol(("127.0.0.1", 1))
+        transport = FakeTransport(("127.0.0.1", 1))
+        protocol.connection_made(transport)
+        return transport
+
     def settle(self) -> None:
         """Run threads, due timers and tasks until nothing is left to do now."""
-        busy = True
-        while busy:
-            busy = False
-            while self.runtime.jobs:
-                function, args, done = self.runtime.jobs.pop(0)
-                done(function(*args), None)
-                busy = True
-            for timer in sorted(self.application.delayeds.values(), key=lambda t: t.due_s):
-                if timer.due_s <= self.runtime.time_s and timer.is_pending:
-                    del self.application.delayeds[timer.key]
-                    timer.function(*timer.args)
-                    busy = True
-            for _ in range(3):  # a task's end and its callback are passes of their own
-                self.runtime.loop.call_soon(self.runtime.loop.stop)
-                self.runtime.loop.run_forever()
-            busy = busy or bool(self.runtime.jobs)
+        while self.turn():
+            pass
+
+    def turn(self) -> bool:
+        """Do one thing that is due; return whether there was any."""
+        for _ in range(3):  # a task's end and its callback are passes of their own
+            self.runtime.loop.call_soon(self.runtime.loop.stop)
+            self.runtime.loop.run_forever()
+        if self.runtime.jobs:
+            function, args, done = self.runtime.jobs.pop(0)
+            done(function(*args), None)
+            return True
+        for timer in sorted(self.application.delayeds.values(), key=lambda t: t.due_s):
+            if timer.due_s <= self.runtime.time_s:
+                del self.application.delayeds[timer.key]
+                timer.function(*timer.args)
+                return True
+        return False
 
     def advance(self, seconds: float) -> None:
         """Let time pass."""
@@ -161,9 +170,20 @@ class Server:
 
     def kill(self) -> None:
         """Die after the last turn's commit, and come back in another process."""
+        self.roll_back(self.snapshot())
+
+    def snapshot(self) -> tuple[bytes, dict[int, bytes]]:
+        """Return what is committed: the state and what was sent."""
+        outputs = {key: bytes(transport.output) for key, transport in self.transports.items()}
+        return dump_graph(self.application).data, outputs
+
+    def roll_back(self, committed: tuple[bytes, dict[int, bytes]]) -> None:
+        """Come back from what was committed, in another process."""
         now_s = self.runtime.time_s
         self.runtime.end()
-        self.application = pickle.loads(pickle.dumps(self.application))
+        self.application = load_graph(committed[0])
+        for key, output in committed[1].items():
+            self.transports[key].output[:] = output
         self.runtime = FakeRuntime(now_s)
         self.application._v_runtime = self.runtime
         service = self.application.services["shellfactory"]
@@ -196,6 +216,7 @@ class Client:
 
     def send(self, data: bytes) -> None:
         """Send `data`; the server takes it as soon as it reads."""
+        streams.install()  # pytest puts its own in place between set-up and call
         self.unread += data
         self.deliver()
 

@@ -12,6 +12,7 @@ import inspect
 import keyword
 import re
 import types
+from collections.abc import Collection
 from typing import Any
 
 from tapd.services.telnet.terminal import cells
@@ -77,15 +78,20 @@ def _look(value: Any, name: str) -> Any:
 
 
 def _dir(value: Any) -> list[str]:
-    kind = type(value)
-    own = inspect.getattr_static(kind, "__dir__", None)
-    if own in (object.__dir__, type.__dir__, types.ModuleType.__dir__):
-        return dir(value)
-    found = [name for base in kind.__mro__ for name in base.__dict__]
-    attributes = inspect.getattr_static(value, "__dict__", None)
-    if isinstance(attributes, dict):
-        found.extend(name for name in attributes if isinstance(name, str))
-    return found
+    """Return what `dir` would, without asking the object."""
+    bases = value.__mro__ if issubclass(type(value), type) else type(value).__mro__
+    found = {name for base in bases for name in base.__dict__}
+    return [name for name in found.union(_own_names(value)) if isinstance(name, str)]
+
+
+def _own_names(value: Any) -> Collection[str]:
+    """Return the names in an object's own ``__dict__``, where it has an ordinary one."""
+    for base in type(value).__mro__:
+        descriptor = base.__dict__.get("__dict__")
+        if isinstance(descriptor, types.GetSetDescriptorType | types.MemberDescriptorType):
+            attributes = descriptor.__get__(value, type(value))
+            return list(attributes) if isinstance(attributes, dict) else ()
+    return ()
 
 
 def render_columns(candidates: list[str], width: int) -> str:

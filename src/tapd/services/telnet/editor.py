@@ -104,23 +104,27 @@ class LineEditor(Persistent):
         return moved if end[1] == 0 and end[0] else moved + "\r\n"
 
     def insert(self, text: str) -> str:
-        """Insert `text` at the cursor."""
+        """Insert `text` at the cursor.
+
+        At the end of the line, which is the hot path, the result does not
+        depend on how the text was cut into pieces.
+        """
         if self.search is not None:
-            return self._search_for(self.search + text, 0)
+            return "".join(self._search_for(self.search + character, 0) for character in text)
         if self.kill_goes_on:
             self.kill_goes_on = False
-        if len(self.text) + len(text) > self.characters_max:
+        old = self.text
+        if len(old) + len(text) > self.characters_max:
             self.overlong = True
             return _BELL
-        at = self.cursor
-        old = self.text
-        if at == len(old) and old.isascii() and text.isascii() and text.isprintable():
-            column = (len(self.prompt) + at) % self.width  # the hot path: typing at the end
-            if column + len(text) < self.width and self.prompt.isascii() and old.isprintable():
-                self.text = old + text
-                self.cursor = at + len(text)
-                return text
-        return self._replace(at, at, text)
+        if self.cursor < len(old):
+            return self._replace(self.cursor, self.cursor, text)
+        self.text = old + text
+        self.cursor = len(self.text)
+        column = advance(self.prompt + old, 0, 0, self.width)[1]
+        if text.isascii() and text.isprintable() and column + len(text) < self.width:
+            return text
+        return _append(text, column, self.width)
 
     def press(self, key: str) -> tuple[str, Action | None]:
         """Take a key that is no text; return the screen text and what it asks for."""
@@ -363,6 +367,16 @@ class LineEditor(Persistent):
 
     def __repr__(self) -> str:
         return f"<LineEditor {self.text!r}>"
+
+
+def _append(text: str, column: int, width: int) -> str:
+    """Return what shows `text` from `column` on, with CR LF wherever a row is full."""
+    pieces = []
+    for character in text:
+        shown = show(character)
+        row, column = advance(shown, 0, column, width)
+        pieces.append(shown + "\r\n" if row and not column else shown)
+    return "".join(pieces)
 
 
 def _is_word(character: str) -> bool:

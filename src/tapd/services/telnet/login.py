@@ -236,3 +236,11 @@ def _completed(typed: bytearray) -> str:
             except UnicodeDecodeError:
                 return ""
     return ""
+
+
+def render_peer(peername: Any) -> str:
+    """Return a socket address as people write it."""
+    if isinstance(peername, tuple) and len(peername) >= 2:
+        host, port = peername[:2]
+        return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+    return "a UNIX socket"

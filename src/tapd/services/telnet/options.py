@@ -62,7 +62,7 @@ def _read_password(path: str) -> str:
     """Return the first line of the file at `path`; ``-`` is standard input."""
     try:
         with click.open_file(path, encoding="utf-8") as file:
-            password = file.readline().rstrip("\r\n")
+            password = str(file.readline()).rstrip("\r\n")
     except OSError as error:
         raise UsageError(f"reading the password from {path}: {error.strerror}") from error
     except UnicodeDecodeError:

@@ -84,6 +84,10 @@ class OptionMachine(Persistent):
         """Whether it is settled that we perform `option`."""
         return self._state(self.ours.find(option)) == YES
 
+    def is_off(self, option: int) -> bool:
+        """Whether it is settled that we don't, so that a request is the peer's own idea."""
+        return self._state(self.ours.find(option)) == NO
+
     def peer_does(self, option: int) -> bool:
         """Whether it is settled that the peer performs `option`."""
         return self._state(self._their_index(option)) == YES

@@ -42,7 +42,7 @@ class ShellFactory(Service):
     """
 
     def __init__(self, *, private: bool = False) -> None:
-        self.namespace = Namespace()
+        self.namespace = _new_namespace()
         self.private = private
         self.tries_max = 3
         self.failure_delay_s = 1.0
@@ -70,7 +70,7 @@ class ShellFactory(Service):
             return self.namespace
         namespace = account.settings.get(_NAMESPACE_KEY)
         if not isinstance(namespace, Namespace):
-            namespace = account.settings[_NAMESPACE_KEY] = Namespace()
+            namespace = account.settings[_NAMESPACE_KEY] = _new_namespace()
         return namespace
 
     def history_of(self, account: Account) -> TrackedDeque[str]:
@@ -80,3 +80,10 @@ class ShellFactory(Service):
             history = TrackedDeque(history or (), self.history_lines_max)
             account.settings[_HISTORY_KEY] = history
         return history
+
+
+def _new_namespace() -> Namespace:
+    """Return a namespace that typed code sees as `__main__`, as at Python's own prompt."""
+    namespace = Namespace()
+    namespace.names["__name__"] = "__main__"
+    return namespace

@@ -22,20 +22,11 @@ from tapd.model.accounts import Account
 from tapd.model.protocol import Protocol, Transport
 from tapd.services.telnet.ahead import TypedAhead
 from tapd.services.telnet.codec import Code, Command, Data, encode_text
-from tapd.services.telnet.editor import Action, LineEditor
-from tapd.services.telnet.login import Login
+from tapd.services.telnet.editor import LineEditor
+from tapd.services.telnet.login import Login, render_peer
+from tapd.services.telnet.reading import take_keys, take_lines
 from tapd.services.telnet.shell import Shell
-from tapd.services.telnet.terminal import (
-    PASTE_BEGIN,
-    PASTE_END,
-    PASTE_OFF,
-    PASTE_ON,
-    Key,
-    Paste,
-    Text,
-    next_key,
-    show,
-)
+from tapd.services.telnet.terminal import PASTE_BEGIN, PASTE_END, PASTE_OFF, PASTE_ON
 from tapd.services.telnet.wire import Wire
 
 if TYPE_CHECKING:
@@ -44,7 +35,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("tapd.services.telnet")
 
 _BRACKETS_PASTES = re.compile(r"xterm|screen|tmux|rxvt|alacritty|kitty|foot|vte|konsole|putty")
-_LINE_STOP = re.compile(rb"[\n\x03\x04]")
 
 
 class ShellSession(Protocol):
@@ -171,7 +161,7 @@ class ShellSession(Protocol):
         )
         self.ask_echo(secret=False)
         self._wire_changed()
-        self._prompt()
+        self.prompt()
         self.transport.resume_reading()
         if ahead is not None:
             ahead.replace(typed)  # no longer sealed: it can't be a password any more
@@ -232,7 +222,7 @@ class ShellSession(Protocol):
             self.print_text(f"{value!r}\n")
             self.shell.namespace.names["_"] = value
 
-    def _prompt(self) -> None:
+    def prompt(self) -> None:
         """Ask for the next line, on a line of its own."""
         shell = self.shell
         if self.leaving or shell is None:
@@ -266,51 +256,20 @@ class ShellSession(Protocol):
             if self.login is not None:
                 data = self.login.take(data)
             elif self.wire.is_character:
-                data = self._take_keys(data)
+                data = take_keys(self, data)
             else:
-                data = self._take_lines(data)
+                data = take_lines(self, data)
 
-    def _take_lines(self, data: bytes) -> bytes:
-        """Run the whole lines in `data`; return what has to wait."""
-        buffer = self.pending + data
-        start = 0
-        while match := _LINE_STOP.search(buffer, start):
-            line, stop = buffer[start : match.start()], match[0]
-            start = match.end()
-            if stop == b"\n":
-                self._run_line(line)
-            elif stop == b"\x03":
-                self._interrupt()
-            elif line:  # C-d within a line means nothing
-                buffer, start = line + buffer[start:], 0
-            else:
-                self._leave_block()
-            if self.leaving or self.is_busy:
-                self._set_pending(b"")
-                return buffer[start:]
-        rest = buffer[start:]
-        if len(rest) > self.service.line_bytes_max:
-            self.overlong = True
-        self._set_pending(b"" if self.overlong else rest)
-        return b""
-
-    def _set_pending(self, pending: bytes) -> None:
+    def set_pending(self, pending: bytes) -> None:
         if pending != self.pending:
             self.pending = pending
 
-    def _run_line(self, line: bytes) -> None:
-        if self.overlong or len(line) > self.service.line_bytes_max:
-            self.overlong = False
-            self._refuse_line()
-        else:
-            self._push([line.decode("utf-8", "replace")])
-
-    def _refuse_line(self) -> None:
+    def refuse_line(self) -> None:
         kib = self.service.line_bytes_max // 1024
         self.out(f"The line was too long ({kib} KiB are allowed); it was dropped.\n")
-        self._prompt()
+        self.prompt()
 
-    def _push(self, lines: list[str], unfinished: str = "") -> None:
+    def push(self, lines: list[str], unfinished: str = "") -> None:
         """Run `lines`, and ask for the next unless there is something to wait for."""
         shell = self.shell
         if shell is None:
@@ -326,115 +285,29 @@ class ShellSession(Protocol):
             elif left:
                 self.put_back("".join(f"{line}\n" for line in left).encode())
             return
-        self._prompt()
+        self.prompt()
         if unfinished and self.editor is not None and not self.leaving:
             self.out(self.editor.insert(unfinished))
 
     def evaluated(self) -> None:
         """Ask for the next line: what was awaited has ended."""
-        self._prompt()
+        self.prompt()
         self.ahead_goes_on()
 
-    def _interrupt(self) -> None:
+    def interrupt(self) -> None:
         """Drop the line and the block, as C-c does."""
         if self.shell is not None:
             self.shell.drop_block()
             self.out("KeyboardInterrupt\n")
-            self._prompt()
+            self.prompt()
 
-    def _leave_block(self) -> None:
+    def leave_block(self) -> None:
         """Leave the block, or where there is none the server, as C-d does."""
         if self.shell is not None and self.shell.block:
             self.shell.drop_block()
-            self._prompt()
+            self.prompt()
         else:
             self.leave()
-
-    # --- keys ---------------------------------------------------------------------
-
-    def _take_keys(self, data: bytes) -> bytes:
-        """Edit with the keys in `data`; return what has to wait."""
-        buffer = self.pending + data
-        self._set_pending(b"")
-        start = 0
-        while start < len(buffer):
-            key, end = next_key(buffer, start)
-            if key is None:
-                if len(buffer) - start <= self.service.block_characters_max:
-                    self._set_pending(buffer[start:])
-                    return b""
-                end = start + len(PASTE_BEGIN)  # a paste without end: as if it were typed
-                key = Key("")
-            start = end
-            self._key(key)
-            if self.leaving or self.is_busy or not self.wire.is_character:
-                return buffer[start:]
-        return b""
-
-    def _key(self, key: Text | Key | Paste) -> None:
-        editor = self.editor
-        assert editor is not None  # there is one in character mode
-        if isinstance(key, Text):
-            self.out(editor.insert(key.text))
-            return
-        if isinstance(key, Paste):
-            self._paste(editor, key.text)
-            return
-        screen, action = editor.press(key.name)
-        self.out(screen)
-        if action is Action.SUBMIT:
-            self.out(editor.leave())
-            self._submit(editor)
-        elif action is Action.INTERRUPT:
-            self.out(editor.leave())
-            self._interrupt()
-        elif action is Action.LEAVE:
-            self.out("\n")
-            self._leave_block()
-        elif action is Action.COMPLETE:
-            self._complete(editor)
-
-    def _submit(self, editor: LineEditor) -> None:
-        if editor.overlong:
-            self._refuse_line()
-            return
-        self._remember(editor.text)
-        self._push([editor.text])
-
-    def _remember(self, line: str) -> None:
-        assert self.account is not None  # somebody typed it
-        history = self.service.history_of(self.account)
-        if line and not line.isspace() and (not history or history[-1] != line):
-            history.append(line)
-
-    def _paste(self, editor: LineEditor, text: str) -> None:
-        """Insert one pasted line; run the whole ones of several."""
-        if "\n" not in text:
-            self.out(editor.insert(text))
-            return
-        text = editor.text[: editor.cursor] + text + editor.text[editor.cursor :]
-        *lines, unfinished = text.split("\n")
-        first, *others = lines
-        self.out(editor.hide() + editor.prompt + show(first) + "\n")
-        self.out("".join(f"... {show(line)}\n" for line in others))
-        editor.begin(editor.prompt)
-        for line in lines:
-            self._remember(line)
-        self._push(lines, unfinished)
-
-    def _complete(self, editor: LineEditor) -> None:
-        from tapd.services.telnet import completion  # noqa: PLC0415 - only at a first Tab
-
-        assert self.shell is not None  # only a prompt has an editor
-        names = self.shell.namespace.names
-        common, candidates = completion.complete(editor.text[: editor.cursor], names)
-        if common:
-            self.out(editor.insert(common))
-        elif candidates:
-            shown = completion.render_columns(candidates, editor.width)
-            self.out(editor.leave() + shown + editor.show())
-        else:
-            self.out("\a")
 
     # --- what was typed ahead -------------------------------------------------------
 
@@ -532,7 +405,7 @@ class ShellSession(Protocol):
     def skip_text(self, text: bytes) -> None:
         """Drop `text` and what it would have completed, and say so."""
         text = self.pending + text
-        self._set_pending(b"")
+        self.set_pending(b"")
         if self.shell is None:
             self.out("\nThe server was killed while reading this; it was not applied.\n")
             self.leave()
@@ -544,12 +417,4 @@ class ShellSession(Protocol):
             typed = f"{self.shell.block}\n{typed}"
             self.shell.drop_block()
         self.out(f"\nThe server was killed while running this; it was not applied:\n{typed}\n")
-        self._prompt()
-
-
-def render_peer(peername: Any) -> str:
-    """Return a socket address as people write it."""
-    if isinstance(peername, tuple) and len(peername) >= 2:
-        host, port = peername[:2]
-        return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
-    return "a UNIX socket"
+        self.prompt()

@@ -176,17 +176,25 @@ class Shell(Persistent):
     def _warn_of(self, name: str) -> None:
         loss = will_not_be_saved(self.namespace.names[name])
         if loss is not None:
-            self.session.print_text(f"note: {name} will not be saved: {loss}\n")
+            self.session.print_text(
+                f"note: {name}{loss.path} will not be saved: {loss.type_name}: {loss.reason}\n"
+            )
 
     def _start(self, coroutine: Any) -> None:
         runtime = self.session.service.application.runtime
         self.awaiting = True
-        self._v_cancel: Callable[[], None] = runtime.run_coroutine(coroutine, self.finished)
+        self._v_coroutine = coroutine
+        self._v_cancel: Callable[[], None] = runtime.run_coroutine(
+            _contain(coroutine), self.finished
+        )
 
     def finished(self, result: Any, error: Any) -> None:
-        """Take the end of the coroutine."""
+        """Take the end of the coroutine: what it raised, or what ended its task."""
         if not self.awaiting:
             return
+        self._v_coroutine.close()  # it never began where it was cancelled at once
+        self._v_coroutine = None
+        error = error or result
         self.namespace.touch()
         session = self.session
         if not session.is_connected:
@@ -228,6 +236,20 @@ class Shell(Persistent):
         except BaseException as second:  # typed classes may break even this
             text = f"{type(error).__name__} (and showing it raised {type(second).__name__})\n"
         self.session.print_text(text)
+
+
+async def _contain(coroutine: Any) -> BaseException | None:
+    """Await `coroutine` and return what it raises.
+
+    A SystemExit that leaves a task ends the event loop, and with it the server.
+    """
+    try:
+        await coroutine
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:  # shown at the prompt
+        return error
+    return None
 
 
 def _nothing() -> None:

@@ -75,9 +75,10 @@ class Wire(Persistent):
             return b""
         had_type = self.options.peer_does(Option.TTYPE)
         if event.option in _OURS and event.verb in (Code.DO, Code.DONT):
-            declined = event.verb == Code.DONT
-            if declined != self.declined:
-                self.declined = declined
+            if event.verb == Code.DONT:
+                self.declined = True
+            elif self.declined and self.options.is_off(event.option):
+                self.declined = False  # it asks by itself: it has changed its mind
         reply = self.options.receive(event)
         if not had_type and self.options.peer_does(Option.TTYPE):
             reply += _TTYPE_SEND
