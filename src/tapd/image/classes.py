@@ -26,7 +26,7 @@ _NOT_SAVED = frozenset({
     "__dict__", "__weakref__", "__module__", "__qualname__", "__slots__",
     "__abstractmethods__", "_abc_impl", "__dataclass_fields__", "__dataclass_params__",
     "__static_attributes__", "__firstlineno__", "__annotate__", "__annotate_func__",
-    "__annotations_cache__", "__class_cell__", "__non_callable_proto_members__",
+    "__annotations_cache__", "__class_cell__", "__protocol_attrs__", "__non_callable_proto_members__",
 })  # fmt: skip
 
 _FIELD_PARTS = (
@@ -123,6 +123,12 @@ def _generated(kind: str, names: Any) -> set[str]:
         } - {name for name, value in names.items() if _is_typed(value)}  # fmt: skip
     elif kind == "typeddict":
         skipped = set(names) - {"__doc__"}
+    if names.get("_is_protocol"):
+        skipped |= {
+            name
+            for name, value in names.items()
+            if _module(getattr(value, "__func__", value)) == "typing"
+        }
     if "__dataclass_fields__" in names:
         skipped |= {
             name for name, value in names.items()
@@ -265,8 +271,19 @@ def set_class(cls: Any, state: tuple[Any, ...]) -> None:
         type.__setattr__(cls, name, value)
     if dataclass_parts is not None and "__dataclass_fields__" not in cls.__dict__:
         _make_dataclass(cls, *dataclass_parts)
+    if cls.__dict__.get("_is_protocol"):
+        _finish_protocol(cls)
     if issubclass(type(cls), abc.ABCMeta):
         abc.update_abstractmethods(cls)
+
+
+def _finish_protocol(cls: Any) -> None:
+    """Have `typing` look at the members of a protocol again: they came after its making."""
+    members: Any = getattr(typing, "_get_protocol_attrs", None)
+    if "__protocol_attrs__" in cls.__dict__ and members is not None:
+        cls.__protocol_attrs__ = members(cls)
+    if cls.__dict__.get("_is_runtime_protocol"):
+        typing.runtime_checkable(cls)
 
 
 def _make_dataclass(cls: Any, told: dict[str, Any], fields: dict[str, dict[str, Any]]) -> None:

@@ -29,7 +29,8 @@ from tapd.image.source import Source, code_at, place_of, source_of
 from tapd.model.namespace import Namespace, namespace_of
 
 _keys: weakref.WeakKeyDictionary[Any, bytes] = weakref.WeakKeyDictionary()
-_places: weakref.WeakKeyDictionary[types.CodeType, tuple[Any, ...]] = weakref.WeakKeyDictionary()
+_places: dict[int, tuple[Any, ...]] = {}
+"""By id of the code, while it lives: code objects of different texts may be equal."""
 
 _restorations: list[Restoration] = []
 """The restorings that run now, innermost last: plain `pickle.loads` has none."""
@@ -107,15 +108,16 @@ def set_cell(cell: types.CellType, contents: Any) -> None:
 
 def place_of_code(code: types.CodeType) -> tuple[Any, ...] | None:
     """Return the source and place of typed `code`, or None where it was not typed."""
-    place = _places.get(code)
+    place = _places.get(id(code))
     if place is None:
         source = source_of(code)
         if source is None:
             return None
         try:
-            place = _places[code] = (source, *place_of(code, source))
+            place = _places[id(code)] = (source, *place_of(code, source))
         except LookupError as error:
             raise CannotKeep(str(error)) from None
+        weakref.finalize(code, _places.pop, id(code), None).atexit = False
     return place
 
 

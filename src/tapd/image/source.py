@@ -141,16 +141,28 @@ def place_of(code: types.CodeType, source: Source) -> tuple[str, int, int]:
         LookupError: `source` compiles to no such code.
     """
     name, line = _key(code)
-    same = [inner for inner in _walk(source.compile()) if _key(inner) == (name, line)]
-    if not same:
-        raise LookupError(f"{name} is not at line {line} of {source.filename}")
-    if len(same) == 1:
-        return name, line, 0
-    positions = list(code.co_positions())
-    for index, inner in enumerate(same):
-        if inner.co_code == code.co_code and list(inner.co_positions()) == positions:
+    bare = _bare(code)
+    for index, same in enumerate(_distinct(source.compile(), name, line)):
+        if same == bare:
             return name, line, index
-    raise LookupError(f"{name} at line {line} of {source.filename} can't be told from others")
+    raise LookupError(f"{name} is not at line {line} of {source.filename}")
+
+
+def _bare(code: types.CodeType) -> types.CodeType:
+    """Return `code` without columns, which 3.12 leaves out for some lambdas."""
+    return code.replace(co_linetable=b"")
+
+
+def _distinct(module: types.CodeType, name: str, line: int) -> dict[types.CodeType, types.CodeType]:
+    """Return the different code objects of that name at that line, in order, by their bare form.
+
+    Equal ones count once, since some Pythons merge them and some do not.
+    """
+    found: dict[types.CodeType, types.CodeType] = {}
+    for inner in _walk(module):
+        if _key(inner) == (name, line):
+            found.setdefault(_bare(inner), inner)
+    return found
 
 
 def code_at(source: Source, name: str, line: int, index: int) -> types.CodeType:
@@ -166,7 +178,7 @@ def code_at(source: Source, name: str, line: int, index: int) -> types.CodeType:
     if found is None:
         module = source.compile()
         adopt_code(module)
-        same = [inner for inner in _walk(module) if _key(inner) == (name, line)]
+        same = list(_distinct(module, name, line).values())
         if index >= len(same):
             raise LookupError(f"{name} is not at line {line} of {source.filename}")
         found = _compiled[key] = same[index]

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from tapd.errors import CannotKeep
-from tapd.image.names import bound_method, name_of
+from tapd.image.names import bound_method, name_of, named
 
 Reduced = tuple[Any, ...] | str
 
@@ -123,7 +123,15 @@ def _reduce_property(obj: Any) -> Reduced:
     return type(obj), (obj.fget, obj.fset, obj.fdel, obj.__doc__)
 
 
+def _reduce_cached_property(obj: Any) -> Reduced:
+    state = {name: value for name, value in obj.__dict__.items() if name != "lock"}
+    return type(obj), (obj.func,), state
+
+
 def _reduce_wrapped_method(obj: Any) -> Reduced:
+    name = name_of(obj)
+    if name is not None:
+        return named, name
     return type(obj), (obj.__func__,)
 
 
@@ -243,6 +251,7 @@ reducers: dict[type, Callable[[Any], Reduced]] = {
     weakref.CallableProxyType: _reduce_proxy,
     types.MappingProxyType: _reduce_mappingproxy,
     property: _reduce_property,
+    functools.cached_property: _reduce_cached_property,
     staticmethod: _reduce_wrapped_method,
     classmethod: _reduce_wrapped_method,
     functools._lru_cache_wrapper: _reduce_lru_cache,
