@@ -1,9 +1,11 @@
-"""What the vault costs: microseconds a connection, the manager's share included.
+r"""What the vault costs: microseconds a connection, the manager's share included.
 
 Run: ``python benchmarks/bench_vault.py [CONNECTIONS]``. The manager is the
 embedded one's store, in a process of its own, so that its processor time can be
-read; for systemd see ``--notify``, which sends to the NOTIFY_SOCKET of the
-environment (run it in a unit with FileDescriptorStoreMax=) and reads PID 1's time.
+read. With ``--notify`` it is PID 1; run that by systemd, as root::
+
+    systemd-run --pipe --wait -p NotifyAccess=all -p FileDescriptorStoreMax=2000 \
+        -p LimitNOFILE=65536 python3 benchmarks/bench_vault.py --notify
 
 Printed for each thousand connections, to show that the cost does not grow:
 wall time of `put`, and processor time of the manager. Then recovery, compaction
@@ -19,7 +21,6 @@ import resource
 import select
 import signal
 import socket
-import tempfile
 import time
 from pathlib import Path
 
@@ -170,9 +171,11 @@ def main() -> None:
     count = min(options.connections, (hard - 200) // 2)
     recovered = min(options.connections, (hard - 200) // 3)
     if options.notify:
-        measure(count, Notifier.from_environ(os.environ), 1)
+        notifier = Notifier.from_environ(os.environ)
+        measure(count, notifier, 1)
+        measure_without(min(count, 1000), notifier, 1)
+        measure_recovery(recovered)
         return
-    tempfile.tempdir = None
     notify = NotifySocket()
     manager = os.fork()
     if manager == 0:
