@@ -282,6 +282,10 @@ def _finish_protocol(cls: Any) -> None:
     members: Any = getattr(typing, "_get_protocol_attrs", None)
     if "__protocol_attrs__" in cls.__dict__ and members is not None:
         cls.__protocol_attrs__ = members(cls)
+    if "__callable_proto_members_only__" in cls.__dict__:
+        cls.__callable_proto_members_only__ = all(
+            callable(getattr(cls, name, None)) for name in cls.__protocol_attrs__
+        )
     if cls.__dict__.get("_is_runtime_protocol"):
         typing.runtime_checkable(cls)
 
