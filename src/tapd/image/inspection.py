@@ -181,7 +181,7 @@ class Graph:
             for label, child in children_of(objects[position]):
                 size += 3 + (len(label) if label[0] == "[" else 0)
                 if _is_scalar(child):
-                    if type(child) is str and len(child) > 8:
+                    if type(child) in (str, bytes) and len(child) > 8:
                         if id(child) in texts:
                             continue  # a pickle holds it once
                         texts.add(id(child))
@@ -216,7 +216,8 @@ class Graph:
         """Return about how many bytes `obj` takes with all that only it leads to shortest."""
         if _is_scalar(obj):
             return _scalar_bytes(obj)
-        return self._totals[self._walk()[id(obj)]]
+        at = self._walk()[id(obj)]
+        return self._totals[at]
 
     def render_tree(self, *, depth_max: int, children_max: int) -> Iterator[tuple[int, str, int]]:
         """Yield depth, line and size of each part, as a tree.

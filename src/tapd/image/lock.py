@@ -126,3 +126,22 @@ def _is_alive(pid: int) -> bool:
     except OSError:
         return False
     return stat.rpartition(b")")[2].split()[0] not in (b"Z", b"X")  # proc(5)
+
+
+def holder_of(directory: Path) -> int | None:
+    """Return who holds the lock on `directory`, without touching it.
+
+    Returns:
+        A pid; 0 where the holder is in another pid name space; None where it is free.
+    """
+    try:
+        status = (directory / LOCK_NAME).stat()
+        locks = Path("/proc/locks").read_text()
+    except OSError:
+        return None
+    place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    for line in locks.splitlines():
+        fields = line.split()  # proc(5): number, FLOCK, ADVISORY, WRITE, pid, device:inode
+        if len(fields) > 5 and fields[1] == "FLOCK" and fields[5] == place:
+            return max(0, int(fields[4]))
+    return None
