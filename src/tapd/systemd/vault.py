@@ -249,7 +249,7 @@ class Vault:
             current = self._current = spare or self._create_segment()
             self.on_sender(self.sender_fd)
             self._seal(full)
-        elif self._spare is None and current.messages * 4 >= self._capacity * 3:
+        elif self._spare is None and current.messages * 4 >= self._capacity:
             self._spare = self._create_segment()
         if current is not None and not self._is_stored(current) and current.sender is None:
             self._current = current = None
