@@ -67,7 +67,7 @@ def flood_bytes(size: int) -> bytes:
 def make_application(name: str, *addresses: str) -> Application:
     """Return the application, answering at `addresses`."""
     application = Application(name)
-    service = Counter()
+    service = application.add_service(Counter())
     for address in addresses:
         application.listen(address, service)
     return application

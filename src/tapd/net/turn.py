@@ -259,6 +259,11 @@ class Turn:
             self._epoll.unregister(listener.fd)
         self.listeners.clear()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether the next turn has something to do, apart from what sockets bring."""
+        return bool(self._calls or self._touched or self.jar.has_changes)
+
     # --- connections ------------------------------------------------------------
 
     def keep(self, key: int, sock: socket.socket) -> bool:
@@ -401,7 +406,7 @@ class Turn:
             self.commit()
         finally:
             self._is_running = False
-        if self._calls or self._touched or self.jar.has_changes:
+        if self.is_busy:
             self.schedule()
 
     def _run_calls(self) -> None:

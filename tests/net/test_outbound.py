@@ -1,0 +1,131 @@
+"""Outbound connections are kept through crashes, and made again when lost."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from harness import Harness, Peer
+
+from tapd.errors import UsageError
+from tapd.model.application import Application
+from tapd.model.protocol import Protocol, Transport
+from tapd.model.service import Service
+
+Serve = Callable[..., Harness]
+
+
+class Caller(Protocol):
+    """Says how many bytes it has had, at each piece."""
+
+    def __init__(self) -> None:
+        self.had = 0
+
+    def connection_made(self, transport: Transport) -> None:
+        transport.write(b"calling;")
+
+    def data_received(self, data: bytes) -> None:
+        self.had += len(data)
+        self.transport.write(b"%d;" % self.had)
+
+
+class CallerService(Service):
+    protocol = Caller
+
+
+@pytest.fixture(params=["tcp", "unix"])
+def far_end(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[socket.socket]:
+    """Return somebody else's listening socket."""
+    if request.param == "unix":
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(str(tmp_path / "far"))
+    else:
+        listening = socket.socket()
+        listening.bind(("127.0.0.1", 0))
+    listening.listen()
+    listening.settimeout(10)
+    with listening:
+        yield listening
+
+
+def begin(serve: Serve, far_end: socket.socket) -> Harness:
+    application = Application("a")
+    name = far_end.getsockname()
+    where = f"unix:{name}" if isinstance(name, str) else f"{name[0]}:{name[1]}"
+    application.connect(where, CallerService())
+    return serve(application)
+
+
+def accept(harness: Harness, far_end: socket.socket) -> Peer:
+    harness.wait_for(lambda: harness.application.connections)
+    peer = Peer(far_end.accept()[0], harness.pump)
+    harness.peers.append(peer)
+    return peer
+
+
+def test_it_goes_on_through_crashes(serve: Serve, far_end: socket.socket) -> None:
+    harness = begin(serve, far_end)
+    peer = accept(harness, far_end)
+    for size in range(1, 4):
+        peer.send(b"x" * size)
+        harness.crash()
+    peer.expect(b"calling;1;3;6;")
+    assert len(harness.application.connections) == 1
+
+
+def test_it_is_made_again_when_lost(serve: Serve, far_end: socket.socket) -> None:
+    harness = begin(serve, far_end)
+    accept(harness, far_end).sock.close()
+    harness.wait_for(lambda: not harness.application.connections)
+    harness.crash()
+    again = accept(harness, far_end)
+    again.expect(b"calling;")
+
+
+def test_it_is_made_again_when_it_ended_during_the_outage(
+    serve: Serve, far_end: socket.socket
+) -> None:
+    harness = begin(serve, far_end)
+    peer = accept(harness, far_end)
+    assert harness.turn is not None
+    harness.turn.stop_listening()
+    for key in list(harness.vault.held):
+        harness.vault.forget(key)
+    harness.crash()
+    peer.sock.close()
+    accept(harness, far_end).expect(b"calling;")
+
+
+def test_it_is_tried_until_somebody_answers(serve: Serve) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    application = Application("a")
+    connector = application.connect(f"127.0.0.1:{port}", CallerService())
+    assert connector.delay_s == 0.5
+    harness = serve(application)
+    harness.wait_for(lambda: harness.application.connectors[connector.key].failures)
+    with socket.socket() as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(("127.0.0.1", port))
+        listening.listen()
+        listening.settimeout(10)
+        accept(harness, listening).expect(b"calling;")
+    assert harness.application.connectors[connector.key].failures == 0
+
+
+def test_a_stopped_one_is_left_alone(serve: Serve, far_end: socket.socket) -> None:
+    harness = begin(serve, far_end)
+    peer = accept(harness, far_end)
+    next(iter(harness.application.connectors.values())).stop()
+    assert peer.read_end() == b"calling;"
+    harness.pump()
+    assert not harness.application.connectors
+    assert not harness.application.delayeds
+
+
+def test_a_wrong_address_is_refused_at_once() -> None:
+    with pytest.raises(UsageError, match="write HOST:PORT"):
+        Application("a").connect("nowhere", CallerService())
