@@ -211,6 +211,13 @@ def test_timing_marks_are_answered(typist: Any) -> None:
     assert typist.read() == b"\xff\xfc\x06"
 
 
+def test_a_line_mode_client_sees_the_prompt_after_its_interrupt(server: Any) -> None:
+    """inetutils-telnet sends IP, a synch and DO TIMING-MARK, and drops output until then."""
+    client = server.connect().log_in()
+    client.send(b"\xff\xf4\xff\xf2\xff\xfd\x06")
+    assert client.read() == b"KeyboardInterrupt\r\n>>> \xff\xfc\x06\r\n>>> "
+
+
 # --- what was typed ahead, and poison --------------------------------------------------
 
 

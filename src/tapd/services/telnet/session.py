@@ -21,7 +21,15 @@ import tapd
 from tapd.model.accounts import Account
 from tapd.model.protocol import Protocol, Transport
 from tapd.services.telnet.ahead import TypedAhead
-from tapd.services.telnet.codec import Code, Command, Data, encode_text
+from tapd.services.telnet.codec import (
+    Code,
+    Command,
+    Data,
+    Negotiation,
+    Option,
+    Subnegotiation,
+    encode_text,
+)
 from tapd.services.telnet.editor import LineEditor
 from tapd.services.telnet.login import Login, render_peer
 from tapd.services.telnet.reading import take_keys, take_lines
@@ -121,8 +129,7 @@ class ShellSession(Protocol):
                 elif isinstance(event, Command):
                     self._command(event)
                 else:
-                    self._send(self.wire.answer(event))  # type: ignore[arg-type]  # not Data
-                    self._wire_changed()
+                    self._negotiate(event)  # type: ignore[arg-type]  # not Data
         finally:
             self._flush()
 
@@ -363,6 +370,15 @@ class ShellSession(Protocol):
         """Have the client leave the echo to the server, at least for a secret."""
         self._send(self.wire.ask_echo(secret=secret))
 
+    def _negotiate(self, event: Negotiation | Subnegotiation) -> None:
+        self._send(self.wire.answer(event))
+        self._wire_changed()
+        is_mark = isinstance(event, Negotiation) and event.option == Option.TIMING_MARK
+        if is_mark and self._is_idle and self.shell is not None and not self.wire.is_character:
+            # A client that interrupts shows nothing before this is answered (RFC 860),
+            # not even the prompt that followed the interrupt.
+            self.out(f"\n{self.shell.prompt}")
+
     def _wire_changed(self) -> None:
         """Note what the client says of itself: mode, terminal, width."""
         if self.shell is None or self.account is None or not self.wire.is_character:
@@ -398,8 +414,7 @@ class ShellSession(Protocol):
             if isinstance(event, Data):
                 text += event.data
             elif not isinstance(event, Command):
-                self._send(self.wire.answer(event))
-                self._wire_changed()
+                self._negotiate(event)
         self.skip_text(text)
 
     def skip_text(self, text: bytes) -> None:
