@@ -10,6 +10,7 @@ import argon2
 import pytest
 
 from tapd.image.pickler import dump_graph, load_graph
+from tapd.image.strict import StrictJar
 from tapd.model.accounts import Account
 from tapd.model.application import Application
 from tapd.model.seal import Sealer
@@ -114,7 +115,9 @@ class FakeRuntime:
 class Server:
     """An application with a shell, and the connections to it."""
 
-    def __init__(self, *, private: bool = False, users: tuple[str, ...] = ("admin",)) -> None:
+    def __init__(
+        self, *, private: bool = False, users: tuple[str, ...] = ("admin",), strict: bool = False
+    ) -> None:
         self.application = Application("telnet", uid=0, gid=0)
         self.service = ShellFactory(private=private)
         self.application.add_service(self.service)
@@ -124,6 +127,18 @@ class Server:
         self.application._v_runtime = self.runtime
         self.transports: dict[int, FakeTransport] = {}
         self.service.start()
+        self.strict = strict
+        self._adopt()
+
+    def _adopt(self) -> None:
+        if self.strict:
+            self.jar = StrictJar()
+            self.jar.adopt(self.application)
+
+    def commit(self) -> None:
+        """End a turn: in strict mode, check that the journal would restore what is there."""
+        if self.strict:
+            self.jar.commit()
 
     def connect(self, peername: Any = ("127.0.0.1", 50000)) -> Client:
         protocol = self.service.build_protocol(peername)
@@ -133,6 +148,7 @@ class Server:
         transport = self.transports[key] = FakeTransport(peername)
         protocol.transport = transport
         protocol.connection_made(transport)
+        self.commit()
         return Client(self, key)
 
     def refuse(self) -> FakeTransport:
@@ -155,11 +171,13 @@ class Server:
         if self.runtime.jobs:
             function, args, done = self.runtime.jobs.pop(0)
             done(function(*args), None)
+            self.commit()
             return True
         for timer in sorted(self.application.delayeds.values(), key=lambda t: t.due_s):
             if timer.due_s <= self.runtime.time_s:
                 del self.application.delayeds[timer.key]
                 timer.function(*timer.args)
+                self.commit()
                 return True
         return False
 
@@ -193,6 +211,7 @@ class Server:
         for key, protocol in self.application.connections.items():
             protocol.transport = self.transports[key]
             protocol.connection_resumed()
+        self._adopt()
 
 
 class Client:
@@ -225,6 +244,7 @@ class Client:
         while self.unread and not self.transport.paused and not self.transport.closed:
             data, self.unread = self.unread, b""
             self.session.data_received(data)
+            self.server.commit()
             self.server.settle()
 
     def read(self) -> bytes:
