@@ -1,0 +1,260 @@
+"""The jar and its replay: whatever is done to durable objects comes back the same."""
+
+from __future__ import annotations
+
+import collections
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tapd.image.evolution import Restoration
+from tapd.image.jar import Changes, Jar, Replay
+from tapd.image.pickler import dump_graph, load_graph
+from tapd.image.strict import StrictJar
+from tapd.model.persistent import (
+    Persistent,
+    TrackedBytearray,
+    TrackedDeque,
+    TrackedDict,
+    TrackedList,
+    TrackedSet,
+)
+
+
+class Box(Persistent):
+    """Holds anything."""
+
+    def __init__(self, **values: Any) -> None:
+        self.__dict__.update(values)
+
+
+def attach(root: Any) -> StrictJar:
+    jar = StrictJar()
+    jar.adopt(root)
+    return jar
+
+
+VALUES = st.recursive(
+    st.integers(-5, 5) | st.text(max_size=3) | st.binary(max_size=3) | st.none(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=2), inner, max_size=3)
+        | st.tuples(inner, inner)
+        | st.sets(st.integers(0, 9), max_size=3)
+    ),
+    max_leaves=8,
+)
+
+DICT_STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("set"), st.integers(0, 5), VALUES),
+        st.tuples(st.just("del"), st.integers(0, 5)),
+        st.tuples(st.just("pop"), st.integers(0, 5)),
+        st.tuples(st.just("setdefault"), st.integers(0, 5), VALUES),
+        st.tuples(st.just("update"), st.dictionaries(st.integers(0, 5), VALUES, max_size=2)),
+        st.tuples(st.just("clear")),
+        st.tuples(st.just("popitem")),
+        st.tuples(st.just("commit")),
+    ),
+    max_size=25,
+)
+
+
+@given(steps=DICT_STEPS)
+@settings(max_examples=60, deadline=None)
+def test_dict_steps(steps: list[tuple[Any, ...]]) -> None:
+    """A tracked dict does as a dict does, and each commit restores it."""
+    root = Box(d={})
+    jar = attach(root)
+    plain: dict[int, Any] = {}
+    for step in steps:
+        match step:
+            case ("set", key, value):
+                root.d[key] = plain[key] = value
+            case ("del", key) if key in plain:
+                del root.d[key], plain[key]
+            case ("pop", key):
+                root.d.pop(key, None)
+                plain.pop(key, None)
+            case ("setdefault", key, value):
+                root.d.setdefault(key, value)
+                plain.setdefault(key, value)
+            case ("update", values):
+                root.d.update(values)
+                plain.update(values)
+            case ("clear",):
+                root.d.clear()
+                plain.clear()
+            case ("popitem",) if plain:
+                assert root.d.popitem()[0] == plain.popitem()[0]
+            case ("commit",):
+                jar.commit()
+    jar.commit()
+    assert root.d == plain
+    assert list(root.d) == list(plain)
+
+
+LIST_STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("append"), VALUES),
+        st.tuples(st.just("extend"), st.lists(VALUES, max_size=3)),
+        st.tuples(st.just("insert"), VALUES),
+        st.tuples(st.just("pop")),
+        st.tuples(st.just("replace"), VALUES),
+        st.tuples(st.just("reverse")),
+        st.tuples(st.just("commit")),
+    ),
+    max_size=25,
+)
+
+
+@pytest.mark.parametrize("make", [list, lambda: collections.deque(maxlen=4)], ids=["list", "deque"])
+@given(steps=LIST_STEPS)
+@settings(max_examples=60, deadline=None)
+def test_list_and_deque_steps(make: Any, steps: list[tuple[Any, ...]]) -> None:
+    root = Box(items=make())
+    jar = attach(root)
+    plain = make()
+    for step in steps:
+        match step:
+            case ("append", value):
+                root.items.append(value)
+                plain.append(value)
+            case ("extend", values):
+                root.items.extend(values)
+                plain.extend(values)
+            case ("insert", value) if getattr(plain, "maxlen", None) is None:
+                root.items.insert(0, value)
+                plain.insert(0, value)
+            case ("pop",) if plain:
+                root.items.pop()
+                plain.pop()
+            case ("replace", value) if plain:
+                root.items[0] = plain[0] = value
+            case ("reverse",):
+                root.items.reverse()
+                plain.reverse()
+            case ("commit",):
+                jar.commit()
+    jar.commit()
+    assert list(root.items) == list(plain)
+
+
+def test_every_mutator_reports() -> None:
+    """No method of a plain container changes a tracked one in silence."""
+    makers: list[tuple[Any, Any]] = [
+        (list, TrackedList), (dict, TrackedDict), (set, TrackedSet),
+        (bytearray, TrackedBytearray), (collections.deque, TrackedDeque),
+    ]  # fmt: skip
+    samples: dict[type, Any] = {
+        list: [1, 2], dict: {1: 2, 3: 4}, set: {1, 2}, bytearray: bytearray(b"ab"),
+        collections.deque: collections.deque([1, 2]),
+    }  # fmt: skip
+    arguments: list[tuple[Any, ...]] = [
+        (), (0,), (1,), (0, 7), ([7],), ({7},), ({7: 8},), (b"x",), (2,), (slice(0, 1),),
+        (slice(0, 1), [5]),
+    ]  # fmt: skip
+    tried = 0
+    for plain_class, tracked_class in makers:
+        assert sorted(map(str, tracked_class(samples[plain_class]))) == sorted(
+            map(str, samples[plain_class])
+        )
+        for name in dir(plain_class):
+            if name in ("__init__", "__class__", "__new__", "__setstate__", "__init_subclass__"):
+                continue
+            for args in arguments:
+                plain = plain_class(samples[plain_class])
+                before = repr(plain)
+                try:
+                    getattr(plain, name)(*args)
+                except Exception:
+                    continue
+                if repr(plain) == before:
+                    continue
+                root = Box(it=tracked_class(samples[plain_class]))
+                jar = attach(root)
+                getattr(root.it, name)(*args)
+                assert jar.has_changes, f"{tracked_class.__name__}.{name}{args} reports nothing"
+                jar.commit()
+                tried += 1
+    assert tried > 60
+
+
+def test_one_list_stored_twice_stays_one() -> None:
+    root = Box()
+    jar = attach(root)
+    shared: list[int] = []
+    root.one = shared
+    root.other = Box(same=shared)
+    shared.append(1)  # in the same turn: it counts
+    jar.commit()
+    assert root.one is root.other.same
+    root.one.append(2)
+    jar.commit()
+    assert root.other.same == [1, 2]
+
+
+def test_a_list_that_holds_itself() -> None:
+    root = Box()
+    jar = attach(root)
+    loop: list[Any] = []
+    loop.append(loop)
+    root.loop = loop
+    jar.commit()
+    assert root.loop[0] is root.loop
+
+
+def test_btrees_hold_plain_containers() -> None:
+    from BTrees.OOBTree import OOBTree
+
+    root = Box(tree=OOBTree())
+    jar = attach(root)
+    for number in range(200):
+        root.tree[f"{number:03}"] = [number]
+        if number % 20 == 0:
+            jar.commit()
+    root.tree["007"].append("more")
+    jar.commit()
+    restored = load_graph(dump_graph(root).data)
+    assert restored.tree["007"] == [7, "more"]
+    assert len(restored.tree) == 200
+
+
+def test_a_small_change_of_much_is_little() -> None:
+    """One new key of ten thousand, one line of a long history: the journal takes a delta."""
+    root = Box(table={number: "x" * 20 for number in range(10_000)}, history=list(range(10_000)))
+    jar = Jar()
+    jar.adopt(root)
+    root.table["new"] = 1
+    root.history.append("new")
+    changes = jar.commit()
+    assert not changes.states
+    assert sum(len(data) for _oid, data in changes.deltas) < 200
+
+
+def test_replay_takes_the_last_state_only() -> None:
+    root = Box(value=0)
+    jar = Jar()
+    jar.adopt(root)
+    base = dump_graph(root).data
+    records: list[Changes] = []
+    for value in range(5):
+        root.value = value
+        records.append(jar.commit())
+    restoration = Restoration()
+    restored = load_graph(base, restoration)
+    replay = Replay(Jar().adopt(restored), restoration)
+    for record in records:
+        replay.apply(record)
+    replay.finish()
+    assert restored.value == 4
+
+
+def test_nothing_is_written_where_nothing_changed() -> None:
+    root = Box(value=0, _v_scratch=1)
+    jar = Jar()
+    jar.adopt(root)
+    root._v_scratch = [1]
+    assert not jar.commit()

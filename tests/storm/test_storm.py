@@ -1,0 +1,60 @@
+"""The storm, for some seconds, under the embedded manager (see `storm` for longer ones)."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+from pathlib import Path
+
+from by_hand import STORM_DIRECTORY, Server, free_port, wait_for
+from storm import storm
+from storm_service import make_application
+
+
+def test_storm(tmp_path: Path) -> None:
+    """SIGKILL, SIGABRT, SIGSEGV, SIGSTOP until the watchdog aborts it, restarts, checkpoints."""
+    port = free_port()
+    address = f"127.0.0.1:{port}"
+    server = Server(
+        tmp_path,
+        make_application("storm", address),
+        program=[str(STORM_DIRECTORY / "faulty.py")],
+    )
+    server.environ |= {
+        "FAULT_ADDRESS": address,
+        "FAULT_WATCHDOG_S": "1",
+        "FAULT_CHECKPOINT_S": "0.3",
+    }
+    chance = random.Random(4)
+    blows = [*[signal.SIGKILL] * 12, signal.SIGABRT, signal.SIGSEGV, signal.SIGSTOP, signal.SIGHUP]
+
+    def strike() -> None:
+        blow = chance.choice(blows)
+        if blow == signal.SIGHUP:  # a restart, asked of the manager
+            assert server.process is not None
+            server.process.send_signal(blow)
+        else:
+            server.kill(blow)
+
+    server.start()
+    try:
+        report = asyncio.run(
+            storm(
+                lambda: asyncio.open_connection("127.0.0.1", port),
+                strike,
+                clients=60,
+                seconds=25,
+                pause_s=(0.2, 1.2),
+            )
+        )
+        print(report)
+        report.check()
+        assert report.kills > 10
+        wait_for(lambda: " saved " in server.log(), "checkpoint")
+        assert server.stop() == 0
+    except BaseException:
+        print(server.log()[-6000:])
+        raise
+    finally:
+        server.end()
