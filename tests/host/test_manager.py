@@ -210,6 +210,8 @@ def test_a_few_deaths_in_a_row_lose_nothing(manage: Callable[..., Run]) -> None:
     for number in range(5):
         assert ask(client, f"echo {number}") == f"echo {number}"
         client.sendall(b"kill 9\n")
+        # This server reads what it then loses: wait until "kill" was the last of it.
+        run.await_log("start", number + 2)
     assert ask(client, "echo there") == "echo there"
 
 
