@@ -25,7 +25,8 @@ DEB_PACKAGES = debhelper dh-python dpkg-dev pybuild-plugin-pyproject python3-set
 run: export BIN := $(BIN)
 run: export DIR := $(or $(DIR),run)
 run: export PORT := $(PORT)
-run: export PASSWORD := $(value PASSWORD)
+run: export TAPD_PASSWORD := $(value PASSWORD)
+run: unexport PASSWORD
 run: $(VENV)/.for-run
 	@tools/run-telnet
 

@@ -10,7 +10,6 @@ module of their own, added to `commands` below.
 from __future__ import annotations
 
 import datetime as dt
-import gc
 import json
 import os
 import sys
@@ -157,7 +156,6 @@ class _Group(click.Group):
 @click.version_option(tapd.__version__, prog_name="tapctl")
 def main() -> None:
     """Look at TAPs and their past."""
-    gc.disable()  # a short life, and graphs of millions of objects
 
 
 _TAP = click.argument("tap", shell_complete=_complete)

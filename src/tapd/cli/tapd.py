@@ -20,12 +20,22 @@ from typing import NoReturn
 
 import tapd
 from tapd.errors import TapdError, UsageError
+from tapd.host.options import DaemonOptions, parse_sync
 
 log = logging.getLogger("tapd")
 
 
+class _Parser(argparse.ArgumentParser):
+    """Ends with the status that sysexits.h has for it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say how the command is used, and exit with 64 (EX_USAGE)."""
+        self.print_usage(sys.stderr)
+        self.exit(os.EX_USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="tapd",
         description="Run the server in a TAP, as it was when it last ended.",
         epilog="Make a TAP with tapd-mktap; look into one with tapctl show.",
@@ -66,6 +76,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     try:
         if options.checkpoint <= 0:
             raise UsageError(f"--checkpoint {options.checkpoint}: write seconds above 0")
+        options.sync = parse_sync(options.sync)
         status = _serve(path, options) if is_managed(os.environ) else _manage(path, arguments)
     except TapdError as error:
         log.critical("%s", error)
@@ -78,10 +89,9 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 def _serve(path: Path, options: argparse.Namespace) -> int:
     from tapd.host.daemon import Daemon  # noqa: PLC0415 - one role only
-    from tapd.host.options import DaemonOptions, parse_sync  # noqa: PLC0415
 
     return Daemon(
-        DaemonOptions(path, sync=parse_sync(options.sync), checkpoint_s=options.checkpoint),
+        DaemonOptions(path, sync=options.sync, checkpoint_s=options.checkpoint),
         os.environ,
     ).run()
 

@@ -6,7 +6,6 @@ unpickling: the manager runs none of the application's code.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 
@@ -15,8 +14,6 @@ from tapd.image.key import Key, load_key
 from tapd.image.layout import Layout
 from tapd.image.tapfile import Manifest, read_manifest
 from tapd.model.address import parse_address
-
-log = logging.getLogger(__name__)
 
 
 def manage(path: Path, command: Sequence[str], environ: MutableMapping[str, str]) -> int:
@@ -42,8 +39,7 @@ def newest_manifest(path: Path, key: Key) -> Manifest:
     """
     layout = Layout(path, key)
     entries = layout.generations()
-    for entry in entries:
-        if entry.manifest is not None:
-            return entry.manifest
-        log.warning("skipped %s", entry.error)
+    good = next((entry.manifest for entry in entries if entry.manifest is not None), None)
+    if good is not None:
+        return good
     return read_manifest(layout.named_path, key)

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from tapd.image.stubs import Stub, StubType, read_stubs
+from tapd.image.stubs import Stub, StubType, collector_paused, read_stubs
 
 ROOT_NAME = "application"
 _MAPPINGS = {
@@ -170,8 +170,12 @@ class Graph:
 
     def _walk(self) -> dict[int, int]:
         """Number all objects that have parts, breadth first, and add up sizes."""
-        if self._index is not None:
-            return self._index
+        if self._index is None:
+            with collector_paused():
+                self._index = self._number_and_measure()
+        return self._index
+
+    def _number_and_measure(self) -> dict[int, int]:
         index = {id(self.root): 0}
         objects, parents, labels, sizes = [self.root], [-1], [ROOT_NAME], [0]
         position = 0
@@ -197,7 +201,6 @@ class Graph:
         for at in range(len(objects) - 1, 0, -1):
             sizes[parents[at]] += sizes[at]
         self._objects, self._parents, self._labels, self._totals = objects, parents, labels, sizes
-        self._index = index
         return index
 
     def __len__(self) -> int:

@@ -11,9 +11,11 @@ typed classes and find renamed ones) is done here in its own way, on stubs.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import io
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 from tapd.errors import TapDamaged
@@ -171,6 +173,18 @@ class _StubUnpickler(pickle.Unpickler):
         return self.find_class("pickle", "persistent reference")(pid)
 
 
+@contextlib.contextmanager
+def collector_paused() -> Iterator[None]:
+    """Keep the garbage collector off: nothing of what is being built is garbage."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 def read_stubs(data: bytes | memoryview, source: str) -> tuple[Any, dict[str, StubType]]:
     """Read a pickle, which may be anybody's; return its root and the names it refers to.
 
@@ -179,9 +193,10 @@ def read_stubs(data: bytes | memoryview, source: str) -> tuple[Any, dict[str, St
     """
     unpickler = _StubUnpickler(data)
     try:
-        root = unpickler.load()
-        if isinstance(root, Stub) and type(root).own_name == "finish_graph":
-            root = _give_states(root)
+        with collector_paused():
+            root = unpickler.load()
+            if isinstance(root, Stub) and type(root).own_name == "finish_graph":
+                root = _give_states(root)
     except (Exception, MemoryError) as error:
         raise TapDamaged(
             f"{source}: its pickle can't be read ({type(error).__name__}: {error}); it is not one"
