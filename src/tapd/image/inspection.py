@@ -7,6 +7,7 @@ it, and adds up how many bytes each part takes.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ _MAPPINGS = {
     "collections:OrderedDict", "collections:defaultdict",
 }  # fmt: skip
 _SCALARS = (str, bytes, bytearray, int, float, bool, type(None), complex)
+_SCALAR_TYPES = frozenset(_SCALARS)  # a pickle of stubs makes no instance of a subclass
 _TEXT_MAX = 60
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa1-\u024f\u0370-\u1fff\u2010-\u2027\u3040-\ud7ff]")
 
@@ -63,7 +65,8 @@ def type_label(obj: Any) -> str:
 
 
 def _is_scalar(value: Any) -> bool:
-    return isinstance(value, _SCALARS) or (type(value) is StubType and value.made_of is None)
+    kind = type(value)
+    return kind in _SCALAR_TYPES or (kind is StubType and value.made_of is None)
 
 
 def _key_label(key: Any) -> str:
@@ -79,14 +82,14 @@ def _key_repr(key: Any) -> str:
 
 def children_of(obj: Any) -> Iterator[tuple[str, Any]]:
     """Yield label and value of each direct part of `obj`."""
-    if isinstance(obj, dict):
+    if isinstance(obj, Stub):
+        yield from _stub_children(obj)
+    elif isinstance(obj, dict):
         yield from _entries(obj.items())
-    elif isinstance(obj, list | tuple):
+    elif isinstance(obj, (list, tuple)):
         yield from ((f"[{index}]", value) for index, value in enumerate(obj))
     elif isinstance(obj, set | frozenset):
         yield from ((f"{{{index}}}", value) for index, value in enumerate(obj))
-    elif isinstance(obj, Stub):
-        yield from _stub_children(obj)
     elif type(obj) is StubType:
         yield from ((f"({index})", value) for index, value in enumerate(obj.made_of or ()))
         if obj.class_state is not None:
@@ -98,6 +101,11 @@ def _entries(pairs: Any) -> Iterator[tuple[str, Any]]:
         yield _key_label(key), value
         if not isinstance(key, _SCALARS):
             yield f"<key>{_key_label(key)}", key
+
+
+@functools.lru_cache(4096)
+def _attribute_label(name: str) -> str:
+    return f".{printable(name)}"
 
 
 def _stub_children(obj: Stub) -> Iterator[tuple[str, Any]]:
@@ -116,7 +124,8 @@ def _state_children(obj: Stub, state: Any) -> Iterator[tuple[str, Any]]:
         if type(obj).reference in _MAPPINGS:
             yield from _entries(state.items())
         else:
-            yield from ((f".{printable(str(name))}", value) for name, value in state.items())
+            for name, value in state.items():
+                yield _attribute_label(name if type(name) is str else str(name)), value
     elif (
         type(state) is tuple
         and len(state) == 2
@@ -132,16 +141,17 @@ def _state_children(obj: Stub, state: Any) -> Iterator[tuple[str, Any]]:
 
 def _scalar_bytes(value: Any) -> int:
     """Return about how many bytes a scalar takes in a pickle."""
-    if isinstance(value, str):
+    kind = type(value)
+    if kind is int:
+        return 2 if 0 <= value < 256 else 5 if value.bit_length() < 32 else value.bit_length() // 8
+    if kind is str:
         size = len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
         return size + (3 if size < 256 else 6)
-    if isinstance(value, bytes | bytearray):
+    if kind is bytes or kind is bytearray:
         return len(value) + (3 if len(value) < 256 else 6)
-    if value is None or isinstance(value, bool):
+    if value is None or kind is bool:
         return 1
-    if isinstance(value, int):
-        return 2 if 0 <= value < 256 else 5 if value.bit_length() < 32 else value.bit_length() // 8
-    return 9 if isinstance(value, float) else 3
+    return 9 if kind is float else 3
 
 
 class Graph:
