@@ -22,11 +22,11 @@ DEB_PACKAGES = debhelper dh-python dpkg-dev pybuild-plugin-pyproject python3-set
 .PHONY: run test lint types unit system bench deb clean
 
 # The password stays in the environment: a recipe's text would show in ps.
+unexport PASSWORD
 run: export BIN := $(BIN)
 run: export DIR := $(or $(DIR),run)
 run: export PORT := $(PORT)
 run: export TAPD_PASSWORD := $(value PASSWORD)
-run: unexport PASSWORD
 run: $(VENV)/.for-run
 	@tools/run-telnet
 
