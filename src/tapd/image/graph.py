@@ -47,12 +47,14 @@ class _Queue:
     """Stands in the pickle for the states that follow the graph."""
 
 
-class _Root:
+class GraphRoot:
+    """Wraps the root, so that the states may follow it."""
+
     def __init__(self, root: Any) -> None:
         self.root = root
 
 
-class _GraphPickler(Reducer):
+class GraphPickler(Reducer):
     """Writes a graph with the states of durable objects at its end."""
 
     def __init__(self, write_to: Any, root: Any, *, flat: bool) -> None:
@@ -65,12 +67,13 @@ class _GraphPickler(Reducer):
         self._items: list[Any] = []
         self._bounds: list[int] = []
         self._parents: dict[int, Any] = {}
+        self._own: dict[int, Any] = {}
         # Classes whose instances go the shortest ways, with the arguments of NEWOBJ.
         self._plain: dict[type, tuple[type]] = {}
         self._durable: dict[type, tuple[type]] = {}
         self._local: dict[int, Any] = {}
         self._deciders[_Queue] = self._reduce_queue
-        self._deciders[_Root] = self._reduce_root
+        self._deciders[GraphRoot] = self._reduce_root
 
     def _reduce_root(self, obj: Any) -> Reduced:
         return rebuild.finish_graph, (obj.root, _Queue())
@@ -153,7 +156,8 @@ class _GraphPickler(Reducer):
         if (
             self._flat
             and type(reduced) is tuple
-            and len(reduced) == 3
+            and len(reduced) > 2
+            and not any(reduced[3:])
             and reduced[0] is NEWOBJ
             and _may_wait(type(obj))
         ):
@@ -219,6 +223,67 @@ class _GraphPickler(Reducer):
             return None
 
 
+class DeepGraphPickler(GraphPickler):
+    """Writes a graph in which plain containers nest too deeply for C as well.
+
+    Each list, dict and set is then written as a persistent id where it is met,
+    and its contents by the queue. `load_graph` reads it; plain `pickle.loads`
+    does not. Tuples that deep are lost, since one can't be made before its contents.
+    """
+
+    def __init__(self, write_to: Any, root: Any) -> None:
+        super().__init__(write_to, root, flat=True)
+        self._containers: dict[int, tuple[Any, Any]] = {}
+
+    def persistent_id(self, obj: Any) -> Any:
+        """Return what stands for a container; called for every object there is."""
+        cls = type(obj)
+        if cls is tuple:
+            return self._lost_tuple(obj)
+        copy = rebuild.CONTAINERS.get(cls)
+        if copy is None or id(obj) in self._own:
+            return None
+        known = self._containers.get(id(obj))
+        if known is None:
+            known = self._containers[id(obj)] = (cls.__name__, len(self._containers)), obj
+            contents = list(obj.items()) if cls is dict else list(obj)
+            self._wait(obj, rebuild.fill_container, contents)
+        return known[0]
+
+    def reduce(self, obj: Any) -> Reduced:
+        """Reduce `obj`; the containers that it is made from are written where they are met."""
+        reduced = super().reduce(obj)
+        if type(reduced) is tuple:
+            for part in (*reduced[1], *reduced[2:3]):
+                self._write_here(part)
+        return reduced
+
+    def _write_here(self, container: Any) -> None:
+        if type(container) in rebuild.CONTAINERS:
+            self._own[id(container)] = container
+
+    def _reduce_root(self, obj: Any) -> Reduced:
+        return rebuild.finish_deep_graph, super()._reduce_root(obj)[1]
+
+    def _drain(self) -> Iterator[Any]:
+        for index, item in enumerate(super()._drain()):
+            if index % 3 == 2:
+                self._write_here(item)
+            yield item
+
+    def _lost_tuple(self, obj: tuple[Any, ...]) -> Any:
+        level = [obj]
+        for _ in range(_TUPLES_MAX):
+            level = [item for each in level for item in each if type(item) is tuple][:1000]
+            if not level:
+                return None
+        reason = "tuples nested too deeply; use lists or objects"
+        loss = Loss(self.path_of(obj), "tuple", reason)
+        self.losses.append(loss)
+        return "lost", loss.path, loss.type_name, loss.reason
+
+
+_TUPLES_MAX = 60
 _GETTERS: dict[type, Callable[[Any], Any]] = {TrackedList: list, TrackedDict: dict}
 """What gives the state of the commonest types with no call of a method in Python."""
 
@@ -264,21 +329,21 @@ def dump_graph(root: object) -> Dump:
 
 
 def _dump_graph(root: object) -> Dump:
-    flat = False
+    flat = deep = False
     banned: dict[int, str] = {}
     for _ in range(RETRIES_MAX):
         buffer = io.BytesIO()
-        pickler = _GraphPickler(buffer, root, flat=flat)
+        pickler = DeepGraphPickler(buffer, root) if deep else GraphPickler(buffer, root, flat=flat)
         pickler.banned = banned
         try:
-            pickler.dump(_Root(root))
+            pickler.dump(GraphRoot(root))
         except RecursionError as error:
-            if flat:
+            if deep:
                 where = pickler.path_of(pickler.last)
                 raise NotStorable(
                     f"saving {_root_name(root)}: {where} is nested too deeply"
                 ) from error
-            flat = True
+            flat, deep = True, flat
         except MemoryError:
             raise
         except Exception as error:

@@ -145,7 +145,7 @@ class _Paths(Mapping[int, str]):
         while key:
             key, label = self._came_from[key]
             labels.append(label)
-            if len(labels) > 100:
+            if len(labels) > 30:
                 labels.append("...")
                 break
         return "".join(reversed(labels))

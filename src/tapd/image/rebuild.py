@@ -100,7 +100,49 @@ def finish_graph(root: Any, items: list[Any]) -> Any:
     return root
 
 
+CONTAINERS: dict[type, Any] = {list: list, dict: dict, set: set}
+
+
+def fill_container(container: Any, contents: list[Any]) -> None:
+    """Give a container that was written by its number its contents."""
+    if type(container) is list:
+        container.extend(contents)
+    else:
+        container.update(contents)
+
+
+def finish_deep_graph(root: Any, items: list[Any]) -> Any:
+    """Fill the containers among `items`, then do as `finish_graph`: states may copy them."""
+    rest = []
+    each = iter(items)
+    for obj, meta, state in zip(each, each, each, strict=True):
+        if meta is fill_container:
+            fill_container(obj, state)
+        else:
+            rest += (obj, meta, state)
+    return finish_graph(root, rest)
+
+
+class Containers:
+    """What a pickle of deeply nested containers calls by number."""
+
+    def __init__(self) -> None:
+        self._made: dict[int, Any] = {}
+
+    def __call__(self, persistent_id: tuple[Any, ...]) -> Any:
+        """Return the container of a number, or the placeholder of what was lost."""
+        kind, *rest = persistent_id
+        if kind == "lost":
+            return Placeholder(*rest)
+        makers = {cls.__name__: cls for cls in CONTAINERS}
+        return self._made.setdefault(rest[0], makers[kind]())
+
+
 class _Loader(pickle.Unpickler):
+    def __init__(self, data: bytes) -> None:
+        super().__init__(io.BytesIO(data))
+        self.persistent_load = Containers()
+
     def find_class(self, module_name: str, qualname: str) -> Any:
         return names.named(module_name, qualname)
 
@@ -123,13 +165,13 @@ def load_graph(data: bytes, restoration: Restoration | None = None) -> Any:
     try:
         with definitions.restoring(own):
             try:
-                root = _Loader(io.BytesIO(data)).load()
+                root = _Loader(data).load()
             except (UpgradeRefused, MemoryError):
                 raise
             except Exception as error:
                 _log.warning("loading: %s: %s; reading it piece by piece", type(error), error)
                 own.forget()
-                root = Salvager(data, names.named).load()
+                root = Salvager(data, names.named, Containers()).load()
         if restoration is None:
             own.finish()
         return root

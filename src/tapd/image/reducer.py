@@ -55,10 +55,12 @@ class Reducer(pickle.Pickler):
 
     def reduce(self, obj: Any) -> Reduced:
         """Return how `obj` is written; called for all but the builtin data types."""
-        self.last = obj
+        cls = type(obj)
         if self.banned and id(obj) in self.banned:
             return self.lose(obj, self.banned[id(obj)])
-        cls = type(obj)
+        # A class is named in the midst of its instances; it is they who fail.
+        if cls is not type and cls is not types.FunctionType:
+            self.last = obj
         reduce = self._deciders.get(cls)
         if reduce is None:
             reduce = self.decide(cls)
@@ -89,11 +91,12 @@ class Reducer(pickle.Pickler):
         if is_durable_type(cls):
             return self.reduce_durable, True
         known = known or strangers.reducer_by_base(cls)
+        immutable = strangers.is_immutable_type(cls)
         if known is None and _is_plain(cls):
             if _is_odd(cls):
                 return self._reduce_odd, True
-            return self._reduce_plain, self.remember_plain(cls)
-        immutable = strangers.is_immutable_type(cls)
+            reduce = self._reduce_frozen if immutable else self._reduce_plain
+            return reduce, self.remember_plain(cls)
         return self._checked(known or _own_reduce, immutable=immutable), True
 
     def remember_plain(self, cls: type) -> bool:
@@ -177,6 +180,9 @@ class Reducer(pickle.Pickler):
 
     def _reduce_plain(self, obj: Any) -> Reduced:
         self.untracked = True
+        return NEWOBJ, (type(obj),), obj.__dict__
+
+    def _reduce_frozen(self, obj: Any) -> Reduced:
         return NEWOBJ, (type(obj),), obj.__dict__
 
     def _reduce_odd(self, obj: Any) -> Reduced:

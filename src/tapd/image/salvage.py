@@ -29,9 +29,18 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
 
     dispatch = dict(_base.dispatch)
 
-    def __init__(self, data: bytes, find: Callable[[str, str], Any]) -> None:
-        """Begin; `find` returns what a module and a qualified name stand for."""
+    def __init__(
+        self, data: bytes, find: Callable[[str, str], Any], persistent_load: Callable[[Any], Any]
+    ) -> None:
+        """Begin.
+
+        Args:
+            data: the pickle.
+            find: returns what a module and a qualified name stand for.
+            persistent_load: returns what a persistent id stands for.
+        """
         super().__init__(io.BytesIO(data))
+        self.persistent_load = persistent_load
         self._find = find
         self._waiting: list[tuple[Callable[..., None], Any, Any]] = []
 

@@ -18,7 +18,9 @@ from typing import Any
 from tapd.errors import NotStorable, UpgradeRefused
 from tapd.image import definitions, names, paths
 from tapd.image.evolution import Restoration, split_state, versioned
+from tapd.image.graph import DeepGraphPickler, GraphPickler, GraphRoot
 from tapd.image.loss import Loss
+from tapd.image.rebuild import Containers
 from tapd.image.reducer import RETRIES_MAX, Reduced, Reducer
 from tapd.image.salvage import Salvager
 from tapd.model.persistent import is_durable_type
@@ -97,6 +99,33 @@ class _StatePickler(Reducer):
         self.banned = {}
 
 
+class _FlatStatePickler(GraphPickler):
+    """Writes a state that nests too deeply for C: its plain instances by the queue."""
+
+    def __init__(self, write_to: Any, state: Any, path: str, oid_of: Callable[[Any], int]) -> None:
+        super().__init__(write_to, state, flat=True)
+        self._path = path
+        self._oid_of = oid_of
+
+    def reduce_durable(self, obj: Any) -> Reduced:
+        return durable_reference, (self._oid_of(obj),)
+
+    def path_of(self, obj: Any) -> str:
+        return f"{self._path}.<deep>"
+
+
+class _DeepStatePickler(DeepGraphPickler):
+    """Writes a state in which plain containers nest too deeply for C as well."""
+
+    def __init__(self, write_to: Any, state: Any, path: str, oid_of: Callable[[Any], int]) -> None:
+        super().__init__(write_to, state)
+        self._path = path
+        self._oid_of = oid_of
+
+    reduce_durable = _FlatStatePickler.reduce_durable
+    path_of = _FlatStatePickler.path_of
+
+
 class StatePickler:
     """Pickles states of durable objects one by one. Not for several threads."""
 
@@ -144,6 +173,8 @@ class StatePickler:
 
     def _dump_again(self, state: Any, path: str, error: Exception) -> StateDump:
         """Find what failed by leaving out, one by one, what was last begun."""
+        if isinstance(error, RecursionError):
+            return self._dump_deep(state, path)
         banned: dict[int, str] = {}
         kept = []
         for _ in range(RETRIES_MAX):
@@ -167,6 +198,19 @@ class StatePickler:
         self._renew()
         raise NotStorable(f"saving {path or 'a state'}: {error}") from error
 
+    def _dump_deep(self, state: Any, path: str) -> StateDump:
+        self._renew()
+        for kind in (_FlatStatePickler, _DeepStatePickler):
+            sink = _Sink()
+            pickler = kind(sink, state, path, self._oid_of)
+            pickler.memo = _MEMO
+            try:
+                pickler.dump(GraphRoot(state))
+            except RecursionError:
+                continue
+            return StateDump(b"".join(sink.chunks), tuple(pickler.losses), untracked=True)
+        raise NotStorable(f"saving {path or 'a state'}: it is nested too deeply")
+
     def dump_class(self, cls: type) -> bytes:
         """Pickle a reference to `cls`: its name, or the parts of a class that was typed."""
         return self.dump_state(cls).data
@@ -176,6 +220,7 @@ class _StateUnpickler(pickle.Unpickler):
     def __init__(self, data: bytes, resolve: Callable[[int], Any]) -> None:
         super().__init__(io.BytesIO(_PRELUDE + data[2:]))
         self._resolve = resolve
+        self.persistent_load = Containers()
 
     def find_class(self, module_name: str, qualname: str) -> Any:
         if qualname == "durable_reference" and module_name == __name__:
@@ -208,7 +253,7 @@ class StateLoader:
                 raise
             except Exception as error:
                 _log.warning("loading: %s: %s; reading it piece by piece", type(error), error)
-                return Salvager(_PRELUDE + data[2:], unpickler.find_class).load()
+                return Salvager(_PRELUDE + data[2:], unpickler.find_class, Containers()).load()
 
     def load_class(self, data: bytes) -> Any:
         """Return the class that `StatePickler.dump_class` or `class_reference` named."""
