@@ -17,7 +17,7 @@ JOBS ?= 2
 SUITES ?= bookworm trixie
 
 RUN_PACKAGES = gcc libsystemd-dev pkg-config python3-dev python3-venv
-DEB_PACKAGES = debhelper dh-python dpkg-dev pybuild-plugin-pyproject python3-setuptools
+DEB_PACKAGES = build-essential debhelper dh-python dpkg-dev pybuild-plugin-pyproject python3-setuptools
 
 .PHONY: run test lint types unit system bench deb clean
 
