@@ -17,6 +17,7 @@ from __future__ import annotations
 import ast
 import collections
 import dataclasses
+import functools
 import linecache
 import re
 import types
@@ -59,7 +60,7 @@ class Source:
 
 _by_filename: dict[str, Source] = {}
 _code_count: collections.Counter[str] = collections.Counter()
-_recent: collections.deque[str] = collections.deque()
+_recent: dict[str, None] = {}
 _compiled: weakref.WeakValueDictionary[tuple[str, str, int, int], types.CodeType] = (
     weakref.WeakValueDictionary()
 )
@@ -85,16 +86,18 @@ def register_source(source: Source) -> Source:
         source = dataclasses.replace(source, filename=unused_filename(stem))
     elif known is not None:
         return known
-    match = _NUMBER.match(source.filename)
-    if match:
-        _last_number[match[1]] = max(_last_number[match[1]], int(match[2]))
+    stem, _, number = source.filename[1:-1].rpartition(" ")
+    if stem and number.isdecimal():
+        _last_number[stem] = max(_last_number[stem], int(number))
     _by_filename[source.filename] = source
     # A text that has no newline at its end would be shown without its last line.
     lines = [line + "\n" for line in source.text.splitlines()]
     linecache.cache[source.filename] = (len(source.text), None, lines, source.filename)
-    _recent.append(source.filename)
+    _recent[source.filename] = None
     if len(_recent) > _RECENT_MAX:
-        _drop_unused(_recent.popleft())
+        oldest = next(iter(_recent))
+        del _recent[oldest]
+        _drop_unused(oldest)
     return source
 
 
@@ -187,11 +190,21 @@ def code_at(source: Source, name: str, line: int, index: int) -> types.CodeType:
 
 def future_flags(names: dict[str, Any]) -> int:
     """Return the compiler flags of the ``__future__`` features imported into `names`."""
+    features = _features()
+    if features.keys().isdisjoint(names):
+        return 0
+    flags = 0
+    for name, (feature, flag) in features.items():
+        if names.get(name) is feature:
+            flags |= flag
+    return flags
+
+
+@functools.cache
+def _features() -> dict[str, tuple[Any, int]]:
     import __future__  # noqa: PLC0415 - at the top it would read like a future statement
 
-    flags = 0
-    for feature in __future__.all_feature_names:
-        imported = names.get(feature)
-        if imported is not None and imported is vars(__future__)[feature]:
-            flags |= imported.compiler_flag
-    return flags
+    found: dict[str, Any] = {
+        name: getattr(__future__, name) for name in __future__.all_feature_names
+    }
+    return {name: (feature, feature.compiler_flag) for name, feature in found.items()}

@@ -30,6 +30,10 @@ from tapd.image.source import (
 from tapd.image.states import StatePickler
 from tapd.model.namespace import Namespace
 
+# PyCF_DONT_IMPLY_DEDENT and PyCF_ALLOW_INCOMPLETE_INPUT, which codeop passes as well: a block
+# is complete once an empty line ends it.
+_PROMPT_FLAGS = 0x200 | 0x4000
+
 
 def compile_typed(
     source: str, namespace: Namespace, symbol: str = "single", stem: str = "telnet"
@@ -49,14 +53,28 @@ def compile_typed(
     Raises:
         SyntaxError, OverflowError, ValueError: as `codeop.compile_command`.
     """
-    flags = future_flags(namespace.names)
-    compiler = codeop.CommandCompiler()
-    compiler.compiler.flags |= flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    flags = future_flags(namespace.names) | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     filename = unused_filename(stem)
-    code = compiler(source, filename, symbol)
+    code = _compile_whole(source, filename, symbol, flags)
+    if code is None:
+        compiler = codeop.CommandCompiler()
+        compiler.compiler.flags |= flags
+        code = compiler(source, filename, symbol)
     if code is not None:
-        register_source(Source(filename, source, symbol, flags | code.co_flags & FUTURE_MASK))
+        future = (flags | code.co_flags) & FUTURE_MASK
+        register_source(Source(filename, source, symbol, future))
         adopt_code(code)
+    return code
+
+
+def _compile_whole(source: str, filename: str, symbol: str, flags: int) -> types.CodeType | None:
+    """Compile what is complete and right, once; `codeop` judges the rest and does it twice."""
+    try:
+        code: types.CodeType = compile(
+            source, filename, symbol, flags | _PROMPT_FLAGS, dont_inherit=True
+        )
+    except Exception:
+        return None
     return code
 
 

@@ -126,6 +126,11 @@ class LineEditor(Persistent):
             return text
         return _append(text, column, self.width)
 
+    def takes_whole_line(self, size: int) -> bool:
+        """Whether a line of `size` cells would be shown and submitted as it is."""
+        untouched = not (self.text or self.kill_goes_on or self.overlong or self.history_back)
+        return untouched and self.search is None and len(self.prompt) + size < self.width
+
     def press(self, key: str) -> tuple[str, Action | None]:
         """Take a key that is no text; return the screen text and what it asks for."""
         if self.search is None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tapd.services.telnet.session import ShellSession
 
 _LINE_STOP = re.compile(rb"[\n\x03]|\A\x04|(?<=[\n\x03])\x04")
+_WHOLE_LINE = re.compile(rb"[ -~]+\n")
 
 
 def take_lines(session: ShellSession, data: bytes) -> bytes:
@@ -54,6 +55,8 @@ def _run_line(session: ShellSession, line: bytes) -> None:
 
 def take_keys(session: ShellSession, data: bytes) -> bytes:
     """Edit with the keys in `data`; return what has to wait."""
+    if _WHOLE_LINE.fullmatch(data) and _take_whole_line(session, data):
+        return b""
     buffer = session.pending + data
     session.set_pending(b"")
     start = 0
@@ -70,6 +73,22 @@ def take_keys(session: ShellSession, data: bytes) -> bytes:
         if session.leaving or session.is_busy or not session.wire.is_character:
             return buffer[start:]
     return b""
+
+
+def _take_whole_line(session: ShellSession, data: bytes) -> bool:
+    """Take a line that came whole, where it needs no editing; return whether it did.
+
+    The hot path; what the client sees is the same as key by key.
+    """
+    editor = session.editor
+    assert editor is not None  # there is one in character mode
+    if session.pending or not editor.takes_whole_line(len(data)):
+        return False
+    line = data[:-1].decode("ascii")
+    session.out(f"{line}\r\n")
+    _remember(session, line)
+    session.push([line])
+    return True
 
 
 def _key(session: ShellSession, key: Text | Key | Paste) -> None:
