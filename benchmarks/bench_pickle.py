@@ -39,7 +39,7 @@ class Room(Persistent):
     def __init__(self, number: int) -> None:
         self.number = number
         self.title = f"room {number}"
-        self.exits = TrackedDict()
+        self.exits: dict[str, Any] = TrackedDict()
 
 
 def mixed_graph(count: int) -> list[Any]:

@@ -16,12 +16,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import tapd
 import typed_kinds
+from typed_kinds import KINDS, Prompt, holds
+
+import tapd
 from tapd.image.pickler import Restoration, StateLoader, StatePickler, dump_graph, load_graph
 from tapd.image.typed import compile_typed, will_not_be_saved
 from tapd.model.namespace import Namespace
-from typed_kinds import KINDS, Prompt, holds
 
 
 def through_tap(prompt: Prompt) -> dict[str, Any]:

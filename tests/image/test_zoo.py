@@ -59,6 +59,7 @@ from typing import Any
 import pytest
 from BTrees.IOBTree import IOBTree
 from BTrees.OOBTree import OOBTree, OOTreeSet
+
 from tapd.image.pickler import Placeholder, StateLoader, StatePickler, dump_graph, load_graph
 from tapd.model.namespace import Namespace
 from tapd.model.persistent import (
@@ -382,7 +383,9 @@ KEPT: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "PurePath": _equal(pathlib.PurePosixPath("/a/b")),
     "Path": _equal(pathlib.Path("/a/b")),
     "pattern": _equal(re.compile("a+")),
-    "Random": _made(lambda: random.Random(5), lambda back: back.random() == random.Random(5).random()),
+    "Random": _made(
+        lambda: random.Random(5), lambda back: back.random() == random.Random(5).random()
+    ),
     "StringIO": _made(lambda: io.StringIO("abc"), lambda back: back.read() == "abc"),
     "BytesIO": _made(lambda: io.BytesIO(b"abc"), lambda back: back.read() == b"abc"),
     "Struct": _made(lambda: Plain(struct.calcsize), lambda back: back.value("i") == 4),
@@ -461,9 +464,7 @@ KEPT: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
         lambda: functools.cached_property(function), lambda back: back.func is function
     ),
     "TypeVar": _made(lambda: typing.TypeVar("T", bound=int), lambda back: back.__bound__ is int),
-    "NewType": _made(
-        lambda: typing.NewType("UserId", int), lambda back: back.__supertype__ is int
-    ),
+    "NewType": _made(lambda: typing.NewType("UserId", int), lambda back: back.__supertype__ is int),
     "Durable": _made(Room, lambda back: back.number == 7),
     "TrackedList": _equal(TrackedList([1, 2])),
     "TrackedDict": _equal(TrackedDict({"a": 1})),

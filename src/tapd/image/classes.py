@@ -26,7 +26,8 @@ _NOT_SAVED = frozenset({
     "__dict__", "__weakref__", "__module__", "__qualname__", "__slots__",
     "__abstractmethods__", "_abc_impl", "__dataclass_fields__", "__dataclass_params__",
     "__static_attributes__", "__firstlineno__", "__annotate__", "__annotate_func__",
-    "__annotations_cache__", "__class_cell__", "__protocol_attrs__", "__callable_proto_members_only__",
+    "__annotations_cache__",
+    "__class_cell__", "__protocol_attrs__", "__callable_proto_members_only__",
     "__non_callable_proto_members__",
 })  # fmt: skip
 

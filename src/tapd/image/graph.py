@@ -151,8 +151,7 @@ class GraphPickler(Reducer):
         self._wait(function, definitions.set_function, state)
         return make, made
 
-    def _check_reduced(self, obj: Any, reduced: Reduced) -> Reduced:
-        reduced = super()._check_reduced(obj, reduced)
+    def finish_reduced(self, obj: Any, reduced: Reduced) -> Reduced:
         if (
             self._flat
             and type(reduced) is tuple

@@ -113,7 +113,7 @@ def fill_container(container: Any, contents: list[Any]) -> None:
 
 def finish_deep_graph(root: Any, items: list[Any]) -> Any:
     """Fill the containers among `items`, then do as `finish_graph`: states may copy them."""
-    rest = []
+    rest: list[Any] = []
     each = iter(items)
     for obj, meta, state in zip(each, each, each, strict=True):
         if meta is fill_container:
@@ -141,10 +141,13 @@ class Containers:
 class _Loader(pickle.Unpickler):
     def __init__(self, data: bytes) -> None:
         super().__init__(io.BytesIO(data))
-        self.persistent_load = Containers()
+        self._containers = Containers()
 
     def find_class(self, module_name: str, qualname: str) -> Any:
         return names.named(module_name, qualname)
+
+    def persistent_load(self, pid: Any) -> Any:
+        return self._containers(pid)
 
 
 def load_graph(data: bytes, restoration: Restoration | None = None) -> Any:

@@ -42,6 +42,7 @@ class Reducer(pickle.Pickler):
         self.banned: dict[int, str] = {}
         self.last: Any = None
         self._deciders: dict[type, Callable[[Any], Reduced]] = {}
+        self._makers: dict[int, Any] = {}
         self._by_base: tuple[tuple[type, Callable[[Any], Reduced]], ...] = (
             (type, self.reduce_class),
             (types.FunctionType, self.reduce_function),
@@ -97,7 +98,7 @@ class Reducer(pickle.Pickler):
                 return self._reduce_odd, True
             reduce = self._reduce_frozen if immutable else self._reduce_plain
             return reduce, self.remember_plain(cls)
-        return self._checked(known or _own_reduce, immutable=immutable), True
+        return self._checked(known or _own_reduce, cls, immutable=immutable), True
 
     def remember_plain(self, cls: type) -> bool:
         """Whether instances of the plain class `cls` may go the shortest way."""
@@ -123,9 +124,11 @@ class Reducer(pickle.Pickler):
         return None
 
     def _checked(
-        self, reduce: Callable[[Any], Reduced], *, immutable: bool
+        self, reduce: Callable[[Any], Reduced], cls: type, *, immutable: bool
     ) -> Callable[[Any], Reduced]:
         """Wrap `reduce` so that what goes wrong in it is a reason to name."""
+        odd, base = _is_odd(cls), _base_value(cls)
+        is_in_c = not cls.__flags__ & _HEAP_TYPE or classes.is_made_in_c(cls)
 
         def checked(obj: Any) -> Reduced:
             if not immutable:
@@ -136,41 +139,38 @@ class Reducer(pickle.Pickler):
                 raise
             except Exception as error:
                 raise CannotKeep(f"{type(error).__name__}: {error}") from None
-            return self._check_reduced(obj, reduced)
+            if type(reduced) is str:
+                if names.name_of(obj) is None and not _is_global(obj, reduced):
+                    raise CannotKeep(f"it is not found by the name {reduced!r} that it gives")
+                return reduced
+            _check_shape(reduced)
+            make, args = reduced[:2]
+            if id(make) not in self._makers:
+                self._check_maker(make)
+            if is_in_c:
+                _check_parts(args)
+            if make is NEWOBJ:
+                if base is not None and len(args) > 1:
+                    reduced = (names.value_object, (cls, base, base(*args[1:])), *reduced[2:])
+                elif odd or not args or args[0] is not cls:
+                    reduced = (names.new_object, *reduced[1:])
+            if odd and len(reduced) > 2 and reduced[2] is not None:
+                parts = (*reduced[2:], None, None)[:3]
+                reduced = (*reduced[:2], *parts, rebuild.set_reduced)
+            return self.finish_reduced(obj, reduced)
 
         return checked
 
-    def _check_reduced(self, obj: Any, reduced: Reduced) -> Reduced:
-        if type(reduced) is str:
-            if names.name_of(obj) is None and not _is_global(obj, reduced):
-                raise CannotKeep(f"it is not found by the name {reduced!r} that it gives")
-            return reduced
-        _check_shape(reduced)
-        make, args = reduced[:2]
-        self._check_maker(make)
-        cls = type(obj)
-        if not cls.__flags__ & _HEAP_TYPE or classes.is_made_in_c(cls):
-            for part in args:
-                reason = strangers.lost_reason(type(part))
-                if reason is not None:
-                    raise CannotKeep(f"it is made of a {type_name_of(type(part))}: {reason}")
-        odd = _is_odd(cls)
-        if make is NEWOBJ:
-            base = _base_value(cls)
-            if base is not None and len(args) > 1:
-                reduced = (names.value_object, (cls, base, base(*args[1:])), *reduced[2:])
-            elif odd or not args or args[0] is not cls:
-                reduced = (names.new_object, *reduced[1:])
-        if odd and len(reduced) > 2 and reduced[2] is not None:
-            parts = (*reduced[2:], None, None)[:3]
-            return (*reduced[:2], *parts, rebuild.set_reduced)
+    def finish_reduced(self, obj: Any, reduced: Reduced) -> Reduced:
+        """Return `reduced`, or what this form writes in its place."""
         return reduced
 
     def _check_maker(self, make: Any) -> None:
-        if make in _NAMELESS or names.name_of(make) is not None:
+        if make not in _NAMELESS and names.name_of(make) is None:
+            if type(make) is types.FunctionType or issubclass(type(make), type):
+                self._check_definition(make)
             return
-        if type(make) is types.FunctionType or issubclass(type(make), type):
-            self._check_definition(make)
+        self._makers[id(make)] = make
 
     def _check_definition(self, definition: Any) -> None:
         if type(definition) is types.FunctionType:
@@ -275,6 +275,20 @@ def _check_shape(reduced: Any) -> None:
     for items in reduced[3:5]:
         if items is not None and not hasattr(type(items), "__next__"):
             raise CannotKeep("its __reduce_ex__ gives items that are no iterator")
+
+
+_DATA = frozenset({
+    int, str, bytes, float, bool, type(None), tuple, list, dict, set, frozenset, type,
+})  # fmt: skip
+
+
+def _check_parts(args: tuple[Any, ...]) -> None:
+    """Check what an object of C is made from: it would not take a placeholder."""
+    for part in args:
+        cls = type(part)
+        reason = None if cls in _DATA else strangers.lost_reason(cls)
+        if reason is not None:
+            raise CannotKeep(f"it is made of a {type_name_of(cls)}: {reason}")
 
 
 def _is_odd(cls: type) -> bool:

@@ -220,7 +220,10 @@ class _StateUnpickler(pickle.Unpickler):
     def __init__(self, data: bytes, resolve: Callable[[int], Any]) -> None:
         super().__init__(io.BytesIO(_PRELUDE + data[2:]))
         self._resolve = resolve
-        self.persistent_load = Containers()
+        self._containers = Containers()
+
+    def persistent_load(self, pid: Any) -> Any:
+        return self._containers(pid)
 
     def find_class(self, module_name: str, qualname: str) -> Any:
         if qualname == "durable_reference" and module_name == __name__:
