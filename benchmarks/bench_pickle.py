@@ -7,7 +7,8 @@ at most 1.1 of plain C pickle for a graph of a million mixed objects.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
+import functools
 import gc
 import io
 import pathlib
@@ -46,13 +47,13 @@ def mixed_graph(count: int) -> list[Any]:
     """Return a graph of about `count` objects: half plain data, the rest instances of all kinds."""
     graph: list[Any] = []
     objects = 0
-    now = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+    now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
     while objects < count:
         room = Room(objects)
         room.exits["north"] = graph[-1][0] if graph else None
         items = [Item(objects + index) for index in range(8)]
         data = {f"key {index}": (index, str(objects + index)) for index in range(8)}
-        graph.append((room, items, data, now + datetime.timedelta(seconds=objects)))
+        graph.append((room, items, data, now + dt.timedelta(seconds=objects)))
         objects += 2 + 16 + 17 + 2
     return graph
 
@@ -98,6 +99,14 @@ def compare(label: str, root: Any) -> None:
     )
 
 
+_STATES = 20_000
+
+
+def _repeat(function: Callable[[Any], Any], argument: Any) -> None:
+    for _ in range(_STATES):
+        function(argument)
+
+
 def states() -> None:
     """Print the cost of single states."""
     pickler = StatePickler(lambda obj: int(obj._p_oid))
@@ -105,20 +114,19 @@ def states() -> None:
     for number, room in enumerate(rooms):
         room._p_oid = number
     small = {"number": 7, "title": "a title", "data": b"bytes", "open": True}
-    moment = {**small, "at": datetime.datetime(2026, 1, 1)}  # noqa: DTZ001 - any will do
+    moment = {**small, "at": dt.datetime(2026, 1, 1)}  # noqa: DTZ001 - any will do
     loader = StateLoader(rooms.__getitem__)
     for label, state in (
         ("4 plain values", small),
         ("and 3 references", small | dict(zip("abc", rooms, strict=True))),
         ("and a datetime", moment),
     ):
-        count = 20_000
-        seconds = best_s(lambda state=state: [pickler.dump_state(state) for _ in range(count)])
+        seconds = best_s(functools.partial(_repeat, pickler.dump_state, state))
         data = pickler.dump_state(state).data
-        back = best_s(lambda data=data: [loader.load_state(data) for _ in range(count)])
+        back = best_s(functools.partial(_repeat, loader.load_state, data))
         print(
-            f"state of {label}: {seconds / count * 1e6:.2f} us, {len(data)} bytes; "
-            f"load {back / count * 1e6:.2f} us"
+            f"state of {label}: {seconds / _STATES * 1e6:.2f} us, {len(data)} bytes; "
+            f"load {back / _STATES * 1e6:.2f} us"
         )
 
 

@@ -48,7 +48,7 @@ def test_older_state_is_upgraded_step_by_step(module: types.ModuleType) -> None:
     steps: list[int] = []
 
     def step(number: int) -> Callable[[Any], None]:
-        return lambda self: steps.append(number)
+        return lambda _self: steps.append(number)
 
     put(
         module, "Room", persistence_version=3,

@@ -1,9 +1,12 @@
 """Graphs and states through bytes: identity, depth, losses, and what a state reports."""
 
+# The tables of values are more readable in long lines.
+# ruff: noqa: E501
+
 from __future__ import annotations
 
 import dataclasses
-import datetime
+import datetime as dt
 import decimal
 import enum
 import gc
@@ -388,7 +391,7 @@ def test_a_placeholder_refuses_use_and_is_saved_again() -> None:
     dump = dump_graph({"t": threading.current_thread()})
     lost = load_graph(dump.data)["t"]
     for use in (
-        lambda: lost.start(), lambda: lost(), lambda: lost[0], lambda: len(lost),
+        lambda: lost.start(1), lambda: lost(2), lambda: lost[0], lambda: len(lost),
         lambda: list(lost), lambda: lost + 1, lambda: setattr(lost, "x", 1), lambda: lost < 1,
     ):  # fmt: skip
         with pytest.raises(LostObject, match=r"\['t'\] was a threading"):
@@ -483,8 +486,8 @@ def test_a_recursive_dump_state_is_not_disturbed() -> None:
 
 
 _IMMUTABLE: list[Any] = [
-    1, "a", b"a", None, 1.5, (1, 2), frozenset({1}), datetime.datetime(2026, 1, 1), datetime.date(2026, 1, 1),
-    datetime.timedelta(1), decimal.Decimal(1), uuid.UUID(int=1), Colour.RED, pathlib.PurePosixPath("/a"),
+    1, "a", b"a", None, 1.5, (1, 2), frozenset({1}), dt.datetime(2026, 1, 1, tzinfo=dt.UTC), dt.date(2026, 1, 1),
+    dt.timedelta(1), decimal.Decimal(1), uuid.UUID(int=1), Colour.RED, pathlib.PurePosixPath("/a"),
     range(3), 1j, re.compile("a"), types, Node, len, _chain, Pair(1, 2), Frozen(1), Frozen((1, Colour.RED)),
     Room(), TrackedSet(), ..., NotImplemented,
 ]  # fmt: skip

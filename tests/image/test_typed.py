@@ -64,7 +64,7 @@ def way(request: Any) -> Callable[[Prompt], dict[str, Any]]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_lives(kind: str, way: Callable[[Prompt], dict[str, Any]]) -> None:
     prompt = Prompt()
-    text, check = KINDS[kind]
+    text, _check = KINDS[kind]
     code = compile_typed(text, prompt.namespace, "exec")
     assert code is not None
     exec(code, prompt.namespace.names)
@@ -84,7 +84,9 @@ def test_it_lives_in_every_other_python(tmp_path: pathlib.Path) -> None:
         theirs = tmp_path / str(number)
         for mode, path in (("save", theirs), ("check", own)):
             command = [python, typed_kinds.__file__, mode, str(path)]
-            done = subprocess.run(command, env=_ENVIRONMENT, capture_output=True, text=True)
+            done = subprocess.run(
+                command, env=_ENVIRONMENT, capture_output=True, text=True, check=False
+            )
             assert (done.returncode, done.stdout) == (0, ""), (python, mode, done.stderr)
         assert typed_kinds.failures(theirs) == []
 
@@ -101,7 +103,10 @@ def other_pythons() -> list[str]:
         path = shutil.which(name)
         if path is not None and not name.endswith(f".{sys.version_info.minor}"):
             probe = [path, "-c", "import persistent, BTrees, tapd.model.application"]
-            if subprocess.run(probe, env=_ENVIRONMENT, capture_output=True).returncode == 0:
+            if (
+                subprocess.run(probe, env=_ENVIRONMENT, capture_output=True, check=False).returncode
+                == 0
+            ):
                 found.append(path)
     assert not told or len(found) > 0
     return found

@@ -4,6 +4,9 @@ A kind is kept when what comes back passes its check; it is lost when it is name
 by path, type and reason, and its neighbours are whole.
 """
 
+# What is opened here is the exhibit; an exit stack closes it.
+# ruff: noqa: PTH123, SIM115, UP045, TRY301
+
 from __future__ import annotations
 
 import array
@@ -16,7 +19,7 @@ import contextvars
 import copy
 import csv
 import ctypes
-import datetime
+import datetime as dt
 import decimal
 import enum
 import fractions
@@ -335,7 +338,7 @@ def _filled(tree: Any) -> Any:
     return tree
 
 
-_now = datetime.datetime(2026, 5, 17, 12, 30, tzinfo=datetime.UTC)
+_now = dt.datetime(2026, 5, 17, 12, 30, tzinfo=dt.UTC)
 _namespace = Namespace()
 
 KEPT: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
@@ -372,8 +375,8 @@ KEPT: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "datetime": _equal(_now),
     "date": _equal(_now.date()),
     "time": _equal(_now.timetz()),
-    "timedelta": _equal(datetime.timedelta(3)),
-    "timezone": _equal(datetime.timezone(datetime.timedelta(hours=2))),
+    "timedelta": _equal(dt.timedelta(3)),
+    "timezone": _equal(dt.timezone(dt.timedelta(hours=2))),
     "ZoneInfo": _is(zoneinfo.ZoneInfo("UTC")),
     "Decimal": _equal(decimal.Decimal("1.10")),
     "Fraction": _equal(fractions.Fraction(1, 3)),
@@ -414,7 +417,7 @@ KEPT: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "builtin function": _is(len),
     "builtin method": _made(lambda: [1].append, lambda back: back(2) is None),
     "method": _made(lambda: Plain(6).method, lambda back: back() == 6),
-    "class method": _made(lambda: datetime.datetime.fromisoformat, lambda back: back("2026-01-01")),
+    "class method": _made(lambda: dt.datetime.fromisoformat, lambda back: back("2026-01-01")),
     "unbound method": _is(Plain.method),
     "partial": _made(lambda: functools.partial(int, base=2), lambda back: back("10") == 2),
     "itemgetter": _made(lambda: operator.itemgetter(1), lambda back: back("ab") == "b"),
@@ -544,7 +547,7 @@ LOST: dict[str, Callable[[contextlib.ExitStack], Any]] = {
     "lambda of this file": lambda _stack: eval("lambda: 1"),
     "builtin of no module": lambda _stack: types.MethodType(eval("lambda self: 1"), 5),
     "durable that refuses": lambda _stack: RefusingRoom(),
-    "capsule": lambda _stack: datetime.datetime_CAPI,
+    "capsule": lambda _stack: dt.datetime_CAPI,
     "temporary directory": _directory,
     "iterator that calls": lambda _stack: iter(eval("lambda: 1"), 1),
     "cycle of a generator": lambda _stack: itertools.cycle(x for x in "ab"),

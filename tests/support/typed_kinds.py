@@ -3,6 +3,9 @@
 Run as a script by other Pythons: ``typed_kinds.py save|check FILE``.
 """
 
+# The texts are data, laid out as they are typed.
+# ruff: noqa: E501, ISC004
+
 from __future__ import annotations
 
 import asyncio
