@@ -178,28 +178,36 @@ class TrackedDict(dict[K, V], Tracked):
         self._p_delta = None
         return self
 
-    def _changing(self, key: K) -> None:
-        """Report, and note that `key` is set or deleted."""
+    def _changing(self, key: K, *, moves: bool) -> None:
+        """Report, and note that `key` is set or deleted.
+
+        The delta maps each key touched to whether it was new or deleted, in the
+        order in which a replay has to set them: a dict's order is state, too.
+        """
         if not self._p_changed:
             self._p_jar.register(self)  # type: ignore[union-attr]  # attached when unchanged
             self._p_changed = True
-            self._p_delta = {key}
+            self._p_delta = {key: moves}
         elif self._p_delta is not None:
-            self._p_delta.add(key)
+            if moves:
+                self._p_delta.pop(key, None)
+                self._p_delta[key] = True
+            else:
+                self._p_delta.setdefault(key, False)
 
     def __setitem__(self, key: K, value: V, /) -> None:
-        self._changing(key)
+        self._changing(key, moves=key not in self)
         dict.__setitem__(self, key, value)
 
     def __delitem__(self, key: K, /) -> None:
         if key in self:
-            self._changing(key)
+            self._changing(key, moves=True)
         dict.__delitem__(self, key)
 
     def pop(self, key: K, *default: Any) -> Any:
         """Remove `key` and return its value, or the default where it is missing."""
         if key in self:
-            self._changing(key)
+            self._changing(key, moves=True)
         return dict.pop(self, key, *default)
 
     def setdefault(self, key: K, default: V = None, /) -> V:  # type: ignore[assignment]
@@ -209,20 +217,20 @@ class TrackedDict(dict[K, V], Tracked):
         return self[key]
 
     def take_delta(self) -> tuple[list[tuple[K, V]], list[K]] | None:
-        """Return the items set and the keys deleted, where few keys were touched."""
+        """Return the items set and the keys to delete first, where few keys were touched."""
         touched = self._p_delta
         if touched is None:
             return None
         return [(key, self[key]) for key in touched if key in self], [
-            key for key in touched if key not in self
+            key for key, moves in touched.items() if moves
         ]
 
     def apply_delta(self, delta: tuple[list[tuple[K, V]], list[K]]) -> None:
-        """Set and delete what `delta` says."""
+        """Delete and set what `delta` says."""
         items, deleted = delta
-        dict.update(self, items)
         for key in deleted:
             dict.pop(self, key, None)
+        dict.update(self, items)
 
     def __getstate__(self) -> dict[K, V]:
         return dict(self)
