@@ -500,13 +500,13 @@ def test_rollback_makes_an_old_generation_the_newest(tap: Path) -> None:
     assert open_store(tap).load().application.mark == 13
 
 
-def test_prune_keeps_a_count_and_compresses_the_older_ones(tap: Path) -> None:
+def test_checkpoints_compress_old_generations_and_prune_keeps_a_count(tap: Path) -> None:
     store = open_store(tap)
     save_marks(store, store.load().application, *range(2, 11))
     with store.lock():
         removed = store.prune(5)
     assert sorted(path.name for path in removed) == [
-        f"generation-{number:08}.tap" for number in range(2, 6)
+        f"generation-{number:08}.tap.gz" for number in range(2, 6)
     ]
     left = [name for name in names_in(store.journal_directory) if name.startswith("gen")]
     assert left == [
@@ -529,16 +529,24 @@ def test_prune_by_age_spares_the_newest_good_one_and_its_fallback(tap: Path) -> 
     store = open_store(tap)
     save_marks(store, store.load().application, 2, 3, 4, 5, 6)
     long_ago_s = time.time() - 1000
-    for generation in range(2, 7):
-        os.utime(store.generation_path(generation), (long_ago_s, long_ago_s))
     damage(store.generation_path(6))
-    os.utime(store.generation_path(6), (long_ago_s, long_ago_s))
+    for path in store.journal_directory.glob("generation-*"):
+        os.utime(path, (long_ago_s, long_ago_s))
     with store.lock():
         assert store.prune(100, 2000) == []
         store.prune(0, 10)
     left = [entry.generation for entry in store.generations()]
     assert left == [6, 5, 4, 1]
     assert open_store(tap).load().application.mark == 5
+
+
+def test_prune_takes_the_callers_word_for_a_generation_just_saved(tap: Path) -> None:
+    store = open_store(tap)
+    save_marks(store, store.load().application, 2, 3, 4, 5)
+    damage(store.generation_path(5))
+    with store.lock():
+        assert len(store.prune(0, known_good=5)) == 2  # 5 and the one before it stay
+        assert store.prune(0) == []  # read again: 4 is the newest good one
 
 
 def test_prune_with_nothing_good_removes_nothing(tap: Path) -> None:
@@ -601,14 +609,20 @@ def check_what_is_left(store: Store, action: str, *, failed: bool) -> None:
     assert not list(store.directory.rglob(f".{store.name}*.tmp-*"))
 
 
-@pytest.mark.parametrize("how", [errno.ENOSPC, errno.EIO, errno.EACCES, "short", "kill"])
-@pytest.mark.parametrize("action", ["save", "clean", "create", "force", "prune", "rollback"])
+ACTIONS = ["save", "clean", "create", "force", "prune", "rollback"]
+FAULTS: list[int | str] = [errno.ENOSPC, errno.EIO, errno.EACCES, "short", "kill"]
+
+
+@pytest.mark.parametrize(
+    ("action", "how"),
+    [*itertools.product(ACTIONS, FAULTS), ("archive", errno.ENOSPC), ("archive", "kill")],
+)
 def test_every_call_may_fail(tmp_path: Path, action: str, how: int | str) -> None:
     seen = set()
     for at in itertools.count(1):
         tap, application = prepare(tmp_path / str(at))
-        if action == "prune":
-            save_marks(open_store(tap), application, "old", "old", "old", "old")
+        if action in ("prune", "archive"):
+            save_marks(open_store(tap), application, "old", "old", "old", "old", clean=True)
         application.mark = "new"
         path = tap.parent / "fresh.tap" if action == "create" else tap
         files = FailingFiles(at, how)

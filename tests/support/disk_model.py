@@ -50,8 +50,7 @@ class FailingFiles(Files):
         return super().write(fd, data[: max(1, len(data) // 2)] if is_short else data)
 
     def fsync(self, fd: int) -> None:
-        self._count("fsync")
-        super().fsync(fd)
+        self._count("fsync")  # and that is all: no test pulls the plug
 
     def close(self, fd: int) -> None:
         if self.how == "kill":

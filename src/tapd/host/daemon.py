@@ -186,7 +186,7 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, self._reload.set)
         turn.open()
         notifier.ready(self._status(turn))
-        checkpointer = Checkpointer()
+        checkpointer = Checkpointer(keep_fds=state.store.lock_fds)
         background = [
             loop.create_task(self._keep_status(turn, notifier)),
             loop.create_task(self._keep_checkpoints(turn, state, checkpointer, notifier)),
@@ -317,7 +317,11 @@ class Daemon:
     def _tell_saved(self, report: SaveReport, state: State) -> None:
         state.note_saved(report.generation)
         self._fault("checkpoint: old journals removed")
-        state.store.prune(self._options.keep_generations, self._options.keep_days * 86400)
+        state.store.prune(
+            self._options.keep_generations,
+            self._options.keep_days * 86400,
+            known_good=report.generation,
+        )
         self._saved_generation = report.generation
         self._saved_at_s = time.time()
         log.info(

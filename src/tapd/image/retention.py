@@ -21,9 +21,13 @@ PLAIN_COUNT = 2
 
 
 def prune_generations(
-    layout: Layout, files: Files, keep_count: int, keep_age_s: float | None
+    layout: Layout,
+    files: Files,
+    keep_count: int,
+    keep_age_s: float | None,
+    known_good: int | None,
 ) -> list[Path]:
-    """Remove generations beyond a count and an age; compress all but the newest.
+    """Remove generations beyond a count and an age.
 
     The newest that verifies and the one before it always stay, and so does
     everything newer than that, damaged as it may be: it is evidence, and perhaps
@@ -34,40 +38,58 @@ def prune_generations(
         files: how the disk is changed.
         keep_count: how many to keep at most, of those that verify or not.
         keep_age_s: how old, in seconds, a generation may grow; None: any age.
+        known_good: a generation that was just written or loaded, and so need not
+            be read again to know that it verifies.
 
     Returns:
         What was removed.
     """
-    lineage = layout.lineage()
-    entries = [
-        entry
-        for entry in layout.entries()
-        if entry.path.parent == layout.journal_directory
-        and (entry.manifest is None or entry.manifest.lineage == lineage)
-    ]
-    newest_good = next((at for at, entry in enumerate(entries) if _is_good(layout, entry)), None)
+    entries = _own_generations(layout)
+    newest_good = next(
+        (
+            position
+            for position, entry in enumerate(entries)
+            if entry.error is None and (entry.generation == known_good or _reads(layout, entry))
+        ),
+        None,
+    )
     if newest_good is None:
         return []
     removed = []
     now_s = time.time()
     for position, entry in enumerate(entries):
-        if position <= newest_good + 1:
-            continue
         is_old = keep_age_s is not None and now_s - entry.saved_at_s > keep_age_s
-        if position >= keep_count or is_old:
+        if position > newest_good + 1 and (position >= keep_count or is_old):
             files.unlink(entry.path)
             removed.append(entry.path)
     if removed:
         sync_directory(files, layout.journal_directory)
-    for entry in entries[newest_good + PLAIN_COUNT :]:
-        if entry.path not in removed and entry.error is None and not entry.is_archived:
-            _archive(layout, files, entry)
     return removed
 
 
-def _is_good(layout: Layout, entry: Entry) -> bool:
-    if entry.error is not None:
-        return False
+def archive_generations(layout: Layout, files: Files) -> None:
+    """Compress all generations but the newest ones; takes seconds for large ones.
+
+    Raises:
+        OSError: the disk did not take it; nothing is lost.
+    """
+    for entry in _own_generations(layout)[PLAIN_COUNT:]:
+        if entry.error is None and not entry.is_archived:
+            _archive(layout, files, entry)
+
+
+def _own_generations(layout: Layout) -> list[Entry]:
+    """Return the generations in ``NAME.d``, newest first, but for another lineage's."""
+    lineage = layout.lineage()
+    return [
+        entry
+        for entry in layout.entries()
+        if entry.path.parent == layout.journal_directory
+        and (entry.manifest is None or entry.manifest.lineage == lineage)
+    ]
+
+
+def _reads(layout: Layout, entry: Entry) -> bool:
     try:
         layout.read(entry)
     except TapdError:

@@ -50,56 +50,15 @@ from tapd.image.files import (
 from tapd.image.key import Key
 from tapd.image.layout import MEMORY_NAME, SHUTDOWN_SUFFIX, SUFFIX, Layout, memory_text
 from tapd.image.lock import StateLock, acquire_lock
-from tapd.image.loss import Loss
-from tapd.image.retention import prune_generations
+from tapd.image.reports import Loaded, SaveReport
+from tapd.image.retention import archive_generations, prune_generations
 from tapd.image.snapshot import Snapshot, load_application, now_iso, take_snapshot
 from tapd.image.tapfile import Manifest, read_manifest, render_tail
 from tapd.model.application import Application
 
+__all__ = ["Loaded", "SaveReport", "Store"]
+
 _log = logging.getLogger("tapd.store")
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class SaveReport:
-    """What a save wrote.
-
-    Attributes:
-        path: the generation's file (for a clean stop: the shutdown TAP).
-        generation: its number.
-        size_bytes: of the file.
-        losses: what could not be kept.
-        duration_s: how long it took, syncing included.
-    """
-
-    path: Path
-    generation: int
-    size_bytes: int
-    losses: tuple[Loss, ...]
-    duration_s: float
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Loaded:
-    """What a load found.
-
-    Attributes:
-        application: as it was saved.
-        manifest: of the TAP that it came from.
-        generation: the TAP's.
-        path: of the TAP.
-        saved_at: when, in UTC by ISO 8601.
-        skipped: newer or named TAPs that could not be loaded, and why.
-        restoration: to be handed to the loading of the journals that follow, and
-            finished after it; it is finished already where none were said to.
-    """
-
-    application: Application
-    manifest: Manifest
-    generation: int
-    path: Path
-    saved_at: str
-    skipped: tuple[tuple[Path, Exception], ...]
-    restoration: Restoration
 
 
 class Store(Layout):
@@ -364,6 +323,8 @@ class Store(Layout):
     ) -> SaveReport:
         """Save `application` as `generation`, durably, under the lock.
 
+        Unless the stop is clean, generations that grew old are then compressed.
+
         Args:
             application: what to save; it must not change meanwhile.
             generation: from `next_generation`.
@@ -389,7 +350,10 @@ class Store(Layout):
             if clean:
                 self._link_shutdown(path, snapshot)
                 path = self.shutdown_path
-        return _report(path, snapshot, started_s)
+        report = _report(path, snapshot, started_s)
+        if not clean:  # it takes a while; a stop is waited for, a checkpoint is not
+            self._archive()
+        return report
 
     def _place_generation(self, snapshot: Snapshot) -> None:
         generation = snapshot.manifest.generation
@@ -478,14 +442,32 @@ class Store(Layout):
             self._place_generation(snapshot)
         return _report(self.generation_path(manifest.generation), snapshot, started_s)
 
-    def prune(self, keep_count: int, keep_age_s: float | None = None) -> list[Path]:
-        """Remove and compress old generations; see `retention.prune_generations`.
+    def prune(
+        self, keep_count: int, keep_age_s: float | None = None, *, known_good: int | None = None
+    ) -> list[Path]:
+        """Remove old generations, under the lock; see `retention.prune_generations`.
 
-        Under the lock, best in the saving child. Returns what was removed.
+        Returns:
+            What was removed.
+
+        Raises:
+            StateUnwritable: the directory can't be written.
         """
         self._check_locked()
         with writing(self.journal_directory):
-            return prune_generations(self, self._files, keep_count, keep_age_s)
+            return prune_generations(self, self._files, keep_count, keep_age_s, known_good)
+
+    def _archive(self) -> None:
+        """Compress what is old. Failing costs a warning only: the save is done."""
+        try:
+            archive_generations(self, self._files)
+        except OSError as error:
+            _log.warning("old generations of %s were not compressed (%s)", self.name, error)
+
+    @property
+    def lock_fds(self) -> tuple[int, ...]:
+        """What a saving child must leave open, so that it holds the lock too."""
+        return (self._lock.fd,) if self._lock is not None and self._lock.is_held else ()
 
     def _check_locked(self) -> None:
         if self._lock is None or not self._lock.is_held:
