@@ -188,6 +188,15 @@ def test_trust_signs_with_this_hosts_key(tmp_path: Path) -> None:
     assert "already" in run("trust", "moved.tap").output
 
 
+def test_a_tap_is_shown_where_there_is_no_key(tap: Path, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("rubbish")
+    result = run("show", tap)
+    assert result.exit_code == 0
+    assert "not a tapd key" in result.output
+    assert "not trusted" in result.output
+    assert "  .mark = 'one'" in result.output
+
+
 @pytest.mark.usefixtures("tap")
 def test_names_complete() -> None:
     environment = {

@@ -20,7 +20,7 @@ from typing import Any
 import click
 
 import tapd
-from tapd.errors import TapdError, TapMissing, UsageError
+from tapd.errors import KeyUnusable, TapdError, TapMissing, UsageError
 from tapd.image.files import Files, replace_file, writing
 from tapd.image.inspection import Graph, compare_graphs, printable, read_graph
 from tapd.image.key import Key, load_key
@@ -274,7 +274,7 @@ def _chosen(layout: Layout, entries: Sequence[Entry], generation: int | None) ->
 
 def _open_unverified(tap: str, generation: int | None) -> tuple[Path, memoryview, Tail, Key]:
     """Read what is to be shown: it need not be signed, for it will not be run."""
-    path, key = find_tap(tap), load_key()
+    path, key = find_tap(tap), _key_or_none_known()
     if path.name.startswith("generation-"):
         return path, *split_tap(read_bytes(path), str(path)), key
     layout = Layout(path, key)
@@ -284,6 +284,15 @@ def _open_unverified(tap: str, generation: int | None) -> tuple[Path, memoryview
     newest = next((entry for entry in layout.generations() if entry.error is None), None)
     chosen = newest.path if newest and newest.path.parent == layout.journal_directory else path
     return chosen, *split_tap(read_bytes(chosen), str(chosen)), key
+
+
+def _key_or_none_known() -> Key:
+    """Return the key; without one, a new one that has signed nothing: all is strange then."""
+    try:
+        return load_key()
+    except KeyUnusable as error:
+        click.echo(f"tapctl: {error}", err=True)
+        return Key(os.urandom(32))
 
 
 def _is_trusted(tail: Tail, key: Key) -> bool:
