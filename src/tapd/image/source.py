@@ -93,12 +93,28 @@ def register_source(source: Source) -> Source:
     # A text that has no newline at its end would be shown without its last line.
     lines = [line + "\n" for line in source.text.splitlines()]
     linecache.cache[source.filename] = (len(source.text), None, lines, source.filename)
-    _recent[source.filename] = None
+    _note_recent(source.filename)
+    return source
+
+
+def show_text(filename: str, stem: str, text: str) -> None:
+    """Show the text of code that holds no function, so that nothing of it is ever kept.
+
+    Cheaper than `register_source`, for the many lines typed that are such.
+    """
+    _last_number[stem] += 1
+    linecache.cache[filename] = (
+        len(text), None, [line + "\n" for line in text.split("\n")], filename,
+    )  # fmt: skip
+    _note_recent(filename)
+
+
+def _note_recent(filename: str) -> None:
+    _recent[filename] = None
     if len(_recent) > _RECENT_MAX:
         oldest = next(iter(_recent))
         del _recent[oldest]
         _drop_unused(oldest)
-    return source
 
 
 def _drop_unused(filename: str) -> None:

@@ -25,6 +25,7 @@ from tapd.image.source import (
     adopt_code,
     future_flags,
     register_source,
+    show_text,
     unused_filename,
 )
 from tapd.image.states import StatePickler
@@ -60,10 +61,14 @@ def compile_typed(
         compiler = codeop.CommandCompiler()
         compiler.compiler.flags |= flags
         code = compiler(source, filename, symbol)
-    if code is not None:
+    if code is None:
+        return None
+    if types.CodeType in map(type, code.co_consts):
         future = (flags | code.co_flags) & FUTURE_MASK
         register_source(Source(filename, source, symbol, future))
         adopt_code(code)
+    else:
+        show_text(filename, stem, source)
     return code
 
 

@@ -85,7 +85,7 @@ def _take_whole_line(session: ShellSession, data: bytes) -> bool:
     if session.pending or not editor.takes_whole_line(len(data)):
         return False
     line = data[:-1].decode("ascii")
-    session.out(f"{line}\r\n")
+    session.out(f"{line}\n")
     _remember(session, line)
     session.push([line])
     return True

@@ -226,7 +226,10 @@ class ShellSession(Protocol):
     def display(self, value: Any) -> None:
         """Show the value of an expression and keep it in ``_`` of the namespace."""
         if value is not None and self.shell is not None:
-            self.print_text(f"{value!r}\n")
+            text = f"{value!r}\n"  # before anything is changed: it may raise
+            if not self.at_line_start:
+                self.at_line_start = True
+            self.out(text)
             self.shell.namespace.names["_"] = value
 
     def prompt(self) -> None:
