@@ -125,7 +125,7 @@ class Booted:
 
     def command(self, *words: str) -> list[str]:
         """Return the command that runs `words` inside."""
-        return ["nsenter", f"--target={self.leader}", "--all", "--wd=/", "--", *words]
+        return ["nsenter", f"--target={self.leader}", "--all", "--wd", "--", *words]
 
     def run(
         self, *words: str, check: bool = True, stdin: str | bytes = b"", timeout_s: float = 60.0

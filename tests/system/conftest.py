@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import booted
@@ -31,6 +31,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.root)
             if WHY_NOT and not os.environ.get("TAPD_REQUIRE_SYSTEM"):
                 item.add_marker(pytest.mark.skip(reason=f"NO SYSTEM TESTS: {WHY_NOT}"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what the journal had to say when a test failed."""
+    report = yield
+    if report.failed and isinstance(item, pytest.Function):
+        for system in item.funcargs.values():
+            if isinstance(system, Booted):
+                since = f"--since=@{call.start:.0f}"
+                said = system.run("journalctl", "--no-pager", since, check=False)
+                report.sections.append((f"journal of {system.suite}", said.stdout[-8000:]))
+    return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

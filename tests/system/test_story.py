@@ -228,3 +228,110 @@ def test_now_survives_a_boot(debian: Booted) -> None:
     for unit in ("tapd@now.service", "tapd@now.socket"):
         assert debian.output("systemctl", "is-enabled", unit).strip() == "enabled"
         assert debian.output("systemctl", "is-active", unit).strip() == "active"
+
+
+def generation(debian: Booted, name: str) -> int:
+    """Return the newest generation on disk."""
+    paths = debian.glob(f"/var/lib/tapd/{name}/{name}.d/generation-*.tap")
+    return max((int(path[-12:-4]) for path in paths), default=0)
+
+
+def test_a_reload_saves(debian: Booted) -> None:
+    make_server(debian, "reload", 4061)
+    with logged_in(debian, 4061) as terminal:
+        terminal.ask("x = 'worth saving'")
+        before, pid = generation(debian, "reload"), main_pid(debian, "reload")
+        debian.run("systemctl", "reload", "tapd@reload")
+        script = 'ls "$1"/generation-*.tap | grep -qv "generation-$2.tap"'
+        directory = "/var/lib/tapd/reload/reload.d"
+        debian.wait_until("sh", "-c", script, "sh", directory, f"{before:08}")
+        assert generation(debian, "reload") > before
+        assert main_pid(debian, "reload") == pid
+        assert "'worth saving'" in terminal.ask("x")
+    assert debian.show("tapd@reload.service", "ActiveState") == "active"
+
+
+def test_a_hung_process_is_replaced(debian: Booted) -> None:
+    """The watchdog aborts what no longer answers; the person at the prompt goes on."""
+    drop_in = "/etc/systemd/system/tapd@hung.service.d"
+    debian.run("mkdir", "-p", drop_in)
+    debian.write(f"{drop_in}/watchdog.conf", "[Service]\nWatchdogSec=2\n")
+    make_server(debian, "hung", 4062)
+    with logged_in(debian, 4062) as terminal:
+        terminal.ask("x = 6")
+        before = main_pid(debian, "hung")
+        debian.run("kill", "-STOP", before)
+        terminal.type("x * 7")
+        wait_for_another_process(debian, "hung", before)
+        terminal.enter("")
+        assert "42" in terminal.expect(">>> ")
+    assert "Watchdog timeout" in debian.journal("tapd@hung", "--output=cat")
+
+
+def test_systemd_itself_may_start_anew(debian: Booted) -> None:
+    make_server(debian, "reexec", 4063)
+    with logged_in(debian, 4063) as terminal:
+        terminal.ask("x = 6")
+        debian.run("systemctl", "daemon-reexec")
+        debian.wait_until("systemctl", "is-active", "tapd@reexec.service")
+        before = main_pid(debian, "reexec")
+        debian.run("systemctl", "restart", "tapd@reexec")
+        assert main_pid(debian, "reexec") not in ("0", before)
+        assert "42" in terminal.ask("x * 7")
+
+
+def test_options_of_the_daemon_come_from_a_drop_in(debian: Booted) -> None:
+    drop_in = "/etc/systemd/system/tapd@options.service.d"
+    debian.run("mkdir", "-p", drop_in)
+    debian.write(f"{drop_in}/options.conf", "[Service]\nEnvironment='TAPD_OPTIONS=--sync always'\n")
+    make_server(debian, "options", 4064)
+    arguments = debian.read(f"/proc/{main_pid(debian, 'options')}/cmdline").split("\0")
+    assert arguments[-4:-1] == ["--sync", "always", "/var/lib/tapd/options/options.tap"]
+    with logged_in(debian, 4064) as terminal:
+        assert "2" in terminal.ask("1 + 1")
+
+
+def test_ipv6_and_unix_sockets(debian: Booted) -> None:
+    make_server(debian, "families", 4065, "--port", "unix:/run/tapd-families.sock")
+    with debian.terminal(CLIENTS["inetutils"], "::1", "4065") as fd:
+        TelnetTerminal(fd).expect("username: ")
+    with debian.terminal("nc", "-U", "/run/tapd-families.sock") as fd:
+        TelnetTerminal(fd).expect("username: ")
+    debian.run("systemctl", "stop", "tapd@families.socket")
+    assert not debian.exists("/run/tapd-families.sock")
+
+
+def test_a_client_wakes_a_stopped_server(debian: Booted) -> None:
+    make_server(debian, "asleep", 4066)
+    with logged_in(debian, 4066) as terminal:
+        terminal.ask("x = 6")
+    debian.run("systemctl", "stop", "tapd@asleep.service")
+    assert debian.show("tapd@asleep.service", "ActiveState") == "inactive"
+    with logged_in(debian, 4066) as terminal:
+        assert "42" in terminal.ask("x * 7")
+
+
+def test_the_log_can_be_searched(debian: Booted) -> None:
+    """journalctl(1): the priorities are right, and what was logged has fields."""
+    make_server(debian, "searched", 4067)
+    with telnet(debian, 4067) as terminal:
+        terminal.expect("username: ")
+        terminal.enter("mallory")
+        terminal.expect("password: ")
+        terminal.enter("x")
+        terminal.expect("username: ")
+    warnings = debian.journal("tapd@searched", "--priority=warning", "--output=cat")
+    assert "login failed from 127.0.0.1" in warnings
+    assert "answers on" not in warnings
+    fields = debian.journal("tapd@searched", "--output=json", "--priority=warning")
+    assert '"TAPD_' in fields
+
+
+def test_two_daemons_on_one_tap(debian: Booted) -> None:
+    make_server(debian, "twice", 4068)
+    second = debian.run("tapd", "/var/lib/tapd/twice/twice.tap", check=False)
+    assert second.returncode in (69, 75), second.stderr
+    assert "Traceback" not in second.stderr
+    assert "process" in second.stderr
+    with logged_in(debian, 4068) as terminal:
+        assert "2" in terminal.ask("1 + 1")

@@ -281,7 +281,8 @@ def _become_child(parent: int, keep_fds: Iterable[int]) -> None:
     gc.disable()  # it would touch, and so copy, every page, to free nothing
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE_MOST)
-    os.nice(_NICE)
+    with contextlib.suppress(OSError):  # a filter of system calls may refuse it
+        os.nice(_NICE)
 
 
 def _close_all_but(keep_fds: Iterable[int]) -> None:
