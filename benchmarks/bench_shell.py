@@ -4,12 +4,14 @@ Prints evaluations a second, the 99th percentile of their latency and the memory
 of one logged-in connection, of both, and the ratios. The goals: at least twice
 the evaluations, at most the memory. Both are driven in character mode over real
 sockets; tapd with its journal, under the embedded manager.
-``python benchmarks/bench_shell.py PYTHON-WITH-TWISTED [SECONDS]``.
+Twisted is installed by pip into a virtual environment of its own, in the user's cache.
+``python benchmarks/bench_shell.py [SECONDS]``.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import pathlib
 import select
 import socket
@@ -22,7 +24,7 @@ from collections.abc import Iterator
 import argon2
 
 HERE = pathlib.Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "tests" / "storm")]
+sys.path[:0] = [str(HERE), str(HERE.parent / "tests" / "support")]
 
 from by_hand import free_port, serving  # noqa: E402
 from load import percentile  # noqa: E402
@@ -134,11 +136,26 @@ def tapd_shell() -> Iterator[tuple[int, int]]:
             yield port, child
 
 
+def twisted_python() -> str:
+    """Return a Python that has Twisted, made at the first time."""
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
+    directory = cache / "tapd" / "bench-twisted"
+    python = directory / "bin" / "python"
+    ready = directory / "ready"
+    if not ready.exists():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", directory], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "twisted"], check=True)
+        ready.touch()
+    return str(python)
+
+
 @contextlib.contextmanager
 def manhole(python: str) -> Iterator[tuple[int, int]]:
     """Serve a manhole; yield its port and its process."""
     port = free_port()
-    process = subprocess.Popen([python, HERE / "manhole_server.py", str(port)])
+    process = subprocess.Popen(
+        [python, HERE / "manhole_server.py", str(port)], stderr=subprocess.DEVNULL
+    )  # it logs each lost connection
     try:
         yield port, process.pid
     finally:
@@ -170,4 +187,4 @@ def bench(python: str, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    bench(sys.argv[1], float(sys.argv[2]) if len(sys.argv) > 2 else 3.0)
+    bench(twisted_python(), float(sys.argv[1]) if len(sys.argv) > 1 else 3.0)
