@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 
 HERE = pathlib.Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "tests" / "storm")]
+sys.path[:0] = [str(HERE), str(HERE.parent / "tests" / "support")]
 
 from by_hand import Server, free_port, serving  # noqa: E402
 from echo_servers import EchoService  # noqa: E402
@@ -67,9 +67,7 @@ def bench(count: int, server: Server, port: int) -> None:
     """Print the table for `count` connections."""
     before_kib = private_kib(server.child() or 0)
     started = time.perf_counter()
-    socks = [
-        socket.create_connection((f"127.0.0.{index % 8 + 1}", port)) for index in range(count)
-    ]
+    socks = [socket.create_connection((f"127.0.0.{index % 8 + 1}", port)) for index in range(count)]
     answer_all(socks)
     opened_s = time.perf_counter() - started
     own_kib = private_kib(server.child() or 0) - before_kib

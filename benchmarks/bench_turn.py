@@ -16,7 +16,7 @@ import tempfile
 import time
 
 HERE = pathlib.Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "tests" / "storm")]
+sys.path[:0] = [str(HERE), str(HERE.parent / "tests" / "support")]
 
 from by_hand import free_port, serving  # noqa: E402
 from echo_servers import EchoService  # noqa: E402

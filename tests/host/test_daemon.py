@@ -6,14 +6,10 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "storm"))
-
 from by_hand import Server, free_port, wait_for
 from storm_service import make_application
 

@@ -1,13 +1,9 @@
 """The harness for tests of turns; see `harness`."""
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "storm")]
-
 from harness import Harness, harnesses
 
 

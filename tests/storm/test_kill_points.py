@@ -13,7 +13,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from by_hand import STORM_DIRECTORY, Server, free_port, wait_for
+from by_hand import SUPPORT, Server, free_port, wait_for
 from storm_service import make_application
 
 
@@ -63,7 +63,7 @@ class Life:
         self.once = directory / "once"
         self.once.touch()
         self.trace = directory / "trace"
-        program = [str(STORM_DIRECTORY / "faulty.py")]
+        program = [str(SUPPORT / "faulty.py")]
         self.server = Server(directory, make_application("faulty", address), program=program)
         self.server.environ |= {
             "FAULT_ADDRESS": address,

@@ -7,7 +7,7 @@ import random
 import signal
 from pathlib import Path
 
-from by_hand import STORM_DIRECTORY, Server, free_port, wait_for
+from by_hand import SUPPORT, Server, free_port, wait_for
 from storm import storm
 from storm_service import make_application
 
@@ -19,7 +19,7 @@ def test_storm(tmp_path: Path) -> None:
     server = Server(
         tmp_path,
         make_application("storm", address),
-        program=[str(STORM_DIRECTORY / "faulty.py")],
+        program=[str(SUPPORT / "faulty.py")],
     )
     server.environ |= {
         "FAULT_ADDRESS": address,

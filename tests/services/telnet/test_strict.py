@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
-TESTS = Path(__file__).parents[2]
-sys.path[:0] = [str(TESTS / "net"), str(TESTS / "storm")]
-
 from harness import Harness, Peer, harnesses
 
 from tapd.model.application import Application

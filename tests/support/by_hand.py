@@ -16,7 +16,7 @@ from tapd.image.key import load_key, render_new_key
 from tapd.image.store import Store
 from tapd.model.application import Application
 
-STORM_DIRECTORY = Path(__file__).parent
+SUPPORT = Path(__file__).parent
 
 
 def free_port() -> int:
@@ -53,7 +53,7 @@ class Server:
         self.environ = {
             **os.environ,
             "TAPD_KEY_FILE": str(key_path),
-            "PYTHONPATH": f"{STORM_DIRECTORY}:{python_path}:{os.environ.get('PYTHONPATH', '')}",
+            "PYTHONPATH": f"{SUPPORT}:{python_path}:{os.environ.get('PYTHONPATH', '')}",
             "PYTHONUNBUFFERED": "1",
         }
         self.tap = directory / f"{application.name}.tap"

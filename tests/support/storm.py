@@ -4,7 +4,7 @@ Every client checks every byte that it gets: lines in order, none missing, none
 twice. The counts that the server put into the answers must be, over all
 clients, 1 to their number. Driven by tests and, for longer storms, by hand:
 
-    python tests/storm/storm.py --seconds 600 --clients 300
+    python tests/support/storm.py --seconds 600 --clients 300
 """
 
 from __future__ import annotations
