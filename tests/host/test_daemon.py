@@ -169,7 +169,9 @@ def test_a_damaged_generation_loses_nothing(shell: tuple[Server, int], visit: Vi
 
 def test_two_daemons_on_one_tap(shell: tuple[Server, int], visit: Visit, tmp_path: Path) -> None:
     server, port = shell
-    ended = subprocess.run(server.command, env=server.environ, capture_output=True, text=True)
+    ended = subprocess.run(
+        server.command, env=server.environ, capture_output=True, text=True, check=False
+    )
     assert ended.returncode == 69
     assert f"can't listen on 127.0.0.1:{port}" in ended.stderr
     assert "Traceback" not in ended.stderr
@@ -177,7 +179,9 @@ def test_two_daemons_on_one_tap(shell: tuple[Server, int], visit: Visit, tmp_pat
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(notify))
         environ = {**server.environ, "NOTIFY_SOCKET": str(notify)}
-        ended = subprocess.run(server.command, env=environ, capture_output=True, text=True)
+        ended = subprocess.run(
+            server.command, env=environ, capture_output=True, text=True, check=False
+        )
     assert ended.returncode == 75
     assert re.search(r"process \d+", ended.stderr), ended.stderr
     person = visit(port)

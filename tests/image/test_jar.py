@@ -224,7 +224,7 @@ def test_btrees_hold_plain_containers() -> None:
 
 def test_a_small_change_of_much_is_little() -> None:
     """One new key of ten thousand, one line of a long history: the journal takes a delta."""
-    root = Box(table={number: "x" * 20 for number in range(10_000)}, history=list(range(10_000)))
+    root = Box(table=dict.fromkeys(range(10000), "x" * 20), history=list(range(10_000)))
     jar = Jar()
     jar.adopt(root)
     root.table["new"] = 1

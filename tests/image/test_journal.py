@@ -158,8 +158,7 @@ def test_the_nth_call_fails(tmp_path: Path, error: int | None) -> None:
         failures = 0
         try:
             writer = JournalWriter(path, KEY, LINEAGE, 7, operations=files)
-        except StateUnwritable as unwritable:
-            assert "journal" in str(unwritable)
+        except StateUnwritable:
             continue
         for payload in PAYLOADS:
             for _attempt in range(2):

@@ -110,7 +110,7 @@ def test_half_closed_before_the_crash(serve: Serve) -> None:
     harness = serve(make_application("a"))
     peer = harness.connect()
     assert peer.read() == b"hello\n"
-    harness.turn.stop_listening()  # the process is as good as dead: it reads no more
+    harness.serving.stop_listening()  # the process is as good as dead: it reads no more
     peer.sock.sendall(b"0 a\n1 b\n2 c")
     peer.sock.shutdown(socket.SHUT_WR)
     harness.crash()
@@ -243,5 +243,5 @@ def test_strict_mode_names_what_was_missed(serve: Serve) -> None:
     protocol = next(iter(harness.application.connections.values()))
     protocol.__dict__["sneaked"] = 1
     with pytest.raises(UntrackedChange, match=r"Keeping #\d+ \(keys\).*sneaked"):
-        harness.turn.commit()
+        harness.serving.commit()
     del protocol.__dict__["sneaked"]

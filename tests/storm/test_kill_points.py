@@ -7,7 +7,6 @@ the next process must go on so that no client can tell.
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 from pathlib import Path

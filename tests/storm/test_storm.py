@@ -8,8 +8,9 @@ import signal
 from pathlib import Path
 
 from by_hand import SUPPORT, Server, free_port, wait_for
-from storm import storm
 from storm_service import make_application
+
+from storm import storm
 
 
 def test_storm(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 Runs the embedded manager, and itself as its child. FAULT_POINT names the point and FAULT_HIT
 which passing of it is fatal; the first process to get there takes the file
 FAULT_ONCE with it, so that the next one goes on. Without FAULT_POINT every
-point passed is written to FAULT_TRACE. FAULT_WATCHDOG_S and FAULT_CHECKPOINT_S make these come often.
+point passed is written to FAULT_TRACE. FAULT_WATCHDOG_S and FAULT_CHECKPOINT_S
+make these come often.
 """
 
 from __future__ import annotations

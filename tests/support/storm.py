@@ -16,6 +16,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 HELLO = b"hello\n"
+Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
 
 @dataclasses.dataclass
@@ -47,9 +48,7 @@ class Report:
 class Client:
     """One client: sends bursts of lines in pieces, and reads their answers."""
 
-    def __init__(
-        self, report: Report, connect: Callable[[], Awaitable[tuple]], seed: int, deadline: float
-    ) -> None:
+    def __init__(self, report: Report, connect: Connect, seed: int, deadline: float) -> None:
         self.report = report
         self.connect = connect
         self.random = random.Random(seed)
@@ -99,8 +98,8 @@ class Client:
 
 
 async def storm(
-    connect: Callable[[], Awaitable[tuple]],
-    strike: Callable[[], None],
+    connect: Connect,
+    strike: Callable[[], object],
     *,
     clients: int,
     seconds: float,

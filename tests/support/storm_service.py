@@ -1,4 +1,4 @@
-"""The server of the storm: numbered lines, answered with a shared counter.
+r"""The server of the storm: numbered lines, answered with a shared counter.
 
 A client sends ``N TEXT\\n`` with N from 0 upwards; the answer is ``N COUNT TEXT\\n``,
 where COUNT is the number of lines that the whole application has ever answered.

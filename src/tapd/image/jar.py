@@ -160,7 +160,7 @@ class Jar:
                 dump = self._pickler.dump_state(delta)
                 changes.deltas.append((oid, dump.data))
                 losses += dump.losses
-                obj._p_changed = False
+                _mark_unchanged(obj)
                 if dump.untracked:
                     self._watch(obj)
                 return
@@ -171,7 +171,7 @@ class Jar:
 
     def _settle(self, obj: Any, data: bytes, *, untracked: bool) -> bool:
         """Count `obj` as unchanged; return whether its state differs from the last one."""
-        obj._p_changed = False
+        _mark_unchanged(obj)
         oid: int = obj._p_oid
         if not getattr(obj, "_p_convert", True):
             digest = _digest(data)
@@ -334,6 +334,10 @@ class Replay:
             for data in deltas:
                 obj.apply_delta(loader.load_state(data))
         return loader.finish()
+
+
+def _mark_unchanged(obj: Any) -> None:
+    obj._p_changed = False
 
 
 def _digest(data: bytes) -> bytes:

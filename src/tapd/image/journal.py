@@ -209,9 +209,7 @@ def read_journal(path: Path, key: bytes, lineage: str, generation: int) -> Journ
         at += HEAD_BYTES + len(payload)
         contents.size = at
     contents.torn_bytes = len(data) - contents.size
-    if contents.torn_bytes and _valid_record_follows(
-        data, contents.size, keyed, contents.mac
-    ):
+    if contents.torn_bytes and _valid_record_follows(data, contents.size, keyed, contents.mac):
         contents.damage = (
             f"{path} is damaged at byte {contents.size}, {contents.torn_bytes} bytes before its "
             "end: what happened after that point is lost"

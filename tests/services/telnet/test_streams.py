@@ -52,7 +52,7 @@ def _installed(session: _Session | None = None) -> Iterator[io.StringIO]:
 
 
 def _say(text: str, **options: Any) -> None:
-    print(text, **options)  # noqa: T201 - what is tested
+    print(text, **options)
 
 
 def test_outside_of_sessions_nothing_changes() -> None:
