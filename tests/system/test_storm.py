@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from booted import Booted
+from storm_server import start_storm_server
 
-SUPPORT = Path(__file__).parents[1] / "support"
-PORT = 4060
-MAKE_TAP = """
-from pathlib import Path
-from tapd.image.key import load_key
-from tapd.image.store import Store
-from storm_service import make_application
-path = Path("/var/lib/tapd/storm/storm.tap")
-Store(path, load_key()).create(make_application("storm", "127.0.0.1:4060"), force=True)
-"""
+
+def run_inside(debian: Booted, name: str, module: str, *words: str) -> None:
+    """Run one of the storm's programs inside against tapd@NAME; print what it says."""
+    ran = debian.run("python3", "-m", module, name, *words, check=False, timeout_s=200)
+    print(f"{debian.suite}: {ran.stdout}")
+    log = debian.journal(f"tapd@{name}")
+    assert ran.returncode == 0, f"{ran.stdout}\n{ran.stderr}\n{log[-6000:]}"
+    assert "Traceback" not in log, log[-6000:]
+    debian.run("systemctl", "stop", f"tapd@{name}")
 
 
 def test_storm(debian: Booted) -> None:
     """Each client's transcript is exact, and the shared counter has no gap and no repeat."""
-    for name in ("storm.py", "storm_service.py", "storm_on_systemd.py"):
-        path = f"/usr/lib/python3/dist-packages/{name}"
-        debian.write(path, (SUPPORT / name).read_bytes())
-    debian.run("tapd-mktap", "telnet", "--name", "storm", "--port", f"127.0.0.1:{PORT}")
-    debian.run("python3", "-c", MAKE_TAP)
-    debian.run("systemctl", "start", "tapd@storm")
-    stormed = debian.run(
-        "python3", "/usr/lib/python3/dist-packages/storm_on_systemd.py",
-        "storm", str(PORT), "30", "60",
-        check=False, timeout_s=200,
-    )  # fmt: skip
-    print(f"{debian.suite}: {stormed.stdout}")
-    log = debian.journal("tapd@storm")
-    assert stormed.returncode == 0, f"{stormed.stdout}\n{stormed.stderr}\n{log[-6000:]}"
-    assert "Traceback" not in log, log[-6000:]
-    debian.run("systemctl", "stop", "tapd@storm")
+    start_storm_server(debian, "storm", "127.0.0.1:4060")
+    run_inside(debian, "storm", "storm_on_systemd", "4060", "30", "60")
+
+
+def test_a_thousand_connections(debian: Booted) -> None:
+    """More than one segment of the vault, across a restart and two kills."""
+    start_storm_server(debian, "crowd", "0.0.0.0:4061")
+    run_inside(debian, "crowd", "many_on_systemd", "4061", "1000")
