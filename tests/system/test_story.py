@@ -60,7 +60,7 @@ def wait_for_another_process(debian: Booted, name: str, before: str) -> None:
 
 @pytest.mark.parametrize("client", CLIENTS)
 def test_the_whole_story(debian: Booted, client: str) -> None:
-    name, port = f"story-{client[:4]}", 4040 + list(CLIENTS).index(client)
+    name, port = f"story-{client[:4]}", 4240 + list(CLIENTS).index(client)
     said = make_server(debian, name, port)
     assert said.splitlines()[-1] == f"systemctl start tapd@{name}"
     with logged_in(debian, port, client) as terminal:
@@ -95,8 +95,8 @@ def test_the_whole_story(debian: Booted, client: str) -> None:
 
 
 def test_a_kill_in_mid_line_is_not_noticed(debian: Booted) -> None:
-    make_server(debian, "killed", 4050)
-    with logged_in(debian, 4050) as terminal:
+    make_server(debian, "killed", 4250)
+    with logged_in(debian, 4250) as terminal:
         terminal.ask("count = 0")
         for number in range(1, 6):
             before = main_pid(debian, "killed")
@@ -110,21 +110,21 @@ def test_a_kill_in_mid_line_is_not_noticed(debian: Booted) -> None:
 
 def test_the_ports_stay_open_while_the_service_is_down(debian: Booted) -> None:
     """A client that comes in the pause waits, and is served."""
-    make_server(debian, "pause", 4051)
-    inode = debian.output("ss", "-lnteH", "sport", "=", ":4051")
+    make_server(debian, "pause", 4251)
+    inode = debian.output("ss", "-lnteH", "sport", "=", ":4251")
     for _ in range(5):
         before = main_pid(debian, "pause")
         debian.run("kill", "-KILL", before)
-        with logged_in(debian, 4051) as terminal:
+        with logged_in(debian, 4251) as terminal:
             assert "2" in terminal.ask("1 + 1")
         wait_for_another_process(debian, "pause", before)
     assert debian.show("tapd-refused@pause.target", "ActiveState") == "inactive"
-    assert debian.output("ss", "-lnteH", "sport", "=", ":4051").split() == inode.split()
+    assert debian.output("ss", "-lnteH", "sport", "=", ":4251").split() == inode.split()
 
 
 def test_a_wrong_password_costs_the_connection(debian: Booted) -> None:
-    make_server(debian, "wrong", 4052)
-    with telnet(debian, 4052) as terminal:
+    make_server(debian, "wrong", 4252)
+    with telnet(debian, 4252) as terminal:
         for _ in range(3):
             terminal.expect("username: ")
             terminal.enter("admin")
@@ -138,19 +138,19 @@ def test_a_wrong_password_costs_the_connection(debian: Booted) -> None:
 
 
 def test_a_port_in_use_is_said_in_one_line(debian: Booted) -> None:
-    make_server(debian, "first", 4053)
-    debian.run("tapd-mktap", "telnet", "--name", "second", "--port", "4053")
+    make_server(debian, "first", 4253)
+    debian.run("tapd-mktap", "telnet", "--name", "second", "--port", "4253")
     failed = debian.run("systemctl", "start", "tapd@second", check=False)
     assert failed.returncode != 0
     story = debian.journal("tapd@second.socket", "--output=cat")
     assert "Address already in use" in story
-    with logged_in(debian, 4053) as terminal:
+    with logged_in(debian, 4253) as terminal:
         assert "2" in terminal.ask("1 + 1")
 
 
 def test_a_damaged_tap_closes_the_ports_and_says_why(debian: Booted) -> None:
     """No restart mends it, so there is one try, one line, and clients are refused."""
-    debian.run("tapd-mktap", "telnet", "--name", "damaged", "--port", "4054")
+    debian.run("tapd-mktap", "telnet", "--name", "damaged", "--port", "4254")
     debian.run("truncate", "--size=-9", "/var/lib/tapd/damaged/damaged.tap")
     failed = debian.run("systemctl", "start", "tapd@damaged", check=False)
     assert failed.returncode != 0
@@ -163,30 +163,30 @@ def test_a_damaged_tap_closes_the_ports_and_says_why(debian: Booted) -> None:
     assert "damaged.tap" in story
 
     # Mended, a start opens the ports again.
-    debian.run("tapd-mktap", "telnet", "--name", "damaged", "--port", "4054", "--force",
+    debian.run("tapd-mktap", "telnet", "--name", "damaged", "--port", "4254", "--force",
                "--password-file", "-", stdin=PASSWORD)  # fmt: skip
     debian.run("systemctl", "start", "tapd@damaged")
     assert debian.show("tapd-refused@damaged.target", "ActiveState") == "inactive"
-    with logged_in(debian, 4054) as terminal:
+    with logged_in(debian, 4254) as terminal:
         assert "2" in terminal.ask("1 + 1")
 
 
 def test_a_server_that_cannot_run_does_not_spin(debian: Booted) -> None:
     """A client wakes it, it fails, and that is all: no loop of starts."""
-    debian.run("tapd-mktap", "telnet", "--name", "spin", "--port", "4055")
+    debian.run("tapd-mktap", "telnet", "--name", "spin", "--port", "4255")
     debian.run("truncate", "--size=-9", "/var/lib/tapd/spin/spin.tap")
     debian.run("systemctl", "start", "tapd@spin.socket")
-    debian.run("nc", "-N", "127.0.0.1", "4055", check=False)
+    debian.run("nc", "-N", "127.0.0.1", "4255", check=False)
     debian.wait_until("systemctl", "is-active", "tapd-refused@spin.target")
-    refused = debian.run("nc", "-N", "127.0.0.1", "4055", check=False)
+    refused = debian.run("nc", "-N", "127.0.0.1", "4255", check=False)
     assert refused.returncode != 0
     starts = debian.journal("tapd@spin.service", "--output=cat").count("Starting ")
     assert starts <= 2
 
 
 def test_typed_code_can_do_little(debian: Booted) -> None:
-    make_server(debian, "confined", 4056)
-    with logged_in(debian, 4056) as terminal:
+    make_server(debian, "confined", 4256)
+    with logged_in(debian, 4256) as terminal:
         terminal.ask("import socket, os")
         assert "Error" in terminal.ask("socket.socket(socket.AF_INET)")
         assert "Error" in terminal.ask("open('/etc/tapd/key')")
@@ -198,8 +198,8 @@ def test_typed_code_can_do_little(debian: Booted) -> None:
 
 def test_an_upgrade_keeps_connections(debian: Booted) -> None:
     """Dpkg installs the package anew while somebody is logged in, in mid-line."""
-    make_server(debian, "upgraded", 4057)
-    with logged_in(debian, 4057) as terminal:
+    make_server(debian, "upgraded", 4257)
+    with logged_in(debian, 4257) as terminal:
         terminal.ask("x = 'before'")
         before = main_pid(debian, "upgraded")
         terminal.type("x + ")
@@ -211,12 +211,12 @@ def test_an_upgrade_keeps_connections(debian: Booted) -> None:
 
 
 def test_a_service_is_added_to_a_stopped_server(debian: Booted) -> None:
-    make_server(debian, "two", 4058)
+    make_server(debian, "two", 4258)
     debian.run("systemctl", "stop", "tapd@two.socket")
     tap = "/var/lib/tapd/two/two.tap"
-    debian.run("tapd-mktap", "telnet", "--append", tap, "--name", "other", "--port", "4059")
+    debian.run("tapd-mktap", "telnet", "--append", tap, "--name", "other", "--port", "4259")
     debian.run("systemctl", "start", "tapd@two")
-    for port in (4058, 4059):
+    for port in (4258, 4259):
         with logged_in(debian, port) as terminal:
             assert "2" in terminal.ask("1 + 1")
     debian.run("systemctl", "stop", "tapd@two.socket")
@@ -224,7 +224,7 @@ def test_a_service_is_added_to_a_stopped_server(debian: Booted) -> None:
 
 
 def test_now_survives_a_boot(debian: Booted) -> None:
-    debian.run("tapd-mktap", "telnet", "--name", "now", "--port", "4060", "--now")
+    debian.run("tapd-mktap", "telnet", "--name", "now", "--port", "4269", "--now")
     for unit in ("tapd@now.service", "tapd@now.socket"):
         assert debian.output("systemctl", "is-enabled", unit).strip() == "enabled"
         assert debian.output("systemctl", "is-active", unit).strip() == "active"
@@ -237,8 +237,8 @@ def generation(debian: Booted, name: str) -> int:
 
 
 def test_a_reload_saves(debian: Booted) -> None:
-    make_server(debian, "reload", 4061)
-    with logged_in(debian, 4061) as terminal:
+    make_server(debian, "reload", 4261)
+    with logged_in(debian, 4261) as terminal:
         terminal.ask("x = 'worth saving'")
         before, pid = generation(debian, "reload"), main_pid(debian, "reload")
         debian.run("systemctl", "reload", "tapd@reload")
@@ -256,8 +256,8 @@ def test_a_hung_process_is_replaced(debian: Booted) -> None:
     drop_in = "/etc/systemd/system/tapd@hung.service.d"
     debian.run("mkdir", "-p", drop_in)
     debian.write(f"{drop_in}/watchdog.conf", "[Service]\nWatchdogSec=2\n")
-    make_server(debian, "hung", 4062)
-    with logged_in(debian, 4062) as terminal:
+    make_server(debian, "hung", 4262)
+    with logged_in(debian, 4262) as terminal:
         terminal.ask("x = 6")
         before = main_pid(debian, "hung")
         debian.run("kill", "-STOP", before)
@@ -269,8 +269,8 @@ def test_a_hung_process_is_replaced(debian: Booted) -> None:
 
 
 def test_systemd_itself_may_start_anew(debian: Booted) -> None:
-    make_server(debian, "reexec", 4063)
-    with logged_in(debian, 4063) as terminal:
+    make_server(debian, "reexec", 4263)
+    with logged_in(debian, 4263) as terminal:
         terminal.ask("x = 6")
         debian.run("systemctl", "daemon-reexec")
         debian.wait_until("systemctl", "is-active", "tapd@reexec.service")
@@ -284,16 +284,16 @@ def test_options_of_the_daemon_come_from_a_drop_in(debian: Booted) -> None:
     drop_in = "/etc/systemd/system/tapd@options.service.d"
     debian.run("mkdir", "-p", drop_in)
     debian.write(f"{drop_in}/options.conf", "[Service]\nEnvironment='TAPD_OPTIONS=--sync always'\n")
-    make_server(debian, "options", 4064)
+    make_server(debian, "options", 4264)
     arguments = debian.read(f"/proc/{main_pid(debian, 'options')}/cmdline").split("\0")
     assert arguments[-4:-1] == ["--sync", "always", "/var/lib/tapd/options/options.tap"]
-    with logged_in(debian, 4064) as terminal:
+    with logged_in(debian, 4264) as terminal:
         assert "2" in terminal.ask("1 + 1")
 
 
 def test_ipv6_and_unix_sockets(debian: Booted) -> None:
-    make_server(debian, "families", 4065, "--port", "unix:/run/tapd-families.sock")
-    with debian.terminal(CLIENTS["inetutils"], "::1", "4065") as fd:
+    make_server(debian, "families", 4265, "--port", "unix:/run/tapd-families.sock")
+    with debian.terminal(CLIENTS["inetutils"], "::1", "4265") as fd:
         TelnetTerminal(fd).expect("username: ")
     with debian.terminal("nc", "-U", "/run/tapd-families.sock") as fd:
         TelnetTerminal(fd).expect("username: ")
@@ -302,19 +302,19 @@ def test_ipv6_and_unix_sockets(debian: Booted) -> None:
 
 
 def test_a_client_wakes_a_stopped_server(debian: Booted) -> None:
-    make_server(debian, "asleep", 4066)
-    with logged_in(debian, 4066) as terminal:
+    make_server(debian, "asleep", 4266)
+    with logged_in(debian, 4266) as terminal:
         terminal.ask("x = 6")
     debian.run("systemctl", "stop", "tapd@asleep.service")
     assert debian.show("tapd@asleep.service", "ActiveState") == "inactive"
-    with logged_in(debian, 4066) as terminal:
+    with logged_in(debian, 4266) as terminal:
         assert "42" in terminal.ask("x * 7")
 
 
 def test_the_log_can_be_searched(debian: Booted) -> None:
     """journalctl(1): the priorities are right, and what was logged has fields."""
-    make_server(debian, "searched", 4067)
-    with telnet(debian, 4067) as terminal:
+    make_server(debian, "searched", 4267)
+    with telnet(debian, 4267) as terminal:
         terminal.expect("username: ")
         terminal.enter("mallory")
         terminal.expect("password: ")
@@ -328,10 +328,10 @@ def test_the_log_can_be_searched(debian: Booted) -> None:
 
 
 def test_two_daemons_on_one_tap(debian: Booted) -> None:
-    make_server(debian, "twice", 4068)
+    make_server(debian, "twice", 4268)
     second = debian.run("tapd", "/var/lib/tapd/twice/twice.tap", check=False)
     assert second.returncode in (69, 75), second.stderr
     assert "Traceback" not in second.stderr
     assert "process" in second.stderr
-    with logged_in(debian, 4068) as terminal:
+    with logged_in(debian, 4268) as terminal:
         assert "2" in terminal.ask("1 + 1")
