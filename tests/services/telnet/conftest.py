@@ -9,13 +9,14 @@ from typing import Any
 import argon2
 import pytest
 
+from tapd.host import streams
 from tapd.image.pickler import dump_graph, load_graph
 from tapd.image.strict import StrictJar
 from tapd.model.accounts import Account
 from tapd.model.application import Application
 from tapd.model.seal import Sealer
 from tapd.model.timer import Timer
-from tapd.services.telnet import ShellFactory, streams
+from tapd.services.telnet import ShellFactory
 from tapd.services.telnet.session import ShellSession
 
 PASSWORD = "woohoo"

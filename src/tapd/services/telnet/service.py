@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from tapd.host import streams
 from tapd.model.accounts import Account
 from tapd.model.namespace import Namespace
 from tapd.model.persistent import TrackedDeque
 from tapd.model.protocol import Protocol, Transport
 from tapd.model.service import Service
-from tapd.services.telnet import streams
 from tapd.services.telnet.session import ShellSession
 
 _NAMESPACE_KEY = "shell_namespace"

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import tapd
 from tapd.model.accounts import Account
+from tapd.model.application import Runtime
 from tapd.model.protocol import Protocol, Transport
 from tapd.services.telnet.ahead import TypedAhead
 from tapd.services.telnet.codec import (
@@ -80,6 +81,16 @@ class ShellSession(Protocol):
         self.brackets_pastes = False
         self.ended = False
         self.leaving = False
+
+    @property
+    def block_characters_max(self) -> int:
+        """The longest statement that is taken; see `host.prompt.Session`."""
+        return self.service.block_characters_max
+
+    @property
+    def runtime(self) -> Runtime:
+        """What awaits the coroutines that are typed."""
+        return self.service.application.runtime
 
     # --- the connection's life --------------------------------------------------
 

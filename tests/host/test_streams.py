@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tapd.services.telnet import streams
+from tapd.host import streams
 
 
 class _Session:

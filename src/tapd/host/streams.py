@@ -36,7 +36,7 @@ class Session(Protocol):
 
 
 current: contextvars.ContextVar[Session | None] = contextvars.ContextVar(
-    "tapd_telnet_session", default=None
+    "tapd_session", default=None
 )
 """The session whose code runs now."""
 
