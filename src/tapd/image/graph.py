@@ -70,6 +70,7 @@ class GraphPickler(Reducer):
         self._own: dict[int, Any] = {}
         # Classes whose instances go the shortest ways, with the arguments of NEWOBJ.
         self._plain: dict[type, tuple[type]] = {}
+        self._waiting: dict[type, tuple[type]] = {}
         self._durable: dict[type, tuple[type]] = {}
         self._local: dict[int, Any] = {}
         self._deciders[_Queue] = self._reduce_queue
@@ -130,12 +131,10 @@ class GraphPickler(Reducer):
         except Exception as error:
             return Placeholder(self.path_of(obj), type_name_of(type(obj)), f"its state: {error}")
 
-    def remember_plain(self, cls: type) -> bool:
-        if not self._flat or not _may_wait(cls):
-            if not self.banned:
-                self._plain[cls] = (cls,)
-            return True
-        return False
+    def remember_plain(self, cls: type) -> None:
+        if not self.banned:
+            waits = self._flat and _may_wait(cls)
+            (self._waiting if waits else self._plain)[cls] = (cls,)
 
     def _reduce_plain(self, obj: Any) -> Reduced:
         if self._flat and _may_wait(type(obj)):
@@ -173,6 +172,10 @@ class GraphPickler(Reducer):
         args = self._durable.get(cls)
         if args is not None:
             self._late.append(obj)
+            return NEWOBJ, args
+        args = self._waiting.get(cls)
+        if args is not None:
+            self._wait(obj, rebuild.set_plain, obj.__dict__)
             return NEWOBJ, args
         return self.reduce(obj)
 

@@ -97,12 +97,12 @@ class Reducer(pickle.Pickler):
             if _is_odd(cls):
                 return self._reduce_odd, True
             reduce = self._reduce_frozen if immutable else self._reduce_plain
-            return reduce, self.remember_plain(cls)
+            self.remember_plain(cls)
+            return reduce, True
         return self._checked(known or _own_reduce, cls, immutable=immutable), True
 
-    def remember_plain(self, cls: type) -> bool:
-        """Whether instances of the plain class `cls` may go the shortest way."""
-        return False
+    def remember_plain(self, cls: type) -> None:
+        """Take note that instances of the plain class `cls` may go the shortest way."""
 
     def reduce_durable(self, obj: Any) -> Reduced:
         """Return how a durable object is written."""
