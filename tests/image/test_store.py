@@ -265,7 +265,7 @@ def test_a_damaged_newest_falls_back_and_says_so(
     store = open_store(tap)
     save_marks(store, store.load().application, 11, 12)
     damage(store.generation_path(3))
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.DEBUG)
     loaded = open_store(tap).load()
     assert (loaded.generation, loaded.application.mark) == (2, 11)
     [(path, error)] = loaded.skipped

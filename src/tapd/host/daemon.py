@@ -12,7 +12,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import datetime as dt
 import functools
+import gc
 import logging
 import platform
 import signal
@@ -21,12 +23,15 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
+from typing import Any
 
 import tapd
 from tapd.errors import StateUnwritable, TapdError
 from tapd.host.checkpoint import Checkpointer
+from tapd.host.control import Control, control_path
 from tapd.host.options import DaemonOptions
 from tapd.host.state import Restored, State
+from tapd.host.status import Saved, Vitals
 from tapd.image.key import load_key
 from tapd.image.store import SaveReport
 from tapd.model.application import Application
@@ -46,6 +51,8 @@ STATUS_S = 5.0
 CRASHES_WITHOUT_PAUSE = 6
 CRASH_PAUSE_S_MAX = 10.0
 SAVE_TIMEOUT_S = 600.0
+
+_STALLED = "the journal can't be written; see the log, and make room on the disk"
 
 
 def read_boot_id(environ: Mapping[str, str]) -> str:
@@ -92,9 +99,8 @@ class Daemon:
         self._boot_id = read_boot_id(environ)
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
-        self._saved_at_s = 0.0
-        self._saved_generation = 0
-        self._checkpoint_turns = 0
+        self._checkpoint_records = 0
+        self._waiting: list[asyncio.Future[SaveReport]] = []
 
     def run(self) -> int:
         """Serve until told to stop; return the exit status.
@@ -117,7 +123,7 @@ class Daemon:
         state = State(self._options.path, key)
         with state.store.lock(), asyncio.Runner() as runner:
             surroundings.notifier.extend_timeout(SAVE_TIMEOUT_S)
-            restored = state.restore()
+            restored = _restore_quickly(state)
             self._slow_down(restored, surroundings.notifier)
             sealer = Sealer(key.derive(b"seal"))
             return runner.run(self._serve(surroundings, state, restored, sealer, guardian))
@@ -178,17 +184,19 @@ class Daemon:
         begin_turns(turn, resumed, restored.history, self._boot_id)
         self._fault("recovery: first turn")
         vault.prepare()
-        self._saved_generation = restored.loaded.generation
-        self._saved_at_s = time.time()
+        self._checkpoint_records = restored.records
+        self._vitals = vitals = Vitals(turn, _saved_before(restored), restored.records)
         self._tell_start(restored, resumed, turn)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload.set)
         turn.open()
-        notifier.ready(self._status(turn))
+        notifier.ready(vitals.line())
         checkpointer = Checkpointer(keep_fds=state.store.lock_fds)
+        control_at = control_path(self._environ, state.store.journal_directory)
         background = [
             loop.create_task(self._keep_status(turn, notifier)),
+            loop.create_task(Control(control_at, turn, self).serve()),
             loop.create_task(self._keep_checkpoints(turn, state, checkpointer, notifier)),
         ]
         if isinstance(self._options.sync, float):
@@ -229,15 +237,20 @@ class Daemon:
 
     # --- while serving ----------------------------------------------------------------
 
-    def _status(self, turn: Turn) -> str:
-        saved = time.strftime("%H:%M:%S", time.localtime(self._saved_at_s))
-        count = len(turn.streams)
-        text = (
-            f"{count} connection{'' if count == 1 else 's'}; "
-            f"generation {self._saved_generation} of {saved}"
-        )
-        unprotected = sum(not stream.is_protected for stream in turn.streams.values())
-        return f"{text}; {unprotected} connections unprotected" if unprotected else text
+    def status(self) -> dict[str, Any]:
+        """Return what `tapctl status` shows."""
+        return self._vitals.describe()
+
+    async def checkpoint(self) -> SaveReport:
+        """Save a generation of now, or a moment later; return its report.
+
+        Raises:
+            TapdError: this very generation could not be saved.
+        """
+        waiting: asyncio.Future[SaveReport] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
+        self._reload.set()
+        return await waiting
 
     def _say_stalled(self, notifier: Notifier, error: StateUnwritable | None) -> None:
         if error is None:
@@ -250,7 +263,7 @@ class Daemon:
         while True:
             await asyncio.sleep(STATUS_S)
             turn.vault.compact(1000)
-            if not turn.is_stalled and (status := self._status(turn)) != last:
+            if not turn.is_stalled and (status := self._vitals.line()) != last:
                 last = status
                 notifier.status(status)
 
@@ -278,19 +291,40 @@ class Daemon:
             asked = self._reload.is_set()
             journal_size = turn.journal.size if turn.journal is not None else 0
             long = journal_size > self._options.journal_bytes_max
-            timely = time.monotonic() >= due_s and turn.turns != self._checkpoint_turns
+            timely = time.monotonic() >= due_s and self._vitals.records != self._checkpoint_records
+            if turn.is_stalled and self._waiting:
+                self._answer(self._take_waiting(), StateUnwritable(f"not saved: {_STALLED}"))
             if turn.is_stalled or not (asked or long or timely):
                 continue
             self._reload.clear()
+            waiting = self._take_waiting()
             if asked:
                 notifier.reloading()
             try:
                 report = await self._checkpoint(turn, state, checkpointer)
+                self._answer(waiting, report)
                 self._tell_saved(report, state)
             except TapdError as error:
                 log.error("checkpoint failed: %s (the last good TAP and the journal stay)", error)
+                self._answer(waiting, error)
             due_s = time.monotonic() + self._options.checkpoint_s
-            notifier.ready(self._status(turn))
+            notifier.ready(self._vitals.line())
+
+    def _take_waiting(self) -> list[asyncio.Future[SaveReport]]:
+        waiting, self._waiting = self._waiting, []
+        return waiting
+
+    def _answer(
+        self, waiting: list[asyncio.Future[SaveReport]], answer: SaveReport | TapdError
+    ) -> None:
+        """Tell those who asked for a save; an answer that they have already stays."""
+        for future in waiting:
+            if future.done():
+                continue
+            if isinstance(answer, TapdError):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
 
     async def _checkpoint(self, turn: Turn, state: State, checkpointer: Checkpointer) -> SaveReport:
         """Begin a generation and have a forked child save it.
@@ -305,7 +339,7 @@ class Daemon:
         except StateUnwritable:
             state.abandon_journal(journal)
             raise
-        self._checkpoint_turns = turn.turns
+        self._checkpoint_records = self._vitals.records
         generation = state.generation
         self._fault("checkpoint: journal changed")
         report = await checkpointer.checkpoint(
@@ -322,8 +356,9 @@ class Daemon:
             self._options.keep_days * 86400,
             known_good=report.generation,
         )
-        self._saved_generation = report.generation
-        self._saved_at_s = time.time()
+        self._vitals.saved = Saved(
+            report.generation, time.time(), len(report.losses), self._checkpoint_records
+        )
         log.info(
             "saved %s (generation %d): %d bytes in %.3f s", report.path.name, report.generation,
             report.size_bytes, report.duration_s, extra={"TAPD_GENERATION": report.generation},
@@ -356,6 +391,22 @@ class Daemon:
         turn.close()
         report = save_reporting(application, state, notifier)
         self._tell_saved(report, state)
+
+
+def _saved_before(restored: Restored) -> Saved:
+    loaded = restored.loaded
+    at_s = dt.datetime.fromisoformat(loaded.saved_at).timestamp()
+    return Saved(loaded.generation, at_s, loaded.manifest.loss_count, 0)
+
+
+def _restore_quickly(state: State) -> Restored:
+    """Restore with the collector off, and have it never look at what is there then."""
+    gc.disable()
+    try:
+        return state.restore()
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def save_reporting(application: Application, state: State, notifier: Notifier) -> SaveReport:

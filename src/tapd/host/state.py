@@ -85,8 +85,9 @@ class State:
         self._saved = [loaded.generation]
         history = History()
         jar = Jar()
-        objects = jar.adopt(application)
-        replay = Replay(objects, loaded.restoration)
+        objects = jar.adopt(application, loaded.restoration.durables)
+        loaded.restoration.durables.clear()
+        replay = Replay(objects, loaded.restoration, jar)
         damaged = False
         for generation, contents in self._read_journals(loaded.generation):
             self.generation = generation
@@ -99,9 +100,6 @@ class State:
         upgraded = replay.finish()
         if upgraded:
             log.info("%d objects were brought to the versions of the installed code", upgraded)
-        if history.records:
-            jar = Jar()
-            jar.adopt(application)
         return Restored(
             application, jar, history, loaded, history.records, damaged or bool(upgraded)
         )

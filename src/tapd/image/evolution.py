@@ -61,16 +61,22 @@ class Restoration:
     Attributes:
         definitions: typed functions and classes made so far, by their key, so
             that a journal's state finds the ones that the TAP brought.
+        durables: every durable object that the TAP brought, in the file's order,
+            so that `Jar.adopt` need not look for them.
+        upgraded: what `finish` brought to the installed code's version.
     """
 
     def __init__(self) -> None:
         self.definitions: dict[bytes, Any] = {}
+        self.durables: list[Any] = []
+        self.upgraded: list[Any] = []
         self._outdated: dict[int, tuple[Any, int]] = {}
         self._versions: dict[type, int] = {}
 
     def forget(self) -> None:
         """Begin anew: the graph that was being loaded was given up."""
         self.definitions.clear()
+        self.durables.clear()
         self._outdated.clear()
 
     def note(self, obj: Any, version: int) -> None:
@@ -91,13 +97,13 @@ class Restoration:
             UpgradeRefused: a class lacks an upgrade, its upgrade failed, or the
                 state is newer than the class. The graph is of no use then.
         """
-        count = 0
+        before = len(self.upgraded)
         while self._outdated:
             outdated, self._outdated = self._outdated, {}
             for obj, version in outdated.values():
                 _upgrade(obj, version)
-                count += 1
-        return count
+                self.upgraded.append(obj)
+        return len(self.upgraded) - before
 
 
 def _upgrade(obj: Any, version: int) -> None:

@@ -18,16 +18,21 @@ Nothing that changes is missed, by construction:
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import hashlib
-from collections.abc import Callable
+import logging
+import weakref
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from tapd.image.census import Census
+from tapd.image.conversion import Conversion
 from tapd.image.evolution import Restoration
-from tapd.image.loss import Loss
+from tapd.image.loss import Loss, Placeholder
 from tapd.image.pickler import StateLoader, StatePickler
-from tapd.model.persistent import PLAIN_TO_TRACKED, Tracked
+from tapd.model.persistent import Tracked
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(slots=True)
@@ -64,7 +69,8 @@ class Jar:
         self.losses: list[Loss] = []
         self._changed: list[Any] = []
         self._fresh: list[Any] = []
-        self._watched: dict[int, tuple[Any, bytes]] = {}
+        self._watched: dict[int, tuple[Callable[[], Any], bytes]] = {}
+        self._census = Census()
         self._last_dump: dict[int, bytes] = {}
         self._classes: dict[type, bytes] = {}
         self._conversion = Conversion()
@@ -84,23 +90,79 @@ class Jar:
         """Whether a commit is due."""
         return bool(self._changed)
 
-    def adopt(self, root: Any) -> dict[int, Any]:
+    def adopt(self, root: Any, durables: Iterable[Any] = ()) -> dict[int, Any]:
         """Take in the whole graph of `root`, just loaded or just made, as unchanged.
 
         Numbers that a TAP gave are kept. Returns the objects by number.
+
+        Args:
+            root: of the graph.
+            durables: those of its durable objects that are known (from
+                `Restoration.durables`), in an order that is always the same. The
+                states of most need not be looked into then: for a million
+                objects that is a start in a third of the time.
         """
-        objects: dict[int, Any] = {}
+        objects = self._number(durables)
+        self.settle(objects.values())
         self._oid_of(root)
         while self._fresh:
             fresh, self._fresh = self._fresh, []
             for obj in fresh:
                 objects[obj._p_oid] = obj
-                self._conversion.convert(obj)
-                dump = self._pickler.dump_object(obj)
-                self._settle(obj, dump.data, untracked=dump.untracked)
+                self._take_in(obj)
         self._changed.clear()
         self._conversion.clear()
         return objects
+
+    def _number(self, durables: Iterable[Any]) -> dict[int, Any]:
+        objects: dict[int, Any] = {}
+        free = []
+        for obj in durables:
+            oid = obj._p_oid
+            if oid is None:
+                free.append(obj)
+            else:
+                objects[oid] = obj
+        # Only now, so that no number is given twice.
+        self.last_oid = max(self.last_oid, max(objects, default=0))
+        for self.last_oid, obj in enumerate(free, self.last_oid + 1):  # noqa: B020 - it counts
+            obj._p_oid = self.last_oid
+            objects[self.last_oid] = obj
+        for obj in objects.values():
+            obj._p_jar = self
+        return objects
+
+    def settle(self, objects: Iterable[Any]) -> None:
+        """Count `objects`, whose states were just loaded, as unchanged."""
+        needs_look = self._census.needs_look
+        for obj in objects:
+            if needs_look(obj):
+                self._take_in(obj)
+            else:
+                obj._p_changed = False
+
+    def join(self, objects: dict[int, Any]) -> None:
+        """Take in `objects`, by number, whose states a journal's records gave."""
+        for oid, obj in objects.items():
+            obj._p_jar = self
+            self.last_oid = max(self.last_oid, oid)
+        self.settle(objects.values())
+        self._changed.clear()
+        self._conversion.clear()
+
+    def mark_changed(self, obj: Any) -> None:
+        """Have the next commit write all of `obj`."""
+        if isinstance(obj, Tracked):
+            obj._p_delta = None
+        if not obj._p_changed:
+            if isinstance(obj, Tracked):
+                self.register(obj)
+            obj._p_changed = True  # a `Persistent` registers itself
+
+    def _take_in(self, obj: Any) -> None:
+        self._conversion.convert(obj)
+        dump = self._pickler.dump_object(obj)
+        self._settle(obj, dump.data, untracked=dump.untracked)
 
     def _oid_of(self, obj: Any) -> int:
         if obj._p_jar is self:
@@ -179,108 +241,29 @@ class Jar:
                 return False
             self._last_dump[oid] = digest
         elif untracked:
-            self._watched[oid] = (obj, _digest(data))
+            self._watched[oid] = (_reference(obj), _digest(data))
         elif self._watched:
             self._watched.pop(oid, None)
         return True
 
     def _watch(self, obj: Any) -> None:
         dump = self._pickler.dump_object(obj)
-        self._watched[obj._p_oid] = (obj, _digest(dump.data))
+        self._watched[obj._p_oid] = (_reference(obj), _digest(dump.data))
 
     def _compare_watched(self, changes: Changes, losses: list[Loss]) -> None:
-        for oid, (obj, digest) in list(self._watched.items()):
+        for oid, (refer, digest) in list(self._watched.items()):
+            obj = refer()
+            if obj is None:
+                del self._watched[oid]  # nothing holds it any more
+                continue
             self._conversion.convert(obj)
             dump = self._pickler.dump_object(obj)
             now = _digest(dump.data)
             if now != digest:
-                self._watched[oid] = (obj, now)
+                self._watched[oid] = (refer, now)
                 obj._p_changed = False
                 changes.states.append((oid, dump.data))
                 losses += dump.losses
-
-
-class Conversion:
-    """Replaces plain containers by tracked ones; remembers which became which.
-
-    The memory lasts for one commit, so that references to one list that were
-    stored in several objects of a turn go on to refer to one list.
-    """
-
-    def __init__(self) -> None:
-        self._memory: dict[int, tuple[Any, Any]] = {}
-
-    def clear(self) -> None:
-        """Forget; ids are about to be used again."""
-        if self._memory:
-            self._memory = {}
-
-    def convert(self, obj: Any) -> None:
-        """Replace the plain containers directly in the durable object `obj`."""
-        if not getattr(obj, "_p_convert", True):
-            return
-        if isinstance(obj, Tracked):
-            self._convert_container(obj)
-            return
-        attributes = getattr(obj, "__dict__", None)
-        if attributes is not None:
-            plain = [
-                name
-                for name, value in attributes.items()
-                if _holds_plain(value) and not name.startswith("_v_")
-            ]
-            for name in plain:
-                attributes[name] = self.tracked(attributes[name])
-        elif hasattr(obj, "items") and not _is_inner_node(obj):
-            for key, value in list(obj.items()):
-                if _holds_plain(value):
-                    obj[key] = self.tracked(value)
-
-    def _convert_container(self, obj: Any) -> None:
-        if isinstance(obj, dict):
-            touched = obj if obj._p_delta is None else obj._p_delta  # type: ignore[attr-defined]
-            for key in [key for key in touched if key in obj and _holds_plain(obj[key])]:
-                dict.__setitem__(obj, key, self.tracked(obj[key]))
-        elif isinstance(obj, list):
-            for index in range(obj._p_delta or 0, len(obj)):  # type: ignore[attr-defined]
-                if _holds_plain(obj[index]):
-                    list.__setitem__(obj, index, self.tracked(obj[index]))
-        elif not isinstance(obj, (set, bytearray)):  # a deque
-            for index, value in enumerate(list(obj)):
-                if _holds_plain(value):
-                    collections.deque.__setitem__(obj, index, self.tracked(value))
-
-    def tracked(self, value: Any) -> Any:
-        """Return the tracked container for a plain one; tuples are rebuilt around theirs."""
-        cls = type(value)
-        if cls is tuple:
-            return tuple(self.tracked(item) if _holds_plain(item) else item for item in value)
-        known = self._memory.get(id(value))
-        if known is not None:
-            return known[1]
-        if cls is collections.deque:
-            result = PLAIN_TO_TRACKED[cls]((), value.maxlen)
-        else:
-            result = PLAIN_TO_TRACKED[cls]()
-        self._memory[id(value)] = (value, result)  # before its contents: they may lead back
-        if cls is dict:
-            for key, item in value.items():
-                dict.__setitem__(result, key, self.tracked(item) if _holds_plain(item) else item)
-        elif cls is set or cls is bytearray:
-            result.__ior__(value) if cls is set else result.extend(value)
-        else:
-            result.extend(self.tracked(item) if _holds_plain(item) else item for item in value)
-        return result
-
-
-def _is_inner_node(obj: Any) -> bool:
-    """Whether `obj` is a BTree whose items are in buckets of their own."""
-    return hasattr(obj, "_firstbucket") and len(obj.__getstate__() or ()) > 1
-
-
-def _holds_plain(value: Any) -> bool:
-    cls = type(value)
-    return cls in PLAIN_TO_TRACKED or (cls is tuple and any(map(_holds_plain, value)))
 
 
 class Replay:
@@ -290,17 +273,28 @@ class Replay:
     object only the last is unpickled.
     """
 
-    def __init__(self, objects: dict[int, Any], restoration: Restoration) -> None:
+    def __init__(
+        self, objects: dict[int, Any], restoration: Restoration, jar: Jar | None = None
+    ) -> None:
         """Begin.
 
         Args:
             objects: those of the TAP, by number (from `Jar.adopt`).
             restoration: the TAP's; it is finished here.
+            jar: that adopted them, and adopts what the records bring.
         """
         self._objects = objects
+        self._jar = jar
+        self._restoration = restoration
         self._states: dict[int, bytes] = {}
         self._deltas: dict[int, list[bytes]] = {}
-        self._loader = StateLoader(objects.__getitem__, restoration)
+        self._loader = StateLoader(self._resolve, restoration)
+
+    def _resolve(self, oid: int) -> Any:
+        obj = self._objects.get(oid)
+        if obj is None:
+            return Placeholder(f"(object {oid})", "durable object", "it could not be loaded")
+        return obj
 
     def apply(self, changes: Changes) -> None:
         """Take in one record's changes."""
@@ -318,7 +312,9 @@ class Replay:
     def finish(self) -> int:
         """Set all states and run the upgrades of classes that have changed since.
 
-        Objects that nothing refers to any more vanish with this.
+        Objects that nothing refers to any more vanish with this. What an upgrade
+        changed counts as changed, so that the next commit writes all of it: half
+        of an upgrade in a journal would be worse than none.
 
         Returns:
             How many objects were upgraded.
@@ -328,12 +324,38 @@ class Replay:
         """
         loader = self._loader
         for oid, data in self._states.items():
-            loader.restore(self._objects[oid], data)
+            obj = self._find(oid)
+            if obj is not None:
+                loader.restore(obj, data)
         for oid, deltas in self._deltas.items():
-            obj = self._objects[oid]
-            for data in deltas:
-                obj.apply_delta(loader.load_state(data))
-        return loader.finish()
+            obj = self._find(oid)
+            if obj is not None:
+                for data in deltas:
+                    obj.apply_delta(loader.load_state(data))
+        if self._jar is not None:
+            touched = self._states.keys() | self._deltas.keys()
+            self._jar.join(
+                {oid: self._objects[oid] for oid in sorted(touched & self._objects.keys())}
+            )
+        upgraded = loader.finish()
+        if self._jar is not None:
+            for obj in self._restoration.upgraded:
+                self._jar.mark_changed(obj)
+        return upgraded
+
+    def _find(self, oid: int) -> Any:
+        obj = self._objects.get(oid)
+        if obj is None:
+            _log.warning("the journal changes object %d, which could not be loaded; left out", oid)
+        return obj
+
+
+def _reference(obj: Any) -> Callable[[], Any]:
+    """Return what gives `obj` while somebody else holds it, where its type allows that."""
+    try:
+        return weakref.ref(obj)
+    except TypeError:
+        return lambda: obj
 
 
 def _mark_unchanged(obj: Any) -> None:

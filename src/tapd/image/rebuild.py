@@ -60,10 +60,16 @@ def _apply(obj: Any, meta: Any, state: Any, restoration: Restoration | None) -> 
     oid, version = meta
     if oid is not None:
         obj._p_oid = oid
+    if restoration is not None and type(obj) is not Placeholder:
+        restoration.durables.append(obj)
     if state is not None:
         obj.__setstate__(state)
     if restoration is not None:
         restoration.note(obj, version)
+
+
+_STATELESS = frozenset({type(None), Placeholder})
+"""Padding, and what could not be made."""
 
 
 def finish_graph(root: Any, items: list[Any]) -> Any:
@@ -71,24 +77,27 @@ def finish_graph(root: Any, items: list[Any]) -> Any:
     current = definitions.current_restoration()
     restoration = current or Restoration()
     up_to_date: set[type] = set()
+    durables = restoration.durables
     each = iter(items)
     for obj, meta, state in zip(each, each, each, strict=True):
         cls = type(obj)
+        if cls in _STATELESS:
+            continue
         try:
+            if meta is not None and type(meta) is not int:
+                _apply(obj, meta, state, restoration)
+                continue
+            durables.append(obj)
+            # Before the state: should that fail, the journal still finds the object.
+            obj._p_oid = meta
             if cls is TrackedDict:
                 dict.update(obj, state)
             elif cls is TrackedList:
                 list.extend(obj, state)
-            elif meta is not None and type(meta) is not int:
-                _apply(obj, meta, state, restoration)
-                continue
             elif state is not None:
                 obj.__setstate__(state)
-            if meta is not None:
-                obj._p_oid = meta
         except Exception as error:  # its neighbours are to be kept
-            if cls is not Placeholder:
-                _log.warning("the state of a %s can't be set: %s", type_name_of(cls), error)
+            _log.warning("the state of a %s can't be set: %s", type_name_of(cls), error)
             continue
         if cls not in up_to_date:
             if version_of(cls) == 1:

@@ -218,7 +218,7 @@ class Store(Layout):
             yield path, error
 
     def _log_choice(self, path: Path, manifest: Manifest) -> None:
-        _log.info(
+        _log.debug(
             "loaded generation %d of %s, saved %s, from %s",
             manifest.generation, manifest.name, manifest.saved_at, path,
         )  # fmt: skip

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import enum
 import types
+from collections.abc import Iterable
 from typing import Any
 
 from tapd.errors import UntrackedChange
@@ -37,9 +38,9 @@ class StrictJar(Jar):
         self._root: Any = None
         self._base = b""
 
-    def adopt(self, root: Any) -> dict[int, Any]:
+    def adopt(self, root: Any, durables: Iterable[Any] = ()) -> dict[int, Any]:
         """Take in the graph of `root`, and remember it as checked."""
-        objects = super().adopt(root)
+        objects = super().adopt(root, durables)
         self._root = root
         self._base = dump_graph(root).data
         return objects
@@ -53,7 +54,8 @@ class StrictJar(Jar):
         changes = super().commit()
         restoration = Restoration()
         restored = load_graph(self._base, restoration)
-        replay = Replay(Jar().adopt(restored), restoration)
+        jar = Jar()
+        replay = Replay(jar.adopt(restored, restoration.durables), restoration, jar)
         replay.apply(changes)
         replay.finish()
         _Comparison().compare_graphs(restored, self._root)
