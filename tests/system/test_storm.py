@@ -18,11 +18,11 @@ def run_inside(debian: Booted, name: str, module: str, *words: str) -> None:
 
 def test_storm(debian: Booted) -> None:
     """Each client's transcript is exact, and the shared counter has no gap and no repeat."""
-    start_storm_server(debian, "storm", "127.0.0.1:4060")
-    run_inside(debian, "storm", "storm_on_systemd", "4060", "30", "60")
+    start_storm_server(debian, "storm", "127.0.0.1:4160")
+    run_inside(debian, "storm", "storm_on_systemd", "4160", "30", "60")
 
 
 def test_a_thousand_connections(debian: Booted) -> None:
     """More than one segment of the vault, across a restart and two kills."""
-    start_storm_server(debian, "crowd", "0.0.0.0:4061")
-    run_inside(debian, "crowd", "many_on_systemd", "4061", "1000")
+    start_storm_server(debian, "crowd", "0.0.0.0:4161")
+    run_inside(debian, "crowd", "many_on_systemd", "4161", "1000")

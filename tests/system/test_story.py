@@ -224,7 +224,7 @@ def test_a_service_is_added_to_a_stopped_server(debian: Booted) -> None:
 
 
 def test_now_survives_a_boot(debian: Booted) -> None:
-    debian.run("tapd-mktap", "telnet", "--name", "now", "--port", "4269", "--now")
+    debian.run("tapd-mktap", "telnet", "--name", "now", "--port", "4270", "--now")
     for unit in ("tapd@now.service", "tapd@now.socket"):
         assert debian.output("systemctl", "is-enabled", unit).strip() == "enabled"
         assert debian.output("systemctl", "is-active", unit).strip() == "active"
@@ -325,6 +325,18 @@ def test_the_log_can_be_searched(debian: Booted) -> None:
     assert "answers on" not in warnings
     fields = debian.journal("tapd@searched", "--output=json", "--priority=warning")
     assert '"TAPD_' in fields
+
+
+def test_a_stop_leaves_no_process(debian: Booted) -> None:
+    """KillMode=process: helpers end by themselves, after a stop and after a kill."""
+    make_server(debian, "gone", 4269)
+    debian.run("kill", "-KILL", main_pid(debian, "gone"))
+    with logged_in(debian, 4269) as terminal:
+        assert "2" in terminal.ask("1 + 1")
+    user = debian.output("ps", "-o", "user:32=", "-p", main_pid(debian, "gone")).strip()
+    assert user == "tapd-gone"
+    debian.run("systemctl", "stop", "tapd@gone.socket")
+    debian.wait_until("sh", "-c", '! ps -U "$1" >/dev/null', "sh", user)
 
 
 def test_two_daemons_on_one_tap(debian: Booted) -> None:
