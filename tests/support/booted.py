@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import secrets
 import shutil
 import signal
 import socket
@@ -26,6 +27,10 @@ _START = """
 set -eu
 mount -t overlay tapd -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" "$2/root" 2>/dev/null ||
     cp -a --reflink=auto "$1/." "$2/root/"
+if [ -n "$3" ]; then
+    mkdir "$3"
+    echo $$ > "$3/cgroup.procs"
+fi
 exec systemd-nspawn --quiet --register=no --keep-unit --directory="$2/root" --private-network \\
     --notify-ready=yes --link-journal=no --console=pipe --boot
 """
@@ -41,6 +46,19 @@ def why_not() -> str:
         if shutil.which(tool) is None
     ]
     return f"not installed: {', '.join(missing)}" if missing else ""
+
+
+def own_cgroup(suite: str) -> str:
+    """Return a cgroup (version 2) to boot `suite` in; "" where that is not mounted.
+
+    Without one of its own, each booted system would take the host's root for its
+    own, and two of them at once would see each other's units in one cgroup.
+    """
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        _what, where, kind, *_ = line.split()
+        if kind == "cgroup2":
+            return f"{where}/tapd-test-{suite}-{secrets.token_hex(4)}"
+    return ""
 
 
 class Booted:
@@ -61,6 +79,7 @@ class Booted:
         self._root = root
         self._directory = directory
         self._nspawn: subprocess.Popen[bytes] | None = None
+        self._cgroup = own_cgroup(suite)
 
     def __enter__(self) -> Self:
         for name in ("upper", "work", "root"):
@@ -71,7 +90,7 @@ class Booted:
             with (self._directory / "console").open("wb") as console:
                 self._nspawn = subprocess.Popen(
                     ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount",
-                     "sh", "-c", _START, "sh", self._root, self._directory],
+                     "sh", "-c", _START, "sh", self._root, self._directory, self._cgroup],
                     stdin=subprocess.DEVNULL, stdout=console, stderr=console,
                     env={
                         **os.environ,
@@ -121,6 +140,11 @@ class Booted:
         else:
             self._nspawn.kill()
         self._nspawn.wait(timeout=30)
+        if self._cgroup:
+            # The deepest first; the kernel lets go of them once their last process is reaped.
+            for group, _names, _files in os.walk(self._cgroup, topdown=False):
+                with contextlib.suppress(OSError):
+                    Path(group).rmdir()
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def command(self, *words: str) -> list[str]:
