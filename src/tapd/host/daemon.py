@@ -186,10 +186,10 @@ class Daemon:
         vault.prepare()
         self._checkpoint_records = restored.records
         self._vitals = vitals = Vitals(turn, _saved_before(restored), restored.records)
-        self._tell_start(restored, resumed, turn)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+        self._tell_start(restored, resumed, turn)
         turn.open()
         notifier.ready(vitals.line())
         checkpointer = Checkpointer(keep_fds=state.store.lock_fds)
