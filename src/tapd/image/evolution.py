@@ -127,5 +127,6 @@ def _upgrade(obj: Any, version: int) -> None:
         except Exception as error:
             raise UpgradeRefused(
                 f"upgrading {name} from version {version} to {now}: upgrade_to_version_{step} "
-                f"failed: {type(error).__name__}: {error}"
+                f"failed: {type(error).__name__}: {error}; everything is as it was: mend the "
+                "upgrade, or go back to the code that saved this"
             ) from error
