@@ -92,6 +92,18 @@ class StateLocked(AdministratorError):
     exit_status = 75  # EX_TEMPFAIL
 
 
+class NotRunning(AdministratorError):
+    """A running server was asked for something, and there is none, or it ended meanwhile."""
+
+    exit_status = 69  # EX_UNAVAILABLE
+
+
+class NotAllowed(AdministratorError):
+    """Somebody other than root and the server's own user asked at its control socket."""
+
+    exit_status = 77  # EX_NOPERM
+
+
 class StateUnwritable(AdministratorError):
     """The state directory can't be written: permissions, or a full disk."""
 

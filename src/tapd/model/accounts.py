@@ -49,6 +49,16 @@ def generate_password() -> str:
     return "-".join("".join(secrets.choice(alphabet) for _ in range(4)) for _ in range(4))
 
 
+def check_credential(what: str, text: str) -> None:
+    """Check that `text` can be a user name or a password, whichever `what` names.
+
+    Raises:
+        UsageError: it is empty, too long or holds control characters.
+    """
+    if not text or not text.isprintable() or len(text.encode()) > 256:
+        raise UsageError(f"a {what} is 1 to 256 bytes of printable text")
+
+
 class Account(Persistent):
     """One person's account.
 
@@ -80,14 +90,17 @@ class Authorizer(Persistent):
         Raises:
             UsageError: the name or the password is empty or holds control characters.
         """
-        for what, text in (("user name", name), ("password", password)):
-            if not text or not text.isprintable() or len(text.encode()) > 256:
-                raise UsageError(f"a {what} is 1 to 256 bytes of printable text")
+        check_credential("user name", name)
+        check_credential("password", password)
+        return self.keep_account(name, hash_password(password))
+
+    def keep_account(self, name: str, password_hash: str) -> Account:
+        """Add an account, or change the one that is there; both were checked and hashed."""
         account = self.accounts.get(name)
         if account is None:
-            account = self.accounts[name] = Account(name, hash_password(password))
+            account = self.accounts[name] = Account(name, password_hash)
         else:
-            account.password_hash = hash_password(password)
+            account.password_hash = password_hash
         return account
 
     def password_hash(self, name: str) -> str:

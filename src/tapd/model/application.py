@@ -15,6 +15,7 @@ from tapd.errors import AuthorError, UsageError
 from tapd.model.accounts import Authorizer
 from tapd.model.address import Address, parse_address
 from tapd.model.connector import Connector
+from tapd.model.namespace import Namespace
 from tapd.model.persistent import Persistent, TrackedDict, TrackedList
 from tapd.model.seal import Sealer
 from tapd.model.timer import Timer
@@ -80,10 +81,12 @@ class Application(Persistent):
         connectors: outbound connections that it keeps, by key.
         delayeds: pending timers, by key.
         connections: the protocols of its open connections, by key.
+        namespace: of `tapctl shell`; None until that was used.
         uid, gid: who made it (informative; systemd decides who runs it).
     """
 
     persistence_version: ClassVar[int] = 1
+    namespace: Namespace | None = None
 
     def __init__(self, name: str, uid: int | None = None, gid: int | None = None) -> None:
         """Make an application that does nothing yet.

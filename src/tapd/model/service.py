@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tapd.model.persistent import Persistent
 from tapd.model.protocol import Protocol
+from tapd.model.setting import Setting
 
 if TYPE_CHECKING:
     from tapd.model.application import Application
@@ -17,11 +19,13 @@ class Service(Persistent):
     Subclasses set `protocol` or override `build_protocol`.
 
     Attributes:
+        settable: what `tapctl set` can change, by option.
         name: unique within the application; set when it is added.
         application: the application that it belongs to; set when it is added.
     """
 
     protocol: ClassVar[type[Protocol]] = Protocol
+    settable: ClassVar[Mapping[str, Setting]] = {}
     name: str = ""
     application: Application
 

@@ -10,6 +10,7 @@ from tapd.model.namespace import Namespace
 from tapd.model.persistent import TrackedDeque
 from tapd.model.protocol import Protocol, Transport
 from tapd.model.service import Service
+from tapd.model.setting import ACCOUNT_SETTINGS, choice_setting, number_setting
 from tapd.services.telnet.session import ShellSession
 
 _NAMESPACE_KEY = "shell_namespace"
@@ -40,6 +41,20 @@ class ShellFactory(Service):
         history_lines_max: kept for each account.
         connection_count: open sessions.
     """
+
+    settable = {
+        **ACCOUNT_SETTINGS,
+        "namespace": choice_setting(
+            "private",
+            "shared by all logins, or private to each account",
+            {"shared": False, "private": True},
+        ),
+        "tries": number_setting("tries_max", "wrong passwords that close a connection"),
+        "login-time": number_setting("login_time_s", "seconds a login may take", whole=False),
+        "line-length": number_setting("line_bytes_max", "longest line, in KiB", factor=1024),
+        "connections": number_setting("connections_max", "connections at once"),
+        "history": number_setting("history_lines_max", "lines kept for each account", least=0),
+    }
 
     def __init__(self, *, private: bool = False) -> None:
         self.namespace = _new_namespace()

@@ -1,0 +1,378 @@
+"""The control socket of a running server: what `tapctl` asks it.
+
+AF_UNIX, a stream of JSON lines, mode 0600; root and the server's own user may
+ask, as the kernel says who they are (SO_PEERCRED, unix(7)). It is made anew by
+every process, after READY, and is none of the application's state: whatever
+goes wrong here costs a line in the log and touches no client. A request that
+changes state does so in a turn, and its answer leaves after the commit.
+
+A request is an object with a ``request``; the answer holds ``ok`` or an
+``error`` (the name of an exception in `tapd.errors`) and its ``message``. After
+``shell`` the connection is a `host.console` and carries its messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import logging
+import os
+import socket
+import stat
+import struct
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from typing import Protocol as TypingProtocol
+
+from tapd.errors import NotAllowed, TapdError, UsageError
+from tapd.image.store import SaveReport
+from tapd.model.setting import Assignment, describe_settings, prepare_settings
+from tapd.net.turn import Turn
+
+if TYPE_CHECKING:
+    from tapd.host.console import Console
+
+log = logging.getLogger("tapd.control")
+
+CONTROL_NAME = "control"
+LINE_BYTES_MAX = 16 << 20
+_PATH_BYTES_MAX = 107  # sun_path of unix(7), without its NUL
+_UCRED = struct.Struct("iII")  # struct ucred of unix(7): pid, uid, gid
+
+
+class Host(TypingProtocol):
+    """What a control socket asks of the daemon."""
+
+    def status(self) -> dict[str, Any]:
+        """Return what `tapctl status` shows."""
+
+    async def checkpoint(self) -> SaveReport:
+        """Save a generation that holds all that was committed before the call."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Peer:
+    """Who asks, as the kernel says; -1 and 65534 stand for who is outside of our name spaces."""
+
+    pid: int
+    uid: int
+
+    @classmethod
+    def of(cls, sock: socket.socket) -> Peer:
+        """Return the process that connected `sock`."""
+        data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+        pid, uid, _gid = _UCRED.unpack(data)
+        return cls(pid, uid)
+
+    @property
+    def is_allowed(self) -> bool:
+        """Whether it is root's or the server's own user's."""
+        return self.uid in (0, os.geteuid())
+
+    def __str__(self) -> str:
+        return f"uid {self.uid}, process {self.pid}"
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What the journal keeps beside a line about it."""
+        return {"TAPD_PEER_UID": self.uid, "TAPD_PEER_PID": self.pid}
+
+
+def control_path(environ: Mapping[str, str], journal_directory: Path) -> Path:
+    """Return where a server's control socket lies: in its runtime directory, else in NAME.d."""
+    runtime = environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+    return (Path(runtime) if runtime else journal_directory) / CONTROL_NAME
+
+
+@contextlib.contextmanager
+def _short_path(path: Path) -> Any:
+    """Yield a name of `path` that fits a socket's address, however long `path` is."""
+    if len(os.fsencode(path)) <= _PATH_BYTES_MAX:
+        yield str(path)
+        return
+    fd = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{fd}/{path.name}"
+    finally:
+        os.close(fd)
+
+
+def connect_control(path: Path) -> socket.socket:
+    """Connect to the control socket at `path`. The caller owns what is returned.
+
+    Raises:
+        OSError: nobody answers there, or it may not be reached.
+    """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        with _short_path(path) as name:
+            sock.connect(name)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _bind_control(path: Path) -> socket.socket:
+    """Bind a new socket at `path`, in place of one that an earlier process left.
+
+    Raises:
+        OSError: it can't be made, or something else than a socket is there.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise FileExistsError(17, "something that is no socket has its name", str(path))
+        path.unlink()
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        os.fchmod(sock.fileno(), 0o600)  # before bind: it is never there with another mode
+        with _short_path(path) as name:
+            sock.bind(name)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+class Control:
+    """Answers at the control socket of one running application."""
+
+    def __init__(self, path: Path, turn: Turn, host: Host) -> None:
+        """Prepare to answer at `path`; nothing is opened yet."""
+        self.path = path
+        self.turn = turn
+        self.host = host
+        self._connections: set[_Connection] = set()
+
+    async def serve(self) -> None:
+        """Answer until cancelled. A socket that can't be made costs a warning only."""
+        loop = asyncio.get_running_loop()
+        server = None
+        try:
+            sock = _bind_control(self.path)
+            server = await loop.create_unix_server(lambda: _Connection(self), sock=sock)
+        except OSError as error:
+            log.warning(
+                "%s: the control socket can't be made (%s): tapctl can't reach this server",
+                self.path, error.strerror or error,
+            )  # fmt: skip
+        try:
+            await asyncio.Event().wait()
+        finally:
+            if server is not None:
+                server.close()
+                for connection in list(self._connections):
+                    connection.end()
+                with contextlib.suppress(OSError):
+                    self.path.unlink()
+
+    def note(self, connection: _Connection) -> None:
+        """Keep track of an open connection."""
+        self._connections.add(connection)
+
+    def forget(self, connection: _Connection) -> None:
+        """Let go of a connection that ended."""
+        self._connections.discard(connection)
+
+    # --- the requests ---------------------------------------------------------------
+
+    async def answer(self, request: dict[str, Any], peer: Peer) -> dict[str, Any]:
+        """Do what is asked and return the answer.
+
+        Raises:
+            TapdError: it can't be done.
+        """
+        answers: dict[str, Callable[[dict[str, Any], Peer], Awaitable[dict[str, Any]]]] = {
+            "status": self._status,
+            "checkpoint": self._checkpoint,
+            "settings": self._settings,
+            "set": self._set,
+        }
+        name = request.get("request")
+        if not isinstance(name, str) or name not in answers:
+            raise UsageError(f"there is no request {name!r}; is this tapctl of another version?")
+        return await answers[name](request, peer)
+
+    async def _status(self, _request: dict[str, Any], _peer: Peer) -> dict[str, Any]:
+        return self.host.status()
+
+    async def _checkpoint(self, _request: dict[str, Any], peer: Peer) -> dict[str, Any]:
+        log.info("a checkpoint was asked for by %s", peer, extra=peer.fields)
+        report = await self.host.checkpoint()
+        return {
+            "generation": report.generation,
+            "path": str(report.path),
+            "size_bytes": report.size_bytes,
+            "duration_s": report.duration_s,
+            "losses": [dataclasses.asdict(loss) for loss in report.losses],
+        }
+
+    async def _settings(self, _request: dict[str, Any], _peer: Peer) -> dict[str, Any]:
+        return {"settings": describe_settings(self.turn.application)}
+
+    async def _set(self, request: dict[str, Any], peer: Peer) -> dict[str, Any]:
+        try:
+            assignments = [
+                Assignment(str(row["option"]), str(row["value"]), str(row.get("secret", "")))
+                for row in request["assignments"]
+            ]
+        except (KeyError, TypeError, AttributeError):
+            raise UsageError("set: the request is malformed") from None
+        changes = await asyncio.to_thread(prepare_settings, self.turn.application, assignments)
+
+        def change() -> None:
+            for each in changes:
+                each()
+
+        await self._in_turn(change)
+        for each in assignments:
+            log.info(
+                "%s=%s was set by %s", each.option, each.value, peer,
+                extra={**peer.fields, "TAPD_OPTION": each.option, "TAPD_VALUE": each.value},
+            )  # fmt: skip
+        return {"set": [each.option for each in assignments]}
+
+    async def _in_turn(self, function: Callable[[], object]) -> None:
+        """Run `function` in a turn; return once that is committed."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def finish(error: Exception | None) -> None:
+            if done.done():
+                return
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
+
+        def run() -> None:
+            error: Exception | None = None
+            try:
+                function()
+            except Exception as failure:
+                error = failure
+            # The next turn's calls run only once this one is committed.
+            self.turn.call(lambda: finish(error))
+
+        self.turn.call(run)
+        await done
+
+
+class _Connection(asyncio.Protocol):
+    """One connection to the control socket: a request after the other, then perhaps a shell."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._buffer = b""
+        self._requests: asyncio.Queue[bytes] = asyncio.Queue()
+        self._console: Console | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Look who it is."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        sock = transport.get_extra_info("socket")
+        self._fd = sock.fileno()
+        # It is no client's: the guardian must not carry it over to the next process.
+        self._control.turn.guardian.note_safe(self._fd)
+        self._control.note(self)
+        self._peer = Peer.of(sock)
+        if not self._peer.is_allowed:
+            log.warning("refused %s at the control socket", self._peer, extra=self._peer.fields)
+            self._send_error(NotAllowed("only root and the server's own user may ask this"))
+            transport.close()
+            return
+        self._task = asyncio.get_running_loop().create_task(self._work())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop what goes on for it."""
+        self._control.turn.guardian.note_closed(self._fd)  # the descriptor is still open here
+        self._control.forget(self)
+        if self._task is not None:
+            self._task.cancel()
+        if self._console is not None:
+            console, self._console = self._console, None
+            console.close()
+            log.info("a shell was closed by %s", self._peer, extra=self._peer.fields)
+
+    def end(self) -> None:
+        """Close it: the server stops."""
+        self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Take whole lines; a shell's are taken at once, so that one can interrupt another."""
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        if len(self._buffer) > LINE_BYTES_MAX:
+            self._send_error(UsageError(f"a request is at most {LINE_BYTES_MAX} bytes"))
+            self._transport.close()
+            return
+        for line in lines:
+            if self._console is not None:
+                self._take_for_console(self._console, line)
+            else:
+                self._requests.put_nowait(line)
+
+    def _send(self, message: dict[str, Any]) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(json.dumps(message).encode() + b"\n")
+            if message.get("bye"):
+                self._transport.close()
+
+    def _send_error(self, error: TapdError) -> None:
+        self._send({"error": type(error).__name__, "message": str(error)})
+
+    async def _work(self) -> None:
+        while self._console is None:
+            line = await self._requests.get()
+            try:
+                request = _parse(line)
+                if request.get("request") == "shell":
+                    self._control.turn.call(self._open_shell)
+                    return
+                self._send({"ok": await self._control.answer(request, self._peer)})
+            except TapdError as error:
+                self._send_error(error)
+            except Exception as error:
+                log.exception("a request at the control socket failed")
+                self._send({"error": "BugError", "message": f"{type(error).__name__}: {error}"})
+
+    def _open_shell(self) -> None:
+        """Begin a shell; the client waits for the answer before it sends on. In a turn."""
+        if self._transport.is_closing():
+            return
+        from tapd.host.console import Console, allow_interrupts  # noqa: PLC0415 - rarely used
+
+        allow_interrupts()
+        log.info("a shell was opened by %s", self._peer, extra=self._peer.fields)
+        self._console = Console(self._control.turn, self._send)
+        self._send({"ok": {"name": self._control.turn.application.name}})
+
+    def _take_for_console(self, console: Console, line: bytes) -> None:
+        try:
+            message = _parse(line)
+        except UsageError as error:
+            self._send_error(error)
+            return
+        if isinstance(text := message.get("line"), str):
+            console.push(text)
+        elif isinstance(text := message.get("script"), str):
+            console.run_script(text)
+        elif message.get("interrupt"):
+            console.interrupt()
+        elif message.get("drop"):
+            console.drop_block()
+        else:
+            self._send_error(UsageError("a shell takes line, script, interrupt or drop"))
+
+
+def _parse(line: bytes) -> dict[str, Any]:
+    try:
+        request = json.loads(line)
+    except ValueError:
+        request = None
+    if not isinstance(request, dict):
+        raise UsageError("a request is one line that holds a JSON object")
+    return request

@@ -1,0 +1,88 @@
+"""How a running server is: for systemd's status line and for `tapctl status`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import time
+from typing import Any
+
+import tapd
+from tapd.net.turn import Turn
+
+
+@dataclasses.dataclass(slots=True)
+class Saved:
+    """The last generation that is safe on the disk.
+
+    Attributes:
+        generation: its number.
+        at_s: when, in seconds since the epoch.
+        losses: how many objects it could not keep.
+        records: how many journal records there had been by then.
+    """
+
+    generation: int
+    at_s: float
+    losses: int
+    records: int
+
+
+@dataclasses.dataclass(slots=True)
+class Vitals:
+    """What is known of one process's service.
+
+    Attributes:
+        turn: serves the connections.
+        saved: the last save.
+        replayed: how many journal records the state was restored from.
+        started_s: when the process began to serve, on the monotonic clock.
+    """
+
+    turn: Turn
+    saved: Saved
+    replayed: int
+    started_s: float = dataclasses.field(default_factory=time.monotonic)
+
+    @property
+    def records(self) -> int:
+        """How many journal records there were since the TAP that was loaded."""
+        return self.replayed + self.turn.turns
+
+    @property
+    def unprotected(self) -> int:
+        """How many connections would not outlive the process."""
+        return sum(not stream.is_protected for stream in self.turn.streams.values())
+
+    def line(self) -> str:
+        """Return what ``systemctl status`` shows."""
+        saved = time.strftime("%H:%M:%S", time.localtime(self.saved.at_s))
+        count = len(self.turn.streams)
+        text = (
+            f"{count} connection{'' if count == 1 else 's'}; "
+            f"generation {self.saved.generation} of {saved}"
+        )
+        unprotected = self.unprotected
+        return f"{text}; {unprotected} connections unprotected" if unprotected else text
+
+    def describe(self) -> dict[str, Any]:
+        """Return what `tapctl status` shows, as JSON has it; times are seconds since the epoch."""
+        turn, saved = self.turn, self.saved
+        return {
+            "name": turn.application.name,
+            "state": "stalled" if turn.is_stalled else "running",
+            "pid": os.getpid(),
+            "uptime_s": round(time.monotonic() - self.started_s, 3),
+            "ports": [str(port.address) for port in turn.application.ports],
+            "connections": len(turn.streams),
+            "unprotected": self.unprotected,
+            "generation": saved.generation,
+            "saved_at_s": round(saved.at_s, 3),
+            "losses": saved.losses,
+            "journal_bytes": turn.journal.size if turn.journal is not None else 0,
+            "records_since": self.records - saved.records,
+            "deaths": turn.careful.level if turn.careful is not None else 0,
+            "python": platform.python_version(),
+            "tapd": tapd.__version__,
+        }

@@ -1,0 +1,214 @@
+"""Settings: what `tapctl set` can change in a service, while it runs or sleeps.
+
+A service names them in its class attribute `settable`, so a server type brings
+its own and nothing else has to know them. Each is checked first and changed
+afterwards, in a turn, so that several are changed together or not at all, and
+so that what takes long (the hash of a password) stops nobody.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from tapd.errors import UsageError
+from tapd.model.accounts import Authorizer, check_credential, hash_password
+
+if TYPE_CHECKING:
+    from tapd.model.application import Application
+    from tapd.model.service import Service
+
+Change = Callable[[], object]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Setting:
+    """One thing that can be set.
+
+    Attributes:
+        summary: one line about it, for people.
+        prepare: given the service, the value as typed and the secret ("" for
+            none): check them and return what makes the change. It changes
+            nothing itself, may take long, and may run in a thread. Raises
+            `UsageError`.
+        read: return the present value, as it would be typed.
+        asks_for: what is asked for beside the value ("Password"), never shown and
+            never on a command line; "" for nothing.
+    """
+
+    summary: str
+    prepare: Callable[[Any, str, str], Change]
+    read: Callable[[Any], str]
+    asks_for: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Assignment:
+    """What somebody asked to set: ``OPTION=VALUE``, and a secret where one belongs to it."""
+
+    option: str
+    value: str
+    secret: str = dataclasses.field(default="", repr=False)
+
+
+def number_setting(
+    attribute: str, summary: str, *, least: float = 1, factor: int = 1, whole: bool = True
+) -> Setting:
+    """Return the setting of a number that a service keeps in `attribute`.
+
+    Args:
+        attribute: of the service.
+        summary: one line about it.
+        least: the smallest value that is allowed, as typed.
+        factor: what is kept is this many times what is typed (1024 for KiB).
+        whole: only whole numbers.
+    """
+
+    def prepare(service: Any, value: str, _secret: str) -> Change:
+        try:
+            number = int(value) if whole else float(value)
+        except ValueError:
+            number = float("nan")
+        if not least <= number <= 1e15:
+            kind = "a whole number" if whole else "a number"
+            raise UsageError(f"{value!r}: write {kind} from {least:g} up")
+        return lambda: setattr(service, attribute, number * factor)
+
+    def read(service: Any) -> str:
+        number = getattr(service, attribute)
+        return str(number // factor) if whole else f"{number:g}"
+
+    return Setting(summary, prepare, read)
+
+
+def choice_setting(attribute: str, summary: str, choices: Mapping[str, Any]) -> Setting:
+    """Return the setting of one of `choices` (as typed: as kept) in `attribute`."""
+
+    def prepare(service: Any, value: str, _secret: str) -> Change:
+        if value not in choices:
+            raise UsageError(f"{value!r}: write one of {', '.join(choices)}")
+        return lambda: setattr(service, attribute, choices[value])
+
+    def read(service: Any) -> str:
+        kept = getattr(service, attribute)
+        return next((text for text, choice in choices.items() if choice == kept), str(kept))
+
+    return Setting(summary, prepare, read)
+
+
+# --- accounts: for every type that people log in to ---------------------------------
+
+
+def _names(service: Service) -> str:
+    return ", ".join(service.application.authorizer.accounts)
+
+
+def _unread(_service: Service) -> str:
+    return ""
+
+
+def _known(authorizer: Authorizer, name: str) -> None:
+    if name not in authorizer.accounts:
+        raise UsageError(f"there is no user {name!r}; there are: {', '.join(authorizer.accounts)}")
+
+
+def _change_password(service: Service, name: str, password: str) -> Change:
+    _known(service.application.authorizer, name)
+    return _keep(service, name, password)
+
+
+def _add_user(service: Service, name: str, password: str) -> Change:
+    if name in service.application.authorizer.accounts:
+        raise UsageError(f"there is a user {name!r} already; password={name} sets the password")
+    return _keep(service, name, password)
+
+
+def _keep(service: Service, name: str, password: str) -> Change:
+    check_credential("user name", name)
+    check_credential("password", password)
+    password_hash = hash_password(password)
+    return lambda: service.application.authorizer.keep_account(name, password_hash)
+
+
+def _remove_user(service: Service, name: str, _secret: str) -> Change:
+    accounts = service.application.authorizer.accounts
+    _known(service.application.authorizer, name)
+    return lambda: accounts.pop(name, None)
+
+
+ACCOUNT_SETTINGS: Mapping[str, Setting] = {
+    "password": Setting(
+        "the password of the user VALUE", _change_password, _unread, asks_for="Password"
+    ),
+    "add-user": Setting("let the user VALUE log in", _add_user, _names, asks_for="Password"),
+    "remove-user": Setting("let the user VALUE log in no more", _remove_user, _unread),
+}
+"""What a service whose people log in puts into its `settable`."""
+
+
+# --- all of an application's -----------------------------------------------------------
+
+
+def find_setting(application: Application, option: str) -> tuple[Service, Setting]:
+    """Return what ``OPTION`` or ``SERVICE.OPTION`` names.
+
+    Raises:
+        UsageError: nothing, or the settings of several services.
+    """
+    service_name, dot, plain = option.rpartition(".")
+    if dot and service_name not in application.services:
+        there = ", ".join(application.services)
+        raise UsageError(f"{option}: there is no service {service_name!r}; there are: {there}")
+    found = [
+        (service, service.settable[plain])
+        for name, service in application.services.items()
+        if plain in service.settable and (not dot or name == service_name)
+    ]
+    if not found:
+        known = sorted({name for each in application.services.values() for name in each.settable})
+        raise UsageError(f"there is no option {option!r}; there are: {', '.join(known) or 'none'}")
+    if any(setting is not found[0][1] for _service, setting in found):
+        names = " or ".join(f"{service.name}.{plain}" for service, _setting in found)
+        raise UsageError(f"{option}: several services have it; write {names}")
+    return found[0]
+
+
+def prepare_settings(application: Application, assignments: list[Assignment]) -> list[Change]:
+    """Check all of `assignments`; return what makes the changes.
+
+    Raises:
+        UsageError: one of them is wrong.
+    """
+    changes = []
+    for each in assignments:
+        service, setting = find_setting(application, each.option)
+        if setting.asks_for and not each.secret:
+            raise UsageError(f"{each.option}={each.value}: no {setting.asks_for.lower()} was given")
+        try:
+            changes.append(setting.prepare(service, each.value, each.secret))
+        except UsageError as error:
+            raise UsageError(f"{each.option}: {error}") from error
+    return changes
+
+
+def describe_settings(application: Application) -> list[dict[str, str]]:
+    """Return what `tapctl set` shows of every setting."""
+    several = len(application.services) > 1
+    told: list[dict[str, str]] = []
+    seen: set[int] = set()
+    for service_name, service in application.services.items():
+        for name, setting in service.settable.items():
+            shared = name in ACCOUNT_SETTINGS and setting is ACCOUNT_SETTINGS[name]
+            if shared and id(setting) in seen:
+                continue
+            seen.add(id(setting))
+            told.append(
+                {
+                    "option": name if shared or not several else f"{service_name}.{name}",
+                    "value": setting.read(service),
+                    "summary": setting.summary,
+                    "asks_for": setting.asks_for,
+                }
+            )
+    return told
