@@ -37,11 +37,11 @@ def bench(count: int) -> None:
                 path = f"/root/{package.name}"
                 debian.write(path, package.read_bytes())
                 debian.run("apt-get", "install", "-y", "--no-install-recommends", path)
-                start_storm_server(debian, "crowd", "0.0.0.0:4061")
+                start_storm_server(debian, "crowd", "0.0.0.0:4161")
                 print(f"{suite}:", flush=True)
                 print(
                     debian.output(
-                        "python3", "-m", "many_on_systemd", "crowd", "4061", str(count),
+                        "python3", "-m", "many_on_systemd", "crowd", "4161", str(count),
                         timeout_s=300,
                     )
                 )  # fmt: skip

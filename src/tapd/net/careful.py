@@ -3,11 +3,12 @@
 Input that kills the process is still in the kernel and would kill the next one
 too, for ever. After the first death nothing is known, and all goes on as usual:
 a kill from outside is by far the likeliest. When the process dies again before
-it has run the input that waited (the *level* is 2), that input is run one unit
-of one connection at a time, each announced in the journal by a mark. What dies
-under its own mark `TRIES` times is skipped, its person is told, and the log
-names it. A kill from outside would have to hit one and the same unit of input
-that often in a row to be mistaken for it.
+it has run the input that waited (the *level* is 2), that input is run one
+connection at a time, each announced in the journal by a mark. The connection that
+was marked when the process died is run one unit at a time by the next, each with
+a mark of its own. What dies under its own mark `TRIES` times is skipped, its
+person is told, and the log names it: five deaths in all. A kill from outside would
+have to hit one and the same unit of input that often in a row to be mistaken for it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import time
 from typing import TYPE_CHECKING
 
 from tapd.net import records
+from tapd.net.stream import PEEK_BYTES
 
 if TYPE_CHECKING:
     from tapd.model.timer import Timer
@@ -44,6 +46,7 @@ class Careful:
         self.level = level
         self.waiting = waiting
         self._trial = trial
+        self._has_progressed = False
         self._settled_at = time.monotonic() + SETTLED_S
 
     @property
@@ -61,9 +64,19 @@ class Careful:
             attempt = trial.attempt + 1
             if attempt > TRIES:
                 return False
+        self._announce(turn, kind, key, position, attempt)
+        return True
+
+    def _announce(self, turn: Turn, kind: str, key: int, position: int, attempt: int) -> None:
         assert turn.journal is not None, "a turn before there is a journal"
         turn.journal.append(records.render_try(kind, key, position, attempt))
-        return True
+
+    def _note_progress(self, turn: Turn, stream: Stream, until: int) -> None:
+        """Have the next process know that this one got on, should it die as well."""
+        if not self._has_progressed and stream.taken >= until:
+            self._has_progressed = True
+            assert turn.journal is not None, "a turn before there is a journal"
+            turn.journal.append(records.render_progress())
 
     def may_run_timer(self, turn: Turn, timer: Timer) -> bool:
         """As `may_run`, for a timer; one that has killed too often is dropped and named."""
@@ -93,8 +106,13 @@ class Careful:
         for key, until in self.waiting.items():
             stream = streams.get(key)
             if stream is not None and stream.fd in ready and stream.wants_input:
-                self._run_unit(turn, stream, until)
+                if self._trial is not None and self._trial.key == key:
+                    self._run_unit(turn, stream, until)
+                else:
+                    self._announce(turn, "stream", key, stream.taken, 1)
+                    turn.receive(stream, min(until - stream.taken, PEEK_BYTES))
                 turn.commit()
+                self._note_progress(turn, stream, until)
         waiting_fds = {streams[key].fd for key in self.waiting if key in streams}
         return [(fd, event) for fd, event in events if fd not in waiting_fds]
 
@@ -104,7 +122,7 @@ class Careful:
         turn.careful = None
 
     def _run_unit(self, turn: Turn, stream: Stream, until: int) -> None:
-        data = stream.peek(min(until - stream.taken, 1 << 16))
+        data = stream.peek(min(until - stream.taken, PEEK_BYTES))
         if not data:
             self.waiting[stream.key] = stream.taken  # its end; the usual way will see it
             return

@@ -99,6 +99,11 @@ def render_settled() -> bytes:
     return pickle.dumps(("settled",), 5)
 
 
+def render_progress() -> bytes:
+    """Render that some of the input that waited at the start has been run."""
+    return pickle.dumps(("progress",), 5)
+
+
 def render_try(kind: str, key: int, position: int, attempt: int) -> bytes:
     """Render that something which may kill the process is about to run."""
     return pickle.dumps(("try", kind, key, position, attempt), 5)
@@ -121,7 +126,7 @@ class History:
     Attributes:
         boot_id: of the boot in which the last process served.
         clean: the last process stopped cleanly.
-        level: how often in a row the process died before it had settled.
+        level: how often in a row the process died before it had settled or got on.
         streams: by key.
         trial: what was being tried when the last process died, if anything.
         records: how many there were.
@@ -155,6 +160,8 @@ class History:
                 self.clean = False
             case "settled":
                 self.level = 0
+            case "progress":
+                self.level = min(self.level, 2)  # careful still, and no crash loop
             case "try":
                 self.trial = Trial(*record[1:])
             case _:
