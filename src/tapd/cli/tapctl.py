@@ -2,29 +2,31 @@
 
 What is here needs no running daemon. A TAP is named by its file, or by the name
 of an installed server (``telnet`` for ``/var/lib/tapd/telnet/telnet.tap``).
-Nothing of a TAP is run, except by ``verify --upgrade``, which says so. Commands
-that talk to a running server (status, checkpoint, shell, set) belong in a
-module of their own, added to `commands` below.
+Nothing of a TAP is run, except by ``verify --upgrade``, which says so. What
+talks to a running server is in `running` and `shell`, what moves TAPs about in
+`moving`; `_ELSEWHERE` names their commands.
 """
 
 from __future__ import annotations
 
-import datetime as dt
+import importlib
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 import tapd
+from tapd.cli.naming import JSON, TAP, find_tap, installed_names, taps_in
+from tapd.cli.printing import emit, render_size, render_time, table
 from tapd.errors import KeyUnusable, TapdError, TapMissing, UsageError
 from tapd.image.files import Files, replace_file, writing
 from tapd.image.inspection import Graph, compare_graphs, printable, read_graph
 from tapd.image.key import Key, load_key
-from tapd.image.layout import SHUTDOWN_SUFFIX, SUFFIX, Entry, Layout, read_bytes
+from tapd.image.layout import Entry, Layout, read_bytes
 from tapd.image.lock import holder_of
 from tapd.image.tapfile import Manifest, Tail, render_tail, split_tap
 from tapd.units.render import STATE_DIRECTORY
@@ -32,81 +34,7 @@ from tapd.units.render import STATE_DIRECTORY
 _SCREEN_LINES = 200
 
 
-# --- naming TAPs -------------------------------------------------------------------
-
-
-def find_tap(text: str, *, state_directory: Path = STATE_DIRECTORY) -> Path:
-    """Return the file of the TAP that a person means.
-
-    Raises:
-        TapMissing: there is none of that name, neither here nor installed.
-    """
-    path = Path(text)
-    stem = path.name.removesuffix(SHUTDOWN_SUFFIX).removesuffix(SUFFIX)
-    if path.is_file() or (path.parent / f"{stem}.d").is_dir():
-        return path
-    if "/" not in text:
-        for found in (Path(f"{text}{SUFFIX}"), state_directory / text / f"{text}{SUFFIX}"):
-            if found.exists() or found.with_suffix(".d").is_dir():
-                return found
-    raise TapMissing(
-        f"{text}: there is no such TAP, neither a file nor an installed server; see tapctl list"
-    )
-
-
-def _taps_in(directory: Path) -> list[Path]:
-    names = {
-        path.name.removesuffix(SHUTDOWN_SUFFIX).removesuffix(SUFFIX)
-        for path in directory.glob(f"*{SUFFIX}")
-        if not path.name.startswith(".")
-    }
-    return [directory / f"{name}{SUFFIX}" for name in sorted(names)]
-
-
-def _complete(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    installed = [path.name for path in _installed()]
-    here = [path.name for path in _taps_in(Path())]
-    return [name for name in (*installed, *here) if name.startswith(incomplete)]
-
-
-def _installed() -> list[Path]:
-    try:
-        return sorted(path for path in STATE_DIRECTORY.iterdir() if path.is_dir())
-    except OSError:
-        return []
-
-
-# --- output ------------------------------------------------------------------------
-
-
-def _emit(as_json: bool, data: Any, lines: Callable[[], Sequence[str]]) -> None:
-    if as_json:
-        click.echo(json.dumps(data, indent=2, default=str))
-    else:
-        for line in lines():
-            click.echo(line)
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-
-    def line(cells: Sequence[str]) -> str:
-        padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
-        return "  ".join(padded).rstrip()
-
-    return [click.style(line(header), bold=True), *map(line, rows)]
-
-
-def _size(size_bytes: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if size_bytes < 1000:
-            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
-        size_bytes /= 1000
-    return f"{size_bytes:.1f} TB"
-
-
-def _when(saved_at_s: float) -> str:
-    return dt.datetime.fromtimestamp(saved_at_s).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+# --- output ---------------------------------------------------------------------------
 
 
 def _entry_data(entry: Entry) -> dict[str, Any]:
@@ -133,16 +61,43 @@ def _entry_row(entry: Entry) -> list[str]:
         notes.extend([f"{manifest.loss_count} lost"] * bool(manifest.loss_count))
         notes.extend(["compressed"] * entry.is_archived)
     return [
-        str(entry.generation or "?"), _when(entry.saved_at_s), _size(entry.size_bytes),
+        str(entry.generation or "?"), render_time(entry.saved_at_s), render_size(entry.size_bytes),
         entry.path.name, ", ".join(notes),
     ]  # fmt: skip
+
+
+def _installed() -> list[Path]:
+    return [STATE_DIRECTORY / name for name in installed_names()]
 
 
 # --- the commands --------------------------------------------------------------------
 
 
+_ELSEWHERE = {
+    "status": "running",
+    "checkpoint": "running",
+    "set": "running",
+    "shell": "shell",
+    "reset": "moving",
+    "import": "moving",
+}
+"""The commands of other modules of this room, by name: imported when one is asked for."""
+
+
 class _Group(click.Group):
     """Ends with the status of a tapd error, and its one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return sorted([*super().list_commands(ctx), *_ELSEWHERE])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return one command."""
+        if cmd_name not in _ELSEWHERE:
+            return super().get_command(ctx, cmd_name)
+        module = importlib.import_module(f"tapd.cli.{_ELSEWHERE[cmd_name]}")
+        command: click.Command = module.COMMANDS[cmd_name]
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -155,11 +110,12 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(tapd.__version__, prog_name="tapctl")
 def main() -> None:
-    """Look at TAPs and their past."""
+    """Look at TAPs and after running servers.
+
+    A TAP is named by its file, or by the name of an installed server.
+    """
 
 
-_TAP = click.argument("tap", shell_complete=_complete)
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 _GENERATION = click.option(
     "--generation", "-g", type=int, help="Of this generation, not of the newest good one."
 )
@@ -167,22 +123,22 @@ _GENERATION = click.option(
 
 @main.command("list")
 @click.argument("directory", required=False, type=click.Path(exists=True, file_okay=False))
-@_JSON
+@JSON
 def list_taps(directory: str | None, as_json: bool) -> None:
     """List the TAPs of DIRECTORY, or those installed and those here."""
     directories = [Path(directory)] if directory else [*_installed(), Path()]
     key = load_key()
-    found = [_describe(Layout(path, key)) for place in directories for path in _taps_in(place)]
+    found = [_describe(Layout(path, key)) for place in directories for path in taps_in(place)]
     rows = [
         [
             data["name"], str(data["generation"] or "?"), data["saved_at"] or "",
-            "running" if data["running"] else "", ", ".join(data["ports"]),
+            "running" if data["running"] else "sleeping", ", ".join(data["ports"]),
             data["error"] or data["path"],
         ]
         for data in found
     ]  # fmt: skip
     header = ("NAME", "GENERATION", "SAVED", "STATE", "PORTS", "TAP")
-    _emit(as_json, found, lambda: _table(header, rows) if rows else ["no TAPs here"])
+    emit(as_json, found, lambda: table(header, rows) if rows else ["no TAPs here"])
 
 
 def _describe(layout: Layout) -> dict[str, Any]:
@@ -204,16 +160,16 @@ def _describe(layout: Layout) -> dict[str, Any]:
 
 
 @main.command()
-@_TAP
-@_JSON
+@TAP
+@JSON
 @click.option("--verify", is_flag=True, help="Check every byte of each.")
 def history(tap: str, as_json: bool, verify: bool) -> None:
     """List the generations of TAP, newest first."""
     entries = Layout(find_tap(tap), load_key()).generations(verify=verify)
-    _emit(
+    emit(
         as_json,
         [_entry_data(entry) for entry in entries],
-        lambda: _table(
+        lambda: table(
             ("GENERATION", "SAVED", "SIZE", "FILE", "NOTES"),
             [_entry_row(entry) for entry in entries],
         ),
@@ -221,8 +177,8 @@ def history(tap: str, as_json: bool, verify: bool) -> None:
 
 
 @main.command()
-@_TAP
-@_JSON
+@TAP
+@JSON
 @click.option("--upgrade", is_flag=True, help="Also load a copy with the code installed: runs it.")
 def verify(tap: str, as_json: bool, upgrade: bool) -> None:
     """Check every generation of TAP: damage, signature, and what else is wrong."""
@@ -240,7 +196,7 @@ def verify(tap: str, as_json: bool, upgrade: bool) -> None:
         ]
         return [*told, rehearsed] if rehearsed else told
 
-    _emit(as_json, data, lines)
+    emit(as_json, data, lines)
     if bad or not entries:
         sys.exit(bad[0].error.exit_status if bad and bad[0].error else TapMissing.exit_status)
 
@@ -308,8 +264,8 @@ def _graph_of(path: Path, stored: memoryview, tail: Tail) -> Graph:
 
 
 @main.command()
-@_TAP
-@_JSON
+@TAP
+@JSON
 @_GENERATION
 @click.option("--depth", "-d", default=4, show_default=True, help="How deep to go.")
 @click.option("--width", "-w", default=20, show_default=True, help="How many parts of one object.")
@@ -340,18 +296,18 @@ def show(tap: str, as_json: bool, generation: int | None, depth: int, width: int
             told += [f"  {printable(name)}" for name in graph.called]
         return told
 
-    _emit(as_json, data, lines)
+    emit(as_json, data, lines)
 
 
 def _size_note(size_bytes: int) -> str:
-    return click.style(f"  {_size(size_bytes)}", dim=True) if size_bytes >= 1000 else ""
+    return click.style(f"  {render_size(size_bytes)}", dim=True) if size_bytes >= 1000 else ""
 
 
 def _manifest_lines(path: Path, manifest: Manifest, tail: Tail, *, trusted: bool) -> list[str]:
     signed = f"key {tail.key_id}" if trusted else f"a stranger's key {tail.key_id}: not trusted"
     ports = ", ".join(str(port.get("address")) for port in manifest.ports) or "none"
     lines = [
-        ("file", f"{path} ({_size(tail.stored_bytes)})"),
+        ("file", f"{path} ({render_size(tail.stored_bytes)})"),
         ("application", f"{manifest.name}, generation {manifest.generation}"),
         ("saved", f"{manifest.saved_at} by tapd {manifest.tapd}, Python {manifest.python}"),
         ("signed with", signed),
@@ -368,8 +324,8 @@ def _manifest_lines(path: Path, manifest: Manifest, tail: Tail, *, trusted: bool
 
 
 @main.command()
-@_TAP
-@_JSON
+@TAP
+@JSON
 @_GENERATION
 @click.option("--types", is_flag=True, help="By type, not by path.")
 @click.option("--count", "-n", default=20, show_default=True, help="How many to name.")
@@ -380,20 +336,20 @@ def du(tap: str, as_json: bool, generation: int | None, types: bool, count: int)
     if types:
         kinds = graph.by_type()[:count]
         data = [{"size_bytes": size, "count": many, "type": name} for size, many, name in kinds]
-        rows = [[_size(size), str(many), name] for size, many, name in kinds]
-        _emit(as_json, data, lambda: _table(("SIZE", "COUNT", "TYPE"), rows))
+        rows = [[render_size(size), str(many), name] for size, many, name in kinds]
+        emit(as_json, data, lambda: table(("SIZE", "COUNT", "TYPE"), rows))
         return
     parts = graph.largest(count)
     data = [{"size_bytes": size, "path": where, "type": kind} for size, where, kind in parts]
-    rows = [[_size(size), where, kind] for size, where, kind in parts]
-    _emit(as_json, data, lambda: _table(("SIZE", "PATH", "TYPE"), rows))
+    rows = [[render_size(size), where, kind] for size, where, kind in parts]
+    emit(as_json, data, lambda: table(("SIZE", "PATH", "TYPE"), rows))
 
 
 @main.command()
-@_TAP
+@TAP
 @click.argument("old", type=int)
 @click.argument("new", type=int, required=False)
-@_JSON
+@JSON
 def diff(tap: str, old: int, new: int | None, as_json: bool) -> None:
     """Show what changed from generation OLD to NEW (default: the newest); nothing is run."""
     layout = Layout(find_tap(tap), load_key())
@@ -405,7 +361,7 @@ def diff(tap: str, old: int, new: int | None, as_json: bool) -> None:
     changes = list(compare_graphs(*graphs))
     data = [{"path": path, "change": change} for path, change in changes]
     colours = {"+": "green", "-": "red"}
-    _emit(
+    emit(
         as_json,
         data,
         lambda: [f"{path}: {click.style(text, fg=colours.get(text[0]))}" for path, text in changes],
@@ -413,7 +369,7 @@ def diff(tap: str, old: int, new: int | None, as_json: bool) -> None:
 
 
 @main.command()
-@_TAP
+@TAP
 @click.argument("generation", type=int)
 @click.confirmation_option("--yes", "-y", prompt="Go back? What was saved since stays in the past")
 def rollback(tap: str, generation: int) -> None:
@@ -427,7 +383,7 @@ def rollback(tap: str, generation: int) -> None:
 
 
 @main.command()
-@_TAP
+@TAP
 @click.argument("target", type=click.Path(dir_okay=False))
 @_GENERATION
 def export(tap: str, target: str, generation: int | None) -> None:
@@ -444,7 +400,7 @@ def export(tap: str, target: str, generation: int | None) -> None:
 
 
 @main.command()
-@_TAP
+@TAP
 @click.option("--yes", "-y", is_flag=True, help="Don't ask.")
 def trust(tap: str, yes: bool) -> None:
     """Accept TAP, which another host or key signed, after showing what it would run."""
@@ -471,7 +427,3 @@ def trust(tap: str, yes: bool) -> None:
         )
         replace_file(Files(), path.resolve(), [stored, signed])
     click.echo(f"{path}: signed with key {key.key_id}")
-
-
-commands = main.commands
-"""By name; what needs a running server adds itself here."""

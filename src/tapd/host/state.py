@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tapd.errors import JournalDamaged, StateUnwritable
-from tapd.image.files import Files, sync_directory
+from tapd.image.files import Files, give_to_owner_of, sync_directory
 from tapd.image.jar import Jar, Replay
 from tapd.image.journal import JournalContents, JournalWriter, read_journal
 from tapd.image.key import Key
@@ -179,6 +179,25 @@ class State:
     def save(self, application: Application, generation: int, *, clean: bool) -> SaveReport:
         """Save `application` as the TAP of `generation`."""
         return self.store.save(application, generation, clean=clean)
+
+    def resave(self, restored: Restored) -> SaveReport:
+        """Save an application that was changed while it sleeps, under the lock.
+
+        Its journal begins with the streams as its last process left them, so a
+        restart that is under way loses no connection by this.
+        """
+        history = restored.history
+        journal = self.begin_generation()
+        journal.append(
+            render_base(
+                history.boot_id, history.level, list(history.streams.values()), clean=history.clean
+            )
+        )
+        journal.close()
+        with journal.path.open("rb") as file:  # root may do this for the server's user
+            give_to_owner_of(Files(), journal.path.parent, file.fileno())
+        clean = restored.loaded.manifest.clean
+        return self.save(restored.application, self.generation, clean=clean)
 
     def note_saved(self, generation: int) -> None:
         """Let go of the journals that no kept way back needs."""

@@ -1,0 +1,123 @@
+"""The client's side of a control socket (`host.control`)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+from tapd import errors
+from tapd.cli.naming import control_paths
+from tapd.errors import BugError, NotAllowed, NotRunning
+from tapd.host.control import connect_control
+from tapd.image.lock import holder_of
+
+_ENDED = "the server ended meanwhile; what was not answered was not applied"
+
+
+class Call:
+    """A connection to a running server. Use it as a context manager."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        """Take over `sock`."""
+        self._sock = sock
+        self._file = sock.makefile("rb")
+        credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        self._pidfd = -1
+        with contextlib.suppress(OSError):  # it is in another pid name space
+            self._pidfd = os.pidfd_open(struct.unpack("iII", credentials)[0])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._file.close()
+        self._sock.close()
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+
+    def send(self, **message: Any) -> None:
+        """Send one message.
+
+        Raises:
+            NotRunning: the server has ended.
+        """
+        try:
+            self._sock.sendall(json.dumps(message).encode() + b"\n")
+        except OSError as error:
+            raise NotRunning(_ENDED) from error
+
+    def receive(self) -> dict[str, Any]:
+        """Wait for the next message.
+
+        Raises:
+            NotRunning: the server has ended.
+            TapdError: what the server says went wrong.
+        """
+        try:
+            line = self._file.readline()
+        except OSError as error:
+            raise NotRunning(_ENDED) from error
+        if not line.endswith(b"\n"):
+            raise NotRunning(_ENDED)
+        message: dict[str, Any] = json.loads(line)
+        if "error" in message:
+            kind = getattr(errors, message["error"], BugError)
+            raise kind(message["message"])
+        return message
+
+    def ask(self, request: str, **fields: Any) -> Any:
+        """Make a request and return what is answered."""
+        self.send(request=request, **fields)
+        return self.receive()["ok"]
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send the server's process a signal."""
+        with contextlib.suppress(OSError):
+            if self._pidfd >= 0:
+                signal.pidfd_send_signal(self._pidfd, number)
+
+
+def call_server(tap: Path) -> Call | None:
+    """Connect to the running server of `tap`; None where it sleeps.
+
+    Raises:
+        NotAllowed: it is somebody else's.
+        NotRunning: a process has the TAP, and does not answer.
+    """
+    for path in control_paths(tap):
+        try:
+            return Call(connect_control(path))
+        except PermissionError:
+            raise NotAllowed(f"{tap}: only root and the server's own user may do this") from None
+        except OSError:
+            continue
+    name = tap.name.removesuffix(".tap").removesuffix("-shutdown")
+    holder = holder_of(tap.resolve().parent / f"{name}.d")
+    if holder is not None:
+        raise NotRunning(
+            f"{tap}: process {holder} has it and does not answer; it is starting, stopping or "
+            "saving: try again, or see its log"
+        )
+    return None
+
+
+@contextlib.contextmanager
+def calling(tap: Path) -> Iterator[Call]:
+    """Connect to the running server of `tap` for the length of the block.
+
+    Raises:
+        NotRunning: it sleeps.
+        TapdError: it can't be reached.
+    """
+    call = call_server(tap)
+    if call is None:
+        raise NotRunning(f"{tap}: its server is not running; start it first")
+    with call:
+        yield call

@@ -1,0 +1,74 @@
+"""The TAPs that a person means by a name or a path, and where their servers answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tapd.errors import TapMissing
+from tapd.host.control import CONTROL_NAME
+from tapd.image.layout import SHUTDOWN_SUFFIX, SUFFIX
+from tapd.units.render import STATE_DIRECTORY
+
+RUNTIME_DIRECTORY = Path("/run/tapd")
+
+
+def find_tap(text: str, *, state_directory: Path = STATE_DIRECTORY) -> Path:
+    """Return the file of the TAP that a person means.
+
+    Raises:
+        TapMissing: there is none of that name, neither here nor installed.
+    """
+    path = Path(text)
+    stem = path.name.removesuffix(SHUTDOWN_SUFFIX).removesuffix(SUFFIX)
+    if path.is_file() or (path.parent / f"{stem}.d").is_dir():
+        return path
+    if "/" not in text:
+        for found in (Path(f"{text}{SUFFIX}"), state_directory / text / f"{text}{SUFFIX}"):
+            if found.exists() or found.with_suffix(".d").is_dir():
+                return found
+    raise TapMissing(
+        f"{text}: there is no such TAP, neither a file nor an installed server; see tapctl list"
+    )
+
+
+def taps_in(directory: Path) -> list[Path]:
+    """Return where the TAP of each application in `directory` lies or would lie."""
+    names = {
+        path.name.removesuffix(SHUTDOWN_SUFFIX).removesuffix(SUFFIX)
+        for path in directory.glob(f"*{SUFFIX}")
+        if not path.name.startswith(".")
+    }
+    return [directory / f"{name}{SUFFIX}" for name in sorted(names)]
+
+
+def complete_tap(
+    _context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[str]:
+    """Return the names that `incomplete` may become: installed servers, and TAPs here."""
+    here = [path.name for path in taps_in(Path())]
+    return [name for name in (*installed_names(), *here) if name.startswith(incomplete)]
+
+
+def installed_names(state_directory: Path = STATE_DIRECTORY) -> list[str]:
+    """Return the names of the installed servers; their directories may be closed to us."""
+    try:
+        return sorted(path.name for path in state_directory.iterdir())
+    except OSError:
+        return []
+
+
+def control_paths(tap: Path, *, state_directory: Path = STATE_DIRECTORY) -> list[Path]:
+    """Return where the server of `tap` may have its control socket, the likeliest first."""
+    name = tap.name.removesuffix(SHUTDOWN_SUFFIX).removesuffix(SUFFIX)
+    directory = tap.resolve().parent
+    paths = [directory / f"{name}.d" / CONTROL_NAME]
+    # /var/lib/tapd/NAME is a symbolic link once the server's user was made.
+    if directory == (state_directory / name).resolve():
+        paths.insert(0, RUNTIME_DIRECTORY / name / CONTROL_NAME)
+    return paths
+
+
+TAP = click.argument("tap", shell_complete=complete_tap)
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")

@@ -1,0 +1,223 @@
+"""``tapctl status``, ``checkpoint`` and ``set``: of a running server, or a sleeping TAP."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tapd.cli.calling import call_server, calling
+from tapd.cli.naming import JSON, TAP, complete_tap, find_tap
+from tapd.cli.printing import emit, render_duration, render_size, render_time, table
+from tapd.errors import TapMissing, UsageError
+from tapd.host.state import State
+from tapd.image.key import load_key
+from tapd.image.layout import Layout
+from tapd.model.setting import Assignment, describe_settings, prepare_settings
+
+_STATE_COLOURS = {"running": "green", "stalled": "red"}
+
+
+# --- status ------------------------------------------------------------------------
+
+
+@click.command()
+@TAP
+@JSON
+def status(tap: str, as_json: bool) -> None:
+    """Show how the server of TAP is: running or sleeping, its saves, its connections."""
+    path = find_tap(tap)
+    call = call_server(path)
+    if call is None:
+        data = _sleeping(path)
+    else:
+        with call:
+            data = call.ask("status")
+    emit(as_json, data, lambda: _status_lines(data))
+
+
+def _sleeping(path: Path) -> dict[str, Any]:
+    layout = Layout(path, load_key())
+    good = next((entry for entry in layout.generations() if entry.manifest), None)
+    if good is None or good.manifest is None:
+        raise TapMissing(f"{path}: there is no good TAP; see tapctl verify")
+    manifest = good.manifest
+    return {
+        "name": layout.name,
+        "state": "sleeping",
+        "ports": [str(port["address"]) for port in manifest.ports],
+        "generation": good.generation,
+        "saved_at_s": good.saved_at_s,
+        "losses": manifest.loss_count,
+        "clean": manifest.clean,
+    }
+
+
+def _status_lines(data: dict[str, Any]) -> list[str]:
+    state = click.style(data["state"], fg=_STATE_COLOURS.get(data["state"]), bold=True)
+    saved_at_s = data["saved_at_s"]
+    ago = render_duration(max(0.0, time.time() - saved_at_s))
+    rows = [("ports", ", ".join(data["ports"]) or "none")]
+    if "pid" in data:
+        state += f" for {render_duration(data['uptime_s'])} (process {data['pid']})"
+        people = str(data["connections"])
+        if data["unprotected"]:
+            people += click.style(f", {data['unprotected']} would not outlive it", fg="red")
+        since = f"{data['records_since']} records since, {render_size(data['journal_bytes'])}"
+        rows += [("connections", people), ("journal", since)]
+    rows.append(
+        ("generation", f"{data['generation']}, saved {render_time(saved_at_s)} ({ago} ago)")
+    )
+    if data.get("clean") is False and data["generation"] > 1:
+        rows.append(("", "not after a clean stop: the journal goes on from it"))
+    lost = str(data["losses"])
+    rows.append(("lost", click.style(lost, fg="red") if data["losses"] else lost))
+    if data.get("deaths"):
+        text = f"{data['deaths']} in a row, before it had settled; see the log"
+        rows.append(("killed", click.style(text, fg="red")))
+    if "tapd" in data:
+        rows.append(("runs on", f"tapd {data['tapd']}, Python {data['python']}"))
+    head = f"{click.style(data['name'], bold=True)}: {state}"
+    return [head, *(f"  {name:>11}  {value}" for name, value in rows)]
+
+
+# --- checkpoint --------------------------------------------------------------------
+
+
+@click.command()
+@TAP
+@JSON
+def checkpoint(tap: str, as_json: bool) -> None:
+    """Have the running server of TAP save itself now, and wait until that is done."""
+    with calling(find_tap(tap)) as call:
+        report = call.ask("checkpoint")
+
+    def lines() -> list[str]:
+        saved = (
+            f"saved generation {report['generation']}: {render_size(report['size_bytes'])} "
+            f"in {report['duration_s']:.2f} s"
+        )
+        losses = [
+            f"not saved: {loss['path']} ({loss['type_name']}): {loss['reason']}"
+            for loss in report["losses"]
+        ]
+        return [saved, *losses]
+
+    emit(as_json, report, lines)
+
+
+# --- set -----------------------------------------------------------------------------
+
+
+@click.command("set")
+@click.argument("tap", shell_complete=complete_tap)
+@click.argument("options", nargs=-1, metavar="[OPTION=VALUE]...")
+@click.option(
+    "--password-file",
+    metavar="FILE",
+    help="Read passwords from FILE, a line for each in order; - is standard input.",
+)
+@JSON
+def set_options(
+    tap: str, options: tuple[str, ...], password_file: str | None, as_json: bool
+) -> None:
+    """Set options of TAP, on its running server or while it sleeps.
+
+    Without OPTION=VALUE the options and their values are listed. A password is
+    asked for, or read with --password-file: password=NAME names whose it is.
+    """
+    path = find_tap(tap)
+    wanted = [_parse_assignment(text) for text in options]
+    call = call_server(path)
+    with contextlib.ExitStack() as stack:
+        if call is not None:
+            known = stack.enter_context(call).ask("settings")["settings"]
+        else:
+            _log_warnings()
+            state = State(path, load_key())
+            stack.enter_context(state.store.lock())
+            restored = state.restore()
+            known = describe_settings(restored.application)
+        if not wanted:
+            _list_settings(known, as_json=as_json)
+            return
+        wanted = _with_secrets(wanted, known, password_file)
+        if call is not None:
+            call.ask("set", assignments=[dataclasses.asdict(each) for each in wanted])
+        else:
+            for change in prepare_settings(restored.application, wanted):
+                change()
+            state.resave(restored)
+    names = [each.option for each in wanted]
+    emit(
+        as_json,
+        {"set": names, "running": call is not None},
+        lambda: [f"set {', '.join(names)}{'' if call is not None else ' (it sleeps)'}"],
+    )
+
+
+def _log_warnings() -> None:
+    """Have what the loading of a TAP warns of appear, and nothing less."""
+    logging.basicConfig(level=logging.WARNING, format="tapctl: %(message)s")
+
+
+def _parse_assignment(text: str) -> Assignment:
+    option, equals, value = text.partition("=")
+    if not (option and equals):
+        raise UsageError(f"{text!r}: write OPTION=VALUE; tapctl set NAME lists the options")
+    return Assignment(option, value)
+
+
+def _list_settings(known: list[dict[str, str]], *, as_json: bool) -> None:
+    rows = [[row["option"], row["value"], row["summary"]] for row in known]
+    emit(
+        as_json,
+        known,
+        lambda: table(("OPTION", "VALUE", "WHAT"), rows) if rows else ["nothing can be set"],
+    )
+
+
+def _with_secrets(
+    wanted: list[Assignment], known: list[dict[str, str]], password_file: str | None
+) -> list[Assignment]:
+    """Return `wanted` with the passwords that belong to them, asked for or read."""
+    asked = {row["option"]: row["asks_for"] for row in known if row["asks_for"]}
+    secrets = iter(_read_lines(password_file)) if password_file is not None else None
+    complete = []
+    for each in wanted:
+        # SERVICE.password asks as password does.
+        what = asked.get(each.option) or asked.get(each.option.rpartition(".")[2])
+        if not what:
+            complete.append(each)
+            continue
+        if secrets is not None:
+            secret = next(secrets, "")
+            if not secret:
+                raise UsageError(f"{password_file}: holds no password for {each.option}")
+        elif sys.stdin.isatty():
+            secret = click.prompt(
+                f"{what} of {each.value}", hide_input=True, confirmation_prompt=True, err=True
+            )
+        else:
+            raise UsageError(f"{each.option}: no terminal to ask for it; give --password-file")
+        complete.append(dataclasses.replace(each, secret=secret))
+    return complete
+
+
+def _read_lines(path: str) -> list[str]:
+    try:
+        with click.open_file(path, encoding="utf-8") as file:
+            return [line.rstrip("\r\n") for line in file]
+    except OSError as error:
+        raise UsageError(f"reading passwords from {path}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise UsageError(f"reading passwords from {path}: it is not UTF-8 text") from None
+
+
+COMMANDS = {"status": status, "checkpoint": checkpoint, "set": set_options}
