@@ -43,6 +43,26 @@ class Room(Persistent):
         self.exits: dict[str, Any] = TrackedDict()
 
 
+class Link:
+    """One of a long chain."""
+
+    def __init__(self, after: Any) -> None:
+        self.after = after
+
+
+class DurableLink(Persistent):
+    """The same, durable."""
+
+    def __init__(self, after: Any) -> None:
+        self.after = after
+
+
+def unlink(head: Any) -> None:
+    """Take a chain apart: to free a million at once needs a C stack as deep."""
+    while head is not None:
+        head.after, head = None, head.after
+
+
 def mixed_graph(count: int) -> list[Any]:
     """Return a graph of about `count` objects: half plain data, the rest instances of all kinds."""
     graph: list[Any] = []

@@ -518,3 +518,16 @@ def test_equal_states_give_equal_bytes() -> None:
 @pytest.mark.parametrize("cls", [Room, Namespace, TrackedDict, OOBTree])
 def test_classes_are_named_in_the_journal(cls: Any) -> None:
     assert load_class(class_reference(cls)) is cls
+
+
+def test_a_raised_recursion_limit_does_not_overflow_the_stack() -> None:
+    """The C pickler trusts the limit, and a chain of this length would need 100 MB of stack."""
+    limit = sys.getrecursionlimit()
+    root = _chain(Node, 200_000)
+    sys.setrecursionlimit(1_000_000)
+    try:
+        data = dump_graph(root).data
+        assert sys.getrecursionlimit() == 1_000_000
+    finally:
+        sys.setrecursionlimit(limit)
+    assert (_length(load_graph(data)), _length(root)) == (200_000, 200_000)

@@ -5,21 +5,18 @@ from __future__ import annotations
 import asyncio
 import inspect
 import linecache
-import os
 import pathlib
 import pickle
-import shutil
 import subprocess
-import sys
 import traceback
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import typed_kinds
+from other_pythons import ENVIRONMENT, other_pythons
 from typed_kinds import KINDS, Prompt, holds
 
-import tapd
 from tapd.image.pickler import Restoration, StateLoader, StatePickler, dump_graph, load_graph
 from tapd.image.typed import compile_typed, will_not_be_saved
 from tapd.model.namespace import Namespace
@@ -77,39 +74,18 @@ def test_it_lives(kind: str, way: Callable[[Prompt], dict[str, Any]]) -> None:
 def test_it_lives_in_every_other_python(tmp_path: pathlib.Path) -> None:
     pythons = other_pythons()
     if not pythons:
-        pytest.skip("no other Python with tapd's dependencies: set TAPD_TEST_PYTHONS")
+        pytest.skip("no other Python of 3.11 to 3.13 here: set TAPD_TEST_PYTHONS, or install one")
     own = tmp_path / "own"
     typed_kinds.save_all(own)
-    for number, python in enumerate(pythons):
+    for number, python in enumerate(pythons.values()):
         theirs = tmp_path / str(number)
         for mode, path in (("save", theirs), ("check", own)):
             command = [python, typed_kinds.__file__, mode, str(path)]
             done = subprocess.run(
-                command, env=_ENVIRONMENT, capture_output=True, text=True, check=False
+                command, env=ENVIRONMENT, capture_output=True, text=True, check=False
             )
             assert (done.returncode, done.stdout) == (0, ""), (python, mode, done.stderr)
         assert typed_kinds.failures(theirs) == []
-
-
-_ENVIRONMENT = os.environ | {"PYTHONPATH": str(pathlib.Path(tapd.__file__).parents[1])}
-
-
-def other_pythons() -> list[str]:
-    """Return the interpreters to try: TAPD_TEST_PYTHONS, else those found on PATH."""
-    told = os.environ.get("TAPD_TEST_PYTHONS")
-    names = told.split(os.pathsep) if told else ["python3.11", "python3.12", "python3.13"]
-    found = []
-    for name in names:
-        path = shutil.which(name)
-        if path is not None and not name.endswith(f".{sys.version_info.minor}"):
-            probe = [path, "-c", "import persistent, BTrees, tapd.model.application"]
-            if (
-                subprocess.run(probe, env=_ENVIRONMENT, capture_output=True, check=False).returncode
-                == 0
-            ):
-                found.append(path)
-    assert not told or len(found) > 0
-    return found
 
 
 def test_incomplete_input_is_none_and_wrong_input_raises() -> None:

@@ -75,10 +75,10 @@ def _environment(python: str, name: str) -> str | None:
     with directory.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # tests run in several processes
         if not done.exists():
-            install = [own, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            pip = [str(own), "-m", "pip", "--quiet", "--disable-pip-version-check"]
             for command in (
-                [python, "-m", "venv", "--clear", directory],
-                [*install, "-c", _CONSTRAINTS, *_PACKAGES],
+                [python, "-m", "venv", "--clear", str(directory)],
+                [*pip, "install", "-c", str(_CONSTRAINTS), *_PACKAGES],
             ):
                 made = subprocess.run(command, capture_output=True, text=True, check=False)
                 if made.returncode != 0:

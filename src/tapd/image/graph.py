@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import bisect
 import collections
+import contextlib
 import dataclasses
 import gc
 import io
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -286,6 +288,7 @@ class DeepGraphPickler(GraphPickler):
 
 
 _TUPLES_MAX = 60
+_RECURSION_MAX = 2000
 _GETTERS: dict[type, Callable[[Any], Any]] = {TrackedList: list, TrackedDict: dict}
 """What gives the state of the commonest types with no call of a method in Python."""
 
@@ -322,10 +325,16 @@ def dump_graph(root: object) -> Dump:
         NotStorable: what can't be kept could not be told from the rest.
     """
     enabled = gc.isenabled()
+    limit = sys.getrecursionlimit()
     gc.disable()
     try:
+        if limit > _RECURSION_MAX:
+            # Somebody raised it, and the C pickler would believe that the stack is so deep.
+            with contextlib.suppress(RecursionError):
+                sys.setrecursionlimit(_RECURSION_MAX)
         return _dump_graph(root)
     finally:
+        sys.setrecursionlimit(limit)
         if enabled:
             gc.enable()
 
