@@ -245,3 +245,29 @@ def test_strict_mode_names_what_was_missed(serve: Serve) -> None:
     with pytest.raises(UntrackedChange, match=r"Keeping #\d+ \(keys\).*sneaked"):
         harness.serving.commit()
     del protocol.__dict__["sneaked"]
+
+
+class Lossy(Protocol):
+    """Keeps what can't be kept."""
+
+    def data_received(self, data: bytes) -> None:
+        self.count = len(data)
+        self.generator = (number for number in range(3))
+
+
+class LossyService(Service):
+    protocol = Lossy
+
+
+def test_a_loss_is_told_once(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    application = Application("a")
+    application.add_service(LossyService())
+    harness = serve(application, strict=False)
+    peer = harness.connect()
+    for size in range(1, 4):
+        peer.send(b"x" * size)
+    assert caplog.text.count("not saved") == 1
+    harness.crash()
+    protocol = next(iter(harness.application.connections.values()))
+    assert protocol.count == 3
+    assert "generator" in repr(protocol.generator)

@@ -328,7 +328,7 @@ def test_the_log_can_be_searched(debian: Booted) -> None:
 
 
 def test_a_stop_leaves_no_process(debian: Booted) -> None:
-    """KillMode=process: helpers end by themselves, after a stop and after a kill."""
+    """Neither a stop nor a kill leaves a helper behind (KillMode=mixed)."""
     make_server(debian, "gone", 4269)
     debian.run("kill", "-KILL", main_pid(debian, "gone"))
     with logged_in(debian, 4269) as terminal:

@@ -36,6 +36,7 @@ from typing import Protocol as Protocol_
 
 from tapd.errors import PeerError, StateUnwritable
 from tapd.image.jar import Jar
+from tapd.image.loss import Loss
 from tapd.model.application import Application
 from tapd.model.connector import Connector
 from tapd.model.protocol import Protocol
@@ -125,6 +126,7 @@ class Turn:
         self._opens: list[records.Open] = []
         self._closes: list[Stream] = []
         self._lost_keys: list[int] = []
+        self._told_losses: set[Loss] = set()
         self._is_running = False
         self._is_scheduled = False
         self._is_open = False
@@ -479,8 +481,8 @@ class Turn:
             if stream.queued or stream.peeked or stream.flags != stream.committed_flags
         ]
         changes = self.jar.commit()
-        for loss in self.jar.losses:
-            log.warning("not saved: %s (%s): %s", loss.path, loss.type_name, loss.reason)
+        if self.jar.losses:
+            self._tell_losses()
         opens, self._opens = self._opens, []
         closes, self._closes = self._closes, []
         lost_keys, self._lost_keys = self._lost_keys, []
@@ -489,6 +491,13 @@ class Turn:
             lost_keys += [stream.key for stream in closes]
             payload = records.render_turn(opens, moves, lost_keys, changes)
         self._append(payload, touched, closes)
+
+    def _tell_losses(self) -> None:
+        """Log what can't be saved: each thing once, not at every turn that meets it."""
+        losses = set(self.jar.losses)
+        for loss in losses - self._told_losses:
+            log.warning("not saved: %s (%s): %s", loss.path, loss.type_name, loss.reason)
+        self._told_losses = (self._told_losses | losses) if len(losses) < 1000 else losses
 
     def _append(self, payload: bytes | None, touched: list[Stream], closes: list[Stream]) -> None:
         if payload is not None:
