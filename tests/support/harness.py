@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from tapd.host.state import State
-from tapd.image.key import Key
 from tapd.image.jar import Jar
+from tapd.image.key import Key
 from tapd.image.strict import StrictJar
 from tapd.model.application import Application
 from tapd.model.seal import Sealer
