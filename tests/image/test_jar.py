@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import datetime as dt
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from tapd.image.evolution import Restoration
 from tapd.image.jar import Changes, Jar, Replay
-from tapd.image.pickler import dump_graph, load_graph
+from tapd.image.pickler import StateLoader, StatePickler, dump_graph, load_graph
 from tapd.image.strict import StrictJar
 from tapd.model.persistent import (
     Persistent,
@@ -258,3 +259,77 @@ def test_nothing_is_written_where_nothing_changed() -> None:
     jar.adopt(root)
     root._v_scratch = [1]
     assert not jar.commit()
+
+
+class Named(Persistent):
+    """A durable key: its hash is made of its state, and of another object's."""
+
+    def __init__(self, name: str, of: Any = None) -> None:
+        self.name = name
+        self.of = of
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.of.n if self.of is not None else 0))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Named) and (self.name, self.of) == (other.name, other.of)
+
+
+def test_durable_keys_with_a_hash_of_their_own() -> None:
+    """Their states come in the order of the journal; their hashes must be right all the same."""
+    root = Box(plain={}, tracked=TrackedDict(), members=TrackedSet())
+    jar = Jar()
+    jar.adopt(root)
+    base = dump_graph(root).data
+    holder = Box(n=7)
+    keys = [Named("a"), Named("b", holder), Named("c")]
+    for index, key in enumerate(keys):
+        root.tracked[key] = index
+        root.members.add(key)
+    root.plain[keys[0]] = "zero"
+    root.first = {keys[1]: 1, keys[2]: 2}
+    changes = jar.commit()
+    for order in (changes.states, changes.states[::-1]):
+        restoration = Restoration()
+        restored = load_graph(base, restoration)
+        after = Jar()
+        replay = Replay(after.adopt(restored, restoration.durables), restoration, after)
+        replay.apply(Changes(changes.new, list(order), changes.deltas))
+        replay.finish()
+        again = [Named("a"), next(iter(k for k in restored.tracked if k.name == "b")), Named("c")]
+        assert [restored.tracked[key] for key in again] == [0, 1, 2]
+        assert all(key in restored.members for key in again)
+        assert restored.plain == {again[0]: "zero"}
+        assert restored.first[again[1]] == 1
+        assert restored.first[again[2]] == 2
+        assert list(restored.tracked.values()) == [0, 1, 2]
+
+
+class FailingLate:
+    """Gives many innocent items, then fails."""
+
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
+
+    def __reduce__(self) -> Any:
+        def give() -> Any:
+            yield from self.items
+            raise ValueError("no more")
+
+        return FailingLate, ([],), None, give()
+
+
+@pytest.mark.parametrize("way", ["graph", "state"])
+def test_what_fails_in_the_midst_costs_no_innocent_item(way: str) -> None:
+    """More items than there are retries: it is their holder that can't be kept."""
+    innocent = [dt.date(2026, 1, 1) + dt.timedelta(n) for n in range(300)]
+    root = Box(bad=FailingLate(innocent), good=innocent, n=1)
+    if way == "graph":
+        dump: Any = dump_graph(root)
+        restored = load_graph(dump.data)
+        assert restored.good == innocent
+    else:
+        dump = StatePickler(lambda _obj: 0).dump_state(root.__getstate__())
+        assert StateLoader(lambda _oid: None).load_state(dump.data)["good"] == innocent
+    [loss] = dump.losses
+    assert (loss.path.rpartition(".")[2], loss.reason) == ("bad", "ValueError: no more")

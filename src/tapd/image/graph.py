@@ -26,7 +26,7 @@ from tapd.errors import CannotKeep, NotStorable
 from tapd.image import definitions, paths, rebuild
 from tapd.image.evolution import version_of
 from tapd.image.loss import Loss, Placeholder, type_name_of
-from tapd.image.reducer import NEWOBJ, RETRIES_MAX, Reduced, Reducer
+from tapd.image.reducer import NEWOBJ, RETRIES_MAX, Reduced, Reducer, has_usual_hash
 from tapd.model.persistent import Persistent, TrackedDict, TrackedList
 
 
@@ -184,7 +184,7 @@ class GraphPickler(Reducer):
     def reduce_durable(self, obj: Any) -> Reduced:
         cls = type(obj)
         version = version_of(cls)
-        may_wait = _has_usual_hash(cls)
+        may_wait = has_usual_hash(cls)
         if may_wait and version == 1 and _has_safe_state(cls):
             if not self.banned:
                 self._durable[cls] = (cls,)
@@ -311,11 +311,7 @@ def _guarded_state(obj: Any) -> Any:
 
 def _may_wait(cls: type) -> bool:
     """Whether nothing asks for the state of an instance of `cls` before all is loaded."""
-    return _has_usual_hash(cls) and not hasattr(cls, "__setstate__")
-
-
-def _has_usual_hash(cls: Any) -> bool:
-    return cls.__hash__ is object.__hash__ or cls.__hash__ is None
+    return has_usual_hash(cls) and not hasattr(cls, "__setstate__")
 
 
 def dump_graph(root: object) -> Dump:
@@ -358,7 +354,7 @@ def _dump_graph(root: object) -> Dump:
         except MemoryError:
             raise
         except Exception as error:
-            last = pickler.last
+            last = pickler.last if pickler.culprit is None else pickler.culprit
             if last is None or id(last) in banned:
                 raise NotStorable(f"saving {_root_name(root)}: {error}") from error
             banned[id(last)] = f"{type(error).__name__}: {error}"

@@ -25,11 +25,13 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from tapd.errors import TapdError
 from tapd.image.census import Census
 from tapd.image.conversion import Conversion
 from tapd.image.evolution import Restoration
-from tapd.image.loss import Loss, Placeholder
+from tapd.image.loss import Loss, Placeholder, type_name_of
 from tapd.image.pickler import StateLoader, StatePickler
+from tapd.image.reducer import has_usual_hash
 from tapd.model.persistent import Tracked
 
 _log = logging.getLogger(__name__)
@@ -288,10 +290,13 @@ class Replay:
         self._restoration = restoration
         self._states: dict[int, bytes] = {}
         self._deltas: dict[int, list[bytes]] = {}
+        self._met_own_hash = False
         self._loader = StateLoader(self._resolve, restoration)
 
     def _resolve(self, oid: int) -> Any:
         obj = self._objects.get(oid)
+        if not has_usual_hash(type(obj)):
+            self._met_own_hash = True
         if obj is None:
             return Placeholder(f"(object {oid})", "durable object", "it could not be loaded")
         return obj
@@ -323,10 +328,7 @@ class Replay:
             UpgradeRefused: state can't be brought to the installed code's version.
         """
         loader = self._loader
-        for oid, data in self._states.items():
-            obj = self._find(oid)
-            if obj is not None:
-                loader.restore(obj, data)
+        self._restore_states()
         for oid, deltas in self._deltas.items():
             obj = self._find(oid)
             if obj is not None:
@@ -342,6 +344,42 @@ class Replay:
             for obj in self._restoration.upgraded:
                 self._jar.mark_changed(obj)
         return upgraded
+
+    def _restore_states(self) -> None:
+        """Set all states, those with a durable object for a key when its hash is right.
+
+        A hash of its own is made of the object's state, and of the states of
+        others: so what may be keyed by one is set again once all are there.
+        """
+        again = []
+        for oid in sorted(
+            self._states, key=lambda oid: has_usual_hash(type(self._objects.get(oid)))
+        ):
+            self._met_own_hash = False
+            obj = self._find(oid)
+            error = None if obj is None else self._restore(obj, oid)
+            if self._met_own_hash:
+                again.append(oid)
+            elif error is not None:
+                self._tell_unset(obj, error)
+        for oid in again:
+            obj = self._objects[oid]
+            error = self._restore(obj, oid)
+            if error is not None:
+                self._tell_unset(obj, error)
+
+    def _restore(self, obj: Any, oid: int) -> Exception | None:
+        """Set one state; return what the object's own code raised, which costs no other."""
+        try:
+            self._loader.restore(obj, self._states[oid])
+        except (TapdError, MemoryError):
+            raise
+        except Exception as error:
+            return error
+        return None
+
+    def _tell_unset(self, obj: Any, error: Exception) -> None:
+        _log.warning("the state of a %s can't be set: %s", type_name_of(type(obj)), error)
 
     def _find(self, oid: int) -> Any:
         obj = self._objects.get(oid)

@@ -13,7 +13,8 @@ from __future__ import annotations
 import copyreg
 import pickle
 import types
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from tapd.errors import CannotKeep
@@ -41,6 +42,8 @@ class Reducer(pickle.Pickler):
         self.untracked = False
         self.banned: dict[int, str] = {}
         self.last: Any = None
+        # Whose items failed in the midst, where that is known for certain.
+        self.culprit: Any = None
         self._deciders: dict[type, Callable[[Any], Reduced]] = {}
         self._makers: dict[int, Any] = {}
         self._by_base: tuple[tuple[type, Callable[[Any], Reduced]], ...] = (
@@ -157,9 +160,20 @@ class Reducer(pickle.Pickler):
             if odd and len(reduced) > 2 and reduced[2] is not None:
                 parts = (*reduced[2:], None, None)[:3]
                 reduced = (*reduced[:2], *parts, rebuild.set_reduced)
+            if len(reduced) > 3 and any(type(part) not in _SAFE_ITERATORS for part in reduced[3:5]):
+                items = (part and self._guarded(obj, part) for part in reduced[3:5])
+                reduced = (*reduced[:3], *items, *reduced[5:])
             return self.finish_reduced(obj, reduced)
 
         return checked
+
+    def _guarded(self, obj: Any, items: Iterator[Any]) -> Iterator[Any]:
+        """Yield `items`; should they fail, it is `obj` that can't be kept, none of them."""
+        try:
+            yield from items
+        except Exception:
+            self.culprit = obj
+            raise
 
     def finish_reduced(self, obj: Any, reduced: Reduced) -> Reduced:
         """Return `reduced`, or what this form writes in its place."""
@@ -262,6 +276,9 @@ class Reducer(pickle.Pickler):
         raise NotImplementedError
 
 
+_SAFE_ITERATORS = frozenset(
+    map(type, (None, iter([]), iter(()), iter({}.items()), iter(set()), iter(deque())))
+)
 _VALUES = (int, str, bytes, float, complex, tuple, frozenset)
 _NAMELESS = (type(None), type(NotImplemented), type(Ellipsis))
 
@@ -326,6 +343,11 @@ def _own_reduce(obj: Any) -> Reduced:
         return reduce(obj)
     own: Any = cls.__reduce_ex__
     return own(obj, PROTOCOL)
+
+
+def has_usual_hash(cls: Any) -> bool:
+    """Whether the hash of a `cls`, if it has one, needs none of its state."""
+    return cls.__hash__ is object.__hash__ or cls.__hash__ is None
 
 
 def _own_names(cls: type) -> set[str]:

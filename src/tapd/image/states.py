@@ -94,7 +94,7 @@ class _StatePickler(Reducer):
 
     def forget(self) -> None:
         """Make ready for the next state."""
-        self._local = self.state = self.last = None
+        self._local = self.state = self.last = self.culprit = None
         self.losses = []
         self.banned = {}
 
@@ -178,7 +178,9 @@ class StatePickler:
         banned: dict[int, str] = {}
         kept = []
         for _ in range(RETRIES_MAX):
-            last = self._pickler.last
+            last = self._pickler.culprit
+            if last is None:
+                last = self._pickler.last
             if isinstance(error, MemoryError) or last is None or id(last) in banned:
                 break
             banned[id(last)] = f"{type(error).__name__}: {error}"
