@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from tapd.cli.tapctl import find_tap, main
+from tapd.cli.naming import find_tap
+from tapd.cli.tapctl import main
 from tapd.errors import TapMissing
 from tapd.image.key import load_key, render_new_key
 from tapd.image.store import Store

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import struct
@@ -27,7 +28,7 @@ class Call:
     def __init__(self, sock: socket.socket) -> None:
         """Take over `sock`."""
         self._sock = sock
-        self._file = sock.makefile("rb")
+        self._buffer = bytearray()
         credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         self._pidfd = -1
         with contextlib.suppress(OSError):  # it is in another pid name space
@@ -37,7 +38,6 @@ class Call:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._file.close()
         self._sock.close()
         if self._pidfd >= 0:
             os.close(self._pidfd)
@@ -60,17 +60,25 @@ class Call:
             NotRunning: the server has ended.
             TapdError: what the server says went wrong.
         """
-        try:
-            line = self._file.readline()
-        except OSError as error:
-            raise NotRunning(_ENDED) from error
-        if not line.endswith(b"\n"):
-            raise NotRunning(_ENDED)
+        while (end := self._buffer.find(b"\n")) < 0:
+            try:
+                data = self._sock.recv(1 << 16)
+            except OSError as error:
+                raise NotRunning(_ENDED) from error
+            if not data:
+                raise NotRunning(_ENDED)
+            self._buffer += data
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
         message: dict[str, Any] = json.loads(line)
         if "error" in message:
             kind = getattr(errors, message["error"], BugError)
             raise kind(message["message"])
         return message
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until something comes; return whether it did in time."""
+        return b"\n" in self._buffer or bool(select.select([self._sock], [], [], timeout_s)[0])
 
     def ask(self, request: str, **fields: Any) -> Any:
         """Make a request and return what is answered."""

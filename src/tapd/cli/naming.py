@@ -22,8 +22,10 @@ def find_tap(text: str, *, state_directory: Path = STATE_DIRECTORY) -> Path:
     """
     path = Path(text)
     stem = path.name.removesuffix(SHUTDOWN_SUFFIX).removesuffix(SUFFIX)
-    if path.is_file() or (path.parent / f"{stem}.d").is_dir():
+    if path.is_file():
         return path
+    if (path.parent / f"{stem}.d").is_dir():  # its TAP may be gone, or be meant without .tap
+        return path if path.name.endswith(SUFFIX) else path.with_name(f"{stem}{SUFFIX}")
     if "/" not in text:
         for found in (Path(f"{text}{SUFFIX}"), state_directory / text / f"{text}{SUFFIX}"):
             if found.exists() or found.with_suffix(".d").is_dir():

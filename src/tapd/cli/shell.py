@@ -19,6 +19,7 @@ from tapd.errors import NotRunning
 from tapd.host.console import INTERRUPT
 
 _DIED = "the server ended or was killed while this ran: it was not applied; what ran before is kept"
+_AGAIN_S = 1.0
 
 
 @click.command()
@@ -71,10 +72,14 @@ def _converse(call: Call, name: str) -> bool:
 def _show_until_prompt(call: Call) -> dict[str, Any]:
     """Print what comes, until the server asks for more or leaves; return that message."""
     ends_line = True
+    interrupting = False
     while True:
         try:
+            while interrupting and not call.wait(_AGAIN_S):
+                call.signal(INTERRUPT)  # the first one came before the code had begun
             message = call.receive()
         except KeyboardInterrupt:
+            interrupting = True
             call.send(interrupt=True)  # what is awaited
             call.signal(INTERRUPT)  # what runs without coming back
             continue

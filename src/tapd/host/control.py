@@ -149,25 +149,28 @@ class Control:
 
     async def serve(self) -> None:
         """Answer until cancelled. A socket that can't be made costs a warning only."""
-        loop = asyncio.get_running_loop()
-        server = None
         try:
             sock = _bind_control(self.path)
-            server = await loop.create_unix_server(lambda: _Connection(self), sock=sock)
         except OSError as error:
             log.warning(
                 "%s: the control socket can't be made (%s): tapctl can't reach this server",
                 self.path, error.strerror or error,
             )  # fmt: skip
-        try:
             await asyncio.Event().wait()
-        finally:
-            if server is not None:
+            return
+        try:
+            loop = asyncio.get_running_loop()
+            server = await loop.create_unix_server(lambda: _Connection(self), sock=sock)
+            try:
+                await asyncio.Event().wait()
+            finally:
                 server.close()
                 for connection in list(self._connections):
                     connection.end()
-                with contextlib.suppress(OSError):
-                    self.path.unlink()
+        finally:
+            sock.close()
+            with contextlib.suppress(OSError):
+                self.path.unlink()
 
     def note(self, connection: _Connection) -> None:
         """Keep track of an open connection."""

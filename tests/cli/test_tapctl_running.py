@@ -1,0 +1,297 @@
+"""tapctl and a running server: real processes, under the embedded manager."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from by_hand import Server, free_port, wait_for
+from telnet_terminal import TelnetTerminal
+
+from tapd.image.store import Store
+from tapd.model.accounts import verify_password
+from tapd.model.application import Application
+from tapd.services.telnet import ShellFactory
+
+TAPCTL = (sys.executable, "-c", "from tapd.cli.tapctl import main; main()")
+
+
+def make_server(directory: Path) -> Server:
+    application = Application("telnet")
+    application.authorizer.add_account("admin", "woohoo")
+    application.listen(f"127.0.0.1:{free_port()}", ShellFactory())
+    return Server(directory, application)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A telnet server, running."""
+    server = make_server(tmp_path)
+    server.start()
+    yield server
+    server.end()
+
+
+def tapctl(
+    server: Server, *arguments: str, stdin: str = "", status: int = 0
+) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [*TAPCTL, *arguments],
+        env=server.environ, input=stdin, capture_output=True, text=True, check=False,
+        cwd=server.tap.parent,
+    )  # fmt: skip
+    assert done.returncode == status, done
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def tapctl_json(server: Server, *arguments: str, stdin: str = "") -> Any:
+    return json.loads(tapctl(server, *arguments, "--json", stdin=stdin).stdout)
+
+
+@contextlib.contextmanager
+def terminal(server: Server, *arguments: str) -> Iterator[TelnetTerminal]:
+    near, far = pty.openpty()
+    process = subprocess.Popen(
+        # setsid: it is the terminal's own, so that C-c is a signal.
+        ["setsid", "-c", *TAPCTL, *arguments],
+        env={**server.environ, "TERM": "xterm"}, cwd=server.tap.parent,
+        stdin=far, stdout=far, stderr=far,
+    )  # fmt: skip
+    os.close(far)
+    try:
+        yield TelnetTerminal(near)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(near)
+
+
+def saved(server: Server) -> Application:
+    return Store(server.tap, server.key).load().application
+
+
+def test_status_of_a_running_and_a_sleeping_server(server: Server) -> None:
+    status = tapctl_json(server, "status", "telnet")
+    assert (status["state"], status["pid"]) == ("running", server.child())
+    assert (status["generation"], status["connections"], status["deaths"]) == (1, 0, 0)
+    text = tapctl(server, "status", "telnet.tap").stdout
+    assert text.startswith("telnet: running for ")
+    assert f"(process {server.child()})" in text
+    assert "\x1b" not in text
+    assert "running" in tapctl(server, "list").stdout
+    server.stop()
+    assert not (server.tap.parent / "telnet.d" / "control").exists()
+    assert tapctl_json(server, "status", "telnet")["state"] == "sleeping"
+    assert "telnet: sleeping" in tapctl(server, "status", "telnet").stdout
+    assert "sleeping" in tapctl(server, "list").stdout
+    for command in ("shell", "checkpoint"):
+        assert "not running" in tapctl(server, command, "telnet", status=69).stderr
+
+
+def test_checkpoint_waits_for_its_own_generation(server: Server) -> None:
+    tapctl(server, "shell", "telnet", stdin="application.mark = 7\n")
+    report = tapctl_json(server, "checkpoint", "telnet")
+    assert saved(server).mark == 7
+    assert Path(report["path"]).is_file()
+    status = tapctl_json(server, "status", "telnet")
+    assert (status["generation"], status["records_since"]) == (report["generation"], 0)
+    assert "saved generation" in tapctl(server, "checkpoint", "telnet").stdout
+
+
+def test_a_checkpoint_that_fails_says_so(server: Server) -> None:
+    script = (
+        "from tapd.image.store import Store\n"
+        "from tapd.errors import StateUnwritable\n"
+        "def save(*_arguments, **_options): raise StateUnwritable('no room at all')\n"
+        "Store.save = save\n"
+    )
+    tapctl(server, "shell", "telnet", stdin=script)
+    assert "no room at all" in tapctl(server, "checkpoint", "telnet", status=74).stderr
+    assert tapctl_json(server, "status", "telnet")["generation"] == 1
+
+
+def test_a_script_runs_journaled_and_stops_at_its_first_error(server: Server) -> None:
+    script = "def double(n):\n    return n * 2\nx = double(21)\nprint(application, x)\n"
+    assert tapctl(server, "shell", "telnet", stdin=script).stdout == "<telnet app> 42\n"
+    failing = "x = 5\n1 / 0\nx = 6\n"
+    assert "ZeroDivisionError" in tapctl(server, "shell", "telnet", stdin=failing, status=1).stdout
+    assert "SyntaxError" in tapctl(server, "shell", "telnet", stdin="x = 7\n)", status=1).stdout
+    before = server.child()
+    server.kill()
+    wait_for(lambda: server.child() not in (None, before), "restarted server")
+    wait_for(lambda: server.log().count(" answers on ") > 1, "answering server")
+    told = tapctl(server, "shell", "telnet", stdin="print(x, double(x))\n").stdout
+    assert told == "5 10\n"
+
+
+def test_what_is_awaited_is_waited_for(server: Server) -> None:
+    script = "import asyncio\nawait asyncio.sleep(0.05)\nprint('woke')\nraise SystemExit\n"
+    assert tapctl(server, "shell", "telnet", stdin=script).stdout == "woke\n"
+
+
+def test_code_that_kills_is_not_applied(server: Server) -> None:
+    before = server.child()
+    killing = "y = 1\nimport os; os._exit(1)\n"
+    error = tapctl(server, "shell", "telnet", stdin=killing, status=69).stderr
+    assert "was killed while this ran" in error
+    wait_for(lambda: server.child() not in (None, before), "restarted server")
+    wait_for(lambda: server.log().count(" answers on ") > 1, "answering server")
+    assert tapctl(server, "shell", "telnet", stdin="print('y' in globals())").stdout == "False\n"
+
+
+def test_a_person_at_the_prompt(server: Server) -> None:
+    with terminal(server, "shell", "telnet") as person:
+        person.expect(">>> ")
+        assert "42" in person.ask("6 * 7")
+        person.ask("def f():", prompt="... ")
+        person.ask("    return 'defined'", prompt="... ")
+        person.ask("")
+        assert "'defined'" in person.ask("f()")
+        person.ask("if True:", prompt="... ")
+        person.type("\x03")
+        person.expect("KeyboardInterrupt")
+        person.expect(">>> ")
+        person.enter("exec('while True: pass')")
+        person.expect("\n")
+        wait_for(lambda: is_spinning(server), "running code")
+        person.type("\x03")
+        assert "KeyboardInterrupt" in person.expect(">>> ")
+        person.enter("import asyncio; print('begun'); await asyncio.sleep(99)")
+        person.expect("begun\r\n")
+        person.type("\x03")
+        assert "KeyboardInterrupt" in person.expect(">>> ")
+        assert "3" in person.ask("1 + 2")
+        person.type("\x04")
+        wait_for(lambda: "a shell was closed" in server.log(), "end of the shell")
+    assert tapctl_json(server, "status", "telnet")["state"] == "running"
+
+
+def is_spinning(server: Server) -> bool:
+    """Whether the server's process runs rather than waits."""
+    stat = Path(f"/proc/{server.child()}/stat").read_text()
+    return stat.rpartition(")")[2].split()[0] == "R"
+
+
+def test_an_interrupt_with_no_code_running_does_nothing(server: Server) -> None:
+    tapctl(server, "shell", "telnet", stdin="pass\n")
+    child = server.child()
+    server.kill(signal.SIGUSR1)
+    assert tapctl_json(server, "status", "telnet")["pid"] == child
+
+
+def test_set_on_a_running_server_is_durable_and_audited(server: Server) -> None:
+    tapctl(server, "set", "telnet", "tries=9", "namespace=private")
+    options = ("password=admin", "add-user=eve", "--password-file", "-")
+    tapctl(server, "set", "telnet", *options, stdin="new secret\neve's\n")
+    before = server.child()
+    server.kill()
+    wait_for(lambda: server.child() not in (None, before), "restarted server")
+    wait_for(lambda: server.log().count(" answers on ") > 1, "answering server")
+    rows = {row["option"]: row["value"] for row in tapctl_json(server, "set", "telnet")}
+    assert (rows["tries"], rows["namespace"], rows["add-user"]) == ("9", "private", "admin, eve")
+    tapctl(server, "set", "telnet", "remove-user=eve")
+    server.stop()
+    accounts = saved(server).authorizer.accounts
+    assert list(accounts) == ["admin"]
+    assert verify_password(accounts["admin"].password_hash, "new secret")
+    log = server.log()
+    assert f"tries=9 was set by uid {os.getuid()}, process " in log
+    assert "password=admin was set" in log
+    assert "new secret" not in log
+    assert "eve's" not in log
+
+
+def test_set_changes_all_or_nothing(server: Server) -> None:
+    for options in (
+        ("tries=9", "history=-1"),
+        ("tries=9", "nothing=1"),
+        ("tries=9", "namespace=x"),
+    ):
+        assert "tapctl: " in tapctl(server, "set", "telnet", *options, status=64).stderr
+    assert "write OPTION=VALUE" in tapctl(server, "set", "telnet", "tries", status=64).stderr
+    no_terminal = tapctl(server, "set", "telnet", "password=admin", status=64).stderr
+    assert "--password-file" in no_terminal
+    rows = {row["option"]: row["value"] for row in tapctl_json(server, "set", "telnet")}
+    assert rows["tries"] == "3"
+
+
+def test_a_password_is_asked_for_twice_and_not_shown(server: Server) -> None:
+    with terminal(server, "set", "telnet", "password=admin") as person:
+        person.expect("Password of admin: ")
+        person.enter("typed secret")
+        person.expect("Repeat for confirmation: ")
+        person.enter("typed secret")
+        person.expect("set password")
+        assert "typed secret" not in person.transcript
+    server.stop()
+    password_hash = saved(server).authorizer.accounts["admin"].password_hash
+    assert verify_password(password_hash, "typed secret")
+
+
+def test_set_on_a_sleeping_tap(tmp_path: Path) -> None:
+    server = make_server(tmp_path)
+    assert "it sleeps" in tapctl(server, "set", "telnet", "tries=4").stdout
+    server.start()
+    try:
+        rows = {row["option"]: row["value"] for row in tapctl_json(server, "set", "telnet")}
+        assert rows["tries"] == "4"
+    finally:
+        server.end()
+    tapctl(server, "set", "telnet", "password=admin", "--password-file", "-", stdin="asleep\n")
+    assert verify_password(saved(server).authorizer.accounts["admin"].password_hash, "asleep")
+
+
+def test_set_while_a_killed_server_is_down_keeps_what_its_journal_holds(server: Server) -> None:
+    tapctl(server, "shell", "telnet", stdin="application.mark = 'journaled'\n")
+    assert server.process is not None
+    child = server.child()
+    os.kill(server.process.pid, signal.SIGSTOP)  # so that nobody starts it again
+    assert child is not None
+    os.kill(child, signal.SIGKILL)
+    try:
+        wait_for(lambda: "sleeping" in tapctl(server, "list").stdout, "freed lock")
+        tapctl(server, "set", "telnet", "tries=5")
+    finally:
+        os.kill(server.process.pid, signal.SIGCONT)
+    wait_for(lambda: server.log().count(" answers on ") > 1, "answering server")
+    rows = {row["option"]: row["value"] for row in tapctl_json(server, "set", "telnet")}
+    assert rows["tries"] == "5"
+    assert tapctl(server, "shell", "telnet", stdin="application.mark").stdout == "'journaled'\n"
+
+
+def test_reset_sets_aside_and_deletes_nothing(server: Server) -> None:
+    tapctl(server, "set", "telnet", "tries=9")
+    assert "process" in tapctl(server, "reset", "telnet", "--yes", status=75).stderr
+    server.stop()
+    shutdown = server.tap.with_name("telnet-shutdown.tap").read_bytes()
+    assert "is in" in tapctl(server, "reset", "telnet", "--yes").stdout
+    assert "already" in tapctl(server, "reset", "telnet", "--yes").stdout
+    service = saved(server).services["shellfactory"]
+    assert isinstance(service, ShellFactory)
+    assert service.tries_max == 3
+    kept = [path.read_bytes() for path in server.tap.parent.glob("telnet.d.old-*/*shutdown*")]
+    assert kept == [shutdown]
+    server.start()
+
+
+def test_export_and_import_make_a_server_of_its_own(server: Server) -> None:
+    tapctl(server, "set", "telnet", "tries=9")
+    server.stop()
+    tapctl(server, "export", "telnet", "copy")
+    assert "Made" in tapctl(server, "import", "copy", "--name", "twin", "--directory", ".").stdout
+    tapctl(server, "import", "copy", "--name", "twin", "--directory", ".", status=73)
+    twin = Store(server.tap.with_name("twin.tap"), server.key).load().application
+    assert (twin.name, twin.services["shellfactory"].name) == ("twin", "shellfactory")
+    assert twin.lineage != saved(server).lineage
+    rows = {row["option"]: row["value"] for row in tapctl_json(server, "set", "twin")}
+    assert rows["tries"] == "9"
