@@ -42,7 +42,7 @@ class Asker:
 
     def __init__(self, server: Server) -> None:
         wait_for(path_of(server).exists, "control socket")
-        self.sock = connect_control(path_of(server))
+        self.sock = connect_control(path_of(server))  # what has its name listens
         self.sock.settimeout(20)
         self.file = self.sock.makefile("rwb")
 
@@ -203,10 +203,8 @@ def test_a_long_path_is_no_hindrance(tmp_path: Path) -> None:
 
     path = tmp_path / ("d" * 120) / "control"
     path.parent.mkdir()
-    with _bind_control(path) as listener:
-        listener.listen()
-        with connect_control(path):
-            assert path.is_socket()
+    with _bind_control(path), connect_control(path):
+        assert path.is_socket()
 
 
 @pytest.mark.parametrize("passes", range(6))

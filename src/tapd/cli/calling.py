@@ -9,6 +9,7 @@ import select
 import signal
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +21,8 @@ from tapd.host.control import connect_control
 from tapd.image.lock import holder_of
 
 _ENDED = "the server ended meanwhile; what was not answered was not applied"
+_START_S = 5.0
+_RETRY_S = 0.05
 
 
 class Call:
@@ -99,6 +102,24 @@ def call_server(tap: Path) -> Call | None:
         NotAllowed: it is somebody else's.
         NotRunning: a process has the TAP, and does not answer.
     """
+    name = tap.name.removesuffix(".tap").removesuffix("-shutdown")
+    directory = tap.resolve().parent / f"{name}.d"
+    deadline_s = time.monotonic() + _START_S
+    while True:
+        if call := _try_to_call(tap):
+            return call
+        holder = holder_of(directory)
+        if holder is None:
+            return None
+        if time.monotonic() >= deadline_s:
+            raise NotRunning(
+                f"{tap}: process {holder or 'unknown'} has it and does not answer; it is starting, "
+                "stopping or saving: try again, or see its log"
+            )
+        time.sleep(_RETRY_S)  # it is starting: nothing tells when the socket is there
+
+
+def _try_to_call(tap: Path) -> Call | None:
     for path in control_paths(tap):
         try:
             return Call(connect_control(path))
@@ -106,13 +127,6 @@ def call_server(tap: Path) -> Call | None:
             raise NotAllowed(f"{tap}: only root and the server's own user may do this") from None
         except OSError:
             continue
-    name = tap.name.removesuffix(".tap").removesuffix("-shutdown")
-    holder = holder_of(tap.resolve().parent / f"{name}.d")
-    if holder is not None:
-        raise NotRunning(
-            f"{tap}: process {holder} has it and does not answer; it is starting, stopping or "
-            "saving: try again, or see its log"
-        )
     return None
 
 

@@ -117,7 +117,9 @@ def connect_control(path: Path) -> socket.socket:
 
 
 def _bind_control(path: Path) -> socket.socket:
-    """Bind a new socket at `path`, in place of one that an earlier process left.
+    """Listen at `path`, in place of a socket that an earlier process left.
+
+    It gets its name when it listens: whoever finds it is answered.
 
     Raises:
         OSError: it can't be made, or something else than a socket is there.
@@ -125,12 +127,15 @@ def _bind_control(path: Path) -> socket.socket:
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISSOCK(path.lstat().st_mode):
             raise FileExistsError(17, "something that is no socket has its name", str(path))
-        path.unlink()
+    new = path.with_name(f".{path.name}.new")
+    new.unlink(missing_ok=True)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         os.fchmod(sock.fileno(), 0o600)  # before bind: it is never there with another mode
-        with _short_path(path) as name:
+        with _short_path(new) as name:
             sock.bind(name)
+        sock.listen()
+        new.replace(path)
     except BaseException:
         sock.close()
         raise
