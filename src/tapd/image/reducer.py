@@ -46,6 +46,7 @@ class Reducer(pickle.Pickler):
         self.culprit: Any = None
         self._deciders: dict[type, Callable[[Any], Reduced]] = {}
         self._makers: dict[int, Any] = {}
+        self._sound: set[type] = set(_DATA)
         self._by_base: tuple[tuple[type, Callable[[Any], Reduced]], ...] = (
             (type, self.reduce_class),
             (types.FunctionType, self.reduce_function),
@@ -151,7 +152,7 @@ class Reducer(pickle.Pickler):
             if id(make) not in self._makers:
                 self._check_maker(make)
             if is_in_c:
-                _check_parts(args)
+                self._check_parts(args)
             if make is NEWOBJ:
                 if base is not None and len(args) > 1:
                     reduced = (names.value_object, (cls, base, base(*args[1:])), *reduced[2:])
@@ -178,6 +179,16 @@ class Reducer(pickle.Pickler):
     def finish_reduced(self, obj: Any, reduced: Reduced) -> Reduced:
         """Return `reduced`, or what this form writes in its place."""
         return reduced
+
+    def _check_parts(self, args: tuple[Any, ...]) -> None:
+        """Check what an object of C is made from: it would not take a placeholder."""
+        for part in args:
+            cls = type(part)
+            if cls not in self._sound:
+                reason = strangers.lost_reason(cls)
+                if reason is not None:
+                    raise CannotKeep(f"it is made of a {type_name_of(cls)}: {reason}")
+                self._sound.add(cls)
 
     def _check_maker(self, make: Any) -> None:
         if make not in _NAMELESS and names.name_of(make) is None:
@@ -297,15 +308,6 @@ def _check_shape(reduced: Any) -> None:
 _DATA = frozenset({
     int, str, bytes, float, bool, type(None), tuple, list, dict, set, frozenset, type,
 })  # fmt: skip
-
-
-def _check_parts(args: tuple[Any, ...]) -> None:
-    """Check what an object of C is made from: it would not take a placeholder."""
-    for part in args:
-        cls = type(part)
-        reason = None if cls in _DATA else strangers.lost_reason(cls)
-        if reason is not None:
-            raise CannotKeep(f"it is made of a {type_name_of(cls)}: {reason}")
 
 
 def _is_odd(cls: type) -> bool:
