@@ -26,6 +26,7 @@ from tapd.model.namespace import Namespace
 from tapd.model.persistent import Persistent
 
 _MISSING = object()
+_CO_COROUTINE = inspect.CO_COROUTINE
 _EAGER_CHARACTERS = 4096
 """An indented line of a longer block is not compiled at once: pasting stays linear."""
 
@@ -105,7 +106,7 @@ class Prompt(Persistent):
                 self.block = source
                 return []
         try:
-            code = compile_typed(source, self.namespace, stem=self.stem)
+            code = compile_typed(source, self.namespace, "single", self.stem)
         except BaseException as error:  # MemoryError and RecursionError too
             if block and line[:1].strip() and self._run_block_before(line):
                 return [line] if self.awaiting else self.push(line)
@@ -115,7 +116,8 @@ class Prompt(Persistent):
         if code is None:
             self.block = source
         else:
-            self.drop_block()
+            if block:
+                self.block = ""
             self._run(code)
         return []
 
@@ -186,13 +188,14 @@ class Prompt(Persistent):
 
     def _run(self, code: types.CodeType) -> bool:
         """Run `code`, show what it raises; return whether it ran to its end."""
-        names = self.namespace.names
+        namespace = self.namespace
+        names = namespace.names
         before = [(name, names.get(name, _MISSING)) for name in code.co_names]
         ended = False
         token = current.set(self.session)
         try:
             coroutine = eval(code, names)  # noqa: S307 - running what is typed is the service
-            if code.co_flags & inspect.CO_COROUTINE:
+            if code.co_flags & _CO_COROUTINE:
                 self._start(coroutine)
             ended = True
         except SystemExit:
@@ -201,7 +204,7 @@ class Prompt(Persistent):
             self.show_error(error)
         finally:
             current.reset(token)
-            self.namespace.touch()
+            namespace.touch()
         for name, value in before:
             if names.get(name, value) is not value:
                 self._warn_of(name)

@@ -18,6 +18,7 @@ import ast
 import collections
 import dataclasses
 import functools
+import itertools
 import linecache
 import re
 import types
@@ -30,7 +31,8 @@ FUTURE_MASK = 0x1FE0000
 
 _INLINED = re.compile(r"(<listcomp>|<setcomp>|<dictcomp>)\.(<locals>\.)?")
 _NUMBER = re.compile(r"<(.*) (\d+)>\Z")
-_RECENT_MAX = 64
+_RECENT_MIN = 64
+"""So many of the last texts can be shown, and at most twice as many."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -64,12 +66,12 @@ _recent: dict[str, None] = {}
 _compiled: weakref.WeakValueDictionary[tuple[str, str, int, int], types.CodeType] = (
     weakref.WeakValueDictionary()
 )
-_last_number: collections.Counter[str] = collections.Counter()
+_last_number: dict[str, int] = {}
 
 
 def unused_filename(stem: str) -> str:
     """Return the next unused name ``<STEM N>``; registering a source takes it."""
-    return f"<{stem} {_last_number[stem] + 1}>"
+    return f"<{stem} {_last_number.get(stem, 0) + 1}>"
 
 
 def register_source(source: Source) -> Source:
@@ -88,7 +90,7 @@ def register_source(source: Source) -> Source:
         return known
     stem, _, number = source.filename[1:-1].rpartition(" ")
     if stem and number.isdecimal():
-        _last_number[stem] = max(_last_number[stem], int(number))
+        _last_number[stem] = max(_last_number.get(stem, 0), int(number))
     _by_filename[source.filename] = source
     # A text that has no newline at its end would be shown without its last line.
     lines = [line + "\n" for line in source.text.splitlines()]
@@ -102,24 +104,23 @@ def show_text(filename: str, stem: str, text: str) -> None:
 
     Cheaper than `register_source`, for the many lines typed that are such.
     """
-    _last_number[stem] += 1
-    linecache.cache[filename] = (
-        len(text), None, [line + "\n" for line in text.split("\n")], filename,
-    )  # fmt: skip
+    _last_number[stem] = _last_number.get(stem, 0) + 1
+    lines = [line + "\n" for line in text.split("\n")] if "\n" in text else [text + "\n"]
+    linecache.cache[filename] = (len(text), None, lines, filename)
     _note_recent(filename)
 
 
 def _note_recent(filename: str) -> None:
     _recent[filename] = None
-    if len(_recent) > _RECENT_MAX:
-        oldest = next(iter(_recent))
-        del _recent[oldest]
-        _drop_unused(oldest)
+    if len(_recent) >= 2 * _RECENT_MIN:  # the older half at once: it costs each line less
+        for oldest in list(itertools.islice(_recent, _RECENT_MIN)):
+            del _recent[oldest]
+            _drop_unused(oldest)
 
 
 def _drop_unused(filename: str) -> None:
-    if not _code_count[filename] and filename not in _recent:
-        del _code_count[filename]
+    if not _code_count.get(filename) and filename not in _recent:
+        _code_count.pop(filename, None)
         _by_filename.pop(filename, None)
         linecache.cache.pop(filename, None)
 
@@ -207,7 +208,7 @@ def code_at(source: Source, name: str, line: int, index: int) -> types.CodeType:
 def future_flags(names: dict[str, Any]) -> int:
     """Return the compiler flags of the ``__future__`` features imported into `names`."""
     features = _features()
-    if features.keys().isdisjoint(names):
+    if names.keys().isdisjoint(features):  # few look-ups, however many names there are
         return 0
     flags = 0
     for name, (feature, flag) in features.items():

@@ -34,6 +34,7 @@ from tapd.model.namespace import Namespace
 # PyCF_DONT_IMPLY_DEDENT and PyCF_ALLOW_INCOMPLETE_INPUT, which codeop passes as well: a block
 # is complete once an empty line ends it.
 _PROMPT_FLAGS = 0x200 | 0x4000
+_AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
 
 def compile_typed(
@@ -54,32 +55,26 @@ def compile_typed(
     Raises:
         SyntaxError, OverflowError, ValueError: as `codeop.compile_command`.
     """
-    flags = future_flags(namespace.names) | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    flags = future_flags(namespace.names) | _AWAIT
     filename = unused_filename(stem)
-    code = _compile_whole(source, filename, symbol, flags)
+    code: types.CodeType | None
+    # What is complete and right is compiled once; `codeop` judges the rest and does it twice.
+    try:
+        code = compile(source, filename, symbol, flags | _PROMPT_FLAGS, dont_inherit=True)
+    except Exception:  # outside of here, so that what `codeop` raises has no context
+        code = None
     if code is None:
         compiler = codeop.CommandCompiler()
         compiler.compiler.flags |= flags
         code = compiler(source, filename, symbol)
-    if code is None:
-        return None
+        if code is None:
+            return None
     if types.CodeType in map(type, code.co_consts):
         future = (flags | code.co_flags) & FUTURE_MASK
         register_source(Source(filename, source, symbol, future))
         adopt_code(code)
     else:
         show_text(filename, stem, source)
-    return code
-
-
-def _compile_whole(source: str, filename: str, symbol: str, flags: int) -> types.CodeType | None:
-    """Compile what is complete and right, once; `codeop` judges the rest and does it twice."""
-    try:
-        code: types.CodeType = compile(
-            source, filename, symbol, flags | _PROMPT_FLAGS, dont_inherit=True
-        )
-    except Exception:
-        return None
     return code
 
 

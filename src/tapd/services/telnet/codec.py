@@ -117,10 +117,19 @@ class Decoder(Persistent):
 
     def receive(self, data: bytes) -> list[Event]:
         """Take all of `data` and return the events that it completes."""
-        if self.state == _TEXT and _IAC_BYTE not in data:
-            text = self._text(data)
-            return [Data(text)] if text else []
-        return self._receive_mixed(data)
+        text = self.receive_text(data)
+        if text is None:
+            return self._receive_mixed(data)
+        return [Data(text)] if text else []
+
+    def receive_text(self, data: bytes) -> bytes | None:
+        """Take all of `data` where it is but text, and return that; else take nothing.
+
+        What `receive` gives as `Data`, without the event: this is the path of every line.
+        """
+        if self.state != _TEXT or _IAC_BYTE in data:
+            return None
+        return self._text(data)
 
     def _text(self, data: bytes) -> bytes:
         if self.after_cr and data:

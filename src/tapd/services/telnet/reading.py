@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tapd.services.telnet.session import ShellSession
 
 _LINE_STOP = re.compile(rb"[\n\x03]|\A\x04|(?<=[\n\x03])\x04")
-_WHOLE_LINE = re.compile(rb"[ -~]+\n")
+_is_whole_line = re.compile(rb"[ -~]+\n").fullmatch
 
 
 def take_lines(session: ShellSession, data: bytes) -> bytes:
@@ -55,7 +55,7 @@ def _run_line(session: ShellSession, line: bytes) -> None:
 
 def take_keys(session: ShellSession, data: bytes) -> bytes:
     """Edit with the keys in `data`; return what has to wait."""
-    if _WHOLE_LINE.fullmatch(data) and _take_whole_line(session, data):
+    if _is_whole_line(data) and _take_whole_line(session, data):
         return b""
     buffer = session.pending + data
     session.set_pending(b"")

@@ -66,6 +66,8 @@ class ShellSession(Protocol):
     """
 
     service: ShellFactory
+    _v_out: list[str] | None = None
+    """What is to be sent, gathered while input is read; None at other times."""
 
     def __init__(self) -> None:
         self.wire = Wire()
@@ -132,17 +134,25 @@ class ShellSession(Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take all of `data`."""
-        self._v_out: list[str] | None = []
+        self._v_out = []
         try:
-            for event in self.wire.receive(data):
-                if type(event) is Data:
-                    self._typed(event.data)
-                elif isinstance(event, Command):
-                    self._command(event)
-                else:
-                    self._negotiate(event)  # type: ignore[arg-type]  # not Data
+            text = self.wire.receive_text(data)
+            if text is None:
+                self._take_mixed(data)
+            elif text:
+                self._typed(text)
         finally:
             self._flush()
+
+    def _take_mixed(self, data: bytes) -> None:
+        """Take `data`, which holds commands."""
+        for event in self.wire.receive(data):
+            if type(event) is Data:
+                self._typed(event.data)
+            elif isinstance(event, Command):
+                self._command(event)
+            else:
+                self._negotiate(event)  # type: ignore[arg-type]  # not Data
 
     def eof_received(self) -> bool:
         """Leave once all that was sent is done."""
@@ -189,22 +199,23 @@ class ShellSession(Protocol):
 
     def out(self, text: str) -> None:
         """Send `text`; while input is read, it is gathered first."""
-        gathered: list[str] | None = self.__dict__.get("_v_out")
+        gathered = self._v_out
         if gathered is not None:
             gathered.append(text)
         elif self.is_connected:
             self.transport.write(encode_text(text))
 
     def _flush(self) -> None:
-        gathered: list[str] | None = self.__dict__.get("_v_out")
-        self._v_out = None
-        if gathered and self.is_connected:
-            self.transport.write(encode_text("".join(gathered)))
+        gathered, self._v_out = self._v_out, None
+        if gathered:
+            transport = self.__dict__.get("_v_transport")
+            if transport is not None:
+                transport.write(encode_text("".join(gathered)))
 
     def _send(self, raw: bytes) -> None:
         """Send wire bytes, in their place between the texts."""
         if raw:
-            gathers = self.__dict__.get("_v_out") is not None
+            gathers = self._v_out is not None
             self._flush()
             self.transport.write(raw)
             self._v_out = [] if gathers else None
@@ -213,7 +224,8 @@ class ShellSession(Protocol):
         """Show what typed code prints."""
         if not text:
             return
-        if self.editor is not None and self._is_idle and self.wire.is_character:
+        from_background = self._v_out is None and self._is_idle
+        if from_background and self.editor is not None and self.wire.is_character:
             self._print_beside(self.editor, text)
             return
         self.out(text)
@@ -223,9 +235,8 @@ class ShellSession(Protocol):
 
     @property
     def _is_idle(self) -> bool:
-        """Whether the prompt stands there, so that output comes from the background."""
-        evaluating = self.__dict__.get("_v_evaluating", False)
-        return not evaluating and self.shell is not None and not self.shell.awaiting
+        """Whether the prompt stands there."""
+        return self.shell is not None and not self.shell.awaiting
 
     def _print_beside(self, editor: LineEditor, text: str) -> None:
         """Show whole lines above the line that is being edited."""
@@ -271,15 +282,15 @@ class ShellSession(Protocol):
             self._type_ahead(data)
             return
         while data and not self.leaving:
-            if self.is_busy:
-                self.put_back(data)
-                return
             if self.login is not None:
                 data = self.login.take(data)
             elif self.wire.is_character:
                 data = take_keys(self, data)
             else:
                 data = take_lines(self, data)
+            if data and self.is_busy and not self.leaving:
+                self.put_back(data)
+                return
 
     def set_pending(self, pending: bytes) -> None:
         if pending != self.pending:
@@ -295,11 +306,7 @@ class ShellSession(Protocol):
         shell = self.shell
         if shell is None:
             return
-        self._v_evaluating = True
-        try:
-            left = shell.push(lines[0]) if len(lines) == 1 else shell.push_paste(lines)
-        finally:
-            self._v_evaluating = False
+        left = shell.push(lines[0]) if len(lines) == 1 else shell.push_paste(lines)
         if shell.awaiting:
             if len(lines) > 1:
                 self.put_back(PASTE_BEGIN + "\n".join([*left, unfinished]).encode() + PASTE_END)

@@ -68,6 +68,10 @@ class Wire(Persistent):
         """Take all of `data` and return the events that it completes."""
         return self.decoder.receive(data)
 
+    def receive_text(self, data: bytes) -> bytes | None:
+        """Take all of `data` where it is but text, and return that; else take nothing."""
+        return self.decoder.receive_text(data)
+
     def answer(self, event: Negotiation | Subnegotiation) -> bytes:
         """Take what the client says of an option; return what to send."""
         if isinstance(event, Subnegotiation):
