@@ -51,7 +51,8 @@ class ConsolePrompt(Prompt):
     def show_error(self, error: BaseException, *, with_frames: bool = True) -> None:
         """Show it, and have a script end with it."""
         self.failed = True
-        super().show_error(error, with_frames=with_frames)
+        is_ours = type(error) is KeyboardInterrupt  # its last frame is the signal handler's
+        super().show_error(error, with_frames=with_frames and not is_ours)
 
 
 class Console:
