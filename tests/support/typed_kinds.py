@@ -196,6 +196,22 @@ KINDS: dict[str, tuple[str, str]] = {
         "from tapd import Persistent\nclass R(Persistent):\n    def f(self): return self.v\n",
         "R.f.__globals__ is names",
     ),
+    "registered classes": (
+        "import abc\nclass A(abc.ABC): ...\nclass B: ...\nA.register(B)\nA.register(int)\nb = B()",
+        "isinstance(b, A) and isinstance(1, A) and not isinstance('', A)",
+    ),
+    "keywords of a class": (
+        "class Base:\n    tags = []\n    def __init_subclass__(cls, *, tag, **more):\n"
+        "        super().__init_subclass__(**more)\n        cls.tag = tag\n"
+        "        Base.tags.append(tag)\nclass A(Base, tag='a'): ...\nclass B(A, tag='b'): ...\nb = B()",
+        "(A.tag, b.tag, Base.tags) == ('a', 'b', ['a', 'b']) and [type('C', (A,), {}, tag='c'), "
+        "Base.tags.pop()][1] == 'c'",
+    ),
+    "keywords of a class with two bases": (
+        "class X: ...\nclass Base:\n    def __init_subclass__(cls, tag):\n        cls.tag = tag\n"
+        "class A(X, Base, tag='a'): ...",
+        "A.tag == 'a' and A.__mro__[1:3] == (X, Base)",
+    ),
     "future annotations": (
         "from __future__ import annotations\ndef f(x: NoSuch): ...\n",
         "f.__annotations__ == {'x': 'NoSuch'}",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import abc
 import collections
+import contextlib
 import dataclasses
 import enum
 import inspect
@@ -21,6 +22,7 @@ from typing import Any
 
 from tapd.errors import CannotKeep
 from tapd.image.definitions import key_of, known_definition, remember_definition
+from tapd.image.names import name_of
 
 _NOT_SAVED = frozenset({
     "__dict__", "__weakref__", "__module__", "__qualname__", "__slots__",
@@ -60,7 +62,16 @@ def split_class(cls: type) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     slots = {name for name, value in names.items() if type(value) is types.MemberDescriptorType}
     skipped = _generated(kind, names) | slots | _NOT_SAVED
     attributes = {name: value for name, value in names.items() if name not in skipped}
-    return made, (attributes, _dataclass_parts(names))
+    return made, (attributes, _dataclass_parts(names), _registered(cls))
+
+
+def _registered(cls: type) -> tuple[type, ...]:
+    """Return the classes that ``cls.register`` was called with."""
+    dump: Any = getattr(abc, "_get_dump", None)
+    if dump is None or not issubclass(type(cls), abc.ABCMeta):
+        return ()
+    found = [refer() for refer in dump(cls)[0]]
+    return tuple(sorted(filter(None, found), key=lambda each: (each.__module__, each.__qualname__)))
 
 
 def is_made_in_c(cls: type) -> bool:
@@ -236,12 +247,42 @@ def make_class(
             if slots is not None:
                 names["__slots__"] = slots
 
-        cls = types.new_class(name, bases, keywords, fill)
+        cls = _make_plain(name, bases, keywords, fill)
     cls.__qualname__ = qualname
     if module is not None:
         cls.__module__ = module
     remember_definition(key, cls)
     return cls
+
+
+def _make_plain(name: str, bases: tuple[Any, ...], keywords: dict[str, Any], fill: Any) -> Any:
+    """Make a class without telling a typed base of it, which was told when it was typed.
+
+    What an ``__init_subclass__`` did then is state, and saved; the keywords that it
+    was given are not known any more. A base that a library holds is told again,
+    since what it notes is its module's; where it asks for keywords, it is not.
+    """
+    above = (each for base in types.resolve_bases(bases) for each in base.__mro__)
+    owner = next((each for each in above if _tells(each)), object)
+    if owner is object:
+        return types.new_class(name, bases, keywords, fill)
+    if name_of(owner) is not None:
+        with contextlib.suppress(TypeError):
+            return types.new_class(name, bases, keywords, fill)
+    told = dict_of_class(owner)["__init_subclass__"]
+    type.__setattr__(owner, "__init_subclass__", classmethod(_tell_nobody))
+    try:
+        return types.new_class(name, bases, keywords, fill)
+    finally:
+        type.__setattr__(owner, "__init_subclass__", told)
+
+
+def _tells(cls: type) -> bool:
+    return bool(cls.__flags__ & _HEAP_TYPE) and "__init_subclass__" in dict_of_class(cls)
+
+
+def _tell_nobody(_cls: Any) -> None:
+    """Stand in for an ``__init_subclass__``."""
 
 
 def _make_enum(metaclass: Any, bases: tuple[Any, ...], name: str, members: dict[str, Any]) -> Any:
@@ -268,7 +309,7 @@ def _make_typed_dict(
 
 def set_class(cls: Any, state: tuple[Any, ...]) -> None:
     """Give a bare class its attributes."""
-    attributes, dataclass_parts = state
+    attributes, dataclass_parts, *more = state
     for name, value in attributes.items():
         type.__setattr__(cls, name, value)
     if dataclass_parts is not None and "__dataclass_fields__" not in cls.__dict__:
@@ -277,6 +318,9 @@ def set_class(cls: Any, state: tuple[Any, ...]) -> None:
         _finish_protocol(cls)
     if issubclass(type(cls), abc.ABCMeta):
         abc.update_abstractmethods(cls)
+        for registered in more[0] if more else ():
+            if isinstance(registered, type):  # it may be lost
+                cls.register(registered)
 
 
 def _finish_protocol(cls: Any) -> None:

@@ -305,7 +305,7 @@ def _check_shape(reduced: Any) -> None:
             raise CannotKeep("its __reduce_ex__ gives items that are no iterator")
 
 
-_DATA = frozenset({
+_DATA: frozenset[type] = frozenset({
     int, str, bytes, float, bool, type(None), tuple, list, dict, set, frozenset, type,
 })  # fmt: skip
 
