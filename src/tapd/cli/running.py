@@ -15,6 +15,7 @@ import click
 from tapd.cli.calling import call_server, calling
 from tapd.cli.naming import JSON, TAP, complete_tap, find_tap
 from tapd.cli.printing import emit, render_duration, render_size, render_time, table
+from tapd.cli.progress import Progress
 from tapd.errors import TapMissing, UsageError
 from tapd.host.state import State
 from tapd.image.key import load_key
@@ -142,7 +143,8 @@ def set_options(
             _log_warnings()
             state = State(path, load_key())
             stack.enter_context(state.store.lock())
-            restored = state.restore()
+            with Progress("loading"):
+                restored = state.restore()
             known = describe_settings(restored.application)
         if not wanted:
             _list_settings(known, as_json=as_json)

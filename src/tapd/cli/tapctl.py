@@ -22,7 +22,8 @@ import click
 import tapd
 from tapd.cli.naming import JSON, TAP, find_tap, installed_names, taps_in
 from tapd.cli.printing import emit, render_size, render_time, table
-from tapd.errors import KeyUnusable, TapdError, TapMissing, UsageError
+from tapd.cli.progress import Progress
+from tapd.errors import KeyUnusable, NotAllowed, TapdError, TapMissing, UsageError
 from tapd.image.files import Files, replace_file, writing
 from tapd.image.inspection import Graph, compare_graphs, printable, read_graph
 from tapd.image.key import Key, load_key
@@ -105,6 +106,9 @@ class _Group(click.Group):
         except TapdError as error:
             click.echo(f"tapctl: {error}", err=True)
             ctx.exit(error.exit_status)
+        except PermissionError as error:
+            click.echo(f"tapctl: {error.filename}: only its owner and root may do this", err=True)
+            ctx.exit(NotAllowed.exit_status)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -165,7 +169,8 @@ def _describe(layout: Layout) -> dict[str, Any]:
 @click.option("--verify", is_flag=True, help="Check every byte of each.")
 def history(tap: str, as_json: bool, verify: bool) -> None:
     """List the generations of TAP, newest first."""
-    entries = Layout(find_tap(tap), load_key()).generations(verify=verify)
+    layout = Layout(find_tap(tap), load_key())
+    entries = _verified(layout) if verify else layout.generations()
     emit(
         as_json,
         [_entry_data(entry) for entry in entries],
@@ -183,7 +188,7 @@ def history(tap: str, as_json: bool, verify: bool) -> None:
 def verify(tap: str, as_json: bool, upgrade: bool) -> None:
     """Check every generation of TAP: damage, signature, and what else is wrong."""
     layout = Layout(find_tap(tap), load_key())
-    entries = layout.generations(verify=True)
+    entries = _verified(layout)
     rehearsed = _rehearse(layout, entries) if upgrade else None
     bad = [entry for entry in entries if entry.error]
     data = {"generations": [_entry_data(entry) for entry in entries], "rehearsal": rehearsed}
@@ -201,6 +206,16 @@ def verify(tap: str, as_json: bool, upgrade: bool) -> None:
         sys.exit(bad[0].error.exit_status if bad and bad[0].error else TapMissing.exit_status)
 
 
+def _verified(layout: Layout) -> list[Entry]:
+    entries = layout.generations()
+    verified = []
+    with Progress("checking", sum(entry.size_bytes for entry in entries)) as progress:
+        for entry in entries:
+            verified.append(layout.verified(entry))
+            progress.advance(entry.size_bytes)
+    return verified
+
+
 def _rehearse(layout: Layout, entries: Sequence[Entry]) -> str:
     """Load the newest good generation as a start would, upgrades included; keep nothing.
 
@@ -210,7 +225,8 @@ def _rehearse(layout: Layout, entries: Sequence[Entry]) -> str:
     from tapd.image.snapshot import load_application  # noqa: PLC0415 - the only one to load
 
     entry = _chosen(layout, entries, None)
-    application = load_application(layout.read(entry)[0], entry.path)
+    with Progress(f"loading {render_size(entry.size_bytes)}"):
+        application = load_application(layout.read(entry)[0], entry.path)
     return f"generation {entry.generation} loads as {application!r} with the code installed"
 
 
@@ -260,7 +276,8 @@ def _is_trusted(tail: Tail, key: Key) -> bool:
 
 
 def _graph_of(path: Path, stored: memoryview, tail: Tail) -> Graph:
-    return read_graph(tail.decode_pickle(stored), str(path))
+    with Progress(f"reading {render_size(tail.stored_bytes)}"):
+        return read_graph(tail.decode_pickle(stored), str(path))
 
 
 @main.command()
@@ -357,7 +374,8 @@ def diff(tap: str, old: int, new: int | None, as_json: bool) -> None:
     graphs = []
     for generation in (old, new):
         entry = _chosen(layout, entries, generation)
-        graphs.append(read_graph(layout.read(entry)[0], str(entry.path)))
+        with Progress(f"reading generation {generation or 'newest'}"):
+            graphs.append(read_graph(layout.read(entry)[0], str(entry.path)))
     changes = list(compare_graphs(*graphs))
     data = [{"path": path, "change": change} for path, change in changes]
     colours = {"+": "green", "-": "red"}

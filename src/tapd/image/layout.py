@@ -179,7 +179,7 @@ class Layout:
             for entry in self.entries()
             if entry.manifest is None or entry.manifest.lineage == lineage
         ]
-        return [self._verified(entry) for entry in entries] if verify else entries
+        return [self.verified(entry) for entry in entries] if verify else entries
 
     def entries(self) -> list[Entry]:
         """Look at the end of every TAP, newest first; one with several names counts once.
@@ -219,7 +219,8 @@ class Layout:
             )
         return manifest, None
 
-    def _verified(self, entry: Entry) -> Entry:
+    def verified(self, entry: Entry) -> Entry:
+        """Return `entry` with the error that a check of every byte of it finds, if any."""
         try:
             if entry.error is None:
                 self.read(entry)

@@ -1,0 +1,93 @@
+"""A progress bar for what takes over a second; on a terminal only, on its own line of stderr.
+
+A thread draws it, so what is waited for need not know of it. Work that holds the
+interpreter's lock for long makes it jerk, nothing worse.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from types import TracebackType
+from typing import Self, TextIO
+
+_BEGIN_S = 1.0
+_AGAIN_S = 0.2
+_CLEAR = "\r\x1b[K"
+_CELLS = 30
+
+
+class Progress:
+    """Shows that something goes on, and how far it is. Use it as a context manager."""
+
+    def __init__(
+        self,
+        label: str,
+        total: int = 0,
+        *,
+        stream: TextIO | None = None,
+        begin_s: float = _BEGIN_S,
+    ) -> None:
+        """Prepare it; nothing is shown before `begin_s` seconds have passed.
+
+        Args:
+            label: what is being done.
+            total: how much there is of it; 0 where that is not known.
+            stream: where it is drawn, if that is a terminal; sys.stderr by default.
+            begin_s: what is done sooner shows nothing.
+        """
+        self._label = label
+        self._total = total
+        self._done = 0
+        self._stream = sys.stderr if stream is None else stream
+        self._begin_s = begin_s
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        if self._stream.isatty():
+            self._thread = threading.Thread(target=self._draw, daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def advance(self, amount: int) -> None:
+        """Say that `amount` more is done."""
+        self._done += amount
+
+    def _draw(self) -> None:
+        started_s = time.monotonic()
+        wait_s, is_drawn = self._begin_s, False
+        while not self._ended.wait(wait_s):
+            self._stream.write(_CLEAR + self._line(time.monotonic() - started_s))
+            self._stream.flush()
+            wait_s, is_drawn = _AGAIN_S, True
+        if is_drawn:
+            self._stream.write(_CLEAR)
+            self._stream.flush()
+
+    def _line(self, passed_s: float) -> str:
+        if self._total:
+            share = min(1.0, self._done / self._total)
+            bar = "#" * round(share * _CELLS)
+            text = f"{self._label} [{bar:<{_CELLS}}] {share:4.0%}  {passed_s:.0f} s"
+        else:
+            text = f"{self._label} {'.' * (round(passed_s / _AGAIN_S) % 4):<3} {passed_s:.0f} s"
+        return text[: self._columns() - 1]
+
+    def _columns(self) -> int:
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns or 80
+        except (OSError, ValueError):
+            return 80
