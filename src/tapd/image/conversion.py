@@ -57,7 +57,12 @@ class Conversion:
                 if _holds_plain(obj[index]):
                     list.__setitem__(obj, index, self.tracked(obj[index]))
         elif not isinstance(obj, (set, bytearray)):  # a deque
-            for index, value in enumerate(list(obj)):
+            appended = obj._p_delta  # type: ignore[attr-defined]
+            if appended is None or appended > len(obj):
+                values = list(obj)
+            else:
+                values = [obj[index] for index in range(-appended, 0)]
+            for index, value in enumerate(values, -len(values)):
                 if _holds_plain(value):
                     collections.deque.__setitem__(obj, index, self.tracked(value))
 

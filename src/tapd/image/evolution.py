@@ -62,7 +62,7 @@ class Restoration:
         definitions: typed functions and classes made so far, by their key, so
             that a journal's state finds the ones that the TAP brought.
         durables: every durable object that the TAP brought, in the file's order,
-            so that `Jar.adopt` need not look for them.
+            so that `Jar.adopt` need not look for them; and a few others.
         upgraded: what `finish` brought to the installed code's version.
     """
 

@@ -32,7 +32,7 @@ from tapd.image.evolution import Restoration
 from tapd.image.loss import Loss, Placeholder, type_name_of
 from tapd.image.pickler import StateLoader, StatePickler
 from tapd.image.reducer import has_usual_hash
-from tapd.model.persistent import Tracked
+from tapd.model.persistent import Tracked, is_durable_type
 
 _log = logging.getLogger(__name__)
 
@@ -100,7 +100,8 @@ class Jar:
         Args:
             root: of the graph.
             durables: those of its durable objects that are known (from
-                `Restoration.durables`), in an order that is always the same. The
+                `Restoration.durables`), in an order that is always the same, once
+                each; what is not durable among them is left out. The
                 states of most need not be looked into then: for a million
                 objects that is a start in a third of the time.
         """
@@ -119,7 +120,11 @@ class Jar:
     def _number(self, durables: Iterable[Any]) -> dict[int, Any]:
         objects: dict[int, Any] = {}
         free = []
-        for obj in durables:
+        known = list(durables)
+        kinds = {cls for cls in set(map(type, known)) if is_durable_type(cls)}
+        for obj in known:
+            if type(obj) not in kinds:
+                continue
             oid = obj._p_oid
             if oid is None:
                 free.append(obj)

@@ -49,7 +49,10 @@ def set_reduced(obj: Any, state: Any) -> None:
 def set_durable(obj: Any, meta_and_state: tuple[Any, Any]) -> None:
     """Give a durable object with a hash of its own its number and state, at once."""
     meta, state = meta_and_state
-    _apply(obj, meta, state, definitions.current_restoration())
+    restoration = definitions.current_restoration()
+    if restoration is not None:
+        restoration.durables.append(obj)
+    _apply(obj, meta, state, restoration)
 
 
 def _apply(obj: Any, meta: Any, state: Any, restoration: Restoration | None) -> None:
@@ -60,8 +63,6 @@ def _apply(obj: Any, meta: Any, state: Any, restoration: Restoration | None) -> 
     oid, version = meta
     if oid is not None:
         obj._p_oid = oid
-    if restoration is not None and type(obj) is not Placeholder:
-        restoration.durables.append(obj)
     if state is not None:
         obj.__setstate__(state)
     if restoration is not None:
@@ -77,17 +78,14 @@ def finish_graph(root: Any, items: list[Any]) -> Any:
     current = definitions.current_restoration()
     restoration = current or Restoration()
     up_to_date: set[type] = set()
-    durables = restoration.durables
+    restoration.durables += items[::3]
     each = iter(items)
     for obj, meta, state in zip(each, each, each, strict=True):
         cls = type(obj)
-        if cls in _STATELESS:
-            continue
         try:
             if meta is not None and type(meta) is not int:
                 _apply(obj, meta, state, restoration)
                 continue
-            durables.append(obj)
             # Before the state: should that fail, the journal still finds the object.
             obj._p_oid = meta
             if cls is TrackedDict:
@@ -97,6 +95,8 @@ def finish_graph(root: Any, items: list[Any]) -> Any:
             elif state is not None:
                 obj.__setstate__(state)
         except Exception as error:  # its neighbours are to be kept
+            if cls in _STATELESS:
+                continue
             _log.warning("the state of a %s can't be set: %s", type_name_of(cls), error)
             continue
         if cls not in up_to_date:
