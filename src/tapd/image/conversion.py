@@ -57,7 +57,7 @@ class Conversion:
                 if _holds_plain(obj[index]):
                     list.__setitem__(obj, index, self.tracked(obj[index]))
         elif not isinstance(obj, (set, bytearray)):  # a deque
-            appended = obj._p_delta  # type: ignore[attr-defined]
+            appended = obj._p_delta
             if appended is None or appended > len(obj):
                 values = list(obj)
             else:

@@ -185,6 +185,12 @@ def test_a_paste_waits_for_what_it_awaits(typist: Any) -> None:
     assert output.endswith(b"2\r\n3\r\n>>> 4")
 
 
+def test_a_paste_ends_with_a_half_line_after_one_that_awaits(typist: Any) -> None:
+    typist.send(b"import asyncio\r\0")
+    typist.send(b"\x1b[200~await asyncio.sleep(0)\r3\x1b[201~")
+    assert typist.read().endswith(b">>> 3")
+
+
 def test_a_wider_window_is_noticed(typist: Any) -> None:
     typist.send(b"\xff\xfa\x1f\x00\x50\x00\x18\xff\xf0")
     typist.send(b"x" * 50)

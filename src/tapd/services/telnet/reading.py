@@ -50,7 +50,7 @@ def _run_line(session: ShellSession, line: bytes) -> None:
         session.overlong = False
         session.refuse_line()
     else:
-        session.push([line.replace(b"\x04", b"").decode("utf-8", "replace")])
+        session.push_line(line.replace(b"\x04", b"").decode("utf-8", "replace"))
 
 
 def take_keys(session: ShellSession, data: bytes) -> bytes:
@@ -87,7 +87,7 @@ def _take_whole_line(session: ShellSession, data: bytes) -> bool:
     line = data[:-1].decode("ascii")
     session.out(f"{line}\n")
     _remember(session, line)
-    session.push([line])
+    session.push_line(line)
     return True
 
 
@@ -120,7 +120,7 @@ def _submit(session: ShellSession, editor: LineEditor) -> None:
         session.refuse_line()
         return
     _remember(session, editor.text)
-    session.push([editor.text])
+    session.push_line(editor.text)
 
 
 def _remember(session: ShellSession, line: str) -> None:
@@ -145,7 +145,7 @@ def _paste(session: ShellSession, editor: LineEditor, text: str) -> None:
     editor.begin(editor.prompt)
     for line in lines:
         _remember(session, line)
-    session.push(lines, unfinished)
+    session.push_paste(lines, unfinished)
 
 
 def _complete(session: ShellSession, editor: LineEditor) -> None:

@@ -301,17 +301,26 @@ class ShellSession(Protocol):
         self.out(f"The line was too long ({kib} KiB are allowed); it was dropped.\n")
         self.prompt()
 
-    def push(self, lines: list[str], unfinished: str = "") -> None:
-        """Run `lines`, and ask for the next unless there is something to wait for."""
+    def push_line(self, line: str) -> None:
+        """Run `line`, and ask for the next unless there is something to wait for."""
+        shell = self.shell
+        if shell is None:
+            return
+        left = shell.push(line)
+        if not shell.awaiting:
+            self.prompt()
+        elif left:
+            self.put_back("".join(f"{each}\n" for each in left).encode())
+
+    def push_paste(self, lines: list[str], unfinished: str) -> None:
+        """Run `lines`, pasted together; ask for the next, and show how it begins."""
         shell = self.shell
         if shell is None:
             return
         left = shell.push(lines[0]) if len(lines) == 1 else shell.push_paste(lines)
         if shell.awaiting:
-            if len(lines) > 1:
+            if left or unfinished:
                 self.put_back(PASTE_BEGIN + "\n".join([*left, unfinished]).encode() + PASTE_END)
-            elif left:
-                self.put_back("".join(f"{line}\n" for line in left).encode())
             return
         self.prompt()
         if unfinished and self.editor is not None and not self.leaving:
