@@ -15,7 +15,7 @@ class Terminal(io.TextIOWrapper):
 
     def __init__(self) -> None:
         self.near, far = pty.openpty()
-        super().__init__(open(far, "wb", buffering=0), write_through=True)
+        super().__init__(io.FileIO(far, "wb"), write_through=True)
 
     def drawn(self) -> str:
         os.set_blocking(self.near, False)

@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -260,7 +261,13 @@ def test_set_on_a_sleeping_tap(tmp_path: Path) -> None:
     assert verify_password(saved(server).authorizer.accounts["admin"].password_hash, "asleep")
 
 
-def test_set_while_a_killed_server_is_down_keeps_what_its_journal_holds(server: Server) -> None:
+def test_set_while_a_killed_server_is_down_loses_nothing(server: Server) -> None:
+    """Neither what its journal holds nor the connections that wait for the next process."""
+    port = int(server.log().split(" answers on ")[1].split()[0].rpartition(":")[2])
+    client = socket.create_connection(("127.0.0.1", port), timeout=20)
+    read_until(client, b"username: ")
+    client.sendall(b"adm")
+    wait_for(lambda: tapctl_json(server, "status", "telnet")["connections"] == 1, "client")
     tapctl(server, "shell", "telnet", stdin="application.mark = 'journaled'\n")
     assert server.process is not None
     child = server.child()
@@ -276,6 +283,20 @@ def test_set_while_a_killed_server_is_down_keeps_what_its_journal_holds(server: 
     rows = {row["option"]: row["value"] for row in tapctl_json(server, "set", "telnet")}
     assert rows["tries"] == "5"
     assert tapctl(server, "shell", "telnet", stdin="application.mark").stdout == "'journaled'\n"
+    with client:
+        client.sendall(b"in\r\n")
+        read_until(client, b"password: ")
+        client.sendall(b"woohoo\r\n")
+        read_until(client, b">>> ")
+
+
+def read_until(client: socket.socket, words: bytes) -> None:
+    """Read what the server sends, up to `words`."""
+    seen = b""
+    while words not in seen:
+        data = client.recv(4096)
+        assert data, f"closed after {seen!r}"
+        seen += data
 
 
 def test_reset_sets_aside_and_deletes_nothing(server: Server) -> None:
