@@ -151,7 +151,7 @@ def test_a_text_that_nothing_needs_is_dropped() -> None:
     assert code is not None
     filename = code.co_filename
     del code
-    for _ in range(100):
+    for _ in range(300):
         compile_typed("1 + 1", namespace, stem="dropped")
     assert filename not in linecache.cache
 

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tapd.errors import JournalDamaged, StateUnwritable
-from tapd.image.files import Files, give_to_owner_of, sync_directory
+from tapd.image.files import Files, free_name, give_to_owner_of, sync_directory
 from tapd.image.jar import Jar, Replay
 from tapd.image.journal import JournalContents, JournalWriter, read_journal
 from tapd.image.key import Key
@@ -112,7 +112,9 @@ class State:
                 contents = read_journal(path, self._journal_key, self._lineage, generation)
             except JournalDamaged as error:
                 aside = path.with_name(path.name + ".damaged")
-                log.error("%s; set aside as %s", error, aside)
+                if aside.exists():
+                    aside = free_name(aside)
+                log.error("%s; what happened in it is missing; set aside as %s", error, aside)
                 path.replace(aside)
                 continue
             if contents.damage is not None:
