@@ -151,9 +151,34 @@ def test_a_text_that_nothing_needs_is_dropped() -> None:
     assert code is not None
     filename = code.co_filename
     del code
-    for _ in range(300):
-        compile_typed("1 + 1", namespace, stem="dropped")
+    for number in range(300):
+        compile_typed(f"1 + {number}", namespace, stem="dropped")
     assert filename not in linecache.cache
+
+
+def test_a_line_that_is_repeated_is_compiled_once() -> None:
+    namespace = Namespace()
+    code = compile_typed("1 / 0", namespace, stem="again")
+    assert code is not None
+    for number in range(300):
+        compile_typed(f"1 + {number}", namespace, stem="again")
+        assert compile_typed("1 / 0", namespace, stem="again") is code
+    assert linecache.getline(code.co_filename, 1) == "1 / 0\n"
+    assert compile_typed("1 / 0", namespace, stem="other") is not code
+    assert compile_typed("1 / 0", namespace, "exec", stem="again") is not code
+    namespace.names["annotations"] = annotations
+    assert compile_typed("1 / 0", namespace, stem="again") is not code
+    del namespace.names["annotations"]
+    for number in range(300):
+        compile_typed(f"2 + {number}", namespace, stem="again")
+    assert compile_typed("1 / 0", namespace, stem="again") is not code
+    assert code.co_filename not in linecache.cache
+
+
+def test_definitions_and_long_texts_are_compiled_each_time() -> None:
+    namespace = Namespace()
+    for text in ("f = lambda: 0", f"'{'x' * 5000}'"):
+        assert compile_typed(text, namespace) is not compile_typed(text, namespace)
 
 
 def test_the_journal_finds_the_definitions_of_the_tap() -> None:

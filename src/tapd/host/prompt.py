@@ -190,7 +190,8 @@ class Prompt(Persistent):
         """Run `code`, show what it raises; return whether it ran to its end."""
         namespace = self.namespace
         names = namespace.names
-        before = [(name, names.get(name, _MISSING)) for name in code.co_names]
+        used = code.co_names
+        before = [(name, names.get(name, _MISSING)) for name in used] if used else ()
         ended = False
         token = current.set(self.session)
         try:

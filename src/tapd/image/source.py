@@ -33,6 +33,8 @@ _INLINED = re.compile(r"(<listcomp>|<setcomp>|<dictcomp>)\.(<locals>\.)?")
 _NUMBER = re.compile(r"<(.*) (\d+)>\Z")
 _RECENT_MIN = 64
 """So many of the last texts can be shown, and at most twice as many."""
+_REPEATED_CHARACTERS_MAX = 4096
+"""Of a longer text the code is not kept: it is compiled again when it is typed again."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -63,6 +65,8 @@ class Source:
 _by_filename: dict[str, Source] = {}
 _code_count: collections.Counter[str] = collections.Counter()
 _recent: dict[str, None] = {}
+_recent_codes: dict[tuple[str, str, str, int], types.CodeType] = {}
+"""Codes of recent texts that hold no function, by what they were compiled from."""
 _compiled: weakref.WeakValueDictionary[tuple[str, str, int, int], types.CodeType] = (
     weakref.WeakValueDictionary()
 )
@@ -99,11 +103,28 @@ def register_source(source: Source) -> Source:
     return source
 
 
-def show_text(filename: str, stem: str, text: str) -> None:
-    """Show the text of code that holds no function, so that nothing of it is ever kept.
+def recent_code(stem: str, text: str, symbol: str, flags: int) -> types.CodeType | None:
+    """Return the code of a recent text without functions; None where it is to be compiled.
+
+    Who asks the same over and over (a program that looks after a server) pays
+    for the compiler once.
+    """
+    code = _recent_codes.get((stem, text, symbol, flags))
+    if code is not None:
+        filename = code.co_filename
+        del _recent[filename]
+        _recent[filename] = None
+    return code
+
+
+def keep_recent(code: types.CodeType, stem: str, text: str, symbol: str, flags: int) -> None:
+    """Show the text of `code`, which holds no function, so that nothing of it is ever saved.
 
     Cheaper than `register_source`, for the many lines typed that are such.
     """
+    filename = code.co_filename
+    if len(text) <= _REPEATED_CHARACTERS_MAX:
+        _recent_codes[stem, text, symbol, flags] = code
     _last_number[stem] = _last_number.get(stem, 0) + 1
     lines = [line + "\n" for line in text.split("\n")] if "\n" in text else [text + "\n"]
     linecache.cache[filename] = (len(text), None, lines, filename)
@@ -116,6 +137,8 @@ def _note_recent(filename: str) -> None:
         for oldest in list(itertools.islice(_recent, _RECENT_MIN)):
             del _recent[oldest]
             _drop_unused(oldest)
+        for key in [key for key, code in _recent_codes.items() if code.co_filename not in _recent]:
+            del _recent_codes[key]
 
 
 def _drop_unused(filename: str) -> None:

@@ -24,8 +24,9 @@ from tapd.image.source import (
     Source,
     adopt_code,
     future_flags,
+    keep_recent,
+    recent_code,
     register_source,
-    show_text,
     unused_filename,
 )
 from tapd.image.states import StatePickler
@@ -56,8 +57,10 @@ def compile_typed(
         SyntaxError, OverflowError, ValueError: as `codeop.compile_command`.
     """
     flags = future_flags(namespace.names) | _AWAIT
+    code = recent_code(stem, source, symbol, flags)
+    if code is not None:
+        return code
     filename = unused_filename(stem)
-    code: types.CodeType | None
     # What is complete and right is compiled once; `codeop` judges the rest and does it twice.
     try:
         code = compile(source, filename, symbol, flags | _PROMPT_FLAGS, dont_inherit=True)
@@ -74,7 +77,7 @@ def compile_typed(
         register_source(Source(filename, source, symbol, future))
         adopt_code(code)
     else:
-        show_text(filename, stem, source)
+        keep_recent(code, stem, source, symbol, flags)
     return code
 
 

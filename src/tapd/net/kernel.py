@@ -95,7 +95,9 @@ def _read_counters(sock: socket.socket) -> tuple[int, int, int]:
     return info[0], *_COUNTERS.unpack_from(info, _COUNTERS_AT)
 
 
-_scratch = bytearray(1 << 16)
+_SCRATCH_BYTES = 1 << 16
+_scratch = bytearray(_SCRATCH_BYTES)
+_MSG_TRUNC = int(socket.MSG_TRUNC)  # looked up once: each message passes here
 
 
 def discard_input(sock: socket.socket, count: int) -> None:
@@ -105,7 +107,8 @@ def discard_input(sock: socket.socket, count: int) -> None:
     (tcp(7)); on UNIX sockets the bytes are copied to nowhere.
     """
     while count > 0:
-        taken = sock.recv_into(_scratch, min(count, len(_scratch)), socket.MSG_TRUNC)
+        size = min(count, _SCRATCH_BYTES)
+        taken = sock.recv_into(_scratch, size, _MSG_TRUNC)
         if taken <= 0:
             return
         count -= taken
@@ -114,7 +117,7 @@ def discard_input(sock: socket.socket, count: int) -> None:
 def drain_input(sock: socket.socket) -> None:
     """Throw away all input that is there, so that closing sends FIN and not RST."""
     try:
-        while sock.recv_into(_scratch, len(_scratch), socket.MSG_TRUNC) > 0:
+        while sock.recv_into(_scratch, _SCRATCH_BYTES, _MSG_TRUNC) > 0:
             pass
     except OSError:
         return
