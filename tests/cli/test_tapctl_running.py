@@ -154,6 +154,9 @@ def test_a_person_at_the_prompt(server: Server) -> None:
     with terminal(server, "shell", "telnet") as person:
         person.expect(">>> ")
         assert "42" in person.ask("6 * 7")
+        person.type("applica\t.lineag\t")
+        person.expect("application.lineage")
+        person.ask("")
         person.ask("def f():", prompt="... ")
         person.ask("    return 'defined'", prompt="... ")
         person.ask("")

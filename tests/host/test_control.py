@@ -191,6 +191,11 @@ def test_a_shell_is_audited(server: Server, asker: Asker) -> None:
     assert asker.receive()["prompt"] == ">>> "
     assert asker.ask(line="x = 1") == {"prompt": ">>> ", "failed": True}
     assert asker.ask(nothing=1)["error"] == "UsageError"
+    assert asker.ask(complete="applicat") == {"completions": ["application"]}
+    some = asker.ask(complete="application.service")["completions"]
+    assert some == ["application.services"]
+    assert len(asker.ask(complete="application.add")["completions"]) >= 1
+    assert asker.ask(complete="nonsense.x") == {"completions": []}
     assert asker.ask(line="raise SystemExit") == {"bye": True, "failed": True}
     who = f"uid {os.getuid()}, process {os.getpid()}"
     wait_for(lambda: f"a shell was closed by {who}" in server.log(), "audit")

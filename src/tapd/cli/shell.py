@@ -49,7 +49,7 @@ def _run_script(call: Call) -> bool:
 def _converse(call: Call, name: str) -> bool:
     """Ask for lines and run them, until the person leaves."""
     with contextlib.suppress(ImportError):
-        import readline  # noqa: F401, PLC0415 - it makes input() edit lines
+        _edit_lines(call)
     click.echo(f"A prompt in {name}, which runs; Ctrl-D leaves it running.")
     prompt = ">>> "
     while True:
@@ -67,6 +67,31 @@ def _converse(call: Call, name: str) -> bool:
         if message.get("bye"):
             return False
         prompt = message["prompt"]
+
+
+def _edit_lines(call: Call) -> None:
+    """Have input() edit lines, and complete the server's names by Tab."""
+    import readline  # noqa: PLC0415 - with a terminal only
+
+    found: list[str] = []
+
+    def complete(word: str, state: int) -> str | None:
+        if state == 0:
+            found[:] = _ask_completions(call, word)
+        return found[state] if state < len(found) else None
+
+    readline.set_completer(complete)
+    readline.set_completer_delims(" \t\n`~!@#$%^&*()-=+[{]}\\|;:'\",<>/?")
+    readline.parse_and_bind("tab: complete")
+
+
+def _ask_completions(call: Call, word: str) -> list[str]:
+    if not word:
+        return []
+    call.send(complete=word)
+    while "completions" not in (message := call.receive()):
+        sys.stdout.write(message.get("output", ""))  # of the background
+    return [str(name) for name in message["completions"]]
 
 
 def _show_until_prompt(call: Call) -> dict[str, Any]:

@@ -149,6 +149,16 @@ class Console:
         self.prompt.drop_block()
         self._ask()
 
+    def complete(self, word: str) -> list[str]:
+        """Return what the dotted name `word` may become; no code of its objects is run."""
+        from tapd.host.completion import complete  # noqa: PLC0415 - only at a first Tab
+
+        rest, candidates = complete(word, self.prompt.namespace.names)
+        path, dot, _stem = word.rpartition(".")
+        if candidates:
+            return [f"{path}{dot}{name}" for name in candidates]
+        return [word + rest] if rest else []
+
     def print_text(self, text: str) -> None:
         """Show `text` once this turn is committed."""
         if not self._output:

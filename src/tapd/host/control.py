@@ -368,12 +368,14 @@ class _Connection(asyncio.Protocol):
             console.push(text)
         elif isinstance(text := message.get("script"), str):
             console.run_script(text)
+        elif isinstance(text := message.get("complete"), str):
+            self._send({"completions": console.complete(text)})
         elif message.get("interrupt"):
             console.interrupt()
         elif message.get("drop"):
             console.drop_block()
         else:
-            self._send_error(UsageError("a shell takes line, script, interrupt or drop"))
+            self._send_error(UsageError("a shell takes line, script, complete, interrupt or drop"))
 
 
 def _parse(line: bytes) -> dict[str, Any]:
