@@ -163,7 +163,7 @@ class Harness:
             self.loop.run_until_complete(asyncio.sleep(0))
             before = self.turn.turns
             self.turn.run()
-            if self.turn.turns == before and not self.turn.is_busy:
+            if self.turn.is_stalled or (self.turn.turns == before and not self.turn.is_busy):
                 return
         raise AssertionError("the turns don't come to rest")
 
@@ -201,6 +201,11 @@ class Harness:
             turn.journal.close()
         self.lock.release()
         self.start()
+
+    def start_unclean(self, deaths: int) -> None:
+        """Crash `deaths` times in a row, each before the server has run what waits."""
+        for _ in range(deaths):
+            self.crash()
 
     def save(self) -> None:
         """Save a generation, as a checkpoint does."""

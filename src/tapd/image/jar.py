@@ -76,6 +76,7 @@ class Jar:
         self._last_dump: dict[int, bytes] = {}
         self._classes: dict[type, bytes] = {}
         self._conversion = Conversion()
+        self._unsaved: dict[int, Any] = {}
         self._pickler = StatePickler(self._oid_of)
 
     def register(self, obj: Any) -> None:
@@ -192,6 +193,8 @@ class Jar:
         changes = Changes()
         losses: list[Loss] = []
         changed, self._changed = self._changed, []
+        if changed and self._unsaved:
+            changed += self._unsaved.values()  # perhaps it can be saved now
         for obj in changed:
             self._dump(obj, changes, losses)
         self._dump_fresh(changes, losses)
@@ -221,6 +224,26 @@ class Jar:
         return known
 
     def _dump(self, obj: Any, changes: Changes, losses: list[Loss]) -> None:
+        """Dump one object; should that fail, its old state stays and the others are kept."""
+        try:
+            self._dump_one(obj, changes, losses)
+        except Exception as error:  # nested too deeply, changed by a thread meanwhile, ...
+            self._note_unsaved(obj, error, losses)
+        else:
+            if self._unsaved:
+                self._unsaved.pop(obj._p_oid, None)
+
+    def _note_unsaved(self, obj: Any, error: Exception, losses: list[Loss]) -> None:
+        """Name `obj`, which could not be dumped, and have the next commit try all of it again."""
+        oid: int = obj._p_oid
+        if oid not in self._unsaved:
+            reason = f"{type(error).__name__}: {error}; its last saved state is kept"
+            losses.append(Loss(f"(object {oid})", type(obj).__qualname__, reason))
+        self._unsaved[oid] = obj
+        if isinstance(obj, Tracked):
+            obj._p_delta = None
+
+    def _dump_one(self, obj: Any, changes: Changes, losses: list[Loss]) -> None:
         self._conversion.convert(obj)
         oid: int = obj._p_oid
         if isinstance(obj, Tracked):
@@ -263,8 +286,12 @@ class Jar:
             if obj is None:
                 del self._watched[oid]  # nothing holds it any more
                 continue
-            self._conversion.convert(obj)
-            dump = self._pickler.dump_object(obj)
+            try:
+                self._conversion.convert(obj)
+                dump = self._pickler.dump_object(obj)
+            except Exception as error:
+                self._note_unsaved(obj, error, losses)
+                continue
             now = _digest(dump.data)
             if now != digest:
                 self._watched[oid] = (refer, now)

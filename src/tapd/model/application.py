@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import secrets
@@ -189,7 +190,14 @@ class Application(Persistent):
         return connector
 
     def call_later(self, delay_s: float, function: Callable[..., object], *args: Any) -> Timer:
-        """Call ``function(*args)`` once, in `delay_s` seconds, in this process or a later one."""
+        """Call ``function(*args)`` once, in `delay_s` seconds, in this process or a later one.
+
+        Raises:
+            AuthorError: `delay_s` is not a number (NaN), so it would never be due.
+        """
+        delay_s = float(delay_s)
+        if math.isnan(delay_s):
+            raise AuthorError(f"call_later: {delay_s} is no delay; give seconds")
         runtime = self.__dict__.get("_v_runtime")
         now_s = time.time() if runtime is None else runtime.now_s()
         timer = Timer(self, self.next_key(), now_s + delay_s, function, args)

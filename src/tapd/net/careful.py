@@ -17,6 +17,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+from tapd.errors import StateUnwritable
 from tapd.net import records
 from tapd.net.stream import PEEK_BYTES
 
@@ -68,15 +69,21 @@ class Careful:
         return True
 
     def _announce(self, turn: Turn, kind: str, key: int, position: int, attempt: int) -> None:
+        self._append(turn, records.render_try(kind, key, position, attempt))
+
+    def _append(self, turn: Turn, payload: bytes) -> None:
+        """Append a mark. On a full disk there is none; the turn's own record stalls then."""
         assert turn.journal is not None, "a turn before there is a journal"
-        turn.journal.append(records.render_try(kind, key, position, attempt))
+        try:
+            turn.journal.append(payload)
+        except StateUnwritable as error:
+            log.warning("%s (what is run now could not be announced)", error)
 
     def _note_progress(self, turn: Turn, stream: Stream, until: int) -> None:
         """Have the next process know that this one got on, should it die as well."""
         if not self._has_progressed and stream.taken >= until:
             self._has_progressed = True
-            assert turn.journal is not None, "a turn before there is a journal"
-            turn.journal.append(records.render_progress())
+            self._append(turn, records.render_progress())
 
     def may_run_timer(self, turn: Turn, timer: Timer) -> bool:
         """As `may_run`, for a timer; one that has killed too often is dropped and named."""
@@ -102,6 +109,8 @@ class Careful:
         if not self.is_single:
             return events
         turn.commit()  # what ran before this is not to be blamed on a unit
+        if turn.is_stalled:
+            return []
         ready = {fd for fd, _event in events}
         for key, until in self.waiting.items():
             stream = streams.get(key)
@@ -112,13 +121,14 @@ class Careful:
                     self._announce(turn, "stream", key, stream.taken, 1)
                     turn.receive(stream, min(until - stream.taken, PEEK_BYTES))
                 turn.commit()
+                if turn.is_stalled:
+                    return []
                 self._note_progress(turn, stream, until)
         waiting_fds = {streams[key].fd for key in self.waiting if key in streams}
         return [(fd, event) for fd, event in events if fd not in waiting_fds]
 
     def _settle(self, turn: Turn) -> None:
-        assert turn.journal is not None, "a turn before there is a journal"
-        turn.journal.append(records.render_settled())
+        self._append(turn, records.render_settled())
         turn.careful = None
 
     def _run_unit(self, turn: Turn, stream: Stream, until: int) -> None:

@@ -115,9 +115,18 @@ def discard_input(sock: socket.socket, count: int) -> None:
 
 
 def drain_input(sock: socket.socket) -> None:
-    """Throw away all input that is there, so that closing sends FIN and not RST."""
+    """Throw away the input that is there, so that closing sends FIN and not RST.
+
+    Never waits, and gives up on a peer that floods: that one gets its RST.
+    """
+    flags = socket.MSG_TRUNC | socket.MSG_DONTWAIT
     try:
-        while sock.recv_into(_scratch, _SCRATCH_BYTES, _MSG_TRUNC) > 0:
-            pass
+        for _ in range(_DRAIN_READS_MAX):
+            if sock.recv_into(_scratch, len(_scratch), flags) <= 0:
+                return
     except OSError:
         return
+
+
+_DRAIN_READS_MAX = 256
+"""16 MiB, more than receive buffers usually hold (tcp(7), tcp_rmem)."""

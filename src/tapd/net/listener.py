@@ -60,9 +60,10 @@ class Listener:
                         "can't accept more connections: %s; raise LimitNOFILE= (now waiting)",
                         error.strerror,
                     )
-                    turn.pause_listening(self, FULL_PAUSE_S)
-                    return
-                raise
+                else:  # an error of the network, which Linux tells here (accept(2))
+                    log.warning("%s: can't accept: %s (waiting)", self, error.strerror)
+                turn.pause_listening(self, FULL_PAUSE_S)
+                return
             key = turn.application.next_key()
             protected = turn.keep(key, sock)
             if not self.is_unix:
@@ -71,8 +72,13 @@ class Listener:
 
 
 def prepare(sock: socket.socket) -> None:
-    """Set what every TCP connection has: no delay, and keep-alive probes."""
+    """Set what every TCP connection has: no delay, keep-alive probes, urgent data in line.
+
+    Urgent data (tcp(7)) out of line is counted as received and never read, so after
+    a kill the kernel and the journal would differ by it.
+    """
     try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in _KEEPALIVE:

@@ -175,7 +175,9 @@ class History:
         for key, cookie, is_unix, sent_base in opens:
             streams[key] = StreamState(key, cookie, is_unix, sent_base)
         for key, taken, output, flags in moves:
-            stream = streams[key]
+            stream = streams.get(key)
+            if stream is None:
+                continue  # it ended before: nothing of it can matter any more
             if taken != stream.taken:
                 stream.taken = taken
                 stream.reads += 1

@@ -20,6 +20,7 @@ from tapd.errors import BugError
 from tapd.model.service import Service
 from tapd.net import kernel, records
 from tapd.net.careful import Careful
+from tapd.net.listener import prepare
 from tapd.net.outbound import resume_connectors
 from tapd.net.stream import PHASE_BIT, Stream
 from tapd.net.turn import Turn
@@ -170,6 +171,8 @@ def begin_turns(turn: Turn, resumed: Resumed, history: records.History, boot_id:
         if service_or_none is None:
             _discard(turn, key, sock)
         else:
+            if sock.family != socket.AF_UNIX:
+                prepare(sock)  # it was killed before, or after: once more does no harm
             turn.begin(sock, service_or_none, key, protected=True)
     resume_connectors(turn)
     turn.commit()

@@ -48,6 +48,7 @@ _CLOSING = int(Flag.CLOSING)
 _ABORTED = int(Flag.ABORTED)
 _NOT_READING = _PAUSED | _EOF_RECEIVED | _CLOSING
 
+_MSG_PEEK = int(socket.MSG_PEEK)
 _peek_buffer = bytearray(PEEK_BYTES)
 _peek_view = memoryview(_peek_buffer)
 
@@ -58,7 +59,6 @@ class Stream:
     __slots__ = (
         "_eof_sent",
         "_turn",
-        "_wants_pause",
         "committed_flags",
         "cookie",
         "fd",
@@ -77,6 +77,7 @@ class Stream:
         "sock",
         "taken",
         "touched",
+        "wants_pause",
     )
 
     def __init__(
@@ -101,7 +102,7 @@ class Stream:
         self.touched = False  # the turn has to look at it again
         self.interest = -1  # what epoll was told; -1: not registered
         self._eof_sent = False
-        self._wants_pause = False  # the protocol was told to pause writing
+        self.wants_pause = False  # the protocol was told to pause writing
 
     def __repr__(self) -> str:
         return f"<connection {self.key}>"
@@ -213,7 +214,7 @@ class Stream:
         try:
             if self.is_unix:
                 self._set_peek_offset(0)
-            count = self.sock.recv_into(_peek_buffer, limit, socket.MSG_PEEK)
+            count = self.sock.recv_into(_peek_buffer, limit, _MSG_PEEK)
         except (BlockingIOError, InterruptedError):
             return None
         if self.is_unix and count:
@@ -258,30 +259,33 @@ class Stream:
             del self.pending[:sent]
             if self.pending:
                 return False
-        if self.flags & _CLOSING:
+        # What was asked for since the commit (which may have stalled) has to wait.
+        flags = self.committed_flags
+        if flags & _CLOSING:
             self.shutdown()
             return True
-        if self.flags & _EOF_QUEUED and not self._eof_sent:
-            self._eof_sent = True
-            self.sock.shutdown(socket.SHUT_WR)
-            return bool(self.flags & _EOF_RECEIVED)
+        if flags & _EOF_QUEUED:
+            if not self._eof_sent:
+                self._eof_sent = True
+                self.sock.shutdown(socket.SHUT_WR)
+            return bool(flags & _EOF_RECEIVED)
         return False
 
     def tell_about_backlog(self) -> None:
         """Ask the protocol to pause or resume writing, as the unsent output demands."""
         backlog = len(self.pending)
-        if backlog > OUTPUT_HIGH_BYTES and not self._wants_pause:
-            self._wants_pause = True
+        if backlog > OUTPUT_HIGH_BYTES and not self.wants_pause:
+            self.wants_pause = True
             self.protocol.pause_writing()
-        elif self._wants_pause and backlog < OUTPUT_HIGH_BYTES // 4:
-            self._wants_pause = False
+        elif self.wants_pause and backlog < OUTPUT_HIGH_BYTES // 4:
+            self.wants_pause = False
             self.protocol.resume_writing()
 
     @property
     def backlog_changed(self) -> bool:
         """Whether `tell_about_backlog` has something to tell."""
         backlog = len(self.pending)
-        if self._wants_pause:
+        if self.wants_pause:
             return backlog < OUTPUT_HIGH_BYTES // 4 or backlog > OUTPUT_BYTES_MAX
         return backlog > OUTPUT_HIGH_BYTES
 

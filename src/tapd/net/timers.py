@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 from collections.abc import Callable, Iterator
 
 from tapd.model.application import Application
@@ -35,13 +36,13 @@ class Timers:
 
     def load(self) -> None:
         """Take in the timers that the application brought with it."""
-        self._heap = [(timer.due_s, key) for key, timer in self._application.delayeds.items()]
+        self._heap = [(_sortable(timer), key) for key, timer in self._application.delayeds.items()]
         heapq.heapify(self._heap)
         self._arm()
 
     def add(self, timer: Timer) -> None:
         """Take in a new timer."""
-        heapq.heappush(self._heap, (timer.due_s, timer.key))
+        heapq.heappush(self._heap, (_sortable(timer), timer.key))
         if self._heap[0][1] == timer.key:
             self._arm()
 
@@ -79,3 +80,9 @@ class Timers:
         self._handle = None
         self._wake()
         self._arm()
+
+
+def _sortable(timer: Timer) -> float:
+    """Return when `timer` is due; never where that is no number, which would stop all others."""
+    due_s = timer.due_s
+    return due_s if type(due_s) in (float, int) and due_s == due_s else math.inf  # noqa: PLR0124 - NaN

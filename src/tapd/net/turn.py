@@ -204,6 +204,8 @@ class Turn:
 
     def touch(self, stream: Stream) -> None:
         """Have this turn (or the next) look at `stream`."""
+        if self._by_fd.get(stream.fd) is not stream:
+            return  # it ended: the journal knows it no more, and its fd may be another's
         stream.touched = True
         self._touched.append(stream)
         self.schedule()
@@ -211,7 +213,8 @@ class Turn:
     def open(self) -> None:
         """Begin to read the sockets."""
         self._is_open = True
-        self._loop.add_reader(self._epoll.fileno(), self.run)
+        if not self.is_stalled:  # the first commit may have found the disk full
+            self._loop.add_reader(self._epoll.fileno(), self.run)
         self.schedule()
 
     def close(self) -> None:
@@ -235,7 +238,7 @@ class Turn:
         self._epoll.unregister(listener.fd)
 
         def again() -> None:
-            if not self._epoll.closed:
+            if self._by_fd.get(listener.fd) is listener and not self._epoll.closed:
                 self._epoll.register(listener.fd, _IN)
 
         self._loop.call_later(pause_s, again)
@@ -258,7 +261,8 @@ class Turn:
         """Accept no more; who connects now waits in the backlog for the next process."""
         for listener in self.listeners:
             self._by_fd.pop(listener.fd, None)
-            self._epoll.unregister(listener.fd)
+            with contextlib.suppress(FileNotFoundError):  # it pauses
+                self._epoll.unregister(listener.fd)
         self.listeners.clear()
 
     @property
@@ -288,6 +292,7 @@ class Turn:
             peer = sock.getpeername()
             sent_base = 0 if is_unix else kernel.read_positions(sock).sent
             protocol = service.build_protocol(peer)
+            protocol.service = service
         except PeerError as refusal:
             log.info("refused a connection to %r: %s", service, refusal)
             self._refuse(sock, key)
@@ -299,7 +304,6 @@ class Turn:
             log.exception("%r could not build a protocol for a new connection", service)
             self._refuse(sock, key)
             return
-        protocol.service = service
         state = records.StreamState(key, kernel.read_cookie(sock), is_unix, sent_base)
         stream = self.attach(sock, protocol, state, protected=protected)
         self.application.connections[key] = protocol
@@ -334,8 +338,9 @@ class Turn:
 
     def end(self, stream: Stream, exc: Exception | None) -> None:
         """End `stream`: its protocol is told in the next turn, then it is closed."""
-        if self._by_fd.pop(stream.fd, None) is None:
+        if self._by_fd.get(stream.fd) is not stream:
             return
+        del self._by_fd[stream.fd]
         if stream.interest >= 0:
             self._epoll.unregister(stream.fd)
             stream.interest = -1
@@ -344,6 +349,7 @@ class Turn:
     def _lose(self, stream: Stream, exc: Exception | None) -> None:
         self._closes.append(stream)
         self.lose(stream.protocol, stream.key, exc)
+        stream.flags |= records.Flag.CLOSING  # who kept it writes to nobody
 
     def lose(self, protocol: Protocol, key: int, exc: Exception | None) -> None:
         """Tell `protocol` that its connection is gone, and forget it. In a turn only."""
@@ -395,6 +401,8 @@ class Turn:
             self._run_calls()
             if self.careful is not None:
                 events = self.careful.run(self, events)
+            if self.is_stalled:
+                return  # a commit above failed; what waits is read again after it
             by_fd = self._by_fd
             for fd, event in events:
                 ready = by_fd.get(fd)
@@ -403,13 +411,20 @@ class Turn:
                 if ready.__class__ is Stream:
                     self._run_stream(ready, event)
                 else:
-                    ready.accept(self)  # type: ignore[union-attr]  # a Listener
+                    self._accept(ready)  # type: ignore[arg-type]  # a Listener
             self._fault("turn: run")
             self.commit()
         finally:
             self._is_running = False
         if self.is_busy:
             self.schedule()
+
+    def _accept(self, listener: Listener) -> None:
+        """Accept at `listener`; what goes wrong there stops no turn in its midst."""
+        try:
+            listener.accept(self)
+        except Exception:
+            log.exception("can't accept at %s", listener)
 
     def _run_calls(self) -> None:
         for timer in self.timers.take_due(self.now_s()):
@@ -418,8 +433,8 @@ class Turn:
             call = self._calls.popleft()
             try:
                 call()
-            except Exception:
-                log.exception("%r failed", call)
+            except BaseException as error:  # a SystemExit would leave the turn half done
+                log.error("%r failed", call, exc_info=error)
 
     def _run_timer(self, timer: Timer) -> None:
         if self.careful is not None and not self.careful.may_run_timer(self, timer):
@@ -473,7 +488,13 @@ class Turn:
             stream.close()
 
     def commit(self) -> None:
-        """Append the record of what was run, then let it leave the process."""
+        """Append the record of what was run, then let it leave the process.
+
+        While an earlier record can't be written this does nothing: what changes
+        then waits for a turn after it, so that records stay in order.
+        """
+        if self.is_stalled:
+            return
         touched, self._touched = self._touched, []
         moves = [
             stream.move()
@@ -507,7 +528,7 @@ class Turn:
                 if self.sync_always:
                     self.journal.sync()
             except StateUnwritable as error:
-                self._stall(error, lambda: self._append(payload, touched, closes))
+                self._stall(error, touched, lambda: self._append(payload, touched, closes))
                 return
             self.turns += 1
         if self.is_stalled:
@@ -516,10 +537,14 @@ class Turn:
         self._fault("turn: committed")
         self._externalise(touched, closes)
 
-    def _stall(self, error: StateUnwritable, retry: Callable[[], None]) -> None:
+    def _stall(
+        self, error: StateUnwritable, touched: list[Stream], retry: Callable[[], None]
+    ) -> None:
         """Run and send nothing until the journal can be written; clients see a pause."""
         if not self.is_stalled:
             self.is_stalled = True
+            for stream in touched:
+                stream.touched = False  # what is written meanwhile is for a later turn
             log.error("%s", error)
             self.on_stall(error)
             self._loop.remove_reader(self._epoll.fileno())
@@ -537,7 +562,7 @@ class Turn:
         sent: list[tuple[int, int]] = []
         for stream in touched:
             stream.touched = False
-            if stream.fd not in self._by_fd:
+            if self._by_fd.get(stream.fd) is not stream:
                 continue
             before = stream.sent
             try:
@@ -552,6 +577,10 @@ class Turn:
             if ended:
                 self.end(stream, None)
                 continue
+            if stream.interest == _IN and not (
+                stream.pending or stream.flags or stream.wants_pause
+            ):
+                continue  # as mostly: all was sent, and more may come
             self._update_interest(stream)
             if stream.backlog_changed:
                 self.call(lambda stream=stream: self._tell_about_backlog(stream))  # type: ignore[misc]
@@ -593,9 +622,14 @@ class Turn:
         """Commit what is due, then go on in `journal`, which begins with the streams.
 
         Between turns only. The old journal is closed.
+
+        Raises:
+            StateUnwritable: the old or the new one can't be written; the old one stays.
         """
-        if not self.is_stalled:
-            self.commit()
+        self.commit()
+        if self.is_stalled:
+            # Its record is written later, and to say here what it says would say it twice.
+            raise StateUnwritable("the last turn could not be committed; the journal stays")
         states = [stream.state() for stream in self.streams.values()]
         level = self.careful.level if self.careful is not None else 0
         journal.append(records.render_base(boot_id, level, states, clean=clean))
