@@ -22,7 +22,7 @@ from tapd.errors import (
     TapMissing,
     UsageError,
 )
-from tapd.host.state import State
+from tapd.host.state import Restored, State
 from tapd.image.key import find_key_path, load_key
 from tapd.image.store import SaveReport, Store
 from tapd.model.address import Address
@@ -102,7 +102,7 @@ class Plan:
         instance: its name for systemd; "" for one that is run by hand.
         texts: the text files, by path.
         state: where it came from, for one that gets another service.
-        is_clean: whether its last process ended by a clean stop.
+        restored: how it was when it was loaded from there.
     """
 
     application: Application
@@ -110,7 +110,7 @@ class Plan:
     instance: str
     texts: dict[Path, str]
     state: State | None = None
-    is_clean: bool = False
+    restored: Restored | None = None
 
     @property
     def addresses(self) -> tuple[Address, ...]:
@@ -139,21 +139,21 @@ def _texts(machine: Machine, application: Application, instance: str) -> dict[Pa
     }
 
 
-def plan_addition(machine: Machine, state: State, application: Application, *, clean: bool) -> Plan:
-    """Plan to store `application`, which was loaded from `state` and has a new service."""
+def plan_addition(machine: Machine, state: State, restored: Restored) -> Plan:
+    """Plan to store the application that was `restored` from `state` and has a new service."""
+    application = restored.application
     path = state.store.tap_path
     instance = machine.installed_name(path) if machine.is_system else ""
     texts = _texts(machine, application, instance) if instance else {}
-    return Plan(application, path, instance, texts, state, clean)
+    return Plan(application, path, instance, texts, state, restored)
 
 
 @contextlib.contextmanager
-def opened_tap(path: Path) -> Iterator[tuple[State, Application, bool]]:
+def opened_tap(path: Path) -> Iterator[tuple[State, Restored]]:
     """Load an application that isn't running, and keep it from being started meanwhile.
 
     Yields:
-        Its state, the application as its last process left it, and whether that
-        was a clean stop.
+        Its state, and the application as its last process left it.
 
     Raises:
         TapMissing: there is no such TAP.
@@ -165,8 +165,7 @@ def opened_tap(path: Path) -> Iterator[tuple[State, Application, bool]]:
     key_path, _ = find_key_path(os.environ, is_root=os.geteuid() == 0)
     state = State(path, load_key(create=key_path.exists()))
     with state.store.lock():
-        restored = state.restore()
-        yield state, restored.application, restored.loaded.manifest.clean
+        yield state, state.restore()
 
 
 def check_free(plan: Plan, *, force: bool) -> None:
@@ -189,9 +188,9 @@ def write_plan(machine: Machine, plan: Plan, *, force: bool) -> SaveReport:
         StateUnwritable: a file or a directory can't be written.
         ServiceManagerFailed: systemd did not take the new units.
     """
-    if plan.state is not None:
-        store = plan.state.store
-        report = store.save(plan.application, store.next_generation(), clean=plan.is_clean)
+    if plan.state is not None and plan.restored is not None:
+        # With its streams: a restart that is under way loses no connection by this.
+        report = plan.state.resave(plan.restored)
     else:
         if plan.instance:
             _make_directory(plan.tap_path.parent, 0o700)

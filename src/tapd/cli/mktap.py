@@ -149,16 +149,16 @@ def _plan_new(
 def _plan_addition(
     request: Request, machine: Machine, problems: Problems, *opened: Any
 ) -> tuple[Plan | None, Service | None]:
-    state, application, is_clean = opened
+    state, restored = opened
     for flag, given in (("--directory", request.directory), ("--force", request.force)):
         if given:
             problems.errors.append(
                 UsageError(f"{flag} is for new TAPs; leave it out with --append")
             )
-    service = _add_service(request, application, request.name, problems)
+    service = _add_service(request, restored.application, request.name, problems)
     plan = None
     with problems.gathered():
-        plan = plan_addition(machine, state, application, clean=is_clean)
+        plan = plan_addition(machine, state, restored)
     return plan, service
 
 
