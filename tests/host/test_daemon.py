@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import signal
 import socket
@@ -124,6 +125,31 @@ def test_what_kills_the_server_is_skipped_and_all_are_told(
     assert "'half a line'" in idle.type("ne'; kept")
     assert "killed the server each time" in server.log()
     assert "5" in killer.type("count")
+
+
+def said_times(server: Server, times: int) -> bool:
+    return server.log().count("serving goes on") >= times
+
+
+def test_a_task_of_typed_code_ends_no_server(shell: tuple[Server, int], visit: Visit) -> None:
+    """Asyncio lets these two out of the loop, past all handlers."""
+    server, port = shell
+    typing, idle = visit(port), visit(port)
+    for person in (typing, idle):
+        person.login()
+    child = server.child()
+    typing.type("import asyncio")
+    lines = (
+        "_ = asyncio.get_running_loop().call_soon(exit)",
+        "_ = asyncio.get_running_loop().call_soon((_ for _ in ()).throw, KeyboardInterrupt)",
+        "_ = asyncio.create_task(asyncio.to_thread(exit))",
+    )
+    for times, line in enumerate(lines, 1):
+        typing.type(line)
+        wait_for(functools.partial(said_times, server, times), "word of it")
+        assert "2" in idle.type("1 + 1")
+    assert server.child() == child
+    assert server.stop() == 0
 
 
 def test_secrets_reach_neither_log_nor_disk(shell: tuple[Server, int], visit: Visit) -> None:

@@ -17,11 +17,12 @@ import functools
 import gc
 import logging
 import platform
+import resource
 import signal
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Coroutine, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,8 @@ STATUS_S = 5.0
 CRASHES_WITHOUT_PAUSE = 6
 CRASH_PAUSE_S_MAX = 10.0
 SAVE_TIMEOUT_S = 600.0
+_OPEN_FILES_MAX = 1 << 20
+"""As far as the guardian's table of them goes, and the kernel's own fs.nr_open by default."""
 
 _STALLED = "the journal can't be written; see the log, and make room on the disk"
 
@@ -100,6 +103,7 @@ class Daemon:
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
         self._checkpoint_records = 0
+        self._is_serving = False
         self._waiting: list[asyncio.Future[SaveReport]] = []
 
     def run(self) -> int:
@@ -108,6 +112,7 @@ class Daemon:
         Raises:
             TapdError: it can't start or can't save; the message says what to do.
         """
+        _raise_open_files()
         surroundings = Surroundings.take(self._environ)
         surroundings.notifier.status("loading the TAP")
         guardian = Guardian()
@@ -126,7 +131,25 @@ class Daemon:
             restored = _restore_quickly(state)
             self._slow_down(restored, surroundings.notifier)
             sealer = Sealer(key.derive(b"seal"))
-            return runner.run(self._serve(surroundings, state, restored, sealer, guardian))
+            serving = self._serve(surroundings, state, restored, sealer, guardian)
+            return self._run_to_its_end(runner.get_loop(), serving)
+
+    def _run_to_its_end(
+        self, loop: asyncio.AbstractEventLoop, serving: Coroutine[Any, Any, int]
+    ) -> int:
+        """Run `serving`, whatever tasks and callbacks of typed code raise meanwhile.
+
+        asyncio lets a SystemExit or KeyboardInterrupt out of the loop, where it would
+        end the server of all for one person's `exit()`. The loop itself is unharmed.
+        """
+        task = loop.create_task(serving)
+        while True:
+            try:
+                return loop.run_until_complete(task)
+            except (SystemExit, KeyboardInterrupt) as error:
+                if task.done() or not self._is_serving:
+                    raise
+                log.error("a task or callback raised %r; serving goes on", error, exc_info=error)
 
     def _slow_down(self, restored: Restored, notifier: Notifier) -> None:
         """Pause before going on where the server was killed again and again."""
@@ -191,6 +214,7 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, self._reload.set)
         self._tell_start(restored, resumed, turn)
         turn.open()
+        self._is_serving = True
         notifier.ready(vitals.line())
         checkpointer = Checkpointer(keep_fds=state.store.lock_fds)
         control_at = control_path(self._environ, state.store.journal_directory)
@@ -391,6 +415,18 @@ class Daemon:
         turn.close()
         report = save_reporting(application, state, notifier)
         self._tell_saved(report, state)
+
+
+def _raise_open_files() -> None:
+    """Raise the soft limit of open files as far as it is allowed (getrlimit(2)).
+
+    A recovery opens what the vault still holds of ended connections as well, so it
+    may need more than the process before had open.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES_MAX)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _saved_before(restored: Restored) -> Saved:
