@@ -175,6 +175,14 @@ def test_a_line_that_is_repeated_is_compiled_once() -> None:
     assert code.co_filename not in linecache.cache
 
 
+def test_texts_that_others_dropped_are_dropped() -> None:
+    namespace = Namespace()
+    compile_typed("'shown'", namespace, stem="cleared")
+    linecache.clearcache()
+    for number in range(300):
+        assert compile_typed(f"3 + {number}", namespace, stem="cleared") is not None
+
+
 def test_definitions_and_long_texts_are_compiled_each_time() -> None:
     namespace = Namespace()
     for text in ("f = lambda: 0", f"'{'x' * 5000}'"):

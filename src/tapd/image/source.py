@@ -21,6 +21,7 @@ import functools
 import itertools
 import linecache
 import re
+import sys
 import types
 import weakref
 from collections.abc import Iterator
@@ -62,10 +63,13 @@ class Source:
         return code
 
 
+TextKey = tuple[str, str, str, int]  # stem, text, symbol and flags
+
 _by_filename: dict[str, Source] = {}
 _code_count: collections.Counter[str] = collections.Counter()
-_recent: dict[str, None] = {}
-_recent_codes: dict[tuple[str, str, str, int], types.CodeType] = {}
+_recent: dict[str, TextKey | None] = {}
+"""The last texts' names, oldest first, and of which code each is, if that is kept."""
+_recent_codes: dict[TextKey, types.CodeType] = {}
 """Codes of recent texts that hold no function, by what they were compiled from."""
 _compiled: weakref.WeakValueDictionary[tuple[str, str, int, int], types.CodeType] = (
     weakref.WeakValueDictionary()
@@ -103,42 +107,49 @@ def register_source(source: Source) -> Source:
     return source
 
 
-def recent_code(stem: str, text: str, symbol: str, flags: int) -> types.CodeType | None:
+def recent_code(key: TextKey) -> types.CodeType | None:
     """Return the code of a recent text without functions; None where it is to be compiled.
 
     Who asks the same over and over (a program that looks after a server) pays
     for the compiler once.
     """
-    code = _recent_codes.get((stem, text, symbol, flags))
+    code = _recent_codes.get(key)
     if code is not None:
-        filename = code.co_filename
-        del _recent[filename]
-        _recent[filename] = None
+        del _recent[code.co_filename]
+        _recent[code.co_filename] = key
     return code
 
 
-def keep_recent(code: types.CodeType, stem: str, text: str, symbol: str, flags: int) -> None:
+def keep_recent(code: types.CodeType, key: TextKey) -> None:
     """Show the text of `code`, which holds no function, so that nothing of it is ever saved.
 
     Cheaper than `register_source`, for the many lines typed that are such.
     """
     filename = code.co_filename
-    if len(text) <= _REPEATED_CHARACTERS_MAX:
-        _recent_codes[stem, text, symbol, flags] = code
+    stem, text, _symbol, _flags = key
     _last_number[stem] = _last_number.get(stem, 0) + 1
     lines = [line + "\n" for line in text.split("\n")] if "\n" in text else [text + "\n"]
     linecache.cache[filename] = (len(text), None, lines, filename)
-    _note_recent(filename)
+    if len(text) <= _REPEATED_CHARACTERS_MAX:
+        _recent_codes[key] = code
+        _note_recent(filename, key)
+    else:
+        _note_recent(filename)
 
 
-def _note_recent(filename: str) -> None:
-    _recent[filename] = None
+def _note_recent(filename: str, key: TextKey | None = None) -> None:
+    replaced = _recent.pop(filename, None)
+    if replaced is not None:
+        del _recent_codes[replaced]
+    _recent[filename] = key
     if len(_recent) >= 2 * _RECENT_MIN:  # the older half at once: it costs each line less
         for oldest in list(itertools.islice(_recent, _RECENT_MIN)):
-            del _recent[oldest]
-            _drop_unused(oldest)
-        for key in [key for key, code in _recent_codes.items() if code.co_filename not in _recent]:
-            del _recent_codes[key]
+            key = _recent.pop(oldest)
+            if key is not None:
+                del _recent_codes[key]
+                linecache.cache.pop(oldest, None)  # it holds no function, so that is all
+            else:
+                _drop_unused(oldest)
 
 
 def _drop_unused(filename: str) -> None:
@@ -247,4 +258,8 @@ def _features() -> dict[str, tuple[Any, int]]:
     found: dict[str, Any] = {
         name: getattr(__future__, name) for name in __future__.all_feature_names
     }
-    return {name: (feature, feature.compiler_flag) for name, feature in found.items()}
+    return {
+        name: (feature, feature.compiler_flag)
+        for name, feature in found.items()
+        if (feature.getMandatoryRelease() or sys.version_info) >= sys.version_info  # not on anyway
+    }

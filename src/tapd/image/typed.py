@@ -57,7 +57,8 @@ def compile_typed(
         SyntaxError, OverflowError, ValueError: as `codeop.compile_command`.
     """
     flags = future_flags(namespace.names) | _AWAIT
-    code = recent_code(stem, source, symbol, flags)
+    key = (stem, source, symbol, flags)
+    code = recent_code(key)
     if code is not None:
         return code
     filename = unused_filename(stem)
@@ -77,7 +78,7 @@ def compile_typed(
         register_source(Source(filename, source, symbol, future))
         adopt_code(code)
     else:
-        keep_recent(code, stem, source, symbol, flags)
+        keep_recent(code, key)
     return code
 
 
