@@ -36,9 +36,12 @@ def test_lines(client: Any, line: bytes, printed: str) -> None:
     assert printed in output if printed == "U+FFFD" else output == printed
 
 
-def test_the_last_value_is_kept_in_the_namespace_only(client: Any) -> None:
+def test_the_last_value_is_kept_in_the_namespace_only(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import builtins
 
+    monkeypatch.delattr(builtins, "_", raising=False)  # another test's, who has no prompt
     client.ask(b"40")
     assert client.ask(b"_ + 2") == "42\n"
     assert not hasattr(builtins, "_")

@@ -132,6 +132,10 @@ class Decoder(Persistent):
         return self._text(data)
 
     def _text(self, data: bytes) -> bytes:
+        if data[-2:] == b"\r\0" and not self.after_cr:
+            line = data[:-2]  # one line, as Enter ends it in character mode
+            if b"\r" not in line and b"\0" not in line:
+                return line + b"\n"
         if self.after_cr and data:
             self.after_cr = False
             if data[0] in b"\n\0":
