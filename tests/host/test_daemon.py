@@ -239,3 +239,30 @@ def test_a_full_disk_stalls_and_loses_nothing(tmp_path: Path) -> None:
         assert server.stop() == 0
     finally:
         server.end()
+
+
+def test_a_full_disk_at_the_start_keeps_connections(tmp_path: Path) -> None:
+    """Killed while the disk is full: it is tried again until there is room."""
+    port = free_port()
+    server = Server(tmp_path, make_application("full", f"127.0.0.1:{port}"))
+    server.start()
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as sock:
+            assert sock.recv(100) == b"hello\n"
+            assert server.process is not None
+            limits = ["prlimit", "--pid", str(server.process.pid)]
+            subprocess.run([*limits, "--fsize=16:unlimited"], check=True)  # the log's, too
+            server.kill()
+            sock.sendall(b"0 a\n")
+            processes: set[int | None] = set()
+
+            def tried_again() -> bool:
+                processes.add(server.child())
+                return len(processes - {None}) > 3
+
+            wait_for(tried_again, "new tries")
+            subprocess.run([*limits, "--fsize=unlimited"], check=True)
+            assert sock.recv(100) == b"0 1 a\n"
+        assert server.stop() == 0
+    finally:
+        server.end()

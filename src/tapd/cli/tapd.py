@@ -14,15 +14,19 @@ import argparse
 import logging
 import os
 import sys
+import time
 from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 import tapd
-from tapd.errors import TapdError, UsageError
+from tapd.errors import StateUnwritable, TapdError, UsageError
 from tapd.host.options import DaemonOptions, parse_sync
 
 log = logging.getLogger("tapd")
+
+RETRY_S = 1.0
+"""How long a server waits that could not write its state, before it is started again."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -73,14 +77,17 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     from tapd.systemd.logs import configure_logging  # noqa: PLC0415 - after --help
 
     configure_logging(name or "tapd")
+    is_managed_here = is_managed(os.environ)
     try:
         if options.checkpoint <= 0:
             raise UsageError(f"--checkpoint {options.checkpoint}: write seconds above 0")
         options.sync = parse_sync(options.sync)
-        status = _serve(path, options) if is_managed(os.environ) else _manage(path, arguments)
+        status = _serve(path, options) if is_managed_here else _manage(path, arguments)
     except TapdError as error:
         log.critical("%s", error)
         status = error.exit_status
+        if isinstance(error, StateUnwritable) and is_managed_here:
+            time.sleep(RETRY_S)  # it is started again at once, with the connections
     except KeyboardInterrupt:
         status = 130
     logging.shutdown()

@@ -16,6 +16,7 @@ import datetime as dt
 import functools
 import gc
 import logging
+import os
 import platform
 import resource
 import signal
@@ -85,6 +86,16 @@ class Surroundings:
         problems = check_limits(environ, connections=1)
         descriptors_max = store_descriptors_max(environ)
         return cls(inherited, Notifier.from_environ(environ), descriptors_max, problems)
+
+
+def end_unclean(error: Exception) -> None:
+    """End this process at once, as a crash: the next goes on from the last commit."""
+    log.critical(
+        "a turn failed, which is a bug of tapd; the next process goes on from the last commit",
+        exc_info=error,
+    )
+    logging.shutdown()
+    os._exit(1)
 
 
 class Daemon:
@@ -194,6 +205,7 @@ class Daemon:
             log.warning("%s", problem)
         turn = Turn(application, restored.jar, vault, sealer, loop, self._fault, guardian)
         turn.sync_always = self._options.sync == "always"
+        turn.on_broken = end_unclean
         turn.on_stall = functools.partial(self._say_stalled, notifier)
         turn.journal = state.open_journal(self._boot_id)
         application._v_runtime = turn

@@ -19,7 +19,7 @@ DEAD      a new child                 start it
 ========  ==========================  =========================================
 
 An end is final where a stop was asked for, with status 0, and with the statuses
-64 to 78, which a restart can't mend; after any other the child is started again
+64 to 78 (but for 74, a full disk), which a restart can't mend; after any other the child is started again
 with all that is stored. Signals: SIGTERM and SIGINT stop (a second SIGINT sends
 the child a SIGINT, to hurry it, and a third a SIGKILL); SIGHUP restarts, keeping
 sockets and connections, but a terminal that went away stops.
@@ -243,7 +243,7 @@ class Manager:
             if code not in (0, -signal.SIGTERM):
                 _log.error("the server %s while stopping; the next start uses the journal", how)
             self._exit_status = _exit_status(code)
-        elif 64 <= code <= 78:
+        elif 64 <= code <= 78 and code != os.EX_IOERR:  # a full disk may have room again
             _log.error("the server %s, which a restart can't mend", how)
             self._exit_status = code
         elif self._intent is _Intent.RESTART:

@@ -29,6 +29,7 @@ import contextvars
 import logging
 import select
 import socket
+import threading
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -90,6 +91,8 @@ class Turn:
         turns: how many turns committed something.
         is_stalled: the journal can't be written; nothing is run or sent.
         on_stall: called with the error when that begins, and with None when it ends.
+        on_broken: called with what no turn should raise. Input was run and not
+            committed, so this process can't go on: the next one can.
         sync_always: have the disk confirm each record before anything leaves.
     """
 
@@ -118,6 +121,7 @@ class Turn:
         self.turns = 0
         self.is_stalled = False
         self.on_stall: Callable[[StateUnwritable | None], None] = lambda _error: None
+        self.on_broken: Callable[[Exception], None] = lambda _error: None
         self.sync_always = False
         self._epoll = select.epoll()
         self._by_fd: dict[int, Stream | Listener] = {}
@@ -129,6 +133,7 @@ class Turn:
         self._told_losses: set[Loss] = set()
         self._is_running = False
         self._is_scheduled = False
+        self._thread = threading.get_ident()
         self._is_open = False
         self._tasks: set[asyncio.Task[Any]] = set()
         jar.on_change = self.schedule
@@ -197,7 +202,15 @@ class Turn:
         self.schedule()
 
     def schedule(self) -> None:
-        """Have a turn in the next pass of the loop, if none is due."""
+        """Have a turn in the next pass of the loop, if none is due.
+
+        A thread may call it (by changing what it should leave to the loop, say):
+        the loop is woken then.
+        """
+        if threading.get_ident() != self._thread:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: too late for both
+                self._loop.call_soon_threadsafe(self.schedule)
+            return
         if not self._is_scheduled and not self._is_running and self._is_open:
             self._is_scheduled = True
             self._loop.call_soon(self.run)
@@ -414,6 +427,9 @@ class Turn:
                     self._accept(ready)  # type: ignore[arg-type]  # a Listener
             self._fault("turn: run")
             self.commit()
+        except Exception as error:
+            self.on_broken(error)
+            raise
         finally:
             self._is_running = False
         if self.is_busy:
