@@ -20,9 +20,9 @@ DEAD      a new child                 start it
 
 An end is final where a stop was asked for, with status 0, and with the statuses
 64 to 78 (but for 74, a full disk), which a restart can't mend; after any other the
-child is started again with all that is stored. Signals: SIGTERM and SIGINT stop (a second SIGINT sends
-the child a SIGINT, to hurry it, and a third a SIGKILL); SIGHUP restarts, keeping
-sockets and connections, but a terminal that went away stops.
+child is started again with all that is stored. Signals: SIGTERM and SIGINT stop (a
+second SIGINT sends the child a SIGINT, to hurry it, and a third a SIGKILL); SIGHUP
+restarts, keeping sockets and connections, but a terminal that went away stops.
 
 May import `errors`, `model` and `systemd`.
 """

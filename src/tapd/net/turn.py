@@ -25,13 +25,11 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
-import contextvars
 import logging
 import select
 import socket
 import threading
-import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 from typing import Protocol as Protocol_
 
@@ -48,6 +46,7 @@ from tapd.net import kernel, records
 from tapd.net.careful import Careful
 from tapd.net.listener import Listener
 from tapd.net.outbound import begin_connecting, find_connector
+from tapd.net.runtime import LiveRuntime
 from tapd.net.stream import Stream
 from tapd.net.timers import Timers
 from tapd.systemd.guardian import Guardian
@@ -83,7 +82,7 @@ def _no_fault(_name: str) -> None:
     """Fault points do nothing outside of tests."""
 
 
-class Turn:
+class Turn(LiveRuntime):
     """Runs an application's turns; also its `model.application.Runtime`.
 
     Attributes:
@@ -106,12 +105,11 @@ class Turn:
         fault: Callable[[str], None] = _no_fault,
         guardian: Guardian | None = None,
     ) -> None:
+        super().__init__(loop, sealer)
         self.application = application
         self.jar = jar
         self.vault = vault
         self.guardian = guardian or Guardian()
-        self._sealer = sealer
-        self._loop = loop
         self._fault = fault
         self.journal: Journal | None = None
         self.streams: dict[int, Stream] = {}
@@ -135,64 +133,18 @@ class Turn:
         self._is_scheduled = False
         self._thread = threading.get_ident()
         self._is_open = False
-        self._tasks: set[asyncio.Task[Any]] = set()
         jar.on_change = self.schedule
         vault.on_sender = self.guardian.note_sender
 
-    # --- the application's runtime ------------------------------------------
-
-    def now_s(self) -> float:
-        """Return the wall clock, in seconds since the epoch."""
-        return time.time()
+    # --- what the application asks of it (the rest is in `net.runtime`) ---------
 
     def timer_added(self, timer: Timer) -> None:
         """Take note of a new timer."""
         self.timers.add(timer)
 
-    @property
-    def sealer(self) -> Sealer:
-        """What keeps secrets unreadable in the journal and the TAP."""
-        return self._sealer
-
     def connector_added(self, connector: Connector) -> None:
         """Make the connection of `connector`."""
         begin_connecting(self, connector)
-
-    def run_blocking(
-        self, function: Callable[..., Any], args: tuple[Any, ...], done: Callable[[Any, Any], None]
-    ) -> None:
-        """Run `function` in a thread, then ``done(result, error)`` in a turn."""
-
-        def finished(future: asyncio.Future[Any]) -> None:
-            if not future.cancelled():
-                error = future.exception()
-                result = None if error else future.result()
-                self.call(lambda: done(result, error))
-
-        self._loop.run_in_executor(None, function, *args).add_done_callback(finished)
-
-    def run_coroutine(
-        self, coroutine: Coroutine[Any, Any, Any], done: Callable[[Any, Any], None]
-    ) -> Callable[[], None]:
-        """Run `coroutine` as a task, then ``done(result, error)`` in a turn."""
-        task = self._loop.create_task(coroutine, context=contextvars.copy_context())
-        self._tasks.add(task)
-
-        def finished(task: asyncio.Task[Any]) -> None:
-            self._tasks.discard(task)
-            if task.cancelled():
-                self.call(lambda: done(None, asyncio.CancelledError()))
-                return
-            error = task.exception()
-            result = None if error else task.result()
-            self.call(lambda: done(result, error))
-
-        task.add_done_callback(finished)
-
-        def cancel() -> None:
-            task.cancel()
-
-        return cancel
 
     # --- what others ask of the turn ----------------------------------------
 
@@ -237,8 +189,7 @@ class Turn:
             self._loop.remove_reader(self._epoll.fileno())
         self.timers.close()
         self._epoll.close()
-        for task in self._tasks:
-            task.cancel()
+        self.cancel_tasks()
 
     def listen(self, listener: Listener) -> None:
         """Accept connections at `listener` from now on."""

@@ -1,0 +1,79 @@
+"""What a running application may ask for beside the network: time, threads, tasks, secrets.
+
+The results come back in a turn, so what they change is committed before anyone
+sees it. Nothing here is durable: a thread or a task ends with the process, and
+its protocol asks again in `connection_resumed`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from tapd.model.seal import Sealer
+
+
+class LiveRuntime:
+    """The part of `model.application.Runtime` that needs an event loop and no socket."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, sealer: Sealer) -> None:
+        self._loop = loop
+        self._sealer = sealer
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Run `function` in the next turn; `net.turn.Turn` does."""
+        raise NotImplementedError
+
+    def now_s(self) -> float:
+        """Return the wall clock, in seconds since the epoch."""
+        return time.time()
+
+    @property
+    def sealer(self) -> Sealer:
+        """What keeps secrets unreadable in the journal and the TAP."""
+        return self._sealer
+
+    def run_blocking(
+        self, function: Callable[..., Any], args: tuple[Any, ...], done: Callable[[Any, Any], None]
+    ) -> None:
+        """Run `function` in a thread, then ``done(result, error)`` in a turn."""
+
+        def finished(future: asyncio.Future[Any]) -> None:
+            if not future.cancelled():
+                error = future.exception()
+                result = None if error else future.result()
+                self.call(lambda: done(result, error))
+
+        self._loop.run_in_executor(None, function, *args).add_done_callback(finished)
+
+    def run_coroutine(
+        self, coroutine: Coroutine[Any, Any, Any], done: Callable[[Any, Any], None]
+    ) -> Callable[[], None]:
+        """Run `coroutine` as a task, then ``done(result, error)`` in a turn."""
+        task = self._loop.create_task(coroutine, context=contextvars.copy_context())
+        self._tasks.add(task)
+
+        def finished(task: asyncio.Task[Any]) -> None:
+            self._tasks.discard(task)
+            if task.cancelled():
+                self.call(lambda: done(None, asyncio.CancelledError()))
+                return
+            error = task.exception()
+            result = None if error else task.result()
+            self.call(lambda: done(result, error))
+
+        task.add_done_callback(finished)
+
+        def cancel() -> None:
+            task.cancel()
+
+        return cancel
+
+    def cancel_tasks(self) -> None:
+        """Cancel what still runs; its results are lost."""
+        for task in self._tasks:
+            task.cancel()
