@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import pickle
@@ -18,6 +19,7 @@ from tapd.image.key import load_key, render_new_key
 from tapd.image.store import Store
 from tapd.image.tapfile import Manifest, render_tap
 from tapd.model.application import Application
+from tapd.model.persistent import TrackedList
 from tapd.model.service import Service
 
 
@@ -94,6 +96,26 @@ def test_show_prints_the_manifest_and_the_tree(tap: Path) -> None:
     assert "\napplication: tapd.model.application:Application" in output
     assert "  .mark = 'three'" in output
     assert "  .mark = 'one'" in run("show", tap, "-g", 1).output
+
+
+def test_of_a_large_tap_the_first_objects_are_shown(tap: Path, tmp_path: Path) -> None:
+    application = Application("large")
+    rows = [(number, str(number) * 9, [number], None) for number in range(150_000)]
+    application.rows = TrackedList(rows)
+    application.when = dt.datetime(2026, 1, 2, tzinfo=dt.UTC)
+    large = tap.parent / "large.tap"
+    Store(large, load_key()).create(application)
+    assert large.stat().st_size > 8_000_000
+    first = run("show", large).output
+    assert "000 or more" in first
+    assert "These are the first objects" in first
+    assert "loading it would call" not in first
+    every = run("show", large, "--all").output
+    assert "TrackedList of 150000" in every
+    assert "first objects" not in every
+    assert any("TrackedList of 150000" in at["line"] for at in run_json("show", large)["tree"])
+    (tmp_path / "key").write_text("rubbish")  # then it is a stranger's
+    assert "  tapd.image.rebuild:finish_graph" in run("show", large).output
 
 
 def test_du_shows_sizes_by_path_and_by_type(tap: Path) -> None:

@@ -25,14 +25,14 @@ from tapd.cli.printing import emit, render_size, render_time, table
 from tapd.cli.progress import Progress
 from tapd.errors import KeyUnusable, NotAllowed, TapdError, TapMissing, UsageError
 from tapd.image.files import Files, replace_file, writing
-from tapd.image.inspection import Graph, compare_graphs, printable, read_graph
+from tapd.image.inspection import Graph, compare_graphs, printable, read_first_graph, read_graph
 from tapd.image.key import Key, load_key
 from tapd.image.layout import Entry, Layout, read_bytes
 from tapd.image.lock import holder_of
 from tapd.image.tapfile import Manifest, Tail, render_tail, split_tap
 from tapd.units.render import STATE_DIRECTORY
 
-_SCREEN_LINES = 200
+_LARGE_BYTES = 8_000_000
 
 
 # --- output ---------------------------------------------------------------------------
@@ -286,34 +286,49 @@ def _graph_of(path: Path, stored: memoryview, tail: Tail) -> Graph:
 @_GENERATION
 @click.option("--depth", "-d", default=4, show_default=True, help="How deep to go.")
 @click.option("--width", "-w", default=20, show_default=True, help="How many parts of one object.")
-def show(tap: str, as_json: bool, generation: int | None, depth: int, width: int) -> None:
-    """Show what is in TAP, as a tree with sizes; nothing in it is run."""
+@click.option("--all", "-a", "read_all", is_flag=True, help="Read all of a large TAP (as --json).")
+def show(
+    tap: str, as_json: bool, generation: int | None, depth: int, width: int, read_all: bool
+) -> None:
+    """Show what is in TAP, as a tree with sizes; nothing in it is run.
+
+    Of a large TAP the first objects are shown, at once; --all reads all of it.
+    """
     path, stored, tail, key = _open_unverified(tap, generation)
     manifest, trusted = tail.manifest, _is_trusted(tail, key)
-    if not as_json:
-        for line in _manifest_lines(path, manifest, tail, trusted=trusted):
-            click.echo(line)
-        sys.stdout.flush()  # the first screen, before a large graph is read
-    graph = _graph_of(path, stored, tail)
-    tree = list(graph.render_tree(depth_max=depth, children_max=width))
-    data = {
-        "path": str(path),
-        "trusted": trusted,
-        "key": tail.key_id,
-        "manifest": json.loads(tail.manifest_json),
-        "names": graph.names,
-        "called": graph.called,
-        "tree": [{"depth": at, "line": line, "size_bytes": size} for at, line, size in tree],
-    }
-
-    def lines() -> list[str]:
-        told = [f"{'  ' * at}{line}{_size_note(size)}" for at, line, size in tree]
-        if not trusted:
-            told += ["", click.style("loading it would call:", fg="red")]
-            told += [f"  {printable(name)}" for name in graph.called]
-        return told
-
-    emit(as_json, data, lines)
+    if as_json:
+        graph = _graph_of(path, stored, tail)
+        tree = graph.render_tree(depth_max=depth, children_max=width)
+        data = {
+            "path": str(path),
+            "trusted": trusted,
+            "key": tail.key_id,
+            "manifest": json.loads(tail.manifest_json),
+            "names": graph.names,
+            "called": graph.called,
+            "tree": [{"depth": at, "line": line, "size_bytes": size} for at, line, size in tree],
+        }
+        emit(as_json, data, list)
+        return
+    for line in _manifest_lines(path, manifest, tail, trusted=trusted):
+        click.echo(line)
+    sys.stdout.flush()  # the first screen, before a large graph is read
+    first = None
+    if tail.pickle_bytes > _LARGE_BYTES and not read_all:
+        first = read_first_graph(tail.decode_pickle(stored))
+    shown = _graph_of(path, stored, tail) if first is None else first
+    for at, line, size in shown.render_tree(depth_max=depth, children_max=width):
+        click.echo(f"{'  ' * at}{line}{_size_note(size)}")
+    if first is not None:
+        click.echo("\nThese are the first objects; sizes and counts are of what was read of")
+        click.echo(f"{render_size(tail.pickle_bytes)}. All of it: --all, or tapctl du")
+    if not trusted:
+        sys.stdout.flush()
+        # Of a stranger's TAP no name may be missing, so all of it is read.
+        whole = shown if first is None else _graph_of(path, stored, tail)
+        click.echo("\n" + click.style("loading it would call:", fg="red"))
+        for name in whole.called:
+            click.echo(f"  {printable(name)}")
 
 
 def _size_note(size_bytes: int) -> str:

@@ -1,6 +1,6 @@
 """What is in a TAP, as a tree with sizes, without running anything of it.
 
-Imports `errors` and `image.stubs`. A `Graph` walks the stubs of a pickle,
+Imports `errors` and this room's `stubs` and `preview`. A `Graph` walks the stubs of a pickle,
 breadth first, so that every object belongs to the shortest path that leads to
 it, and adds up how many bytes each part takes.
 """
@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from tapd.image.preview import READ_BYTES, Preview, read_beginning
 from tapd.image.stubs import Stub, StubType, collector_paused, read_stubs
 
 ROOT_NAME = "application"
@@ -35,6 +36,19 @@ def read_graph(data: bytes | memoryview, source: str) -> Graph:
     root, stubs = read_stubs(data, source)
     called = sorted(name for name, stub in stubs.items() if stub.called)
     return Graph(root, tuple(sorted(stubs)), tuple(called), len(data))
+
+
+def read_first_graph(data: bytes | memoryview, read_bytes: int = READ_BYTES) -> Graph | None:
+    """Read about `read_bytes` of a large TAP's pickle; nothing of it is run.
+
+    Returns:
+        A graph whose sizes and counts are of what was read; None where all of it
+        is to be read (`read_graph`).
+    """
+    preview = read_beginning(data, read_bytes)
+    if preview is None:
+        return None
+    return Graph(preview.root, tuple(sorted(preview.stubs)), (), len(data), preview)
 
 
 def printable(text: str) -> str:
@@ -166,8 +180,14 @@ class Graph:
     """
 
     def __init__(
-        self, root: Any, names: tuple[str, ...], called: tuple[str, ...], pickle_bytes: int
+        self,
+        root: Any,
+        names: tuple[str, ...],
+        called: tuple[str, ...],
+        pickle_bytes: int,
+        preview: Preview | None = None,
     ) -> None:
+        self._preview = preview
         self.root = root
         self.pickle_bytes = pickle_bytes
         self.names = names
@@ -254,9 +274,19 @@ class Graph:
             if self._parents[at] != parent or self._labels[at] != label:
                 yield depth, f"{label}: {type_label(obj)}, see {self.path(at)}", 0
                 continue
-            yield depth, f"{label}: {type_label(obj)}{_count_label(obj)}", self._totals[at]
+            counted = f"{_count_label(obj)}{self._unread_label(obj)}"
+            yield depth, f"{label}: {type_label(obj)}{counted}", self._totals[at]
             if depth < depth_max:
                 stack.extend(reversed(self._children_to_show(obj, at, depth + 1, children_max)))
+
+    def _unread_label(self, obj: Any) -> str:
+        """Return what to say of an object that a preview does not hold whole."""
+        if self._preview is None:
+            return ""
+        is_bare = isinstance(obj, Stub) and not (obj.args or obj.items or obj.entries)
+        if is_bare and obj.state is None and id(obj) not in self._preview.given:
+            return ", not read"
+        return " or more" if id(obj) == self._preview.cut else ""
 
     def _children_to_show(
         self, obj: Any, at: int, depth: int, children_max: int
@@ -269,7 +299,9 @@ class Graph:
         )
         kept = [children[number] for number in sorted(by_size[:children_max])]
         rest = sum(self.size_bytes(children[number][2]) for number in by_size[children_max:])
-        return [*kept, (depth, f"... {len(children) - children_max} more", rest, at)]
+        is_cut = self._preview is not None and id(obj) == self._preview.cut
+        many = f"{'at least ' * is_cut}{len(children) - children_max}"
+        return [*kept, (depth, f"... {many} more", rest, at)]
 
     def largest(self, count: int) -> list[tuple[int, str, str]]:
         """Return size, path and type of the `count` largest parts, largest first.

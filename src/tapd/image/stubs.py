@@ -16,7 +16,7 @@ import gc
 import io
 import pickle
 from collections.abc import Callable, Iterator
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from tapd.errors import TapDamaged
 
@@ -48,7 +48,7 @@ class StubType(type):
             obj, state = args
             if cls.own_name == "set_durable" and type(state) is tuple:
                 state = state[-1]  # the first is its number
-            _give_state(obj, state)
+            give_state(obj, state)
         return super().__call__(*args, **kwargs)
 
     def __repr__(cls) -> str:
@@ -68,7 +68,8 @@ def new_stub_type(reference: str, made_of: tuple[Any, ...] | None = None) -> Stu
     return StubType("Stub", (Stub,), fields)
 
 
-def _give_state(obj: Any, state: Any) -> None:
+def give_state(obj: Any, state: Any) -> None:
+    """Give a stub the state that what it stands for would get."""
     if isinstance(obj, Stub):
         obj.state = state
     elif type(obj) is StubType:
@@ -153,14 +154,19 @@ class _Result(Stub):
     reference = "(result)"
 
 
-class _StubUnpickler(pickle.Unpickler):
-    """Finds a stub for every name."""
+class StubFinder:
+    """What makes an unpickler harmless: it finds a stub for every name.
 
-    def __init__(self, data: bytes | memoryview) -> None:
-        super().__init__(io.BytesIO(data))
+    Attributes:
+        stubs: those found so far, by ``module:name``.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__(file)  # type: ignore[call-arg]  # of the unpickler that comes next
         self.stubs: dict[str, StubType] = {}
 
     def find_class(self, module_name: str, global_name: str) -> Any:
+        """Return what stands for a name."""
         reference = f"{module_name}:{global_name}"
         stub = self.stubs.get(reference)
         if stub is None:
@@ -170,7 +176,12 @@ class _StubUnpickler(pickle.Unpickler):
         return stub
 
     def persistent_load(self, pid: Any) -> Any:
+        """Return a stub for what the pickle names by something else."""
         return self.find_class("pickle", "persistent reference")(pid)
+
+
+class _StubUnpickler(StubFinder, pickle.Unpickler):
+    """Reads a whole pickle."""
 
 
 @contextlib.contextmanager
@@ -191,7 +202,7 @@ def read_stubs(data: bytes | memoryview, source: str) -> tuple[Any, dict[str, St
     Raises:
         TapDamaged: it is no pickle that can be read.
     """
-    unpickler = _StubUnpickler(data)
+    unpickler = _StubUnpickler(io.BytesIO(data))
     try:
         with collector_paused():
             root = unpickler.load()
@@ -211,5 +222,5 @@ def _give_states(finish: Stub) -> Any:
     items = queue.items if isinstance(queue, Stub) else queue
     each = iter(items or ())
     for obj, _meta, state in zip(each, each, each, strict=True):
-        _give_state(obj, state)
+        give_state(obj, state)
     return root
