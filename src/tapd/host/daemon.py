@@ -263,11 +263,11 @@ class Daemon:
         )  # fmt: skip
         if not history.clean and history.records:
             log.warning(
-                "the process before was killed; %d connections go on, %d ended meanwhile",
+                "the process before was killed; connections that go on: %d, ended meanwhile: %d",
                 len(resumed.streams) + len(resumed.accepted), len(resumed.ended),
             )  # fmt: skip
         elif resumed.streams:
-            log.info("%d connections go on", len(resumed.streams))
+            log.info("connections that go on: %d", len(resumed.streams))
         for listener in turn.listeners:
             log.info("%r answers on %s", listener.service, listener)
 
