@@ -289,7 +289,12 @@ def test_the_third_ctrl_c_kills(manage: Callable[..., Run]) -> None:
     (line,) = run.await_log("start")
     run.process.send_signal(signal.SIGINT)
     run.await_log("SIGTERM")
-    os.kill(int(line.split()[1]), signal.SIGSTOP)
+    pid = int(line.split()[1])
+    os.kill(pid, signal.SIGSTOP)
+    # Until it has stopped, a later SIGINT would be taken first: the lower number.
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+        assert time.monotonic() < deadline, "it does not stop"
     run.process.send_signal(signal.SIGINT)
     run.hear("hurrying")
     run.process.send_signal(signal.SIGINT)
