@@ -228,16 +228,29 @@ class GraphPickler(Reducer):
 
 
 class DeepGraphPickler(GraphPickler):
-    """Writes a graph in which plain containers nest too deeply for C as well.
+    """Finds the containers of a graph in which these too nest too deeply for C.
 
-    Each list, dict and set is then written as a persistent id where it is met,
-    and its contents by the queue. `load_graph` reads it; plain `pickle.loads`
-    does not. Tuples that deep are lost, since one can't be made before its contents.
+    Each list, dict and set is written as a persistent id where it is met, and its
+    contents by the queue. `load_graph` reads it, plain `pickle.loads` does not, so
+    it is what a `NestedGraphPickler` begins with, and kept only where that fails.
+    Tuples that deep are lost, since one can't be made before its contents.
     """
 
     def __init__(self, write_to: Any, root: Any) -> None:
         super().__init__(write_to, root, flat=True)
         self._containers: dict[int, tuple[Any, Any]] = {}
+        self._lost: dict[int, tuple[Any, Loss]] = {}
+
+    def found(self) -> tuple[list[Any], list[tuple[Any, Loss]], dict[int, Any]] | None:
+        """Return containers to fill, tuples lost, and in what each container was met.
+
+        None where a container is also what an object is made from: it can't be
+        empty then.
+        """
+        if self._containers.keys() & self._own.keys():
+            return None
+        containers = [obj for _pid, obj in self._containers.values()]
+        return containers, list(self._lost.values()), self._parents
 
     def persistent_id(self, obj: Any) -> Any:
         """Return what stands for a container; called for every object there is."""
@@ -276,6 +289,9 @@ class DeepGraphPickler(GraphPickler):
             yield item
 
     def _lost_tuple(self, obj: tuple[Any, ...]) -> Any:
+        if id(obj) in self._lost:
+            loss = self._lost[id(obj)][1]
+            return "lost", loss.path, loss.type_name, loss.reason
         level = [obj]
         for _ in range(_TUPLES_MAX):
             level = [item for each in level for item in each if type(item) is tuple][:1000]
@@ -284,7 +300,66 @@ class DeepGraphPickler(GraphPickler):
         reason = "tuples nested too deeply; use lists or objects"
         loss = Loss(self.path_of(obj), "tuple", reason)
         self.losses.append(loss)
+        self._lost[id(obj)] = obj, loss
         return "lost", loss.path, loss.type_name, loss.reason
+
+
+class _Made:
+    """Stands in the pickle for the containers that are made before all else."""
+
+
+class NestedGraphPickler(GraphPickler):
+    """Writes such a graph as a plain pickle, once its containers are known.
+
+    Before the root it writes an empty container for each. Then the pickler's memo
+    is changed, once: what it remembers of the empty one becomes that of the real
+    one, which from there on is written as a reference, wherever it is met. The
+    queue has the contents.
+    """
+
+    def __init__(
+        self,
+        write_to: Any,
+        root: Any,
+        found: tuple[list[Any], list[tuple[Any, Loss]], dict[int, Any]],
+    ) -> None:
+        super().__init__(write_to, root, flat=True)
+        containers, lost, parents = found
+        self.losses += [loss for _obj, loss in lost]
+        self._deciders[_Made] = self._reduce_made
+        self._stand_ins = [(obj, type(obj)()) for obj in containers]
+        self._stand_ins += [
+            (obj, Placeholder(loss.path, loss.type_name, loss.reason)) for obj, loss in lost
+        ]
+        self._parents.update(parents)
+        self._unfilled = containers
+
+    def _reduce_root(self, obj: Any) -> Reduced:
+        return rebuild.finish_nested_graph, (_Made(), obj.root, _Queue())
+
+    def _reduce_made(self, _obj: Any) -> Reduced:
+        return list, (), None, self._make()
+
+    def _make(self) -> Iterator[Any]:
+        """Yield what stands for each; when all is written, for the padding, swap."""
+        for _obj, stand_in in self._stand_ins:
+            yield stand_in
+        for _ in range(3):
+            yield None
+        memo = self.memo.copy()
+        for obj, stand_in in self._stand_ins:
+            number, _ = memo.pop(id(stand_in))
+            memo[id(obj)] = number, obj
+        self.memo = memo
+
+    def _drain(self) -> Iterator[Any]:
+        for obj in self._unfilled:
+            self._bounds.append(len(self._late))
+            self._items.append(obj)
+            yield obj
+            yield rebuild.fill_container
+            yield list(obj.items()) if type(obj) is dict else list(obj)
+        yield from super()._drain()
 
 
 _TUPLES_MAX = 60
@@ -335,12 +410,33 @@ def dump_graph(root: object) -> Dump:
             gc.enable()
 
 
+def _dump_nested(
+    first: DeepGraphPickler, root: object
+) -> tuple[NestedGraphPickler, io.BytesIO] | None:
+    """Write as a plain pickle what `first` wrote; None where that can't be."""
+    found = first.found()
+    if found is None:
+        return None
+    buffer = io.BytesIO()
+    pickler = NestedGraphPickler(buffer, root, found)
+    pickler.banned = first.banned
+    try:
+        pickler.dump(GraphRoot(root))
+    except MemoryError:
+        raise
+    except Exception:  # no loss: the form of `first` is good
+        return None
+    return pickler, buffer
+
+
 def _dump_graph(root: object) -> Dump:
     flat = deep = False
     banned: dict[int, str] = {}
     for _ in range(RETRIES_MAX):
         buffer = io.BytesIO()
-        pickler = DeepGraphPickler(buffer, root) if deep else GraphPickler(buffer, root, flat=flat)
+        pickler: GraphPickler = (
+            DeepGraphPickler(buffer, root) if deep else GraphPickler(buffer, root, flat=flat)
+        )
         pickler.banned = banned
         try:
             pickler.dump(GraphRoot(root))
@@ -359,5 +455,8 @@ def _dump_graph(root: object) -> Dump:
                 raise NotStorable(f"saving {_root_name(root)}: {error}") from error
             banned[id(last)] = f"{type(error).__name__}: {error}"
         else:
+            nested = _dump_nested(pickler, root) if isinstance(pickler, DeepGraphPickler) else None
+            if nested is not None:
+                pickler, buffer = nested
             return Dump(buffer.getvalue(), tuple(pickler.losses), tuple(sorted(pickler.globals)))
     raise NotStorable(f"saving {_root_name(root)}: more than {RETRIES_MAX} objects fail")

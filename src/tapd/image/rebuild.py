@@ -132,6 +132,11 @@ def finish_deep_graph(root: Any, items: list[Any]) -> Any:
     return finish_graph(root, rest)
 
 
+def finish_nested_graph(_containers: list[Any], root: Any, items: list[Any]) -> Any:
+    """Do as `finish_deep_graph`; `_containers`, empty, were made first, for all to refer to."""
+    return finish_deep_graph(root, items)
+
+
 class Containers:
     """What a pickle of deeply nested containers calls by number."""
 

@@ -21,6 +21,9 @@ from typing import IO, Any, Self
 from tapd.errors import TapDamaged
 
 _OWN = "tapd.image."
+_FINISHERS = {"finish_graph": 2, "finish_deep_graph": 2, "finish_nested_graph": 3}
+"""What the pickle of a whole TAP calls last, with how many arguments."""
+_CONTAINERS: dict[str, Callable[[], Any]] = {"list": list, "dict": dict, "set": set}
 
 
 class StubType(type):
@@ -164,6 +167,7 @@ class StubFinder:
     def __init__(self, file: IO[bytes]) -> None:
         super().__init__(file)  # type: ignore[call-arg]  # of the unpickler that comes next
         self.stubs: dict[str, StubType] = {}
+        self._made: dict[tuple[str, int], Any] = {}
 
     def find_class(self, module_name: str, global_name: str) -> Any:
         """Return what stands for a name."""
@@ -177,6 +181,10 @@ class StubFinder:
 
     def persistent_load(self, pid: Any) -> Any:
         """Return a stub for what the pickle names by something else."""
+        if type(pid) is tuple and len(pid) == 2 and type(pid[0]) is str and type(pid[1]) is int:
+            make = _CONTAINERS.get(pid[0])
+            if make is not None:
+                return self._made.setdefault(pid, make())
         return self.find_class("pickle", "persistent reference")(pid)
 
 
@@ -206,7 +214,7 @@ def read_stubs(data: bytes | memoryview, source: str) -> tuple[Any, dict[str, St
     try:
         with collector_paused():
             root = unpickler.load()
-            if isinstance(root, Stub) and type(root).own_name == "finish_graph":
+            if isinstance(root, Stub) and type(root).own_name in _FINISHERS:
                 root = _give_states(root)
     except (Exception, MemoryError) as error:
         raise TapDamaged(
@@ -217,10 +225,23 @@ def read_stubs(data: bytes | memoryview, source: str) -> tuple[Any, dict[str, St
 
 
 def _give_states(finish: Stub) -> Any:
-    """Do what `pickler.finish_graph` does: give the durable objects their states."""
-    root, queue = finish.args
+    """Do what `rebuild.finish_graph` and its like do: give the objects their states."""
+    if len(finish.args) != _FINISHERS[type(finish).own_name]:
+        raise ValueError("its end makes no sense")
+    root, queue = finish.args[-2:]
     items = queue.items if isinstance(queue, Stub) else queue
     each = iter(items or ())
-    for obj, _meta, state in zip(each, each, each, strict=True):
-        give_state(obj, state)
+    for obj, meta, state in zip(each, each, each, strict=True):
+        if type(meta) is StubType and meta.own_name == "fill_container":
+            _fill(obj, state)
+        else:
+            give_state(obj, state)
     return root
+
+
+def _fill(container: Any, contents: Any) -> None:
+    """Give a container its contents, as `rebuild.fill_container` does."""
+    if type(container) is list:
+        container.extend(contents)
+    elif type(container) in (dict, set):
+        container.update(contents)
