@@ -103,11 +103,11 @@ def test_tapctl_drives_a_server_of_systemd(debian: Booted) -> None:
 def test_export_and_import_install_a_second_server(debian: Booted) -> None:
     make_server(debian, "exporting", 4472)
     debian.run("tapctl", "export", "exporting", "/root/exporting.copy")
-    debian.run("tapctl", "import", "/root/exporting.copy", "--name", "second")
-    assert "ListenStream=" in debian.read("/etc/systemd/system/tapd@second.socket.d/ports.conf")
-    debian.run("systemctl", "start", "tapd@second")
-    status = tapctl_json(debian, "status", "second")
-    assert (status["name"], status["state"]) == ("second", "running")
+    debian.run("tapctl", "import", "/root/exporting.copy", "--name", "imported")
+    assert "ListenStream=" in debian.read("/etc/systemd/system/tapd@imported.socket.d/ports.conf")
+    debian.run("systemctl", "start", "tapd@imported")
+    status = tapctl_json(debian, "status", "imported")
+    assert (status["name"], status["state"]) == ("imported", "running")
 
 
 def test_names_complete_in_bash(debian: Booted) -> None:
