@@ -305,6 +305,18 @@ def test_wrong_options_are_all_named(
     assert files_below(here) == set()
 
 
+def test_a_wrong_name_is_not_said_to_be_taken(
+    here: Path, by_hand: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The rest is checked under another name, whose TAP is nobody's concern."""
+    assert run(["example-echo", "--port", "4040"], by_hand) == 0
+    capsys.readouterr()
+    assert run(["example-echo", "--port", "4040", "--name", "a b"], by_hand) == 64
+    err = capsys.readouterr().err
+    assert "name 'a b'" in err
+    assert "already there" not in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [

@@ -136,13 +136,16 @@ def _plan_new(
     name = request.name or request.server_type.name
     with problems.gathered():
         check_name(name)
-    # With a wrong name the rest is checked all the same, under another one.
-    application = Application(request.server_type.name if problems.errors else name)
+    # With a wrong name the rest is checked all the same, under another one; whether
+    # that one is taken says nothing.
+    is_named = not problems.errors
+    application = Application(name if is_named else request.server_type.name)
     service = _add_service(request, application, "", problems)
     plan = None
     with problems.gathered():
         plan = plan_installation(machine, application, request.directory)
-        check_free(plan, force=request.force)
+        if is_named:
+            check_free(plan, force=request.force)
     return plan, service
 
 
