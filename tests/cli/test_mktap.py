@@ -315,6 +315,7 @@ def test_a_wrong_name_is_not_said_to_be_taken(
     err = capsys.readouterr().err
     assert "name 'a b'" in err
     assert "already there" not in err
+    assert files_below(here) == {"example-echo.tap"}
 
 
 @pytest.mark.parametrize(
