@@ -7,6 +7,7 @@ import logging
 import socket
 from typing import TYPE_CHECKING
 
+from tapd.model.application import Application
 from tapd.model.connector import Connector
 from tapd.net.listener import prepare
 
@@ -73,9 +74,9 @@ def begin_connecting(turn: Turn, connector: Connector) -> None:
     turn.run_coroutine(make_connection(connector), done)
 
 
-def find_connector(turn: Turn, key: int) -> Connector | None:
+def find_connector(application: Application, key: int) -> Connector | None:
     """Return the connector whose connection has `key`."""
-    connectors: list[Connector] = list(turn.application.connectors.values())
+    connectors: list[Connector] = list(application.connectors.values())
     return next((entry for entry in connectors if entry.connection_key == key), None)
 
 

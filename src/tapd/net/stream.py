@@ -31,7 +31,7 @@ from tapd.net import kernel
 from tapd.net.records import Flag, Move, StreamState
 
 if TYPE_CHECKING:
-    from tapd.net.turn import Turn
+    from tapd.net.connections import Connections
 
 PEEK_BYTES = 1 << 16
 OUTPUT_HIGH_BYTES = 1 << 16
@@ -81,7 +81,7 @@ class Stream:
     )
 
     def __init__(
-        self, turn: Turn, sock: socket.socket, protocol: Protocol, state: StreamState
+        self, turn: Connections, sock: socket.socket, protocol: Protocol, state: StreamState
     ) -> None:
         self._turn = turn
         self.sock = sock

@@ -1,0 +1,186 @@
+"""The commit: what a turn did becomes one record, and only then leaves the process.
+
+`Commits` is the part of `net.turn.Turn` that knows the journal: the record of a
+turn, the stall while it can't be written (nothing is run or sent, and it is tried
+again), and the change to the journal of a new generation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Protocol as Protocol_
+
+from tapd.errors import StateUnwritable
+from tapd.image.jar import Jar
+from tapd.image.loss import Loss
+from tapd.model.application import Application
+from tapd.model.seal import Sealer
+from tapd.net import records
+from tapd.net.careful import Careful
+from tapd.net.connections import Connections
+from tapd.net.stream import Stream
+from tapd.systemd.guardian import Guardian
+from tapd.systemd.vault import Vault
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 1.0
+
+
+class Journal(Protocol_):
+    """What a turn needs of a journal; `image.journal.JournalWriter` has it."""
+
+    size: int
+
+    def append(self, payload: bytes) -> None:
+        """Append one record, or raise `StateUnwritable`."""
+
+    def sync(self) -> None:
+        """Have all records reach the disk, or raise `StateUnwritable`."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
+class Commits(Connections):
+    """Commits what was done, and lets it leave.
+
+    Attributes:
+        jar: knows what changed.
+        journal: takes the records; None before the first turn.
+        careful: how to go on after an unclean death, until that is over.
+        turns: how many turns committed something.
+        is_open: turns are run, until `close`.
+        is_stalled: the journal can't be written; nothing is run or sent.
+        on_stall: called with the error when that begins, and with None when it ends.
+        sync_always: have the disk confirm each record before anything leaves.
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        jar: Jar,
+        vault: Vault,
+        sealer: Sealer,
+        loop: asyncio.AbstractEventLoop,
+        fault: Callable[[str], None],
+        guardian: Guardian,
+    ) -> None:
+        super().__init__(application, vault, sealer, loop, fault, guardian)
+        self.jar = jar
+        self.journal: Journal | None = None
+        self.careful: Careful | None = None
+        self.turns = 0
+        self.is_open = False
+        self.is_stalled = False
+        self.on_stall: Callable[[StateUnwritable | None], None] = lambda _error: None
+        self.sync_always = False
+        self._told_losses: set[Loss] = set()
+
+    def pause(self) -> None:
+        """Run no turn until `go_on`; `net.turn.Turn` does."""
+        raise NotImplementedError
+
+    def go_on(self) -> None:
+        """Run turns again; `net.turn.Turn` does."""
+        raise NotImplementedError
+
+    def commit(self) -> None:
+        """Append the record of what was run, then let it leave the process.
+
+        While an earlier record can't be written this does nothing: what changes
+        then waits for a turn after it, so that records stay in order.
+        """
+        if self.is_stalled:
+            return
+        touched, self._touched = self._touched, []
+        moves = [
+            stream.move()
+            for stream in touched
+            if stream.queued or stream.peeked or stream.flags != stream.committed_flags
+        ]
+        changes = self.jar.commit()
+        if self.jar.losses:
+            self._tell_losses()
+        opens, self._opens = self._opens, []
+        closes, self._closes = self._closes, []
+        lost_keys, self._lost_keys = self._lost_keys, []
+        payload = None
+        if moves or opens or closes or lost_keys or changes:
+            lost_keys += [stream.key for stream in closes]
+            payload = records.render_turn(opens, moves, lost_keys, changes)
+        self._append(payload, touched, closes)
+
+    def _tell_losses(self) -> None:
+        """Log what can't be saved: each thing once, not at every turn that meets it."""
+        losses = set(self.jar.losses)
+        for loss in losses - self._told_losses:
+            log.warning("not saved: %s (%s): %s", loss.path, loss.type_name, loss.reason)
+        self._told_losses = (self._told_losses | losses) if len(losses) < 1000 else losses
+
+    def _append(self, payload: bytes | None, touched: list[Stream], closes: list[Stream]) -> None:
+        if payload is not None:
+            assert self.journal is not None, "a turn before there is a journal"
+            try:
+                self.journal.append(payload)
+                if self.sync_always:
+                    self.journal.sync()
+            except StateUnwritable as error:
+                self._stall(error, touched, lambda: self._append(payload, touched, closes))
+                return
+            self.turns += 1
+        if self.is_stalled:
+            self.is_stalled = False
+            self.on_stall(None)
+        self._fault("turn: committed")
+        sent = self.externalise(touched, closes)
+        if sent:
+            self._note_sent(sent)
+
+    def _note_sent(self, sent: list[tuple[int, int]]) -> None:
+        assert self.journal is not None, "output without a journal"
+        try:
+            self.journal.append(records.render_sent(sent))
+        except StateUnwritable as error:
+            log.warning("%s (UNIX clients may see output twice after a kill)", error)
+
+    def _stall(
+        self, error: StateUnwritable, touched: list[Stream], retry: Callable[[], None]
+    ) -> None:
+        """Run and send nothing until the journal can be written; clients see a pause."""
+        if not self.is_stalled:
+            self.is_stalled = True
+            for stream in touched:
+                stream.touched = False  # what is written meanwhile is for a later turn
+            log.error("%s", error)
+            self.on_stall(error)
+            self.pause()
+
+        def again() -> None:
+            if self.is_open:
+                retry()
+                if not self.is_stalled:
+                    self.go_on()
+
+        self._loop.call_later(RETRY_S, again)
+
+    def change_journal(self, journal: Journal, boot_id: str, *, clean: bool) -> None:
+        """Commit what is due, then go on in `journal`, which begins with the streams.
+
+        Between turns only. The old journal is closed.
+
+        Raises:
+            StateUnwritable: the old or the new one can't be written; the old one stays.
+        """
+        self.commit()
+        if self.is_stalled:
+            # Its record is written later, and to say here what it says would say it twice.
+            raise StateUnwritable("the last turn could not be committed; the journal stays")
+        states = [stream.state() for stream in self.streams.values()]
+        level = self.careful.level if self.careful is not None else 0
+        journal.append(records.render_base(boot_id, level, states, clean=clean))
+        old, self.journal = self.journal, journal
+        if old is not None:
+            old.close()

@@ -1,0 +1,255 @@
+"""The connections that a turn serves: how one begins, is joined to its protocol, and ends.
+
+`Connections` is the part of `net.turn.Turn` that knows streams one by one: their
+sockets, their place in the vault and in the epoll set, their protocols. What
+happened to them since the last commit is noted here and taken by `net.commit`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import select
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from tapd.errors import PeerError
+from tapd.model.application import Application
+from tapd.model.protocol import Protocol
+from tapd.model.seal import Sealer
+from tapd.model.service import Service
+from tapd.net import kernel, records
+from tapd.net.listener import Listener
+from tapd.net.outbound import find_connector
+from tapd.net.runtime import LiveRuntime
+from tapd.net.stream import Stream
+from tapd.systemd.guardian import Guardian
+from tapd.systemd.vault import Vault
+
+log = logging.getLogger(__name__)
+
+_IN = select.EPOLLIN
+_OUT = select.EPOLLOUT
+_ONLY_GONE = select.EPOLLET
+
+
+class Connections(LiveRuntime):
+    """The live connections, and what happened to them since the last commit.
+
+    Attributes:
+        application: whose they are.
+        streams: by key.
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        vault: Vault,
+        sealer: Sealer,
+        loop: asyncio.AbstractEventLoop,
+        fault: Callable[[str], None],
+        guardian: Guardian,
+    ) -> None:
+        super().__init__(loop, sealer)
+        self.application = application
+        self.vault = vault
+        self.guardian = guardian
+        self._fault = fault
+        self.streams: dict[int, Stream] = {}
+        self._epoll = select.epoll()
+        self._by_fd: dict[int, Stream | Listener] = {}
+        self._touched: list[Stream] = []
+        self._opens: list[records.Open] = []
+        self._closes: list[Stream] = []
+        self._lost_keys: list[int] = []
+        vault.on_sender = self.guardian.note_sender
+
+    def schedule(self) -> None:
+        """Have a turn in the next pass of the loop, if none is due; `net.turn.Turn` does."""
+        raise NotImplementedError
+
+    def touch(self, stream: Stream) -> None:
+        """Have this turn (or the next) look at `stream`."""
+        if self._by_fd.get(stream.fd) is not stream:
+            return  # it ended: the journal knows it no more, and its fd may be another's
+        stream.touched = True
+        self._touched.append(stream)
+        self.schedule()
+
+    def keep(self, key: int, sock: socket.socket) -> bool:
+        """Put a new connection into the vault; return whether it outlives the process."""
+        is_kept = self.vault.put(key, sock.fileno())
+        self.guardian.note_safe(sock.fileno())
+        return is_kept
+
+    def release(self, key: int, sock: socket.socket) -> None:
+        """Close `sock`, which was shut down, and have the vault forget it."""
+        fd = sock.fileno()
+        self.vault.forget(key)
+        sock.close()
+        self.guardian.note_closed(fd)
+
+    def begin(self, sock: socket.socket, service: Service, key: int, *, protected: bool) -> None:
+        """Begin a new connection. Takes over `sock`. In a turn only."""
+        is_unix = sock.family == socket.AF_UNIX
+        try:
+            peer = sock.getpeername()
+            sent_base = 0 if is_unix else kernel.read_positions(sock).sent
+            protocol = service.build_protocol(peer)
+            protocol.service = service
+        except PeerError as refusal:
+            log.info("refused a connection to %r: %s", service, refusal)
+            self._refuse(sock, key)
+            return
+        except OSError:
+            self._refuse(sock, key)  # it was gone before we looked
+            return
+        except Exception:
+            log.exception("%r could not build a protocol for a new connection", service)
+            self._refuse(sock, key)
+            return
+        state = records.StreamState(key, kernel.read_cookie(sock), is_unix, sent_base)
+        stream = self.attach(sock, protocol, state, protected=protected)
+        self.application.connections[key] = protocol
+        self._opens.append((key, state.cookie, is_unix, sent_base))
+        self.guard(stream, lambda: protocol.connection_made(stream))
+
+    def _refuse(self, sock: socket.socket, key: int) -> None:
+        kernel.drain_input(sock)
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+        self.release(key, sock)
+
+    def attach(
+        self,
+        sock: socket.socket,
+        protocol: Protocol,
+        state: records.StreamState,
+        *,
+        protected: bool,
+    ) -> Stream:
+        """Join a socket and a protocol. Takes over `sock`."""
+        sock.setblocking(False)
+        self.guardian.note_safe(sock.fileno())
+        stream = Stream(self, sock, protocol, state)
+        stream.is_protected = protected
+        protocol._v_transport = stream
+        self.streams[state.key] = stream
+        self._by_fd[stream.fd] = stream
+        stream.touched = True
+        self._touched.append(stream)
+        return stream
+
+    def end(self, stream: Stream, exc: Exception | None) -> None:
+        """End `stream`: its protocol is told in the next turn, then it is closed."""
+        if self._by_fd.get(stream.fd) is not stream:
+            return
+        del self._by_fd[stream.fd]
+        if stream.interest >= 0:
+            self._epoll.unregister(stream.fd)
+            stream.interest = -1
+        self.call(lambda: self._lose(stream, exc))
+
+    def _lose(self, stream: Stream, exc: Exception | None) -> None:
+        self._closes.append(stream)
+        self.lose(stream.protocol, stream.key, exc)
+        stream.flags |= records.Flag.CLOSING  # who kept it writes to nobody
+
+    def lose(self, protocol: Protocol, key: int, exc: Exception | None) -> None:
+        """Tell `protocol` that its connection is gone, and forget it. In a turn only."""
+        try:
+            protocol.connection_lost(exc)
+        except Exception:
+            log.exception("connection %d: %r failed in connection_lost", key, protocol)
+        protocol._v_transport = None
+        self.application.connections.pop(key, None)
+        if self.application.connectors:
+            connector = find_connector(self.application, key)
+            if connector is not None:
+                connector.lost()
+
+    def note_lost(self, key: int) -> None:
+        """Have the journal forget the stream `key`, of which there is no socket any more."""
+        self._lost_keys.append(key)
+
+    def guard(self, stream: Stream, handler: Callable[[], object]) -> Any:
+        """Run a protocol's handler; an exception closes that connection and no other."""
+        try:
+            return handler()
+        except BaseException as error:
+            self._fail(stream, error)
+            return None
+
+    def _fail(self, stream: Stream, error: BaseException) -> None:
+        """Close `stream`, whose protocol raised `error` (SystemExit counts, too)."""
+        log.error(
+            "connection %d: %s failed and is closed",
+            stream.key,
+            type(stream.protocol).__qualname__,
+            exc_info=error,
+            extra={"TAPD_CONNECTION": stream.key},
+        )
+        stream.close()
+
+    # --- what a commit lets happen ------------------------------------------------
+
+    def externalise(self, touched: list[Stream], closes: list[Stream]) -> list[tuple[int, int]]:
+        """Discard the input that was run, send the output, close what ended.
+
+        Returns:
+            Key and position of the output sent to UNIX sockets, which don't tell.
+        """
+        sent: list[tuple[int, int]] = []
+        for stream in touched:
+            stream.touched = False
+            if self._by_fd.get(stream.fd) is not stream:
+                continue
+            before = stream.sent
+            try:
+                ended = stream.externalise()
+            except OSError as error:
+                if error.errno not in kernel.RESET_ERRNOS:
+                    log.warning("%r: can't send: %s", stream, error)
+                self.end(stream, error)
+                continue
+            if stream.is_unix and stream.sent != before:
+                sent.append((stream.key, stream.sent))
+            if ended:
+                self.end(stream, None)
+                continue
+            if stream.interest == _IN and not (
+                stream.pending or stream.flags or stream.wants_pause
+            ):
+                continue  # as mostly: all was sent, and more may come
+            self._update_interest(stream)
+            if stream.backlog_changed:
+                self.call(lambda stream=stream: self._tell_about_backlog(stream))  # type: ignore[misc]
+        self._fault("turn: externalised")
+        for stream in closes:
+            self.streams.pop(stream.key, None)
+            stream.shutdown()
+            self.release(stream.key, stream.sock)
+        return sent
+
+    def _tell_about_backlog(self, stream: Stream) -> None:
+        if stream.backlog_exceeded:
+            log.warning(
+                "%r: %d bytes unsent, its peer does not read: closed", stream, len(stream.pending)
+            )
+            stream.abort()
+        elif stream.backlog_changed:
+            self.guard(stream, stream.tell_about_backlog)
+
+    def _update_interest(self, stream: Stream) -> None:
+        interest = _IN if stream.wants_input else 0
+        if stream.pending:
+            interest |= _OUT
+        interest = interest or _ONLY_GONE
+        if interest != stream.interest:
+            if stream.interest < 0:
+                self._epoll.register(stream.fd, interest)
+            else:
+                self._epoll.modify(stream.fd, interest)
+            stream.interest = interest
