@@ -19,8 +19,8 @@ from tapd.model.application import Application
 from tapd.model.persistent import Persistent
 from tapd.model.protocol import Protocol
 from tapd.model.service import Service
-from tapd.net.listener import Listener
 from tapd.net.commit import Journal
+from tapd.net.listener import Listener
 from tapd.net.turn import Turn
 
 Serve = Callable[..., Harness]
