@@ -110,6 +110,15 @@ class StateUnwritable(AdministratorError):
     exit_status = 74  # EX_IOERR
 
 
+class ConnectionsUnreadable(AdministratorError):
+    """This process may not open as many files as the vault holds connections.
+
+    They stay in the vault, so the next start, with a higher limit, has them all.
+    """
+
+    exit_status = 74  # EX_IOERR, the one that a restart may mend
+
+
 class AddressUnusable(AdministratorError):
     """A port is in use, or an address is not one of this machine's."""
 

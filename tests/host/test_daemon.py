@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from by_hand import Server, free_port, wait_for
+from by_hand import SUPPORT, Server, free_port, wait_for
 from storm_service import make_application
 
 from tapd.model.application import Application
@@ -263,6 +263,36 @@ def test_a_full_disk_at_the_start_keeps_connections(tmp_path: Path) -> None:
             wait_for(tried_again, "new tries")
             subprocess.run([*limits, "--fsize=unlimited"], check=True)
             assert sock.recv(100) == b"0 1 a\n"
+        assert server.stop() == 0
+    finally:
+        server.end()
+
+
+def test_too_few_files_cost_no_connection(tmp_path: Path) -> None:
+    """The start fails, again and again and with a message, until the limit is raised."""
+    port = free_port()
+    program = [str(SUPPORT / "few_files.py")]
+    server = Server(tmp_path, make_application("few", f"127.0.0.1:{port}"), program=program)
+    limit = tmp_path / "limit"
+    server.environ["FEW_FILES"] = str(limit)
+    server.start()
+    try:
+        socks = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(60)]
+        for sock in socks:
+            sock.sendall(b"0 a\n")
+            assert sock.recv(100).startswith(b"hello\n")
+        limit.write_text("40")
+        server.kill()
+        wait_for(lambda: server.log().count("ended with status 74") > 1, "two failed starts")
+        assert "Raise LimitNOFILE=" in server.log()
+        limit.unlink()
+        for sock in socks:
+            sock.sendall(b"1 b\n")
+        counts = {int(sock.makefile().readlines(1)[-1].split()[1]) for sock in socks}
+        assert counts <= set(range(1, 121))
+        assert "connections that go on: 60" in server.log()
+        for sock in socks:
+            sock.close()
         assert server.stop() == 0
     finally:
         server.end()

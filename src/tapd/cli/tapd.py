@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import tapd
-from tapd.errors import StateUnwritable, TapdError, UsageError
+from tapd.errors import TapdError, UsageError
 from tapd.host.options import DaemonOptions, parse_sync
 
 log = logging.getLogger("tapd")
@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except TapdError as error:
         log.critical("%s", error)
         status = error.exit_status
-        if isinstance(error, StateUnwritable) and is_managed_here:
+        if status == os.EX_IOERR and is_managed_here:
             time.sleep(RETRY_S)  # it is started again at once, with the connections
     except KeyboardInterrupt:
         status = 130

@@ -20,6 +20,7 @@ import struct
 import sys
 from collections.abc import Generator
 
+from tapd.errors import ConnectionsUnreadable
 from tapd.systemd.notify import Barrier
 
 _log = logging.getLogger("tapd.vault")
@@ -59,7 +60,6 @@ class Segment:
         barrier: pending until the manager has read that it was stored.
         messages: how many lie in it, living or dead.
         live: the living ones, by key.
-        is_partial: whether it holds connections that could not be read.
     """
 
     number: int
@@ -68,7 +68,6 @@ class Segment:
     barrier: Barrier | None = None
     messages: int = 0
     live: dict[int, Held] = dataclasses.field(default_factory=dict)
-    is_partial: bool = False
 
     @property
     def name(self) -> str:
@@ -111,8 +110,10 @@ class Segment:
     def read(self, fd: int) -> Generator[Held, None, None]:
         """Yield what lies in it, without taking it out; close `fd`, the stored end.
 
-        Each yielded descriptor is new, close-on-exec and the caller's. Sets
-        `is_partial` where this process may not open as many files as it holds.
+        Each yielded descriptor is new, close-on-exec and the caller's.
+
+        Raises:
+            ConnectionsUnreadable: this process may not open as many files as it holds.
         """
         try:
             reader = socket.socket(fileno=fd)
@@ -143,14 +144,15 @@ class Segment:
         if answer & socket.MSG_CTRUNC or len(fds) != 1 or len(data) != _MESSAGE.size:
             for fd in fds:
                 os.close(fd)
-            self.is_partial = True
-            _log.critical(
-                "%s: connections are left in the vault, since this process may open %d files and "
-                "needs more. Raise LimitNOFILE= and restart: they are still there",
-                self.name,
-                resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+            if len(data) != _MESSAGE.size or len(fds) > 1:
+                _log.error("%s in the fd store holds what tapd did not put there", self.name)
+                return None
+            raise ConnectionsUnreadable(
+                "the connections of the process before can't all be taken over: this one may open "
+                f"{resource.getrlimit(resource.RLIMIT_NOFILE)[0]} files and needs more. Raise "
+                "LimitNOFILE= (then: systemctl daemon-reload); it is tried again, and meanwhile "
+                "no connection is lost"
             )
-            return None
         key, cookie = _MESSAGE.unpack(data)
         return Held(key, cookie, fds[0])
 

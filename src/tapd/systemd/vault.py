@@ -43,6 +43,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Protocol as TypingProtocol
 
+from tapd.errors import ConnectionsUnreadable
 from tapd.systemd.notify import Barrier
 from tapd.systemd.segment import SEGMENT_NAME, Held, Segment, socket_cookie
 
@@ -143,8 +144,31 @@ class Vault:
         Ownership: takes the descriptors named ``tapd-vault-N`` out of `stored`'s
         keeping and closes them (the manager has its own); leaves all others.
         The returned descriptors are the caller's.
+
+        Raises:
+            ConnectionsUnreadable: this process may not open as many files. Nothing
+                was changed: all connections are still in the store.
         """
         found: dict[int, tuple[Segment, Held]] = {}
+        try:
+            self._read_segments(stored, found)
+        except ConnectionsUnreadable:
+            for _segment, held in found.values():
+                os.close(held.fd)
+            self.close()
+            raise
+        for key, (segment, held) in found.items():
+            segment.live[key] = held
+            self._where[key] = segment
+        self._fault("recover:done")
+        if self._store is not None and self._current is None:
+            # Stored before the first client comes, who would wait for its barrier.
+            self._spare = self._create_segment()
+        return [found[key][1] for key in sorted(found)]
+
+    def _read_segments(
+        self, stored: Mapping[str, list[int]], found: dict[int, tuple[Segment, Held]]
+    ) -> None:
         numbered = ((SEGMENT_NAME.match(name), fds) for name, fds in stored.items())
         for number, fds in sorted((int(match[1]), fds) for match, fds in numbered if match):
             segment = self._segments[number] = Segment(number)
@@ -160,14 +184,6 @@ class Vault:
                         if earlier[1].cookie != held.cookie:
                             _log.error("key %d was two connections; the newer stays", held.key)
                     found[held.key] = (segment, held)
-        for key, (segment, held) in found.items():
-            segment.live[key] = held
-            self._where[key] = segment
-        self._fault("recover:done")
-        if self._store is not None and self._current is None:
-            # Stored before the first client comes, who would wait for its barrier.
-            self._spare = self._create_segment()
-        return [found[key][1] for key in sorted(found)]
 
     # --- keeping ----------------------------------------------------------------------
 
@@ -397,9 +413,7 @@ class Vault:
         sealed = [
             segment
             for segment in self._segments.values()
-            if segment is not self._current
-            and segment is not self._spare
-            and not segment.is_partial
+            if segment is not self._current and segment is not self._spare
         ]
         small = [segment for segment in sealed if len(segment.live) * 2 <= self._capacity]
         has_company = len(small) > 1 or self._current is not None
