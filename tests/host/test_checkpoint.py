@@ -42,6 +42,36 @@ def told_by_child(tell: Callable[[], object]) -> object:
     return json.loads(str(asyncio.run(Checkpointer().checkpoint(save)).path))
 
 
+CTRL_C = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from tapd.host.checkpoint import Checkpointer
+from tapd.image.store import SaveReport
+
+def save():
+    # As the terminal does: to everybody in the group of what was started there.
+    os.killpg(os.getsid(0), signal.SIGINT)
+    return SaveReport(Path("/x"), 7, 2, (), 0.1)
+
+async def run():
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, got.set)
+    report = await Checkpointer().checkpoint(save)
+    await asyncio.wait_for(got.wait(), 10)
+    print(report.generation)
+
+got = asyncio.Event()
+asyncio.run(run())
+"""
+
+
+def test_ctrl_c_at_the_server_leaves_the_child_alone() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CTRL_C],
+        start_new_session=True, capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("7\n", "")
+
+
 def test_a_save_in_the_child_is_loaded_by_anybody(tmp_path: Path) -> None:
     store = Store(tmp_path / "telnet.tap", KEY)
     application = Application("telnet")

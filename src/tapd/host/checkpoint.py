@@ -272,6 +272,7 @@ def _become_child(parent: int, keep_fds: Iterable[int]) -> None:
     """Let go of all that is the parent's: its signals, its sockets, its priority."""
     if _prctl()(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0 or os.getppid() != parent:
         os._exit(1)  # the parent is dead already
+    os.setpgid(0, 0)  # Ctrl-C on the server's terminal is not for the child
     signal.set_wakeup_fd(-1)
     for number in signal.valid_signals():
         if callable(signal.getsignal(number)):
