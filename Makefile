@@ -4,6 +4,7 @@
 #   make run     make a telnet TAP if there is none, and run it in the foreground
 #                (PORT=4040 PASSWORD=... DIR=run)
 #   make test    lint, types and every test; as root also on real systemd
+#   make docs    the documentation as a site, into build/docs
 #   make bench   the benchmarks, as ratios within one run
 #   make deb     the Debian package, into dist/
 
@@ -19,7 +20,7 @@ SUITES ?= bookworm trixie
 RUN_PACKAGES = gcc libsystemd-dev pkg-config python3-dev python3-venv
 DEB_PACKAGES = build-essential debhelper dh-python dpkg-dev pybuild-plugin-pyproject python3-setuptools
 
-.PHONY: run test lint types unit system bench deb clean
+.PHONY: run test lint types docs unit system bench deb clean
 
 # The password stays in the environment: a recipe's text would show in ps.
 unexport PASSWORD
@@ -30,7 +31,7 @@ run: export TAPD_PASSWORD := $(value PASSWORD)
 run: $(VENV)/.for-run
 	@tools/run-telnet
 
-test: lint types unit system
+test: lint types docs unit system
 
 lint: $(VENV)/.for-test
 	$(BIN)/ruff format --check .
@@ -38,6 +39,10 @@ lint: $(VENV)/.for-test
 
 types: $(VENV)/.for-test
 	$(BIN)/mypy
+
+# A warning (a link that leads nowhere, say) is an error.
+docs: $(VENV)/.for-test
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html docs build/docs
 
 unit: $(VENV)/.for-test
 	$(BIN)/pytest -n $(JOBS) --ignore=tests/system
