@@ -1,13 +1,25 @@
 """tapd: a systemd-native host for Python servers whose whole self is a file.
 
-The public API, imported when first used::
+The public API, imported when first used. A server in fifteen lines::
 
-    from tapd import Application
-    from tapd.services.telnet import ShellFactory
+    from tapd import Application, LineProtocol, Service
 
-    application = Application("telnet")
-    application.listen_tcp(4040, ShellFactory())
-    application.run()
+    class Chat(LineProtocol):
+        service: "Room"
+        nick = ""
+
+        def line_received(self, line: str) -> None:
+            if not self.nick:
+                self.nick = line
+            else:
+                self.service.say(f"{self.nick}: {line}")
+
+    class Room(Service):
+        protocol = Chat
+        ...
+
+Every name here has its reference in its own docstring; ``tapd.testing`` is the kit
+for authors' tests.
 """
 
 from __future__ import annotations
@@ -17,20 +29,97 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-__all__ = ["Application", "Persistent", "Protocol", "Service", "Transport"]
-
 if TYPE_CHECKING:
-    from tapd.model.application import Application
-    from tapd.model.persistent import Persistent
+    from tapd.errors import (
+        AuthorError,
+        InputTooLong,
+        PeerError,
+        TapdError,
+        UsageError,
+    )
+    from tapd.model.accounts import Account, Authorizer
+    from tapd.model.address import Address
+    from tapd.model.application import Application, Port, Runtime
+    from tapd.model.connector import Connector
+    from tapd.model.frames import FrameProtocol
+    from tapd.model.lines import LineProtocol
+    from tapd.model.persistent import (
+        Persistent,
+        TrackedBytearray,
+        TrackedDeque,
+        TrackedDict,
+        TrackedList,
+        TrackedSet,
+    )
     from tapd.model.protocol import Protocol, Transport
+    from tapd.model.requests import FrameRequestProtocol, Later, RequestProtocol
+    from tapd.model.server_type import ServerType
     from tapd.model.service import Service
+    from tapd.model.setting import Setting
+    from tapd.model.timer import Timer
+
+__all__ = [
+    "Account",
+    "Address",
+    "Application",
+    "AuthorError",
+    "Authorizer",
+    "Connector",
+    "FrameProtocol",
+    "FrameRequestProtocol",
+    "InputTooLong",
+    "Later",
+    "LineProtocol",
+    "PeerError",
+    "Persistent",
+    "Port",
+    "Protocol",
+    "RequestProtocol",
+    "Runtime",
+    "ServerType",
+    "Service",
+    "Setting",
+    "TapdError",
+    "Timer",
+    "TrackedBytearray",
+    "TrackedDeque",
+    "TrackedDict",
+    "TrackedList",
+    "TrackedSet",
+    "Transport",
+    "UsageError",
+]
 
 _HOMES = {
+    "Account": "tapd.model.accounts",
+    "Address": "tapd.model.address",
     "Application": "tapd.model.application",
+    "AuthorError": "tapd.errors",
+    "Authorizer": "tapd.model.accounts",
+    "Connector": "tapd.model.connector",
+    "FrameProtocol": "tapd.model.frames",
+    "FrameRequestProtocol": "tapd.model.requests",
+    "InputTooLong": "tapd.errors",
+    "Later": "tapd.model.requests",
+    "LineProtocol": "tapd.model.lines",
+    "PeerError": "tapd.errors",
     "Persistent": "tapd.model.persistent",
+    "Port": "tapd.model.application",
     "Protocol": "tapd.model.protocol",
+    "RequestProtocol": "tapd.model.requests",
+    "Runtime": "tapd.model.application",
+    "ServerType": "tapd.model.server_type",
     "Service": "tapd.model.service",
+    "Setting": "tapd.model.setting",
+    "TapdError": "tapd.errors",
+    "Timer": "tapd.model.timer",
+    "TrackedBytearray": "tapd.model.persistent",
+    "TrackedDeque": "tapd.model.persistent",
+    "TrackedDict": "tapd.model.persistent",
+    "TrackedList": "tapd.model.persistent",
+    "TrackedSet": "tapd.model.persistent",
     "Transport": "tapd.model.protocol",
+    "UsageError": "tapd.errors",
 }
 
 
@@ -40,6 +129,10 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'tapd' has no attribute {name!r}")
     value = globals()[name] = getattr(importlib.import_module(home), name)
     return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
 
 
 def run(application: Application) -> None:

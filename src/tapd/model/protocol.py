@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from typing import Protocol as TypingProtocol
 
+from tapd.model.callbacks import check_overrides
 from tapd.model.persistent import Persistent
 
 if TYPE_CHECKING:
@@ -47,6 +48,9 @@ class Transport(TypingProtocol):
     def resume_reading(self) -> None:
         """Undo `pause_reading`."""
 
+    def is_reading(self) -> bool:
+        """Whether input is taken: neither paused, nor ended, nor closing."""
+
     def get_write_buffer_size(self) -> int:
         """Return how many bytes are queued and not yet taken by the kernel."""
 
@@ -64,16 +68,28 @@ class Protocol(Persistent):
 
     service: Service
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Check that a subclass's callbacks are plain methods.
+
+        Raises:
+            AuthorError: one is ``async def`` or a generator.
+        """
+        super().__init_subclass__(**kwargs)
+        check_overrides(cls)
+
     @property
     def transport(self) -> Transport:
-        """The live connection; BugError-free use is inside the callbacks below.
+        """The live connection, from `connection_made` to the end of `connection_lost`.
 
         Raises:
             AttributeError: the protocol has no connection (it ended).
         """
         transport = self.__dict__.get("_v_transport")
         if transport is None:
-            raise AttributeError(f"{type(self).__name__} has no connection")
+            raise AttributeError(
+                f"{type(self).__qualname__} has no connection: it ended, or is not made yet; "
+                "ask is_connected first where others write to it"
+            )
         return transport  # type: ignore[no-any-return]  # kept in the untyped __dict__
 
     @transport.setter
@@ -101,6 +117,12 @@ class Protocol(Persistent):
         Args:
             exc: None after an orderly end, else what ended it.
         """
+
+    def connection_ended(self) -> None:
+        """Clean up after `connection_lost`: for bases, so that authors need no ``super()``."""
+
+    def reading_resumed(self) -> None:
+        """Reading goes on after a pause: for bases that kept input back meanwhile."""
 
     def connection_resumed(self) -> None:
         """Go on in a new process. Output already written must not be written again."""

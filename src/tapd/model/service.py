@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from tapd.model.callbacks import check_overrides
 from tapd.model.persistent import Persistent
 from tapd.model.protocol import Protocol
 from tapd.model.setting import Setting
@@ -28,6 +29,15 @@ class Service(Persistent):
     settable: ClassVar[Mapping[str, Setting]] = {}
     name: str = ""
     application: Application
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Check that a subclass's methods that a turn calls are plain ones.
+
+        Raises:
+            AuthorError: one is ``async def`` or a generator.
+        """
+        super().__init_subclass__(**kwargs)
+        check_overrides(cls)
 
     def build_protocol(self, peer: Any) -> Protocol:
         """Return a new protocol for a connection from `peer` (a socket address).

@@ -1,0 +1,65 @@
+"""Callbacks that can't work, named where they are written and not where they fail.
+
+A turn calls plain methods. An ``async def`` in their place would give a coroutine
+that nobody runs, and a generator a body that is never entered; a lambda kept for
+later would be gone with the process. Imports `errors` only.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from tapd.errors import AuthorError
+
+_SUSPENDS = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_GENERATOR
+
+INSTEAD = (
+    "a turn runs plain methods, and what they wait for must be state: write `def`, start slow work "
+    "with application.runtime.run_blocking or run_coroutine, and go on in its callback; for "
+    "existing asyncio code there is AsyncioService"
+)
+
+
+def kind_of_function(function: Any) -> str:
+    """Return what is wrong with `function` as a callback, as it is written; "" for nothing."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    function = inspect.unwrap(getattr(function, "__func__", function))
+    code = getattr(function, "__code__", None)
+    flags = code.co_flags if inspect.iscode(code) else 0
+    if flags & (inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
+        return "async def"
+    return "a generator" if flags & _SUSPENDS else ""
+
+
+def check_overrides(cls: type) -> None:
+    """Check that what `cls` overrides of its bases' methods can be called by a turn.
+
+    Raises:
+        AuthorError: a method is ``async def``, or holds a ``yield``.
+    """
+    for name, value in vars(cls).items():
+        if not inspect.isfunction(value) or not (kind := kind_of_function(value)):
+            continue
+        for base in cls.__mro__[1:]:
+            overridden = vars(base).get(name)
+            if inspect.isfunction(overridden) and not kind_of_function(overridden):
+                where = f"{cls.__module__}.{cls.__qualname__}.{name}"
+                raise AuthorError(f"{where} is {kind}, so it can't be durable: {INSTEAD}")
+
+
+def check_callback(what: str, function: Callable[..., Any]) -> None:
+    """Check that `function` can be kept and called by a later process.
+
+    Raises:
+        AuthorError: it is no function, suspends, or is a lambda or an inner function
+            of a module (those typed at a prompt are kept as text).
+    """
+    if not callable(function):
+        raise AuthorError(f"{what}: {function!r} can't be called; give the method, without ()")
+    kind = kind_of_function(function)
+    if kind:
+        raise AuthorError(f"{what}: {function!r} is {kind}: {INSTEAD}")
