@@ -129,3 +129,65 @@ def test_a_stopped_one_is_left_alone(serve: Serve, far_end: socket.socket) -> No
 def test_a_wrong_address_is_refused_at_once() -> None:
     with pytest.raises(UsageError, match="write HOST:PORT"):
         Application("a").connect("nowhere", CallerService())
+
+
+class Dialler(Protocol):
+    """Opens one connection for each of its own, and tells how that went."""
+
+    service: DiallerService
+    far: Far
+
+    def connection_made(self, transport: Transport) -> None:
+        self.far = Far(self)
+        name = self.service.where
+        self.service.application.connect(name, self.service, self.far)
+
+
+class Far(Protocol):
+    def __init__(self, near: Protocol) -> None:
+        self.near = near
+
+    def connection_made(self, transport: Transport) -> None:
+        self.near.transport.write(b"made;")
+
+    def connection_failed(self, exc: Exception) -> None:
+        self.near.transport.write(f"failed: {type(exc).__name__};".encode())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.near.transport.write(b"lost;")
+
+
+class DiallerService(Service):
+    protocol = Dialler
+    where = ""
+
+
+def test_one_connection_is_made_once_for_a_protocol(serve: Serve, far_end: socket.socket) -> None:
+    service = DiallerService()
+    name = far_end.getsockname()
+    service.where = f"unix:{name}" if isinstance(name, str) else f"{name[0]}:{name[1]}"
+    application = Application("a")
+    application.add_service(service)
+    harness = serve(application)
+    near = harness.connect()
+    harness.crash()  # while it is being made
+    harness.wait_for(lambda: len(harness.application.connections) == 2)
+    near.expect(b"made;")
+    harness.crash()
+    far_end.accept()[0].close()
+    near.expect(b"lost;")
+    assert not harness.application.connectors
+    assert not harness.application.delayeds
+    assert len(harness.application.connections) == 1
+
+
+def test_one_connection_that_cannot_be_made_is_told(serve: Serve, far_end: socket.socket) -> None:
+    far_end.close()
+    service = DiallerService()
+    service.where = "127.0.0.1:1"
+    application = Application("a")
+    application.add_service(service)
+    harness = serve(application)
+    near = harness.connect()
+    harness.wait_for(lambda: not harness.application.connectors)
+    near.expect(b"failed: ConnectionRefusedError;")

@@ -168,8 +168,12 @@ class Application(Persistent):
         """Listen on a TCP port, as ``listenTCP`` of early Twisted did."""
         return self.listen(Address(host, port) if host else port, factory)
 
-    def connect(self, where: str, service: Service) -> Connector:
+    def connect(self, where: str, service: Service, protocol: Protocol | None = None) -> Connector:
         """Keep a connection to ``HOST:PORT`` or ``unix:PATH``, with protocols of `service`.
+
+        It is made again whenever it is lost. With `protocol`, one connection is
+        made, and tried once: it is this protocol's, and the end of it is the end.
+        Where it can't be made, the protocol's `connection_failed` is called.
 
         Raises:
             UsageError: `where` is neither.
@@ -183,6 +187,7 @@ class Application(Persistent):
         connector = Connector(
             self, self.next_key(), service,
             *(("", 0, path) if path else (host.strip("[]"), int(port), "")),
+            protocol,
         )  # fmt: skip
         self.connectors[connector.key] = connector
         if self.running:

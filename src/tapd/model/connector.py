@@ -9,6 +9,7 @@ from tapd.model.timer import Timer
 
 if TYPE_CHECKING:
     from tapd.model.application import Application
+    from tapd.model.protocol import Protocol
     from tapd.model.service import Service
 
 FIRST_DELAY_S = 0.5
@@ -20,18 +21,29 @@ class Connector(Persistent):
 
     Made by `Application.connect`. Like an accepted connection it outlives the
     process; where it ends, or can't be made, it is tried again after a delay
-    that doubles up to `DELAY_S_MAX`.
+    that doubles up to `DELAY_S_MAX`. With a protocol of its own it makes one
+    connection, once.
 
     Attributes:
         key: its number within the application.
         host, port: where to; `path` instead for a UNIX socket.
         service: builds the protocol of each connection.
+        protocol: of the only connection; None where it is kept.
         connection_key: of the connection, while there is one.
         failures: how often in a row it could not be made.
     """
 
+    protocol: Protocol | None = None
+
     def __init__(
-        self, application: Application, key: int, service: Service, host: str, port: int, path: str
+        self,
+        application: Application,
+        key: int,
+        service: Service,
+        host: str,
+        port: int,
+        path: str,
+        protocol: Protocol | None = None,
     ) -> None:
         self.application = application
         self.key = key
@@ -39,6 +51,7 @@ class Connector(Persistent):
         self.host = host
         self.port = port
         self.path = path
+        self.protocol = protocol
         self.connection_key: int | None = None
         self.failures = 0
         self.timer: Timer | None = None
@@ -74,8 +87,13 @@ class Connector(Persistent):
         self.connection_key = connection_key
         self.failures = 0
 
-    def failed(self) -> None:
+    def failed(self, error: Exception | None = None) -> None:
         """Take note that it could not be made (called by the runtime)."""
+        if self.protocol is not None:
+            if self.is_wanted:
+                del self.application.connectors[self.key]
+                self.protocol.connection_failed(error or ConnectionError("refused by its service"))
+            return
         delay_s = self.delay_s
         self.failures += 1
         self._try_again(delay_s)
@@ -83,6 +101,9 @@ class Connector(Persistent):
     def lost(self) -> None:
         """Take note that the connection ended (called by the runtime)."""
         self.connection_key = None
+        if self.protocol is not None:
+            self.application.connectors.pop(self.key, None)
+            return
         self._try_again(self.delay_s)
 
     def _try_again(self, delay_s: float) -> None:

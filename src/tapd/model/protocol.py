@@ -104,6 +104,9 @@ class Protocol(Persistent):
     def connection_made(self, transport: Transport) -> None:
         """Begin: the connection is new. Called once in its life."""
 
+    def connection_failed(self, exc: Exception) -> None:
+        """The connection that `Application.connect` was to make for it could not be made."""
+
     def data_received(self, data: bytes) -> None:
         """Take all of `data`; keep what is incomplete in an attribute."""
 

@@ -91,14 +91,22 @@ class Connections(LiveRuntime):
         sock.close()
         self.guardian.note_closed(fd)
 
-    def begin(self, sock: socket.socket, service: Service, key: int, *, protected: bool) -> None:
-        """Begin a new connection. Takes over `sock`. In a turn only."""
+    def begin(
+        self,
+        sock: socket.socket,
+        service: Service,
+        key: int,
+        *,
+        protected: bool,
+        protocol: Protocol | None = None,
+    ) -> None:
+        """Begin a new connection, of `protocol` or a new one. Takes over `sock`. In a turn only."""
         is_unix = sock.family == socket.AF_UNIX
         try:
             peer = sock.getpeername()
             sent_base = 0 if is_unix else kernel.read_positions(sock).sent
-            protocol = service.build_protocol(peer)
-            protocol.service = service
+            begun = service.build_protocol(peer) if protocol is None else protocol
+            begun.service = service
         except PeerError as refusal:
             log.info("refused a connection to %r: %s", service, refusal)
             self._refuse(sock, key)
@@ -111,10 +119,10 @@ class Connections(LiveRuntime):
             self._refuse(sock, key)
             return
         state = records.StreamState(key, kernel.read_cookie(sock), is_unix, sent_base)
-        stream = self.attach(sock, protocol, state, protected=protected)
-        self.application.connections[key] = protocol
+        stream = self.attach(sock, begun, state, protected=protected)
+        self.application.connections[key] = begun
         self._opens.append((key, state.cookie, is_unix, sent_base))
-        self.guard(stream, lambda: protocol.connection_made(stream))
+        self.guard(stream, lambda: begun.connection_made(stream))
 
     def _refuse(self, sock: socket.socket, key: int) -> None:
         kernel.drain_input(sock)
@@ -164,6 +172,10 @@ class Connections(LiveRuntime):
         except Exception:
             log.exception("connection %d: %r failed in connection_lost", key, protocol)
         protocol._v_transport = None
+        try:
+            protocol.connection_ended()
+        except Exception:
+            log.exception("connection %d: %r failed in connection_ended", key, protocol)
         self.application.connections.pop(key, None)
         if self.application.connectors:
             connector = find_connector(self.application, key)
@@ -184,6 +196,10 @@ class Connections(LiveRuntime):
 
     def _fail(self, stream: Stream, error: BaseException) -> None:
         """Close `stream`, whose protocol raised `error` (SystemExit counts, too)."""
+        if isinstance(error, PeerError):
+            log.info("connection %d: closed: %s", stream.key, error)
+            stream.close()
+            return
         log.error(
             "connection %d: %s failed and is closed",
             stream.key,

@@ -57,7 +57,7 @@ def begin_connecting(turn: Turn, connector: Connector) -> None:
     def done(sock: socket.socket | None, error: BaseException | None) -> None:
         if sock is None:
             log.info("%r: %s", connector, error)
-            connector.failed()
+            connector.failed(error if isinstance(error, Exception) else None)
             return
         if not connector.is_wanted or connector.connection_key is not None:
             sock.close()
@@ -67,7 +67,7 @@ def begin_connecting(turn: Turn, connector: Connector) -> None:
         if not connector.path:
             prepare(sock)
         connector.connected(key)
-        turn.begin(sock, connector.service, key, protected=protected)
+        turn.begin(sock, connector.service, key, protected=protected, protocol=connector.protocol)
         if key not in turn.streams:
             connector.failed()
 
