@@ -156,6 +156,8 @@ class Stream:
         if self.flags & _PAUSED:
             self.flags &= ~_PAUSED
             self._turn.touch(self)
+            if not self.flags & _CLOSING:
+                self._turn.guard(self, self.protocol.reading_resumed)
 
     def is_reading(self) -> bool:
         """Whether input is being read."""
