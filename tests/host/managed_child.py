@@ -11,6 +11,7 @@ import selectors
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import NoReturn
 
@@ -106,10 +107,16 @@ class Server:
         if word == "trigger":
             self.notifier._say(1, "WATCHDOG=trigger")
             signal.pause()
-        if word == "idle":
-            self.notifier.stopping()
-            os._exit(0)
+        if word in ("idle", "sleep"):
+            self.end(float(argument or 0))
         return f"{word} {argument}"
+
+    def end(self, sleep_s: float) -> NoReturn:
+        if sleep_s:
+            self.notifier.wake_at(time.time() + sleep_s)
+            os._exit(150)
+        self.notifier.stopping()
+        os._exit(0)
 
     def serve(self) -> NoReturn:
         self.notifier.ready("serving")

@@ -215,7 +215,7 @@ def test_a_few_deaths_in_a_row_lose_nothing(manage: Callable[..., Run]) -> None:
     assert ask(client, "echo there") == "echo there"
 
 
-@pytest.mark.parametrize("status", [0, 64, 78])
+@pytest.mark.parametrize("status", [64, 78])
 def test_ends_that_are_final(manage: Callable[..., Run], status: int) -> None:
     run = manage()
     run.connect().sendall(f"exit {status}\n".encode())
@@ -223,9 +223,45 @@ def test_ends_that_are_final(manage: Callable[..., Run], status: int) -> None:
     assert len(run.await_log("start")) == 1
 
 
-def test_idle_exit_is_final(manage: Callable[..., Run]) -> None:
+def test_a_process_that_just_ends_is_started_again(manage: Callable[..., Run]) -> None:
+    """As with Restart=always: status 0 alone does not say that anybody wanted that."""
+    run = manage()
+    client = run.connect()
+    client.sendall(b"exit 0\n")
+    run.await_log("start", 2)
+    assert ask(client, "echo there") == "echo there"
+
+
+def test_a_server_that_ends_itself_ends_the_manager(manage: Callable[..., Run]) -> None:
     run = manage()
     run.connect().sendall(b"idle\n")
+    assert run.end() == 0
+
+
+def test_a_sleeping_server_is_woken_by_a_client(manage: Callable[..., Run]) -> None:
+    run = manage()
+    with run.connect() as first:
+        before = ask(first, "pid")
+        first.sendall(b"exit 150\n")
+        run.hear("the server sleeps")
+    assert not is_alive(int(before))
+    assert len(run.await_log("start")) == 1
+    assert ask(run.connect(), "pid") != before
+    run.hear("a client came")
+
+
+def test_a_sleeping_server_is_woken_when_it_wished(manage: Callable[..., Run]) -> None:
+    run = manage()
+    run.connect().sendall(b"sleep 0.3\n")
+    run.hear("a timer is due")
+    run.await_log("start", 2)
+
+
+def test_stop_while_the_server_sleeps(manage: Callable[..., Run]) -> None:
+    run = manage()
+    run.connect().sendall(b"exit 150\n")
+    run.hear("the server sleeps")
+    run.process.terminate()
     assert run.end() == 0
 
 
@@ -414,6 +450,7 @@ def test_extending_a_slow_start(manage: Callable[..., Run]) -> None:
         "notifier = Notifier.from_environ(os.environ)\n"
         "notifier.extend_timeout(20); notifier.barrier(5)\n"
         "select.select([], [], [], 1.5)\n"
+        "notifier.stopping()\n"
     )
     run = manage(command=[sys.executable, "-c", script], ready=False, start_timeout_s=1.2)
     assert run.end() == 0

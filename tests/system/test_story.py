@@ -6,56 +6,20 @@ has its own name and port, so that the tests share one booted Debian.
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Iterator
 
 import pytest
 from booted import Booted
+from shell_on_systemd import (
+    CLIENTS,
+    PASSWORD,
+    logged_in,
+    main_pid,
+    make_server,
+    telnet,
+    wait_for_another_process,
+)
 from telnet_terminal import TelnetTerminal
-
-CLIENTS = {"inetutils": "/usr/bin/inetutils-telnet", "telnet-ssl": "/usr/bin/telnet-ssl"}
-PASSWORD = "woohoo"
-
-
-def make_server(debian: Booted, name: str, port: int, *options: str) -> str:
-    """Make and start a telnet server; return what tapd-mktap said."""
-    made = debian.output(
-        "tapd-mktap", "telnet", "--name", name, "--port", str(port), "-u", "admin",
-        "--password-file", "-", *options, stdin=PASSWORD + "\n",
-    )  # fmt: skip
-    debian.run("systemctl", "start", f"tapd@{name}")
-    return made
-
-
-@contextlib.contextmanager
-def telnet(debian: Booted, port: int, client: str = "inetutils") -> Iterator[TelnetTerminal]:
-    with debian.terminal(CLIENTS[client], "127.0.0.1", str(port)) as fd:
-        yield TelnetTerminal(fd)
-
-
-@contextlib.contextmanager
-def logged_in(debian: Booted, port: int, client: str = "inetutils") -> Iterator[TelnetTerminal]:
-    with telnet(debian, port, client) as terminal:
-        terminal.expect("username: ")
-        terminal.enter("admin")
-        terminal.expect("password: ")
-        terminal.enter(PASSWORD)
-        terminal.expect(">>> ")
-        yield terminal
-
-
-def main_pid(debian: Booted, name: str) -> str:
-    return debian.show(f"tapd@{name}.service", "MainPID")
-
-
-def wait_for_another_process(debian: Booted, name: str, before: str) -> None:
-    """Wait until a new process of the server has said READY."""
-    script = (
-        'p=$(systemctl show --value -p MainPID "$1"); '
-        '[ "$p" != 0 ] && [ "$p" != "$2" ] && systemctl -q is-active "$1"'
-    )
-    debian.wait_until("sh", "-c", script, "sh", f"tapd@{name}.service", before)
 
 
 @pytest.mark.parametrize("client", CLIENTS)

@@ -59,6 +59,14 @@ def _parser() -> argparse.ArgumentParser:
         default=900.0,
         help="time between two saves of the whole TAP while it changes (default: 900)",
     )
+    parser.add_argument(
+        "--idle-exit",
+        metavar="SECONDS",
+        type=float,
+        default=0.0,
+        help="save and end after so long without a connection or a timer; the next client or "
+        "timer starts it again (default: never)",
+    )
     parser.add_argument("--version", action="version", version=f"tapd {tapd.__version__}")
     return parser
 
@@ -81,6 +89,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     try:
         if options.checkpoint <= 0:
             raise UsageError(f"--checkpoint {options.checkpoint}: write seconds above 0")
+        if not 0 <= options.idle_exit < 1e9:
+            raise UsageError(f"--idle-exit {options.idle_exit}: write seconds, or 0 for never")
         options.sync = parse_sync(options.sync)
         status = _serve(path, options) if is_managed_here else _manage(path, arguments)
     except TapdError as error:
@@ -98,7 +108,12 @@ def _serve(path: Path, options: argparse.Namespace) -> int:
     from tapd.host.daemon import Daemon  # noqa: PLC0415 - one role only
 
     return Daemon(
-        DaemonOptions(path, sync=options.sync, checkpoint_s=options.checkpoint),
+        DaemonOptions(
+            path,
+            sync=options.sync,
+            checkpoint_s=options.checkpoint,
+            idle_exit_s=options.idle_exit,
+        ),
         os.environ,
     ).run()
 

@@ -177,6 +177,11 @@ class Control:
             with contextlib.suppress(OSError):
                 self.path.unlink()
 
+    @property
+    def is_in_use(self) -> bool:
+        """Whether somebody is connected."""
+        return bool(self._connections)
+
     def note(self, connection: _Connection) -> None:
         """Keep track of an open connection."""
         self._connections.add(connection)

@@ -16,8 +16,8 @@ import datetime as dt
 import functools
 import gc
 import logging
+import math
 import os
-import platform
 import resource
 import signal
 import sys
@@ -27,11 +27,13 @@ from collections.abc import Callable, Coroutine, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
-import tapd
+from tapd import events
 from tapd.errors import StateUnwritable, TapdError
+from tapd.host import story
 from tapd.host.checkpoint import Checkpointer
 from tapd.host.control import Control, control_path
-from tapd.host.options import DaemonOptions
+from tapd.host.idle import Idleness, next_due_s, save_sleep, take_sleep
+from tapd.host.options import ASLEEP_STATUS, DaemonOptions
 from tapd.host.state import Restored, State
 from tapd.host.status import Saved, Vitals
 from tapd.image.key import load_key
@@ -39,7 +41,7 @@ from tapd.image.store import SaveReport
 from tapd.model.application import Application
 from tapd.model.seal import Sealer
 from tapd.net.listener import Listener
-from tapd.net.recovery import Resumed, adopt_held, begin_turns
+from tapd.net.recovery import adopt_held, begin_turns
 from tapd.net.turn import Turn
 from tapd.systemd.guardian import Guardian
 from tapd.systemd.inherited import Inherited, match_ports, take_inherited
@@ -93,6 +95,7 @@ def end_unclean(error: Exception) -> None:
     log.critical(
         "a turn failed, which is a bug of tapd; the next process goes on from the last commit",
         exc_info=error,
+        extra=events.TURN_FAILED(),
     )
     logging.shutdown()
     os._exit(1)
@@ -115,6 +118,7 @@ class Daemon:
         self._reload = asyncio.Event()
         self._checkpoint_records = 0
         self._is_serving = False
+        self._falls_asleep = False
         self._waiting: list[asyncio.Future[SaveReport]] = []
 
     def run(self) -> int:
@@ -174,7 +178,7 @@ class Daemon:
             f"killed {deaths} times in a row before it had settled; going on in {pause_s:.1f} s "
             "(clients wait; nothing is lost). The log above says what was run each time"
         )
-        log.error("%s", text, extra={"TAPD_DEATHS": deaths})
+        story.tell_crash_loop(text, deaths)
         notifier.status(text)
         time.sleep(pause_s)
 
@@ -224,19 +228,23 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload.set)
-        self._tell_start(restored, resumed, turn)
+        sleep = take_sleep(state.store.journal_directory)
+        story.tell_start(restored, resumed, turn, sleep)
         turn.open()
         self._is_serving = True
         notifier.ready(vitals.line())
         checkpointer = Checkpointer(keep_fds=state.store.lock_fds)
         control_at = control_path(self._environ, state.store.journal_directory)
+        control = Control(control_at, turn, self)
         background = [
             loop.create_task(self._keep_status(turn, notifier)),
-            loop.create_task(Control(control_at, turn, self).serve()),
+            loop.create_task(control.serve()),
             loop.create_task(self._keep_checkpoints(turn, state, checkpointer, notifier)),
         ]
         if isinstance(self._options.sync, float):
             background.append(loop.create_task(self._keep_synced(turn, state, self._options.sync)))
+        if self._options.idle_exit_s:
+            background.append(loop.create_task(self._keep_awake(turn, control)))
         if restored.wants_save:
             self._reload.set()
         with Watchdog.from_environ(self._environ, notifier, loop):
@@ -248,28 +256,28 @@ class Daemon:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
             await self._finish(turn, state, notifier)
+        if self._falls_asleep:
+            self._leave_word(application, state, notifier)
+            return ASLEEP_STATUS
         return 0
 
-    def _tell_start(self, restored: Restored, resumed: Resumed, turn: Turn) -> None:
-        application = restored.application
-        loaded = restored.loaded
-        history = restored.history
-        how = "resumed" if history.records or loaded.generation > 1 else "started"
-        log.info(
-            "%s %r from %s (generation %d, saved %s) and %d journal records, Python %s, tapd %s",
-            how, application.name, loaded.path.name, loaded.generation, loaded.saved_at,
-            restored.records, platform.python_version(), tapd.__version__,
-            extra={"TAPD_GENERATION": loaded.generation, "TAPD_TAP": str(loaded.path)},
-        )  # fmt: skip
-        if not history.clean and history.records:
-            log.warning(
-                "the process before was killed; connections that go on: %d, ended meanwhile: %d",
-                len(resumed.streams) + len(resumed.accepted), len(resumed.ended),
-            )  # fmt: skip
-        elif resumed.streams:
-            log.info("connections that go on: %d", len(resumed.streams))
-        for listener in turn.listeners:
-            log.info("%r answers on %s", listener.service, listener)
+    async def _keep_awake(self, turn: Turn, control: Control) -> None:
+        """Have the server end once there is nothing to do for it."""
+        await Idleness(turn, lambda: control.is_in_use, self._options.idle_exit_s).wait()
+        turn.stop_listening()  # at once: who connects from here on wakes the next process
+        self._falls_asleep = True
+        self._stop.set()
+
+    def _leave_word(self, application: Application, state: State, notifier: Notifier) -> None:
+        """Say that it sleeps, and have it woken for its next timer."""
+        due_s = next_due_s(application)
+        try:
+            save_sleep(state.store.journal_directory, due_s)
+        except OSError as error:
+            log.error("can't say when to be woken (%s): timers wait for a client", error)
+        if due_s < math.inf:
+            notifier.wake_at(due_s)
+        notifier.status(f"asleep; {story.tell_asleep(self._options.idle_exit_s, due_s)}")
 
     # --- while serving ----------------------------------------------------------------
 
@@ -290,7 +298,7 @@ class Daemon:
 
     def _say_stalled(self, notifier: Notifier, error: StateUnwritable | None) -> None:
         if error is None:
-            log.info("the journal can be written again; going on")
+            story.tell_unstalled()
         else:
             notifier.status(f"STALLED: {error}")
 
@@ -341,7 +349,7 @@ class Daemon:
                 self._answer(waiting, report)
                 self._tell_saved(report, state)
             except TapdError as error:
-                log.error("checkpoint failed: %s (the last good TAP and the journal stay)", error)
+                story.tell_save_failed(error)
                 self._answer(waiting, error)
             due_s = time.monotonic() + self._options.checkpoint_s
             notifier.ready(self._vitals.line())
@@ -395,12 +403,7 @@ class Daemon:
         self._vitals.saved = Saved(
             report.generation, time.time(), len(report.losses), self._checkpoint_records
         )
-        log.info(
-            "saved %s (generation %d): %d bytes in %.3f s", report.path.name, report.generation,
-            report.size_bytes, report.duration_s, extra={"TAPD_GENERATION": report.generation},
-        )  # fmt: skip
-        for loss in report.losses:
-            log.warning("not saved: %s (%s): %s", loss.path, loss.type_name, loss.reason)
+        story.tell_saved(report)
 
     # --- teardown ---------------------------------------------------------------------
 
@@ -412,7 +415,7 @@ class Daemon:
                 everything that was committed.
         """
         application = turn.application
-        log.info("stopping %r", application.name)
+        story.tell_stopping(application.name, len(turn.streams))
         notifier.stopping("saving the TAP")
         notifier.extend_timeout(SAVE_TIMEOUT_S)
         turn.stop_listening()

@@ -16,11 +16,14 @@ RUNNING   STOPPING=1, a signal to us  no WATCHDOG=1 came in time: abort
 STOPPING  the child's end             it took too long: SIGKILL
 ABORTING  the child's end             SIGABRT was not enough: SIGKILL
 DEAD      a new child                 start it
+ASLEEP    a client, a signal to us    a timer is due: start it
 ========  ==========================  =========================================
 
-An end is final where a stop was asked for, with status 0, and with the statuses
-64 to 78 (but for 74, a full disk), which a restart can't mend; after any other the
-child is started again with all that is stored. Signals: SIGTERM and SIGINT stop (a
+An end is final where a stop was asked for, or the child said that it stops and ended
+with status 0, and with the statuses 64 to 78 (but for 74, a full disk), which a
+restart can't mend. After 150 the server sleeps: the next client starts it, as
+systemd's sockets do, or the timer that it named. After any other end the child is
+started again with all that is stored. Signals: SIGTERM and SIGINT stop (a
 second SIGINT sends the child a SIGINT, to hurry it, and a third a SIGKILL); SIGHUP
 restarts, keeping sockets and connections, but a terminal that went away stops.
 
@@ -45,14 +48,18 @@ from types import FrameType
 from tapd.host.binding import Bound, bind_all
 from tapd.host.child import Child, spawn
 from tapd.host.notify_socket import Message, NotifySocket, Store
+from tapd.host.options import ASLEEP_STATUS
 from tapd.model.address import Address
 from tapd.systemd.inherited import describe_listener
+from tapd.systemd.notify import WAKE_FIELD
 
 _log = logging.getLogger("tapd.manager")
 
+_ASKED_TO_END = (-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _QUICK_S = 1.0  # a life shorter than this after READY counts as a death at the start
 _QUICK_DEATHS_FREE = 5  # so many in a row are not slowed down
+_CLOCK_LOOK_S = 60.0
 _OPEN_FILES_MAX = 65536  # of the child, where the hard limit allows it
 _NOT_INHERITED = (
     "LISTEN_PID",
@@ -99,6 +106,7 @@ class _Phase(enum.Enum):
     STOPPING = enum.auto()
     ABORTING = enum.auto()
     DEAD = enum.auto()
+    ASLEEP = enum.auto()
 
 
 class _Intent(enum.Enum):
@@ -153,6 +161,8 @@ class Manager:
         self._quick_deaths = 0
         self._interrupts = 0
         self._exit_status: int | None = None
+        self._says_stopping = False
+        self._wake_s: float | None = None
         self._bound: list[Bound] = bind_all(addresses, options.unix_mode)
         self._notify = NotifySocket()
         self._epoll = select.epoll()
@@ -205,6 +215,9 @@ class Manager:
                 self._take_signal(number)
         for fd in ready:
             self._store.hung_up(fd)
+        if self._phase is _Phase.ASLEEP and ready & {b.listener.fileno() for b in self._bound}:
+            _log.info("a client came: starting the server")
+            self._wake()
         if self._child is not None and self._child.pidfd in ready:
             self._take_end(self._child)
         if self._deadline_s is not None and time.monotonic() >= self._deadline_s:
@@ -221,6 +234,8 @@ class Manager:
         fds = [(own, bound.listener.fileno()) for bound in self._bound] + self._store.entries
         self._intent = _Intent.RUN
         self._ready_s = None
+        self._says_stopping = False
+        self._wake_s = None
         try:
             child = spawn(self._command, self._environ, fds)
         except OSError as error:
@@ -249,11 +264,31 @@ class Manager:
         elif self._intent is _Intent.RESTART:
             _log.info("the server %s; starting it again", how)
             self._enter(_Phase.DEAD, 0)
-        elif code == 0 or code in (-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP):
+        elif code == ASLEEP_STATUS:
+            self._sleep()
+        elif (code == 0 and self._says_stopping) or code in _ASKED_TO_END:
             _log.info("the server %s", how)
             self._exit_status = _exit_status(code)
         else:
             self._enter(_Phase.DEAD, self._restart_delay_s(how))
+
+    def _sleep(self) -> None:
+        """Have the next client start the server, or its next timer."""
+        _log.info("the server sleeps; its ports stay open")
+        self._quick_deaths = 0
+        for bound in self._bound:
+            self._epoll.register(bound.listener, select.EPOLLIN)
+        self._await_timer()
+
+    def _await_timer(self) -> None:
+        """Wait for the time that the server named; look at the clock again: it may be set."""
+        left_s = None if self._wake_s is None else max(0.0, self._wake_s - time.time())
+        self._enter(_Phase.ASLEEP, None if left_s is None else min(left_s, _CLOCK_LOOK_S))
+
+    def _wake(self) -> None:
+        for bound in self._bound:
+            self._epoll.unregister(bound.listener)
+        self._start()
 
     def _restart_delay_s(self, how: str) -> float:
         """Return how long to wait before the next start, and say so."""
@@ -283,6 +318,11 @@ class Manager:
         match self._phase:
             case _Phase.DEAD:
                 self._start()
+            case _Phase.ASLEEP if self._wake_s is not None and time.time() < self._wake_s:
+                self._await_timer()
+            case _Phase.ASLEEP:
+                _log.info("a timer is due: starting the server")
+                self._wake()
             case _Phase.STARTING:
                 self._abort(f"the server was not ready in {options.start_timeout_s:g} s")
             case _Phase.RUNNING:
@@ -311,6 +351,8 @@ class Manager:
             if self._had_terminal and not _has_terminal():
                 _log.warning("the terminal is gone; stopping")
                 self._ask_to_end(_Intent.STOP)
+            elif self._phase is _Phase.ASLEEP:
+                _log.info("the server sleeps; its next process will be a new one anyway")
             elif self._intent is not _Intent.STOP:
                 _log.info("restarting the server; its connections stay")
                 self._ask_to_end(_Intent.RESTART)
@@ -334,7 +376,8 @@ class Manager:
         self._intent = intent
         if self._child is None:
             if intent is _Intent.STOP:
-                self._exit_status = _exit_status(self._last_code)
+                is_asleep = self._phase is _Phase.ASLEEP
+                self._exit_status = 0 if is_asleep else _exit_status(self._last_code)
             else:
                 self._deadline_s = time.monotonic()
         elif not was_asked and self._phase is not _Phase.ABORTING:
@@ -362,6 +405,10 @@ class Manager:
         if fields.get("READY") == "1" and self._phase is _Phase.STARTING:
             self._ready_s = time.monotonic()
             self._enter(_Phase.RUNNING, self._options.watchdog_s)
+        if wake := fields.get(WAKE_FIELD):
+            with contextlib.suppress(ValueError):
+                self._wake_s = float(wake)
+        self._says_stopping = self._says_stopping or fields.get("STOPPING") == "1"
         if fields.get("STOPPING") == "1" and self._phase in (_Phase.STARTING, _Phase.RUNNING):
             self._enter(_Phase.STOPPING, self._options.stop_timeout_s)
         if "WATCHDOG" in fields and self._phase is _Phase.RUNNING:

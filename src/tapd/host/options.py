@@ -7,6 +7,13 @@ from pathlib import Path
 
 from tapd.errors import UsageError
 
+ASLEEP_STATUS = 150
+"""Exit status of a server that went to sleep (150 to 199 are an application's, by the LSB).
+
+The unit names it: it is a success, and the one end of itself after which it is not
+started again at once.
+"""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DaemonOptions:
@@ -19,6 +26,8 @@ class DaemonOptions:
         journal_bytes_max: journal size at which a checkpoint is made sooner.
         keep_generations: how many TAPs are kept.
         keep_days: for how many days at least.
+        idle_exit_s: seconds without anything to do after which the server saves
+            itself and ends, to be woken by the next client or timer; 0 for never.
     """
 
     path: Path
@@ -27,6 +36,7 @@ class DaemonOptions:
     journal_bytes_max: int = 64 << 20
     keep_generations: int = 10
     keep_days: float = 7.0
+    idle_exit_s: float = 0.0
 
 
 def parse_sync(text: str) -> str | float:

@@ -23,10 +23,16 @@ class LiveRuntime:
         self._loop = loop
         self._sealer = sealer
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._threads = 0
 
     def call(self, function: Callable[[], None]) -> None:
         """Run `function` in the next turn; `net.turn.Turn` does."""
         raise NotImplementedError
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a task or thread that was asked for has yet to give its result."""
+        return bool(self._tasks or self._threads)
 
     def now_s(self) -> float:
         """Return the wall clock, in seconds since the epoch."""
@@ -41,8 +47,10 @@ class LiveRuntime:
         self, function: Callable[..., Any], args: tuple[Any, ...], done: Callable[[Any, Any], None]
     ) -> None:
         """Run `function` in a thread, then ``done(result, error)`` in a turn."""
+        self._threads += 1
 
         def finished(future: asyncio.Future[Any]) -> None:
+            self._threads -= 1
             if not future.cancelled():
                 error = future.exception()
                 result = None if error else future.result()

@@ -29,6 +29,9 @@ from sdnotify import SystemdNotifier
 
 _log = logging.getLogger("tapd.notify")
 
+WAKE_FIELD = "X_TAPD_WAKE_S"
+"""When a sleeping server's next timer is due."""
+
 _QUEUE_WAIT_S = 0.05  # for what a later message repeats anyway
 _STORE_WAIT_S = 2.0  # for what must not get lost: READY, and the fd store
 
@@ -138,6 +141,13 @@ class Notifier:
     def extend_timeout(self, seconds: float) -> bool:
         """Ask for `seconds` more, from now, before a start or stop counts as hung."""
         return self._say(_QUEUE_WAIT_S, f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
+
+    def wake_at(self, due_s: float) -> bool:
+        """Have the embedded manager start the server at `due_s`, seconds since the epoch.
+
+        systemd passes over fields with X_; it plans the start in another way.
+        """
+        return self._say(_STORE_WAIT_S, f"{WAKE_FIELD}={due_s:.3f}")
 
     def watchdog(self) -> bool:
         """Say that the event loop turns. Never waits: the next one repeats it."""

@@ -1,0 +1,128 @@
+"""Scale to zero: when a server may go to sleep, and what has to wake it.
+
+A sleeping server is no process. Its ports stay with the service manager, which
+starts it for the next client, and for the next of its timers: the time of that
+one stands in ``NAME.d/asleep`` and goes to the manager. systemd reads the file
+through ``ExecStopPost=`` (as root, outside of the sandbox) and plans a start;
+the embedded manager is told by a notify message. A timer is thus run when it is
+due, and at the next start where nothing could wake the server (a machine that
+was off). Imports `model`, `net` and the standard library.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tapd.model.application import Application
+from tapd.net.turn import Turn
+
+ASLEEP_NAME = "asleep"
+_LOOKS = 8  # at least so many times an idle time
+
+
+def next_due_s(application: Application) -> float:
+    """Return when the next pending timer is due, in seconds since the epoch; inf for never."""
+    dues = (timer.due_s for timer in list(application.delayeds.values()))
+    return min(
+        (due for due in dues if type(due) in (float, int) and not math.isnan(due)), default=math.inf
+    )
+
+
+@dataclasses.dataclass(slots=True)
+class Idleness:
+    """Watches for a time in which nothing happened.
+
+    Attributes:
+        turn: of the running application.
+        in_use: whether somebody else needs the server, such as `tapctl`.
+        idle_exit_s: how long nothing must have happened.
+    """
+
+    turn: Turn
+    in_use: Callable[[], bool]
+    idle_exit_s: float
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something would be cut off, or come late, if the server slept now."""
+        turn = self.turn
+        return bool(
+            turn.streams
+            or turn.is_busy
+            or turn.is_stalled
+            or turn.is_waiting
+            or turn.application.connectors
+            or self.in_use()
+            or next_due_s(turn.application) - time.time() < self.idle_exit_s
+        )
+
+    async def wait(self) -> None:
+        """Return when nothing has happened for `idle_exit_s` seconds.
+
+        No turn runs between the last look and the return, so what was true then
+        is true still; a client that connects is in the backlog, for the next process.
+        """
+        quiet_since_s = time.monotonic()
+        turns = self.turn.turns
+        while True:
+            left_s = quiet_since_s + self.idle_exit_s - time.monotonic()
+            if left_s <= 0 and not self.is_busy and turns == self.turn.turns:
+                return
+            await asyncio.sleep(max(0.001, min(left_s, self.idle_exit_s / _LOOKS)))
+            if self.is_busy or turns != self.turn.turns:
+                turns = self.turn.turns
+                quiet_since_s = time.monotonic()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sleep:
+    """What a server that sleeps left behind.
+
+    Attributes:
+        since_s: when it went to sleep, in seconds since the epoch.
+        due_s: when it is to be woken; inf for by a client only.
+    """
+
+    since_s: float
+    due_s: float
+
+    @property
+    def slept(self) -> str:
+        """How long it slept until now, for people."""
+        seconds = max(0.0, time.time() - self.since_s)
+        for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+            if seconds >= 2 * size:
+                return f"{seconds / size:.0f} {unit}"
+        return f"{seconds:.0f} seconds"
+
+
+def save_sleep(directory: Path, due_s: float) -> None:
+    """Write ``asleep``: the whole second in which a timer is due, or nothing.
+
+    Raises:
+        OSError: it can't be written. Timers then run at the next client's wake-up.
+    """
+    path = directory / ASLEEP_NAME
+    new = path.with_name(f".{ASLEEP_NAME}.new")
+    # Rounded up: woken a moment early, it would find nothing due and sleep on.
+    new.write_text(f"{math.ceil(due_s) if due_s < 1e11 else ''}\n", encoding="ascii")
+    new.replace(path)
+
+
+def take_sleep(directory: Path) -> Sleep | None:
+    """Return what is known of the sleep that this start ends, and forget it."""
+    path = directory / ASLEEP_NAME
+    try:
+        text = path.read_text(encoding="ascii").strip()
+        since_s = path.stat().st_mtime
+    except (OSError, ValueError):
+        return None
+    with contextlib.suppress(OSError):
+        path.unlink()
+    return Sleep(since_s, float(text) if text.isdigit() else math.inf)

@@ -1,0 +1,120 @@
+"""What a daemon tells the log about its life: the lines that `journalctl` shows as a story.
+
+Each line is an event of `tapd.events`, with the fields that belong to it. Imports
+what the daemon has; decides nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import platform
+import time
+
+import tapd
+from tapd import events
+from tapd.host.idle import Sleep
+from tapd.host.state import Restored
+from tapd.image.store import SaveReport
+from tapd.net.recovery import Resumed
+from tapd.net.turn import Turn
+
+log = logging.getLogger("tapd.host")
+
+
+def tell_start(restored: Restored, resumed: Resumed, turn: Turn, sleep: Sleep | None) -> None:
+    """Say what was started, from what, and where it answers."""
+    application = restored.application
+    loaded = restored.loaded
+    history = restored.history
+    is_resumed = bool(history.records) or loaded.generation > 1
+    event = events.RESUMED if is_resumed else events.STARTED
+    log.info(
+        "%s %r from %s (generation %d, saved %s) and %d journal records, Python %s, tapd %s",
+        "resumed" if is_resumed else "started", application.name, loaded.path.name,
+        loaded.generation, loaded.saved_at, restored.records, platform.python_version(),
+        tapd.__version__,
+        extra=event(
+            TAPD_GENERATION=loaded.generation,
+            TAPD_TAP=loaded.path,
+            TAPD_RECORDS=restored.records,
+            TAPD_CONNECTIONS=len(resumed.streams) + len(resumed.accepted),
+        ),
+    )  # fmt: skip
+    if sleep is not None:
+        is_due = sleep.due_s <= time.time()
+        log.info(
+            "woken by %s after %s asleep", "a timer" if is_due else "a client", sleep.slept,
+            extra=events.WOKEN(TAPD_WOKEN_BY="timer" if is_due else "client"),
+        )  # fmt: skip
+    if not history.clean and history.records:
+        goes_on = len(resumed.streams) + len(resumed.accepted)
+        log.warning(
+            "the process before was killed; connections that go on: %d, ended meanwhile: %d",
+            goes_on, len(resumed.ended),
+            extra=events.KILLED_BEFORE(
+                TAPD_CONNECTIONS=goes_on,
+                TAPD_CONNECTIONS_ENDED=len(resumed.ended),
+                TAPD_DEATHS=history.level + 1,
+            ),
+        )  # fmt: skip
+    elif resumed.streams:
+        log.info("connections that go on: %d", len(resumed.streams))
+    for listener in turn.listeners:
+        log.info("%r answers on %s", listener.service, listener)
+
+
+def tell_crash_loop(text: str, deaths: int) -> None:
+    """Say that the next start is slowed down."""
+    log.error("%s", text, extra=events.CRASH_LOOP(TAPD_DEATHS=deaths))
+
+
+def tell_saved(report: SaveReport) -> None:
+    """Say what is safe on the disk, and what could not be kept."""
+    log.info(
+        "saved %s (generation %d): %d bytes in %.3f s", report.path.name, report.generation,
+        report.size_bytes, report.duration_s,
+        extra=events.SAVED(
+            TAPD_GENERATION=report.generation,
+            TAPD_TAP=report.path,
+            TAPD_BYTES=report.size_bytes,
+            TAPD_LOSSES=len(report.losses),
+        ),
+    )  # fmt: skip
+    for loss in report.losses:
+        log.warning(
+            "not saved: %s (%s): %s", loss.path, loss.type_name, loss.reason,
+            extra=events.LOSS(TAPD_OBJECT=loss.path, TAPD_OBJECT_TYPE=loss.type_name),
+        )  # fmt: skip
+
+
+def tell_save_failed(error: Exception) -> None:
+    """Say that a save was tried in vain."""
+    log.error(
+        "checkpoint failed: %s (the last good TAP and the journal stay)", error,
+        extra=events.SAVE_FAILED(),
+    )  # fmt: skip
+
+
+def tell_unstalled() -> None:
+    """Say that the disk takes records again."""
+    log.info("the journal can be written again; going on", extra=events.UNSTALLED())
+
+
+def tell_stopping(name: str, connections: int) -> None:
+    """Say that the end begins."""
+    log.info("stopping %r", name, extra=events.STOPPING(TAPD_CONNECTIONS=connections))
+
+
+def tell_asleep(idle_exit_s: float, due_s: float) -> str:
+    """Say that the server sleeps from here on, and what wakes it; return the latter."""
+    wakes = "a client wakes it"
+    fields = {}
+    if due_s < math.inf:
+        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(due_s))
+        wakes += f", or the timer that is due at {at}"
+        fields["TAPD_WAKE_AT"] = at
+    log.info(
+        "asleep: nothing to do for %g s; %s", idle_exit_s, wakes, extra=events.ASLEEP(**fields)
+    )
+    return wakes
