@@ -63,7 +63,7 @@ class FrameProtocol(UnitProtocol):
     # --- what an author calls -------------------------------------------------------
 
     def send_frame(self, frame: bytes | bytearray | memoryview) -> None:
-        """Send `frame` with its length before it.
+        """Send `frame` with its length before it. Ignored where the connection has ended.
 
         Raises:
             AuthorError: its length does not fit into the prefix.
@@ -76,7 +76,8 @@ class FrameProtocol(UnitProtocol):
                 f"a frame of {size} bytes: its length does not fit into {self.prefix_bytes} bytes; "
                 "set prefix_bytes, at both ends"
             ) from None
-        self.transport.write(prefix + frame)
+        if self.is_connected:
+            self.transport.write(prefix + frame)
 
     # --- what a frame is (see `model.partial`) ----------------------------------------
 

@@ -96,9 +96,11 @@ class LineProtocol(UnitProtocol):
     def send_line(self, text: str) -> None:
         """Send `text` and the end of a line; what can't be encoded becomes ``?``.
 
-        A newline in `text` is sent as it is, so the peer sees several lines.
+        A newline in `text` is sent as it is, so the peer sees several lines. Ignored
+        where the connection has ended: who tells many needs not ask each.
         """
-        self.transport.write(text.encode(self.encoding, "replace") + self.delimiter)
+        if self.is_connected:
+            self.transport.write(text.encode(self.encoding, "replace") + self.delimiter)
 
     def set_raw_mode(self, count: int) -> None:
         """Have the next `count` bytes given to `raw_data_received`, then take lines again.
