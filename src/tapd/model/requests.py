@@ -170,9 +170,8 @@ class _Requests(Protocol):
         if self._owed is None:
             self._owed = TrackedDeque()
         self._owed.append(later)
-        if later.is_answered:
-            self._send_answered()
-        elif len(self._owed) >= self.requests_max:
+        self._send_answered()
+        if len(self._owed) >= self.requests_max:
             self.transport.pause_reading()
 
     def _send_answered(self) -> None:

@@ -1,0 +1,80 @@
+"""The names of `tapd`: all there, documented, typed; and the fifteen lines that need them."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tapd
+
+FIFTEEN_LINES = '''\
+from tapd import Application, LineProtocol, Service
+
+class Chatter(LineProtocol):
+    service: "Room"
+
+    def line_received(self, line: str) -> None:
+        self.service.said.append(line)
+        for each in self.service.connections():
+            each.send_line(line)
+
+class Room(Service[Chatter]):
+    protocol = Chatter
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+def make_application(application: Application) -> Room:
+    return Room()
+'''
+
+
+def test_what_is_exported_is_there_and_what_is_imported_for_types_is_the_same() -> None:
+    assert tapd.__all__ == sorted(tapd.__all__)
+    assert set(tapd.__all__) == set(tapd._HOMES)
+    tree = ast.parse(Path(tapd.__file__).read_text())
+    typed = {
+        alias.name: node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("tapd.")
+        for alias in node.names
+    }
+    typed.pop("run_application")
+    assert typed == tapd._HOMES
+    assert set(tapd.__all__) <= set(dir(tapd))
+
+
+@pytest.mark.parametrize("name", tapd.__all__)
+def test_every_name_is_documented_and_so_is_what_it_has(name: str) -> None:
+    value = getattr(tapd, name)
+    assert value is getattr(sys.modules[tapd._HOMES[name]], name)
+    assert inspect.getdoc(value), name
+    for attribute, member in vars(value).items():
+        if not attribute.startswith("_") and (inspect.isfunction(member) or isinstance(member, property)):
+            assert inspect.getdoc(getattr(value, attribute)), f"{name}.{attribute}"
+
+
+def test_a_wrong_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Protocl'"):
+        tapd.Protocl  # noqa: B018 - the attribute is looked for
+
+
+def test_the_import_is_lazy() -> None:
+    code = "import sys, tapd; assert not [n for n in sys.modules if n.startswith('tapd.')]"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_fifteen_lines_pass_strict_type_checks(tmp_path: Path) -> None:
+    path = tmp_path / "chat.py"
+    path.write_text(FIFTEEN_LINES)
+    checked = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), str(path)],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert checked.returncode == 0, checked.stdout
+    assert len([line for line in FIFTEEN_LINES.splitlines() if line]) <= 15
