@@ -58,10 +58,14 @@ class StrictJar(Jar):
         replay = Replay(jar.adopt(restored, restoration.durables), restoration, jar)
         replay.apply(changes)
         replay.finish()
-        _Comparison().compare_graphs(restored, self._root)
+        self.compare(restored, self._root)
         self._base = dump_graph(self._root).data
         self.checks += 1
         return changes
+
+    def compare(self, restored: Any, live: Any) -> None:
+        """Raise where the two graphs differ; `tapd.testing` says it in more words."""
+        _Comparison().compare_graphs(restored, live)
 
 
 class _Comparison:
