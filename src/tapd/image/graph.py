@@ -20,7 +20,7 @@ import gc
 import io
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from tapd.errors import CannotKeep, NotStorable
 from tapd.image import definitions, paths, rebuild
@@ -59,6 +59,8 @@ class GraphRoot:
 class GraphPickler(Reducer):
     """Writes a graph with the states of durable objects at its end."""
 
+    queue_type: ClassVar[type] = rebuild.StateQueue
+
     def __init__(self, write_to: Any, root: Any, *, flat: bool) -> None:
         super().__init__(write_to)
         self._root = root
@@ -82,7 +84,7 @@ class GraphPickler(Reducer):
         return rebuild.finish_graph, (obj.root, _Queue())
 
     def _reduce_queue(self, _obj: Any) -> Reduced:
-        return list, (), None, self._drain()
+        return self.queue_type, (), None, self._drain()
 
     def _drain(self) -> Iterator[Any]:
         """Yield object, meta and state of all that wait, and of what these add.
@@ -236,6 +238,8 @@ class DeepGraphPickler(GraphPickler):
     Tuples that deep are lost, since one can't be made before its contents.
     """
 
+    queue_type = list  # a state may copy a container, so all are filled before
+
     def __init__(self, write_to: Any, root: Any) -> None:
         super().__init__(write_to, root, flat=True)
         self._containers: dict[int, tuple[Any, Any]] = {}
@@ -316,6 +320,8 @@ class NestedGraphPickler(GraphPickler):
     one, which from there on is written as a reference, wherever it is met. The
     queue has the contents.
     """
+
+    queue_type = list  # as above
 
     def __init__(
         self,
