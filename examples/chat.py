@@ -1,0 +1,75 @@
+"""A chat room: names, who comes and goes, and what was said before you came.
+
+tapd-mktap app chat:make_application --port 9000
+"""
+
+from __future__ import annotations
+
+import collections
+
+from tapd import Application, LineProtocol, Service, Transport
+
+HISTORY_LINES = 10
+
+
+class Person(LineProtocol):
+    """One connection: a person, once they have given a name."""
+
+    service: Room
+    name = ""
+
+    def connection_made(self, transport: Transport) -> None:
+        self.send_line("What is your name?")
+
+    def line_received(self, line: str) -> None:
+        words = line.strip()
+        if not self.name:
+            self.service.enter(self, words)
+        elif words == "/who":
+            self.send_line("Here are " + ", ".join(self.service.people))
+        elif words == "/quit":
+            self.transport.close()
+        elif words:
+            self.service.tell_all(f"<{self.name}> {words}")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.name:
+            self.service.leave(self)
+
+
+class Room(Service):
+    """Everybody who is here, by name, and the last lines."""
+
+    protocol = Person
+
+    def __init__(self) -> None:
+        self.people: dict[str, Person] = {}
+        self.history: collections.deque[str] = collections.deque(maxlen=HISTORY_LINES)
+
+    def enter(self, person: Person, name: str) -> None:
+        """Let `person` in as `name`, unless there is such a person already."""
+        if not name.isidentifier() or name in self.people:
+            person.send_line("That name won't do. Another?")
+            return
+        for line in self.history:
+            person.send_line(line)
+        person.name = name
+        self.people[name] = person
+        self.tell_all(f"* {name} is here")
+
+    def leave(self, person: Person) -> None:
+        """Take note that `person` has gone."""
+        del self.people[person.name]
+        self.tell_all(f"* {person.name} has left")
+
+    def tell_all(self, line: str) -> None:
+        """Send `line` to everybody, and remember it."""
+        self.history.append(line)
+        for person in self.people.values():
+            person.send_line(line)
+
+
+def make_application() -> Application:
+    application = Application("chat")
+    application.add_service(Room())
+    return application

@@ -1,0 +1,84 @@
+"""The port forwarder: both legs go on, with what is in them, when it is killed."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from example_play import load_example, playing
+
+from tapd.model.application import Application
+
+
+@pytest.fixture
+def target() -> Iterator[socket.socket]:
+    """Return where it forwards to: a listening socket."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(30)
+        yield listening
+
+
+def forwarder(port: int, monkeypatch: pytest.MonkeyPatch) -> Application:
+    monkeypatch.setenv("FORWARD_TO", f"127.0.0.1:{port}")
+    return load_example("forward")
+
+
+def test_both_ways_and_half_closed(
+    tmp_path: Path, target: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    application = forwarder(target.getsockname()[1], monkeypatch)
+    with playing(tmp_path / "server", application, kills=True) as play:
+        client = play.connect()
+        client.type("to the target")
+        far, _ = target.accept()
+        with far:
+            far.settimeout(30)
+            assert far.makefile("rb").readline() == b"to the target\r\n"
+            play.interrupt()
+            far.sendall(b"and back\r\n")
+            client.expect("and back")
+            client.sock.shutdown(socket.SHUT_WR)
+            play.interrupt()
+            assert far.recv(100) == b""  # that end has come, and this direction goes on
+            far.sendall(b"late words\r\n")
+            client.expect("late words")
+            play.interrupt()
+        client.expect_end()
+
+
+def test_a_slow_reader_gets_every_byte(
+    tmp_path: Path, target: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = random.Random(5).randbytes(8 << 20)
+    application = forwarder(target.getsockname()[1], monkeypatch)
+    with playing(tmp_path / "server", application, kills=True) as play:
+        client = play.connect()
+        sending = threading.Thread(target=lambda: client.sock.sendall(data))
+        sending.start()
+        far, _ = target.accept()
+        got = hashlib.sha256()
+        with far:
+            far.settimeout(30)
+            left = len(data)
+            next_kill = left
+            while left:
+                if left <= next_kill:
+                    play.interrupt()
+                    next_kill -= len(data) // 5
+                piece = far.recv(65536)
+                assert piece, f"the end, {left} bytes before it is due"
+                got.update(piece)
+                left -= len(piece)
+        sending.join()
+        assert got.digest() == hashlib.sha256(data).digest()
+
+
+def test_a_target_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    application = forwarder(1, monkeypatch)
+    with playing(tmp_path / "server", application, kills=False) as play:
+        play.connect().expect_end()
