@@ -207,6 +207,82 @@ def test_a_list_that_holds_itself() -> None:
     assert root.loop[0] is root.loop
 
 
+DEEP = 100_000
+
+
+@pytest.mark.parametrize(
+    ("wrap", "levels"),
+    [
+        (lambda inner: [inner], DEEP),
+        (lambda inner: {"in": inner}, DEEP // 5),
+        (lambda inner: collections.deque([inner], 3), DEEP // 5),
+        (lambda inner: [({"in": inner}, 1)], DEEP // 5),
+    ],
+    ids=["lists", "dicts", "deques", "all kinds"],
+)
+def test_containers_nested_deeply_are_journaled(wrap: Any, levels: int) -> None:
+    root = Box(deep=None)
+    data = dump_graph(root).data
+    jar = Jar()
+    jar.adopt(root)
+    inner: Any = [1]
+    for _ in range(levels):
+        inner = wrap(inner)
+    root.deep = inner
+    changes = jar.commit()
+    assert not jar.losses
+    innermost = root.deep
+    depth = 0
+    while innermost != [1]:
+        innermost = next(iter(innermost.values() if isinstance(innermost, dict) else innermost))
+        depth += type(innermost) is not tuple
+    assert isinstance(innermost, TrackedList)
+    innermost.append(2)
+    later = jar.commit()
+    assert len(later.deltas) == 1
+    assert not later.states
+    restoration = Restoration()
+    back = load_graph(data, restoration)
+    fresh = Jar()
+    replay = Replay(fresh.adopt(back, restoration.durables), restoration, fresh)
+    replay.apply(changes)
+    replay.apply(later)
+    replay.finish()
+    restored = back.deep
+    for _ in range(depth):
+        while type(restored) is tuple:
+            restored = restored[0]
+        restored = next(iter(restored.values() if isinstance(restored, dict) else restored))
+    assert restored == [1, 2]
+
+
+def test_tuples_nested_deeply_are_named_once_and_cost_no_neighbour() -> None:
+    root = Box(n=0)
+    jar = Jar()
+    jar.adopt(root)
+    deep: Any = [1]
+    for _ in range(DEEP):
+        deep = (deep,)
+    root.deep, root.n = deep, 1
+    changes = jar.commit()
+    assert [oid for oid, _data in changes.states if oid == root._p_oid]
+    assert "nested too deeply" in jar.losses[0].reason
+    root.n = 2
+    assert jar.commit().states
+
+
+def test_tuples_that_share_their_parts_are_looked_at_once() -> None:
+    """Forty levels of pairs of one tuple are 2**40 ways to its list."""
+    shared: Any = ([1],)
+    for _ in range(40):
+        shared = (shared, shared)
+    root = Box(shared=shared, numbers=(1, (2, (3, "4"))))
+    numbers = root.numbers
+    attach(root).commit()
+    assert root.shared[0] is root.shared[1]
+    assert root.numbers is numbers
+
+
 def test_btrees_hold_plain_containers() -> None:
     from BTrees.OOBTree import OOBTree
 

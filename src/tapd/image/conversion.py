@@ -6,6 +6,7 @@ Imports `model` only; the jar calls it for each object before its state is pickl
 from __future__ import annotations
 
 import collections
+import operator
 from typing import Any
 
 from tapd.model.persistent import PLAIN_TO_TRACKED, Tracked
@@ -20,11 +21,14 @@ class Conversion:
 
     def __init__(self) -> None:
         self._memory: dict[int, tuple[Any, Any]] = {}
+        self._tuples: dict[int, tuple[Any, Any]] = {}
 
     def clear(self) -> None:
         """Forget; ids are about to be used again."""
         if self._memory:
             self._memory = {}
+        if self._tuples:
+            self._tuples = {}
 
     def convert(self, obj: Any) -> None:
         """Replace the plain containers directly in the durable object `obj`."""
@@ -67,26 +71,70 @@ class Conversion:
                     collections.deque.__setitem__(obj, index, self.tracked(value))
 
     def tracked(self, value: Any) -> Any:
-        """Return the tracked container for a plain one; tuples are rebuilt around theirs."""
+        """Return the tracked container for a plain one; tuples are rebuilt around theirs.
+
+        However deep it is: containers are made empty first, and filled one by one.
+        """
+        unfilled: list[tuple[Any, Any]] = []
+        made = self._made(value, unfilled)
+        while unfilled:
+            self._fill(*unfilled.pop(), unfilled)
+        return made
+
+    def _made(self, value: Any, unfilled: list[tuple[Any, Any]]) -> Any:
+        """Return what stands for `value`; the containers that are new go to `unfilled`."""
         cls = type(value)
         if cls is tuple:
-            return tuple(self.tracked(item) if _holds_plain(item) else item for item in value)
+            return self._rebuilt(value, unfilled)
+        if cls not in PLAIN_TO_TRACKED:
+            return value
         known = self._memory.get(id(value))
         if known is not None:
             return known[1]
         if cls is collections.deque:
-            result = PLAIN_TO_TRACKED[cls]((), value.maxlen)
+            made = PLAIN_TO_TRACKED[cls]((), value.maxlen)
         else:
-            result = PLAIN_TO_TRACKED[cls]()
-        self._memory[id(value)] = (value, result)  # before its contents: they may lead back
+            made = PLAIN_TO_TRACKED[cls]()
+        self._memory[id(value)] = (value, made)
+        unfilled.append((value, made))
+        return made
+
+    def _fill(self, value: Any, made: Any, unfilled: list[tuple[Any, Any]]) -> None:
+        cls = type(value)
         if cls is dict:
             for key, item in value.items():
-                dict.__setitem__(result, key, self.tracked(item) if _holds_plain(item) else item)
-        elif cls is set or cls is bytearray:
-            result.__ior__(value) if cls is set else result.extend(value)
+                dict.__setitem__(made, key, self._made(item, unfilled))
+        elif cls is set:
+            made.__ior__(value)
+        elif cls is bytearray:
+            made.extend(value)
         else:
-            result.extend(self.tracked(item) if _holds_plain(item) else item for item in value)
-        return result
+            made.extend([self._made(item, unfilled) for item in value])
+
+    def _rebuilt(self, value: tuple[Any, ...], unfilled: list[tuple[Any, Any]]) -> Any:
+        """Return a tuple with tracked containers; the same one where it holds none."""
+        known = self._tuples.get(id(value))
+        if known is not None:
+            return known[1]
+        stack = [(value, iter(value), list[Any]())]
+        while True:
+            source, rest, parts = stack[-1]
+            for item in rest:
+                if type(item) is not tuple:
+                    parts.append(self._made(item, unfilled))
+                elif id(item) in self._tuples:
+                    parts.append(self._tuples[id(item)][1])
+                else:
+                    stack.append((item, iter(item), []))
+                    break
+            else:
+                stack.pop()
+                same = all(map(operator.is_, source, parts))
+                made = source if same else tuple(parts)
+                self._tuples[id(source)] = source, made
+                if not stack:
+                    return made
+                stack[-1][2].append(made)
 
 
 def _is_inner_node(obj: Any) -> bool:
@@ -96,4 +144,22 @@ def _is_inner_node(obj: Any) -> bool:
 
 def _holds_plain(value: Any) -> bool:
     cls = type(value)
-    return cls in PLAIN_TO_TRACKED or (cls is tuple and any(map(_holds_plain, value)))
+    if cls is not tuple:
+        return cls in PLAIN_TO_TRACKED
+    kinds = set(map(type, value))
+    if not _PLAIN.isdisjoint(kinds):
+        return True
+    if tuple not in kinds:
+        return False
+    seen = {id(value)}
+    level = [value]
+    while level:
+        inner = [item for each in level for item in each if type(item) is tuple]
+        level = list({id(each): each for each in inner if id(each) not in seen}.values())
+        seen.update(map(id, level))
+        if any(not _PLAIN.isdisjoint(map(type, each)) for each in level):
+            return True
+    return False
+
+
+_PLAIN = frozenset(PLAIN_TO_TRACKED)

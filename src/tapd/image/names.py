@@ -123,12 +123,17 @@ def find_name(module_name: str, qualname: str) -> Any:
     Raises:
         LookupError: there is no such thing, even after renames.
     """
-    module_name, qualname = renamed(module_name, qualname)
-    try:
-        __import__(module_name)
-        return _walk_name(sys.modules[module_name], qualname)
-    except Exception as error:
-        raise LookupError(f"{module_name}:{qualname}: {error}") from error
+    name = renamed(module_name, qualname)
+    while True:
+        try:
+            __import__(name[0])
+            return _walk_name(sys.modules[name[0]], name[1])
+        except Exception as error:
+            # The module says itself what it renamed, and only now has it been imported.
+            again = renamed(*name)
+            if again == name:
+                raise LookupError(f"{name[0]}:{name[1]}: {error}") from error
+            name = again
 
 
 class _BrokenType(type):
