@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import types
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -148,6 +149,20 @@ def test_a_renamed_module_is_found(module: types.ModuleType) -> None:
         assert type(load_graph(data)[0]) is module.Room
     finally:
         del sys.modules["evolved"]
+
+
+def test_a_module_says_itself_what_it_renamed(
+    module: types.ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = dump_graph([put(module, "Guest")()]).data
+    del sys.modules["evolving"]
+    (tmp_path / "evolving.py").write_text(
+        "from tapd.image.evolution import register_rename\n"
+        "register_rename('evolving:Guest', 'evolving:Person')\n"
+        "class Person: pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert type(load_graph(data)[0]).__name__ == "Person"
 
 
 @pytest.mark.parametrize("base", [object, Persistent])

@@ -124,16 +124,17 @@ def find_name(module_name: str, qualname: str) -> Any:
         LookupError: there is no such thing, even after renames.
     """
     name = renamed(module_name, qualname)
+    tried: set[tuple[str, str]] = set()
     while True:
         try:
             __import__(name[0])
             return _walk_name(sys.modules[name[0]], name[1])
         except Exception as error:
-            # The module says itself what it renamed, and only now has it been imported.
-            again = renamed(*name)
-            if again == name:
+            tried.add(name)
+            # A module says itself what it renamed, and it has been imported only now.
+            name = renamed(*name)
+            if name in tried:
                 raise LookupError(f"{name[0]}:{name[1]}: {error}") from error
-            name = again
 
 
 class _BrokenType(type):
