@@ -96,11 +96,23 @@ class Commits(Connections):
         if self.is_stalled:
             return
         touched, self._touched = self._touched, []
-        moves = [
-            stream.move()
-            for stream in touched
-            if stream.queued or stream.peeked or stream.flags != stream.committed_flags
-        ]
+        moves: list[records.Move] = []
+        shared: dict[object, tuple[records.Share, bytes]] = {}
+        for stream in touched:
+            queued = stream.queued
+            if stream.peeked or stream.flags != stream.committed_flags:
+                moves.append(stream.move())
+            elif queued:
+                # Output alone, as in a message to many: told once for all who get the same
+                # objects. They are all alive, so their ids are theirs alone.
+                which = id(queued[0]) if len(queued) == 1 else tuple(map(id, queued))
+                known = shared.get(which)
+                if known is None:
+                    output = queued[0] if len(queued) == 1 else b"".join(queued)
+                    known = shared[which] = ((queued, []), output)
+                known[0][1].append(stream.key)
+                stream.fresh = known[1]
+                stream.queued = []
         changes = self.jar.commit()
         if self.jar.losses:
             self._tell_losses()
@@ -108,9 +120,10 @@ class Commits(Connections):
         closes, self._closes = self._closes, []
         lost_keys, self._lost_keys = self._lost_keys, []
         payload = None
-        if moves or opens or closes or lost_keys or changes:
+        if moves or shared or opens or closes or lost_keys or changes:
             lost_keys += [stream.key for stream in closes]
-            payload = records.render_turn(opens, moves, lost_keys, changes)
+            shares = [share for share, _output in shared.values()]
+            payload = records.render_turn(opens, moves, lost_keys, changes, shares)
         self._append(payload, touched, closes)
 
     def _tell_losses(self) -> None:

@@ -21,6 +21,7 @@ from tapd.model.protocol import Protocol
 from tapd.model.seal import Sealer
 from tapd.model.service import Service
 from tapd.net import kernel, records
+from tapd.net.backlog import Backlog
 from tapd.net.listener import Listener
 from tapd.net.outbound import find_connector
 from tapd.net.runtime import LiveRuntime
@@ -41,6 +42,8 @@ class Connections(LiveRuntime):
     Attributes:
         application: whose they are.
         streams: by key.
+        backlog: their unsent output.
+        is_running: a turn is under way.
     """
 
     def __init__(
@@ -58,6 +61,8 @@ class Connections(LiveRuntime):
         self.guardian = guardian
         self._fault = fault
         self.streams: dict[int, Stream] = {}
+        self.backlog = Backlog()
+        self.is_running = False
         self._epoll = select.epoll()
         self._by_fd: dict[int, Stream | Listener] = {}
         self._touched: list[Stream] = []
@@ -76,7 +81,8 @@ class Connections(LiveRuntime):
             return  # it ended: the journal knows it no more, and its fd may be another's
         stream.touched = True
         self._touched.append(stream)
-        self.schedule()
+        if not self.is_running:
+            self.schedule()
 
     def keep(self, key: int, sock: socket.socket) -> bool:
         """Put a new connection into the vault; return whether it outlives the process."""
@@ -155,6 +161,7 @@ class Connections(LiveRuntime):
         if self._by_fd.get(stream.fd) is not stream:
             return
         del self._by_fd[stream.fd]
+        self.backlog.forget(stream)
         if stream.interest >= 0:
             self._epoll.unregister(stream.fd)
             stream.interest = -1
@@ -218,9 +225,10 @@ class Connections(LiveRuntime):
             Key and position of the output sent to UNIX sockets, which don't tell.
         """
         sent: list[tuple[int, int]] = []
+        by_fd = self._by_fd
         for stream in touched:
             stream.touched = False
-            if self._by_fd.get(stream.fd) is not stream:
+            if by_fd.get(stream.fd) is not stream:
                 continue
             before = stream.sent
             try:
@@ -240,8 +248,11 @@ class Connections(LiveRuntime):
             ):
                 continue  # as mostly: all was sent, and more may come
             self._update_interest(stream)
+            self.backlog.note(stream)
             if stream.backlog_changed:
                 self.call(lambda stream=stream: self._tell_about_backlog(stream))  # type: ignore[misc]
+        if self.backlog.is_exceeded:
+            self.call(self._give_up_largest)
         self._fault("turn: externalised")
         for stream in closes:
             self.streams.pop(stream.key, None)
@@ -257,6 +268,19 @@ class Connections(LiveRuntime):
             stream.abort()
         elif stream.backlog_changed:
             self.guard(stream, stream.tell_about_backlog)
+
+    def _give_up_largest(self) -> None:
+        """Abort streams, those with the most unsent first, until the rest is within the limit."""
+        while self.backlog.is_exceeded:
+            unsent = self.backlog.total
+            stream = self.backlog.take_largest()
+            log.warning(
+                "%r: closed, with %d bytes unsent, the most of all: %d bytes unsent of all "
+                "connections are too many (%d are allowed)",
+                stream, len(stream.pending), unsent, self.backlog.bytes_max,
+                extra={"TAPD_CONNECTION": stream.key},
+            )  # fmt: skip
+            stream.abort()
 
     def _update_interest(self, stream: Stream) -> None:
         interest = _IN if stream.wants_input else 0

@@ -55,7 +55,8 @@ class StreamState:
 
 
 Open = tuple[int, int, bool, int]  # key, cookie, is_unix, sent_base
-Move = tuple[int, int, bytes, int]  # key, taken, output, flags
+Move = tuple[int, int, bytes | list[bytes], int]  # key, taken, output (in pieces), flags
+Share = tuple[list[bytes], list[int]]  # pieces of output, and the keys of all who got them
 
 
 def render_base(boot_id: str, level: int, streams: list[StreamState], *, clean: bool) -> bytes:
@@ -77,10 +78,19 @@ def render_base(boot_id: str, level: int, streams: list[StreamState], *, clean: 
     return pickle.dumps(("base", boot_id, level, clean, rows), 5)
 
 
-def render_turn(opens: list[Open], moves: list[Move], closes: list[int], changes: Changes) -> bytes:
-    """Render a turn's record."""
+def render_turn(
+    opens: list[Open],
+    moves: list[Move],
+    closes: list[int],
+    changes: Changes,
+    shares: list[Share],
+) -> bytes:
+    """Render a turn's record.
+
+    Output that goes to many is one object in all of them, and the pickle holds it once.
+    """
     return pickle.dumps(
-        ("turn", opens, moves, closes, changes.new, changes.states, changes.deltas), 5
+        ("turn", opens, moves, closes, changes.new, changes.states, changes.deltas, shares), 5
     )
 
 
@@ -169,7 +179,7 @@ class History:
         return None
 
     def _apply_turn(self, record: tuple[Any, ...]) -> Changes:
-        _, opens, moves, closes, new, states, deltas = record
+        _, opens, moves, closes, new, states, deltas, *more = record
         self.clean = False
         streams = self.streams
         for key, cookie, is_unix, sent_base in opens:
@@ -181,8 +191,13 @@ class History:
             if taken != stream.taken:
                 stream.taken = taken
                 stream.reads += 1
-            stream.output += output
+            stream.output += output if type(output) is bytes else b"".join(output)
             stream.flags = flags
+        for pieces, keys in more[0] if more else ():  # journals of 0.1.0 have none
+            output = b"".join(pieces)
+            for key in keys:
+                if key in streams:
+                    streams[key].output += output
         for key in closes:
             streams.pop(key, None)
         return Changes(new, states, deltas)

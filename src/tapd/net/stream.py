@@ -28,17 +28,13 @@ from typing import TYPE_CHECKING, Any
 
 from tapd.model.protocol import Protocol
 from tapd.net import kernel
+from tapd.net.backlog import OUTPUT_BYTES_MAX, OUTPUT_HIGH_BYTES
 from tapd.net.records import Flag, Move, StreamState
 
 if TYPE_CHECKING:
     from tapd.net.connections import Connections
 
 PEEK_BYTES = 1 << 16
-OUTPUT_HIGH_BYTES = 1 << 16
-"""Unsent output beyond which the protocol is asked to pause and no input is read."""
-OUTPUT_BYTES_MAX = 64 << 20
-"""Unsent output beyond which the connection is given up: its peer doesn't read."""
-
 PHASE_BIT = 1 << 30
 
 _PAUSED = int(Flag.PAUSED)
@@ -46,6 +42,7 @@ _EOF_RECEIVED = int(Flag.EOF_RECEIVED)
 _EOF_QUEUED = int(Flag.EOF_QUEUED)
 _CLOSING = int(Flag.CLOSING)
 _ABORTED = int(Flag.ABORTED)
+_NOT_WRITING = _CLOSING | _EOF_QUEUED
 _NOT_READING = _PAUSED | _EOF_RECEIVED | _CLOSING
 
 _MSG_PEEK = int(socket.MSG_PEEK)
@@ -61,8 +58,10 @@ class Stream:
         "_turn",
         "committed_flags",
         "cookie",
+        "counted",
         "fd",
         "flags",
+        "fresh",
         "interest",
         "is_protected",
         "is_unix",
@@ -96,6 +95,8 @@ class Stream:
         self.flags = self.committed_flags = state.flags
         self.sent = state.out_start
         self.pending = state.output  # committed and not yet taken by the kernel
+        self.fresh = b""  # committed in this turn, to be sent after `pending`
+        self.counted = 0  # how much of `pending` the turn counts as unsent
         self.queued: list[bytes] = []  # written in this turn, not yet committed
         self.peeked = 0  # bytes run in this turn, not yet discarded
         self.is_protected = False  # a duplicate lies in the vault
@@ -111,15 +112,16 @@ class Stream:
         """Return what a journal's first record says of it. Only between turns."""
         return StreamState(
             self.key, self.cookie, self.is_unix, self.sent_base, self.taken, self.sent,
-            self.pending, self.flags, self.reads,
+            self.pending + self.fresh if self.fresh else self.pending, self.flags, self.reads,
         )  # fmt: skip
 
     # --- what the protocol may do (asyncio.Transport) -----------------------
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Queue `data`; it is sent when the turn is committed."""
-        if data and not self.flags & (_CLOSING | _EOF_QUEUED):
-            self.queued.append(bytes(data))
+        if data and not self.flags & _NOT_WRITING:
+            # A `bytes` stays the same object: what goes to many is journaled once.
+            self.queued.append(data if data.__class__ is bytes else bytes(data))
             if not self.touched:
                 self._turn.touch(self)
 
@@ -165,7 +167,7 @@ class Stream:
 
     def get_write_buffer_size(self) -> int:
         """Return how many bytes the kernel has not yet taken."""
-        return len(self.pending) + sum(map(len, self.queued))
+        return len(self.pending) + len(self.fresh) + sum(map(len, self.queued))
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
         """Return the sizes at which writing is resumed and paused."""
@@ -229,22 +231,26 @@ class Stream:
 
     def move(self) -> Move:
         """Return what the journal must know of this turn, and count it as committed."""
-        output = self.queued[0] if len(self.queued) == 1 else b"".join(self.queued)
+        queued = self.queued
         if self.peeked:
             self.taken += self.peeked
             self.reads += 1
         self.committed_flags = self.flags
-        if self.flags & _ABORTED:
-            self.pending.clear()
+        if not queued:
+            output: bytes | list[bytes] = b""
+        elif self.flags & _ABORTED:
             self.queued = []
             output = b""
-        if self.queued:
+        else:
             self.queued = []
-            self.pending += output
+            output = queued[0] if len(queued) == 1 else queued
+            self.fresh = queued[0] if len(queued) == 1 else b"".join(queued)
+        if self.flags & _ABORTED:
+            self.pending.clear()
         return self.key, self.taken, output, self.flags
 
     def externalise(self) -> bool:
-        """Discard the input that was run, send what is pending; return whether it ended.
+        """Discard the input that was run, send what is unsent; return whether it ended.
 
         Raises:
             OSError: the connection is gone.
@@ -252,15 +258,22 @@ class Stream:
         if self.peeked:
             count, self.peeked = self.peeked, 0
             kernel.discard_input(self.sock, count)
-        if self.pending:
-            try:
-                sent = self.sock.send(self.pending)
-            except (BlockingIOError, InterruptedError):
-                sent = 0
-            self.sent += sent
-            del self.pending[:sent]
+        fresh = self.fresh
+        if fresh:
+            self.fresh = b""
             if self.pending:
-                return False
+                self.pending += fresh
+            else:
+                try:
+                    sent = self.sock.send(fresh)
+                except (BlockingIOError, InterruptedError):
+                    sent = 0
+                self.sent += sent
+                if sent != len(fresh):
+                    self.pending += memoryview(fresh)[sent:]
+                    return False
+        if self.pending and not self._send_pending():
+            return False
         # What was asked for since the commit (which may have stalled) has to wait.
         flags = self.committed_flags
         if flags & _CLOSING:
@@ -272,6 +285,16 @@ class Stream:
                 self.sock.shutdown(socket.SHUT_WR)
             return bool(flags & _EOF_RECEIVED)
         return False
+
+    def _send_pending(self) -> bool:
+        """Send what an earlier turn could not; return whether all of it was sent."""
+        try:
+            sent = self.sock.send(self.pending)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        self.sent += sent
+        del self.pending[:sent]
+        return not self.pending
 
     def tell_about_backlog(self) -> None:
         """Ask the protocol to pause or resume writing, as the unsent output demands."""

@@ -85,7 +85,6 @@ class Turn(Commits):
         self.timers = Timers(application, self.schedule, loop)
         self.on_broken: Callable[[Exception], None] = lambda _error: None
         self._calls: collections.deque[Callable[[], None]] = collections.deque()
-        self._is_running = False
         self._is_scheduled = False
         self._thread = threading.get_ident()
         jar.on_change = self.schedule
@@ -117,7 +116,7 @@ class Turn(Commits):
             with contextlib.suppress(RuntimeError):  # the loop is closed: too late for both
                 self._loop.call_soon_threadsafe(self.schedule)
             return
-        if not self._is_scheduled and not self._is_running and self.is_open:
+        if not self._is_scheduled and not self.is_running and self.is_open:
             self._is_scheduled = True
             self._loop.call_soon(self.run)
 
@@ -163,7 +162,7 @@ class Turn(Commits):
 
     def finish(self) -> None:
         """Run the last turn: services stop. Between turns only."""
-        self._is_running = True
+        self.is_running = True
         try:
             for service in reversed(list(self.application.services.values())):
                 try:
@@ -173,7 +172,7 @@ class Turn(Commits):
             if not self.is_stalled:
                 self.commit()
         finally:
-            self._is_running = False
+            self.is_running = False
 
     def stop_listening(self) -> None:
         """Accept no more; who connects now waits in the backlog for the next process."""
@@ -197,7 +196,7 @@ class Turn(Commits):
         self._is_scheduled = False
         if self.is_stalled or not self.is_open:
             return
-        self._is_running = True
+        self.is_running = True
         try:
             events = self._epoll.poll(0, EVENTS_PER_TURN)
             self._fault("turn: collected")
@@ -221,7 +220,7 @@ class Turn(Commits):
             self.on_broken(error)
             raise
         finally:
-            self._is_running = False
+            self.is_running = False
         if self.is_busy:
             self.schedule()
 
