@@ -21,7 +21,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from by_hand import free_port
@@ -49,8 +48,8 @@ class Terminal:
         self.printed = ""
         self.seen = 0  # lines that a page has shown
         self.process = subprocess.Popen(
-            ["bash", "-c", f"exec {command}"],
-            cwd=directory, env=environ, text=True, bufsize=1,
+            ["bash", "-c", command],
+            cwd=directory, env=environ, text=True, bufsize=1, start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         self._reader = threading.Thread(target=self._read)
@@ -65,14 +64,17 @@ class Terminal:
         """Return the lines that no block has shown yet."""
         return self.printed.split("\n")[self.seen : -1]
 
-    def end(self) -> None:
-        """End it as Ctrl-C does."""
+    def interrupt(self) -> None:
+        """Type Ctrl-C: all that run in this terminal get SIGINT."""
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
+            os.killpg(self.process.pid, signal.SIGINT)
+
+    def end(self) -> None:
+        """Wait until it has ended, with whatever it started."""
         try:
             self.process.wait(TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
             raise
         finally:
@@ -161,6 +163,7 @@ class Session:
             if client.received:
                 leftovers[name] = client.received
         for terminal in self.terminals.values():
+            terminal.interrupt()
             terminal.end()
         assert not leftovers, f"received and not shown: {leftovers}"
 
@@ -200,25 +203,26 @@ class Session:
         assert done.returncode == 0, done.stdout
 
     def _go_on(self, name: str, text: str) -> None:
-        for part in re.split(r"^(?=\^C$|\$ )", text, flags=re.MULTILINE):
-            first, _, rest = part.partition("\n")
-            if first.startswith("$ "):
+        for part in filter(None, re.split(r"^(?=\^C$|\$ )", text, flags=re.MULTILINE)):
+            expected = part.splitlines()
+            if expected[0].startswith("$ "):
                 if name in self.terminals:
                     self.terminals[name].end()
-                self.terminals[name] = Terminal(first[2:], self.directory, self.environ)
-            terminal = self.terminals[name]
-            if first == "^C":
-                terminal.process.send_signal(signal.SIGINT)
-            elif not first.startswith("$ "):
-                rest = part
-            expected = rest.splitlines()
-            if not expected:
-                continue
-            wait_until(lambda lines=expected, at=terminal: self._match(lines, at.lines()))
-            self._compare(expected, terminal.lines(), f"the terminal {name}")
-            terminal.seen += len(terminal.lines())
-            if first == "^C":
-                terminal.end()
+                command = expected.pop(0)[2:]
+                self.terminals[name] = Terminal(command, self.directory, self.environ)
+            elif expected[0] == "^C":
+                del expected[0]
+                self.terminals[name].interrupt()
+            self._wait_for(self.terminals[name], expected)
+
+    def _wait_for(self, terminal: Terminal, expected: list[str]) -> None:
+        """Wait until `terminal` has printed what is expected, and nothing else since."""
+        deadline = time.monotonic() + TIMEOUT_S
+        while expected and not self._match(expected, terminal.lines()):
+            if time.monotonic() > deadline:
+                self._compare(expected, terminal.lines(), "a terminal")
+            time.sleep(0.01)
+        terminal.seen += len(terminal.lines())
 
     def _talk(self, name: str, text: str) -> None:
         for line in text.splitlines():
@@ -266,13 +270,6 @@ class Session:
                     named.add(match[3])
             pattern += re.escape(line[at:]) + r"\n"
         return pattern
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    """Wait until `condition` holds, or give up: the comparison that follows says why."""
-    deadline = time.monotonic() + TIMEOUT_S
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.01)
 
 
 def _commands(text: str) -> list[tuple[str, list[str]]]:
