@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import linecache
 import pathlib
@@ -130,6 +131,44 @@ def test_getsource_and_tracebacks_show_the_text(way: Callable[[Prompt], dict[str
             names["divide"](0)
         except ZeroDivisionError:
             assert "return 1 / x  # here" in traceback.format_exc()
+
+
+def test_the_text_of_a_class_lives_as_long_as_the_class() -> None:
+    prompt = Prompt()
+    prompt.type("class Shown:\n    x = 1\n")
+    dump_graph(prompt.application)  # as the turn's end does
+    shown = prompt["Shown"]
+    for number in range(300):
+        prompt.type(f"def f{number % 3}(): return {number}\n")
+    filename = inspect.getfile(shown)
+    assert inspect.getsource(shown) == "class Shown:\n    x = 1\n"
+    del prompt.namespace.names["Shown"], shown
+    gc.collect()
+    for number in range(300):
+        prompt.type(f"def f{number % 3}(): return {number}\n")
+    assert filename not in linecache.cache
+
+
+def test_of_two_classes_of_one_name_each_shows_its_own_text() -> None:
+    prompt = Prompt()
+    prompt.type("class Twice:\n    def f(self): return 1\n")
+    first = prompt["Twice"]
+    prompt.type("class Twice:\n    def f(self): return 2\n")
+    assert "return 1" in inspect.getsource(first)
+    assert "return 2" in inspect.getsource(prompt["Twice"])
+
+
+def test_other_classes_are_shown_as_ever() -> None:
+    prompt = Prompt()
+    code = compile_typed("class Path: ...\nmade = type('Made', (), {})\n", prompt.namespace, "exec")
+    assert code is not None
+    exec(code, prompt.namespace.names)
+    assert inspect.getfile(pathlib.Path) == pathlib.__file__
+    assert "class Namespace" in inspect.getsource(Namespace)
+    with pytest.raises(TypeError, match="built-in"):
+        inspect.getfile(int)
+    with pytest.raises((OSError, TypeError)):
+        inspect.getsource(prompt["made"])
 
 
 def test_two_texts_of_one_name_stay_apart() -> None:

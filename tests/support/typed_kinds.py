@@ -9,9 +9,12 @@ Run as a script by other Pythons: ``typed_kinds.py save|check FILE``.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import pathlib
 import pickle
 import sys
+import traceback
+from collections.abc import Callable
 from typing import Any
 
 from tapd.image.pickler import dump_graph, load_graph
@@ -212,6 +215,27 @@ KINDS: dict[str, tuple[str, str]] = {
         "class A(X, Base, tag='a'): ...",
         "A.tag == 'a' and A.__mro__[1:3] == (X, Base)",
     ),
+    "text of a class": (
+        "\nclass C:\n    def f(self):\n        return 1 / 0  # here\nc = C()\n",
+        "source(C) == 'class C:\\n    def f(self):\\n        return 1 / 0  # here\\n' "
+        "and '1 / 0  # here' in raised(c.f)",
+    ),
+    "text of a class without methods": ("class C:\n    x = 1\n", "source(C) == 'class C:\\n    x = 1\\n'"),
+    "text of a dataclass": (
+        "import dataclasses\n\n@dataclasses.dataclass(slots=True)\nclass C:\n    x: int = 1\n",
+        "source(C) == '@dataclasses.dataclass(slots=True)\\nclass C:\\n    x: int = 1\\n'",
+    ),
+    "text of an enum": (
+        "import enum\nclass C(enum.Enum):\n    A = 1\n    @property\n    def up(self): return 2\n",
+        "'A = 1' in source(C) and C.A.up == 2",
+    ),
+    "text of a nested class": (
+        "class A:\n    class B:\n        y = 3\n", "source(A.B) == '    class B:\\n        y = 3\\n'",
+    ),
+    "text of a durable class": (
+        "from tapd import Persistent\nclass R(Persistent):\n    def f(self): return self.v\n",
+        "'class R(Persistent)' in source(R)",
+    ),
     "future annotations": (
         "from __future__ import annotations\ndef f(x: NoSuch): ...\n",
         "f.__annotations__ == {'x': 'NoSuch'}",
@@ -222,7 +246,7 @@ KINDS: dict[str, tuple[str, str]] = {
 def holds(kind: str, scope: dict[str, Any]) -> bool:
     """Whether the kind's expression is true of the namespace `scope`."""
     seen = scope if "global" in kind else dict(scope)
-    lent = {"names": scope, "run": asyncio.run}
+    lent = {"names": scope, "run": asyncio.run, "source": inspect.getsource, "raised": raised}
     seen |= lent
     try:
         return bool(eval(KINDS[kind][1], seen))
@@ -230,6 +254,15 @@ def holds(kind: str, scope: dict[str, Any]) -> bool:
         if seen is scope:
             for name in lent:
                 del scope[name]
+
+
+def raised(function: Callable[[], Any]) -> str:
+    """Return the traceback of what `function` raises."""
+    try:
+        function()
+    except Exception:
+        return traceback.format_exc()
+    return ""
 
 
 def save_all(path: pathlib.Path) -> None:

@@ -1,6 +1,6 @@
 """Classes that no module holds: taken apart, and made again at load.
 
-Imports `errors` and this room's `definitions` and `names`. A class is made in
+Imports `errors` and this room's `definitions`, `names` and `class_text`. A class is made in
 two steps, so that its methods may refer to it: a bare class of the right
 metaclass, bases and slots, then its attributes. What a decorator or a metaclass
 generated without source text (a dataclass's methods, an enum's lookup tables) is
@@ -21,6 +21,7 @@ import typing
 from typing import Any
 
 from tapd.errors import CannotKeep
+from tapd.image.class_text import restore_class_text, text_of_class
 from tapd.image.definitions import key_of, known_definition, remember_definition
 from tapd.image.names import name_of
 
@@ -62,7 +63,7 @@ def split_class(cls: type) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     slots = {name for name, value in names.items() if type(value) is types.MemberDescriptorType}
     skipped = _generated(kind, names) | slots | _NOT_SAVED
     attributes = {name: value for name, value in names.items() if name not in skipped}
-    return made, (attributes, _dataclass_parts(names), _registered(cls))
+    return made, (attributes, _dataclass_parts(names), _registered(cls), text_of_class(cls))
 
 
 def _registered(cls: type) -> tuple[type, ...]:
@@ -309,7 +310,8 @@ def _make_typed_dict(
 
 def set_class(cls: Any, state: tuple[Any, ...]) -> None:
     """Give a bare class its attributes."""
-    attributes, dataclass_parts, *more = state
+    attributes, dataclass_parts = state[:2]
+    registered, text = (*state[2:], None)[:2] if len(state) > 2 else ((), None)  # as added later
     for name, value in attributes.items():
         type.__setattr__(cls, name, value)
     if dataclass_parts is not None and "__dataclass_fields__" not in cls.__dict__:
@@ -318,9 +320,11 @@ def set_class(cls: Any, state: tuple[Any, ...]) -> None:
         _finish_protocol(cls)
     if issubclass(type(cls), abc.ABCMeta):
         abc.update_abstractmethods(cls)
-        for registered in more[0] if more else ():
-            if isinstance(registered, type):  # it may be lost
-                cls.register(registered)
+        for each in registered:
+            if isinstance(each, type):  # it may be lost
+                cls.register(each)
+    if text is not None:
+        restore_class_text(cls, *text)
 
 
 def _finish_protocol(cls: Any) -> None:

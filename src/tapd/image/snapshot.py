@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import platform
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,7 @@ def take_snapshot(
             {"name": name, "type": f"{type(service).__module__}:{type(service).__qualname__}"}
             for name, service in application.services.items()
         ),
+        python_path=tuple(application.python_path),
         globals=tuple(sorted(dump.globals)),
         clean=clean,
         journal=dict(journal or {}),
@@ -78,7 +80,10 @@ def take_snapshot(
 
 
 def load_application(
-    pickle: memoryview, path: Path, restoration: Restoration | None = None
+    pickle: memoryview,
+    path: Path,
+    restoration: Restoration | None = None,
+    python_path: Sequence[str] = (),
 ) -> Application:
     """Unpickle what was verified; the author's code runs here, and may raise anything.
 
@@ -86,7 +91,10 @@ def load_application(
         pickle: the bytes that were verified.
         path: names them in errors.
         restoration: where journals follow: upgrades then wait for its `finish`.
+        python_path: of the manifest, which was verified, too: looked into first from
+            now on, for as long as this process lives.
     """
+    sys.path[:0] = [directory for directory in python_path if directory not in sys.path]
     # The pickle is at the beginning of its bytes and says itself where it ends: no copy.
     whole = pickle.obj if isinstance(pickle.obj, bytes) else bytes(pickle)
     try:

@@ -18,6 +18,7 @@ import ast
 import collections
 import dataclasses
 import functools
+import inspect
 import itertools
 import linecache
 import re
@@ -169,6 +170,27 @@ def adopt_code(code: types.CodeType) -> None:
     for inner in _walk(code):
         _code_count[code.co_filename] += 1
         weakref.finalize(inner, _release, code.co_filename).atexit = False
+
+
+def claim_text(owner: Any, filename: str) -> None:
+    """Keep a registered text as long as `owner` lives."""
+    _code_count[filename] += 1
+    weakref.finalize(owner, _release, filename).atexit = False
+
+
+def known_sources() -> list[Source]:
+    """Return all texts that may define something, in the order in which they were typed."""
+    return list(_by_filename.values())
+
+
+def class_lines(source: Source, name: str) -> list[int]:
+    """Return the first lines of the classes of qualified name `name` in `source`."""
+    bodies = (
+        code
+        for code in _walk(source.compile())
+        if code.co_qualname == name and not code.co_flags & inspect.CO_OPTIMIZED
+    )
+    return sorted(code.co_firstlineno for code in bodies)
 
 
 def source_of(code: types.CodeType) -> Source | None:

@@ -171,7 +171,9 @@ class Store(Layout):
                     raise entry.error
                 pickle, manifest = self.read(entry)
                 restoration = Restoration()
-                application = load_application(pickle, entry.path, restoration)
+                application = load_application(
+                    pickle, entry.path, restoration, manifest.python_path
+                )
                 if not journals_follow:
                     restoration.finish()
             except (TapTooNew, UpgradeRefused):

@@ -76,6 +76,7 @@ class Manifest:
         python, tapd: the versions that wrote it.
         ports: each with ``address`` and ``service`` (the service's name).
         services: each with ``name`` and ``type``.
+        python_path: directories that hold modules of the application.
         globals: every class and function referred to, as ``module:qualname``.
         losses: what could not be kept, each with ``path``, ``kind`` and ``reason``.
         loss_count: how many there were: `losses` names the first ones only.
@@ -92,6 +93,7 @@ class Manifest:
     format: int = FORMAT
     ports: tuple[Mapping[str, Any], ...] = ()
     services: tuple[Mapping[str, Any], ...] = ()
+    python_path: tuple[str, ...] = ()
     globals: tuple[str, ...] = ()
     losses: tuple[Mapping[str, Any], ...] = ()
     loss_count: int = 0

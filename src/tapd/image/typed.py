@@ -18,6 +18,7 @@ import codeop
 import dataclasses
 import types
 
+from tapd.image.class_text import teach_inspect
 from tapd.image.loss import Loss
 from tapd.image.source import (
     FUTURE_MASK,
@@ -77,6 +78,7 @@ def compile_typed(
         future = (flags | code.co_flags) & FUTURE_MASK
         register_source(Source(filename, source, symbol, future))
         adopt_code(code)
+        teach_inspect()
     else:
         keep_recent(code, key)
     return code
