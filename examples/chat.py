@@ -1,13 +1,13 @@
 """A chat room: names, who comes and goes, and what was said before you came.
 
-tapd-mktap app chat:make_application --port 9000
+tapd-mktap app chat:Room --port 9000
 """
 
 from __future__ import annotations
 
 import collections
 
-from tapd import Application, LineProtocol, Service, Transport
+from tapd import LineProtocol, Service, Transport
 
 HISTORY_LINES = 10
 
@@ -67,9 +67,3 @@ class Room(Service):
         self.history.append(line)
         for person in self.people.values():
             person.send_line(line)
-
-
-def make_application() -> Application:
-    application = Application("chat")
-    application.add_service(Room())
-    return application

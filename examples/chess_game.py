@@ -1,15 +1,16 @@
 """Chess for two: the first to come has white, the second black, all others watch.
 
-A player types moves as they are written (e4, Nf3, O-O), or "resign". Needs `chess` (PyPI).
+A player types moves as they are written (e4, Nf3, O-O), or "resign". The rules are
+those of the library `chess`, which has to be installed.
 
-tapd-mktap app chess_game:make_application --port 9000
+tapd-mktap app chess_game:Table --port 9000
 """
 
 from __future__ import annotations
 
 import chess
 
-from tapd import Application, LineProtocol, Service, Transport
+from tapd import LineProtocol, Service, Transport
 
 COLOURS = ("white", "black")
 
@@ -71,9 +72,3 @@ class Table(Service):
         rows = [f"{8 - down} {rank}\r\n" for down, rank in enumerate(ranks)]
         for person in self.people:
             person.send_line("".join(rows) + f"  a b c d e f g h   {news}")
-
-
-def make_application() -> Application:
-    application = Application("chess")
-    application.add_service(Table())
-    return application

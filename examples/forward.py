@@ -1,13 +1,11 @@
 """A port forwarder. Both connections of a pair outlive the process, with what is in them.
 
-FORWARD_TO=192.0.2.7:80 tapd-mktap app forward:make_application --port 9000
+tapd-mktap app forward:Forwarder -o target=192.0.2.7:80 --port 9000
 """
 
 from __future__ import annotations
 
-import os
-
-from tapd import Application, Protocol, Service, Transport
+from tapd import Protocol, Service, Transport
 
 
 class Leg(Protocol):
@@ -65,15 +63,9 @@ class Outbound(Leg):
 
 
 class Forwarder(Service):
-    """Forwards to `target`, HOST:PORT."""
+    """Forwards to `target`: HOST:PORT."""
 
     protocol = Inbound
 
     def __init__(self, target: str) -> None:
         self.target = target
-
-
-def make_application() -> Application:
-    application = Application("forward")
-    application.add_service(Forwarder(os.environ.get("FORWARD_TO", "127.0.0.1:9001")))
-    return application

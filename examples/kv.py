@@ -2,12 +2,12 @@
 
 A request is a line, and so is its reply; they may be sent without waiting for replies.
 
-tapd-mktap app kv:make_application --port 9000
+tapd-mktap app kv:Store --port 9000
 """
 
 from __future__ import annotations
 
-from tapd import Application, PeerError, RequestProtocol, Service, Timer
+from tapd import PeerError, RequestProtocol, Service, Timer
 
 
 class Client(RequestProtocol):
@@ -67,9 +67,3 @@ class Store(Service):
         """Undo `expire`."""
         if timer := self.expiries.pop(key, None):
             timer.cancel()
-
-
-def make_application() -> Application:
-    application = Application("kv")
-    application.add_service(Store())
-    return application

@@ -32,4 +32,4 @@ def talk(play: Play) -> None:
 
 
 def test_nobody_notices_a_kill(tmp_path: Path) -> None:
-    play_twice(tmp_path, lambda: load_example("chat"), talk)
+    play_twice(tmp_path, lambda: load_example("chat", "Room"), talk)

@@ -56,4 +56,4 @@ def fools_mate(play: Play) -> None:
 
 
 def test_a_game_goes_on(tmp_path: Path) -> None:
-    play_twice(tmp_path, lambda: load_example("chess_game"), fools_mate)
+    play_twice(tmp_path, lambda: load_example("chess_game", "Table"), fools_mate)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from example_play import EXAMPLES, Play, load_service, play_twice
+from example_play import EXAMPLES, Play, load_example, play_twice
 
 
 def count(play: Play) -> None:
@@ -18,7 +18,7 @@ def count(play: Play) -> None:
 
 
 def test_no_line_is_lost_and_none_counts_twice(tmp_path: Path) -> None:
-    play_twice(tmp_path, lambda: load_service("counter", "Counter"), count)
+    play_twice(tmp_path, lambda: load_example("counter", "Counter"), count)
 
 
 def test_fifteen_lines() -> None:

@@ -23,15 +23,12 @@ def target() -> Iterator[socket.socket]:
         yield listening
 
 
-def forwarder(port: int, monkeypatch: pytest.MonkeyPatch) -> Application:
-    monkeypatch.setenv("FORWARD_TO", f"127.0.0.1:{port}")
-    return load_example("forward")
+def forwarder(port: int) -> Application:
+    return load_example("forward", "Forwarder", f"127.0.0.1:{port}")
 
 
-def test_both_ways_and_half_closed(
-    tmp_path: Path, target: socket.socket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    application = forwarder(target.getsockname()[1], monkeypatch)
+def test_both_ways_and_half_closed(tmp_path: Path, target: socket.socket) -> None:
+    application = forwarder(target.getsockname()[1])
     with playing(tmp_path / "server", application, kills=True) as play:
         client = play.connect()
         client.type("to the target")
@@ -51,11 +48,9 @@ def test_both_ways_and_half_closed(
         client.expect_end()
 
 
-def test_a_slow_reader_gets_every_byte(
-    tmp_path: Path, target: socket.socket, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_slow_reader_gets_every_byte(tmp_path: Path, target: socket.socket) -> None:
     data = random.Random(5).randbytes(8 << 20)
-    application = forwarder(target.getsockname()[1], monkeypatch)
+    application = forwarder(target.getsockname()[1])
     with playing(tmp_path / "server", application, kills=True) as play:
         client = play.connect()
         sending = threading.Thread(target=lambda: client.sock.sendall(data))
@@ -78,7 +73,7 @@ def test_a_slow_reader_gets_every_byte(
         assert got.digest() == hashlib.sha256(data).digest()
 
 
-def test_a_target_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    application = forwarder(1, monkeypatch)
+def test_a_target_that_is_not_there(tmp_path: Path) -> None:
+    application = forwarder(1)
     with playing(tmp_path / "server", application, kills=False) as play:
         play.connect().expect_end()

@@ -27,4 +27,4 @@ def store(play: Play) -> None:
 
 
 def test_every_request_is_done_once(tmp_path: Path) -> None:
-    play_twice(tmp_path, lambda: load_example("kv"), store)
+    play_twice(tmp_path, lambda: load_example("kv", "Store"), store)

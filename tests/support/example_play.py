@@ -81,23 +81,13 @@ class Play:
             self.server.kill()
 
 
-def load_example(name: str) -> Application:
-    """Return what the example's `make_application` makes."""
-    application: Application = _load(name).make_application()
-    return application
-
-
-def load_service(name: str, class_name: str) -> Application:
-    """Return an application of the example's service, where it makes none itself."""
-    application = Application(name)
-    application.add_service(getattr(_load(name), class_name)())
-    return application
-
-
-def _load(name: str) -> Any:
+def load_example(name: str, service: str, *arguments: Any) -> Application:
+    """Return an application named `name`, of one service of the example of that name."""
     if str(EXAMPLES) not in sys.path:
         sys.path.insert(0, str(EXAMPLES))
-    return importlib.import_module(name)
+    application = Application(name)
+    application.add_service(getattr(importlib.import_module(name), service)(*arguments))
+    return application
 
 
 @contextmanager
