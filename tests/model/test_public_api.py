@@ -20,10 +20,10 @@ class Chatter(LineProtocol):
 
     def line_received(self, line: str) -> None:
         self.service.said.append(line)
-        for each in self.service.connections():
+        for each in self.service.connections:
             each.send_line(line)
 
-class Room(Service[Chatter]):
+class Room(Service):
     protocol = Chatter
 
     def __init__(self) -> None:

@@ -15,6 +15,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tapd.cli.visibility import check_visible
 from tapd.errors import (
     ServiceManagerFailed,
     StateUnwritable,
@@ -122,12 +123,14 @@ def plan_installation(machine: Machine, application: Application, directory: Pat
     """Plan a new application: for systemd where `directory` is None and the machine has it.
 
     Raises:
-        UsageError: systemd can't run it under this name or with these ports.
+        UsageError: systemd can't run it under this name, with these ports or from
+            where its code lies.
     """
     name = application.name
     if not machine.is_system or directory is not None:
         return Plan(application, (directory or Path()) / f"{name}.tap", "", {})
     check_instance(name)
+    check_visible(application.python_path)
     return Plan(application, machine.installed_path(name), name, _texts(machine, application, name))
 
 
@@ -144,6 +147,8 @@ def plan_addition(machine: Machine, state: State, restored: Restored) -> Plan:
     application = restored.application
     path = state.store.tap_path
     instance = machine.installed_name(path) if machine.is_system else ""
+    if instance:
+        check_visible(application.python_path)
     texts = _texts(machine, application, instance) if instance else {}
     return Plan(application, path, instance, texts, state, restored)
 

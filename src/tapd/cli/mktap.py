@@ -133,14 +133,15 @@ def make_tap(request: Request, machine: Machine) -> None:
 def _plan_new(
     request: Request, machine: Machine, problems: Problems
 ) -> tuple[Plan | None, Service | None]:
-    name = request.name or request.server_type.name
+    name = request.name
     with problems.gathered():
+        name = name or request.server_type.name_for(request.options)
         check_name(name)
     # With a wrong name the rest is checked all the same, under another one; whether
     # that one is taken says nothing.
     is_named = not problems.errors
     application = Application(name if is_named else request.server_type.name)
-    service = _add_service(request, application, "", problems)
+    application, service = _add_service(request, application, "", problems)
     plan = None
     with problems.gathered():
         plan = plan_installation(machine, application, request.directory)
@@ -158,7 +159,7 @@ def _plan_addition(
             problems.errors.append(
                 UsageError(f"{flag} is for new TAPs; leave it out with --append")
             )
-    service = _add_service(request, restored.application, request.name, problems)
+    _same, service = _add_service(request, restored.application, request.name, problems)
     plan = None
     with problems.gathered():
         plan = plan_addition(machine, state, restored)
@@ -167,26 +168,66 @@ def _plan_addition(
 
 def _add_service(
     request: Request, application: Application, name: str, problems: Problems
-) -> Service | None:
-    """Make the service with its ports; what is wrong goes to `problems`."""
-    server_type = request.server_type
-    ports = request.ports
-    if not ports and server_type.default_port is not None:
-        ports = (server_type.default_port,)
-    if not ports:
-        problems.errors.append(
-            UsageError(f"--port is needed: the type {server_type.name} has no usual one")
-        )
+) -> tuple[Application, Service | None]:
+    """Make the service with its ports; what is wrong goes to `problems`.
+
+    Returns:
+        The application, which may be one that the type made, and the service.
+    """
     service: Service | None = None
     with problems.gathered():
-        service = server_type.make(application, request.options)
-        application.add_service(service, name or server_type.name)
+        made = request.server_type.make(application, request.options)
+        if isinstance(made, Application):
+            application = _take_over(request, application, made)
+            service = _main_service(application)
+        else:
+            service = made
+            if application.services.get(service.name) is not service:
+                application.add_service(service, name or service.name or request.server_type.name)
+    ports = request.ports
+    is_served = any(port.service is service for port in application.ports)
+    if not ports and not is_served and request.server_type.default_port is not None:
+        ports = (request.server_type.default_port,)
+    if not ports and not is_served:
+        problems.errors.append(
+            UsageError(f"--port is needed: the type {request.server_type.name} has no usual one")
+        )
     # Ports are checked even where there is no service to listen on them.
     listener = service if service is not None and service.name else Service()
     for port in ports:
         with problems.gathered():
             application.listen(port, listener)
-    return service
+    return application, service
+
+
+def _take_over(request: Request, application: Application, made: Application) -> Application:
+    """Return `made`, which a type made instead of adding to `application`.
+
+    Raises:
+        UsageError: it was to be added to.
+    """
+    if made is application:
+        return made
+    if request.append is not None:
+        raise UsageError(
+            f"{made!r} is an application of its own, and --append adds a service to another; "
+            "have the factory take (application) and return a service"
+        )
+    if request.name:
+        check_name(request.name)
+        made.name = request.name
+    return made
+
+
+def _main_service(application: Application) -> Service:
+    """Return the service that ``--port`` is for: the first that was added.
+
+    Raises:
+        AuthorError: there is none.
+    """
+    for service in application.services.values():
+        return service
+    raise AuthorError(f"{application!r} has no service; add one before you return it")
 
 
 def _print_plan(plan: Plan) -> None:

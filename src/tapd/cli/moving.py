@@ -61,7 +61,7 @@ def import_file(file: Path, name: str, directory: Path | None, force: bool) -> N
     """
     check_name(name)
     pickle, manifest = parse_tap(read_bytes(file), load_key(), str(file))
-    application = load_application(pickle, file)
+    application = load_application(pickle, file, python_path=manifest.python_path)
     application.name = name
     application.lineage = secrets.token_hex(16)
     machine = find_machine()

@@ -226,7 +226,8 @@ def _rehearse(layout: Layout, entries: Sequence[Entry]) -> str:
 
     entry = _chosen(layout, entries, None)
     with Progress(f"loading {render_size(entry.size_bytes)}"):
-        application = load_application(layout.read(entry)[0], entry.path)
+        pickle, manifest = layout.read(entry)
+        application = load_application(pickle, entry.path, python_path=manifest.python_path)
     return f"generation {entry.generation} loads as {application!r} with the code installed"
 
 

@@ -15,6 +15,7 @@ import tapd
 from tapd.errors import AuthorError, UsageError
 from tapd.model.accounts import Authorizer
 from tapd.model.address import Address, parse_address
+from tapd.model.callbacks import check_callback
 from tapd.model.connector import Connector
 from tapd.model.namespace import Namespace
 from tapd.model.persistent import Persistent, TrackedDict, TrackedList
@@ -83,11 +84,14 @@ class Application(Persistent):
         delayeds: pending timers, by key.
         connections: the protocols of its open connections, by key.
         namespace: of `tapctl shell`; None until that was used.
+        python_path: directories where the code of its services lies, if it is not
+            installed as a package.
         uid, gid: who made it (informative; systemd decides who runs it).
     """
 
     persistence_version: ClassVar[int] = 1
     namespace: Namespace | None = None
+    python_path: tuple[str, ...] = ()
 
     def __init__(self, name: str, uid: int | None = None, gid: int | None = None) -> None:
         """Make an application that does nothing yet.
@@ -198,8 +202,10 @@ class Application(Persistent):
         """Call ``function(*args)`` once, in `delay_s` seconds, in this process or a later one.
 
         Raises:
-            AuthorError: `delay_s` is not a number (NaN), so it would never be due.
+            AuthorError: `delay_s` is not a number (NaN), so it would never be due; or
+                `function` can't be called by a turn.
         """
+        check_callback("call_later", function)
         delay_s = float(delay_s)
         if math.isnan(delay_s):
             raise AuthorError(f"call_later: {delay_s} is no delay; give seconds")

@@ -24,17 +24,24 @@ class ServerType:
         options: its own `click.Parameter` objects, beside the common options.
         make: builds the service from the parsed options (by parameter name)
             and adds what else it needs (accounts, timers) to the application.
-            It may raise `UsageError`.
+            It may raise `UsageError`. It may return an application of its own instead.
         default_port: used when ``--port`` is not given; None makes it required.
         aliases: other names for it.
         welcome: lines that tell the person how to reach the new server, given
             the application and the parsed options.
+        default_name: gives the server's name from the parsed options, where ``--name``
+            is not given; None: the type's name.
     """
 
     name: str
     summary: str
-    make: Callable[[Application, Mapping[str, Any]], Service]
+    make: Callable[[Application, Mapping[str, Any]], Service | Application]
     options: Sequence[Any] = ()
     default_port: str | None = None
     aliases: tuple[str, ...] = ()
     welcome: Callable[[Application, Mapping[str, Any]], Sequence[str]] | None = None
+    default_name: Callable[[Mapping[str, Any]], str] | None = None
+
+    def name_for(self, options: Mapping[str, Any]) -> str:
+        """Return the name of a server made with `options`, where ``--name`` is not given."""
+        return self.name if self.default_name is None else self.default_name(options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tapd.model.callbacks import check_overrides
@@ -21,12 +21,15 @@ class Service(Persistent):
 
     Attributes:
         settable: what `tapctl set` can change, by option.
+        requires: names of the services that start before this one and stop after it.
+            Beside that, services start in the order of adding.
         name: unique within the application; set when it is added.
         application: the application that it belongs to; set when it is added.
     """
 
     protocol: ClassVar[type[Protocol]] = Protocol
     settable: ClassVar[Mapping[str, Setting]] = {}
+    requires: Sequence[str] = ()
     name: str = ""
     application: Application
 
@@ -47,10 +50,20 @@ class Service(Persistent):
         return self.protocol()
 
     def start(self) -> None:
-        """The application starts, fresh or resumed; runs in a turn before READY."""
+        """The application starts, fresh or resumed; runs in a turn before READY.
+
+        What is raised here fails the start: the services that were started are
+        stopped, last first, nothing is saved, and connections are kept for the next try.
+        """
 
     def stop(self) -> None:
         """The application stops; what is changed here is saved. Write no output."""
+
+    @property
+    def connections(self) -> list[Protocol]:
+        """The protocols of this service's open connections, oldest first."""
+        connections = self.application.connections
+        return [protocol for protocol in connections.values() if protocol.service is self]
 
     def __repr__(self) -> str:
         return f"<{type(self).__qualname__} {self.name or '(unnamed)'}>"

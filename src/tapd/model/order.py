@@ -1,0 +1,61 @@
+"""In which order services start, and stop again.
+
+Imports `errors` and `model` only. Pure: `net.recovery` starts them.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tapd.errors import AuthorError
+
+if TYPE_CHECKING:
+    from tapd.model.application import Application
+    from tapd.model.service import Service
+
+
+def start_order(application: Application) -> list[Service]:
+    """Return the services in the order in which they start; they stop in the reverse.
+
+    That is the order of adding, but what a service `requires` comes before it.
+
+    Raises:
+        AuthorError: a service requires one that is not there, or, round about, itself.
+    """
+    services = application.services
+    order: dict[str, Service] = {}
+
+    def visit(name: str, path: Sequence[str]) -> None:
+        if name in order:
+            return
+        if name in path:
+            circle = " -> ".join([*path[path.index(name) :], name])
+            raise AuthorError(
+                f"services require each other in a circle: {circle}; take one `requires` out"
+            )
+        for required in _requires(services[name]):
+            if required not in services:
+                close = difflib.get_close_matches(required, services, n=1)
+                hint = (
+                    f"did you mean {close[0]!r}?" if close else f"there are {', '.join(services)}"
+                )
+                raise AuthorError(
+                    f"the service {name!r} requires {required!r}, which was not added; {hint}"
+                )
+            visit(required, [*path, name])
+        order[name] = services[name]
+
+    for name in services:
+        visit(name, [])
+    return list(order.values())
+
+
+def _requires(service: Service) -> Sequence[str]:
+    requires = service.requires
+    if isinstance(requires, str):
+        raise AuthorError(
+            f"{service!r}.requires is a text; write a tuple of names: ({requires!r},)"
+        )
+    return requires
