@@ -22,6 +22,7 @@ PACKAGES = (
     "inetutils-telnet",
     "iproute2",
     "libnss-systemd",
+    "libpam-systemd",
     "lintian",
     "man-db",
     "mandoc",
