@@ -1,0 +1,148 @@
+"""Strict mode, in an author's words: every commit is proven, what is lost is a failure.
+
+Imports `image`. After each turn the jar restores what the journal says and
+compares it with the application in memory (`image.strict`), so that a change
+that tapd did not see fails the test in the turn that made it.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from tapd.errors import UntrackedChange
+from tapd.image.jar import Changes, Jar
+from tapd.image.loss import Loss, type_name_of
+from tapd.image.strict import StrictJar
+from tapd.model.persistent import Tracked
+from tapd.testing.comparison import Comparison, Difference, walk
+from tapd.testing.failures import LostState
+
+ALL = 1 << 62
+"""As many proofs as there are commits."""
+
+
+class CheckingJar(StrictJar):
+    """A strict jar whose findings name the path from the application on."""
+
+    def __init__(self, allow_losses: Sequence[str] = (), proofs: int = ALL) -> None:
+        """Begin.
+
+        Args:
+            allow_losses: patterns of paths that may be lost.
+            proofs: how many commits to prove; the rest are only looked at for losses.
+        """
+        super().__init__()
+        self._allow_losses = allow_losses
+        self._proofs = proofs
+
+    def adopt(self, root: Any, durables: Iterable[Any] = ()) -> dict[int, Any]:
+        """Take in the graph of `root`."""
+        self._root = root
+        return super().adopt(root, durables) if self._proofs else Jar.adopt(self, root, durables)
+
+    def commit(self) -> Changes:
+        """Return what changed, having proven it where that is due.
+
+        Raises:
+            LostState, UntrackedChange: see `compare`.
+        """
+        if self._proofs:
+            self._proofs -= 1
+            return super().commit()
+        changes = Jar.commit(self)
+        if self.losses:
+            check_losses(self.losses, self._root, self._allow_losses)
+        return changes
+
+    def compare(self, restored: Any, live: Any) -> None:
+        """Raise where the journal would not restore what is in memory.
+
+        Raises:
+            LostState: something can't be saved.
+            UntrackedChange: something changed unseen, or one object would become two.
+        """
+        check_losses(self.losses, live, self._allow_losses)
+        difference = Comparison().compare(restored, live)
+        if difference is not None:
+            raise UntrackedChange(explain_untracked(difference, live))
+
+
+def check_losses(losses: Iterable[Loss], root: Any, allowed: Sequence[str]) -> None:
+    """Raise `LostState` for the first of `losses` whose path matches none of `allowed`."""
+    for loss in losses:
+        path = _full_path(loss, root)
+        if not any(fnmatch.fnmatchcase(path, pattern) for pattern in allowed):
+            raise LostState(
+                f"{path} can't be saved: it is a {loss.type_name} ({loss.reason}).\n"
+                "  After a kill there would be a placeholder in its place, and the first use of "
+                f"it would fail.\n  {_advice(loss)}\n"
+                f"  If it may be lost: allow_losses=[{path!r}]"
+            )
+
+
+def _full_path(loss: Loss, root: Any) -> str:
+    """Return where the lost object is, seen from the application."""
+    for path, value in walk(root):
+        if f".{path}".endswith(loss.path) and type_name_of(type(value)) == loss.type_name:
+            return path
+    return loss.path.lstrip(".")
+
+
+def _advice(loss: Loss) -> str:
+    kind = loss.type_name.rpartition(".")[2]
+    if kind in ("generator", "async_generator", "coroutine"):
+        return "Keep where it stands (an index, the items that are left) and make it anew."
+    if kind in ("Task", "Future", "Thread", "Lock", "Event", "Queue"):
+        return "Keep what is to be done, and begin it again in connection_resumed or start()."
+    if "socket" in loss.type_name or "transport" in loss.type_name.lower():
+        return "Ask for it where you need it: self.transport is there in every callback."
+    return "Keep what it was made of, or keep it in an attribute _v_NAME and make it when missing."
+
+
+def explain_untracked(difference: Difference, live: Any) -> str:
+    """Return what is wrong where the journal would not restore what is in memory."""
+    path = difference.path or "the application"
+    if difference.other_path is not None:
+        return (
+            f"{path} and {difference.other_path} are one {difference.type_name} in memory, and "
+            "would be two after a kill: a change of the one would no longer be seen in the other."
+            f"\n  Derive {difference.type_name} from tapd.Persistent, which keeps what refers to "
+            "one object referring to one; or keep it in one place and let the others look there."
+        )
+    text = (
+        f"{path} was changed where tapd could not see it.\n"
+        f"  in memory       {difference.other}\n"
+        f"  after a kill    {difference.one}\n"
+    )
+    holder = _holder(path, live)
+    if isinstance(holder, Tracked):
+        kind = type(holder).__name__.removeprefix("Tracked").lower()
+        return text + (
+            f"  {_parent(path) or path} is a {kind}; its methods report their changes, but "
+            "something wrote past them, as heapq.heappush, a memoryview or recv_into do.\n"
+            "  Work on a plain copy and put it back as a whole: "
+            "heap = list(self.heap); heapq.heappush(heap, x); self.heap[:] = heap"
+        )
+    return text + (
+        f"  A {difference.owner} was written past its attributes (by __dict__, "
+        "object.__setattr__ or code in C), or something below it is a plain object of yours.\n"
+        "  Assign attributes as usual; derive your own classes from tapd.Persistent"
+    )
+
+
+def _parent(path: str) -> str:
+    """Return the path without its last step."""
+    cut = max(path.rfind("."), path.rfind("["))
+    return path[: max(cut, 0)]
+
+
+def _holder(path: str, live: Any) -> Any:
+    """Return what holds the object at `path`: the container itself where `path` names one."""
+    found = dict.fromkeys((path, _parent(path)))
+    for there, value in walk(live):
+        if there in found:
+            found[there] = value
+    value = found[path]
+    return value if isinstance(value, Tracked) else found[_parent(path)]

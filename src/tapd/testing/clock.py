@@ -1,0 +1,155 @@
+"""Time that passes only when the test says so, and an event loop that lives by it.
+
+Imports nothing of tapd. The loop is asyncio's own, with four things replaced:
+its clock, the resolving of names (a test's remote ends have names that no one
+else knows), the connecting to UNIX paths (likewise), and threads: what would run
+in one is run at once, between two turns, so that every run of a test is like
+every other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import heapq
+import selectors
+import socket
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from typing import Any, TypeVar, TypeVarTuple
+
+_T = TypeVar("_T")
+_Args = TypeVarTuple("_Args")
+
+
+class Clock:
+    """The wall clock of an application under test.
+
+    Attributes:
+        now_s: seconds since the epoch; stands still.
+    """
+
+    def __init__(self, now_s: float) -> None:
+        self.now_s = now_s
+        self._run: Callable[[], None] = lambda: None
+        self._next_s: Callable[[], float | None] = lambda: None
+
+    def drive(self, run: Callable[[], None], next_s: Callable[[], float | None]) -> None:
+        """Have `advance` call `run` at each moment that `next_s` names (called by the host)."""
+        self._run = run
+        self._next_s = next_s
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass: every timer that falls due meanwhile runs, each at its moment.
+
+        Timers that are set by those run as well, where they are due before the end.
+        """
+        if seconds < 0:
+            raise ValueError(f"advance({seconds}): time does not go back")
+        end_s = self.now_s + seconds
+        self._run()
+        while (next_s := self._next_s()) is not None and next_s <= end_s:
+            self.now_s = max(self.now_s, next_s)
+            self._run()
+        self.now_s = end_s
+        self._run()
+
+    def __repr__(self) -> str:
+        return f"<Clock at {self.now_s}>"
+
+
+class Loop(asyncio.SelectorEventLoop):
+    """An event loop on a `Clock`, which is run pass by pass and never waits."""
+
+    def __init__(self, clock: Clock, places: Mapping[str, Any]) -> None:
+        """Make one.
+
+        Args:
+            clock: its time.
+            places: the address that stands for ``HOST:PORT`` or ``unix:PATH``; looked
+                at when something connects, so the test may add to it.
+        """
+        self._clock = clock
+        self._places = places
+        self._moments: list[float] = []
+        self._sockets = selectors.DefaultSelector()
+        super().__init__(self._sockets)
+
+    def time(self) -> float:
+        """Return the clock's time; `asyncio.sleep` and timeouts go by it."""
+        return self._clock.now_s
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[*_Args], object],
+        *args: *_Args,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """Remember the moment, so that the clock stops there."""
+        heapq.heappush(self._moments, when)
+        return super().call_at(when, callback, *args, context=context)
+
+    def next_moment_s(self) -> float | None:
+        """Return when something is due next, if ever."""
+        while self._moments and self._moments[0] <= self._clock.now_s:
+            heapq.heappop(self._moments)
+        return self._moments[0] if self._moments else None
+
+    def run_pass(self) -> None:
+        """Run what is ready now."""
+        self.call_soon(self.stop)
+        self.run_forever()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is ready: no callback, and no socket that somebody waits for."""
+        ready = getattr(self, "_ready")  # noqa: B009 - asyncio's own name; there is no other
+        return not ready and not self._sockets.select(0)
+
+    async def getaddrinfo(self, host: Any, port: Any, **_options: Any) -> Any:
+        """Resolve to a remote end of the test's.
+
+        Raises:
+            ConnectionRefusedError: the test made none of that name.
+        """
+        place = self._places.get(f"{_text(host)}:{port}")
+        if place is None:
+            raise ConnectionRefusedError(
+                f"nobody answers at {_text(host)}:{port} in this test "
+                f"(host.remote('{_text(host)}:{port}') makes a remote end)"
+            )
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", place)]
+
+    async def sock_connect(self, sock: socket.socket, address: Any) -> None:
+        """Connect, to a remote end of the test's where `address` is a UNIX path."""
+        if sock.family == socket.AF_UNIX:
+            place = self._places.get(f"unix:{_text(address)}")
+            if place is None:
+                raise ConnectionRefusedError(
+                    f"nobody answers at unix:{_text(address)} in this test"
+                )
+            address = place
+        await super().sock_connect(sock, address)
+
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[*_Args], _T], *args: *_Args
+    ) -> asyncio.Future[_T]:
+        """Run `func` in the next pass and in this thread."""
+        future: asyncio.Future[_T] = self.create_future()
+
+        def run() -> None:
+            if future.cancelled():
+                return
+            try:
+                future.set_result(func(*args))
+            except Exception as error:
+                future.set_exception(error)
+
+        self.call_soon(run)
+        return future
+
+
+def _text(name: Any) -> str:
+    text = name.decode() if isinstance(name, bytes) else str(name)
+    return "@" + text[1:] if text.startswith("\0") else text

@@ -1,0 +1,271 @@
+"""The other ends of an application's connections, in the hands of a test.
+
+Imports `failures` and `net.kernel`. A `Peer` reads all that comes at once, as a
+client with a large buffer would, so that `read` and `expect` look at bytes that
+are there already; and it knows how many bytes it sent, so that the host can see
+when all of them have arrived (`net.kernel`): nothing here waits for a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+from collections.abc import Iterable
+from typing import Protocol
+
+from tapd.net import kernel
+from tapd.testing.failures import Unexpected, show_expectation
+
+_READ_BYTES = 1 << 16
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # struct linger, socket(7)
+
+
+class Surroundings(Protocol):
+    """What a peer needs of the host."""
+
+    def pump(self) -> None:
+        """Run turns until nothing is left to do."""
+
+    def sending(self, peer: Peer, data: bytes) -> Iterable[bytes]:
+        """Take note that `data` is about to be sent; yield the pieces to send it in."""
+
+
+def socket_names(sock: socket.socket) -> tuple[object, object]:
+    """Return the addresses of a TCP connection, own and other; () for what has none."""
+    try:
+        return sock.getsockname()[:2], sock.getpeername()[:2]
+    except OSError:
+        return (), ()
+
+
+def as_bytes(data: str | bytes) -> bytes:
+    """Return what a test wrote, as bytes."""
+    return data.encode() if isinstance(data, str) else bytes(data)
+
+
+class Peer:
+    """A client of the application, or (see `Remote`) a server that it connected to.
+
+    Attributes:
+        name: for messages.
+        line_end: what `send_line` ends a line with.
+        transcript: every byte that it ever got.
+        has_reset: the connection was reset, not closed in order.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        name: str,
+        surroundings: Surroundings,
+        line_end: str | bytes = b"\n",
+    ) -> None:
+        """Take over `sock`, which is connected."""
+        sock.setblocking(False)
+        self.sock = sock
+        self.name = name
+        self.line_end = as_bytes(line_end)
+        self.transcript = bytearray()
+        self.has_reset = False
+        self.sent_bytes = 0  # taken by the kernel
+        self.wants_eof = False
+        self.key: int | None = None  # the connection's, once the host knows it
+        self._surroundings = surroundings
+        self._seen = 0
+        self._outgoing = bytearray()
+        self._is_reading = True
+        self._has_ended = False
+        self.is_unix = sock.family == socket.AF_UNIX
+        if not self.is_unix:  # each piece by itself, and at once
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.names = socket_names(sock)
+        self.has_sent_eof = False
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
+
+    # --- what a test does -------------------------------------------------------------
+
+    def send(self, data: str | bytes) -> None:
+        """Send `data` (text as UTF-8); the server runs until it has nothing left to do."""
+        for piece in self._surroundings.sending(self, as_bytes(data)):
+            if self.is_closed:
+                raise Unexpected(f"{self.name} can't send: it closed its connection before")
+            self._outgoing += piece
+            self.exchange()
+            self._surroundings.pump()
+
+    def send_line(self, line: str | bytes = b"") -> None:
+        """Send `line` and a line's end."""
+        self.send(as_bytes(line) + self.line_end)
+
+    def read(self) -> bytes:
+        """Return what has come and was not read before; b"" where there is nothing."""
+        self._surroundings.pump()
+        data = bytes(self.transcript[self._seen :])
+        self._seen = len(self.transcript)
+        return data
+
+    def read_text(self) -> str:
+        """Return what `read` does, as text (UTF-8)."""
+        return self.read().decode()
+
+    def read_line(self) -> bytes:
+        r"""Return the next line with its end (``\n``).
+
+        Raises:
+            Unexpected: no whole line has come.
+        """
+        self._surroundings.pump()
+        end = self.transcript.find(b"\n", self._seen)
+        if end < 0:
+            rest = bytes(self.transcript[self._seen :])
+            raise Unexpected(f"{self.name} expected a line, got {rest!r} and no line's end")
+        line = bytes(self.transcript[self._seen : end + 1])
+        self._seen = end + 1
+        return line
+
+    def expect(self, data: str | bytes) -> None:
+        """Check that what comes next is `data`; what comes after it is left for later.
+
+        Raises:
+            Unexpected: it is something else; the message shows where they part.
+        """
+        expected = as_bytes(data)
+        self._surroundings.pump()
+        got = bytes(self.transcript[self._seen : self._seen + len(expected)])
+        if got != expected:
+            shown = bytes(self.transcript[self._seen : self._seen + len(expected) + 200])
+            self._seen = len(self.transcript)
+            raise Unexpected(show_expectation(self.name, expected, shown, ended=self._has_ended))
+        self._seen += len(expected)
+
+    def expect_line(self, line: str | bytes) -> None:
+        """Check that what comes next is `line` and a line's end."""
+        self.expect(as_bytes(line) + self.line_end)
+
+    def expect_nothing(self) -> None:
+        """Check that nothing has come that was not read.
+
+        Raises:
+            Unexpected: something has.
+        """
+        data = self.read()
+        if data:
+            raise Unexpected(f"{self.name} expected nothing, got {data!r}")
+
+    def expect_eof(self) -> None:
+        """Check that the server closed the connection, and that nothing is left to read.
+
+        Raises:
+            Unexpected: it is open, or something came before its end.
+        """
+        self.expect_nothing()
+        if not self._has_ended:
+            raise Unexpected(f"{self.name} expected the end of its connection, and it is open")
+
+    @property
+    def eof(self) -> bool:
+        """Whether the server closed the connection and everything was read."""
+        self._surroundings.pump()
+        return self._has_ended and self._seen == len(self.transcript)
+
+    def send_eof(self) -> None:
+        """Send no more, and go on reading (a half-closed connection)."""
+        self.wants_eof = True
+        self.exchange()
+        self._surroundings.pump()
+
+    def close(self) -> None:
+        """Close the connection as a client does that ends."""
+        self.end()
+        self._surroundings.pump()
+
+    def reset(self) -> None:
+        """Lose the connection: the server gets a reset (TCP only), as from a crash."""
+        if not self.is_closed:
+            if not self.is_unix:
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            self.end()
+        self._surroundings.pump()
+
+    def stop_reading(self) -> None:
+        """Read no more: what the server sends fills the kernel's buffers, then its own."""
+        self._is_reading = False
+
+    def start_reading(self) -> None:
+        """Undo `stop_reading`."""
+        self._is_reading = True
+        self._surroundings.pump()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether this end closed the connection."""
+        return self.sock.fileno() < 0
+
+    # --- what the host does -----------------------------------------------------------
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the server's end of the stream was read."""
+        return self._has_ended
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether what comes is read at once."""
+        return self._is_reading and not self.is_closed and not self._has_ended
+
+    def end(self) -> None:
+        """Close the socket; runs nothing."""
+        self.has_sent_eof = True
+        self.sock.close()
+
+    def exchange(self) -> bool:
+        """Send and read what can be; return whether any byte moved."""
+        if self.is_closed:
+            return False
+        moved = self._push()
+        return self._pull() or moved
+
+    def _push(self) -> bool:
+        moved = False
+        while self._outgoing:
+            try:
+                sent = self.sock.send(self._outgoing)
+            except BlockingIOError:
+                return moved
+            except OSError:  # the server is gone; reading tells
+                self._outgoing.clear()
+                return moved
+            self.sent_bytes += sent
+            del self._outgoing[:sent]
+            moved = True
+        if self.wants_eof:
+            self.wants_eof = False
+            self.has_sent_eof = True
+            with contextlib.suppress(OSError):
+                self.sock.shutdown(socket.SHUT_WR)
+            moved = True
+        return moved
+
+    def _pull(self) -> bool:
+        moved = False
+        while self.is_reading:
+            try:
+                data = self.sock.recv(_READ_BYTES)
+            except BlockingIOError:
+                break
+            except OSError:
+                self.has_reset = self._has_ended = True
+                return True
+            moved = True
+            if not data:
+                self._has_ended = True
+                break
+            self.transcript += data
+        return moved
+
+    def unread_in_kernel(self) -> int:
+        """Return how many bytes wait for this end in the kernel."""
+        return kernel.input_waiting(self.sock)

@@ -1,0 +1,262 @@
+"""One life of a server: from the files to a kill, a stop or the test's end.
+
+Imports `host.state`, `net` and `systemd`: the production code, all of it, but for
+the daemon's signals and its service manager. The files are real (a TAP and its
+journals in a directory of memory, where there is one), the connections are real
+sockets on loopback, since their kernel is what the promises rest on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tapd.host.state import State
+from tapd.image.files import Files
+from tapd.image.key import Key
+from tapd.image.store import SaveReport, Store
+from tapd.model.seal import Sealer
+from tapd.net.listener import Listener
+from tapd.net.recovery import adopt_held, begin_turns
+from tapd.net.turn import Turn
+from tapd.systemd.segment import Held, socket_cookie
+from tapd.systemd.vault import Vault
+from tapd.testing.checking import ALL, CheckingJar, check_losses
+from tapd.testing.clock import Clock, Loop
+
+KEY = Key(b"k" * 32)
+_SEAL = b"s" * 32
+
+TURN_POINTS = ("turn: collected", "turn: run", "turn: committed", "turn: externalised")
+RECOVERY_POINTS = ("recovery: begin", "recovery: adopted", "recovery: first turn")
+SAVE_POINTS = (
+    "checkpoint: journal begun", "checkpoint: journal changed",
+    "checkpoint: saved", "checkpoint: old journals removed",
+)  # fmt: skip
+POINTS = TURN_POINTS + RECOVERY_POINTS + SAVE_POINTS
+"""Where a process can be killed; the production code passes them by these names."""
+
+
+class QuickFiles(Files):
+    """Files that need not outlive a power cut: a test's."""
+
+    def fsync(self, fd: int) -> None:
+        """Do nothing."""
+
+
+class KeptSockets(Vault):
+    """Keeps duplicates of connections in this process: systemd's store, for a test."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.held: dict[int, int] = {}
+
+    def put(self, key: int, fd: int, cookie: int | None = None) -> bool:
+        """Keep a duplicate of `fd`."""
+        self.held[key] = os.dup(fd)
+        return True
+
+    def forget(self, key: int) -> None:
+        """Close the duplicate."""
+        fd = self.held.pop(key, None)
+        if fd is not None:
+            os.close(fd)
+
+    def give(self) -> list[Held]:
+        """Return duplicates of all, as a recovery finds them."""
+        return [Held(key, socket_cookie(fd), os.dup(fd)) for key, fd in sorted(self.held.items())]
+
+    def lose(self) -> None:
+        """Close all, as the service manager does at a stop: their peers are told."""
+        for key, fd in list(self.held.items()):
+            sock = socket.socket(fileno=os.dup(fd))
+            try:
+                sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # it was gone already
+            finally:
+                sock.close()
+            self.forget(key)
+
+
+@dataclasses.dataclass(slots=True)
+class Home:
+    """What outlives a process: the files, the sockets, the clock.
+
+    Attributes:
+        path: of the TAP.
+        clock: of all lives.
+        places: where the remote ends are, for the loop.
+        listening: a socket for each port, by its index in the application, and for
+            each service without one, by its name.
+        boot_id: of the present boot.
+        proofs: how many commits of the next process to prove (see `CheckingJar`).
+        allow_losses: paths of what may be lost.
+        fault: called at each point.
+    """
+
+    path: Path
+    clock: Clock
+    vault: KeptSockets
+    places: Mapping[str, Any]
+    listening: dict[int | str, socket.socket]
+    fault: Callable[[str], None]
+    boot_id: str = "boot 1"
+    proofs: int = ALL
+    allow_losses: Sequence[str] = ()
+
+    def state(self) -> State:
+        """Return the files of the application."""
+        state = State(self.path, KEY)
+        state.store = Store(self.path, KEY, files=QuickFiles())
+        return state
+
+
+class SteppedTurn(Turn):
+    """A turn that runs when it is told to, and not when the loop comes to it.
+
+    A kill is an exception which must leave the turn on the spot; a callback's
+    exceptions never leave the loop.
+    """
+
+    is_wanted = False
+    clock: Clock
+
+    def now_s(self) -> float:
+        """Return the test's time."""
+        return self.clock.now_s
+
+    def run(self) -> None:
+        """Note that there is something to do."""
+        self._is_scheduled = False
+        self.is_wanted = True
+
+    def step(self) -> None:
+        """Run one turn."""
+        self.is_wanted = False
+        super().run()
+
+
+class Process:
+    """A server's life.
+
+    Attributes:
+        application: as this process knows it.
+        turn: its turns.
+        is_clean: it was stopped, not killed.
+    """
+
+    def __init__(self, home: Home) -> None:
+        """Restore from the files and begin, up to the first turn."""
+        self._home = home
+        self.loop = Loop(home.clock, home.places)
+        self.state = home.state()
+        self._lock = self.state.store.lock()
+        self._is_over = False
+        self.turn: SteppedTurn | None = None
+        try:
+            self._begin()
+        except BaseException:
+            self.die()
+            raise
+
+    def _begin(self) -> None:
+        home = self._home
+        restored = self.state.restore()
+        self.application = application = restored.application
+        self.jar = jar = CheckingJar(home.allow_losses, home.proofs)
+        jar.adopt(application)
+        turn = self.turn = SteppedTurn(
+            application, jar, home.vault, Sealer(_SEAL), self.loop, home.fault
+        )
+        turn.clock = home.clock
+        turn.journal = self.state.open_journal(home.boot_id)
+        application._v_runtime = turn
+        for key, sock in home.listening.items():
+            service = (
+                application.services[key]
+                if isinstance(key, str)
+                else application.ports[key].service
+            )
+            turn.listen(Listener(sock, service))
+        home.fault("recovery: begin")
+        resumed = adopt_held(turn, restored.history, home.vault.give())
+        home.fault("recovery: adopted")
+        begin_turns(turn, resumed, restored.history, home.boot_id)
+        home.fault("recovery: first turn")
+        turn.open()
+        if restored.wants_save:
+            self.save()
+
+    @property
+    def serving(self) -> SteppedTurn:
+        """The turn, which there is while it lives."""
+        assert self.turn is not None, "the process has ended"
+        return self.turn
+
+    def save(self) -> SaveReport:
+        """Save a generation, as a checkpoint does.
+
+        Raises:
+            LostState: something in it can't be saved.
+        """
+        home = self._home
+        journal = self.state.begin_generation()
+        home.fault("checkpoint: journal begun")
+        self.serving.change_journal(journal, home.boot_id, clean=False)
+        home.fault("checkpoint: journal changed")
+        report = self.state.save(self.application, self.state.generation, clean=False)
+        home.fault("checkpoint: saved")
+        self.state.note_saved(report.generation)
+        home.fault("checkpoint: old journals removed")
+        check_losses(report.losses, self.application, home.allow_losses)
+        return report
+
+    def stop(self) -> None:
+        """Stop cleanly: services stop, a shutdown TAP is saved; connections are left open."""
+        turn = self.serving
+        turn.stop_listening()
+        turn.finish()
+        turn.change_journal(self.state.begin_generation(), self._home.boot_id, clean=True)
+        report = self.state.save(self.application, self.state.generation, clean=True)
+        self.state.note_saved(report.generation)
+        self.die()
+        check_losses(report.losses, self.application, self._home.allow_losses)
+
+    def die(self) -> None:
+        """End without a last word. What it holds in memory stays as it was, unused."""
+        if self._is_over:
+            return
+        self._is_over = True
+        turn = self.turn
+        if turn is not None:
+            turn.stop_listening()
+            for task in asyncio.all_tasks(self.loop):
+                # A killed process logs nothing about the tasks that it had.
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+            turn.close()
+            for stream in turn.streams.values():
+                stream.sock.close()  # a duplicate is in the vault
+            if turn.journal is not None:
+                turn.journal.close()
+        self._lock.release()
+        self.loop.close()
+
+
+class Complaints(logging.Handler):
+    """Collects what the server only logs, since it goes on, and a test must not pass over."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.found: list[tuple[str, BaseException]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the exceptions."""
+        if record.exc_info is not None and record.exc_info[1] is not None:
+            self.found.append((record.getMessage(), record.exc_info[1]))

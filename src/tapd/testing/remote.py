@@ -1,0 +1,86 @@
+"""Fake far ends, for what an application connects to.
+
+Imports `ends`. A `Remote` listens at a place that only the host's loop knows, so
+`application.connect("irc.example.org:6667")` meets it by the name that the
+application really uses, and no name is looked up anywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from tapd.testing.ends import Peer
+from tapd.testing.failures import Unexpected
+
+
+class Remote:
+    """A server that the application connects to; made by `Host.remote`.
+
+    Attributes:
+        where: the address that the application uses.
+        place: the address that stands for it here.
+    """
+
+    def __init__(
+        self, where: str, listening: socket.socket, adopt: Callable[[socket.socket, str], Peer]
+    ) -> None:
+        """Take over `listening`; `adopt` makes peers of what it accepts."""
+        listening.setblocking(False)
+        self.where = where
+        self.place: Any = listening.getsockname()
+        self._listening = listening
+        self._adopt = adopt
+        self._waiting: list[Peer] = []
+        self._count = 0
+        self._is_refusing = False
+
+    def __repr__(self) -> str:
+        return f"<remote end {self.where}>"
+
+    def accept(self) -> Peer:
+        """Return the next connection that the application made.
+
+        Raises:
+            Unexpected: it made none.
+        """
+        self.take()
+        if not self._waiting:
+            raise Unexpected(
+                f"the application made no (further) connection to {self.where}; "
+                "after a failure it tries again later: host.clock.advance(seconds)"
+            )
+        return self._waiting.pop(0)
+
+    @property
+    def waiting(self) -> int:
+        """How many connections wait for `accept`."""
+        self.take()
+        return len(self._waiting)
+
+    def refuse(self) -> None:
+        """Refuse connections from now on."""
+        self._is_refusing = True
+
+    def answer(self) -> None:
+        """Undo `refuse`."""
+        self._is_refusing = False
+
+    @property
+    def is_refusing(self) -> bool:
+        """Whether connections are refused."""
+        return self._is_refusing
+
+    def take(self) -> None:
+        """Accept what waits in the kernel."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                sock, _address = self._listening.accept()
+                self._count += 1
+                self._waiting.append(self._adopt(sock, f"{self.where} #{self._count}"))
+
+    def close(self) -> None:
+        """Give the port back."""
+        self._listening.close()
