@@ -1,0 +1,48 @@
+"""The irc server type: an IRC network that remembers.
+
+Imports what is above `services` only. The law is modern.ircdocs.horse, RFC 1459
+and 2812, and the IRCv3 specifications (ircv3.net). Where things are:
+
+| what | module |
+|---|---|
+| bytes to messages and back, sans-IO | `message` |
+| names, their limits, when two are the same | `names` |
+| masks: ``nick!user@host``, accounts | `masks` |
+| numeric replies: a table | `numerics` |
+| ISUPPORT: a table of tokens | `isupport` |
+| capabilities: a table, with the bits that are in TAPs | `capabilities` |
+| channel and user modes: a table, with what each forbids | `modes` |
+| a message on its way out, and an event that can be kept | `delivery` |
+| the data: the network (root and indexes), users, channels | `network`, `user`, `channel` |
+| a client's connection: input to commands, replies, labels | `session` |
+| joining and leaving a channel | `membership` |
+| completing a registration, the welcome | `registration` |
+| work in a thread that survives a kill (password hashes) | `checking` |
+| commands: a table, and a module for each subject | `commands.table`, `commands.*` |
+| operator entries, WHOWAS, MONITOR | `opers`, `whowas`, `monitor` |
+| `tapctl set`, `tapd-mktap irc` | `settings`, `options` |
+
+**A command** is one function with the decorator `commands.table.command`, in any
+module of `commands` (new ones are found by themselves). **A capability, a mode, a
+token, a numeric** is one line in its table. `docs/irc.md` lists them all; a test
+renders it from the tables (``python -m tapd.services.irc.listing`` writes it).
+
+**State.** A `User` is a person, a `Session` a connection: a user may have several
+or none. Everything is reached from `IrcNetwork`. What is volatile (``_v_``) is made
+again when it is missing: the audience of a channel, counts, when a client was last
+heard. A message costs no state of its own but what `IrcNetwork.record` keeps.
+
+**Sending.** To one client: `Session.reply` (numerics), `.send`, `.fail`. To a
+channel: `Channel.broadcast`. To those who share a channel: `IrcNetwork.tell_others`.
+The session whose command it is gets its own copy by `Session.send`, last, so that
+it can become part of a labeled response.
+"""
+
+from __future__ import annotations
+
+from tapd.services.irc.commands import load_commands
+from tapd.services.irc.network import IrcNetwork
+
+load_commands()
+
+__all__ = ["IrcNetwork"]

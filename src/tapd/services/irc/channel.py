@@ -1,0 +1,192 @@
+"""A channel: members with ranks, topic, modes and lists; and its audience.
+
+Imports `modes`, `names`, `masks` and `delivery`. The audience is the members'
+live sessions in groups of equal capabilities: what a message is fanned out over.
+It is volatile, made when it is first needed and then kept up to date.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tapd.model.persistent import Persistent, TrackedDict
+from tapd.services.irc.delivery import Outgoing
+from tapd.services.irc.modes import CHANNEL_MODES, Kind, is_at_least, sort_ranks, symbols_of
+from tapd.services.irc.names import fold
+
+if TYPE_CHECKING:
+    from tapd.services.irc.session import Session
+    from tapd.services.irc.user import User
+
+Audience = dict[int, dict["Session", None]]
+ListEntry = tuple[str, float]
+"""Who added an entry of a list, and when (seconds since the epoch)."""
+
+
+class Channel(Persistent):
+    """One channel.
+
+    Attributes:
+        name: as its first member wrote it.
+        created_s: when.
+        topic, topic_by, topic_s: the topic, who set it and when; "" for none.
+        members: the ranks of each member, highest first; in the order of joining.
+        modes: the parameter ("" where there is none) of each mode that is set,
+            apart from lists and ranks.
+        lists: the entries of each list mode, by mask.
+        registered: the channel stays when its last member leaves.
+    """
+
+    topic = ""
+    topic_by = ""
+    topic_s = 0.0
+    registered = False
+    knocked_s = 0.0
+    _v_audience: Audience | None = None
+
+    def __init__(self, name: str, created_s: float) -> None:
+        self.name = name
+        self.created_s = created_s
+        self.members: dict[User, str] = TrackedDict()
+        self.modes: dict[str, str] = TrackedDict({"n": "", "t": ""})
+        self.lists: dict[str, dict[str, ListEntry]] = TrackedDict()
+
+    def __repr__(self) -> str:
+        return f"<Channel {self.name} of {len(self.members)}>"
+
+    @property
+    def folded(self) -> str:
+        """The name as it is indexed."""
+        return fold(self.name)
+
+    # --- who is here ---------------------------------------------------------------
+
+    def add(self, user: User, ranks: str = "") -> None:
+        """Make `user` a member."""
+        self.members[user] = ranks
+        user.channels[self] = None
+        for session in user.sessions:
+            self.add_session(session)
+
+    def remove(self, user: User) -> None:
+        """Make `user` a member no more."""
+        del self.members[user]
+        user.channels.pop(self, None)
+        for session in user.sessions:
+            self.remove_session(session)
+
+    def set_rank(self, user: User, letter: str, *, on: bool) -> bool:
+        """Give or take a rank; return whether that changed anything."""
+        ranks = self.members[user]
+        if (letter in ranks) == on:
+            return False
+        self.members[user] = sort_ranks(set(ranks) ^ {letter})
+        return True
+
+    def has_rank(self, user: User, needed: str) -> bool:
+        """Whether `user` is a member of rank `needed` or higher."""
+        return is_at_least(self.members.get(user, ""), needed)
+
+    def symbols(self, user: User, *, all_of_them: bool) -> str:
+        """Return what stands before the nick of `user`: the highest symbol, or all."""
+        symbols = symbols_of(self.members.get(user, ""))
+        return symbols if all_of_them else symbols[:1]
+
+    def is_visible_to(self, user: User) -> bool:
+        """Whether `user` may know that the channel is there."""
+        return "s" not in self.modes or user in self.members or user.is_oper
+
+    # --- what is set -----------------------------------------------------------------
+
+    def in_list(self, letter: str, user: User) -> bool:
+        """Whether an entry of the list `letter` is about `user`."""
+        entries = self.lists.get(letter)
+        return entries is not None and any(map(user.matches, entries))
+
+    def is_banned(self, user: User) -> bool:
+        """Whether a ban is about `user` and no exception is."""
+        return self.in_list("b", user) and not self.in_list("e", user)
+
+    def why_silent(self, user: User, command: str, text: str) -> str:
+        """Return why `user` may not send `text` here; "" where they may."""
+        ranks = self.members.get(user, "")
+        for letter in self.modes:
+            mode = CHANNEL_MODES.get(letter)
+            if mode is None or mode.speech is None:
+                continue
+            if mode.exempt and is_at_least(ranks, mode.exempt):
+                continue
+            reason = mode.speech(self, user, command, text)
+            if reason:
+                return reason
+        if not ranks and self.is_banned(user):
+            return "you are banned (+b)"
+        return ""
+
+    def mode_text(self, *, with_key: bool) -> list[str]:
+        """Return the modes that are set as parameters of RPL_CHANNELMODEIS."""
+        letters = sorted(self.modes)
+        params = [
+            self.modes[letter] if with_key or letter != "k" else "*"
+            for letter in letters
+            if CHANNEL_MODES[letter].kind is not Kind.FLAG
+        ]
+        return ["+" + "".join(letters), *params]
+
+    # --- who hears ---------------------------------------------------------------------
+
+    @property
+    def audience(self) -> Audience:
+        """The members' live sessions, by capabilities."""
+        audience = self._v_audience
+        if audience is None:
+            audience = self._v_audience = {}
+            for user in self.members:
+                for session in user.sessions:
+                    if session.is_connected:
+                        audience.setdefault(session.caps, {})[session] = None
+        return audience
+
+    def add_session(self, session: Session) -> None:
+        """Take note that a member's session listens from now on."""
+        if self._v_audience is not None and session.is_connected:
+            self._v_audience.setdefault(session.caps, {})[session] = None
+
+    def remove_session(self, session: Session) -> None:
+        """Take note that a session listens no more."""
+        if self._v_audience is not None:
+            group = self._v_audience.get(session.caps)
+            if group is not None:
+                group.pop(session, None)
+                if not group:
+                    del self._v_audience[session.caps]
+
+    def broadcast(
+        self, outgoing: Outgoing, *, skip: Session | None = None, having: int = 0, lacking: int = 0
+    ) -> None:
+        """Send to all members.
+
+        Args:
+            outgoing: the message.
+            skip: a session that is left out: the one whose command this answers,
+                which may want it as a part of a labeled response.
+            having: only to sessions with all of these capabilities.
+            lacking: only to sessions with none of these.
+        """
+        for caps, sessions in self.audience.items():
+            if caps & having != having or caps & lacking:
+                continue
+            data = outgoing.render(caps)
+            for session in sessions:
+                if session is not skip:
+                    session._v_transport.write(data)
+
+    def broadcast_to_rank(
+        self, outgoing: Outgoing, needed: str, *, skip: Session | None = None, having: int = 0
+    ) -> None:
+        """Send to the members of rank `needed` and higher (STATUSMSG, KNOCK)."""
+        for user, ranks in self.members.items():
+            if is_at_least(ranks, needed):
+                for session in user.sessions:
+                    if session is not skip and session.caps & having == having:
+                        session.send(outgoing)

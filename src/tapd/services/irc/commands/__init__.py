@@ -1,0 +1,15 @@
+"""The commands, by subject. Every module here is imported, which fills the table.
+
+Imports all of its own modules, so that a new one needs no line elsewhere.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+
+def load_commands() -> None:
+    """Import every module of this package."""
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")

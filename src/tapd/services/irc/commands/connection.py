@@ -1,0 +1,113 @@
+"""Commands of a connection: registration, liveness, leaving.
+
+NICK, USER, PASS, PING, PONG, QUIT, ERROR, SETNAME.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tapd.services.irc import capabilities as cap
+from tapd.services.irc import numerics as n
+from tapd.services.irc.commands.table import command
+from tapd.services.irc.delivery import event_of
+from tapd.services.irc.names import REALNAME_BYTES_MAX, clean_username, clip, fold, is_nick
+from tapd.services.irc.registration import try_complete
+
+if TYPE_CHECKING:
+    from tapd.services.irc.message import Message
+    from tapd.services.irc.session import Session
+
+
+@command("PASS", params=1, only_before_registration=True)
+def set_password(session: Session, message: Message) -> None:
+    """Give the server's password (modern, "PASS message"); the last one counts."""
+    sealer = session.network.application.runtime.sealer
+    session.password = sealer.seal(message.params[0].encode())
+
+
+@command("NICK", before_registration=True)
+def nick(session: Session, message: Message) -> None:
+    """Take a nickname, or change it (modern, "NICK message")."""
+    wanted = message.params[0] if message.params else ""
+    network, user = session.network, session.user
+    if not wanted:
+        session.reply(n.ERR_NONICKNAMEGIVEN)
+    elif not is_nick(wanted):
+        session.reply(n.ERR_ERRONEUSNICKNAME, wanted)
+    elif network.find_user(wanted) not in (None, user):
+        session.reply(n.ERR_NICKNAMEINUSE, wanted)
+    elif not session.is_registered:
+        user.nick = wanted
+        try_complete(session)
+    elif wanted != user.nick and not _is_held(session, wanted):
+        network.change_nick(user, wanted, skip=session)
+
+
+def _is_held(session: Session, wanted: str) -> bool:
+    """Whether a ban on some channel forbids the change; the client is told then."""
+    user = session.user
+    if fold(wanted) == user.folded:
+        return False
+    for channel, ranks in ((each, each.members[user]) for each in user.channels):
+        if not ranks and channel.is_banned(user):
+            session.reply(n.ERR_BANNICKCHANGE, wanted, channel.name)
+            return True
+    return False
+
+
+@command("USER", params=4, only_before_registration=True)
+def set_user(session: Session, message: Message) -> None:
+    """Give user name and real name (modern, "USER message")."""
+    username = clean_username(message.params[0])
+    realname = message.params[3]
+    if not username or not realname:
+        session.reply(n.ERR_NEEDMOREPARAMS, "USER")
+        return
+    # The tilde says that no ident server vouches for it.
+    session.user.username = f"~{username}"
+    session.user.realname = clip(realname, REALNAME_BYTES_MAX)
+    try_complete(session)
+
+
+@command("PING", params=1, before_registration=True)
+def ping(session: Session, message: Message) -> None:
+    """Answer with a PONG that has the same token (modern, "PING message")."""
+    session.send_from_server("PONG", session.network.server_name, trailing=message.params[0])
+
+
+@command("PONG", before_registration=True)
+def pong(session: Session, message: Message) -> None:
+    """Answer a PING: that it came is all that counts (modern, "PONG message")."""
+
+
+@command("ERROR", before_registration=True)
+def error(session: Session, message: Message) -> None:
+    """Be ignored: only servers say it (modern, "ERROR message")."""
+
+
+@command("QUIT", before_registration=True)
+def leave(session: Session, message: Message) -> None:
+    """Leave the network (modern, "QUIT message")."""
+    reason = message.params[0] if message.params else ""
+    text = f"Quit: {reason}" if reason else "Client quit"
+    session.close(text)
+
+
+@command("SETNAME", params=1)
+def set_realname(session: Session, message: Message) -> None:
+    """Change the real name (IRCv3 setname)."""
+    realname = message.params[0]
+    if not realname or len(realname.encode()) > REALNAME_BYTES_MAX:
+        session.fail("SETNAME", "INVALID_REALNAME", text="Realname is not valid")
+        return
+    network, user = session.network, session.user
+    user.realname = realname
+    outgoing = event_of(user, network, "SETNAME", trailing=realname).outgoing()
+    network.tell_others(user, outgoing, having=cap.SETNAME)
+    network.monitors.tell_change(user, outgoing, cap.SETNAME)
+    for each in user.sessions:
+        if each is not session and each.caps & cap.SETNAME:
+            each.send(outgoing)
+    if session.caps & cap.SETNAME:
+        session.send(outgoing)

@@ -1,0 +1,155 @@
+"""PRIVMSG, NOTICE and TAGMSG, to channels, to ranks of channels, and to users.
+
+One way for all three (modern, "Sending Messages"; IRCv3 message-tags). A NOTICE
+is never answered, so that two programs can't answer each other for ever.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tapd.services.irc import capabilities as cap
+from tapd.services.irc import numerics as n
+from tapd.services.irc.commands.table import command
+from tapd.services.irc.delivery import Event, Outgoing, event_of
+from tapd.services.irc.isupport import TARGETS_MAX
+from tapd.services.irc.modes import RANK_OF_SYMBOL
+from tapd.services.irc.names import is_channel_like
+from tapd.services.irc.user import ACTIVE_S
+
+if TYPE_CHECKING:
+    from tapd.services.irc.channel import Channel
+    from tapd.services.irc.message import Message
+    from tapd.services.irc.session import Session
+    from tapd.services.irc.user import User
+
+
+@command("PRIVMSG")
+def privmsg(session: Session, message: Message) -> None:
+    """Say something to channels or users."""
+    _say(session, message)
+
+
+@command("NOTICE")
+def notice(session: Session, message: Message) -> None:
+    """Say something that no program may answer."""
+    _say(session, message)
+
+
+@command("TAGMSG", params=1)
+def tagmsg(session: Session, message: Message) -> None:
+    """Send client-only tags without a text (IRCv3 message-tags)."""
+    if session.caps & cap.MESSAGE_TAGS:
+        _say(session, message)
+    else:
+        session.reply(n.ERR_UNKNOWNCOMMAND, "TAGMSG")
+
+
+def _say(session: Session, message: Message) -> None:
+    verb, params = message.command, message.params
+    text: str | None = None
+    if not params or not params[0]:
+        _refuse(session, verb, n.ERR_NORECIPIENT, text=f"No recipient given ({verb})")
+        return
+    if verb != "TAGMSG":
+        if len(params) < 2 or not params[1]:
+            _refuse(session, verb, n.ERR_NOTEXTTOSEND)
+            return
+        text = params[1]
+    user = session.user
+    now_s = session.network.now_s()
+    if now_s - user.active_s >= ACTIVE_S and verb != "TAGMSG":
+        user.active_s = now_s
+    targets = params[0].split(",") if "," in params[0] else (params[0],)
+    for index, target in enumerate(targets):
+        if index >= TARGETS_MAX:
+            _refuse(session, verb, n.ERR_TOOMANYTARGETS, target)
+            return
+        if target:
+            _say_to(session, message, target, text)
+
+
+def _refuse(
+    session: Session, verb: str, numeric: n.Numeric, *params: str, text: str | None = None
+) -> None:
+    if verb != "NOTICE":
+        session.reply(numeric, *params, text=text)
+
+
+def _say_to(session: Session, message: Message, target: str, text: str | None) -> None:
+    network = session.network
+    symbol = ""
+    if target[0] in RANK_OF_SYMBOL and is_channel_like(target[1:]):  # STATUSMSG
+        symbol = target[0]
+    name = target[1:] if symbol else target
+    if is_channel_like(name):
+        channel = network.find_channel(name)
+        if channel is None:
+            _refuse(session, message.command, n.ERR_NOSUCHCHANNEL, name)
+        else:
+            _say_on_channel(session, message, channel, symbol, text)
+        return
+    user = network.find_user(name)
+    if user is None:
+        _refuse(session, message.command, n.ERR_NOSUCHNICK, name)
+    else:
+        _say_to_user(session, message, user, text)
+
+
+def _event(session: Session, message: Message, target: str, text: str | None) -> Event:
+    tags = message.tags if message.tags and session.caps & cap.MESSAGE_TAGS else None
+    return event_of(
+        session.user, session.network, message.command, target, trailing=text, client_tags=tags
+    )
+
+
+def _say_on_channel(
+    session: Session, message: Message, channel: Channel, symbol: str, text: str | None
+) -> None:
+    verb = message.command
+    why = channel.why_silent(session.user, verb, text or "")
+    if why:
+        _refuse(
+            session, verb, n.ERR_CANNOTSENDTOCHAN, channel.name, text=f"Cannot send: {why}"
+        )  # fmt: skip
+        return
+    event = _event(session, message, symbol + channel.name, text)
+    having = cap.MESSAGE_TAGS if verb == "TAGMSG" else 0
+    outgoing = event.outgoing()
+    if symbol:
+        rank = RANK_OF_SYMBOL[symbol]
+        channel.broadcast_to_rank(outgoing, rank, skip=session, having=having)
+    else:
+        session.network.record(channel, event)
+        channel.broadcast(outgoing, skip=session, having=having)
+    _echo(session, outgoing)
+
+
+def _say_to_user(session: Session, message: Message, target: User, text: str | None) -> None:
+    verb, sender = message.command, session.user
+    if "R" in target.modes and not sender.account and target is not sender:
+        _refuse(session, verb, n.ERR_CANNOTSENDTOUSER, target.nick)
+        return
+    is_ctcp = text is not None and text[:1] == "\x01" and not text.startswith("\x01ACTION ")
+    if "T" in target.modes and is_ctcp:
+        _refuse(session, verb, n.ERR_CANNOTSENDTOUSER, target.nick)
+        return
+    event = _event(session, message, target.nick, text)
+    session.network.record(target, event)
+    outgoing = event.outgoing()
+    having = cap.MESSAGE_TAGS if verb == "TAGMSG" else 0
+    receivers = target.sessions if target is sender else target.sessions + sender.sessions
+    for each in receivers:
+        if each is not session and each.caps & having == having:
+            each.send(outgoing)
+    if target is sender and session.caps & having == having:
+        session.send_unlabeled(outgoing)  # of the two copies the echo has the label
+    if target.away and verb == "PRIVMSG":
+        session.reply(n.RPL_AWAY, target.nick, text=target.away)
+    _echo(session, outgoing)
+
+
+def _echo(session: Session, outgoing: Outgoing) -> None:
+    """Send the sender their own message, where they want it (IRCv3 echo-message)."""
+    if session.caps & cap.ECHO_MESSAGE:
+        session.send(outgoing)

@@ -1,0 +1,212 @@
+"""MODE, of channels and of users (modern, "MODE message")."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tapd.model.persistent import TrackedDict
+from tapd.services.irc import numerics as n
+from tapd.services.irc.commands.channels import known_channel
+from tapd.services.irc.commands.table import command
+from tapd.services.irc.delivery import event_of
+from tapd.services.irc.isupport import LIST_ENTRIES_MAX, MODE_CHANGES_MAX
+from tapd.services.irc.masks import is_mask, normalize_mask
+from tapd.services.irc.mode_changes import Change, parse_changes, render_changes
+from tapd.services.irc.modes import CHANNEL_MODES, USER_MODES, ChannelMode, Kind
+from tapd.services.irc.names import is_channel_like
+
+if TYPE_CHECKING:
+    from tapd.services.irc.channel import Channel
+    from tapd.services.irc.message import Message
+    from tapd.services.irc.session import Session
+
+MASK_BYTES_MAX = 200
+
+
+@command("MODE", params=1)
+def mode(session: Session, message: Message) -> None:
+    """Show or change the modes of a channel or of oneself."""
+    target = message.params[0]
+    if not is_channel_like(target):
+        _user_mode(session, target, message.params[1:])
+        return
+    channel = known_channel(session, target)
+    if channel is None:
+        return
+    if len(message.params) == 1:
+        with_key = session.user in channel.members
+        session.reply(n.RPL_CHANNELMODEIS, channel.name, *channel.mode_text(with_key=with_key))
+        session.reply(n.RPL_CREATIONTIME, channel.name, str(int(channel.created_s)))
+        return
+    change_modes(session, channel, parse_changes(message.params[1], message.params[2:]))
+
+
+def change_modes(session: Session, channel: Channel, changes: list[Change]) -> None:
+    """Make those of `changes` that are allowed, and tell the members of them."""
+    attempt = _Attempt(session, channel)
+    done = [made for change in changes if (made := attempt.make(change)) is not None]
+    if done:
+        network = session.network
+        event = event_of(session.user, network, "MODE", channel.name, *render_changes(done))
+        network.record(channel, event)
+        outgoing = event.outgoing()
+        channel.broadcast(outgoing, skip=session)
+        session.send(outgoing)
+
+
+class _Attempt:
+    """One MODE command on one channel; lives as long as the command runs."""
+
+    def __init__(self, session: Session, channel: Channel) -> None:
+        self.session = session
+        self.channel = channel
+        self.params_used = 0
+        self.was_refused = False
+        self.shown: set[str] = set()
+
+    def make(self, change: Change) -> Change | None:
+        """Make one change; return what was done, None for nothing."""
+        mode = CHANNEL_MODES.get(change.letter)
+        if mode is None:
+            self.session.reply(n.ERR_UNKNOWNMODE, change.letter)
+            return None
+        if mode.kind is Kind.LIST and change.param is None:
+            self._show_list(mode)
+            return None
+        if not self._may_make(mode, change):
+            return None
+        match mode.kind:
+            case Kind.LIST:
+                return self._change_list(mode, change)
+            case Kind.PREFIX:
+                return self._change_rank(change)
+            case _:
+                return self._change_setting(mode, change)
+
+    def _may_make(self, mode: ChannelMode, change: Change) -> bool:
+        if not self.channel.has_rank(self.session.user, mode.needs) and not self._gives_up(change):
+            if not self.was_refused:
+                self.session.reply(n.ERR_CHANOPRIVSNEEDED, self.channel.name)
+            self.was_refused = True
+            return False
+        if change.param is not None:
+            self.params_used += 1
+        return self.params_used <= MODE_CHANGES_MAX
+
+    def _gives_up(self, change: Change) -> bool:
+        """Whether somebody takes a rank of their own away, which they always may."""
+        user = self.session.user
+        is_own = self.session.network.find_user(change.param or "") is user
+        return not change.on and is_own and change.letter in self.channel.members.get(user, "")
+
+    def _show_list(self, mode: ChannelMode) -> None:
+        assert mode.listing is not None  # every list has it; a test looks
+        channel, user = self.channel, self.session.user
+        entry, end = mode.listing
+        if mode.letter in self.shown:
+            return
+        self.shown.add(mode.letter)
+        if not channel.is_visible_to(user):
+            self.session.reply(n.ERR_NOTONCHANNEL, channel.name)
+            return
+        for mask, (by, when_s) in channel.lists.get(mode.letter, {}).items():
+            self.session.reply(entry, channel.name, mask, by, str(int(when_s)))
+        self.session.reply(end, channel.name)
+
+    def _change_list(self, mode: ChannelMode, change: Change) -> Change | None:
+        channel = self.channel
+        text = change.param or ""
+        if not is_mask(text) or len(text.encode()) > MASK_BYTES_MAX or text[0] == ":":
+            self._refuse_param(change, "that is no mask")
+            return None
+        mask = normalize_mask(text)
+        entries = channel.lists.get(mode.letter)
+        if not change.on:
+            if entries is None or entries.pop(mask, None) is None:
+                return None
+            return change._replace(param=mask)
+        if entries is None:
+            entries = channel.lists[mode.letter] = TrackedDict()
+        if mask in entries:
+            return None
+        if len(entries) >= LIST_ENTRIES_MAX:
+            self.session.reply(n.ERR_BANLISTFULL, channel.name, mode.letter)
+            return None
+        entries[mask] = (self.session.user.mask, self.session.network.now_s())
+        return change._replace(param=mask)
+
+    def _change_rank(self, change: Change) -> Change | None:
+        if change.param is None:
+            return None
+        channel, session = self.channel, self.session
+        user = session.network.find_user(change.param)
+        if user is None:
+            session.reply(n.ERR_NOSUCHNICK, change.param)
+        elif user not in channel.members:
+            session.reply(n.ERR_USERNOTINCHANNEL, user.nick, channel.name)
+        elif channel.set_rank(user, change.letter, on=change.on):
+            return change._replace(param=user.nick)
+        return None
+
+    def _change_setting(self, mode: ChannelMode, change: Change) -> Change | None:
+        modes = self.channel.modes
+        letter = mode.letter
+        if not change.on:
+            if modes.pop(letter, None) is None:
+                return None
+            return Change(on=False, letter=letter, param="*" if mode.kind is Kind.ALWAYS else None)
+        value = ""
+        if mode.kind is not Kind.FLAG:
+            if change.param is None:
+                self._refuse_param(change, "it needs a parameter")
+                return None
+            try:
+                value = mode.check(change.param) if mode.check is not None else change.param
+            except ValueError as error:
+                self._refuse_param(change, str(error))
+                return None
+        if modes.get(letter) == value:
+            return None
+        modes[letter] = value
+        return Change(on=True, letter=letter, param=value or None)
+
+    def _refuse_param(self, change: Change, why: str) -> None:
+        self.session.reply(
+            n.ERR_INVALIDMODEPARAM, self.channel.name, change.letter, change.param or "*", text=why
+        )
+
+
+def _user_mode(session: Session, nick: str, params: tuple[str, ...]) -> None:
+    network, user = session.network, session.user
+    target = network.find_user(nick)
+    if target is None:
+        session.reply(n.ERR_NOSUCHNICK, nick)
+        return
+    if target is not user:
+        session.reply(n.ERR_USERSDONTMATCH)
+        return
+    if not params:
+        session.reply(n.RPL_UMODEIS, f"+{user.modes}")
+        return
+    done = []
+    on = True
+    unknown = False
+    for letter in params[0]:
+        if letter in "+-":
+            on = letter == "+"
+            continue
+        mode = USER_MODES.get(letter)
+        if mode is None:
+            unknown = True
+        elif (mode.settable if on else mode.removable) and network.set_user_mode(
+            user, letter, on=on
+        ):
+            if letter == "o":
+                user.oper = ""
+            done.append(Change(on, letter))
+    if unknown:
+        session.reply(n.ERR_UMODEUNKNOWNFLAG)
+    if done:
+        outgoing = event_of(user, network, "MODE", user.nick, *render_changes(done)).outgoing()
+        user.send(outgoing, skip=session)
+        session.send(outgoing)

@@ -1,0 +1,104 @@
+"""Capability negotiation: CAP LS, LIST, REQ and END (IRCv3 capability negotiation)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from tapd.services.irc import capabilities as cap
+from tapd.services.irc import numerics as n
+from tapd.services.irc.commands.table import command
+from tapd.services.irc.message import fill_lines
+from tapd.services.irc.registration import try_complete
+
+if TYPE_CHECKING:
+    from tapd.services.irc.message import Message
+    from tapd.services.irc.network import IrcNetwork
+    from tapd.services.irc.session import Session
+
+LINE_BYTES_MAX = 400
+
+
+@command("CAP", params=1, before_registration=True)
+def negotiate(session: Session, message: Message) -> None:
+    """List, request or end the negotiation of capabilities."""
+    verb = message.params[0].upper()
+    run = _VERBS.get(verb)
+    if run is None:
+        session.reply(n.ERR_INVALIDCAPCMD, message.params[0])
+    else:
+        run(session, message.params[1:])
+
+
+def _begin(session: Session) -> None:
+    if not session.is_registered:
+        session.negotiating = True
+
+
+def _list_all(session: Session, params: tuple[str, ...]) -> None:
+    _begin(session)
+    version = params[0] if params else ""
+    if version.isascii() and version.isdigit() and len(version) <= 9:
+        session.cap_version = max(session.cap_version, min(int(version), 302))
+        if session.cap_version >= 302:  # which cap-notify comes with
+            session.set_caps(session.caps | cap.CAP_NOTIFY)
+    _send_list(session, "LS", describe(session.network, session.cap_version))
+
+
+def _list_own(session: Session, _params: tuple[str, ...]) -> None:
+    _send_list(session, "LIST", cap.names_of(session.caps))
+
+
+def _request(session: Session, params: tuple[str, ...]) -> None:
+    _begin(session)
+    asked = params[0] if params else ""
+    offered = cap.offered(session.network)
+    caps = session.caps
+    for word in asked.split():
+        name = word.removeprefix("-")
+        each = offered.get(name)
+        is_kept = word[0] == "-" and name == "cap-notify" and session.cap_version >= 302
+        if each is None or is_kept:
+            _answer(session, "NAK", asked)
+            return
+        caps = caps & ~each.bit if word[0] == "-" else caps | each.bit
+    session.set_caps(caps)
+    _answer(session, "ACK", asked)
+
+
+def _end(session: Session, _params: tuple[str, ...]) -> None:
+    if session.negotiating:
+        session.negotiating = False
+        try_complete(session)
+
+
+_VERBS: dict[str, Callable[[Session, tuple[str, ...]], None]] = {
+    "LS": _list_all,
+    "LIST": _list_own,
+    "REQ": _request,
+    "END": _end,
+}
+
+
+def describe(network: IrcNetwork, version: int) -> list[str]:
+    """Return the capabilities as CAP LS has them: with values from version 302 on."""
+    words = []
+    for name, each in cap.offered(network).items():
+        value = each.value(network) if each.value is not None and version >= 302 else ""
+        words.append(f"{name}={value}" if value else name)
+    return words
+
+
+def _send_list(session: Session, verb: str, words: Iterable[str]) -> None:
+    lines = list(fill_lines(words, LINE_BYTES_MAX)) or [""]
+    if session.cap_version < 302:
+        for line in lines:
+            _answer(session, verb, line)
+        return
+    for line in lines[:-1]:
+        session.send_from_server("CAP", session.nick, verb, "*", trailing=line)
+    _answer(session, verb, lines[-1])
+
+
+def _answer(session: Session, verb: str, text: str) -> None:
+    session.send_from_server("CAP", session.nick, verb, trailing=text)

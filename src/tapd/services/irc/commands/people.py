@@ -1,0 +1,277 @@
+"""Commands about users: WHO (and WHOX), WHOIS, WHOWAS, USERHOST, ISON, AWAY."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from tapd.services.irc import capabilities as cap
+from tapd.services.irc import numerics as n
+from tapd.services.irc.commands.table import command
+from tapd.services.irc.delivery import event_of, render_time
+from tapd.services.irc.masks import matches
+from tapd.services.irc.message import BODY_BYTES_MAX, fill_lines
+from tapd.services.irc.names import AWAY_BYTES_MAX, clip, fold, is_channel_like
+
+if TYPE_CHECKING:
+    from tapd.services.irc.channel import Channel
+    from tapd.services.irc.message import Message
+    from tapd.services.irc.session import Session
+    from tapd.services.irc.user import User
+
+WHO_REPLIES_MAX = 1000
+"""Of a WHO by mask. A channel is always shown whole."""
+
+_WHOX_ORDER = "tcuihsnfdlaor"
+
+
+@command("WHO")
+def who(session: Session, message: Message) -> None:
+    """Describe who is on a channel, has a nick or matches a mask (modern, "WHO message")."""
+    target = message.params[0] if message.params else "*"
+    flags = message.params[1] if len(message.params) > 1 else ""
+    kinds, percent, fields = flags.partition("%")
+    fields, _, token = fields.partition(",")
+    only_opers = "o" in kinds
+    for user, channel in _who_matches(session, target):
+        if only_opers and not user.is_oper:
+            continue
+        if percent:
+            _reply_whox(session, user, channel, fields, token)
+        else:
+            _reply_who(session, user, channel)
+    session.reply(n.RPL_ENDOFWHO, target)
+
+
+def _who_matches(session: Session, target: str) -> Iterator[tuple[User, Channel | None]]:
+    network, asker = session.network, session.user
+    if is_channel_like(target):
+        channel = network.find_channel(target)
+        if channel is None or not channel.is_visible_to(asker):
+            return
+        for user in channel.members:
+            if asker in channel.members or "i" not in user.modes or asker.is_oper:
+                yield user, channel
+        return
+    exact = network.find_user(target)
+    if exact is not None:
+        yield exact, _shared_channel(asker, exact)
+        return
+    found = 0
+    for user in network.users.values():
+        if not _is_listed(asker, user) or not _who_mask_matches(target, user, network.server_name):
+            continue
+        yield user, _shared_channel(asker, user)
+        found += 1
+        if found >= WHO_REPLIES_MAX:
+            return
+
+
+def _who_mask_matches(mask: str, user: User, server_name: str) -> bool:
+    if mask in ("*", "0"):
+        return True
+    if "!" in mask or "@" in mask:
+        return matches(mask, user.mask)
+    texts = (user.nick, user.username, user.host, user.realname, user.account, server_name)
+    return any(matches(mask, text) for text in texts if text)
+
+
+def _is_listed(asker: User, user: User) -> bool:
+    """Whether `asker` may find `user` without knowing the nick."""
+    return "i" not in user.modes or asker.is_oper or asker is user or asker.shares_channel(user)
+
+
+def _shared_channel(asker: User, user: User) -> Channel | None:
+    """Return a channel to show `user` on: one that both are on, else one that is no secret."""
+    for channel in user.channels:
+        if asker in channel.members:
+            return channel
+    if "i" in user.modes:
+        return None
+    return next((channel for channel in user.channels if channel.is_visible_to(asker)), None)
+
+
+def _flags(session: Session, user: User, channel: Channel | None) -> str:
+    flags = "G" if user.away else "H"
+    if user.is_oper:
+        flags += "*"
+    if user.is_bot:
+        flags += "B"
+    if channel is not None:
+        all_of_them = bool(session.caps & cap.MULTI_PREFIX)
+        flags += channel.symbols(user, all_of_them=all_of_them)
+    return flags
+
+
+def _reply_who(session: Session, user: User, channel: Channel | None) -> None:
+    session.reply(
+        n.RPL_WHOREPLY,
+        channel.name if channel is not None else "*",
+        user.username,
+        user.host,
+        session.network.server_name,
+        user.nick,
+        _flags(session, user, channel),
+        text=f"0 {user.realname}",
+    )
+
+
+def _reply_whox(
+    session: Session, user: User, channel: Channel | None, fields: str, token: str
+) -> None:
+    """Reply as WHOX has it: the fields asked for, in an order that is always the same."""
+    params = [
+        _WHOX_FIELDS[field](session, user, channel)
+        for field in _WHOX_ORDER
+        if field in fields and field not in "tr"
+    ]
+    if "t" in fields:
+        params.insert(0, token[:3] or "0")
+    session.reply(n.RPL_WHOSPCRPL, *params, text=user.realname if "r" in fields else None)
+
+
+def _shown_ip(session: Session, user: User, _channel: Channel | None) -> str:
+    asker = session.user
+    return user.ip if asker is user or asker.is_oper else "255.255.255.255"
+
+
+def _idle_text(session: Session, user: User, _channel: Channel | None) -> str:
+    return str(max(0, int(session.network.now_s() - user.active_s)))
+
+
+_WHOX_FIELDS: dict[str, Callable[[Session, User, Channel | None], str]] = {
+    "c": lambda _s, _u, channel: channel.name if channel is not None else "*",
+    "u": lambda _s, user, _c: user.username,
+    "i": _shown_ip,
+    "h": lambda _s, user, _c: user.host,
+    "s": lambda session, _u, _c: session.network.server_name,
+    "n": lambda _s, user, _c: user.nick,
+    "f": _flags,
+    "d": lambda _s, _u, _c: "0",
+    "l": _idle_text,
+    "a": lambda _s, user, _c: user.account or "0",
+    "o": lambda _s, _u, _c: "n/a",
+}
+
+
+@command("WHOIS")
+def whois(session: Session, message: Message) -> None:
+    """Tell all about a user (modern, "WHOIS message")."""
+    if not message.params:
+        session.reply(n.ERR_NONICKNAMEGIVEN)
+        return
+    network = session.network
+    if len(message.params) > 1:
+        server = message.params[0]
+        asked = network.find_user(server)
+        if asked is None and not matches(server, network.server_name):
+            session.reply(n.ERR_NOSUCHSERVER, server)
+            return
+    nick = message.params[min(1, len(message.params) - 1)].partition(",")[0]  # TARGMAX: one
+    user = network.find_user(nick)
+    if user is None:
+        session.reply(n.ERR_NOSUCHNICK, nick)
+    else:
+        _reply_whois(session, user)
+    session.reply(n.RPL_ENDOFWHOIS, user.nick if user is not None else nick)
+
+
+def _reply_whois(session: Session, user: User) -> None:
+    network, asker = session.network, session.user
+    nick = user.nick
+    is_open = asker is user or network.may(asker, "see")
+    session.reply(n.RPL_WHOISUSER, nick, user.username, user.host, "*", text=user.realname)
+    for line in _whois_channels(session, user, see_all=is_open):
+        session.reply(n.RPL_WHOISCHANNELS, nick, text=line)
+    session.reply(n.RPL_WHOISSERVER, nick, network.server_name, text=network.network_name)
+    if user.is_oper:
+        session.reply(n.RPL_WHOISOPERATOR, nick)
+    if user.account:
+        session.reply(n.RPL_WHOISACCOUNT, nick, user.account)
+    if user.is_bot:
+        session.reply(n.RPL_WHOISBOT, nick, text=f"is a bot on {network.network_name}")
+    if user.away:
+        session.reply(n.RPL_AWAY, nick, text=user.away)
+    if is_open:
+        session.reply(n.RPL_WHOISACTUALLY, nick, f"{user.username}@{user.ip}", user.ip)
+        if user.modes:
+            session.reply(n.RPL_WHOISMODES, nick, text=f"is using modes +{user.modes}")
+    idle_s = max(0, int(network.now_s() - user.active_s))
+    session.reply(n.RPL_WHOISIDLE, nick, str(idle_s), str(int(user.signon_s)))
+
+
+def _whois_channels(session: Session, user: User, *, see_all: bool) -> Iterator[str]:
+    asker = session.user
+    is_hidden = "i" in user.modes and not see_all
+    words = [
+        channel.symbols(user, all_of_them=bool(session.caps & cap.MULTI_PREFIX)) + channel.name
+        for channel in user.channels
+        if asker in channel.members or see_all or (not is_hidden and channel.is_visible_to(asker))
+    ]
+    overhead = f":{session.network.server_name} 319 {session.nick} {user.nick} :\r\n"
+    return fill_lines(words, BODY_BYTES_MAX - len(overhead.encode()))
+
+
+@command("WHOWAS")
+def whowas(session: Session, message: Message) -> None:
+    """Tell who had a nick before (modern, "WHOWAS message")."""
+    if not message.params or not message.params[0]:
+        session.reply(n.ERR_NONICKNAMEGIVEN)
+        return
+    network = session.network
+    nick = message.params[0].partition(",")[0]  # TARGMAX: one
+    count_text = message.params[1] if len(message.params) > 1 else ""
+    count = int(count_text) if count_text.isascii() and count_text.isdigit() else 0
+    found = 0
+    for past in network.whowas.find(nick):
+        session.reply(
+            n.RPL_WHOWASUSER, past.nick, past.username, past.host, "*", text=past.realname
+        )
+        if past.account:
+            session.reply(n.RPL_WHOISACCOUNT, past.nick, past.account, text="was logged in as")
+        left = render_time(int(past.left_s * 1000))
+        session.reply(n.RPL_WHOISSERVER, past.nick, network.server_name, text=left)
+        found += 1
+        if found == count:
+            break
+    if not found:
+        session.reply(n.ERR_WASNOSUCHNICK, nick)
+    session.reply(n.RPL_ENDOFWHOWAS, nick)
+
+
+@command("USERHOST", params=1)
+def userhost(session: Session, message: Message) -> None:
+    """Tell the hosts of at most five nicks (modern, "USERHOST message")."""
+    words = []
+    for nick in message.params[:5]:
+        user = session.network.find_user(nick)
+        if user is not None:
+            star = "*" if user.is_oper else ""
+            sign = "-" if user.away else "+"
+            words.append(f"{user.nick}{star}={sign}{user.username}@{user.host}")
+    session.reply(n.RPL_USERHOST, text=" ".join(words))
+
+
+@command("ISON", params=1)
+def ison(session: Session, message: Message) -> None:
+    """Tell which of some nicks are there (RFC 2812 section 4.9)."""
+    seen = {}
+    for nick in " ".join(message.params).split():
+        user = session.network.find_user(nick)
+        if user is not None:
+            seen[fold(nick)] = user.nick
+    session.reply(n.RPL_ISON, text=" ".join(seen.values()))
+
+
+@command("AWAY")
+def away(session: Session, message: Message) -> None:
+    """Be marked as away, or no longer (modern, "AWAY message")."""
+    network, user = session.network, session.user
+    text = clip(message.params[0], AWAY_BYTES_MAX) if message.params else ""
+    changed = text != user.away
+    if changed:
+        user.away = text
+        outgoing = event_of(user, network, "AWAY", trailing=text or None).outgoing()
+        network.tell_others(user, outgoing, having=cap.AWAY_NOTIFY)
+        network.monitors.tell_change(user, outgoing, cap.AWAY_NOTIFY)
+    session.reply(n.RPL_NOWAWAY if text else n.RPL_UNAWAY)

@@ -1,0 +1,203 @@
+"""Commands about the server: MOTD, LUSERS, VERSION, TIME, INFO, ADMIN, LIST, LINKS, STATS, HELP."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tapd.services.irc import numerics as n
+from tapd.services.irc.commands.table import COMMANDS, command
+from tapd.services.irc.masks import matches
+from tapd.services.irc.registration import send_isupport, send_lusers, send_motd
+
+if TYPE_CHECKING:
+    from tapd.services.irc.channel import Channel
+    from tapd.services.irc.message import Message
+    from tapd.services.irc.session import Session
+
+
+def is_here(session: Session, message: Message, index: int = 0) -> bool:
+    """Whether the server that a command names is this one; the client is told if not (402)."""
+    network = session.network
+    if len(message.params) <= index:
+        return True
+    target = message.params[index]
+    if matches(target, network.server_name) or network.find_user(target) is not None:
+        return True
+    session.reply(n.ERR_NOSUCHSERVER, target)
+    return False
+
+
+@command("MOTD")
+def motd(session: Session, message: Message) -> None:
+    """Show the message of the day (modern, "MOTD message")."""
+    if is_here(session, message):
+        send_motd(session)
+
+
+@command("LUSERS")
+def lusers(session: Session, _message: Message) -> None:
+    """Show how many users and channels there are (modern, "LUSERS message")."""
+    send_lusers(session)
+
+
+@command("VERSION")
+def version(session: Session, message: Message) -> None:
+    """Show the server's version and ISUPPORT (modern, "VERSION message")."""
+    if is_here(session, message):
+        network = session.network
+        session.reply(n.RPL_VERSION, f"{network.version}.", network.server_name, text="tapd")
+        send_isupport(session)
+
+
+@command("TIME")
+def time(session: Session, message: Message) -> None:
+    """Show the server's time (modern, "TIME message")."""
+    if is_here(session, message):
+        now_s = session.network.now_s()
+        moment = dt.datetime.fromtimestamp(now_s, dt.UTC)
+        session.reply(
+            n.RPL_TIME,
+            session.network.server_name,
+            text=moment.strftime("%A %B %d %Y -- %H:%M:%S +00:00"),
+        )
+
+
+@command("INFO")
+def info(session: Session, message: Message) -> None:
+    """Show what this server is (modern, "INFO message")."""
+    if is_here(session, message):
+        network = session.network
+        for line in (
+            f"{network.version}: an IRC server of tapd.",
+            "Its whole self is a file, and its clients stay through restarts.",
+        ):
+            session.reply(n.RPL_INFO, text=line)
+        session.reply(n.RPL_ENDOFINFO)
+
+
+@command("ADMIN")
+def admin(session: Session, message: Message) -> None:
+    """Show who runs this server (modern, "ADMIN message")."""
+    if not is_here(session, message):
+        return
+    network = session.network
+    if not any(network.admin):
+        session.reply(n.ERR_NOADMININFO, network.server_name)
+        return
+    place, more, contact = network.admin
+    session.reply(n.RPL_ADMINME, network.server_name)
+    session.reply(n.RPL_ADMINLOC1, text=place)
+    session.reply(n.RPL_ADMINLOC2, text=more)
+    session.reply(n.RPL_ADMINEMAIL, text=contact)
+
+
+@command("LINKS")
+def links(session: Session, _message: Message) -> None:
+    """List the servers of the network: this one (modern, "LINKS message")."""
+    network = session.network
+    name = network.server_name
+    session.reply(n.RPL_LINKS, name, name, text=f"0 {network.network_name}")
+    session.reply(n.RPL_ENDOFLINKS, "*")
+
+
+@command("STATS")
+def stats(session: Session, message: Message) -> None:
+    """Show figures of the server: ``u``, its age (modern, "STATS message")."""
+    if not message.params:
+        session.reply(n.ERR_NEEDMOREPARAMS, "STATS")
+        return
+    letter = message.params[0][:1]
+    network = session.network
+    if letter == "u":
+        minutes, seconds = divmod(int(network.now_s() - network.created_s), 60)
+        hours, minutes = divmod(minutes, 60)
+        days, hours = divmod(hours, 24)
+        text = f"Server Up {days} days {hours}:{minutes:02d}:{seconds:02d}"
+        session.reply(n.RPL_STATSUPTIME, text=text)
+    session.reply(n.RPL_ENDOFSTATS, letter or "*")
+
+
+@command("HELP")
+def help_(session: Session, message: Message) -> None:
+    """Tell about a command, or list them all (modern, "HELP message")."""
+    subject = message.params[0].upper() if message.params else "*"
+    if subject == "*":
+        lines = ["The commands of this server; HELP COMMAND tells more."]
+        lines += sorted(COMMANDS)
+    elif subject in COMMANDS:
+        about = COMMANDS[subject]
+        lines = [subject, about.summary]
+        if about.privilege:
+            lines.append(f"For operators with the privilege {about.privilege}.")
+    else:
+        session.reply(n.ERR_HELPNOTFOUND, subject)
+        return
+    session.reply(n.RPL_HELPSTART, subject, text=lines[0])
+    for line in lines[1:]:
+        session.reply(n.RPL_HELPTXT, subject, text=line)
+    session.reply(n.RPL_ENDOFHELP, subject, text="End of /HELP")
+
+
+@command("HELPOP")
+def helpop(session: Session, message: Message) -> None:
+    """Tell about a command, as some clients ask for it."""
+    help_(session, message)
+
+
+# --- LIST -----------------------------------------------------------------------------
+
+Condition = Callable[["Channel"], bool]
+_NUMBER_CONDITION = re.compile(r"([CTct]?)([<>])([0-9]{1,9})\Z")
+
+
+@command("LIST")
+def list_channels(session: Session, message: Message) -> None:
+    """List channels (modern, "LIST message"), with the conditions of ISUPPORT ELIST."""
+    asker = session.user
+    words = message.params[0].split(",") if message.params and message.params[0] else []
+    now_s = session.network.now_s()
+    named: list[Channel] | None = None
+    conditions = []
+    for word in words:
+        condition = _condition(word, now_s)
+        if condition is not None:
+            conditions.append(condition)
+            continue
+        channel = session.network.find_channel(word)
+        named = [*(named or []), *([channel] if channel is not None else [])]
+    session.reply(n.RPL_LISTSTART, "Channel")
+    for channel in session.network.channels.values() if named is None else named:
+        if channel.is_visible_to(asker) and all(holds(channel) for holds in conditions):
+            session.reply(
+                n.RPL_LIST, channel.name, str(len(channel.members)), text=channel.topic
+            )  # fmt: skip
+    session.reply(n.RPL_LISTEND)
+
+
+def _condition(word: str, now_s: float) -> Condition | None:
+    """Return what a word of LIST asks for; None where it names a channel.
+
+    ELIST: C (creation) and T (topic), in minutes; U (users); M and N (masks).
+    """
+    asked = _NUMBER_CONDITION.match(word)
+    if asked is not None:
+        return _number_condition(asked[1].upper(), asked[2] == "<", int(asked[3]), now_s)
+    if word[:1] == "!" and len(word) > 1:
+        return lambda channel: not matches(word[1:], channel.name)
+    if "*" in word or "?" in word:
+        return lambda channel: matches(word, channel.name)
+    return None
+
+
+def _number_condition(kind: str, is_less: bool, number: int, now_s: float) -> Condition:
+    since_s = now_s - number * 60
+    if kind == "C":
+        return lambda channel: (channel.created_s > since_s) == is_less
+    if kind == "T":
+        return lambda channel: bool(channel.topic) and (channel.topic_s > since_s) == is_less
+    if is_less:
+        return lambda channel: len(channel.members) < number
+    return lambda channel: len(channel.members) > number

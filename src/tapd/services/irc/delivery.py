@@ -1,0 +1,141 @@
+"""A message on its way out: rendered once for each set of capabilities.
+
+Imports the wire format and the capabilities' bits. Of one message to 500 clients
+there are as many renderings as there are kinds of clients, and each stream is
+given the very same `bytes`, which is also what makes it cheap in the journal.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from tapd.services.irc import capabilities as cap
+from tapd.services.irc.message import escape_value, render_body, render_tags
+
+if TYPE_CHECKING:
+    from tapd.services.irc.network import IrcNetwork
+    from tapd.services.irc.user import User
+
+Tag = tuple[int, bytes]
+"""A capability's bit and the tag that its holders see, rendered."""
+
+
+class Outgoing:
+    """One message, to be rendered for whoever gets it.
+
+    Attributes:
+        body: the message without its tags.
+        tags: those that it may have; who sees which depends on capabilities.
+        batch: the reference of the batch that it is in; "" for none.
+    """
+
+    __slots__ = ("_mask", "_rendered", "batch", "body", "tags")
+
+    def __init__(self, body: bytes, tags: tuple[Tag, ...] = (), batch: str = "") -> None:
+        self.body = body
+        self.tags = tags
+        self.batch = batch
+        self._rendered: dict[int, bytes] = {}
+        self._mask = 0
+        for bit, _ in tags:
+            self._mask |= bit
+
+    def render(self, caps: int) -> bytes:
+        """Return the bytes for clients with the capabilities `caps`; the same each time."""
+        key = caps & self._mask
+        data = self._rendered.get(key)
+        if data is None:
+            data = self._rendered[key] = self.render_with(caps, b"")
+        return data
+
+    def render_with(self, caps: int, tag: bytes) -> bytes:
+        """Return the bytes for one client, with one more tag (b"" for none) in front."""
+        tags = [data for bit, data in self.tags if caps & bit]
+        if tag:
+            tags.insert(0, tag)
+        if not tags:
+            return self.body
+        return b"@" + b";".join(tags) + b" " + self.body
+
+    def in_batch(self, reference: str) -> Outgoing:
+        """Return this message as part of a batch."""
+        tag = (cap.BATCH, f"batch={reference}".encode())
+        return Outgoing(self.body, (tag, *self.tags), reference)
+
+
+@functools.lru_cache(maxsize=64)
+def _second_text(second: int) -> str:
+    moment = dt.datetime.fromtimestamp(second, dt.UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def render_time(time_ms: int) -> str:
+    """Return `time_ms` (since the epoch) as server-time has it: ISO 8601, UTC, with ms."""
+    second, millisecond = divmod(time_ms, 1000)
+    return f"{_second_text(second)}.{millisecond:03d}Z"
+
+
+@functools.lru_cache(maxsize=64)
+def time_tag(time_ms: int) -> Tag:
+    """Return the tag of server-time."""
+    return cap.SERVER_TIME, f"time={render_time(time_ms)}".encode()
+
+
+class Event(NamedTuple):
+    """Something that a user did, with all that whoever is told of it may be shown.
+
+    A tuple of plain values: it can be kept, and rendered again later.
+
+    Attributes:
+        time_ms: when, since the epoch.
+        msgid: its id.
+        source: ``nick!user@host`` of who did it.
+        account: theirs; "" for none.
+        is_bot: whether they are a bot.
+        command, params, trailing: the message; a trailing of None is none.
+        client_tags: rendered tags of the client's, those for other clients only.
+    """
+
+    time_ms: int
+    msgid: str
+    source: str
+    account: str
+    is_bot: bool
+    command: str
+    params: tuple[str, ...]
+    trailing: str | None = None
+    client_tags: str = ""
+
+    def outgoing(self) -> Outgoing:
+        """Return the message, to be rendered for whoever gets it."""
+        tags = [time_tag(self.time_ms)]
+        if self.account:
+            tags.append((cap.ACCOUNT_TAG, f"account={escape_value(self.account)}".encode()))
+        tags.append((cap.MESSAGE_TAGS, f"msgid={self.msgid}".encode()))
+        if self.is_bot:
+            tags.append((cap.MESSAGE_TAGS, b"bot"))
+        if self.client_tags:
+            tags.append((cap.MESSAGE_TAGS, self.client_tags.encode()))
+        body = render_body(self.source, self.command, self.params, self.trailing)
+        return Outgoing(body, tuple(tags))
+
+
+def event_of(
+    sender: User,
+    network: IrcNetwork,
+    command: str,
+    *params: str,
+    trailing: str | None = None,
+    client_tags: Mapping[str, str] | None = None,
+) -> Event:
+    """Return the event of `sender` doing something now."""
+    tags = ""
+    if client_tags:
+        tags = render_tags((key, value) for key, value in client_tags.items() if key[0] == "+")
+    return Event(
+        network.now_ms(), network.next_reference(), sender.mask, sender.account, sender.is_bot,
+        command, params, trailing, tags,
+    )  # fmt: skip

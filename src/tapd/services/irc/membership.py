@@ -1,0 +1,116 @@
+"""Joining and leaving channels: the state, and who is told.
+
+Imports the data model and `delivery`. The commands JOIN, PART and KICK decide
+whether; this does it. Services (always-on users, automatic joins) use it as well.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tapd.services.irc import capabilities as cap
+from tapd.services.irc import numerics as n
+from tapd.services.irc.delivery import Event, event_of
+from tapd.services.irc.message import BODY_BYTES_MAX, fill_lines
+
+if TYPE_CHECKING:
+    from tapd.services.irc.channel import Channel
+    from tapd.services.irc.network import IrcNetwork
+    from tapd.services.irc.session import Session
+    from tapd.services.irc.user import User
+
+
+def join_channel(
+    network: IrcNetwork, user: User, channel: Channel, *, session: Session | None = None
+) -> None:
+    """Make `user` a member of `channel`, tell its members, and send topic and names.
+
+    Args:
+        network: of both.
+        user: who joins; was not a member.
+        channel: which they may join.
+        session: the one that asked, if any.
+    """
+    channel.add(user, "" if channel.members or channel.registered else "o")
+    user.drop_invite(channel)
+    event = event_of(user, network, "JOIN", channel.name)
+    network.record(channel, event)
+    plain = event.outgoing()
+    extended = _extended_join(event, user).outgoing()
+    channel.broadcast(plain, skip=session, lacking=cap.EXTENDED_JOIN)
+    channel.broadcast(extended, skip=session, having=cap.EXTENDED_JOIN)
+    if session is not None:
+        session.send(extended if session.caps & cap.EXTENDED_JOIN else plain)
+    if user.away:
+        away = event_of(user, network, "AWAY", trailing=user.away).outgoing()
+        channel.broadcast(away, skip=session, having=cap.AWAY_NOTIFY)
+    for each in user.sessions:
+        if channel.topic:
+            send_topic(each, channel)
+        send_names(each, channel)
+
+
+def _extended_join(event: Event, user: User) -> Event:
+    params = (*event.params, user.account or "*")
+    return event._replace(params=params, trailing=user.realname)
+
+
+def leave_channel(
+    network: IrcNetwork,
+    user: User,
+    channel: Channel,
+    reason: str | None,
+    *,
+    session: Session | None = None,
+) -> None:
+    """Have `user` leave `channel` (PART), telling its members."""
+    event = event_of(user, network, "PART", channel.name, trailing=reason)
+    network.record(channel, event)
+    outgoing = event.outgoing()
+    channel.broadcast(outgoing, skip=session)
+    if session is not None:
+        session.send(outgoing)
+    channel.remove(user)
+    network.drop_if_empty(channel)
+
+
+def send_topic(session: Session, channel: Channel) -> None:
+    """Send the topic, who set it and when; or that there is none."""
+    if channel.topic:
+        session.reply(n.RPL_TOPIC, channel.name, text=channel.topic)
+        session.reply(n.RPL_TOPICWHOTIME, channel.name, channel.topic_by, str(int(channel.topic_s)))
+    else:
+        session.reply(n.RPL_NOTOPIC, channel.name)
+
+
+def send_names(session: Session, channel: Channel) -> None:
+    """Send who is on `channel`, as far as the client may know (modern, "NAMES message")."""
+    user = session.user
+    is_member = user in channel.members
+    if is_member or channel.is_visible_to(user):
+        kind = "@" if "s" in channel.modes else "="
+        overhead = f":{session.network.server_name} 353 {session.nick} {kind} {channel.name} :\r\n"
+        words = [
+            name
+            for name, other in _member_names(session, channel)
+            if is_member or "i" not in other.modes or user.is_oper
+        ]
+        for line in fill_lines(words, BODY_BYTES_MAX - len(overhead.encode())):
+            session.reply(n.RPL_NAMREPLY, kind, channel.name, text=line)
+    session.reply(n.RPL_ENDOFNAMES, channel.name)
+
+
+def _member_names(session: Session, channel: Channel) -> list[tuple[str, User]]:
+    all_of_them = bool(session.caps & cap.MULTI_PREFIX)
+    if session.caps & cap.USERHOST_IN_NAMES:
+        return [
+            (channel.symbols(user, all_of_them=all_of_them) + user.mask, user)
+            for user in channel.members
+        ]
+    return [
+        (
+            f"{channel.symbols(user, all_of_them=all_of_them)}{user.nick}" if ranks else user.nick,
+            user,
+        )
+        for user, ranks in channel.members.items()
+    ]

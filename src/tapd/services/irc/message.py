@@ -1,0 +1,219 @@
+r"""The IRC wire format: bytes to messages and back, sans-IO and without state.
+
+Imports nothing of this package. A message is (modern.ircdocs.horse, "Message
+Format", and IRCv3 message-tags)::
+
+    ['@' tags SPACE] [':' source SPACE] command {SPACE parameter} [SPACE ':' trailing] CR LF
+
+`split_lines` cuts a stream at line ends; what is incomplete is returned to be
+kept, and the next call is given it back: "need more data" is a value. What is
+kept is bounded: of a line that is longer than any may be, only as much as shows
+that. `parse_line` makes one line a `Message`, or says as a `Rejected` why not.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+BODY_BYTES_MAX = 512
+"""Of a message without its tags, with CR LF (RFC 1459 section 2.3)."""
+CLIENT_TAGS_BYTES_MAX = 4096
+"""Of the tags a client sends: 4094 bytes of data, the @ and the space (message-tags)."""
+LINE_BYTES_MAX = CLIENT_TAGS_BYTES_MAX + BODY_BYTES_MAX - 2
+PARAMETERS_MAX = 15
+
+_LINE_END = re.compile(rb"[\r\n]+")
+_COMMAND = re.compile(r"[A-Za-z]+\Z|[0-9]{3}\Z")
+_TAG_KEY = re.compile(r"\+?(?:[-A-Za-z0-9.]+/)?[-A-Za-z0-9]+\Z")
+_NO_TAGS: Mapping[str, str] = MappingProxyType({})
+
+_ESCAPES = {";": r"\:", " ": r"\s", "\\": r"\\", "\r": r"\r", "\n": r"\n"}
+_UNESCAPES = {":": ";", "s": " ", "\\": "\\", "r": "\r", "n": "\n"}
+_ESCAPED = re.compile(r"\\(.?)", re.DOTALL)
+_TO_ESCAPE = re.compile(r"[; \\\r\n]")
+
+
+class Reason(enum.Enum):
+    """Why a line is no message."""
+
+    TOO_LONG = enum.auto()
+    NOT_UTF8 = enum.auto()
+    NUL = enum.auto()
+    MALFORMED = enum.auto()
+
+
+class Message(NamedTuple):
+    """One message from a client. A source is dropped: the connection says who it is.
+
+    Attributes:
+        command: in upper case, or three digits.
+        params: at most 15.
+        tags: values unescaped; "" for a tag without one.
+    """
+
+    command: str
+    params: tuple[str, ...]
+    tags: Mapping[str, str] = _NO_TAGS
+
+
+class Rejected(NamedTuple):
+    """A line that is no message.
+
+    Attributes:
+        reason: why.
+        command: that it seems to have, or "*".
+    """
+
+    reason: Reason
+    command: str = "*"
+
+
+def split_lines(pending: bytes, data: bytes) -> tuple[list[bytes], bytes]:
+    """Cut ``pending + data`` at line ends: CR LF, and CR or LF alone, as old clients send.
+
+    Returns:
+        The complete lines that are not empty, and what to give as `pending` next
+        time: at most ``LINE_BYTES_MAX + 1`` bytes, however long the line is.
+    """
+    if pending:
+        data = pending + data
+    if data.endswith(b"\r\n") and data.find(b"\n") == len(data) - 1 and data.count(b"\r") == 1:
+        return ([data[:-2]] if len(data) > 2 else []), b""  # one line, as most often
+    lines = _LINE_END.split(data)
+    rest = lines.pop()
+    return [line for line in lines if line], rest[: LINE_BYTES_MAX + 1]
+
+
+def parse_line(line: bytes) -> Message | Rejected:
+    """Parse one line, without its end.
+
+    A text that is not UTF-8 is rejected (ISUPPORT UTF8ONLY), as is a NUL
+    (RFC 2812 section 2.3.1) and what is over the limits (417 in the reference).
+    """
+    if len(line) > LINE_BYTES_MAX:
+        return Rejected(Reason.TOO_LONG)
+    try:
+        text = line.decode()
+    except UnicodeDecodeError:
+        return Rejected(Reason.NOT_UTF8, _guess_command(line))
+    if "\0" in text:
+        return Rejected(Reason.NUL, _guess_command(line))
+    tags = _NO_TAGS
+    body_bytes = len(line)
+    if text[:1] == "@":
+        section, _, text = text.partition(" ")
+        tags_bytes = len(section.encode()) + 1
+        if tags_bytes > CLIENT_TAGS_BYTES_MAX:
+            return Rejected(Reason.TOO_LONG)
+        body_bytes -= tags_bytes
+        tags = parse_tags(section[1:])
+    if body_bytes > BODY_BYTES_MAX - 2:
+        return Rejected(Reason.TOO_LONG, _guess_command(line))
+    return _parse_body(text, tags)
+
+
+def _parse_body(text: str, tags: Mapping[str, str]) -> Message | Rejected:
+    head, colon, trailing = text.lstrip(" ").partition(" :")
+    words = head.split(" ") if "  " not in head else [word for word in head.split(" ") if word]
+    if words and words[0][:1] == ":":
+        del words[0]
+    while words and not words[-1]:
+        words.pop()
+    if not words or _COMMAND.match(words[0]) is None:
+        return Rejected(Reason.MALFORMED, words[0] if words else "*")
+    command = words[0].upper()
+    params = words[1:]
+    if len(params) >= PARAMETERS_MAX:
+        return Message(command, _fifteen(text), tags)
+    if colon:
+        params.append(trailing)
+    return Message(command, tuple(params), tags)
+
+
+def _fifteen(text: str) -> tuple[str, ...]:
+    """Return 15 parameters: the last is all the rest, with or without its colon."""
+    rest = text.lstrip(" ")
+    if rest[:1] == ":":
+        rest = rest.partition(" ")[2].lstrip(" ")
+    rest = rest.partition(" ")[2].lstrip(" ")
+    params: list[str] = []
+    while rest and len(params) < PARAMETERS_MAX - 1 and rest[0] != ":":
+        word, _, rest = rest.partition(" ")
+        rest = rest.lstrip(" ")
+        params.append(word)
+    if rest:
+        params.append(rest.removeprefix(":"))
+    return tuple(params)
+
+
+def _guess_command(line: bytes) -> str:
+    """Return the command of a line that can't be parsed, for the answer; "*" for none."""
+    for word in line.split(b" ")[:3]:
+        if word and word[:1] not in b"@:":
+            text = word.decode("ascii", "ignore")
+            return text.upper() if _COMMAND.match(text) and len(text) <= 32 else "*"
+    return "*"
+
+
+def parse_tags(section: str) -> dict[str, str]:
+    """Parse tags, without the @; of a tag that is there twice the last counts. Bad ones go."""
+    tags = {}
+    for each in section.split(";"):
+        key, _, value = each.partition("=")
+        if _TAG_KEY.match(key):
+            tags[key] = unescape_value(value)
+    return tags
+
+
+def render_tags(tags: Iterable[tuple[str, str]]) -> str:
+    """Render tags, without the @."""
+    return ";".join(f"{key}={escape_value(value)}" if value else key for key, value in tags)
+
+
+def escape_value(value: str) -> str:
+    """Return a tag's value as it stands on the wire (message-tags, "Escaping values")."""
+    return _TO_ESCAPE.sub(lambda match: _ESCAPES[match[0]], value)
+
+
+def unescape_value(value: str) -> str:
+    """Undo `escape_value`; a lone backslash vanishes, as the specification says."""
+    if "\\" not in value:
+        return value
+    return _ESCAPED.sub(lambda match: _UNESCAPES.get(match[1], match[1]), value)
+
+
+def render_body(source: str, command: str, params: Iterable[str], trailing: str | None) -> bytes:
+    """Render a message without tags, cut to 512 bytes between two characters.
+
+    Args:
+        source: without the colon; "" for none.
+        command: a verb or a numeric's code.
+        params: middle parameters: not empty, no space, no leading colon.
+        trailing: the last parameter, always with its colon; None for none.
+    """
+    parts = [f":{source}", command, *params] if source else [command, *params]
+    if trailing is not None:
+        parts.append(f":{trailing}")
+    data = " ".join(parts).encode()
+    if len(data) > BODY_BYTES_MAX - 2:
+        data = data[: BODY_BYTES_MAX - 2].decode("utf-8", "ignore").encode()
+    return data + b"\r\n"
+
+
+def fill_lines(words: Iterable[str], bytes_max: int) -> Iterator[str]:
+    """Yield `words` joined by spaces into texts of at most `bytes_max` bytes each."""
+    line: list[str] = []
+    size = -1
+    for word in words:
+        word_bytes = len(word) if word.isascii() else len(word.encode())
+        if line and size + 1 + word_bytes > bytes_max:
+            yield " ".join(line)
+            line, size = [], -1
+        line.append(word)
+        size += 1 + word_bytes
+    if line:
+        yield " ".join(line)

@@ -1,0 +1,126 @@
+"""Completing a registration: when all is there, and the welcome.
+
+Imports `isupport`, `checking` and the numerics. Registration waits for NICK,
+USER and, where CAP LS or REQ came, CAP END (IRCv3 capability negotiation;
+modern, "Connection Registration"). What else has to hold before a client is let
+in (a ban, an account that must be used) is added to `complete`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tapd.services.irc import modes
+from tapd.services.irc import numerics as n
+from tapd.services.irc.checking import password_matches, start_check
+from tapd.services.irc.delivery import render_time
+from tapd.services.irc.isupport import isupport_lines
+
+if TYPE_CHECKING:
+    from tapd.services.irc.session import Session
+
+
+def try_complete(session: Session) -> None:
+    """Complete the registration of `session`, if nothing is missing."""
+    user = session.user
+    if session.is_registered or session.negotiating or not (user.nick and user.username):
+        return
+    network = session.network
+    if network.password_hash:
+        sealer = network.application.runtime.sealer
+        given = (sealer.open(session.password) or b"").decode() if session.password else ""
+        start_check(session, given, password_matches, (network.password_hash,), _password_checked)
+    else:
+        complete(session)
+
+
+def _password_checked(session: Session, ok: bool | None) -> None:
+    if ok:
+        complete(session)
+    else:
+        session.reply(n.ERR_PASSWDMISMATCH)
+        session.close("Bad password")
+
+
+def complete(session: Session) -> None:
+    """Let a client in whose registration is complete."""
+    network, user = session.network, session.user
+    if network.find_user(user.nick) is not None:  # taken since it was asked for
+        session.reply(n.ERR_NICKNAMEINUSE, user.nick)
+        user.nick = ""
+        return
+    session.password = b""
+    network.attach_session(session, user)
+    network.add_user(user)
+    welcome(session)
+
+
+def welcome(session: Session) -> None:
+    """Send what every client is sent first (modern, "Connection Registration")."""
+    network, user = session.network, session.user
+    name, version = network.server_name, network.version
+    session.reply(n.RPL_WELCOME, text=f"Welcome to the {network.network_name} Network, {user.mask}")
+    session.reply(n.RPL_YOURHOST, text=f"Your host is {name}, running version {version}")
+    created = render_time(int(network.created_s * 1000))
+    session.reply(n.RPL_CREATED, text=f"This server was created {created}")
+    with_parameter = "".join(
+        sorted(
+            mode.letter for mode in modes.CHANNEL_MODES.values() if mode.kind is not modes.Kind.FLAG
+        )
+    )
+    session.reply(
+        n.RPL_MYINFO,
+        name,
+        version,
+        "".join(sorted(modes.USER_MODES)),
+        "".join(sorted(modes.CHANNEL_MODES)),
+        with_parameter,
+    )
+    send_isupport(session)
+    send_lusers(session)
+    send_motd(session)
+    if user.modes:
+        session.reply(n.RPL_UMODEIS, f"+{user.modes}")
+
+
+def send_isupport(session: Session) -> None:
+    """Send the lines of ISUPPORT."""
+    for tokens in isupport_lines(session.network):
+        session.reply(n.RPL_ISUPPORT, *tokens)
+
+
+def send_lusers(session: Session) -> None:
+    """Send the numbers of users and channels (modern, "LUSERS message")."""
+    network = session.network
+    count = len(network.users)
+    invisible, opers = network.counts["i"], network.counts["o"]
+    session.reply(
+        n.RPL_LUSERCLIENT,
+        text=f"There are {count - invisible} users and {invisible} invisible on 1 servers",
+    )
+    if opers:
+        session.reply(n.RPL_LUSEROP, str(opers))
+    if network.half_registered:
+        session.reply(n.RPL_LUSERUNKNOWN, str(len(network.half_registered)))
+    if network.channels:
+        session.reply(n.RPL_LUSERCHANNELS, str(len(network.channels)))
+    session.reply(n.RPL_LUSERME, text=f"I have {count} clients and 0 servers")
+    most = network.most_users
+    session.reply(
+        n.RPL_LOCALUSERS, str(count), str(most), text=f"Current local users {count}, max {most}"
+    )
+    session.reply(
+        n.RPL_GLOBALUSERS, str(count), str(most), text=f"Current global users {count}, max {most}"
+    )
+
+
+def send_motd(session: Session) -> None:
+    """Send the message of the day, or that there is none."""
+    network = session.network
+    if not network.motd:
+        session.reply(n.ERR_NOMOTD)
+        return
+    session.reply(n.RPL_MOTDSTART, text=f"- {network.server_name} Message of the day - ")
+    for line in network.motd:
+        session.reply(n.RPL_MOTD, text=f"- {line}")
+    session.reply(n.RPL_ENDOFMOTD)

@@ -1,0 +1,376 @@
+"""A client's connection: bytes to commands, and replies back.
+
+Imports the wire format, `delivery`, `numerics` and the command table; of the
+commands themselves it knows nothing. What a client is and has lives in its
+`User`; here is only what belongs to this one connection.
+
+**Labeled responses.** While a command with a label runs, what this session is
+sent is collected, and at the command's end it leaves as IRCv3 labeled-response
+asks: nothing as ACK, one message with the label, several as a batch. Commands
+need not know of it.
+
+**Work that takes long** (an argon2 hash): see `checking`. The session reads no
+input meanwhile, so answers come in the order of the questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tapd.model.protocol import Protocol, Transport
+from tapd.services.irc import capabilities as cap
+from tapd.services.irc import message as wire
+from tapd.services.irc import numerics as n
+from tapd.services.irc.commands.table import Command, find_command
+from tapd.services.irc.delivery import Outgoing, time_tag
+from tapd.services.irc.message import Message, Reason, Rejected, parse_line, render_body
+from tapd.services.irc.user import User
+
+if TYPE_CHECKING:
+    from tapd.services.irc.checking import Check
+    from tapd.services.irc.network import IrcNetwork
+
+LABEL_BYTES_MAX = 64
+
+_REJECTIONS = {
+    Reason.NOT_UTF8: ("INVALID_UTF8", "Your message is not UTF-8 and was dropped"),
+    Reason.NUL: ("INVALID_MESSAGE", "Your message has a NUL in it and was dropped"),
+    Reason.MALFORMED: ("INVALID_MESSAGE", "Your message has no command and was dropped"),
+}
+
+
+class Session(Protocol):
+    """One client's connection.
+
+    Attributes:
+        service: the network.
+        user: who it is; half-registered until `is_registered`.
+        caps: bits of `capabilities` that were negotiated.
+        cap_version: of CAP LS: 0 (none), 301 or 302.
+        negotiating: CAP LS or REQ came before the end of registration: it waits for CAP END.
+        is_registered: registration is complete.
+        password: sealed, from PASS, until registration is complete; b"" for none.
+        made_s: when the connection was made.
+        pending: input that is incomplete, or waits for a check to end.
+        check: what this session waits for; None for nothing.
+    """
+
+    service: IrcNetwork
+    user: User
+    caps = 0
+    cap_version = 0
+    negotiating = False
+    is_registered = False
+    password = b""
+    made_s = 0.0
+    pending = b""
+    check: Check | None = None
+
+    # Volatile: of the live connection, or of the command that runs.
+    _v_transport: Any = None
+    _v_heard_s = 0.0
+    _v_pinged = False
+    _v_label: str | None = None
+    _v_collected: list[Outgoing] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Session of {self.user.nick or 'a half-registered client'}>"
+
+    @property
+    def network(self) -> IrcNetwork:
+        """The network that it is a client of."""
+        return self.service
+
+    @property
+    def nick(self) -> str:
+        """What numerics address this client by: "*" before it has a nick."""
+        return self.user.nick if self.is_registered else self.user.nick or "*"
+
+    # --- the connection's life ----------------------------------------------------------
+
+    def connection_made(self, transport: Transport) -> None:
+        """Begin a registration."""
+        self.made_s = self._v_heard_s = self.network.now_s()
+        ip = peer_address(transport.get_extra_info("peername"))
+        self.user = User(ip, self.network.host_for(ip))
+        self.network.session_opened(self)
+
+    def connection_resumed(self) -> None:
+        """Go on in a new process; what was being checked is checked again."""
+        self._v_heard_s = self.network.now_s()
+        if self.check is not None:
+            self.check.begin()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Quit."""
+        reason = "Connection closed" if exc is None else f"Connection lost: {_why(exc)}"
+        self.network.session_closed(self, reason)
+
+    def close(self, reason: str, *, quit_reason: str | None = None) -> None:
+        """End the connection: ERROR to the client, QUIT to the others.
+
+        Args:
+            reason: what the client is told.
+            quit_reason: what the others are told, where that differs.
+        """
+        self.send(Outgoing(render_body("", "ERROR", (), f"Closing link: ({reason})")))
+        self.flush_label()
+        self._v_transport.close()
+        self.network.session_closed(self, reason if quit_reason is None else quit_reason)
+
+    # --- input ----------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Run the commands that `data` completes."""
+        self._v_heard_s = self.network.now_s()
+        self._v_pinged = False
+        if self.check is not None:  # reading is paused; this had been peeked before
+            self.pending += data
+            return
+        lines, rest = wire.split_lines(self.pending, data)
+        self._run_lines(lines, rest)
+
+    def _run_lines(self, lines: Sequence[bytes], rest: bytes) -> None:
+        for index, line in enumerate(lines):
+            if self._v_transport.is_closing():
+                rest = b""
+                break
+            self._run_line(line)
+            if self.check is not None:
+                rest = b"\n".join((*lines[index + 1 :], rest))
+                break
+        if rest != self.pending:
+            self.pending = rest
+
+    def _run_line(self, line: bytes) -> None:
+        # Flood limits belong here: `self.network` may refuse or delay what comes too fast.
+        message = parse_line(line)
+        if isinstance(message, Rejected):
+            self._reject(message)
+            return
+        label = message.tags.get("label") if message.tags else None
+        if label is not None and self.caps & cap.LABELED_RESPONSE and is_label(label):
+            self.begin_label(label)
+            try:
+                self.run(message)
+            finally:
+                self.flush_label()
+        else:
+            self.run(message)
+
+    def run(self, message: Message) -> None:
+        """Run one command, or say why not."""
+        command = find_command(message.command)
+        if command is None:
+            if self.is_registered:
+                self.reply(n.ERR_UNKNOWNCOMMAND, message.command[:32])
+            else:
+                self.reply(n.ERR_NOTREGISTERED)
+        elif self._may_run(command, message):
+            command.function(self, message)
+
+    def _may_run(self, command: Command, message: Message) -> bool:
+        if not self.is_registered and not command.before_registration:
+            self.reply(n.ERR_NOTREGISTERED)
+        elif self.is_registered and command.only_before_registration:
+            self.reply(n.ERR_ALREADYREGISTERED)
+        elif len(message.params) < command.params:
+            self.reply(n.ERR_NEEDMOREPARAMS, command.name)
+        elif command.privilege and not self.network.may(self.user, command.privilege):
+            self.reply(n.ERR_NOPRIVILEGES)
+        else:
+            return True
+        return False
+
+    def _reject(self, rejected: Rejected) -> None:
+        if rejected.reason is Reason.TOO_LONG:
+            self.reply(n.ERR_INPUTTOOLONG)
+        else:
+            code, text = _REJECTIONS[rejected.reason]
+            self.fail(rejected.command, code, text=text)
+
+    def input_skipped(self, data: bytes) -> None:
+        """Drop what killed the server, and say so."""
+        lines, self.pending = wire.split_lines(self.pending, data)
+        if lines:
+            self.fail("*", "INTERNAL_ERROR", text="The server was killed by this; it was skipped")
+
+    def pause_for(self, check: Check) -> None:
+        """Read nothing until `check` has ended; it keeps the label until then."""
+        collected, self._v_label, self._v_collected = self._v_collected, None, None
+        for outgoing in collected or ():
+            self.send(outgoing)
+        self.check = check
+        self._v_transport.pause_reading()
+
+    def resume_after_check(self) -> None:
+        """Go on with what came while something was checked."""
+        self.check = None
+        self._v_transport.resume_reading()
+        lines, rest = wire.split_lines(self.pending, b"")
+        self._run_lines(lines, rest)
+
+    # --- output ---------------------------------------------------------------------------
+
+    def send(self, outgoing: Outgoing) -> None:
+        """Send one message, or collect it for the labeled response that is being made."""
+        if self._v_collected is not None:
+            self._v_collected.append(outgoing)
+        elif self._v_transport is not None:
+            self._v_transport.write(outgoing.render(self.caps))
+
+    def send_unlabeled(self, outgoing: Outgoing) -> None:
+        """Send one message that is no part of a labeled response, whatever runs."""
+        self._write(outgoing.render(self.caps))
+
+    def send_from_server(
+        self, command: str, *params: str, trailing: str | None = None, source: str | None = None
+    ) -> None:
+        """Send a message of the server's."""
+        body = render_body(
+            self.network.server_name if source is None else source, command, params, trailing
+        )
+        self.send_body(body)
+
+    def send_body(self, body: bytes) -> None:
+        """Send a rendered message, with the time for who wants it."""
+        if self.caps & cap.SERVER_TIME or self._v_collected is not None:
+            self.send(Outgoing(body, (time_tag(self.network.now_ms()),)))
+        elif self._v_transport is not None:
+            self._v_transport.write(body)
+
+    def reply(self, numeric: n.Numeric, *params: str, text: str | None = None) -> None:
+        """Send a numeric.
+
+        Args:
+            numeric: which.
+            params: its parameters after the client's name.
+            text: the last parameter; the numeric's own where None.
+        """
+        trailing = numeric.text if text is None else text
+        body = render_body(
+            self.network.server_name, numeric.code, (self.nick, *map(safe_parameter, params)),
+            trailing,
+        )  # fmt: skip
+        self.send_body(body)
+
+    def fail(self, command: str, code: str, *context: str, text: str) -> None:
+        """Send a FAIL (standard-replies), or a NOTICE to clients that don't know it."""
+        self._standard("FAIL", command, code, context, text)
+
+    def warn(self, command: str, code: str, *context: str, text: str) -> None:
+        """Send a WARN."""
+        self._standard("WARN", command, code, context, text)
+
+    def note(self, command: str, code: str, *context: str, text: str) -> None:
+        """Send a NOTE."""
+        self._standard("NOTE", command, code, context, text)
+
+    def _standard(
+        self, kind: str, command: str, code: str, context: tuple[str, ...], text: str
+    ) -> None:
+        # Of all capabilities this one changes no form: its absence means a client that
+        # may not understand, and that many servers send FAIL to nevertheless.
+        if self.caps & cap.STANDARD_REPLIES:
+            params = (command, code, *map(safe_parameter, context))
+            self.send_from_server(kind, *params, trailing=text)
+        else:
+            self.notice(f"{kind} {command} {code}: {text}")
+
+    def notice(self, text: str) -> None:
+        """Send a NOTICE of the server's."""
+        self.send_from_server("NOTICE", self.nick, trailing=text)
+
+    def send_batch(self, kind: str, params: Iterable[str], content: Iterable[Outgoing]) -> None:
+        """Send `content` as one batch, or as it is to who doesn't know batches."""
+        if not self.caps & cap.BATCH:
+            for each in content:
+                self.send(each)
+            return
+        reference = self.network.next_reference()
+        server = self.network.server_name
+        begin = render_body(server, "BATCH", (f"+{reference}", kind, *params), None)
+        self.send(Outgoing(begin, (), f"+{reference}"))
+        for each in content:
+            self.send(each.in_batch(reference))
+        self.send(Outgoing(render_body(server, "BATCH", (f"-{reference}",), None), (), reference))
+
+    # --- labeled responses ------------------------------------------------------------------
+
+    def begin_label(self, label: str) -> None:
+        """Collect what is sent from now on as the response to `label`."""
+        self._v_label = label
+        self._v_collected = []
+
+    def flush_label(self) -> None:
+        """Send what was collected (labeled-response); nothing where there is no label."""
+        if self._v_label is None or self._v_collected is None:
+            return
+        label, collected = self._v_label, self._v_collected
+        self._v_label = self._v_collected = None
+        tag = f"label={wire.escape_value(label)}".encode()
+        server = self.network.server_name
+        if not collected:
+            collected = [Outgoing(render_body(server, "ACK", (), None))]
+        # What has a batch of its own is inside of one; its first message is what counts.
+        tops = [each for each in collected if not each.batch or each.batch[0] == "+"]
+        if len(tops) == 1:
+            self._write_labeled(collected, tag)
+            return
+        reference = self.network.next_reference()
+        batch_tag = f"batch={reference}".encode()
+        begin = render_body(server, "BATCH", (f"+{reference}", "labeled-response"), None)
+        self._write(Outgoing(begin).render_with(self.caps, tag))
+        for each in collected:
+            is_top = not each.batch or each.batch[0] == "+"
+            self._write(each.render_with(self.caps, batch_tag if is_top else b""))
+        self._write(render_body(server, "BATCH", (f"-{reference}",), None))
+
+    def _write_labeled(self, collected: list[Outgoing], tag: bytes) -> None:
+        self._write(collected[0].render_with(self.caps, tag))
+        for each in collected[1:]:
+            self._write(each.render_with(self.caps, b""))
+
+    def _write(self, data: bytes) -> None:
+        if self._v_transport is not None:
+            self._v_transport.write(data)
+
+    # --- what changes for the others ----------------------------------------------------------
+
+    def set_caps(self, caps: int) -> None:
+        """Change the capabilities, and in which groups the channels have this session."""
+        if caps == self.caps:
+            return
+        channels = list(self.user.channels) if self.is_registered else []
+        for channel in channels:
+            channel.remove_session(self)
+        self.caps = caps
+        for channel in channels:
+            channel.add_session(self)
+
+
+def is_label(text: str) -> bool:
+    """Whether `text` can be a label (labeled-response: 1 to 64 bytes)."""
+    return 0 < len(text.encode()) <= LABEL_BYTES_MAX
+
+
+def safe_parameter(text: str) -> str:
+    """Return `text` as it can stand in the middle of a message: what a client sent us back."""
+    if not text:
+        return "*"
+    if " " in text:
+        text = text.partition(" ")[0] or "*"
+    return text if text[0] != ":" else f"*{text[1:]}"
+
+
+def peer_address(peername: Any) -> str:
+    """Return the address of a peer for people: IPv6 without scope, ``localhost`` for UNIX."""
+    if not isinstance(peername, tuple) or not peername:
+        return "localhost"
+    address = str(peername[0]).partition("%")[0].removeprefix("::ffff:")
+    return f"0{address}" if address[:1] == ":" else address
+
+
+def _why(exc: Exception) -> str:
+    return getattr(exc, "strerror", None) or type(exc).__name__
