@@ -85,9 +85,12 @@ def check_losses(losses: Iterable[Loss], root: Any, allowed: Sequence[str]) -> N
 def _full_path(loss: Loss, root: Any) -> str:
     """Return where the lost object is, seen from the application."""
     for path, value in walk(root):
-        if f".{path}".endswith(loss.path) and type_name_of(type(value)) == loss.type_name:
+        if (
+            f"application.{path}".endswith(loss.path)
+            and type_name_of(type(value)) == loss.type_name
+        ):
             return path
-    return loss.path.lstrip(".")
+    return loss.path.removeprefix("application").lstrip(".")
 
 
 def _advice(loss: Loss) -> str:

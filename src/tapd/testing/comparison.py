@@ -82,9 +82,7 @@ class Comparison:
 
     def _look(self, place: _Place) -> Difference | None:
         one, other = place.one, place.other
-        if Placeholder in (type(one), type(other)):
-            return None
-        if self._ignore and self._is_ignored(place.path):
+        if Placeholder in (type(one), type(other)) or self._is_ignored(place.path):
             return None
         if not _are_alike(one, other):
             return _differ(place)

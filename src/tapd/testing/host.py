@@ -339,8 +339,12 @@ class Host:
         self.evidence = volatile_state(walk(process.application))
         self.evidence += [
             f"{text}, and a new process finds it as the module makes it"
-            for text in self._leftovers.restore()
+            for text in self.put_back_globals()
         ]
+
+    def put_back_globals(self) -> list[str]:
+        """Have the author's modules hold what they did at first; return what had changed."""
+        return self._leftovers.restore()
 
     def _bury(self, process: Process) -> None:
         """End `process`, and keep its objects, so that no id() is given twice."""
@@ -373,7 +377,7 @@ class Host:
         except Killed:
             self.kills += 1
         self._raise_complaints()
-        self._leftovers.restore()
+        self.put_back_globals()
         self._bury(process)
 
     def start(self) -> None:

@@ -86,21 +86,22 @@ def kill_everywhere(
             made, allow_losses=allow_losses, raise_errors=raise_errors, strict=strict,
             clock_start_s=clock_start_s, plan=plan,
         )  # fmt: skip
+        error = None
         with host:
             try:
                 scenario(host)
                 host.pump()
-            except Exception as error:  # the comparison shows it, or raises it
-                return record_of([host], error)
-            return record_of([host])
+            except Exception as failure:
+                error = failure  # the comparison shows it, or raises it
+            return record_of([host], error)
 
     return explore(run, splits=splits, ignore=ignore)
 
 
 def record_of(hosts: Sequence[Host], error: Exception | None = None) -> Record:
-    """Return what is to be compared of a run with these hosts."""
-    if error is not None:
-        error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
+    """Return what is to be compared of a run with these hosts; the next begins anew."""
+    for host in hosts:
+        host.put_back_globals()
     return Record(
         transcripts=[
             (peer.name, bytes(peer.transcript), peer.has_ended)
