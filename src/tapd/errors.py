@@ -172,6 +172,16 @@ class CannotKeep(AuthorError):
     """One object can't be kept; the message is the reason. Never leaves room ``image``."""
 
 
+class StartFailed(AuthorError):
+    """A service raised in `start`; those that had started were stopped, nothing was saved.
+
+    A restart tries again and keeps the connections meanwhile, unless what was raised
+    says by its own status that a restart can't mend it.
+    """
+
+    exit_status = 1
+
+
 class UntrackedChange(AuthorError):
     """Strict mode found a change that the journal would not restore."""
 

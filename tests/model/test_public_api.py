@@ -12,7 +12,7 @@ import pytest
 
 import tapd
 
-FIFTEEN_LINES = '''\
+FIFTEEN_LINES = """\
 from tapd import Application, LineProtocol, Service
 
 class Chatter(LineProtocol):
@@ -31,7 +31,7 @@ class Room(Service):
 
 def make_application(application: Application) -> Room:
     return Room()
-'''
+"""
 
 
 def test_what_is_exported_is_there_and_what_is_imported_for_types_is_the_same() -> None:
@@ -55,7 +55,9 @@ def test_every_name_is_documented_and_so_is_what_it_has(name: str) -> None:
     assert value is getattr(sys.modules[tapd._HOMES[name]], name)
     assert inspect.getdoc(value), name
     for attribute, member in vars(value).items():
-        if not attribute.startswith("_") and (inspect.isfunction(member) or isinstance(member, property)):
+        if not attribute.startswith("_") and (
+            inspect.isfunction(member) or isinstance(member, property)
+        ):
             assert inspect.getdoc(getattr(value, attribute)), f"{name}.{attribute}"
 
 
@@ -73,7 +75,7 @@ def test_the_fifteen_lines_pass_strict_type_checks(tmp_path: Path) -> None:
     path = tmp_path / "chat.py"
     path.write_text(FIFTEEN_LINES)
     checked = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), str(path)],
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", tmp_path / "cache", path],
         capture_output=True, text=True, check=False, cwd=tmp_path,
     )  # fmt: skip
     assert checked.returncode == 0, checked.stdout

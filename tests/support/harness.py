@@ -192,15 +192,20 @@ class Harness:
     def crash(self) -> None:
         """Lose the process: its memory and its descriptors, without a last word."""
         assert self.turn is not None
-        turn, self.turn = self.turn, None
-        turn.stop_listening()
-        turn.close()
-        for stream in turn.streams.values():
-            stream.sock.close()  # a duplicate is in the vault
-        if turn.journal is not None:
-            turn.journal.close()
-        self.lock.release()
+        self.give_up()
         self.start()
+
+    def give_up(self) -> None:
+        """Clean up after a `start` that failed, as the end of its process would."""
+        if self.turn is not None:
+            turn, self.turn = self.turn, None
+            turn.stop_listening()
+            turn.close()
+            for stream in turn.streams.values():
+                stream.sock.close()  # a duplicate is in the vault
+            if turn.journal is not None:
+                turn.journal.close()
+        self.lock.release()
 
     def start_unclean(self, deaths: int) -> None:
         """Crash `deaths` times in a row, each before the server has run what waits."""

@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import NoReturn
 
 import tapd
-from tapd.errors import TapdError, UsageError
+from tapd.errors import StartFailed, TapdError, UsageError
 from tapd.host.options import DaemonOptions, parse_sync
 
 log = logging.getLogger("tapd")
 
 RETRY_S = 1.0
-"""How long a server waits that could not write its state, before it is started again."""
+"""How long a server waits that could not start or write its state, before it is started again."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except TapdError as error:
         log.critical("%s", error)
         status = error.exit_status
-        if status == os.EX_IOERR and is_managed_here:
+        if status in (os.EX_IOERR, StartFailed.exit_status) and is_managed_here:
             time.sleep(RETRY_S)  # it is started again at once, with the connections
     except KeyboardInterrupt:
         status = 130

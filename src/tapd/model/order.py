@@ -52,6 +52,14 @@ def start_order(application: Application) -> list[Service]:
     return list(order.values())
 
 
+def stop_order(application: Application) -> list[Service]:
+    """Return the services in the order in which they stop; never raises."""
+    try:
+        return start_order(application)[::-1]
+    except AuthorError:  # it was changed since the start
+        return list(application.services.values())[::-1]
+
+
 def _requires(service: Service) -> Sequence[str]:
     requires = service.requires
     if isinstance(requires, str):

@@ -14,9 +14,12 @@ import contextlib
 import dataclasses
 import logging
 import socket
+import traceback
 from collections.abc import Sequence
 
-from tapd.errors import BugError
+from tapd.errors import AdministratorError, BugError, StartFailed
+from tapd.model.application import Application
+from tapd.model.order import start_order
 from tapd.model.service import Service
 from tapd.net import kernel, records
 from tapd.net.careful import Careful
@@ -134,7 +137,12 @@ def _resume_stream(turn: Turn, sock: socket.socket, state: records.StreamState) 
 
 
 def begin_turns(turn: Turn, resumed: Resumed, history: records.History, boot_id: str) -> None:
-    """Run the first turn: services start, ended connections are told, the others go on."""
+    """Run the first turn: services start, ended connections are told, the others go on.
+
+    Raises:
+        StartFailed: a service did not start. Nothing was committed: the next process
+            finds everything as this one did.
+    """
     application = turn.application
     level = 0 if history.clean else history.level + 1
     assert turn.journal is not None, "a turn before there is a journal"
@@ -146,8 +154,16 @@ def begin_turns(turn: Turn, resumed: Resumed, history: records.History, boot_id:
         }
         turn.careful = Careful(level, history.trial, waiting)
     turn.timers.load()
-    for service in list(application.services.values()):
-        service.start()
+    try:
+        _start_services(application)
+    except StartFailed:
+        # Take back the mark above: this was no death, and no input is to blame.
+        streams = list(history.streams.values())
+        clean = history.clean
+        turn.journal.append(
+            records.render_base(history.boot_id, history.level, streams, clean=clean)
+        )
+        raise
     for key, error in resumed.ended:
         protocol = application.connections.get(key)
         turn.note_lost(key)
@@ -176,6 +192,46 @@ def begin_turns(turn: Turn, resumed: Resumed, history: records.History, boot_id:
             turn.begin(sock, service_or_none, key, protected=True)
     resume_connectors(turn)
     turn.commit()
+
+
+def _start_services(application: Application) -> None:
+    """Start all services, or none: where one fails, those before it are stopped again.
+
+    Raises:
+        StartFailed: one failed, or they can't be put in order.
+    """
+    started: list[Service] = []
+    try:
+        for service in start_order(application):
+            started.append(service)
+            service.start()
+    except (Exception, SystemExit) as error:
+        failed = started.pop() if started else None
+        for service in reversed(started):
+            try:
+                service.stop()
+            except Exception:
+                log.exception("%r failed in stop", service)
+        raise _start_failure(application, failed, started, error) from error
+
+
+def _start_failure(
+    application: Application, failed: Service | None, started: list[Service], error: BaseException
+) -> StartFailed:
+    names = ", ".join(service.name for service in reversed(started))
+    undone = f"; stopped again: {names}" if names else ""
+    if failed is None:
+        return StartFailed(f"{application!r} can't start: {error}")
+    frames = traceback.extract_tb(error.__traceback__)
+    last = frames[-1]
+    where = f"{last.filename}:{last.lineno} in {last.name}"
+    failure = StartFailed(
+        f"{application!r} can't start: the service {failed.name!r} raised "
+        f"{type(error).__name__}: {error} ({where}){undone}; nothing was saved"
+    )
+    if isinstance(error, AdministratorError):
+        failure.exit_status = error.exit_status
+    return failure
 
 
 def find_service(turn: Turn, sock: socket.socket) -> Service | None:

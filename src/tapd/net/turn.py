@@ -33,6 +33,7 @@ from collections.abc import Callable
 from tapd.image.jar import Jar
 from tapd.model.application import Application
 from tapd.model.connector import Connector
+from tapd.model.order import stop_order
 from tapd.model.seal import Sealer
 from tapd.model.timer import Timer
 from tapd.net import kernel
@@ -164,7 +165,7 @@ class Turn(Commits):
         """Run the last turn: services stop. Between turns only."""
         self.is_running = True
         try:
-            for service in reversed(list(self.application.services.values())):
+            for service in stop_order(self.application):
                 try:
                     service.stop()
                 except Exception:
