@@ -1,0 +1,182 @@
+"""Upgrades, downgrades and failed upgrades of the package, with people at its servers.
+
+The version before is built from the same tree under a lower number: what is tried
+is the way of dpkg and the maintainer scripts. That TAPs of earlier code load is
+tried by golden TAPs, in tests/image.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+from booted import Booted
+from booted_servers import logged_in, main_pid, make_server
+
+TOP = Path(__file__).parents[2]
+PEOPLE = 3
+
+
+@pytest.fixture(scope="session")
+def package_before(tmp_path_factory: pytest.TempPathFactory, package: Path) -> Path:
+    """The package of the same tree under a lower version."""
+    version = package.name.split("_")[1] + "~before1"
+    built = subprocess.run(
+        [TOP / "tools" / "build-deb", tmp_path_factory.mktemp("before"), version],
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert built.returncode == 0, built.stderr
+    return Path(built.stdout.strip())
+
+
+def put(system: Booted, package: Path) -> str:
+    path = f"/root/{package.name}"
+    system.write(path, package.read_bytes())
+    return path
+
+
+def installed_version(system: Booted) -> str:
+    return system.output("dpkg-query", "--show", "--showformat=${Version}", "tapd")
+
+
+class Typist(threading.Thread):
+    """Somebody at a prompt who types on and on, and checks each answer."""
+
+    def __init__(self, system: Booted, port: int, name: str) -> None:
+        super().__init__(name=name)
+        self.answers = 0
+        self.transcript = ""
+        self.error: BaseException | None = None
+        self._system, self._port = system, port
+        self._enough = threading.Event()
+
+    def run(self) -> None:
+        try:
+            with logged_in(self._system, self._port) as person:
+                person.ask(f"{self.name} = 0")
+                while not self._enough.is_set():
+                    said = person.ask(f"{self.name} += 1; '{self.name}', {self.name}")
+                    self.answers += 1
+                    assert f"('{self.name}', {self.answers})" in said, said
+                self.transcript = person.transcript
+        except BaseException as error:  # told by `stop`, in the test's own thread
+            self.error = error
+
+    def stop(self) -> None:
+        self._enough.set()
+        self.join(timeout=60)
+        if self.error is not None:
+            raise self.error
+
+    def wait_for(self, answers: int) -> None:
+        while self.answers < answers and self.is_alive():
+            self._enough.wait(0.01)
+
+
+def test_an_upgrade_with_three_sessions_open(
+    bare_debian: Booted, package_before: Path, package: Path
+) -> None:
+    """Three people type through an upgrade, a downgrade and another upgrade.
+
+    A sleeping server sleeps on, a stopped one stays stopped, a disabled one too,
+    and the ports are the same sockets throughout.
+    """
+    system = bare_debian
+    before, after = put(system, package_before), put(system, package)
+    system.run("apt-get", "install", "--yes", before)
+    for number, name in enumerate(("busy", "asleep", "stopped")):
+        make_server(system, name, str(4310 + number))
+    system.run("systemctl", "start", "tapd@busy", "tapd@asleep.socket")
+    sockets = system.output("ss", "--no-header", "-lnte", "( sport = :4310 or sport = :4311 )")
+    assert sockets
+
+    people = [Typist(system, 4310, name) for name in ("ann", "bob", "cat")[:PEOPLE]]
+    for person in people:
+        person.start()
+    with contextlib.ExitStack() as cleanup:
+        for person in people:
+            cleanup.callback(person.stop)
+        # Somebody is in the middle of a line, too.
+        idle = cleanup.enter_context(logged_in(system, 4310))
+        idle.ask("x = 'before'")
+        idle.type("x + ")
+        for path in (after, before, after):
+            for person in people:
+                person.wait_for(person.answers + 20)
+            pid = main_pid(system, "busy")
+            system.run("dpkg", "--install", path, timeout_s=120)
+            assert main_pid(system, "busy") not in ("0", pid)
+            for person in people:
+                person.wait_for(person.answers + 20)
+        idle.enter("' and after'")
+        assert "'before and after'" in idle.expect(">>> ")
+    for person in people:
+        assert person.answers >= 120
+        assert "onnection closed" not in person.transcript
+
+    assert installed_version(system) in Path(after).name
+    assert main_pid(system, "asleep") == "0"
+    assert system.show("tapd@asleep.socket", "ActiveState") == "active"
+    assert system.show("tapd@stopped.socket", "ActiveState") == "inactive"
+    assert sockets == system.output(
+        "ss", "--no-header", "-lnte", "( sport = :4310 or sport = :4311 )"
+    )
+    with logged_in(system, 4311) as first:
+        assert "2" in first.ask("1 + 1")
+    story = system.journal("tapd@busy", "--output=cat")
+    assert "Traceback" not in story
+
+
+def test_an_upgrade_that_fails_leaves_people_where_they_were(
+    bare_debian: Booted, package_before: Path, package: Path
+) -> None:
+    """The new package's preinst refuses: dpkg unwinds, and nobody at a prompt sees it."""
+    system = bare_debian
+    before, after = put(system, package_before), put(system, package)
+    system.run("apt-get", "install", "--yes", before)
+    broken = (
+        "cd /root && dpkg-deb --raw-extract $1 broken && "
+        "printf '#!/bin/sh\\nexit 1\\n' >broken/DEBIAN/preinst && "
+        "dpkg-deb --build broken broken.deb"
+    )
+    system.run("sh", "-c", broken, "sh", after)
+    make_server(system, "busy", "4310", options=("--now",))
+    with logged_in(system, 4310) as person:
+        person.ask("x = 6")
+        pid = main_pid(system, "busy")
+        failed = system.run("dpkg", "--install", "/root/broken.deb", check=False)
+        assert failed.returncode
+        assert installed_version(system) in Path(before).name
+        assert main_pid(system, "busy") == pid
+        assert "42" in person.ask("x * 7")
+        # Unpacked and not configured, as after a power cut between the two; then mended.
+        system.run("dpkg", "--unpack", after)
+        assert "42" in person.ask("x * 7")
+        system.run("dpkg", "--configure", "tapd")
+        assert main_pid(system, "busy") not in ("0", pid)
+        assert "42" in person.ask("x * 7")
+
+
+def test_a_server_that_is_killed_between_unpack_and_configure(
+    bare_debian: Booted, package_before: Path, package: Path
+) -> None:
+    """Whatever starts in mid-upgrade runs: the new files are whole, though not compiled."""
+    system = bare_debian
+    before, after = put(system, package_before), put(system, package)
+    system.run("apt-get", "install", "--yes", before)
+    make_server(system, "busy", "4310")
+    make_server(system, "asleep", "4311")
+    system.run("systemctl", "start", "tapd@busy", "tapd@asleep.socket")
+    with logged_in(system, 4310) as person:
+        person.ask("x = 6")
+        system.run("dpkg", "--unpack", after)
+        system.run("kill", "-KILL", main_pid(system, "busy"))
+        assert "42" in person.ask("x * 7")
+        with logged_in(system, 4311) as other:  # wakes it
+            assert "2" in other.ask("1 + 1")
+            system.run("dpkg", "--configure", "tapd")
+            assert "3" in other.ask("1 + 2")
+        assert "42" in person.ask("x * 7")
