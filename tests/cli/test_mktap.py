@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,82 +19,6 @@ from tapd.image.key import load_key
 from tapd.image.store import Store
 from tapd.model.application import Application
 from tapd.units.render import parse_ports_drop_in
-
-EXAMPLE = """
-import click
-from tapd.errors import UsageError
-from tapd.model.server_type import ServerType
-from tapd.model.service import Service
-
-class Echo(Service):
-    def __init__(self, greeting):
-        self.greeting = greeting
-
-def make(application, options):
-    if options["greeting"] == "rude":
-        raise UsageError("--greeting rude: be friendly")
-    return Echo(options["greeting"])
-
-example = ServerType(
-    name="example-echo",
-    summary="Says everything again.",
-    make=make,
-    options=[
-        click.Option(["--greeting"], default="hello", help="Said first."),
-        click.Option(["--times"], type=click.IntRange(1, 9), default=1),
-    ],
-    default_port="4000",
-    aliases=("example-repeat",),
-    welcome=lambda application, options: [f"It says {options['greeting']}."],
-)
-portless = ServerType(name="example-portless", summary="Has no usual port.",
-                      make=lambda application, options: Service())
-nothing = 5
-"""
-ENTRY_POINTS = """\
-[tapd.types]
-example-echo = tapd_example_types:example
-example-portless = tapd_example_types:portless
-example-broken = tapd_example_missing:gone
-example-wrong = tapd_example_types:nothing
-"""
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty current directory, the example types installed, a key of its own."""
-    site = tmp_path / "site"
-    info = site / "tapd_example_types-1.dist-info"
-    info.mkdir(parents=True)
-    (site / "tapd_example_types.py").write_text(EXAMPLE)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tapd-example-types\nVersion: 1\n")
-    (info / "entry_points.txt").write_text(ENTRY_POINTS)
-    monkeypatch.syspath_prepend(site)
-    monkeypatch.setenv("TAPD_KEY_FILE", str(tmp_path / "key"))
-    directory = tmp_path / "here"
-    directory.mkdir()
-    monkeypatch.chdir(directory)
-    yield directory
-    monkeypatch.delitem(__import__("sys").modules, "tapd_example_types", raising=False)
-
-
-@pytest.fixture
-def by_hand() -> Machine:
-    return Machine(is_system=False)
-
-
-@pytest.fixture
-def system(tmp_path: Path) -> Machine:
-    """A machine that systemd booted, with a systemctl that writes down what it was asked."""
-    systemctl = tmp_path / "systemctl"
-    systemctl.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
-    systemctl.chmod(0o755)
-    return Machine(
-        is_system=True,
-        state_directory=tmp_path / "state" / "tapd",
-        unit_directory=tmp_path / "units",
-        systemctl=(str(systemctl),),
-    )
 
 
 def load(path: Path) -> Application:
@@ -347,14 +270,6 @@ def test_bad_command_lines(
     assert says in err
     assert err.count("\n") == (1 if says else 0)
     assert files_below(here) == set()
-
-
-@pytest.mark.usefixtures("here")
-def test_names_that_systemd_cannot_run_are_refused(
-    system: Machine, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(["example-echo", "--name", "a.b", "-p", "0"], system) == 64
-    assert "user tapd-NAME" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("here")

@@ -122,7 +122,7 @@ def test_many_sleeping_servers_cost_no_process(debian: Booted) -> None:
         "systemctl daemon-reload && systemctl start $(printf 'tapd@%s.socket ' $2)"
     )
     debian.run("bash", "-c", script, "bash", str(MANY), " ".join(names), timeout_s=120)
-    with_nobody = "! pgrep -f /var/lib/tapd/many"
+    with_nobody = "! pgrep -f '[/]var/lib/tapd/many'"
     debian.wait_until("sh", "-c", with_nobody)
     for number in range(MANY):
         debian.run(

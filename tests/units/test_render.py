@@ -11,18 +11,16 @@ from hypothesis import strategies as st
 from tapd.errors import UsageError
 from tapd.model.address import Address, parse_address
 from tapd.units.render import (
-    check_instance,
     parse_ports_drop_in,
     ports_drop_in_path,
     render_listen_stream,
     render_ports_drop_in,
-    service_unit,
 )
 
 
 def test_the_ports_stand_in_the_order_of_the_application() -> None:
     text = render_ports_drop_in("telnet", parse_address("4040") + parse_address("10.1.2.3:23"))
-    assert text.splitlines()[3:] == [
+    assert text.splitlines()[4:] == [
         "[Socket]",
         "ListenStream=127.0.0.1:4040",
         "ListenStream=[::1]:4040",
@@ -73,17 +71,5 @@ def test_what_is_written_is_what_systemd_reads(addresses: list[Address]) -> None
     assert values == [a.path or str(a) for a in addresses]
 
 
-@pytest.mark.parametrize("name", ["telnet", "a-b", "web_2", "x" * 26])
-def test_instances_with_a_user_of_their_own(name: str) -> None:
-    check_instance(name)
-
-
-@pytest.mark.parametrize("name", ["", "a.b", "a@b", "a+b", "x" * 27, "a b", "ä"])
-def test_names_that_no_user_can_have(name: str) -> None:
-    with pytest.raises(UsageError, match="--name"):
-        check_instance(name)
-
-
-def test_units_and_paths_of_one_server() -> None:
-    assert service_unit("irc") == "tapd@irc.service"
+def test_paths_of_one_server() -> None:
     assert ports_drop_in_path("irc") == Path("/etc/systemd/system/tapd@irc.socket.d/ports.conf")

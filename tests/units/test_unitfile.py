@@ -17,7 +17,7 @@ from tapd.units.unitfile import (
     parse_unit_file,
 )
 
-PACKAGED = sorted((Path(__file__).parents[2] / "packaging" / "systemd").iterdir())
+PACKAGED = sorted((Path(__file__).parents[2] / "packaging" / "systemd").rglob("tapd*@.*"))
 
 KEYS = st.from_regex(r"[A-Z][A-Za-z0-9]{0,11}", fullmatch=True)
 VALUES = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=30)

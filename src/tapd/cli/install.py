@@ -15,10 +15,10 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tapd.cli.dropins import UnitOptions, make_directory, plan_drop_ins, write_texts
 from tapd.cli.visibility import check_visible
 from tapd.errors import (
     ServiceManagerFailed,
-    StateUnwritable,
     TapExists,
     TapMissing,
     UsageError,
@@ -28,16 +28,8 @@ from tapd.image.key import find_key_path, load_key
 from tapd.image.store import SaveReport, Store
 from tapd.model.address import Address
 from tapd.model.application import Application
-from tapd.systemd.inherited import is_spare_loopback
-from tapd.units.render import (
-    STATE_DIRECTORY,
-    UNIT_DIRECTORY,
-    check_instance,
-    ports_drop_in_path,
-    render_ports_drop_in,
-    service_unit,
-    socket_unit,
-)
+from tapd.units.instance import service_unit, socket_unit
+from tapd.units.render import STATE_DIRECTORY, UNIT_DIRECTORY
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,7 +38,8 @@ class Machine:
 
     Attributes:
         is_system: this process may install servers: it is root's, and systemd
-            booted the machine (sd_booted(3)).
+            booted the machine (sd_booted(3)); or they are a person's own.
+        is_user: they are: the service manager is that person's (``systemctl --user``).
         state_directory: holds a directory for each installed server.
         unit_directory: holds the administrator's units.
         systemctl: the command.
@@ -56,6 +49,12 @@ class Machine:
     state_directory: Path = STATE_DIRECTORY
     unit_directory: Path = UNIT_DIRECTORY
     systemctl: tuple[str, ...] = ("systemctl",)
+    is_user: bool = False
+
+    @property
+    def typed_systemctl(self) -> str:
+        """What people type to reach the service manager."""
+        return "systemctl --user" if self.is_user else "systemctl"
 
     def installed_path(self, name: str) -> Path:
         """Return where the TAP of the installed server `name` lies."""
@@ -68,6 +67,11 @@ class Machine:
         if path.parent.resolve() == (self.state_directory / name).resolve():
             return name
         return ""
+
+    def is_active(self, unit: str) -> bool:
+        """Whether `unit` is there and runs, listens or is about to."""
+        command = [*self.systemctl, "is-active", "--quiet", unit]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
     def run_systemctl(self, *arguments: str) -> None:
         """Run systemctl.
@@ -91,6 +95,28 @@ class Machine:
 def find_machine() -> Machine:
     """Return the machine that this process runs on."""
     return Machine(is_system=os.geteuid() == 0 and Path("/run/systemd/system").is_dir())
+
+
+def find_user_machine() -> Machine:
+    """Return the places of this person's own service manager.
+
+    Raises:
+        UsageError: there is none to be reached.
+    """
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    if os.geteuid() == 0 or not runtime or not Path(runtime, "systemd").is_dir():
+        raise UsageError(
+            "--user: there is no service manager of yours (systemctl --user) to be reached; log in "
+            "as yourself, not as root; without it the TAP is made here, for tapd to run"
+        )
+    home = Path.home()
+    return Machine(
+        is_system=True,
+        state_directory=home / ".local" / "state" / "tapd",
+        unit_directory=home / ".config" / "systemd" / "user",
+        systemctl=("systemctl", "--user"),
+        is_user=True,
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -119,37 +145,63 @@ class Plan:
         return tuple(port.address for port in self.application.ports)
 
 
-def plan_installation(machine: Machine, application: Application, directory: Path | None) -> Plan:
+def find_tap_path(machine: Machine, name: str, directory: Path | None) -> Path:
+    """Return where the TAP of a server `name` goes."""
+    if not machine.is_system or directory is not None:
+        return (directory or Path()) / f"{name}.tap"
+    return machine.installed_path(name)
+
+
+def plan_installation(
+    machine: Machine,
+    application: Application,
+    directory: Path | None,
+    options: UnitOptions | None = None,
+) -> Plan:
     """Plan a new application: for systemd where `directory` is None and the machine has it.
 
     Raises:
-        UsageError: systemd can't run it under this name, with these ports or from
-            where its code lies.
+        UsageError: systemd can't run it with these ports or options.
     """
     name = application.name
+    options = options or UnitOptions()
+    options.check()
+    tap_path = find_tap_path(machine, name, directory)
     if not machine.is_system or directory is not None:
-        return Plan(application, (directory or Path()) / f"{name}.tap", "", {})
-    check_instance(name)
+        if not options.is_empty:
+            raise UsageError(
+                "options of units (--allow-network and the like, --idle-exit, --socket-mode) are "
+                "for servers that systemd runs; tapd has --idle-exit, --socket-mode and "
+                "--socket-group for those run by hand"
+            )
+        return Plan(application, tap_path, "", {})
     check_visible(application.python_path)
-    return Plan(application, machine.installed_path(name), name, _texts(machine, application, name))
+    texts = _texts(machine, application, options)
+    return Plan(application, tap_path, name, texts)
 
 
-def _texts(machine: Machine, application: Application, instance: str) -> dict[Path, str]:
-    addresses = [port.address for port in application.ports]
-    there = [address for address in addresses if not is_spare_loopback(address, addresses)]
-    return {
-        ports_drop_in_path(instance, machine.unit_directory): render_ports_drop_in(instance, there)
-    }
+def _texts(machine: Machine, application: Application, options: UnitOptions) -> dict[Path, str]:
+    return plan_drop_ins(
+        application.name,
+        [port.address for port in application.ports],
+        options,
+        machine.unit_directory,
+        is_user=machine.is_user,
+    )
 
 
-def plan_addition(machine: Machine, state: State, restored: Restored) -> Plan:
+def plan_addition(
+    machine: Machine, state: State, restored: Restored, options: UnitOptions | None = None
+) -> Plan:
     """Plan to store the application that was `restored` from `state` and has a new service."""
     application = restored.application
     path = state.store.tap_path
     instance = machine.installed_name(path) if machine.is_system else ""
     if instance:
         check_visible(application.python_path)
-    texts = _texts(machine, application, instance) if instance else {}
+    options = options or UnitOptions()
+    options.check()
+    texts = _texts(machine, application, options) if instance else {}
     return Plan(application, path, instance, texts, state, restored)
 
 
@@ -198,14 +250,12 @@ def write_plan(machine: Machine, plan: Plan, *, force: bool) -> SaveReport:
         report = plan.state.resave(plan.restored)
     else:
         if plan.instance:
-            _make_directory(plan.tap_path.parent, 0o700)
+            make_directory(plan.tap_path.parent, 0o700)
         elif not plan.tap_path.parent.is_dir():
             raise UsageError(f"--directory {plan.tap_path.parent}: is no directory; make it first")
         key = load_key(create=True)
         report = Store(plan.tap_path, key).create(plan.application, force=force)
-    for path, text in plan.texts.items():
-        _make_directory(path.parent, 0o755)
-        _write_text(path, text)
+    write_texts(plan.texts)
     if plan.instance:
         machine.run_systemctl("daemon-reload")
     return report
@@ -215,32 +265,6 @@ def start_now(machine: Machine, instance: str) -> None:
     """Enable and start the installed server `instance`."""
     machine.run_systemctl("enable", "--quiet", socket_unit(instance), service_unit(instance))
     machine.run_systemctl("start", service_unit(instance))
-
-
-def _make_directory(path: Path, mode: int) -> None:
-    """Make `path` with `mode`, and its parents for all to enter, whatever the umask."""
-    try:
-        for directory in (*reversed(path.parents), path):
-            if not directory.is_dir():
-                directory.mkdir()
-                directory.chmod(mode if directory == path else 0o755)
-    except OSError as error:
-        raise StateUnwritable(
-            f"{path}: the directory can't be made ({error.strerror}); make it, or free its name"
-        ) from error
-
-
-def _write_text(path: Path, text: str) -> None:
-    """Write `path` so that systemd never reads half of it."""
-    temporary = path.with_name(f".{path.name}.new")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        raise StateUnwritable(
-            f"{path}: can't be written ({error.strerror}); mend that and run it again with --force"
-        ) from error
 
 
 def describe_addresses(addresses: Sequence[Address]) -> str:

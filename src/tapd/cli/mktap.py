@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import difflib
 import importlib.metadata
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,24 +20,29 @@ from typing import Any, NoReturn
 import click
 from click.core import iter_params_for_processing
 
-import tapd
+from tapd.cli.dropins import UnitOptions
 from tapd.cli.install import (
     Machine,
     Plan,
     check_free,
     describe_addresses,
     find_machine,
+    find_tap_path,
+    find_user_machine,
     opened_tap,
     plan_addition,
     plan_installation,
     start_now,
     write_plan,
 )
+from tapd.cli.options import common_options, given_options, group_options, take_unit_options
+from tapd.cli.removal import remove_server
+from tapd.cli.rerun import Told, change_server, make_change
 from tapd.errors import AuthorError, TapdError, UsageError
 from tapd.model.application import Application, check_name
 from tapd.model.server_type import ServerType
 from tapd.model.service import Service
-from tapd.units.render import service_unit
+from tapd.units.instance import typed_unit
 
 TYPES_GROUP = "tapd.types"
 
@@ -55,6 +61,8 @@ class Request:
         now: enable and start it.
         dry_run: print what would be written.
         force: set an existing TAP aside.
+        given: all options that were typed, by parameter name.
+        units: what was told of its units.
     """
 
     server_type: ServerType
@@ -66,6 +74,19 @@ class Request:
     now: bool = False
     dry_run: bool = False
     force: bool = False
+    given: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    units: UnitOptions = dataclasses.field(default_factory=UnitOptions)
+
+    def is_change(self, plan: Plan) -> bool:
+        """Whether there is such a server, and something that it is to have otherwise."""
+        if self.append is not None or self.force or not os.path.lexists(plan.tap_path):
+            return False
+        # After a removal its units are made anew.
+        has_units = all(path.exists() for path in plan.texts)
+        return not has_units or bool(set(self.given) - _SAYING_WHICH)
+
+
+_SAYING_WHICH = frozenset({"name", "directory", "now", "dry_run"})
 
 
 @dataclasses.dataclass(slots=True)
@@ -121,6 +142,16 @@ def make_tap(request: Request, machine: Machine) -> None:
         problems.raise_any()
         assert plan is not None
         assert service is not None
+        if request.is_change(plan):
+            ports = request.ports
+            change = make_change(
+                service, request.server_type.options,
+                {name: value for name, value in request.given.items() if name in request.options},
+                ports,
+            )  # fmt: skip
+            told = Told(change, request.units, now=request.now, dry_run=request.dry_run)
+            change_server(machine, plan, told)
+            return
         if request.dry_run:
             _print_plan(plan)
             return
@@ -141,11 +172,13 @@ def _plan_new(
     # that one is taken says nothing.
     is_named = not problems.errors
     application = Application(name if is_named else request.server_type.name)
-    application, service = _add_service(request, application, "", problems)
+    tap_path = find_tap_path(machine, application.name, request.directory)
+    is_there = not request.force and os.path.lexists(tap_path)
+    application, service = _add_service(request, application, "", problems, is_there=is_there)
     plan = None
     with problems.gathered():
-        plan = plan_installation(machine, application, request.directory)
-        if is_named:
+        plan = plan_installation(machine, application, request.directory, request.units)
+        if is_named and not request.is_change(plan):
             check_free(plan, force=request.force)
     return plan, service
 
@@ -162,14 +195,21 @@ def _plan_addition(
     _same, service = _add_service(request, restored.application, request.name, problems)
     plan = None
     with problems.gathered():
-        plan = plan_addition(machine, state, restored)
+        plan = plan_addition(machine, state, restored, request.units)
     return plan, service
 
 
 def _add_service(
-    request: Request, application: Application, name: str, problems: Problems
+    request: Request,
+    application: Application,
+    name: str,
+    problems: Problems,
+    *,
+    is_there: bool = False,
 ) -> tuple[Application, Service | None]:
     """Make the service with its ports; what is wrong goes to `problems`.
+
+    A server that `is_there` has its ports already.
 
     Returns:
         The application, which may be one that the type made, and the service.
@@ -188,7 +228,7 @@ def _add_service(
     is_served = any(port.service is service for port in application.ports)
     if not ports and not is_served and request.server_type.default_port is not None:
         ports = (request.server_type.default_port,)
-    if not ports and not is_served:
+    if not ports and not is_served and not is_there:
         problems.errors.append(
             UsageError(f"--port is needed: the type {request.server_type.name} has no usual one")
         )
@@ -251,9 +291,10 @@ def _print_made(request: Request, machine: Machine, plan: Plan, service: Service
             click.echo(line)
     if request.now:
         start_now(machine, plan.instance)
-        click.echo(f"It runs, and will after a boot; see systemctl status tapd@{plan.instance}")
+        unit = typed_unit(plan.instance)
+        click.echo(f"It runs, and will after a boot; see {machine.typed_systemctl} status {unit}")
     elif plan.instance:
-        click.echo(f"systemctl start {service_unit(plan.instance).removesuffix('.service')}")
+        click.echo(f"{machine.typed_systemctl} start {typed_unit(plan.instance)}")
     else:
         click.echo(f"tapd {plan.tap_path}")
 
@@ -348,46 +389,17 @@ class TypeGroup(click.Group):
         raise UsageError(f"there is no server type {cmd_name!r}; {hint}")
 
 
-def common_options() -> list[click.Parameter]:
-    """Return the options that every type has."""
-    path = click.Path(path_type=Path)
-    return [
-        click.Option(
-            ["--name"], default="", help="Name of the server and its files. [default: the type]"
-        ),
-        click.Option(
-            ["-p", "--port", "ports"],
-            multiple=True,
-            metavar="[HOST:]PORT|unix:PATH",
-            help="Where it listens; may be given several times. Without a host: on this machine "
-            "only (127.0.0.1 and ::1).",
-        ),
-        click.Option(
-            ["--append"], type=path, metavar="TAP", help="Add the service to this TAP instead."
-        ),
-        click.Option(
-            ["--directory"],
-            type=path,
-            metavar="DIR",
-            help="Write the TAP there, to be run by hand. [default: as root on a machine with "
-            "systemd, install it; else the current directory]",
-        ),
-        click.Option(["--now"], is_flag=True, help="Enable and start it at once."),
-        click.Option(
-            ["--dry-run"], is_flag=True, help="Print every file that would be written; write none."
-        ),
-        click.Option(["--force"], is_flag=True, help="Set an existing TAP aside."),
-    ]
-
-
 def type_command(server_type: ServerType, machine: Machine) -> click.Command:
     """Return the command that makes servers of `server_type`."""
     own = {param.name for param in server_type.options}
 
     def callback(**values: Any) -> None:
+        given = given_options(values)
+        units = take_unit_options(values)
         options = {name: value for name, value in values.items() if name in own}
         rest = {name: value for name, value in values.items() if name not in own}
-        make_tap(Request(server_type, options, **rest), machine)
+        here = click.get_current_context().find_object(Machine) or machine
+        make_tap(Request(server_type, options, given=given, units=units, **rest), here)
 
     return TypeCommand(
         server_type.name,
@@ -403,25 +415,29 @@ def command(machine: Machine) -> TypeGroup:
         "tapd-mktap",
         help="Make a TAP: a file that is a server's whole self. tapd-mktap TYPE --help lists the "
         "options of a type.",
-        params=[version_option()],
+        params=group_options(),
+        callback=_begin,
+        invoke_without_command=True,
     )
     group.machine = machine
     group.types, group.broken = find_types()
     return group
 
 
-def version_option() -> click.Option:
-    """Return ``--version``; click's own finds a version by package name, at a cost."""
-
-    def show(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
-        if value and not ctx.resilient_parsing:
-            click.echo(f"tapd {tapd.__version__}")
-            ctx.exit()
-
-    return click.Option(
-        ["--version"], is_flag=True, expose_value=False, is_eager=True, callback=show,
-        help="Show the version.",
-    )  # fmt: skip
+@click.pass_context
+def _begin(ctx: click.Context, *, user: bool, remove: str | None, purge: bool, yes: bool) -> None:
+    """Do what stands before a type."""
+    assert isinstance(ctx.command, TypeGroup)
+    ctx.obj = find_user_machine() if user else ctx.command.machine
+    if remove is None:
+        if purge or yes:
+            raise UsageError("--purge and --yes belong to --remove NAME")
+        if ctx.invoked_subcommand is None:
+            raise UsageError("name a server type; tapd-mktap --help lists them")
+    elif ctx.invoked_subcommand is not None:
+        raise UsageError(f"--remove {remove} stands alone; leave {ctx.invoked_subcommand} out")
+    else:
+        remove_server(ctx.obj, remove, purge=purge, yes=yes)
 
 
 def run(argv: Sequence[str], machine: Machine) -> int:

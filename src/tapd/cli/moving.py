@@ -23,7 +23,7 @@ from tapd.image.snapshot import load_application
 from tapd.image.store import Store
 from tapd.image.tapfile import parse_tap
 from tapd.model.application import check_name
-from tapd.units.render import service_unit
+from tapd.units.instance import service_unit
 
 
 @click.command()

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 from typing import Protocol as TypingProtocol
 
 from tapd.errors import NotAllowed, TapdError, UsageError
+from tapd.host.change import Change
 from tapd.image.store import SaveReport
 from tapd.model.setting import Assignment, describe_settings, prepare_settings
 from tapd.net.turn import Turn
@@ -203,6 +204,7 @@ class Control:
             "checkpoint": self._checkpoint,
             "settings": self._settings,
             "set": self._set,
+            "change": self._change,
         }
         name = request.get("request")
         if not isinstance(name, str) or name not in answers:
@@ -247,6 +249,18 @@ class Control:
                 extra={**peer.fields, "TAPD_OPTION": each.option, "TAPD_VALUE": each.value},
             )  # fmt: skip
         return {"set": [each.option for each in assignments]}
+
+    async def _change(self, request: dict[str, Any], peer: Peer) -> dict[str, Any]:
+        prepared = Change.from_json(request.get("change", {})).prepare(self.turn.application)
+        if request.get("dry_run") is not True:
+            await self._in_turn(prepared.apply)
+            for each in prepared.said:
+                log.info("%s now, by tapd-mktap of %s", each, peer, extra=peer.fields)
+        return {
+            "said": prepared.said,
+            "ports": prepared.ports,
+            "changes_ports": prepared.changes_ports,
+        }
 
     async def _in_turn(self, function: Callable[[], object]) -> None:
         """Run `function` in a turn; return once that is committed."""

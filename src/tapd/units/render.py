@@ -1,56 +1,54 @@
-"""Drop-ins for the units of one server, as text.
+"""The drop-in that says where a server listens, as text.
 
-Imports `errors`, `model.address` and `units.unitfile`. Everything here is pure:
-what is to be written, and where; `cli` writes it. The units themselves,
-``tapd@.service`` and ``tapd@.socket``, are files of the package; what differs
-from server to server are its ports, and they stand in a drop-in of its own.
+Imports `errors`, `model.address` and `units`. Everything here is pure: what is to
+be written, and where; `cli` writes it. The units themselves, ``tapd@.service`` and
+``tapd@.socket``, are files of the package; what differs from server to server stands
+in drop-ins: its ports here, its options in `units.service`. What people wrote into
+one stays, line by line.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from tapd.errors import UsageError
 from tapd.model.address import Address
+from tapd.units.instance import socket_unit
 from tapd.units.unitfile import UnitFile, parse_unit_file
 
 UNIT_DIRECTORY = Path("/etc/systemd/system")
 STATE_DIRECTORY = Path("/var/lib/tapd")
 PORTS_DROP_IN = "ports.conf"
 
-_USER_PREFIX = "tapd-"
-_USER_BYTES_MAX = 31  # user names of 32 bytes and more are refused (useradd(8))
-_INSTANCE = re.compile(r"[A-Za-z0-9_-]+\Z")
+_MODE = re.compile(r"0?[0-7]{3}\Z")
+_GROUP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,30}\Z")
 
 
-def check_instance(name: str) -> None:
-    """Check that `name` can be a systemd instance with a user of its own.
+@dataclasses.dataclass(frozen=True, slots=True)
+class SocketOptions:
+    """Who may connect to UNIX sockets; "" leaves it as it is.
 
-    A TAP that is run by hand may have any name; one that systemd runs has a
-    user ``tapd-NAME``, whose name obeys stricter rules.
-
-    Raises:
-        UsageError: it can't; the message says why.
+    Attributes:
+        mode: octal digits (SocketMode=; systemd's own default is 0666).
+        group: a group's name or number (SocketGroup=).
     """
-    longest = _USER_BYTES_MAX - len(_USER_PREFIX)
-    if not _INSTANCE.match(name) or len(name) > longest:
-        raise UsageError(
-            f"name {name!r}: a server that systemd runs has the user {_USER_PREFIX}NAME, so its "
-            f"name is 1 to {longest} letters, digits, _ and -; give another --name, or --directory "
-            "to make a TAP that is run by hand"
-        )
 
+    mode: str = ""
+    group: str = ""
 
-def service_unit(name: str) -> str:
-    """Return the name of the unit that runs the server `name`."""
-    return f"tapd@{name}.service"
+    def check(self) -> None:
+        """Check them.
 
-
-def socket_unit(name: str) -> str:
-    """Return the name of the unit that holds the ports of the server `name`."""
-    return f"tapd@{name}.socket"
+        Raises:
+            UsageError: one is malformed.
+        """
+        if self.mode and not _MODE.match(self.mode):
+            raise UsageError(f"--socket-mode {self.mode}: write three octal digits, such as 0660")
+        if self.group and not _GROUP.match(self.group):
+            raise UsageError(f"--socket-group {self.group}: write the name of a group")
 
 
 def ports_drop_in_path(name: str, directory: Path = UNIT_DIRECTORY) -> Path:
@@ -83,26 +81,53 @@ def render_listen_stream(address: Address) -> str:
     return str(address)
 
 
+def new_ports_drop_in(name: str) -> UnitFile:
+    """Return the drop-in of the server `name`, with nothing in it yet."""
+    return UnitFile().comment(
+        f"The ports of the server {name}, written by tapd-mktap from its TAP.\n"
+        "They must be those that the TAP names: a later tapd-mktap changes ListenStream=\n"
+        "and what it was told to, and leaves every other line as it is."
+    )
+
+
+def change_ports_drop_in(
+    unit: UnitFile, addresses: Sequence[Address], options: SocketOptions | None = None
+) -> UnitFile:
+    """Return `unit` with these ports, and all else that stands in it.
+
+    Raises:
+        UsageError: systemd can't listen at one of them.
+    """
+    options = options or SocketOptions()
+    options.check()
+    unit = unit.with_values("Socket", "ListenStream", [render_listen_stream(a) for a in addresses])
+    # systemd warns of NoDelay= on UNIX sockets, which know no such option.
+    has_unix = any(address.is_unix for address in addresses)
+    unit = unit.with_values("Socket", "NoDelay", [] if has_unix else ["yes"])
+    for key, value in (("SocketMode", options.mode), ("SocketGroup", options.group)):
+        if value:
+            if not has_unix:
+                raise UsageError(
+                    f"{key}={value} is for UNIX sockets, and there is none; give --port unix:/PATH"
+                )
+            unit = unit.with_values("Socket", key, [value])
+    return unit
+
+
 def render_ports_drop_in(name: str, addresses: Sequence[Address]) -> str:
     """Return the drop-in that has systemd listen at `addresses` for the server `name`.
 
     Raises:
         UsageError: systemd can't listen at one of them.
     """
-    unit = (
-        UnitFile()
-        .comment(
-            f"The ports of the server {name}, written by tapd-mktap from its TAP.\n"
-            "They must be those that the TAP names; a later tapd-mktap writes this anew."
-        )
-        .section("Socket")
-    )
-    for address in addresses:
-        unit = unit.setting("ListenStream", render_listen_stream(address))
-    if not any(address.is_unix for address in addresses):
-        # systemd warns of it on UNIX sockets, which know no such option.
-        unit = unit.setting("NoDelay", "yes")
-    return unit.render()
+    return change_ports_drop_in(new_ports_drop_in(name), addresses).render()
+
+
+def without_ports(unit: UnitFile) -> UnitFile:
+    """Return what is left of a drop-in when what tapd-mktap wrote is taken out."""
+    for key in ("ListenStream", "NoDelay", "SocketMode", "SocketGroup"):
+        unit = unit.with_values("Socket", key, [])
+    return unit
 
 
 def parse_ports_drop_in(text: str, source: str) -> list[str]:

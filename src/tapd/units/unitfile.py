@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Self
 
 from tapd.errors import UnitFileMalformed
@@ -60,6 +60,11 @@ class Setting:
 Part = Comment | Section | Setting
 
 
+def all_of(_value: str) -> bool:
+    """Whether a value is to be replaced: every one is."""
+    return True
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class UnitFile:
     """A unit file; each method that adds returns a new one.
@@ -103,13 +108,67 @@ class UnitFile:
             raise ValueError(f"{key}={value!r} can't stand in a unit file")
         return dataclasses.replace(self, parts=(*self.parts, setting))
 
-    def settings(self, section: str) -> Iterator[tuple[str, str]]:
-        """Yield key and value of each assignment in `section`, wherever it continues."""
+    def with_values(
+        self, section: str, key: str, values: Sequence[str], is_mine: Callable[[str], bool] = all_of
+    ) -> Self:
+        """Have `key` in `section` be assigned `values`, and leave every other line as it is.
+
+        Args:
+            section: its name; begun at the end where there is none and values are.
+            key: which assignments are replaced, in the place of the first of them.
+            values: a line each; none removes the assignments.
+            is_mine: given a value, whether it is one to be replaced; others stay.
+        """
+        mine = {
+            index
+            for index, (place, part) in enumerate(self._placed())
+            if place == section
+            and isinstance(part, Setting)
+            and part.key == key
+            and is_mine(part.value)
+        }
+        end = self._end_of(section)
+        if end is None:
+            return self.section(section).with_values(section, key, values) if values else self
+        old = [part.value for index, part in enumerate(self.parts) if index in mine]  # type: ignore[union-attr]  # settings all
+        if old == list(values):
+            return self
+        new = UnitFile().section(section)
+        for value in values:
+            new = new.setting(key, value)
+        at = min(mine, default=end)
+        before = tuple(_ended(part) for part in self.parts[:at])
+        after = tuple(
+            part for index, part in enumerate(self.parts) if index >= at and index not in mine
+        )
+        return dataclasses.replace(self, parts=(*before, *new.parts[1:], *after))
+
+    def _placed(self) -> Iterator[tuple[str, Part]]:
+        """Yield each part with the name of the section that it is in."""
         current = ""
         for part in self.parts:
             if isinstance(part, Section):
                 current = part.name
-            elif isinstance(part, Setting) and current == section:
+            yield current, part
+
+    def _end_of(self, section: str) -> int | None:
+        """Return the place after the last assignment (or the head) of `section`."""
+        places = [
+            index + 1
+            for index, (place, part) in enumerate(self._placed())
+            if place == section and not isinstance(part, Comment)
+        ]
+        return places[-1] if places else None
+
+    @property
+    def has_settings(self) -> bool:
+        """Whether there is any assignment in it."""
+        return any(isinstance(part, Setting) for part in self.parts)
+
+    def settings(self, section: str) -> Iterator[tuple[str, str]]:
+        """Yield key and value of each assignment in `section`, wherever it continues."""
+        for place, part in self._placed():
+            if isinstance(part, Setting) and place == section:
                 yield part.key, part.value
 
     def values(self, section: str, key: str) -> list[str]:
@@ -127,6 +186,14 @@ class UnitFile:
     def render(self) -> str:
         """Return the file's text."""
         return "".join(part.text for part in self.parts)
+
+
+def _ended(part: Part) -> Part:
+    """Return `part` so that another line can follow it: a file's last one may not be ended."""
+    text = part.text if part.text.endswith("\n") else part.text + "\n"
+    if isinstance(part, Setting) and len(parse_unit_file(f"[S]\n{text}K=V\n").parts) < 3:
+        text += "\n"  # it is continued, and an empty line ends that
+    return part if text == part.text else dataclasses.replace(part, text=text)
 
 
 def parse_unit_file(text: str, source: str = "unit file") -> UnitFile:

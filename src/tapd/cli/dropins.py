@@ -1,0 +1,173 @@
+"""The drop-ins of one server: read, changed by what `tapd-mktap` was told, written.
+
+Imports `errors`, `model` and `units`. What people wrote into a file stays; a file
+is rewritten only where it changes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from tapd.errors import StateUnwritable, UsageError
+from tapd.model.address import Address
+from tapd.systemd.inherited import is_spare_loopback
+from tapd.units.render import (
+    SocketOptions,
+    change_ports_drop_in,
+    new_ports_drop_in,
+    ports_drop_in_path,
+    without_ports,
+)
+from tapd.units.service import (
+    ServiceOptions,
+    change_service_drop_in,
+    new_service_drop_in,
+    service_drop_in_path,
+    without_options,
+)
+from tapd.units.unitfile import UnitFile, parse_unit_file
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class UnitOptions:
+    """What was told of a server's units."""
+
+    service: ServiceOptions = dataclasses.field(default_factory=ServiceOptions)
+    socket: SocketOptions = dataclasses.field(default_factory=SocketOptions)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was."""
+        return self == UnitOptions()
+
+    def check(self) -> None:
+        """Check them, and that directories which are to be opened are there.
+
+        Raises:
+            UsageError: something is wrong.
+        """
+        self.service.check()
+        self.socket.check()
+        for path in (*(self.service.read or ()), *(self.service.write or ())):
+            if not Path(path).is_dir():
+                raise UsageError(f"{path}: there is no such directory to open; make it first")
+
+
+def plan_drop_ins(
+    name: str,
+    addresses: Sequence[Address],
+    options: UnitOptions,
+    directory: Path,
+    *,
+    is_user: bool = False,
+) -> dict[Path, str]:
+    """Return the drop-ins of the server `name` as they are to be, by path.
+
+    Args:
+        name: of the server.
+        addresses: where it listens.
+        options: what was told.
+        directory: of the units.
+        is_user: they are those of a person's own service manager.
+
+    Raises:
+        UsageError: systemd can't do what was told.
+        UnitFileMalformed: one of them is there and can't be read.
+    """
+    there = [address for address in addresses if not is_spare_loopback(address, addresses)]
+    ports_path = ports_drop_in_path(name, directory)
+    ports = _read(ports_path) or new_ports_drop_in(name)
+    texts = {ports_path: change_ports_drop_in(ports, there, options.socket).render()}
+    service_path = service_drop_in_path(name, directory)
+    service = _read(service_path) or new_service_drop_in(name, is_user=is_user)
+    service = change_service_drop_in(service, options.service)
+    if service.has_settings or service_path.exists():
+        texts[service_path] = service.render()
+    return texts
+
+
+def _read(path: Path) -> UnitFile | None:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    return parse_unit_file(text, str(path))
+
+
+def changed_texts(texts: dict[Path, str]) -> dict[Path, str]:
+    """Return those of `texts` that are not on the disk as they are to be."""
+    return {
+        path: text
+        for path, text in texts.items()
+        if not path.exists() or path.read_text(encoding="utf-8") != text
+    }
+
+
+def write_texts(texts: dict[Path, str]) -> None:
+    """Write the files that change.
+
+    Raises:
+        StateUnwritable: a file or a directory can't be written.
+    """
+    for path, text in changed_texts(texts).items():
+        make_directory(path.parent, 0o755)
+        _write_text(path, text)
+
+
+def remove_drop_ins(name: str, directory: Path, *, is_user: bool = False) -> list[Path]:
+    """Remove what was written for the server `name`; return the files that people added to.
+
+    Raises:
+        StateUnwritable: a file can't be removed.
+    """
+    kept = []
+    for path, strip in (
+        (ports_drop_in_path(name, directory), without_ports),
+        (
+            service_drop_in_path(name, directory),
+            lambda unit: without_options(unit, name, is_user=is_user),
+        ),
+    ):
+        unit = _read(path)
+        if unit is None:
+            continue
+        left = strip(unit)
+        try:
+            if left.has_settings:
+                _write_text(path, left.render())
+                kept.append(path)
+                continue
+            path.unlink()
+            if not any(path.parent.iterdir()):
+                path.parent.rmdir()
+        except OSError as error:
+            raise StateUnwritable(f"{path}: can't be removed ({error.strerror})") from error
+    return kept
+
+
+def make_directory(path: Path, mode: int) -> None:
+    """Make `path` with `mode`, and its parents for all to enter, whatever the umask."""
+    try:
+        for directory in (*reversed(path.parents), path):
+            if not directory.is_dir():
+                directory.mkdir()
+                directory.chmod(mode if directory == path else 0o755)
+    except OSError as error:
+        raise StateUnwritable(
+            f"{path}: the directory can't be made ({error.strerror}); make it, or free its name"
+        ) from error
+
+
+def _write_text(path: Path, text: str) -> None:
+    """Write `path` so that systemd never reads half of it."""
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise StateUnwritable(
+            f"{path}: can't be written ({error.strerror}); mend that and run it again with --force"
+        ) from error

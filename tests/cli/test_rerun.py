@@ -1,0 +1,237 @@
+"""`tapd-mktap TYPE` once more: what was told changes, all else stays."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+from by_hand import serving, wait_for
+
+from tapd.cli.install import Machine
+from tapd.cli.mktap import run
+from tapd.image.key import load_key
+from tapd.image.store import Store
+from tapd.model.accounts import verify_password
+from tapd.model.application import Application
+from tapd.services.telnet import ShellFactory
+from tapd.units.render import parse_ports_drop_in
+
+
+def load(path: Path) -> Application:
+    return Store(path, load_key()).load().application
+
+
+def files_below(directory: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file() and path.suffix != ".pyc" and path.name != "lock"
+    }
+
+
+@pytest.fixture
+def installed(here: Path, system: Machine, capsys: pytest.CaptureFixture[str]) -> Path:
+    """The TAP of an installed server, with state that no option gives."""
+    assert run(["example-echo", "--name", "echo", "-p", "10.0.0.1:7", "-w", "one"], system) == 0
+    assert not list(here.iterdir())
+    tap = system.installed_path("echo")
+    capsys.readouterr()
+    return tap
+
+
+def test_a_port_changes_and_nothing_else(
+    installed: Path, system: Machine, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    before = load(installed)
+    drop_in = system.unit_directory / "tapd@echo.socket.d" / "ports.conf"
+    text = drop_in.read_text() + "# mine\nBacklog = 9\n"
+    drop_in.write_text(text)
+    assert run(["example-echo", "--name", "echo", "-p", "10.0.0.1:8"], system) == 0
+    out = capsys.readouterr().out
+    assert "example-echo answers on 10.0.0.1:8" in out
+    after = load(installed)
+    assert after.lineage == before.lineage
+    assert [str(port.address) for port in after.ports] == ["10.0.0.1:8"]
+    assert after.services["example-echo"].greeting == "hello"
+    hashes = [app.authorizer.accounts["admin"].password_hash for app in (before, after)]
+    assert hashes[0] == hashes[1]
+    assert drop_in.read_text() == text.replace("10.0.0.1:7", "10.0.0.1:8")
+    # The script in the place of systemctl says that all is active.
+    assert (tmp_path / "asked").read_text().splitlines()[-3:] == [
+        "is-active --quiet tapd@echo.socket",
+        "restart tapd@echo.socket",
+        "is-active --quiet tapd@echo.socket",
+    ]
+
+
+def test_settings_and_passwords_change(installed: Path, system: Machine) -> None:
+    assert run(["example-echo", "--name", "echo", "--repeats", "3", "-w", "two"], system) == 0
+    after = load(installed)
+    assert after.services["example-echo"].repeats == 3
+    assert verify_password(after.authorizer.accounts["admin"].password_hash, "two")
+    assert [str(port.address) for port in after.ports] == ["10.0.0.1:7"], "no port was given"
+    assert run(["example-echo", "--name", "echo", "-u", "eve", "-w", "three"], system) == 0
+    after = load(installed)
+    assert verify_password(after.authorizer.accounts["admin"].password_hash, "two")
+    assert verify_password(after.authorizer.accounts["eve"].password_hash, "three")
+
+
+@pytest.mark.usefixtures("installed")
+def test_told_the_same_again_nothing_is_written(
+    system: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = files_below(tmp_path / "state") | files_below(tmp_path / "units")
+    assert run(["example-echo", "--name", "echo", "-p", "10.0.0.1:7"], system) == 0
+    assert "nothing to change" in capsys.readouterr().out
+    assert files_below(tmp_path / "state") | files_below(tmp_path / "units") == before
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_dry_run_changes_nothing(
+    system: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = files_below(tmp_path / "state") | files_below(tmp_path / "units")
+    arguments = ["example-echo", "--name", "echo", "-p", "10.0.0.1:9", "--repeats", "2"]
+    assert run([*arguments, "--dry-run"], system) == 0
+    captured = capsys.readouterr()
+    assert "# repeats=2 is set" in captured.out
+    assert "ListenStream=10.0.0.1:9" in captured.out
+    assert "Nothing was changed" in captured.err
+    assert files_below(tmp_path / "state") | files_below(tmp_path / "units") == before
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (["example-echo"], 73, "already there"),
+        (["example-echo", "--greeting", "hi"], 64, "--greeting can't be changed"),
+        (["example-portless", "-p", "1"], 73, "a server of another type"),
+        (["example-echo", "--allow-read", "/nowhere/at/all"], 64, "no such directory"),
+        (["example-echo", "-p", "0"], 64, "picks no free port"),
+    ],
+)
+def test_what_cannot_be_changed(
+    system: Machine,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    status: int,
+    says: str,
+) -> None:
+    before = files_below(tmp_path / "state") | files_below(tmp_path / "units")
+    assert run([*arguments, "--name", "echo"], system) == status
+    assert says in capsys.readouterr().err
+    assert files_below(tmp_path / "state") | files_below(tmp_path / "units") == before
+
+
+@pytest.mark.usefixtures("installed")
+def test_options_of_units_go_into_a_drop_in_and_out_again(system: Machine, tmp_path: Path) -> None:
+    drop_in = system.unit_directory / "tapd@echo.service.d" / "tapd-mktap.conf"
+    assert not drop_in.exists()
+    arguments = ["example-echo", "--name", "echo"]
+    options = ["--idle-exit", "60", "--allow-network", "--allow-write", str(tmp_path)]
+    assert run([*arguments, *options], system) == 0
+    text = drop_in.read_text()
+    for line in ("--idle-exit=60", "PrivateNetwork=no", f"BindPaths={tmp_path}"):
+        assert line in text
+    taken_back = ["--idle-exit", "0", "--no-allow-network", "--allow-write", "none"]
+    assert run([*arguments, *taken_back], system) == 0
+    assert "[Service]\n" in drop_in.read_text()
+    assert "=" not in "".join(
+        line for line in drop_in.read_text().splitlines() if not line.startswith("#")
+    )
+
+
+def test_a_removed_server_comes_back_as_it_was(
+    installed: Path, system: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(system.systemctl[0]).write_text('#!/bin/sh\n[ "$1" != is-active ]\n')
+    lineage = load(installed).lineage
+    assert run(["--remove", "echo"], system) == 0
+    assert f"stays in {installed.parent}" in capsys.readouterr().out
+    assert not list(system.unit_directory.rglob("*.conf"))
+    assert not list(system.unit_directory.iterdir())
+    assert run(["example-echo", "--name", "echo"], system) == 0
+    drop_in = system.unit_directory / "tapd@echo.socket.d" / "ports.conf"
+    assert parse_ports_drop_in(drop_in.read_text(), "x") == ["10.0.0.1:7"]
+    assert load(installed).lineage == lineage
+
+
+def test_what_people_wrote_survives_a_removal(
+    installed: Path, system: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(system.systemctl[0]).write_text('#!/bin/sh\n[ "$1" != is-active ]\n')
+    drop_in = system.unit_directory / "tapd@echo.socket.d" / "ports.conf"
+    drop_in.write_text(drop_in.read_text() + "Backlog=9\n")
+    own = system.unit_directory / "tapd@echo.service.d" / "override.conf"
+    own.parent.mkdir()
+    own.write_text("[Service]\nNice=5\n")
+    assert run(["--remove", "echo", "--purge", "--yes"], system) == 0
+    assert "what you wrote there stays" in capsys.readouterr().out
+    assert not installed.parent.exists()
+    assert own.exists()
+    assert "Backlog=9" in drop_in.read_text()
+    assert "ListenStream=1" not in drop_in.read_text()
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (["--remove", "nobody"], 66, "no server of that name"),
+        (["--remove", "../etc"], 64, "name '../etc'"),
+        (["--remove", "echo", "--purge"], 64, "--yes"),
+        (["--remove", "echo", "example-echo"], 64, "stands alone"),
+        (["--purge"], 64, "--remove"),
+        (["--yes", "example-echo"], 64, "--remove"),
+    ],
+)
+def test_what_is_not_removed(
+    system: Machine,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    status: int,
+    says: str,
+) -> None:
+    assert run(arguments, system) == status
+    assert says in capsys.readouterr().err
+    assert system.installed_path("echo").exists()
+
+
+@pytest.mark.usefixtures("here")
+def test_removal_is_not_for_taps_by_hand(
+    by_hand: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["--remove", "echo"], by_hand) == 64
+    assert "remove it" in capsys.readouterr().err
+
+
+def test_a_running_server_changes_itself(
+    tmp_path: Path,
+    by_hand: Machine,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Settings at once; ports only when it is stopped, since nobody can hand it others."""
+    monkeypatch.setenv("TAPD_KEY_FILE", str(tmp_path / "key"))
+    application = Application("telnet")
+    shell = ShellFactory()
+    application.authorizer.add_account("admin", "woohoo")
+    application.listen(f"unix:{tmp_path}/socket", shell)
+    with serving(tmp_path, application) as server:
+        wait_for((tmp_path / "telnet.d" / "control").exists, "control socket")
+        arguments = ["telnet", "--directory", str(tmp_path)]
+        assert run([*arguments, "--tries", "7", "--password", "other"], by_hand) == 0
+        assert "tries=7 is set" in capsys.readouterr().out
+        assert run([*arguments, "--port", "4999"], by_hand) == 75
+        assert "stop it first" in capsys.readouterr().err
+        assert "tries=7 is set now, by tapd-mktap of uid" in server.log()
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(f"{tmp_path}/socket")
+            assert client.recv(10)
+    after = Store(tmp_path / "telnet-shutdown.tap", server.key).load().application
+    assert after.services["shellfactory"].tries_max == 7
+    assert verify_password(after.authorizer.accounts["admin"].password_hash, "other")
+    assert "other" not in server.log()
