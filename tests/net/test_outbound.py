@@ -191,3 +191,36 @@ def test_one_connection_that_cannot_be_made_is_told(serve: Serve, far_end: socke
     near = harness.connect()
     harness.wait_for(lambda: not harness.application.connectors)
     near.expect(b"failed: ConnectionRefusedError;")
+
+
+def test_a_kill_before_the_first_commit_makes_one_connection(
+    serve: Serve, far_end: socket.socket
+) -> None:
+    service = DiallerService()
+    name = far_end.getsockname()
+    service.where = f"unix:{name}" if isinstance(name, str) else f"{name[0]}:{name[1]}"
+    application = Application("a")
+    application.add_service(service)
+    harness = serve(application)
+
+    def die(point: str) -> None:
+        if point == "turn: run":
+            raise Killed
+
+    harness.fault = die
+    near = harness.open()
+    with pytest.raises(Killed):
+        harness.pump()
+    harness.fault = lambda _point: None
+    harness.crash()
+    harness.wait_for(lambda: len(harness.application.connections) == 2)
+    near.expect(b"made;")
+    far_end.accept()[0].close()
+    near.expect(b"lost;")
+    far_end.settimeout(0.1)
+    with pytest.raises(TimeoutError):
+        far_end.accept()
+
+
+class Killed(BaseException):
+    """Ends a turn in its midst."""
