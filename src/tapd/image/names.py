@@ -219,12 +219,22 @@ class BrokenDurable(Persistent):
     __repr__ = Broken.__repr__
 
 
+why_broken: dict[tuple[str, str], str] = {}
+"""Why a name could not be found, in this process."""
+
+
+def _note_why(module_name: str, qualname: str, error: LookupError) -> None:
+    cause = error.__cause__ or error
+    why_broken[module_name, qualname] = f"{type(cause).__name__}: {cause}"
+
+
 @functools.cache
 def broken_class(module_name: str, qualname: str, *, durable: bool = False) -> Any:
     """Return the stand-in class for ``module_name:qualname``."""
     _log.warning(
-        "%s:%s can't be found; its instances are kept as they were saved", module_name, qualname
-    )
+        "%s:%s can't be found (%s); its instances are kept as they were saved",
+        module_name, qualname, why_broken.get((module_name, qualname), "no reason is known"),
+    )  # fmt: skip
     base: Any = BrokenDurable if durable else Broken
     attributes = {"broken_name": f"{module_name}:{qualname}", "__module__": base.__module__}
     return type(base)(qualname.rpartition(".")[2], (base,), attributes)
@@ -234,7 +244,8 @@ def named(module_name: str, qualname: str) -> Any:
     """Return what has this name, or a stand-in. TAPs call this; its name is part of the format."""
     try:
         return find_name(module_name, qualname)
-    except LookupError:
+    except LookupError as error:
+        _note_why(module_name, qualname, error)
         return broken_class(module_name, qualname)
 
 
@@ -242,7 +253,8 @@ def durable_class(module_name: str, qualname: str) -> Any:
     """Return the durable class of this name, or a stand-in. Part of the format."""
     try:
         return find_name(module_name, qualname)
-    except LookupError:
+    except LookupError as error:
+        _note_why(module_name, qualname, error)
         return broken_class(module_name, qualname, durable=True)
 
 

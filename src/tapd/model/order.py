@@ -10,10 +10,36 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tapd.errors import AuthorError
+from tapd.model.protocol import Protocol
+from tapd.model.service import Service
 
 if TYPE_CHECKING:
     from tapd.model.application import Application
-    from tapd.model.service import Service
+
+
+def check_classes(application: Application) -> None:
+    """Check that the classes of all services and connections were found.
+
+    What a TAP holds of a class that is not there is kept as it is, but nobody could
+    serve with it, and a connection without its class would be dropped.
+
+    Raises:
+        AuthorError: one was not found.
+    """
+    missing: dict[str, None] = {}
+    for base, objects in (
+        (Service, application.services.values()),
+        (Protocol, application.connections.values()),
+    ):
+        for obj in objects:
+            if not isinstance(obj, base):
+                missing[getattr(obj, "broken_name", type(obj).__qualname__)] = None
+    if missing:
+        where = ", ".join(application.python_path)
+        raise AuthorError(
+            f"no such class: {', '.join(missing)} (the log above says why); install its module "
+            "for this Python" + (f" or put it back into {where}" if where else "")
+        )
 
 
 def start_order(application: Application) -> list[Service]:

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 from tapd.errors import AdministratorError, BugError, StartFailed
 from tapd.model.application import Application
-from tapd.model.order import start_order
+from tapd.model.order import check_classes, start_order
 from tapd.model.service import Service
 from tapd.net import kernel, records
 from tapd.net.careful import Careful
@@ -202,6 +202,7 @@ def _start_services(application: Application) -> None:
     """
     started: list[Service] = []
     try:
+        check_classes(application)
         for service in start_order(application):
             started.append(service)
             service.start()

@@ -1,0 +1,167 @@
+"""Live upgrade of code: a reload that finds new code on the disk goes on with it.
+
+A process can't exchange the code that it runs, and need not: connections are in the
+vault, so the next process has them. What must not happen is that the next one can't
+start. Therefore a reload saves, then *rehearses*: a child process, started afresh,
+imports the new code, loads what was just saved and brings it to the new versions,
+in memory only. If that works, this process stops cleanly and its service manager starts the next
+one; if not, it serves on with the old code, and the log says why.
+
+Imports `errors`, `model` and `image`. Run as ``python -m tapd.host.upgrade TAP`` it is
+the rehearsal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+import sys
+import sysconfig
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from tapd.errors import TapdError, UpgradeRefused
+from tapd.image.evolution import Restoration
+from tapd.image.key import load_key
+from tapd.image.layout import Layout
+from tapd.image.names import why_broken
+from tapd.image.snapshot import load_application
+from tapd.model.order import check_classes, start_order
+
+REHEARSAL_S = 600.0
+_OURS_ONLY = (
+    "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC",
+)  # fmt: skip
+_REFUSED = "tapd: refused: "
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Stamp:
+    """What tells one version of a file from another."""
+
+    mtime_ns: int
+    size: int
+    inode: int
+
+
+def _stamp(path: str) -> _Stamp | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return _Stamp(found.st_mtime_ns, found.st_size, found.st_ino)
+
+
+class LoadedCode:
+    """The files of the modules that this process has imported, as they were then.
+
+    The standard library is left out: it changes with Python itself, and then a
+    restart is due anyway.
+    """
+
+    def __init__(self) -> None:
+        self._began_ns = time.time_ns()
+        self._stamps: dict[str, _Stamp] = {}
+        paths = sysconfig.get_paths()
+        self._stdlib = tuple({f"{paths[name]}{os.sep}" for name in ("stdlib", "platstdlib")})
+
+    def note(self) -> None:
+        """Take note of what is imported now: once all that a start needs is."""
+        for path in self._files().values():
+            if path not in self._stamps and (stamp := _stamp(path)) is not None:
+                self._stamps[path] = stamp
+
+    def find_changed(self) -> list[str]:
+        """Return the names of the modules whose files are others now, or gone."""
+        changed = []
+        for name, path in self._files().items():
+            before, now = self._stamps.get(path), _stamp(path)
+            if before is None:
+                # Imported after `note`: by somebody at a prompt, or on demand. If it
+                # was written after this process began, it may differ; to be sure, it does.
+                if now is not None and now.mtime_ns > self._began_ns:
+                    changed.append(name)
+            elif now != before:
+                changed.append(name)
+        return sorted(changed)
+
+    def _files(self) -> dict[str, str]:
+        files: dict[str, str] = {}
+        for name, module in list(sys.modules.items()):
+            path = getattr(module, "__file__", None)
+            if not isinstance(path, str) or self._is_stdlib(path):
+                continue
+            files[name] = path
+        return files
+
+    def _is_stdlib(self, path: str) -> bool:
+        return path.startswith(self._stdlib) and "-packages" not in path
+
+
+async def rehearse(tap_path: Path, environ: Mapping[str, str]) -> None:
+    """Have a new process load the newest generation with the code on the disk.
+
+    Nothing is kept of it, and it touches neither the lock nor the files. Cancelled, it
+    ends the process.
+
+    Raises:
+        UpgradeRefused: it did not load, or took longer than `REHEARSAL_S`.
+    """
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tapd.host.upgrade", str(tap_path),
+        env={name: value for name, value in environ.items() if name not in _OURS_ONLY},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(REHEARSAL_S):
+            _nothing, said = await child.communicate()
+    except TimeoutError:
+        raise UpgradeRefused(f"the new code did not load within {REHEARSAL_S:g} s") from None
+    finally:
+        if child.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                child.kill()
+            await child.wait()
+    if child.returncode != 0:
+        lines = said.decode("utf-8", "replace").strip().splitlines() or ["it said nothing"]
+        reason = next((line for line in reversed(lines) if line.startswith(_REFUSED)), lines[-1])
+        raise UpgradeRefused(reason.removeprefix(_REFUSED))
+
+
+def load_with_present_code(tap_path: Path) -> None:
+    """Load the newest generation as a start would, upgrades included; keep nothing.
+
+    Raises:
+        UpgradeRefused: a class is missing that was there, or could not be upgraded.
+        TapdError: it can't be loaded.
+    """
+    layout = Layout(tap_path, load_key(environment=os.environ))
+    entry = next(entry for entry in layout.generations() if entry.error is None)
+    pickle, manifest = layout.read(entry)
+    restoration = Restoration()
+    application = load_application(pickle, entry.path, restoration, manifest.python_path)
+    restoration.finish()
+    if why_broken:
+        missing = [f"{module}:{name} ({why})" for (module, name), why in why_broken.items()]
+        raise UpgradeRefused(f"the saved state needs {'; '.join(missing)}")
+    check_classes(application)
+    start_order(application)
+
+
+def main() -> None:
+    """Rehearse, and say in a line why it failed."""
+    try:
+        load_with_present_code(Path(sys.argv[1]))
+    except TapdError as error:
+        sys.exit(f"{_REFUSED}{' '.join(str(error).split())}")
+    except Exception as error:
+        sys.exit(f"{_REFUSED}{type(error).__name__}: {' '.join(str(error).split())}")
+
+
+if __name__ == "__main__":
+    main()
