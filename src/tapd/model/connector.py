@@ -79,7 +79,13 @@ class Connector(Persistent):
     def connect(self) -> None:
         """Try now."""
         self.timer = None
-        if self.is_wanted and self.connection_key is None and self.application.running:
+        if (
+            self.is_wanted
+            and self.connection_key is None
+            and self.application.running
+            and not self.__dict__.get("_v_is_connecting")
+        ):
+            self._v_is_connecting = True
             self.application.runtime.connector_added(self)
 
     def connected(self, connection_key: int) -> None:
