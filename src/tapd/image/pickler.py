@@ -1,11 +1,11 @@
 """A graph of objects to bytes and back, losing nothing without naming it.
 
-The front of what this room does with pickles, for those who use it: `graph` and
+The front of what this room does with pickles, for those who use it: `dump` and
 `rebuild` for a TAP, `states` for the journal, `reducer` for the rules of both.
 """
 
+from tapd.image.dump import Dump, dump_graph
 from tapd.image.evolution import Restoration
-from tapd.image.graph import Dump, dump_graph
 from tapd.image.loss import Loss, Placeholder
 from tapd.image.rebuild import load_graph
 from tapd.image.states import (

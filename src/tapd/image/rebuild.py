@@ -156,15 +156,38 @@ def fill_container(container: Any, contents: list[Any]) -> None:
         container.update(contents)
 
 
+def set_whole(obj: Any, whole: tuple[Any, ...]) -> None:
+    """Give an object, made already, all else that pickle would have given it at once."""
+    state, items, entries, setter = whole
+    if items:
+        if hasattr(type(obj), "extend"):
+            obj.extend(items)
+        else:
+            for item in items:
+                obj.append(item)
+    for key, value in entries:
+        obj[key] = value
+    if state is not None:
+        (setter or set_reduced)(obj, state)
+
+
 def finish_deep_graph(root: Any, items: list[Any]) -> Any:
-    """Fill the containers among `items`, then do as `finish_graph`: states may copy them."""
+    """Fill the containers among `items`, then do as `finish_graph`: states may copy them.
+
+    What is due as a whole comes last, the innermost first, as it would in a pickle.
+    """
     rest: list[Any] = []
+    whole = []
     each = iter(items)
     for obj, meta, state in zip(each, each, each, strict=True):
         if meta is fill_container:
             fill_container(obj, state)
+        elif meta is set_whole:
+            whole.append((obj, meta, state))
         else:
             rest += (obj, meta, state)
+    for entry in reversed(whole):
+        rest += entry
     return finish_graph(root, rest)
 
 

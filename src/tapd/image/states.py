@@ -17,8 +17,9 @@ from typing import Any
 
 from tapd.errors import NotStorable, UpgradeRefused
 from tapd.image import definitions, names, paths
+from tapd.image.deep import DeepGraphPickler
 from tapd.image.evolution import Restoration, split_state, versioned
-from tapd.image.graph import DeepGraphPickler, GraphPickler, GraphRoot
+from tapd.image.graph import GraphPickler, GraphRoot
 from tapd.image.loss import Loss
 from tapd.image.rebuild import Containers
 from tapd.image.reducer import RETRIES_MAX, Reduced, Reducer

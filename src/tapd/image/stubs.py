@@ -234,9 +234,20 @@ def _give_states(finish: Stub) -> Any:
     for obj, meta, state in zip(each, each, each, strict=True):
         if type(meta) is StubType and meta.own_name == "fill_container":
             _fill(obj, state)
+        elif type(meta) is StubType and meta.own_name == "set_whole":
+            _give_whole(obj, state)
         else:
             give_state(obj, state)
     return root
+
+
+def _give_whole(obj: Any, whole: Any) -> None:
+    """Give an object what `rebuild.set_whole` does."""
+    if isinstance(obj, Stub) and type(whole) is tuple and len(whole) == 4:
+        obj.state, items, entries, _setter = whole
+        obj.extend(list(items))
+        for key, value in entries:
+            obj[key] = value
 
 
 def _fill(container: Any, contents: Any) -> None:

@@ -1,0 +1,107 @@
+"""A whole graph to bytes, in the simplest form that it allows.
+
+Imports `errors` and this room's `graph` and `deep`. First as pickle does, but for
+durable objects; where that nests too deeply for C, with plain instances in the
+queue as well; and where that is not enough, with all else there, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import gc
+import io
+import sys
+
+from tapd.errors import NotStorable
+from tapd.image.deep import DeepGraphPickler, NestedGraphPickler
+from tapd.image.graph import GraphPickler, GraphRoot, root_name
+from tapd.image.loss import Loss
+from tapd.image.reducer import RETRIES_MAX
+
+_RECURSION_MAX = 2000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Dump:
+    """A pickled graph.
+
+    Attributes:
+        data: the pickle.
+        losses: what was replaced by placeholders.
+        globals: ``module:qualname`` of every class and function referred to by name.
+    """
+
+    data: bytes
+    losses: tuple[Loss, ...]
+    globals: tuple[str, ...]
+
+
+def dump_graph(root: object) -> Dump:
+    """Pickle the whole graph under `root`.
+
+    Raises:
+        NotStorable: what can't be kept could not be told from the rest.
+    """
+    enabled = gc.isenabled()
+    limit = sys.getrecursionlimit()
+    gc.disable()
+    try:
+        if limit > _RECURSION_MAX:
+            # Somebody raised it, and the C pickler would believe that the stack is so deep.
+            with contextlib.suppress(RecursionError):
+                sys.setrecursionlimit(_RECURSION_MAX)
+        return _dump_graph(root)
+    finally:
+        sys.setrecursionlimit(limit)
+        if enabled:
+            gc.enable()
+
+
+def _dump_nested(
+    first: DeepGraphPickler, root: object
+) -> tuple[NestedGraphPickler, io.BytesIO] | None:
+    """Write as a plain pickle what `first` wrote; None where that can't be."""
+    buffer = io.BytesIO()
+    pickler = NestedGraphPickler(buffer, root, first.found())
+    pickler.banned = first.banned
+    try:
+        pickler.dump(GraphRoot(root))
+    except MemoryError:
+        raise
+    except Exception:  # no loss: the form of `first` is good
+        return None
+    return pickler, buffer
+
+
+def _dump_graph(root: object) -> Dump:
+    flat = deep = False
+    banned: dict[int, str] = {}
+    for _ in range(RETRIES_MAX):
+        buffer = io.BytesIO()
+        pickler: GraphPickler = (
+            DeepGraphPickler(buffer, root) if deep else GraphPickler(buffer, root, flat=flat)
+        )
+        pickler.banned = banned
+        try:
+            pickler.dump(GraphRoot(root))
+        except RecursionError as error:
+            if deep:
+                where = pickler.path_of(pickler.last)
+                raise NotStorable(
+                    f"saving {root_name(root)}: {where} is nested too deeply"
+                ) from error
+            flat, deep = True, flat
+        except MemoryError:
+            raise
+        except Exception as error:
+            last = pickler.last if pickler.culprit is None else pickler.culprit
+            if last is None or id(last) in banned:
+                raise NotStorable(f"saving {root_name(root)}: {error}") from error
+            banned[id(last)] = f"{type(error).__name__}: {error}"
+        else:
+            nested = _dump_nested(pickler, root) if isinstance(pickler, DeepGraphPickler) else None
+            if nested is not None:
+                pickler, buffer = nested
+            return Dump(buffer.getvalue(), tuple(pickler.losses), tuple(sorted(pickler.globals)))
+    raise NotStorable(f"saving {root_name(root)}: more than {RETRIES_MAX} objects fail")
