@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -530,6 +531,15 @@ def test_unix_socket_mode_and_removal(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o660
     bound.close()
     assert not path.exists()
+
+
+def test_unix_socket_group(tmp_path: Path) -> None:
+    """The group gets its rights together with the socket, and nobody before it."""
+    path = tmp_path / "socket"
+    group = os.getgroups()[-1] if os.getgroups() else os.getgid()
+    with contextlib.closing(bind_all([Address(path=str(path))], 0o660, group)[0]):
+        status = path.stat()
+        assert (stat.S_IMODE(status.st_mode), status.st_gid) == (0o660, group)
 
 
 def test_unix_socket_of_another_is_not_removed(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tapd.cli.dropins import UnitOptions, make_directory, plan_drop_ins, write_texts
+from tapd.cli.naming import own_state_directory
 from tapd.cli.visibility import check_visible
 from tapd.errors import (
     ServiceManagerFailed,
@@ -109,11 +110,10 @@ def find_user_machine() -> Machine:
             "--user: there is no service manager of yours (systemctl --user) to be reached; log in "
             "as yourself, not as root; without it the TAP is made here, for tapd to run"
         )
-    home = Path.home()
     return Machine(
         is_system=True,
-        state_directory=home / ".local" / "state" / "tapd",
-        unit_directory=home / ".config" / "systemd" / "user",
+        state_directory=own_state_directory(),
+        unit_directory=Path.home() / ".config" / "systemd" / "user",
         systemctl=("systemctl", "--user"),
         is_user=True,
     )

@@ -14,6 +14,11 @@ from tapd.units.render import STATE_DIRECTORY
 RUNTIME_DIRECTORY = Path("/run/tapd")
 
 
+def own_state_directory() -> Path:
+    """Return what holds a person's own servers (tapd-mktap --user)."""
+    return Path.home() / ".local" / "state" / "tapd"
+
+
 def find_tap(text: str, *, state_directory: Path = STATE_DIRECTORY) -> Path:
     """Return the file of the TAP that a person means.
 
@@ -27,7 +32,8 @@ def find_tap(text: str, *, state_directory: Path = STATE_DIRECTORY) -> Path:
     if (path.parent / f"{stem}.d").is_dir():  # its TAP may be gone, or be meant without .tap
         return path if path.name.endswith(SUFFIX) else path.with_name(f"{stem}{SUFFIX}")
     if "/" not in text:
-        for found in (Path(f"{text}{SUFFIX}"), state_directory / text / f"{text}{SUFFIX}"):
+        directories = [Path(), state_directory / text, own_state_directory() / text]
+        for found in (directory / f"{text}{SUFFIX}" for directory in directories):
             if found.exists() or found.with_suffix(".d").is_dir():
                 return found
     raise TapMissing(

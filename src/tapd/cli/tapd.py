@@ -67,6 +67,14 @@ def _parser() -> argparse.ArgumentParser:
         help="save and end after so long without a connection or a timer; the next client or "
         "timer starts it again (default: never)",
     )
+    parser.add_argument(
+        "--socket-mode",
+        metavar="MODE",
+        default="0600",
+        help="who may connect to UNIX sockets, in octal (default: 0600). Under systemd its socket "
+        "unit says so: tapd-mktap --socket-mode",
+    )
+    parser.add_argument("--socket-group", metavar="GROUP", help="the group of UNIX sockets")
     parser.add_argument("--version", action="version", version=f"tapd {tapd.__version__}")
     return parser
 
@@ -92,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         if not 0 <= options.idle_exit < 1e9:
             raise UsageError(f"--idle-exit {options.idle_exit}: write seconds, or 0 for never")
         options.sync = parse_sync(options.sync)
-        status = _serve(path, options) if is_managed_here else _manage(path, arguments)
+        status = _serve(path, options) if is_managed_here else _manage(path, options, arguments)
     except TapdError as error:
         log.critical("%s", error)
         status = error.exit_status
@@ -118,7 +126,28 @@ def _serve(path: Path, options: argparse.Namespace) -> int:
     ).run()
 
 
-def _manage(path: Path, arguments: Sequence[str]) -> int:
+def _manage(path: Path, options: argparse.Namespace, arguments: Sequence[str]) -> int:
     from tapd.host.by_hand import manage  # noqa: PLC0415 - one role only
+    from tapd.host.manager import ManagerOptions  # noqa: PLC0415 - the same
 
-    return manage(path, [sys.executable, "-m", "tapd", *arguments], os.environ)
+    sockets = ManagerOptions(
+        unix_mode=_parse_mode(options.socket_mode), unix_group=_find_group(options.socket_group)
+    )
+    return manage(path, [sys.executable, "-m", "tapd", *arguments], os.environ, sockets)
+
+
+def _parse_mode(text: str) -> int:
+    if not 0 < len(text) <= 4 or set(text) - set("01234567") or int(text, 8) > 0o777:
+        raise UsageError(f"--socket-mode {text}: write three octal digits, such as 0660")
+    return int(text, 8)
+
+
+def _find_group(name: str | None) -> int:
+    if name is None:
+        return -1
+    import grp  # noqa: PLC0415 - seldom
+
+    try:
+        return int(name) if name.isascii() and name.isdigit() else grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise UsageError(f"--socket-group {name}: there is no such group") from None

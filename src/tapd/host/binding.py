@@ -24,10 +24,10 @@ _BACKLOG = 4096  # the kernel caps it at net.core.somaxconn; clients wait here d
 
 @dataclasses.dataclass
 class Bound:
-    """A listening socket, and what to remove when it is closed for good.
+    """A listening or datagram socket, and what to remove when it is closed for good.
 
     Attributes:
-        listener: non-blocking and close-on-exec.
+        listener: the socket, non-blocking and close-on-exec.
         path: the UNIX socket's path; None for others.
         identity: device and inode of that path, so that only our own is removed.
     """
@@ -45,7 +45,9 @@ class Bound:
                     self.path.unlink()
 
 
-def bind_all(addresses: Sequence[Address], unix_mode: int = 0o600) -> list[Bound]:
+def bind_all(
+    addresses: Sequence[Address], unix_mode: int = 0o600, unix_group: int = -1
+) -> list[Bound]:
     """Bind every address, or none.
 
     A port 0 for both loopbacks gets one number for both where it is free.
@@ -55,22 +57,24 @@ def bind_all(addresses: Sequence[Address], unix_mode: int = 0o600) -> list[Bound
     Args:
         addresses: what to bind.
         unix_mode: permissions of UNIX sockets.
+        unix_group: their group's number; -1 for that of this process.
 
     Raises:
         AddressUnusable: an address can't be bound; it says why.
     """
     bound: list[Bound] = []
-    picked: dict[str, int] = {}
+    picked: dict[Address, int] = {}  # by the address with the port 0
     try:
         for address in addresses:
             if is_spare_loopback(address, addresses):
                 continue
             if address.is_unix:
-                bound.append(_bind_unix(address, unix_mode))
+                bound.append(_bind_unix(address, unix_mode, unix_group))
                 continue
             wish = address
-            if address == Address("::1", 0) and "127.0.0.1" in picked:
-                wish = dataclasses.replace(address, port=picked.pop("127.0.0.1"))
+            other = dataclasses.replace(address, host="127.0.0.1")
+            if address.host == "::1" and not address.port and other in picked:
+                wish = dataclasses.replace(address, port=picked.pop(other))
             try:
                 listener = _bind_ip(wish)
             except AddressUnusable:
@@ -79,7 +83,7 @@ def bind_all(addresses: Sequence[Address], unix_mode: int = 0o600) -> list[Bound
                 listener = _bind_ip(address)
             bound.append(Bound(listener))
             if address.port == 0:
-                picked[address.host] = listener.getsockname()[1]
+                picked[address] = listener.getsockname()[1]
     except BaseException:
         for entry in bound:
             entry.close()
@@ -92,7 +96,7 @@ def _bind_ip(address: Address) -> socket.socket:
         family, kind, protocol, _, name = socket.getaddrinfo(
             address.host,
             address.port,
-            type=socket.SOCK_STREAM,
+            type=_kind(address),
             flags=socket.AI_NUMERICHOST | socket.AI_PASSIVE,
         )[0]
     except OSError:
@@ -104,12 +108,15 @@ def _bind_ip(address: Address) -> socket.socket:
     except OSError as error:
         raise AddressUnusable(f"can't listen on {address}: {error.strerror}") from None
     try:
-        # Connections of the last run may linger in TIME_WAIT.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if not address.is_datagram:
+            # Connections of the last run may linger in TIME_WAIT. Of a datagram port it
+            # would give others a share.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind(name)
-        listener.listen(_BACKLOG)
+        if not address.is_datagram:
+            listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
         raise AddressUnusable(f"can't listen on {address}: {_reason(address, error)}") from None
@@ -117,9 +124,13 @@ def _bind_ip(address: Address) -> socket.socket:
     return listener
 
 
+def _kind(address: Address) -> socket.SocketKind:
+    return socket.SOCK_DGRAM if address.is_datagram else socket.SOCK_STREAM
+
+
 def _reason(address: Address, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        holder = find_holder(address.port)
+        holder = find_holder(address.port, is_datagram=address.is_datagram)
         held = f"it is in use by {holder}" if holder else "it is in use"
         return f"{held}. Stop that, or choose another with tapd-mktap --port"
     if error.errno in (errno.EACCES, errno.EPERM):
@@ -132,7 +143,7 @@ def _reason(address: Address, error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def _bind_unix(address: Address, mode: int) -> Bound:
+def _bind_unix(address: Address, mode: int, group: int) -> Bound:
     name: str | bytes = address.path
     if address.path.startswith("@"):
         path = None
@@ -141,9 +152,14 @@ def _bind_unix(address: Address, mode: int) -> Bound:
         path = Path(address.path)
         _remove_stale(address, path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    umask = os.umask(0o777 & ~mode)  # from the first instant, not by a chmod afterwards
+    # From the first instant, not by a chmod afterwards. Its group may do something only
+    # once it is the right one.
+    umask = os.umask(0o777 & ~(mode if group < 0 else mode & 0o707))
     try:
         listener.bind(name)
+        if path is not None and group >= 0:
+            os.chown(path, -1, group, follow_symlinks=False)
+            path.chmod(mode)
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
@@ -173,7 +189,7 @@ def _remove_stale(address: Address, path: Path) -> None:
         raise AddressUnusable(
             f"can't listen on {address}: {path} is there and is no socket. Move it away"
         )
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+    with socket.socket(socket.AF_UNIX, _kind(address)) as probe:
         probe.setblocking(False)
         try:
             probe.connect(str(path))
@@ -192,12 +208,12 @@ def _remove_stale(address: Address, path: Path) -> None:
 # --- who has it --------------------------------------------------------------------------
 
 
-def find_holder(port: int) -> str:
-    """Return who listens on TCP `port`, as "name (process 12)"; "" if it can't be seen.
+def find_holder(port: int, *, is_datagram: bool = False) -> str:
+    """Return who has the TCP or UDP `port`, as "name (process 12)"; "" if it can't be seen.
 
     Reads /proc, where other users' processes hide theirs.
     """
-    inodes = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
+    inodes = {f"socket:[{inode}]" for inode in _bound_inodes(port, is_datagram)}
     if not inodes:
         return ""
     for process in Path("/proc").iterdir():
@@ -209,12 +225,12 @@ def find_holder(port: int) -> str:
     return ""
 
 
-def _listening_inodes(port: int) -> Iterator[str]:
-    """Yield the inodes of listening sockets on `port` (proc_pid_net(5))."""
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+def _bound_inodes(port: int, is_datagram: bool) -> Iterator[str]:
+    """Yield the inodes of sockets that listen on `port` (proc_pid_net(5))."""
+    kind, state = ("udp", "07") if is_datagram else ("tcp", "0A")
+    for table in (f"/proc/net/{kind}", f"/proc/net/{kind}6"):
         with contextlib.suppress(OSError):
             for line in Path(table).read_text().splitlines()[1:]:
                 fields = line.split()
-                is_listening = fields[3] == "0A"
-                if is_listening and int(fields[1].rpartition(":")[2], 16) == port:
+                if fields[3] == state and int(fields[1].rpartition(":")[2], 16) == port:
                     yield fields[9]

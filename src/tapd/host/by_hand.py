@@ -6,6 +6,7 @@ unpickling: the manager runs none of the application's code.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 
@@ -16,7 +17,12 @@ from tapd.image.tapfile import Manifest, read_manifest
 from tapd.model.address import parse_address
 
 
-def manage(path: Path, command: Sequence[str], environ: MutableMapping[str, str]) -> int:
+def manage(
+    path: Path,
+    command: Sequence[str],
+    environ: MutableMapping[str, str],
+    options: ManagerOptions | None = None,
+) -> int:
     """Run `command` under the embedded manager, with the ports of the TAP at `path`.
 
     Raises:
@@ -28,7 +34,8 @@ def manage(path: Path, command: Sequence[str], environ: MutableMapping[str, str]
         for port in newest_manifest(path, key).ports
         for address in parse_address(port["address"])
     ]
-    return run_manager(addresses, command, environ, ManagerOptions(name=Layout(path, key).name))
+    options = dataclasses.replace(options or ManagerOptions(), name=Layout(path, key).name)
+    return run_manager(addresses, command, environ, options)
 
 
 def newest_manifest(path: Path, key: Key) -> Manifest:

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from tapd import events
-from tapd.errors import StateUnwritable, TapdError
+from tapd.errors import StateUnwritable, TapdError, UpgradeRefused
 from tapd.host import story
 from tapd.host.checkpoint import Checkpointer
 from tapd.host.control import Control, control_path
@@ -36,6 +36,7 @@ from tapd.host.idle import Idleness, next_due_s, save_sleep, take_sleep
 from tapd.host.options import ASLEEP_STATUS, DaemonOptions
 from tapd.host.state import Restored, State
 from tapd.host.status import Saved, Vitals
+from tapd.host.upgrade import REHEARSAL_S, LoadedCode, rehearse
 from tapd.image.key import load_key
 from tapd.image.store import SaveReport
 from tapd.model.application import Application
@@ -55,6 +56,7 @@ STATUS_S = 5.0
 CRASHES_WITHOUT_PAUSE = 6
 CRASH_PAUSE_S_MAX = 10.0
 SAVE_TIMEOUT_S = 600.0
+_BARRIER_S = 5.0
 _OPEN_FILES_MAX = 1 << 20
 """As far as the guardian's table of them goes, and the kernel's own fs.nr_open by default."""
 
@@ -119,6 +121,9 @@ class Daemon:
         self._checkpoint_records = 0
         self._is_serving = False
         self._falls_asleep = False
+        self._looks_for_code = False
+        self._renews = False
+        self._began_ns = time.time_ns()
         self._waiting: list[asyncio.Future[SaveReport]] = []
 
     def run(self) -> int:
@@ -227,7 +232,7 @@ class Daemon:
         self._vitals = vitals = Vitals(turn, _saved_before(restored), restored.records)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+        loop.add_signal_handler(signal.SIGHUP, self._take_reload)
         sleep = take_sleep(state.store.journal_directory)
         story.tell_start(restored, resumed, turn, sleep)
         turn.open()
@@ -285,6 +290,26 @@ class Daemon:
         """Return what `tapctl status` shows."""
         return self._vitals.describe()
 
+    def _take_reload(self) -> None:
+        """Have a generation saved, and new code looked for."""
+        self._looks_for_code = True
+        self._reload.set()
+
+    async def _renew(self, state: State, code: LoadedCode, notifier: Notifier) -> None:
+        """End this process for the next to go on with new code, if there is any that works."""
+        changed = code.find_changed()
+        if not changed:
+            return
+        notifier.status(f"trying the new code of {', '.join(changed)}")
+        notifier.extend_timeout(REHEARSAL_S)
+        try:
+            await rehearse(state.store.named_path, self._environ)
+        except UpgradeRefused as error:
+            story.tell_code_refused(changed, error)
+            return
+        story.tell_code_renewed(changed)
+        self._renews = True
+
     async def checkpoint(self) -> SaveReport:
         """Save a generation of now, or a moment later; return its report.
 
@@ -328,6 +353,7 @@ class Daemon:
         self, turn: Turn, state: State, checkpointer: Checkpointer, notifier: Notifier
     ) -> None:
         """Save a generation when one is asked for, when it is time, or the journal is long."""
+        code = LoadedCode(self._began_ns)
         due_s = time.monotonic() + self._options.checkpoint_s
         while True:
             with contextlib.suppress(TimeoutError):
@@ -342,17 +368,24 @@ class Daemon:
                 continue
             self._reload.clear()
             waiting = self._take_waiting()
+            looks_for_code, self._looks_for_code = self._looks_for_code, False
             if asked:
                 notifier.reloading()
             try:
                 report = await self._checkpoint(turn, state, checkpointer)
                 self._answer(waiting, report)
                 self._tell_saved(report, state)
+                if looks_for_code:
+                    await self._renew(state, code, notifier)
             except TapdError as error:
                 story.tell_save_failed(error)
                 self._answer(waiting, error)
             due_s = time.monotonic() + self._options.checkpoint_s
             notifier.ready(self._vitals.line())
+            if self._renews:
+                # The reload is over for the service manager before this process is.
+                await asyncio.to_thread(notifier.barrier, _BARRIER_S)
+                self._stop.set()
 
     def _take_waiting(self) -> list[asyncio.Future[SaveReport]]:
         waiting, self._waiting = self._waiting, []
@@ -416,7 +449,8 @@ class Daemon:
         """
         application = turn.application
         story.tell_stopping(application.name, len(turn.streams))
-        notifier.stopping("saving the TAP")
+        if not self._renews:  # it would mean: do not start the next one
+            notifier.stopping("saving the TAP")
         notifier.extend_timeout(SAVE_TIMEOUT_S)
         turn.stop_listening()
         turn.finish()

@@ -80,6 +80,7 @@ class ManagerOptions:
     Attributes:
         name: the instance; its sockets are named ``tapd@NAME.socket``.
         unix_mode: SocketMode= of UNIX sockets.
+        unix_group: SocketGroup=, a number; -1 for the manager's own.
         watchdog_s: WatchdogSec=; None for none.
         start_timeout_s, stop_timeout_s: TimeoutStartSec=, TimeoutStopSec=.
         abort_timeout_s: TimeoutAbortSec=.
@@ -91,6 +92,7 @@ class ManagerOptions:
 
     name: str = "tapd"
     unix_mode: int = 0o600
+    unix_group: int = -1
     watchdog_s: float | None = 30.0
     start_timeout_s: float = 90.0
     stop_timeout_s: float = 90.0
@@ -163,7 +165,7 @@ class Manager:
         self._exit_status: int | None = None
         self._says_stopping = False
         self._wake_s: float | None = None
-        self._bound: list[Bound] = bind_all(addresses, options.unix_mode)
+        self._bound: list[Bound] = bind_all(addresses, options.unix_mode, options.unix_group)
         self._notify = NotifySocket()
         self._epoll = select.epoll()
         self._epoll.register(self._notify, select.EPOLLIN)

@@ -69,6 +69,23 @@ def tell_crash_loop(text: str, deaths: int) -> None:
     log.error("%s", text, extra=events.CRASH_LOOP(TAPD_DEATHS=deaths))
 
 
+def tell_code_renewed(changed: list[str]) -> None:
+    """Say that the next process goes on with new code."""
+    log.info(
+        "new code of %s: tried, and it loads this state; going on with it", ", ".join(changed),
+        extra=events.RELOADED(TAPD_MODULES=" ".join(changed)),
+    )  # fmt: skip
+
+
+def tell_code_refused(changed: list[str], error: Exception) -> None:
+    """Say why there is new code, and the old one goes on."""
+    log.error(
+        "new code of %s is not taken: %s; the old code serves on. Mend it and reload again",
+        ", ".join(changed), error,
+        extra=events.CODE_REFUSED(TAPD_MODULES=" ".join(changed)),
+    )  # fmt: skip
+
+
 def tell_saved(report: SaveReport) -> None:
     """Say what is safe on the disk, and what could not be kept."""
     log.info(

@@ -18,8 +18,6 @@ import contextlib
 import dataclasses
 import os
 import sys
-import sysconfig
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -49,7 +47,7 @@ class _Stamp:
 
 def _stamp(path: str) -> _Stamp | None:
     try:
-        found = os.stat(path)
+        found = Path(path).stat()
     except OSError:
         return None
     return _Stamp(found.st_mtime_ns, found.st_size, found.st_ino)
@@ -62,16 +60,18 @@ class LoadedCode:
     restart is due anyway.
     """
 
-    def __init__(self) -> None:
-        self._began_ns = time.time_ns()
-        self._stamps: dict[str, _Stamp] = {}
-        paths = sysconfig.get_paths()
-        self._stdlib = tuple({f"{paths[name]}{os.sep}" for name in ("stdlib", "platstdlib")})
+    def __init__(self, began_ns: int) -> None:
+        """Take note of what is imported now.
 
-    def note(self) -> None:
-        """Take note of what is imported now: once all that a start needs is."""
+        Args:
+            began_ns: when the imports began, in nanoseconds since the epoch.
+        """
+        self._began_ns = began_ns
+        self._stamps: dict[str, _Stamp] = {}
+        self._stdlib = f"{Path(os.__file__).parent}{os.sep}"
         for path in self._files().values():
-            if path not in self._stamps and (stamp := _stamp(path)) is not None:
+            stamp = _stamp(path)
+            if stamp is not None and stamp.mtime_ns <= began_ns:
                 self._stamps[path] = stamp
 
     def find_changed(self) -> list[str]:
@@ -80,8 +80,8 @@ class LoadedCode:
         for name, path in self._files().items():
             before, now = self._stamps.get(path), _stamp(path)
             if before is None:
-                # Imported after `note`: by somebody at a prompt, or on demand. If it
-                # was written after this process began, it may differ; to be sure, it does.
+                # Imported later, or written while it was: what was written since this
+                # process began may differ from what it runs. To be sure, it does.
                 if now is not None and now.mtime_ns > self._began_ns:
                     changed.append(name)
             elif now != before:
