@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from example_play import Play, load_example, play_twice
+from example_play import Stage, load_example, play_everywhere, play_twice
 
 
-def talk(play: Play) -> None:
+def talk(play: Stage) -> None:
     alice = play.connect()
     alice.expect("What is your name?")
     alice.type("alice")
@@ -29,6 +29,10 @@ def talk(play: Play) -> None:
     bob.expect("* alice has left")
     bob.type("/quit")
     bob.expect_end()
+
+
+def test_killed_at_every_place() -> None:
+    play_everywhere(lambda: load_example("chat", "Room"), talk)
 
 
 def test_nobody_notices_a_kill(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from example_play import Client, Play, load_example, play_twice
+from example_play import Stage, load_example, play_everywhere, play_twice
 
 START = (
     "8 ♜ ♞ ♝ ♛ ♚ ♝ ♞ ♜", "7 ♟ ♟ ♟ ♟ ♟ ♟ ♟ ♟", "6 · · · · · · · ·", "5 · · · · · · · ·",
@@ -17,22 +17,15 @@ MATE = (
 BELOW = "  a b c d e f g h   "
 
 
-def skip_board(client: Client, news: str) -> None:
-    """Read a board that need not be looked at."""
-    while not client.got[client.expected :].endswith(f"{BELOW}{news}\r\n".encode()):
-        client.got += client.sock.recv(65536)
-    client.expected = len(client.got)
-
-
-def fools_mate(play: Play) -> None:
+def fools_mate(play: Stage) -> None:
     white = play.connect()
     white.expect(*START, BELOW + "white is here")
     black = play.connect()
     black.expect(*START, BELOW + "black is here")
     other = play.connect()
     other.expect(*START, BELOW + "a spectator is here")
-    skip_board(white, "a spectator is here")
-    skip_board(black, "a spectator is here")
+    white.skip_to(BELOW + "a spectator is here")
+    black.skip_to(BELOW + "a spectator is here")
 
     other.type("e4")
     other.expect("It is not your turn.")
@@ -40,19 +33,23 @@ def fools_mate(play: Play) -> None:
     white.expect("f6 is no legal move.")
     for player, move in ((white, "f3"), (black, "e5"), (white, "g4")):
         player.type(move)
-        for each in play.clients:
-            skip_board(each, move)
+        for each in (white, black, other):
+            each.skip_to(BELOW + move)
     black.type("Qh4#")
-    for each in play.clients:
+    for each in (white, black, other):
         each.expect(*MATE, BELOW + "Qh4#")
         each.expect(*START, BELOW + "checkmate, 0-1; a new game")
 
     white.type("e4")
-    for each in play.clients:
-        skip_board(each, "e4")
+    for each in (white, black, other):
+        each.skip_to(BELOW + "e4")
     white.leave()
     for each in (black, other):
         each.expect(*START, BELOW + "white has left; a new game")
+
+
+def test_killed_at_every_place() -> None:
+    play_everywhere(lambda: load_example("chess_game", "Table"), fools_mate)
 
 
 def test_a_game_goes_on(tmp_path: Path) -> None:

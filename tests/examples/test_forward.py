@@ -13,6 +13,7 @@ import pytest
 from example_play import load_example, playing
 
 from tapd.model.application import Application
+from tapd.testing import Host
 
 
 @pytest.fixture
@@ -27,14 +28,26 @@ def forwarder(port: int) -> Application:
     return load_example("forward", "Forwarder", f"127.0.0.1:{port}")
 
 
+def accept(target: socket.socket) -> socket.socket:
+    """Accept the connection of the forwarder.
+
+    One that was only just made when the process was killed ends without a byte, and
+    is made again: nobody had seen anything of it.
+    """
+    while True:
+        far, _ = target.accept()
+        far.settimeout(30)
+        if far.recv(1, socket.MSG_PEEK):
+            return far
+        far.close()
+
+
 def test_both_ways_and_half_closed(tmp_path: Path, target: socket.socket) -> None:
     application = forwarder(target.getsockname()[1])
     with playing(tmp_path / "server", application, kills=True) as play:
         client = play.connect()
         client.type("to the target")
-        far, _ = target.accept()
-        with far:
-            far.settimeout(30)
+        with accept(target) as far:
             assert far.makefile("rb").readline() == b"to the target\r\n"
             play.interrupt()
             far.sendall(b"and back\r\n")
@@ -55,10 +68,8 @@ def test_a_slow_reader_gets_every_byte(tmp_path: Path, target: socket.socket) ->
         client = play.connect()
         sending = threading.Thread(target=lambda: client.sock.sendall(data))
         sending.start()
-        far, _ = target.accept()
         got = hashlib.sha256()
-        with far:
-            far.settimeout(30)
+        with accept(target) as far:
             left = len(data)
             next_kill = left
             while left:
@@ -71,6 +82,36 @@ def test_a_slow_reader_gets_every_byte(tmp_path: Path, target: socket.socket) ->
                 left -= len(piece)
         sending.join()
         assert got.digest() == hashlib.sha256(data).digest()
+
+
+def test_with_the_kit() -> None:
+    """Kills between all steps; within one, a connection that is being made is made anew."""
+    transcripts = []
+    for is_killed in (False, True):
+        with Host(load_example("forward", "Forwarder", "192.0.2.7:80")) as host:
+            interrupt = host.kill if is_killed else lambda: None
+            target = host.remote("192.0.2.7:80")
+            client = host.connect()
+            far = target.accept()
+            interrupt()
+            for near_words, far_words in (("a\r\n", "b\r\n"), ("c", "d"), ("e" * 100_000, "f")):
+                client.send(near_words)
+                interrupt()
+                far.expect(near_words)
+                far.send(far_words)
+                interrupt()
+                client.expect(far_words)
+            client.send_eof()
+            interrupt()
+            far.expect_eof()
+            far.send("late words\r\n")
+            interrupt()
+            client.expect("late words\r\n")
+            far.close()
+            interrupt()
+            client.expect_eof()
+            transcripts.append((bytes(client.transcript), bytes(far.transcript)))
+    assert transcripts[0] == transcripts[1]
 
 
 def test_a_target_that_is_not_there(tmp_path: Path) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from example_play import Play, load_example, play_twice
+from example_play import Stage, load_example, play_everywhere, play_twice
 
 
-def store(play: Play) -> None:
+def store(play: Stage) -> None:
     client = play.connect()
     client.type("SET town Ulm on the Danube")
     client.expect("OK")
@@ -24,6 +24,10 @@ def store(play: Play) -> None:
     other.expect("OK", "(none)")
     other.type("INCR visits")
     other.expect("3")
+
+
+def test_killed_at_every_place() -> None:
+    play_everywhere(lambda: load_example("kv", "Store"), store)
 
 
 def test_every_request_is_done_once(tmp_path: Path) -> None:

@@ -122,6 +122,7 @@ class Session:
         mktap.chmod(0o755)
         self.environ = {
             "PATH": f"{commands}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
             "HOME": str(directory),
             "LANG": "C.UTF-8",
             "PYTHONUNBUFFERED": "1",

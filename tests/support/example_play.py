@@ -1,8 +1,9 @@
 """Clients that play a script with a server; somebody kills it under their hands.
 
-The script is a function of a `Play`. It is played twice, by `play_twice`: with a
-server that is left alone, and with one that gets SIGKILL in the middle of every
-line that is typed. What each client got has to be the same, to the byte.
+The script is a function of a `Stage`. `play_twice` plays it with a real process that
+is left alone, and with one that gets SIGKILL in the middle of every line that is
+typed. What each client got has to be the same, to the byte. `play_everywhere` plays
+it with the testing kit, and kills at every place where there can be a kill.
 """
 
 from __future__ import annotations
@@ -13,14 +14,41 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from by_hand import Server, free_port
 
 from tapd.model.application import Application
+from tapd.testing import Host, KillReport, Peer, kill_everywhere
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TIMEOUT_S = 30.0
+
+
+class Actor(Protocol):
+    """A client, as a script sees it."""
+
+    def type(self, line: str) -> None:
+        """Send a line."""
+
+    def expect(self, *lines: str) -> None:
+        """Check that these lines come next."""
+
+    def skip_to(self, line: str) -> None:
+        """Read up to this line."""
+
+    def expect_end(self) -> None:
+        """Check that nothing comes but the end."""
+
+    def leave(self) -> None:
+        """Close the connection."""
+
+
+class Stage(Protocol):
+    """What a script is given."""
+
+    def connect(self) -> Actor:
+        """Open one more connection."""
 
 
 class Client:
@@ -50,6 +78,15 @@ class Client:
             received = self.got[self.expected : self.expected + len(wanted)]
             assert received == wanted, f"{received!r}, instead of {wanted!r}"
             self.expected += len(wanted)
+
+    def skip_to(self, line: str) -> None:
+        """Read up to this line."""
+        end = line.encode() + b"\r\n"
+        while not self.got[self.expected :].endswith(end):
+            data = self.sock.recv(65536)
+            assert data, f"the end, instead of {line!r}"
+            self.got += data
+        self.expected = len(self.got)
 
     def expect_end(self) -> None:
         """Check that nothing comes but the end."""
@@ -110,7 +147,7 @@ def playing(directory: Path, application: Application, *, kills: bool) -> Iterat
 
 
 def play_twice(
-    directory: Path, make_application: Callable[[], Application], script: Callable[[Play], None]
+    directory: Path, make_application: Callable[[], Application], script: Callable[[Stage], None]
 ) -> None:
     """Play `script` with a server that is left alone and with one that is killed."""
     transcripts = []
@@ -121,3 +158,50 @@ def play_twice(
             deaths = play.server.log().count("the process before was killed")
         assert bool(deaths) == kills, "the play without kills had one, or the other had none"
     assert transcripts[0] == transcripts[1]
+
+
+class KitClient:
+    """A client of the testing kit."""
+
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
+
+    def type(self, line: str) -> None:
+        """Send a line."""
+        self.peer.send(line + "\r\n")
+
+    def expect(self, *lines: str) -> None:
+        """Check that these lines come next."""
+        for line in lines:
+            self.peer.expect(line + "\r\n")
+
+    def skip_to(self, line: str) -> None:
+        """Read up to this line."""
+        while self.peer.read_line().rstrip(b"\r\n") != line.encode():
+            pass
+
+    def expect_end(self) -> None:
+        """Check that nothing comes but the end."""
+        self.peer.expect_eof()
+
+    def leave(self) -> None:
+        """Close the connection."""
+        self.peer.close()
+
+
+class KitStage:
+    """The clients of a server of the testing kit."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+
+    def connect(self) -> KitClient:
+        """Open one more connection."""
+        return KitClient(self.host.connect())
+
+
+def play_everywhere(
+    make_application: Callable[[], Application], script: Callable[[Stage], None]
+) -> KillReport:
+    """Play `script` with a kill at every place where there can be one."""
+    return kill_everywhere(make_application, lambda host: script(KitStage(host)), splits=False)
