@@ -48,6 +48,9 @@ CRASH_LOOP = Event("858a88c1f2e14a169e9fcebe09f3bd12")
 RELOADED = Event("a50790658c364a42a75f55ce85259dcc")
 """New code goes on in the running server."""
 
+CODE_REFUSED = Event("b506f676ecb7ab025ed54450d20aae3e")
+"""A reload found new code that does not load the state; the old code serves on."""
+
 STOPPING = Event("fbf8d53b79c44557b6b63d0e895200f7")
 """The server was told to stop or restart."""
 
