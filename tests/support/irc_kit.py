@@ -6,6 +6,7 @@ The turns, the journal and the sockets are real (`harness`), in strict mode.
 from __future__ import annotations
 
 import re
+import socket
 from typing import Any
 
 from harness import Harness, Peer
@@ -76,7 +77,10 @@ class Irc:
         return network
 
     def connect(self) -> Client:
-        return Client(self, self.harness.connect())
+        peer = self.harness.connect()
+        # Else the kernel holds a second line back until it hears that the first arrived.
+        peer.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return Client(self, peer)
 
     def client(self, nick: str, caps: str = "", *, join: str = "") -> Client:
         """Return a registered client, on the channel `join`."""
