@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from tapd.model.address import Address
     from tapd.model.application import Application, Port, Runtime
     from tapd.model.connector import Connector
+    from tapd.model.datagram import DatagramProtocol, DatagramTransport
     from tapd.model.frames import FrameProtocol
     from tapd.model.lines import LineProtocol
     from tapd.model.persistent import (
@@ -65,6 +66,8 @@ __all__ = [
     "AuthorError",
     "Authorizer",
     "Connector",
+    "DatagramProtocol",
+    "DatagramTransport",
     "FrameProtocol",
     "FrameRequestProtocol",
     "InputTooLong",
@@ -97,6 +100,8 @@ _HOMES = {
     "AuthorError": "tapd.errors",
     "Authorizer": "tapd.model.accounts",
     "Connector": "tapd.model.connector",
+    "DatagramProtocol": "tapd.model.datagram",
+    "DatagramTransport": "tapd.model.datagram",
     "FrameProtocol": "tapd.model.frames",
     "FrameRequestProtocol": "tapd.model.requests",
     "InputTooLong": "tapd.errors",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import json
 import os
@@ -15,7 +16,7 @@ import pytest
 from tapd.errors import SocketMismatch
 from tapd.model.address import Address
 from tapd.systemd import inherited
-from tapd.systemd.inherited import describe_listener, match_ports, take_inherited
+from tapd.systemd.inherited import describe_listener, listener_address, match_ports, take_inherited
 
 
 def take_in_child(fds: list[int], check: Callable[[dict[str, str]], Any], **environ: str) -> Any:
@@ -119,7 +120,7 @@ def test_all_that_is_no_listener_is_named(listener: socket.socket, tmp_path: Pat
     fds = [entry.fileno() for entry in (listener, datagram, connected, netlink, file)]
     answer = take_in_child(fds, take, LISTEN_FDNAMES="a:b:c:d:e")
     assert "(a)" not in answer
-    assert "descriptor 4 (b) is a socket, but no stream socket" in answer
+    assert "descriptor 4 (b) is a datagram socket that is not bound" in answer
     assert "descriptor 5 (c) is a stream socket that does not listen" in answer
     assert "descriptor 6 (d)" in answer
     assert "descriptor 7 (e) is no socket" in answer
@@ -134,8 +135,13 @@ def test_all_that_is_no_listener_is_named(listener: socket.socket, tmp_path: Pat
 def bind() -> Iterator[Callable[..., socket.socket]]:
     made: list[socket.socket] = []
 
-    def make(host: str = "127.0.0.1", path: str = "", dual: bool = False) -> socket.socket:
-        if path:
+    def make(
+        host: str = "127.0.0.1", path: str = "", dual: bool = False, datagram: bool = False
+    ) -> socket.socket:
+        if datagram:
+            entry = socket.socket(socket.AF_UNIX if path else socket.AF_INET, socket.SOCK_DGRAM)
+            entry.bind(path or (host, 0))
+        elif path:
             entry = socket.socket(socket.AF_UNIX)
             entry.bind(path)
             entry.listen()
@@ -153,6 +159,21 @@ def bind() -> Iterator[Callable[..., socket.socket]]:
 def port_of(listener: socket.socket) -> int:
     port: int = listener.getsockname()[1]
     return port
+
+
+@pytest.mark.parametrize("is_unix", [False, True])
+def test_streams_and_datagrams_of_one_number_are_told_apart(
+    bind: Callable[..., socket.socket], tmp_path: Path, is_unix: bool
+) -> None:
+    stream = bind(path=str(tmp_path / "stream") if is_unix else "")
+    datagram = bind(path=str(tmp_path / "datagram") if is_unix else "", datagram=True)
+    addresses = [listener_address(entry) for entry in (datagram, stream)]
+    assert [address.is_datagram for address in addresses] == [True, False]
+    pairs = match_ports(addresses, [stream, datagram])
+    assert [sock for _address, sock in pairs] == [datagram, stream]
+    as_stream = [dataclasses.replace(address, is_datagram=False) for address in addresses]
+    with pytest.raises(SocketMismatch, match="no socket was passed"):
+        match_ports(as_stream, [stream, datagram])
 
 
 def test_match_in_the_order_of_the_ports(bind: Any, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tapd.model.address import Address, parse_address
 from tapd.units.render import (
     parse_ports_drop_in,
     ports_drop_in_path,
-    render_listen_stream,
+    render_listen,
     render_ports_drop_in,
 )
 
@@ -27,6 +27,24 @@ def test_the_ports_stand_in_the_order_of_the_application() -> None:
         "ListenStream=10.1.2.3:23",
         "NoDelay=yes",
     ]
+
+
+def test_datagram_ports_are_listed_as_such() -> None:
+    addresses = [
+        address for text in ("udp:53", "53", "udp:unix:/run/x") for address in parse_address(text)
+    ]
+    text = render_ports_drop_in("dns", addresses)
+    assert [line for line in text.splitlines() if line.startswith("Listen")] == [
+        "ListenStream=127.0.0.1:53",
+        "ListenStream=[::1]:53",
+        "ListenDatagram=127.0.0.1:53",
+        "ListenDatagram=[::1]:53",
+        "ListenDatagram=/run/x",
+    ]
+    assert "NoDelay" not in text
+    assert sorted(parse_ports_drop_in(text, "x")) == sorted(
+        "udp:/run/x" if address.path else str(address) for address in addresses
+    )
 
 
 def test_no_tcp_option_is_set_where_a_unix_socket_would_get_it() -> None:
@@ -45,7 +63,7 @@ def test_no_tcp_option_is_set_where_a_unix_socket_would_get_it() -> None:
     ],
 )
 def test_listen_stream_values(address: str, value: str) -> None:
-    assert render_listen_stream(parse_address(address)[0]) == value
+    assert render_listen(parse_address(address)[0]) == value
 
 
 @pytest.mark.parametrize("address", [Address("127.0.0.1", 0), Address(path="/run/a b")])

@@ -1,14 +1,16 @@
 """Addresses of listening sockets, as people write them.
 
-``[HOST:]PORT`` or ``unix:PATH``. Pure: nothing is resolved or bound here.
-A port without a host means loopback, over IPv4 and IPv6: two sockets. To expose
-a server one writes the address.
+``[HOST:]PORT`` or ``unix:PATH``, and ``udp:`` before either for datagrams. Pure:
+nothing is resolved or bound here. A port without a host means loopback, over IPv4
+and IPv6: two sockets. To expose a server one writes the address.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import ipaddress
+from collections.abc import Sequence
+from typing import Any
 
 from tapd.errors import UsageError
 
@@ -22,11 +24,18 @@ class Address:
         port: 1 to 65535 (0 picks a free one); 0 for UNIX sockets.
         path: the socket's path, with a leading "@" for the abstract name space;
             "" for IP sockets.
+        is_datagram: a datagram socket (UDP, or UNIX of type SOCK_DGRAM), else a stream.
     """
 
     host: str = ""
     port: int = 0
     path: str = ""
+    is_datagram: bool = False
+
+    def __setstate__(self, state: Sequence[Any]) -> None:
+        # TAPs of 0.1.0 hold three fields: all addresses were those of streams.
+        for field, value in zip(dataclasses.fields(self), (*state, False), strict=False):
+            object.__setattr__(self, field.name, value)
 
     @property
     def is_unix(self) -> bool:
@@ -39,18 +48,27 @@ class Address:
         return ":" in self.host
 
     def __str__(self) -> str:
+        kind = "udp:" if self.is_datagram else ""
         if self.path:
-            return f"unix:{self.path}"
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+            return f"{kind}unix:{self.path}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{kind}{host}:{self.port}"
 
 
 def parse_address(text: str) -> tuple[Address, ...]:
-    """Parse ``[HOST:]PORT`` or ``unix:PATH`` into the addresses to bind.
+    """Parse ``[udp:][HOST:]PORT`` or ``[udp:]unix:PATH`` into the addresses to bind.
 
     Raises:
         UsageError: `text` is neither; the message says what is wrong with it.
     """
-    hint = "write PORT, HOST:PORT, [IPV6]:PORT or unix:/PATH"
+    if text.startswith("udp:"):
+        addresses = _parse_plain(text[len("udp:") :])
+        return tuple(dataclasses.replace(address, is_datagram=True) for address in addresses)
+    return _parse_plain(text)
+
+
+def _parse_plain(text: str) -> tuple[Address, ...]:
+    hint = "write PORT, HOST:PORT, [IPV6]:PORT or unix:/PATH (with udp: before it for datagrams)"
     if text.startswith("unix:"):
         path = text[len("unix:") :]
         if not path.startswith(("/", "@")) or len(path) < 2:

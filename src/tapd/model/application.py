@@ -17,6 +17,7 @@ from tapd.model.accounts import Authorizer
 from tapd.model.address import Address, parse_address
 from tapd.model.callbacks import check_callback
 from tapd.model.connector import Connector
+from tapd.model.datagram import DatagramProtocol
 from tapd.model.namespace import Namespace
 from tapd.model.persistent import Persistent, TrackedDict, TrackedList
 from tapd.model.seal import Sealer
@@ -60,7 +61,15 @@ class Runtime(TypingProtocol):
 
 
 class Port(Persistent):
-    """A listening address and the service that answers there."""
+    """A listening address and the service that answers there.
+
+    Attributes:
+        address: where.
+        service: who.
+        protocol: of a datagram port, once it has been served.
+    """
+
+    protocol: DatagramProtocol | None = None
 
     def __init__(self, address: Address, service: Service) -> None:
         self.address = address
@@ -155,8 +164,18 @@ class Application(Persistent):
         """Have `service` answer at `where`: ``[HOST:]PORT``, ``unix:PATH`` or a port number.
 
         A service that was not added yet is added. A port without a host means
-        loopback, over IPv4 and IPv6.
+        loopback, over IPv4 and IPv6. ``udp:`` before it means datagrams, which go to
+        the service's `datagram_protocol`.
+
+        Raises:
+            UsageError: it is no address, or taken.
+            AuthorError: the service has no protocol for datagrams.
         """
+        if str(where).startswith("udp:") and not service.takes_datagrams:
+            raise AuthorError(
+                f"{service!r} can't answer at {where}: set its datagram_protocol to a class "
+                "derived from DatagramProtocol"
+            )
         if self.services.get(service.name) is not service:
             self.add_service(service)
         addresses = (where,) if isinstance(where, Address) else parse_address(str(where))

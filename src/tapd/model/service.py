@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from tapd.model.address import Address
 from tapd.model.callbacks import check_overrides
+from tapd.model.datagram import DatagramProtocol
 from tapd.model.persistent import Persistent
 from tapd.model.protocol import Protocol
 from tapd.model.setting import Setting
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
 class Service(Persistent):
     """One service of an application; it builds a protocol for each connection.
 
-    Subclasses set `protocol` or override `build_protocol`.
+    Subclasses set `protocol` or override `build_protocol`; those that answer at
+    datagram ports ``udp:…``, `datagram_protocol` or `build_datagram_protocol`.
 
     Attributes:
         settable: what `tapctl set` can change, by option.
@@ -28,6 +31,7 @@ class Service(Persistent):
     """
 
     protocol: ClassVar[type[Protocol]] = Protocol
+    datagram_protocol: ClassVar[type[DatagramProtocol] | None] = None
     settable: ClassVar[Mapping[str, Setting]] = {}
     requires: Sequence[str] = ()
     name: str = ""
@@ -48,6 +52,19 @@ class Service(Persistent):
         Its `service` is set afterwards. Raise `PeerError` to refuse the connection.
         """
         return self.protocol()
+
+    @property
+    def takes_datagrams(self) -> bool:
+        """Whether it has a protocol for datagram ports."""
+        own = type(self).build_datagram_protocol is not Service.build_datagram_protocol
+        return own or self.datagram_protocol is not None
+
+    def build_datagram_protocol(self, address: Address) -> DatagramProtocol:
+        """Return the protocol of the datagram port `address`; called once in its life.
+
+        Its `service` is set afterwards.
+        """
+        return (self.datagram_protocol or DatagramProtocol)()
 
     def start(self) -> None:
         """The application starts, fresh or resumed; runs in a turn before READY.

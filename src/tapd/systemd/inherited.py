@@ -7,7 +7,8 @@ process's own environment only, where tests and the embedded manager want any.
 
 Two kinds of descriptors arrive. Those named ``tapd-*`` come from the fd store
 (this daemon put them there) and are handed on as they are. All others must be
-listening stream sockets; what is not is refused before anything else opens.
+listening stream sockets or bound datagram sockets; what is not is refused before
+anything else opens.
 May import `errors` and `model`.
 """
 
@@ -36,7 +37,8 @@ class Inherited:
     """What the service manager passed. The holder owns every descriptor.
 
     Attributes:
-        listeners: listening stream sockets, non-blocking, in the order passed.
+        listeners: listening stream and bound datagram sockets, non-blocking, in the
+            order passed.
         stored: descriptors from the fd store, by FDNAME.
     """
 
@@ -56,7 +58,7 @@ def take_inherited(environ: MutableMapping[str, str]) -> Inherited:
 
     Raises:
         SocketMismatch: the announcement makes no sense, or a descriptor is
-            neither a listening stream socket nor from the fd store.
+            neither a listening stream socket, a datagram socket nor from the fd store.
     """
     pid, count_text, names_text, _ = (environ.pop(name, "") for name in _VARIABLES)
     if not pid or pid != str(os.getpid()):
@@ -88,13 +90,13 @@ def take_inherited(environ: MutableMapping[str, str]) -> Inherited:
     if problems:
         raise SocketMismatch(
             f"the service manager passed what tapd can't serve: {'; '.join(problems)}. The socket "
-            "unit may hold ListenStream= lines only, with Accept=no"
+            "unit may hold ListenStream= and ListenDatagram= lines only, with Accept=no"
         )
     return inherited
 
 
 def _why_no_listener(fd: int) -> str:
-    """Return what `fd` is instead of a listening stream socket; "" if it is one."""
+    """Return what `fd` is instead of a socket to be served; "" if it is one."""
     if not stat.S_ISSOCK(os.fstat(fd).st_mode):
         return "no socket"
     # Naming the family would do for IP only; None of these calls depends on it.
@@ -102,15 +104,24 @@ def _why_no_listener(fd: int) -> str:
     try:
         family = probe.getsockopt(socket.SOL_SOCKET, _SO_DOMAIN)
         kind = probe.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE)
-        if kind != socket.SOCK_STREAM:
-            return "a socket, but no stream socket"
+        if kind not in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+            return "a socket, but neither of streams nor of datagrams"
         if family not in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX):
             return f"a socket of the address family {family}, which tapd does not serve"
-        if not probe.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        if kind == socket.SOCK_DGRAM and not _is_bound(fd):
+            return "a datagram socket that is not bound"
+        listens = probe.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        if kind == socket.SOCK_STREAM and not listens:
             return "a stream socket that does not listen (Accept=yes? It must be no)"
     finally:
         probe.detach()
     return ""
+
+
+def _is_bound(fd: int) -> bool:
+    with socket.socket(fileno=os.dup(fd)) as probe:
+        name = probe.getsockname()
+    return bool(name[1] if isinstance(name, tuple) else name)
 
 
 def describe_listener(listener: socket.socket) -> str:
@@ -121,13 +132,15 @@ def describe_listener(listener: socket.socket) -> str:
 def listener_address(listener: socket.socket) -> Address:
     """Return the address that `listener` is bound to."""
     name = listener.getsockname()
+    is_datagram = listener.type == socket.SOCK_DGRAM
     if listener.family == socket.AF_UNIX:
         path = os.fsdecode(name)
-        return Address(path="@" + path[1:] if path.startswith("\0") else path or "(unnamed)")
+        path = "@" + path[1:] if path.startswith("\0") else path or "(unnamed)"
+        return Address(path=path, is_datagram=is_datagram)
     host, port = name[:2]
     if len(name) == 4 and name[3] and "%" not in host:
         host = f"{host}%{socket.if_indextoname(name[3])}"
-    return Address(host, port)
+    return Address(host, port, is_datagram=is_datagram)
 
 
 @functools.cache
@@ -147,7 +160,7 @@ def is_spare_loopback(address: Address, addresses: Sequence[Address]) -> bool:
     """
     return (
         address.host == "::1"
-        and Address("127.0.0.1", address.port) in addresses
+        and dataclasses.replace(address, host="127.0.0.1") in addresses
         and not has_ipv6_loopback()
     )
 
@@ -178,7 +191,10 @@ def match_ports(
         for index, address in enumerate(ports_addresses):
             if index in paired:
                 continue
-            found = next((entry for entry in left if matches(address, entry)), None)
+            found = next(
+                (entry for entry in left if _is_kind(address, entry) and matches(address, entry)),
+                None,
+            )
             if found is not None:
                 paired[index] = found
                 left.remove(found)
@@ -200,9 +216,14 @@ def match_ports(
         raise SocketMismatch(
             f"the sockets of tapd@{name}.socket are not the application's ports: "
             f"{'; '.join(parts)}. Name the same addresses on both sides (tapd-mktap --port ..., or "
-            f"ListenStream= in tapd@{name}.socket.d), then: systemctl restart tapd@{name}.socket"
+            f"ListenStream= or ListenDatagram= in tapd@{name}.socket.d), then: systemctl restart "
+            f"tapd@{name}.socket"
         )
     return [(ports_addresses[index], paired[index]) for index in sorted(paired)]
+
+
+def _is_kind(address: Address, listener: socket.socket) -> bool:
+    return address.is_datagram == (listener.type == socket.SOCK_DGRAM)
 
 
 def _is_same(address: Address, listener: socket.socket) -> bool:

@@ -61,8 +61,8 @@ def escape_specifiers(text: str) -> str:
     return text.replace("%", "%%")
 
 
-def render_listen_stream(address: Address) -> str:
-    """Return the value of ``ListenStream=`` for `address` (systemd.socket(5)).
+def render_listen(address: Address) -> str:
+    """Return the value of ``ListenStream=`` or ``ListenDatagram=`` (systemd.socket(5)).
 
     Raises:
         UsageError: systemd can't listen there.
@@ -78,15 +78,15 @@ def render_listen_stream(address: Address) -> str:
         raise UsageError(
             f"port {str(address)!r}: systemd picks no free port; write a number from 1 to 65535"
         )
-    return str(address)
+    return str(address).removeprefix("udp:")
 
 
 def new_ports_drop_in(name: str) -> UnitFile:
     """Return the drop-in of the server `name`, with nothing in it yet."""
     return UnitFile().comment(
         f"The ports of the server {name}, written by tapd-mktap from its TAP.\n"
-        "They must be those that the TAP names: a later tapd-mktap changes ListenStream=\n"
-        "and what it was told to, and leaves every other line as it is."
+        "They must be those that the TAP names: a later tapd-mktap changes its ListenStream=\n"
+        "and ListenDatagram= lines and what it was told to, and leaves every other line as it is."
     )
 
 
@@ -100,10 +100,13 @@ def change_ports_drop_in(
     """
     options = options or SocketOptions()
     options.check()
-    unit = unit.with_values("Socket", "ListenStream", [render_listen_stream(a) for a in addresses])
-    # systemd warns of NoDelay= on UNIX sockets, which know no such option.
+    for key, is_datagram in (("ListenStream", False), ("ListenDatagram", True)):
+        values = [render_listen(each) for each in addresses if each.is_datagram == is_datagram]
+        unit = unit.with_values("Socket", key, values)
+    # systemd warns of NoDelay= on all but TCP sockets, which know no such option.
     has_unix = any(address.is_unix for address in addresses)
-    unit = unit.with_values("Socket", "NoDelay", [] if has_unix else ["yes"])
+    is_all_tcp = not any(address.is_unix or address.is_datagram for address in addresses)
+    unit = unit.with_values("Socket", "NoDelay", ["yes"] if is_all_tcp else [])
     for key, value in (("SocketMode", options.mode), ("SocketGroup", options.group)):
         if value:
             if not has_unix:
@@ -125,12 +128,16 @@ def render_ports_drop_in(name: str, addresses: Sequence[Address]) -> str:
 
 def without_ports(unit: UnitFile) -> UnitFile:
     """Return what is left of a drop-in when what tapd-mktap wrote is taken out."""
-    for key in ("ListenStream", "NoDelay", "SocketMode", "SocketGroup"):
+    for key in ("ListenStream", "ListenDatagram", "NoDelay", "SocketMode", "SocketGroup"):
         unit = unit.with_values("Socket", key, [])
     return unit
 
 
 def parse_ports_drop_in(text: str, source: str) -> list[str]:
-    """Return the ``ListenStream=`` values of a drop-in, as systemd would read them."""
-    values = parse_unit_file(text, source).values("Socket", "ListenStream")
-    return [value.replace("%%", "%") for value in values]
+    """Return the ports of a drop-in, as systemd would read them and tapd-mktap takes them."""
+    unit = parse_unit_file(text, source)
+    return [
+        prefix + value.replace("%%", "%")
+        for key, prefix in (("ListenStream", ""), ("ListenDatagram", "udp:"))
+        for value in unit.values("Socket", key)
+    ]

@@ -1,0 +1,82 @@
+"""Datagrams: the protocol of a port that has no connections, as a durable object.
+
+Written like an `asyncio.DatagramProtocol`: there is one instance for each port,
+which hears everybody and answers whom it likes. Its attributes are its state.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from typing import Protocol as TypingProtocol
+
+from tapd.model.callbacks import check_overrides
+from tapd.model.persistent import Persistent
+
+if TYPE_CHECKING:
+    from tapd.model.service import Service
+
+
+class DatagramTransport(TypingProtocol):
+    """What a protocol may do with its port: a subset of `asyncio.DatagramTransport`."""
+
+    def sendto(self, data: bytes | bytearray | memoryview, addr: Any) -> None:
+        """Queue one datagram to `addr`, to be sent at the end of the turn."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Return ``sockname`` or ``socket``; else `default`."""
+
+
+class DatagramProtocol(Persistent):
+    """Base of durable protocols of datagrams: one instance a port.
+
+    Attributes:
+        service: the service that built it, set before `connection_made`.
+        transport: the port, while it is served. Volatile.
+    """
+
+    service: Service
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Check that a subclass's callbacks are plain methods.
+
+        Raises:
+            AuthorError: one is ``async def`` or a generator.
+        """
+        super().__init_subclass__(**kwargs)
+        check_overrides(cls)
+
+    @property
+    def transport(self) -> DatagramTransport:
+        """The port.
+
+        Raises:
+            AttributeError: it is not served now.
+        """
+        transport = self.__dict__.get("_v_transport")
+        if transport is None:
+            raise AttributeError(f"{type(self).__name__} is not served now")
+        return transport  # type: ignore[no-any-return]  # kept in the untyped __dict__
+
+    @transport.setter
+    def transport(self, transport: DatagramTransport | None) -> None:
+        self._v_transport = transport
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the port is served, so that datagrams can be sent."""
+        return self.__dict__.get("_v_transport") is not None
+
+    def connection_made(self, transport: DatagramTransport) -> None:
+        """Begin: the port is served for the first time in this application's life."""
+
+    def connection_resumed(self) -> None:
+        """Go on in a new process, which serves the port again."""
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        """Take one datagram and its sender's socket address (None: a nameless UNIX one)."""
+
+    def error_received(self, exc: OSError) -> None:
+        """A datagram could not be sent; it is dropped. `exc` says why."""
+
+    def datagram_skipped(self, data: bytes, addr: Any) -> None:
+        """`data` killed the server each time it was received; it was dropped."""
