@@ -177,7 +177,9 @@ def _plan_new(
     application, service = _add_service(request, application, "", problems, is_there=is_there)
     plan = None
     with problems.gathered():
-        plan = plan_installation(machine, application, request.directory, request.units)
+        # What is told of units that are there is joined with what they say, see `rerun`.
+        units = UnitOptions() if is_there else request.units
+        plan = plan_installation(machine, application, request.directory, units)
         if is_named and not request.is_change(plan):
             check_free(plan, force=request.force)
     return plan, service
@@ -459,6 +461,7 @@ def run(argv: Sequence[str], machine: Machine) -> int:
 
 def _report(*errors: Exception) -> int:
     statuses = []
+    said: set[str] = set()
     for error in errors:
         if isinstance(error, click.ClickException):
             message, status = error.format_message(), UsageError.exit_status
@@ -467,7 +470,9 @@ def _report(*errors: Exception) -> int:
         else:
             message, status = str(error), 74  # EX_IOERR: what is left are OSErrors
         statuses.append(status)
-        click.echo(f"tapd-mktap: {' '.join(message.split())}", err=True)
+        if message not in said:  # one thing may be wrong for several reasons
+            said.add(message)
+            click.echo(f"tapd-mktap: {' '.join(message.split())}", err=True)
     return statuses[0]
 
 

@@ -7,6 +7,7 @@ own lines and none of ours.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import difflib
 import importlib
@@ -87,12 +88,9 @@ def load_factory(target: Target) -> Any:
         try:
             found = getattr(found, name)
         except AttributeError:
-            public = [known for known in dir(found) if not known.startswith("_")]
             raise UsageError(
                 f"{target}: {target.module} ({_file_of(module)}) has no {name}; "
-                + _hint(
-                    name, public, "callables", [n for n in public if callable(getattr(found, n))]
-                )
+                + _hint(name, _own_callables(found))
             ) from None
     return found
 
@@ -134,17 +132,31 @@ def _describe_missing(name: str, part: str, package: ModuleType | None) -> str:
         advice = "mind the spelling"
     else:
         return f"there is no module {part}{which}: {package.__name__} is a module and no package"
-    names = sorted({module.name for module in pkgutil.iter_modules(list(path))})
-    close = difflib.get_close_matches(wanted, names, n=1)
-    hint = f"did you mean {close[0]}?" if close else advice
-    return f"there is no module {part}{which}; {hint} ({where})"
+    found = {module.name for module in pkgutil.iter_modules(list(path))}
+    names = sorted(found if package is not None else found - sys.stdlib_module_names)
+    close = difflib.get_close_matches(wanted, names, n=1, cutoff=0.7)
+    if close:
+        return f"there is no module {part}{which}; did you mean {close[0]}?"
+    return f"there is no module {part}{which}; {advice} ({where})"
 
 
-def _hint(name: str, names: Sequence[str], kind: str, callables: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, names, n=1)
+def _own_callables(holder: Any) -> list[str]:
+    """Return the names of what is defined in `holder` and can be called."""
+    module = getattr(holder, "__module__", getattr(holder, "__name__", ""))
+    return [
+        name
+        for name, value in vars(holder).items()
+        if not name.startswith("_")
+        and callable(value)
+        and getattr(value, "__module__", "") == module
+    ]
+
+
+def _hint(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
     if close:
         return f"did you mean {close[0]}?"
-    return f"its {kind} are {', '.join(callables)}" if callables else "it defines nothing"
+    return f"it has {', '.join(known)}" if known else "it defines nothing that can be called"
 
 
 def _file_of(module: ModuleType) -> str:
@@ -271,6 +283,11 @@ def check_made(target: Target, made: Any) -> Service | Application:
     """
     if isinstance(made, type) and issubclass(made, Protocol):
         raise AuthorError(_protocol_advice(target, made))
+    if isinstance(made, asyncio.BaseProtocol):
+        raise AuthorError(
+            f"{target} returned {_describe(made)}; host it: return AsyncioService(FACTORY), where "
+            "FACTORY makes one for each connection"
+        )
     if not isinstance(made, Application | Service):
         hint = "forgot its `return`?" if made is None else "return a Service or an Application"
         raise AuthorError(f"{target} returned {_describe(made)}; {hint}")
