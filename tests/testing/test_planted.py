@@ -10,7 +10,7 @@ import heapq
 import itertools
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import pytest
@@ -134,7 +134,7 @@ class Notes(Answering):
 
 
 def test_a_plain_object_in_a_list_is_seen_by_construction() -> None:
-    """tapd watches such an object, so there is nothing to find."""
+    """Such an object is watched, so there is nothing to find."""
     kill_everywhere(Notes, two_lines)
 
 
@@ -162,6 +162,8 @@ def test_an_attribute_written_past_the_object() -> None:
 
 
 class VolatileLines(Lines):
+    _v_half: bytes
+
     def data_received(self, data: bytes) -> None:
         *lines, self._v_half = (getattr(self, "_v_half", b"") + data).split(b"\n")
         for line in lines:
@@ -318,6 +320,8 @@ def test_the_real_clock_in_the_state() -> None:
     assert "it depends on the clock: time.time() differs each time" in text
     assert "ignore=[\"services['stamped'].seen[b'one']\"]" in text
     kill_everywhere(Stamped, two_lines, ignore=["services*.seen*"])
+    each = ["services['stamped'].seen[b'one']", "services['stamped'].seen[b'two']"]
+    kill_everywhere(Stamped, two_lines, ignore=each)
 
 
 class Clocked(Stamped):
@@ -372,7 +376,7 @@ def test_random_output() -> None:
 
 class Dialogue(Answering):
     def __init__(self) -> None:
-        self.steps: Any = None
+        self.steps: Iterator[bytes] | None = None
 
     def answer(self, line: bytes, asker: Lines) -> bytes:
         if self.steps is None:
@@ -418,7 +422,7 @@ def test_a_socket_in_the_state() -> None:
 def test_a_loss_in_the_application_itself() -> None:
     application = Application("a")
     service = Dialogue()
-    service.steps = (number for number in range(3))
+    service.steps = (b"%d" % number for number in range(3))
     application.add_service(service)
     text = message_of(LostState, lambda: Host(application))
     assert text.startswith("services['dialogue'].steps can't be saved: it is a generator")

@@ -7,7 +7,6 @@ that tapd did not see fails the test in the turn that made it.
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ from tapd.image.jar import Changes, Jar
 from tapd.image.loss import Loss, type_name_of
 from tapd.image.strict import StrictJar
 from tapd.model.persistent import Tracked
-from tapd.testing.comparison import Comparison, Difference, walk
+from tapd.testing.comparison import Comparison, Difference, is_one_of, walk
 from tapd.testing.failures import LostState
 
 ALL = 1 << 62
@@ -63,6 +62,7 @@ class CheckingJar(StrictJar):
             LostState: something can't be saved.
             UntrackedChange: something changed unseen, or one object would become two.
         """
+        __tracebackhide__ = True
         check_losses(self.losses, live, self._allow_losses)
         difference = Comparison().compare(restored, live)
         if difference is not None:
@@ -71,9 +71,10 @@ class CheckingJar(StrictJar):
 
 def check_losses(losses: Iterable[Loss], root: Any, allowed: Sequence[str]) -> None:
     """Raise `LostState` for the first of `losses` whose path matches none of `allowed`."""
+    __tracebackhide__ = True
     for loss in losses:
         path = _full_path(loss, root)
-        if not any(fnmatch.fnmatchcase(path, pattern) for pattern in allowed):
+        if not is_one_of(path, allowed):
             raise LostState(
                 f"{path} can't be saved: it is a {loss.type_name} ({loss.reason}).\n"
                 "  After a kill there would be a placeholder in its place, and the first use of "

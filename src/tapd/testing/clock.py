@@ -23,16 +23,23 @@ _Args = TypeVarTuple("_Args")
 
 
 class Clock:
-    """The wall clock of an application under test.
+    """The wall clock of an application under test; it stands still.
 
     Attributes:
-        now_s: seconds since the epoch; stands still.
+        start_s: where it stood at first, in seconds since the epoch.
+        elapsed_s: how far it has gone since.
     """
 
-    def __init__(self, now_s: float) -> None:
-        self.now_s = now_s
+    def __init__(self, start_s: float) -> None:
+        self.start_s = start_s
+        self.elapsed_s = 0.0
         self._run: Callable[[], None] = lambda: None
         self._next_s: Callable[[], float | None] = lambda: None
+
+    @property
+    def now_s(self) -> float:
+        """What it shows, in seconds since the epoch."""
+        return self.start_s + self.elapsed_s
 
     def drive(self, run: Callable[[], None], next_s: Callable[[], float | None]) -> None:
         """Have `advance` call `run` at each moment that `next_s` names (called by the host)."""
@@ -46,20 +53,28 @@ class Clock:
         """
         if seconds < 0:
             raise ValueError(f"advance({seconds}): time does not go back")
-        end_s = self.now_s + seconds
+        end_s = self.elapsed_s + seconds
         self._run()
-        while (next_s := self._next_s()) is not None and next_s <= end_s:
-            self.now_s = max(self.now_s, next_s)
+        while (next_s := self._next_s()) is not None and next_s <= end_s + _ROUNDING_S:
+            self.elapsed_s = max(self.elapsed_s, next_s)
             self._run()
-        self.now_s = end_s
+        self.elapsed_s = max(self.elapsed_s, end_s)
         self._run()
 
     def __repr__(self) -> str:
         return f"<Clock at {self.now_s}>"
 
 
+_ROUNDING_S = 1e-6
+"""Seconds since the epoch are floats of which the last bit is a quarter of this."""
+
+
 class Loop(asyncio.SelectorEventLoop):
-    """An event loop on a `Clock`, which is run pass by pass and never waits."""
+    """An event loop on a `Clock`, which is run pass by pass and never waits.
+
+    Attributes:
+        connecting: the sockets with which something connected, or tries to.
+    """
 
     def __init__(self, clock: Clock, places: Mapping[str, Any]) -> None:
         """Make one.
@@ -72,12 +87,14 @@ class Loop(asyncio.SelectorEventLoop):
         self._clock = clock
         self._places = places
         self._moments: list[float] = []
+        self._has_due = False
+        self.connecting: list[socket.socket] = []
         self._sockets = selectors.DefaultSelector()
         super().__init__(self._sockets)
 
     def time(self) -> float:
         """Return the clock's time; `asyncio.sleep` and timeouts go by it."""
-        return self._clock.now_s
+        return self._clock.elapsed_s
 
     def call_at(
         self,
@@ -88,16 +105,18 @@ class Loop(asyncio.SelectorEventLoop):
     ) -> asyncio.TimerHandle:
         """Remember the moment, so that the clock stops there."""
         heapq.heappush(self._moments, when)
+        self._has_due = self._has_due or when <= self._clock.elapsed_s
         return super().call_at(when, callback, *args, context=context)
 
     def next_moment_s(self) -> float | None:
         """Return when something is due next, if ever."""
-        while self._moments and self._moments[0] <= self._clock.now_s:
+        while self._moments and self._moments[0] <= self._clock.elapsed_s:
             heapq.heappop(self._moments)
         return self._moments[0] if self._moments else None
 
     def run_pass(self) -> None:
         """Run what is ready now."""
+        self._has_due = False
         self.call_soon(self.stop)
         self.run_forever()
 
@@ -105,7 +124,7 @@ class Loop(asyncio.SelectorEventLoop):
     def is_idle(self) -> bool:
         """Whether nothing is ready: no callback, and no socket that somebody waits for."""
         ready = getattr(self, "_ready")  # noqa: B009 - asyncio's own name; there is no other
-        return not ready and not self._sockets.select(0)
+        return not ready and not self._has_due and not self._sockets.select(0)
 
     async def getaddrinfo(self, host: Any, port: Any, **_options: Any) -> Any:
         """Resolve to a remote end of the test's.
@@ -130,6 +149,7 @@ class Loop(asyncio.SelectorEventLoop):
                     f"nobody answers at unix:{_text(address)} in this test"
                 )
             address = place
+        self.connecting.append(sock)
         await super().sock_connect(sock, address)
 
     def run_in_executor(

@@ -12,8 +12,9 @@ import collections
 import dataclasses
 import enum
 import fnmatch
+import re
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from tapd.image.loss import Placeholder
@@ -25,6 +26,18 @@ _NAMED = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType)
 _MISSING = object()
 _NO_STATE = frozenset({"_thread", "functools", "logging", "operator", "re", "threading"})
 """Modules of objects of which two equal ones are as good as one."""
+
+
+_NUMBERED = ("connections", "connectors", "delayeds")
+_NUMBER = re.compile(r"last_key|(delayeds|connectors)\[\d+\]\.(key|connection_key)")
+
+
+def is_one_of(path: str, patterns: Iterable[str]) -> bool:
+    """Whether `path` matches one of `patterns`, where ``*`` and ``?`` stand for any text.
+
+    Brackets, which paths are full of, stand for themselves.
+    """
+    return any(fnmatch.fnmatchcase(path, each.replace("[", "[[]")) for each in patterns)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,9 +74,16 @@ class _Place:
 class Comparison:
     """Compares graphs; what was lost, by leave of the author, is not compared."""
 
-    def __init__(self, ignore: Sequence[str] = ()) -> None:
-        """Begin; `ignore` are patterns (fnmatch) of paths to leave out."""
+    def __init__(self, ignore: Sequence[str] = (), *, numbers: bool = True) -> None:
+        """Begin.
+
+        Args:
+            ignore: patterns of paths to leave out (see `is_one_of`).
+            numbers: compare the numbers of connections and timers as well, of which
+                a kill may leave some out.
+        """
         self._ignore = tuple(ignore)
+        self._numbers = numbers
         self._pairs: dict[int, tuple[Any, Any, str]] = {}
         self._reverse: dict[int, Any] = {}
         self._due: collections.deque[_Place] = collections.deque()
@@ -78,7 +98,8 @@ class Comparison:
         return None
 
     def _is_ignored(self, path: str) -> bool:
-        return any(fnmatch.fnmatchcase(path, pattern) for pattern in self._ignore)
+        is_number = not self._numbers and _NUMBER.fullmatch(path) is not None
+        return is_number or is_one_of(path, self._ignore)
 
     def _look(self, place: _Place) -> Difference | None:
         one, other = place.one, place.other
@@ -108,6 +129,8 @@ class Comparison:
     def _look_inside(self, place: _Place) -> Difference | None:
         one, other = place.one, place.other
         if isinstance(one, (dict, collections.abc.Mapping)) or _is_tree(one, "items"):
+            if not self._numbers and place.path in _NUMBERED:
+                return self._look_at_numbered(place, list(one.items()), list(other.items()))
             return self._look_at_items(place, list(one.items()), list(other.items()))
         if isinstance(one, (list, tuple, collections.deque)) or _is_tree(one, "keys"):
             return self._look_at_sequence(place, list(one), list(other))
@@ -140,6 +163,17 @@ class Comparison:
             if type(key) not in _ATOMS:
                 self._push(place, f".<key {type(key).__qualname__}>", key, other_key)
             self._push(place, _label(key), value, other_value)
+        return None
+
+    def _look_at_numbered(
+        self, place: _Place, items: list[tuple[Any, Any]], others: list[tuple[Any, Any]]
+    ) -> Difference | None:
+        for (key, value), (_key, other) in zip(items, others, strict=False):
+            self._push(place, _label(key), value, other)
+        for key, value in items[len(others) :]:
+            return _differ(_inside(place, _label(key), value, _MISSING))
+        for key, value in others[len(items) :]:
+            return _differ(_inside(place, _label(key), _MISSING, value))
         return None
 
     def _look_at_sequence(

@@ -18,8 +18,9 @@ _PIECES = (
     "attribute, and put it before what comes next"
 )
 _ELSEWHERE = (
-    "something that the server needs is not in its state: it is in a closure, a default "
-    "argument, a cache, a file or a thread, none of which a kill leaves"
+    "something that the server needs is not in its state (it is in a closure, a default argument, "
+    "a cache, a file or a thread, none of which a kill leaves), or start() or connection_resumed "
+    "sets it anew"
 )
 _KEPT = (
     "the scenario kept something of host.application or of a service from before the kill: these "

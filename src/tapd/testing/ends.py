@@ -51,6 +51,7 @@ class Peer:
         name: for messages.
         line_end: what `send_line` ends a line with.
         transcript: every byte that it ever got.
+        is_remote: the application connected to it, not the other way round.
         has_reset: the connection was reset, not closed in order.
     """
 
@@ -68,6 +69,7 @@ class Peer:
         self.line_end = as_bytes(line_end)
         self.transcript = bytearray()
         self.has_reset = False
+        self.is_remote = False
         self.sent_bytes = 0  # taken by the kernel
         self.wants_eof = False
         self.key: int | None = None  # the connection's, once the host knows it
@@ -89,6 +91,7 @@ class Peer:
 
     def send(self, data: str | bytes) -> None:
         """Send `data` (text as UTF-8); the server runs until it has nothing left to do."""
+        __tracebackhide__ = True
         for piece in self._surroundings.sending(self, as_bytes(data)):
             if self.is_closed:
                 raise Unexpected(f"{self.name} can't send: it closed its connection before")
@@ -98,6 +101,7 @@ class Peer:
 
     def send_line(self, line: str | bytes = b"") -> None:
         """Send `line` and a line's end."""
+        __tracebackhide__ = True
         self.send(as_bytes(line) + self.line_end)
 
     def read(self) -> bytes:
@@ -117,6 +121,7 @@ class Peer:
         Raises:
             Unexpected: no whole line has come.
         """
+        __tracebackhide__ = True
         self._surroundings.pump()
         end = self.transcript.find(b"\n", self._seen)
         if end < 0:
@@ -132,6 +137,7 @@ class Peer:
         Raises:
             Unexpected: it is something else; the message shows where they part.
         """
+        __tracebackhide__ = True
         expected = as_bytes(data)
         self._surroundings.pump()
         got = bytes(self.transcript[self._seen : self._seen + len(expected)])
@@ -143,6 +149,7 @@ class Peer:
 
     def expect_line(self, line: str | bytes) -> None:
         """Check that what comes next is `line` and a line's end."""
+        __tracebackhide__ = True
         self.expect(as_bytes(line) + self.line_end)
 
     def expect_nothing(self) -> None:
@@ -151,6 +158,7 @@ class Peer:
         Raises:
             Unexpected: something has.
         """
+        __tracebackhide__ = True
         data = self.read()
         if data:
             raise Unexpected(f"{self.name} expected nothing, got {data!r}")
@@ -161,6 +169,7 @@ class Peer:
         Raises:
             Unexpected: it is open, or something came before its end.
         """
+        __tracebackhide__ = True
         self.expect_nothing()
         if not self._has_ended:
             raise Unexpected(f"{self.name} expected the end of its connection, and it is open")
@@ -210,6 +219,16 @@ class Peer:
     def has_ended(self) -> bool:
         """Whether the server's end of the stream was read."""
         return self._has_ended
+
+    @property
+    def is_stillborn(self) -> bool:
+        """Whether the application connected and was killed before it knew of it itself.
+
+        It connects again then: who is connected to sees one more connection, which
+        ends at once. (Of accepted connections the kernel keeps what came before.)
+        """
+        nothing = not self.transcript and not self.sent_bytes
+        return self.is_remote and self._has_ended and nothing
 
     @property
     def is_reading(self) -> bool:

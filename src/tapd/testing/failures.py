@@ -82,7 +82,7 @@ def show_expectation(who: str, expected: bytes, got: bytes, *, ended: bool) -> s
         else f"{who} got something else than it expected"
     )
     text = f"{head}:\n{show_two('expected', expected, 'got', got)}"
-    if expected.count(b"\n") > 1 and len(expected) < 20_000:
+    if expected.count(b"\n") > 2 and len(expected) < 20_000:
         rows = difflib.ndiff(_lines(expected), _lines(got))
         text += "\n\n  line by line (- expected, + got):\n" + "\n".join(
             f"    {row}" for row in rows

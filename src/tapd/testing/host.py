@@ -8,6 +8,7 @@ its clock, and when they return nothing is left to do.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -75,7 +76,7 @@ class Host:
         Args:
             application: what to serve, or a function that makes it; a service alone
                 gets an application around it.
-            allow_losses: patterns (fnmatch) of paths whose objects may be lost.
+            allow_losses: patterns of paths whose objects may be lost (``*`` is any text).
             raise_errors: an exception in a handler, which the server logs and
                 survives, fails the test.
             strict: prove after each turn that the journal says what memory holds.
@@ -83,6 +84,11 @@ class Host:
                 epoch; the present where None.
             plan: what `kill_everywhere` wants to happen.
         """
+        if asyncio._get_running_loop() is not None:
+            raise UsageError(
+                "a Host runs an event loop of its own, and there is one running already: write "
+                "the test as a plain function, not as a coroutine"
+            )
         made = as_application(application)
         self.clock = Clock(time.time() if clock_start_s is None else clock_start_s)
         self.steps = 0
@@ -224,6 +230,7 @@ class Host:
 
     def pump(self) -> None:
         """Run turns until nothing is left to do. The other methods do this by themselves."""
+        __tracebackhide__ = True
         if self._is_pumping:
             raise UsageError("the application uses its own test host from one of its handlers")
         self._is_pumping = True
@@ -242,6 +249,7 @@ class Host:
 
     def _pass(self) -> bool:
         """Do what is due once; return whether there may be more."""
+        __tracebackhide__ = True
         self._network.take_remote()
         moved = self._network.exchange()
         process = self._process
@@ -260,6 +268,7 @@ class Host:
         return moved or self._network.settle(process)
 
     def _step(self, process: Process) -> None:
+        __tracebackhide__ = True
         turn = process.serving
         self.steps += 1
         before, turns = len(self.passings), turn.turns
@@ -298,6 +307,7 @@ class Host:
             yield data
 
     def _raise_complaints(self) -> None:
+        __tracebackhide__ = True
         found, self._complaints.found = self._complaints.found, []
         if found and self._raises_errors:
             message, error = found[0]

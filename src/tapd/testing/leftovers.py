@@ -195,7 +195,7 @@ def volatile_state(root_values: Iterable[tuple[str, Any]]) -> list[str]:
     told = []
     for path, value in root_values:
         attributes = getattr(value, "__dict__", None)
-        if type(attributes) is not dict:
+        if type(attributes) is not dict or type(value).__module__.startswith("tapd.model."):
             continue
         for name, held in attributes.items():
             if type(name) is str and name.startswith("_v_") and name not in _TAPDS_OWN:

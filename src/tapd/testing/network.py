@@ -86,6 +86,8 @@ class Network:
             UsageError: it means none; the message names those that there are.
         """
         self.bind_all(application)
+        if isinstance(where, Service):
+            where = where.name  # it may be of a process before this one
         for key in self.listening:
             if where is None or where in _names_of(application, key):
                 return self.listening[key]
@@ -222,10 +224,10 @@ def _going(peer: Peer, stream: Stream) -> int:
 def _names_of(application: Application, key: int | str) -> list[Any]:
     """Return what a test may call a listening socket, the best name first."""
     if isinstance(key, str):
-        return [key, application.services[key]]
+        return [key]
     port = application.ports[key]
     address = port.address
-    names: list[Any] = [str(address), port.service.name, port.service]
+    names: list[Any] = [str(address), port.service.name]
     if not address.is_unix:
         names += [address.port, str(address.port)]
     return names

@@ -72,6 +72,7 @@ class Record:
         sent: whose sends, and what.
         evidence: what the last kill took with it, in words.
         error: what the scenario raised.
+        has_unix: some peers had UNIX sockets.
     """
 
     transcripts: list[tuple[str, bytes, bool]]
@@ -80,3 +81,4 @@ class Record:
     sent: list[tuple[str, bytes]]
     evidence: list[str]
     error: Exception | None = None
+    has_unix: bool = False

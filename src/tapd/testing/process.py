@@ -9,7 +9,9 @@ sockets on loopback, since their kernel is what the promises rest on.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
+import inspect
 import logging
 import os
 import socket
@@ -240,13 +242,24 @@ class Process:
             for task in asyncio.all_tasks(self.loop):
                 # A killed process logs nothing about the tasks that it had.
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
+                _close_coroutine(task)
             turn.close()
             for stream in turn.streams.values():
                 stream.sock.close()  # a duplicate is in the vault
+            for sock in self.loop.connecting:
+                sock.close()  # what was connected, and not kept yet
             if turn.journal is not None:
                 turn.journal.close()
         self._lock.release()
         self.loop.close()
+
+
+def _close_coroutine(task: asyncio.Task[Any]) -> None:
+    """Have a task's coroutine end now, and not when its memory is collected, in another test."""
+    coroutine = task.get_coro()
+    if inspect.iscoroutine(coroutine):
+        with contextlib.suppress(Exception):
+            coroutine.close()
 
 
 class Complaints(logging.Handler):

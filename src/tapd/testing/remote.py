@@ -41,23 +41,27 @@ class Remote:
         return f"<remote end {self.where}>"
 
     def accept(self) -> Peer:
-        """Return the next connection that the application made.
+        """Return the next connection that the application made and did not end at once.
 
         Raises:
             Unexpected: it made none.
         """
-        self.take()
-        if not self._waiting:
+        __tracebackhide__ = True
+        if not self.waiting:
             raise Unexpected(
                 f"the application made no (further) connection to {self.where}; "
                 "after a failure it tries again later: host.clock.advance(seconds)"
             )
-        return self._waiting.pop(0)
+        peer = self._waiting.pop(0)
+        self._count += 1
+        peer.name = f"{self.where} #{self._count}"
+        return peer
 
     @property
     def waiting(self) -> int:
         """How many connections wait for `accept`."""
         self.take()
+        self._waiting = [peer for peer in self._waiting if not peer.is_stillborn]
         return len(self._waiting)
 
     def refuse(self) -> None:
@@ -78,8 +82,8 @@ class Remote:
         with contextlib.suppress(BlockingIOError):
             while True:
                 sock, _address = self._listening.accept()
-                self._count += 1
-                self._waiting.append(self._adopt(sock, f"{self.where} #{self._count}"))
+                self._waiting.append(self._adopt(sock, self.where))
+                self._waiting[-1].is_remote = True
 
     def close(self) -> None:
         """Give the port back."""
