@@ -32,6 +32,11 @@ from tapd.model.application import Application
 from tapd.units.instance import service_unit, socket_unit
 from tapd.units.render import STATE_DIRECTORY, UNIT_DIRECTORY
 
+FOR_UNITS = (
+    "options of units (--allow-network and the like, --idle-exit, --socket-mode) are for servers "
+    "that systemd runs; tapd itself has --idle-exit, --socket-mode and --socket-group"
+)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Machine:
@@ -169,11 +174,7 @@ def plan_installation(
     tap_path = find_tap_path(machine, name, directory)
     if not machine.is_system or directory is not None:
         if not options.is_empty:
-            raise UsageError(
-                "options of units (--allow-network and the like, --idle-exit, --socket-mode) are "
-                "for servers that systemd runs; tapd has --idle-exit, --socket-mode and "
-                "--socket-group for those run by hand"
-            )
+            raise UsageError(FOR_UNITS)
         return Plan(application, tap_path, "", {})
     check_visible(application.python_path)
     texts = _texts(machine, application, options)

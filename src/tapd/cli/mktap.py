@@ -227,7 +227,8 @@ def _add_service(
             if application.services.get(service.name) is not service:
                 application.add_service(service, name or service.name or request.server_type.name)
     ports = request.ports
-    is_served = any(port.service is service for port in application.ports)
+    own = [port for port in application.ports if not request.append or port.service is service]
+    is_served = bool(own)
     if not ports and not is_served and request.server_type.default_port is not None:
         ports = (request.server_type.default_port,)
     if not ports and not is_served and not is_there:
@@ -284,10 +285,18 @@ def _print_plan(plan: Plan) -> None:
     click.echo("\nNothing was written.", err=True)
 
 
+def _describe_services(application: Application, services: list[Service]) -> str:
+    told = []
+    for service in services:
+        where = [port.address for port in application.ports if port.service is service]
+        told.append(f"{service.name} on {describe_addresses(where)}" if where else service.name)
+    return "; ".join(told)
+
+
 def _print_made(request: Request, machine: Machine, plan: Plan, service: Service) -> None:
     what = f"Added {service.name} to" if request.append else "Made"
-    where = [port.address for port in plan.application.ports if port.service is service]
-    click.echo(f"{what} {plan.tap_path}: {service.name} on {describe_addresses(where)}.")
+    services = [service] if request.append else list(plan.application.services.values())
+    click.echo(f"{what} {plan.tap_path}: {_describe_services(plan.application, services)}.")
     if request.server_type.welcome is not None:
         for line in request.server_type.welcome(plan.application, request.options):
             click.echo(line)

@@ -17,13 +17,14 @@ import click
 
 from tapd.cli.calling import Call, call_server
 from tapd.cli.dropins import UnitOptions, changed_texts, plan_drop_ins, write_texts
-from tapd.cli.install import Machine, Plan, opened_tap, start_now
+from tapd.cli.install import FOR_UNITS, Machine, Plan, opened_tap, start_now
 from tapd.errors import StateLocked, UsageError
 from tapd.host.change import Change, kind_of
 from tapd.image.store import SaveReport
 from tapd.model.address import Address, parse_address
 from tapd.model.service import Service
 from tapd.units.instance import service_unit, socket_unit, typed_unit
+from tapd.units.render import ports_drop_in_path
 
 _OF_ACCOUNTS = frozenset({"user", "password", "password_file"})
 
@@ -97,6 +98,9 @@ def change_server(machine: Machine, plan: Plan, told: Told) -> None:
     Raises:
         TapdError: it can't be done; nothing was changed then.
     """
+    told.options.check()
+    if not plan.instance and not told.options.is_empty:
+        raise UsageError(FOR_UNITS)
     call = call_server(plan.tap_path)
     if call is None:
         _change_sleeping(machine, plan, told)
@@ -122,7 +126,8 @@ def _change_sleeping(machine: Machine, plan: Plan, told: Told) -> None:
             click.echo(f"tapd-mktap: not kept: {loss}", err=True)
     if plan.instance and texts:
         machine.run_systemctl("daemon-reload")
-    if plan.instance and prepared.changes_ports and machine.is_active(socket_unit(plan.instance)):
+    is_open = bool(plan.instance) and machine.is_active(socket_unit(plan.instance))
+    if is_open and (prepared.changes_ports or _are_sockets(plan, machine, texts)):
         # Nobody is connected: only the ports are open, and they are the old ones.
         machine.run_systemctl("restart", socket_unit(plan.instance))
     _say_done(plan, prepared.said, texts)
@@ -139,9 +144,10 @@ def _change_running(machine: Machine, plan: Plan, told: Told, call: Call) -> Non
     if told.dry_run:
         _say_dry(answer["said"], texts)
         return
-    if answer["changes_ports"] and not (told.now and plan.instance):
+    changes_sockets = answer["changes_ports"] or _are_sockets(plan, machine, texts)
+    if changes_sockets and not (told.now and plan.instance):
         raise StateLocked(
-            f"{plan.application.name} runs, and its ports change: "
+            f"{plan.application.name} runs, and its sockets change: "
             + (
                 "give --now to have them opened anew at once (its connections stay)"
                 if plan.instance
@@ -154,7 +160,7 @@ def _change_running(machine: Machine, plan: Plan, told: Told, call: Call) -> Non
     # From here to the restart the server has other ports than its sockets, so not for long.
     call.ask("change", change=change)
     _say_done(plan, answer["said"], texts)
-    if answer["changes_ports"]:
+    if changes_sockets:
         machine.run_systemctl("restart", socket_unit(plan.instance))
         # Whoever is connected keeps that; see the unit's Requires=.
         machine.run_systemctl("start", service_unit(plan.instance))
@@ -176,6 +182,13 @@ def _texts(machine: Machine, plan: Plan, told: Told, ports: list[str]) -> dict[P
         plan_drop_ins(
             plan.instance, addresses, told.options, machine.unit_directory, is_user=machine.is_user
         )
+    )
+
+
+def _are_sockets(plan: Plan, machine: Machine, texts: dict[Path, str]) -> bool:
+    """Whether the drop-in of the sockets is among those that change."""
+    return (
+        bool(plan.instance) and ports_drop_in_path(plan.instance, machine.unit_directory) in texts
     )
 
 
