@@ -89,7 +89,11 @@ def test_with_the_kit() -> None:
     transcripts = []
     for is_killed in (False, True):
         with Host(load_example("forward", "Forwarder", "192.0.2.7:80")) as host:
-            interrupt = host.kill if is_killed else lambda: None
+
+            def interrupt(host: Host = host, *, kill: bool = is_killed) -> None:
+                if kill:
+                    host.kill()
+
             target = host.remote("192.0.2.7:80")
             client = host.connect()
             far = target.accept()

@@ -64,6 +64,10 @@ class Terminal:
         """Return the lines that no block has shown yet."""
         return self.printed.split("\n")[self.seen : -1]
 
+    def is_alive(self) -> bool:
+        """Whether more may be printed."""
+        return self._reader.is_alive()
+
     def interrupt(self) -> None:
         """Type Ctrl-C: all that run in this terminal get SIGINT."""
         if self.process.poll() is None:
@@ -220,7 +224,7 @@ class Session:
         """Wait until `terminal` has printed what is expected, and nothing else since."""
         deadline = time.monotonic() + TIMEOUT_S
         while expected and not self._match(expected, terminal.lines()):
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or not terminal.is_alive():
                 self._compare(expected, terminal.lines(), "a terminal")
             time.sleep(0.01)
         terminal.seen += len(terminal.lines())
