@@ -23,9 +23,8 @@ from tapd.image.key import Key
 
 TOP = Path(__file__).parents[2]
 PAGES = sorted((TOP / "packaging" / "man").iterdir())
-# What else of the system a page may name; each is in Debian's man-db, or in a
-# package that need not be installed here.
-_NOT_LOOKED_UP = ("referenced manual not found", "outdated mandoc.db")
+# Of no weight: what of the system's own pages is installed here, and long source lines.
+_PASSED_OVER = ("referenced manual not found", "outdated mandoc.db", "longer than 80 bytes")
 
 # Words that stand for an option's value, not for one of its names, are no option.
 _OPTION = re.compile(r"--?[a-z][a-z-]*")
@@ -85,7 +84,7 @@ def test_mandoc_finds_nothing(page: Path) -> None:
     said = subprocess.run(
         ["mandoc", "-T", "lint", "-W", "style", page], check=False, capture_output=True, text=True
     ).stdout
-    assert [line for line in said.splitlines() if not any(w in line for w in _NOT_LOOKED_UP)] == []
+    assert [line for line in said.splitlines() if not any(w in line for w in _PASSED_OVER)] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
