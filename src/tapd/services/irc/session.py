@@ -92,6 +92,7 @@ class Session(Protocol):
     def connection_made(self, transport: Transport) -> None:
         """Begin a registration."""
         self.made_s = self._v_heard_s = self.network.now_s()
+        self.pending = b""
         ip = peer_address(transport.get_extra_info("peername"))
         self.user = User(ip, self.network.host_for(ip))
         self.network.session_opened(self)
