@@ -23,6 +23,7 @@ import hashlib
 import logging
 import weakref
 from collections.abc import Callable, Iterable
+from threading import get_ident
 from typing import Any
 
 from tapd.errors import TapdError
@@ -33,6 +34,7 @@ from tapd.image.loss import Loss, Placeholder, type_name_of
 from tapd.image.pickler import StateLoader, StatePickler
 from tapd.image.reducer import has_usual_hash
 from tapd.model.persistent import Tracked, is_durable_type
+from tapd.model.places import warn_of_thread
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +71,7 @@ class Jar:
         self.last_oid = 0
         self.on_change = on_change
         self.losses: list[Loss] = []
+        self._thread = get_ident()
         self._changed: list[Any] = []
         self._fresh: list[Any] = []
         self._watched: dict[int, tuple[Callable[[], Any], bytes]] = {}
@@ -81,6 +84,8 @@ class Jar:
 
     def register(self, obj: Any) -> None:
         """Take note that `obj` changes (called by the object itself, once a commit)."""
+        if get_ident() != self._thread:
+            warn_of_thread(f"a {type(obj).__qualname__} was changed")
         if not self._changed:
             self.on_change()
         self._changed.append(obj)
@@ -251,13 +256,13 @@ class Jar:
             if delta is not None:
                 dump = self._pickler.dump_state(delta)
                 changes.deltas.append((oid, dump.data))
-                losses += dump.losses
+                losses += _of(obj, dump.losses)
                 _mark_unchanged(obj)
                 if dump.untracked:
                     self._watch(obj)
                 return
         dump = self._pickler.dump_object(obj)
-        losses += dump.losses
+        losses += _of(obj, dump.losses)
         if self._settle(obj, dump.data, untracked=dump.untracked):
             changes.states.append((oid, dump.data))
 
@@ -297,7 +302,13 @@ class Jar:
                 self._watched[oid] = (refer, now)
                 obj._p_changed = False
                 changes.states.append((oid, dump.data))
-                losses += dump.losses
+                losses += _of(obj, dump.losses)
+
+
+def _of(obj: Any, losses: Iterable[Loss]) -> list[Loss]:
+    """Return `losses` with paths that begin with the class of `obj`, in which they are."""
+    name = type(obj).__qualname__
+    return [dataclasses.replace(loss, path=f"{name}{loss.path}") for loss in losses]
 
 
 class Replay:

@@ -266,10 +266,10 @@ reducers: dict[type, Callable[[Any], Reduced]] = {
 
 # Named, not imported: a type whose module was never imported has no instances.
 _LOST = {
-    "threading:Thread": "a thread ends with its process",
+    "threading:Thread": "a thread ends with its process; start it in Service.start",
     "_thread:_local": "thread-local data belongs to the threads of one process",
-    "asyncio:AbstractEventLoop": "an event loop belongs to one process",
-    "_asyncio:Future": "a task or future ends with its process",
+    "asyncio:AbstractEventLoop": "an event loop belongs to one process; use application.runtime",
+    "_asyncio:Future": "a task or future ends with its process; start it again in Service.start",
     "asyncio.futures:_PyFuture": "a task or future ends with its process",
     "asyncio:Handle": "a scheduled callback ends with its process; use application.call_later",
     "asyncio:BaseTransport": "a connection of asyncio belongs to one process",
@@ -278,9 +278,11 @@ _LOST = {
     "concurrent.futures._base:Future": "a future ends with its process",
     "concurrent.futures._base:Executor": "an executor's workers end with its process",
     "_socket:socket": "a socket is not state; let the application listen or connect",
+    "tapd.net.stream:Stream": "a transport belongs to one process; keep the protocol that has it",
+    "tapd.net.runtime:LiveRuntime": "it belongs to one process; ask application.runtime for it",
     "types:GeneratorType": "a generator's position can't be saved; keep what it yields",
     "types:AsyncGeneratorType": "a generator's position can't be saved; keep what it yields",
-    "types:CoroutineType": "a coroutine's position can't be saved",
+    "types:CoroutineType": "a coroutine's position can't be saved; keep what it needs",
     "types:FrameType": "a frame is a call that is running",
     "types:TracebackType": "a traceback holds frames",
     "types:CodeType": "bytecode is never saved; keep the source text",

@@ -39,6 +39,12 @@ class Runtime(TypingProtocol):
     def timer_added(self, timer: Timer) -> None:
         """Take note of a new timer."""
 
+    def call(self, function: Callable[[], None]) -> None:
+        """Run `function` in the next turn; the one thing that any thread may do here.
+
+        Not durable: where the process ends before that turn, it is not run.
+        """
+
     def run_blocking(
         self, function: Callable[..., Any], args: tuple[Any, ...], done: Callable[[Any, Any], None]
     ) -> None:

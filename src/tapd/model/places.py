@@ -1,0 +1,72 @@
+"""Where in an author's code something happens: for warnings that name the line to change.
+
+Imports nothing of tapd. Frames of tapd itself, of asyncio and of the standard
+library are left out: nobody can act on those.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+
+_log = logging.getLogger("tapd.author")
+
+_OURS = f"{Path(__file__).parents[1]}{os.sep}"
+_SERVER_TYPES = f"{_OURS}services{os.sep}"
+_STDLIB = f"{Path(os.__file__).parent}{os.sep}"
+
+_told: set[str] = set()
+_TOLD_MAX = 1000
+
+
+def is_authors(filename: str) -> bool:
+    """Whether `filename` is code that a turn serves: a server type's, or typed at a prompt."""
+    if filename.startswith(_OURS):
+        return filename.startswith(_SERVER_TYPES)
+    if filename.startswith(_STDLIB) and "-packages" not in filename:
+        return False
+    return not filename.startswith("<frozen")
+
+
+def describe_place(frame: FrameType | None) -> str:
+    """Return the callback that runs in `frame` and the line that it has reached.
+
+    As ``Room.start (chat.py:12)``, or with both where the line is in another function;
+    "" where no author's code is running.
+    """
+    frames = []
+    while frame is not None:
+        if is_authors(frame.f_code.co_filename):
+            frames.append(frame)
+        frame = frame.f_back
+    if not frames:
+        return ""
+    inner, outer = frames[0], frames[-1]
+    at = f"{inner.f_code.co_filename}:{inner.f_lineno}"
+    if inner is outer:
+        return f"{outer.f_code.co_qualname} ({at})"
+    return f"{outer.f_code.co_qualname}, in {inner.f_code.co_qualname} ({at})"
+
+
+def warn_once(message: str, *, place: str) -> None:
+    """Log `message` with `place`, once for each place of this process."""
+    key = f"{message} {place}"
+    if key in _told or len(_told) > _TOLD_MAX:
+        return
+    _told.add(key)
+    _log.warning("%s", message.replace("{place}", place or "unknown code"))
+
+
+def warn_of_thread(what: str) -> None:
+    """Warn that `what` happened in a thread that runs no turns; called in that thread."""
+    place = describe_place(sys._getframe(1))
+    warn_once(
+        f"{what} in the thread {threading.current_thread().name!r}, by {{place}}: a commit may see "
+        "half of it. Have the thread return its result, by application.runtime.run_blocking, and "
+        "change state in what is called with it; or call application.runtime.call(function)",
+        place=place,
+    )
