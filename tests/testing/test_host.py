@@ -244,7 +244,7 @@ def test_kills_everywhere_with_unix_sockets() -> None:
         peer.send_line("c")
 
     report = kill_everywhere(several, scenario)
-    assert report.turns * 3 <= report.kills < report.turns * 4
+    assert report.kills > 3 * report.turns
 
 
 @pytest.mark.parametrize("wrong", [7, "counting", lambda: None])

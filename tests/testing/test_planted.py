@@ -387,9 +387,9 @@ class Dialogue(Answering):
 def test_a_generator_in_the_state() -> None:
     with Host(Dialogue) as host:
         text = message_of(LostState, lambda: host.connect().send_line("one"))
-    assert text == (
-        "services['dialogue'].steps can't be saved: it is a generator (a generator's position "
-        "can't be saved; keep what it yields).\n"
+    first, *rest = text.splitlines(keepends=True)
+    assert first.startswith("services['dialogue'].steps can't be saved: it is a generator (")
+    assert "".join(rest) == (
         "  After a kill there would be a placeholder in its place, and the first use of it would "
         "fail.\n"
         "  Keep where it stands (an index, the items that are left) and make it anew.\n"

@@ -7,6 +7,7 @@ that tapd did not see fails the test in the turn that made it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -84,14 +85,15 @@ def check_losses(losses: Iterable[Loss], root: Any, allowed: Sequence[str]) -> N
 
 
 def _full_path(loss: Loss, root: Any) -> str:
-    """Return where the lost object is, seen from the application."""
+    """Return where the lost object is, seen from the application.
+
+    A commit tells the way from the nearest durable object, after that one's class.
+    """
+    steps = loss.path[len(re.match(r"[^.\[]*", loss.path)[0]) :]  # type: ignore[index]  # "" matches
     for path, value in walk(root):
-        if (
-            f"application.{path}".endswith(loss.path)
-            and type_name_of(type(value)) == loss.type_name
-        ):
+        if f".{path}".endswith(steps) and type_name_of(type(value)) == loss.type_name:
             return path
-    return loss.path.removeprefix("application").lstrip(".")
+    return steps.lstrip(".")
 
 
 def _advice(loss: Loss) -> str:

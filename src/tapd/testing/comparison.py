@@ -12,6 +12,7 @@ import collections
 import dataclasses
 import enum
 import fnmatch
+import inspect
 import re
 import types
 from collections.abc import Iterable, Iterator, Sequence
@@ -147,10 +148,12 @@ class Comparison:
         other_keys = [_token(key) for key, _value in others]
         if keys != other_keys:
             for key, item in zip(keys, items, strict=True):
-                if key not in other_keys and not self._is_ignored(place.path + _label(item[0])):
+                path = place.path + _label(item[0])
+                if key not in other_keys and not self._is_ignored(path):
                     return _differ(_inside(place, _label(item[0]), item[1], _MISSING))
             for key, item in zip(other_keys, others, strict=True):
-                if key not in keys and not self._is_ignored(place.path + _label(item[0])):
+                path = place.path + _label(item[0])
+                if key not in keys and not self._is_ignored(path):
                     return _differ(_inside(place, _label(item[0]), _MISSING, item[1]))
             if sorted(map(repr, keys)) == sorted(map(repr, other_keys)):
                 return _differ(
@@ -210,12 +213,20 @@ class Comparison:
                 same = True  # a stranger's object that can't be looked at; its type is the same
             return None if same else _differ(place)
         for name, value in one.items():
-            if name in other:
-                self._push(place, name, value, other[name])
-            elif not self._is_ignored(place.path + name):
+            there = other.get(name, _MISSING)
+            if there is _MISSING:
+                there = _default(place.other, name)  # an attribute may be what its class says
+            if there is not _MISSING:
+                self._push(place, name, value, there)
+            elif not self._is_ignored(_step(place.path, name)):
                 return _differ(_inside(place, name, value, _MISSING))
         for name, value in other.items():
-            if name not in one and not self._is_ignored(place.path + name):
+            if name in one:
+                continue
+            there = _default(place.one, name)
+            if there is not _MISSING:
+                self._push(place, name, there, value)
+            elif not self._is_ignored(_step(place.path, name)):
                 return _differ(_inside(place, name, _MISSING, value))
         return None
 
@@ -241,8 +252,17 @@ def _inside(place: _Place, label: str, one: Any, other: Any) -> _Place:
     value = place.one
     if is_durable_type(type(value)) and not isinstance(value, Tracked):
         owner = type(value).__qualname__
-    path = place.path + label
-    return _Place(path.removeprefix("."), owner, one, other)
+    return _Place(_step(place.path, label), owner, one, other)
+
+
+def _step(path: str, label: str) -> str:
+    return (path + label).removeprefix(".")
+
+
+def _default(value: Any, label: str) -> Any:
+    """Return what the class of `value` says an attribute is where the object has none."""
+    found = inspect.getattr_static(type(value), label[1:], _MISSING)
+    return _MISSING if hasattr(type(found), "__get__") else found
 
 
 def _differ(place: _Place, other_path: str | None = None) -> Difference:

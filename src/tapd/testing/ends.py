@@ -148,9 +148,16 @@ class Peer:
         self._seen += len(expected)
 
     def expect_line(self, line: str | bytes) -> None:
-        """Check that what comes next is `line` and a line's end."""
+        r"""Check that the next line is `line`, whether it ends with ``\n`` or ``\r\n``.
+
+        Raises:
+            Unexpected: it is another, or no whole line has come.
+        """
         __tracebackhide__ = True
-        self.expect(as_bytes(line) + self.line_end)
+        self._surroundings.pump()
+        end = self.transcript.find(b"\n", self._seen) + 1
+        is_crlf = end and self.transcript[end - 2 : end] == b"\r\n"
+        self.expect(as_bytes(line) + (b"\r\n" if is_crlf else b"\n"))
 
     def expect_nothing(self) -> None:
         """Check that nothing has come that was not read.
