@@ -41,7 +41,6 @@ from tapd.image.key import load_key
 from tapd.image.store import SaveReport
 from tapd.model.application import Application
 from tapd.model.seal import Sealer
-from tapd.net.listener import Listener
 from tapd.net.recovery import adopt_held, begin_turns
 from tapd.net.turn import Turn
 from tapd.systemd.guardian import Guardian
@@ -219,9 +218,9 @@ class Daemon:
         turn.journal = state.open_journal(self._boot_id)
         application._v_runtime = turn
         sys.modules["__main__"].application = application  # type: ignore[attr-defined]
-        services = {port.address: port.service for port in application.ports}
+        ports = {port.address: port for port in application.ports}
         for address, sock in pairs:
-            turn.listen(Listener(sock, services[address]))
+            turn.serve(sock, ports[address])
         self._fault("recovery: begin")
         resumed = adopt_held(turn, restored.history, vault.recover(surroundings.inherited.stored))
         self._fault("recovery: adopted")

@@ -25,7 +25,6 @@ from tapd.image.tapfile import read_manifest
 from tapd.model.accounts import generate_password
 from tapd.model.application import Application
 from tapd.model.seal import Sealer
-from tapd.net.listener import Listener
 from tapd.net.records import History
 from tapd.net.recovery import Resumed, begin_turns
 from tapd.net.turn import Turn
@@ -107,12 +106,12 @@ async def _serve(application: Application, bound: list[Bound], sealer: Sealer) -
     had_application = hasattr(main_module, "application")
     if not had_application:
         main_module.application = application  # type: ignore[attr-defined]
-    services = {port.address: port.service for port in application.ports}
-    pairs = match_ports(list(services), [entry.listener for entry in bound])
+    ports = {port.address: port for port in application.ports}
+    pairs = match_ports(list(ports), [entry.listener for entry in bound])
     for address, sock in pairs:
-        turn.listen(Listener(sock, services[address]))
+        turn.serve(sock, ports[address])
     begin_turns(turn, Resumed(), History(), "")
-    for service, port in {(services[address], address.port) for address, _sock in pairs}:
+    for service, port in {(ports[address].service, address.port) for address, _sock in pairs}:
         cls = type(service)
         print(f"{cls.__module__}.{cls.__qualname__} starting on {port}")
     sys.stdout.flush()

@@ -21,7 +21,7 @@ from pathlib import Path
 from tapd.errors import JournalDamaged, StateUnwritable
 from tapd.image.files import Files, free_name, give_to_owner_of, sync_directory
 from tapd.image.jar import Jar, Replay
-from tapd.image.journal import JournalContents, JournalWriter, read_journal
+from tapd.image.journal import JournalContents, JournalWriter, journal_key, read_journal
 from tapd.image.key import Key
 from tapd.image.store import Loaded, SaveReport, Store
 from tapd.model.application import Application
@@ -66,7 +66,7 @@ class State:
 
     def __init__(self, path: Path, key: Key) -> None:
         self.store = Store(path, key)
-        self._journal_key = key.derive(b"journal")[:64]
+        self._journal_key = journal_key(key)
         self.generation = 0
         self._saved: list[int] = []
         self._lineage = ""
@@ -192,7 +192,11 @@ class State:
         journal = self.begin_generation()
         journal.append(
             render_base(
-                history.boot_id, history.level, list(history.streams.values()), clean=history.clean
+                history.boot_id,
+                history.level,
+                list(history.streams.values()),
+                clean=history.clean,
+                ports=history.ports,
             )
         )
         journal.close()

@@ -62,6 +62,8 @@ def tell_start(restored: Restored, resumed: Resumed, turn: Turn, sleep: Sleep | 
         log.info("connections that go on: %d", len(resumed.streams))
     for listener in turn.listeners:
         log.info("%r answers on %s", listener.service, listener)
+    for port in turn.ports:
+        log.info("%r answers on %s", port.port.service, port)
 
 
 def tell_crash_loop(text: str, deaths: int) -> None:

@@ -103,7 +103,10 @@ class Careful:
             for key, until in self.waiting.items()
             if key in streams and streams[key].taken < until
         }
-        if not self.waiting or time.monotonic() > self._settled_at:
+        for port in turn.ports:
+            port.look_whether_empty()
+        ports_wait = any(not port.was_empty for port in turn.ports)
+        if not (self.waiting or ports_wait) or time.monotonic() > self._settled_at:
             self._settle(turn)
             return events
         if not self.is_single:
@@ -112,6 +115,12 @@ class Careful:
         if turn.is_stalled:
             return []
         ready = {fd for fd, _event in events}
+        for port in turn.ports:
+            if not port.was_empty and port.wants_input:
+                port.receive(limit=1)
+                turn.commit()
+                if turn.is_stalled:
+                    return []
         for key, until in self.waiting.items():
             stream = streams.get(key)
             if stream is not None and stream.fd in ready and stream.wants_input:

@@ -8,6 +8,7 @@ again), and the change to the journal of a new generation.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from collections.abc import Callable
 from typing import Protocol as Protocol_
@@ -20,6 +21,7 @@ from tapd.model.seal import Sealer
 from tapd.net import records
 from tapd.net.careful import Careful
 from tapd.net.connections import Connections
+from tapd.net.datagrams import DatagramPort
 from tapd.net.stream import Stream
 from tapd.systemd.guardian import Guardian
 from tapd.systemd.vault import Vault
@@ -42,6 +44,15 @@ class Journal(Protocol_):
 
     def close(self) -> None:
         """Close it."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Leaving:
+    """What may leave the process once a record is written."""
+
+    streams: list[Stream]
+    ports: list[DatagramPort]
+    closes: list[Stream]
 
 
 class Commits(Connections):
@@ -96,6 +107,7 @@ class Commits(Connections):
         if self.is_stalled:
             return
         touched, self._touched = self._touched, []
+        ports, self._touched_ports = self._touched_ports, []
         moves: list[records.Move] = []
         shared: dict[object, tuple[records.Share, bytes]] = {}
         for stream in touched:
@@ -120,11 +132,12 @@ class Commits(Connections):
         closes, self._closes = self._closes, []
         lost_keys, self._lost_keys = self._lost_keys, []
         payload = None
-        if moves or shared or opens or closes or lost_keys or changes:
+        port_moves = [move for port in ports if (move := port.move()) is not None]
+        if moves or shared or opens or closes or lost_keys or changes or port_moves:
             lost_keys += [stream.key for stream in closes]
             shares = [share for share, _output in shared.values()]
-            payload = records.render_turn(opens, moves, lost_keys, changes, shares)
-        self._append(payload, touched, closes)
+            payload = records.render_turn(opens, moves, lost_keys, changes, shares, port_moves)
+        self._append(payload, _Leaving(touched, ports, closes))
 
     def _tell_losses(self) -> None:
         """Log what can't be saved: each thing once, not at every turn that meets it."""
@@ -133,7 +146,7 @@ class Commits(Connections):
             log.warning("not saved: %s (%s): %s", loss.path, loss.type_name, loss.reason)
         self._told_losses = (self._told_losses | losses) if len(losses) < 1000 else losses
 
-    def _append(self, payload: bytes | None, touched: list[Stream], closes: list[Stream]) -> None:
+    def _append(self, payload: bytes | None, leaving: _Leaving) -> None:
         if payload is not None:
             assert self.journal is not None, "a turn before there is a journal"
             try:
@@ -141,32 +154,35 @@ class Commits(Connections):
                 if self.sync_always:
                     self.journal.sync()
             except StateUnwritable as error:
-                self._stall(error, touched, lambda: self._append(payload, touched, closes))
+                self._stall(error, leaving, lambda: self._append(payload, leaving))
                 return
             self.turns += 1
         if self.is_stalled:
             self.is_stalled = False
             self.on_stall(None)
         self._fault("turn: committed")
-        sent = self.externalise(touched, closes)
-        if sent:
-            self._note_sent(sent)
+        sent = self.externalise(leaving.streams)
+        ports_sent = self.externalise_ports(leaving.ports) if leaving.ports else []
+        self._fault("turn: externalised")
+        self.close_ended(leaving.closes)
+        if sent or ports_sent:
+            self._note_sent(sent, ports_sent)
 
-    def _note_sent(self, sent: list[tuple[int, int]]) -> None:
+    def _note_sent(self, sent: list[tuple[int, int]], ports_sent: list[tuple[str, int]]) -> None:
         assert self.journal is not None, "output without a journal"
         try:
-            self.journal.append(records.render_sent(sent))
+            self.journal.append(records.render_sent(sent, ports_sent))
         except StateUnwritable as error:
-            log.warning("%s (UNIX clients may see output twice after a kill)", error)
+            log.warning("%s (what was sent may be sent twice after a kill)", error)
 
-    def _stall(
-        self, error: StateUnwritable, touched: list[Stream], retry: Callable[[], None]
-    ) -> None:
+    def _stall(self, error: StateUnwritable, leaving: _Leaving, retry: Callable[[], None]) -> None:
         """Run and send nothing until the journal can be written; clients see a pause."""
         if not self.is_stalled:
             self.is_stalled = True
-            for stream in touched:
+            for stream in leaving.streams:
                 stream.touched = False  # what is written meanwhile is for a later turn
+            for port in leaving.ports:
+                port.touched = False
             log.error("%s", error)
             self.on_stall(error)
             self.pause()
@@ -192,8 +208,9 @@ class Commits(Connections):
             # Its record is written later, and to say here what it says would say it twice.
             raise StateUnwritable("the last turn could not be committed; the journal stays")
         states = [stream.state() for stream in self.streams.values()]
+        ports = {port.name: port.state() for port in self.ports}
         level = self.careful.level if self.careful is not None else 0
-        journal.append(records.render_base(boot_id, level, states, clean=clean))
+        journal.append(records.render_base(boot_id, level, states, clean=clean, ports=ports))
         old, self.journal = self.journal, journal
         if old is not None:
             old.close()

@@ -13,15 +13,17 @@ import logging
 import select
 import socket
 from collections.abc import Callable
+from threading import current_thread, get_ident
 from typing import Any
 
-from tapd.errors import PeerError
+from tapd.errors import AuthorError, PeerError
 from tapd.model.application import Application
 from tapd.model.protocol import Protocol
 from tapd.model.seal import Sealer
 from tapd.model.service import Service
 from tapd.net import kernel, records
 from tapd.net.backlog import Backlog
+from tapd.net.datagrams import DatagramPort
 from tapd.net.listener import Listener
 from tapd.net.outbound import find_connector
 from tapd.net.runtime import LiveRuntime
@@ -42,6 +44,7 @@ class Connections(LiveRuntime):
     Attributes:
         application: whose they are.
         streams: by key.
+        ports: the datagram ports.
         backlog: their unsent output.
         is_running: a turn is under way.
     """
@@ -61,11 +64,14 @@ class Connections(LiveRuntime):
         self.guardian = guardian
         self._fault = fault
         self.streams: dict[int, Stream] = {}
+        self.ports: list[DatagramPort] = []
         self.backlog = Backlog()
         self.is_running = False
+        self._thread = get_ident()
         self._epoll = select.epoll()
-        self._by_fd: dict[int, Stream | Listener] = {}
+        self._by_fd: dict[int, Stream | Listener | DatagramPort] = {}
         self._touched: list[Stream] = []
+        self._touched_ports: list[DatagramPort] = []
         self._opens: list[records.Open] = []
         self._closes: list[Stream] = []
         self._lost_keys: list[int] = []
@@ -76,13 +82,35 @@ class Connections(LiveRuntime):
         raise NotImplementedError
 
     def touch(self, stream: Stream) -> None:
-        """Have this turn (or the next) look at `stream`."""
+        """Have this turn (or the next) look at `stream`.
+
+        Raises:
+            AuthorError: a thread that runs no turns wrote to it (or closed it, or paused it).
+        """
+        if get_ident() != self._thread:
+            raise AuthorError(
+                f"the transport of {stream.protocol!r} was used in the thread "
+                f"{current_thread().name!r}: output belongs to a turn; use application.runtime."
+                "run_blocking and write in what it calls, or application.runtime.call(function)"
+            )
         if self._by_fd.get(stream.fd) is not stream:
             return  # it ended: the journal knows it no more, and its fd may be another's
         stream.touched = True
         self._touched.append(stream)
         if not self.is_running:
             self.schedule()
+
+    def touch_port(self, port: DatagramPort) -> None:
+        """Have this turn (or the next) look at the datagram port `port`."""
+        if not port.touched:
+            port.touched = True
+            self._touched_ports.append(port)
+            if not self.is_running:
+                self.schedule()
+
+    def may_receive(self, port: DatagramPort, identity: records.Identity) -> bool:
+        """Whether `port` may run that datagram; `net.turn.Turn` knows."""
+        raise NotImplementedError
 
     def keep(self, key: int, sock: socket.socket) -> bool:
         """Put a new connection into the vault; return whether it outlives the process."""
@@ -218,8 +246,8 @@ class Connections(LiveRuntime):
 
     # --- what a commit lets happen ------------------------------------------------
 
-    def externalise(self, touched: list[Stream], closes: list[Stream]) -> list[tuple[int, int]]:
-        """Discard the input that was run, send the output, close what ended.
+    def externalise(self, touched: list[Stream]) -> list[tuple[int, int]]:
+        """Discard the input that was run, send the output.
 
         Returns:
             Key and position of the output sent to UNIX sockets, which don't tell.
@@ -253,12 +281,32 @@ class Connections(LiveRuntime):
                 self.call(lambda stream=stream: self._tell_about_backlog(stream))  # type: ignore[misc]
         if self.backlog.is_exceeded:
             self.call(self._give_up_largest)
-        self._fault("turn: externalised")
+        return sent
+
+    def externalise_ports(self, ports: list[DatagramPort]) -> list[tuple[str, int]]:
+        """Send the datagrams, discard those that were run.
+
+        Returns:
+            Name and number sent of the ports of which nothing else tells it.
+        """
+        sent: list[tuple[str, int]] = []
+        for port in ports:
+            port.touched = False
+            count = port.externalise()
+            if count is not None:
+                sent.append((port.name, count))
+            interest = _IN if port.wants_input else _OUT
+            if port.interest not in (interest, -1):
+                self._epoll.modify(port.fd, interest)
+                port.interest = interest
+        return sent
+
+    def close_ended(self, closes: list[Stream]) -> None:
+        """Close the connections that ended, now that the journal knows them no more."""
         for stream in closes:
             self.streams.pop(stream.key, None)
             stream.shutdown()
             self.release(stream.key, stream.sock)
-        return sent
 
     def _tell_about_backlog(self, stream: Stream) -> None:
         if stream.backlog_exceeded:

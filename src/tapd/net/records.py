@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import pickle
+from collections.abc import Mapping
 from typing import Any
 
 from tapd.errors import BugError
@@ -59,8 +60,37 @@ Move = tuple[int, int, bytes | list[bytes], int]  # key, taken, output (in piece
 Share = tuple[list[bytes], list[int]]  # pieces of output, and the keys of all who got them
 
 
-def render_base(boot_id: str, level: int, streams: list[StreamState], *, clean: bool) -> bytes:
-    """Render a journal's first record: the streams as they are."""
+Identity = tuple[int, Any, bytes]  # received at (ns), sender, digest
+Batch = list[tuple[Identity, int]]  # datagrams run, and how many were sent once each is answered
+Datagram = tuple[bytes, Any]  # contents, to whom
+PortMove = tuple[str, Batch, list[Datagram]]  # name, run, to be sent
+
+
+@dataclasses.dataclass(slots=True)
+class PortState:
+    """One datagram port, as the journal knows it.
+
+    Attributes:
+        batch: the datagrams that were run last and may not be discarded yet.
+        sent: how many datagrams it ever sent, before `pending`.
+        pending: datagrams that may not be sent yet.
+    """
+
+    batch: Batch = dataclasses.field(default_factory=list)
+    sent: int = 0
+    pending: list[Datagram] = dataclasses.field(default_factory=list)
+
+
+def render_base(
+    boot_id: str,
+    level: int,
+    streams: list[StreamState],
+    *,
+    clean: bool,
+    ports: Mapping[str, PortState] | None = None,
+) -> bytes:
+    """Render a journal's first record: the streams and datagram ports as they are."""
+    port_rows = [(name, p.batch, p.sent, p.pending) for name, p in (ports or {}).items()]
     rows = [
         (
             s.key,
@@ -75,7 +105,7 @@ def render_base(boot_id: str, level: int, streams: list[StreamState], *, clean: 
         )
         for s in streams
     ]
-    return pickle.dumps(("base", boot_id, level, clean, rows), 5)
+    return pickle.dumps(("base", boot_id, level, clean, rows, port_rows), 5)
 
 
 def render_turn(
@@ -84,19 +114,36 @@ def render_turn(
     closes: list[int],
     changes: Changes,
     shares: list[Share],
+    ports: list[PortMove] | None = None,
 ) -> bytes:
     """Render a turn's record.
 
     Output that goes to many is one object in all of them, and the pickle holds it once.
     """
     return pickle.dumps(
-        ("turn", opens, moves, closes, changes.new, changes.states, changes.deltas, shares), 5
+        (
+            "turn",
+            opens,
+            moves,
+            closes,
+            changes.new,
+            changes.states,
+            changes.deltas,
+            shares,
+            ports or [],
+        ),
+        5,
     )
 
 
-def render_sent(rows: list[tuple[int, int]]) -> bytes:
-    """Render how far output was sent (key, position): for UNIX sockets, which don't tell."""
-    return pickle.dumps(("sent", rows), 5)
+def render_sent(rows: list[tuple[int, int]], ports: list[tuple[str, int]]) -> bytes:
+    """Render how far output was sent where the kernel does not tell.
+
+    Args:
+        rows: key and position, of UNIX streams.
+        ports: name and number of datagrams ever sent, of datagram ports.
+    """
+    return pickle.dumps(("sent", rows, ports), 5)
 
 
 def render_start(boot_id: str, level: int) -> bytes:
@@ -138,6 +185,7 @@ class History:
         clean: the last process stopped cleanly.
         level: how often in a row the process died before it had settled or got on.
         streams: by key.
+        ports: the datagram ports, by name.
         trial: what was being tried when the last process died, if anything.
         records: how many there were.
     """
@@ -146,6 +194,7 @@ class History:
     clean: bool = True
     level: int = 0
     streams: dict[int, StreamState] = dataclasses.field(default_factory=dict)
+    ports: dict[str, PortState] = dataclasses.field(default_factory=dict)
     trial: Trial | None = None
     records: int = 0
 
@@ -162,9 +211,14 @@ class History:
             case "sent":
                 for key, position in record[1]:
                     self._cut_output(key, position)
+                for name, sent in record[2] if len(record) > 2 else ():
+                    port = self.ports.setdefault(name, PortState())
+                    del port.pending[: sent - port.sent]
+                    port.sent = sent
             case "base":
-                _, self.boot_id, self.level, self.clean, rows = record
+                _, self.boot_id, self.level, self.clean, rows, *more = record
                 self.streams = {row[0]: _parse_stream(row) for row in rows}
+                self.ports = {name: PortState(*row) for name, *row in (more[0] if more else ())}
             case "start":
                 _, self.boot_id, self.level = record
                 self.clean = False
@@ -200,7 +254,17 @@ class History:
                     streams[key].output += output
         for key in closes:
             streams.pop(key, None)
+        for name, batch, datagrams in more[1] if len(more) > 1 else ():
+            self._move_port(name, batch, datagrams)
         return Changes(new, states, deltas)
+
+    def _move_port(self, name: str, batch: Batch, datagrams: list[Datagram]) -> None:
+        port = self.ports.setdefault(name, PortState())
+        if batch:  # it was peeked once all before it had been answered
+            port.batch = batch
+            port.sent += len(port.pending)
+            port.pending = []
+        port.pending += datagrams
 
     def _cut_output(self, key: int, position: int) -> None:
         stream = self.streams.get(key)

@@ -161,9 +161,12 @@ def begin_turns(turn: Turn, resumed: Resumed, history: records.History, boot_id:
         streams = list(history.streams.values())
         clean = history.clean
         turn.journal.append(
-            records.render_base(history.boot_id, history.level, streams, clean=clean)
+            records.render_base(
+                history.boot_id, history.level, streams, clean=clean, ports=history.ports
+            )
         )
         raise
+    _resume_ports(turn, history, boot_id)
     for key, error in resumed.ended:
         protocol = application.connections.get(key)
         turn.note_lost(key)
@@ -192,6 +195,23 @@ def begin_turns(turn: Turn, resumed: Resumed, history: records.History, boot_id:
             turn.begin(sock, service_or_none, key, protected=True)
     resume_connectors(turn)
     turn.commit()
+
+
+def _resume_ports(turn: Turn, history: records.History, boot_id: str) -> None:
+    assert turn.journal is not None, "a turn before there is a journal"
+    sent = []
+    for port in turn.ports:
+        state = history.ports.get(port.name)
+        if state is not None:
+            is_same = history.boot_id == boot_id
+            sent.append((port.name, port.adopt(state, is_same_socket=is_same)))
+    if sent:
+        turn.journal.append(records.render_sent([], sent))
+    for port in turn.ports:
+        try:
+            port.resume()
+        except Exception:
+            log.exception("%s: its protocol failed at the start", port)
 
 
 def _start_services(application: Application) -> None:

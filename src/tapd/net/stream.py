@@ -124,6 +124,20 @@ class Stream:
             self.queued.append(data if data.__class__ is bytes else bytes(data))
             if not self.touched:
                 self._turn.touch(self)
+        elif data and self.flags & _NOT_WRITING:
+            self._warn_of_late_output()
+
+    def _warn_of_late_output(self) -> None:
+        """Say that output after `close` or `write_eof` goes nowhere, once for each place."""
+        if self._turn.streams.get(self.key) is not self or self.is_lost:
+            return  # its peer has gone, which no author can know at once
+        place = describe_place(sys._getframe(2))
+        name = type(self.protocol).__qualname__
+        warn_once(
+            f"{name} wrote after it had closed its transport, which sends nothing: {{place}}. "
+            "Write first, then close; ask transport.is_closing() where others write",
+            place=place,
+        )
 
     def writelines(self, chunks: Iterable[bytes]) -> None:
         """Queue each of `chunks`."""

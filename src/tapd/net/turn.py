@@ -27,20 +27,23 @@ import collections
 import contextlib
 import logging
 import select
+import socket
 import threading
+import time
 from collections.abc import Callable
 
 from tapd.image.jar import Jar
-from tapd.model.application import Application
+from tapd.model.application import Application, Port
 from tapd.model.connector import Connector
 from tapd.model.order import stop_order
 from tapd.model.seal import Sealer
 from tapd.model.timer import Timer
 from tapd.net import kernel
 from tapd.net.commit import Commits
+from tapd.net.datagrams import DatagramPort
 from tapd.net.listener import Listener
 from tapd.net.outbound import begin_connecting
-from tapd.net.records import Flag
+from tapd.net.records import Flag, Identity
 from tapd.net.stream import Stream
 from tapd.net.timers import Timers
 from tapd.systemd.guardian import Guardian
@@ -67,6 +70,7 @@ class Turn(Commits):
     (the journal), and here the loop of turns.
 
     Attributes:
+        began_s: when the turn that is under way began (`time.monotonic`); 0 for none.
         on_broken: called with what no turn should raise. Input was run and not
             committed, so this process can't go on: the next one can.
     """
@@ -88,6 +92,7 @@ class Turn(Commits):
         self._calls: collections.deque[Callable[[], None]] = collections.deque()
         self._is_scheduled = False
         self._thread = threading.get_ident()
+        self.began_s = 0.0
         jar.on_change = self.schedule
 
     # --- what the application asks of it (the rest is in `net.runtime`) ---------
@@ -151,6 +156,17 @@ class Turn(Commits):
         self._by_fd[listener.fd] = listener
         self._epoll.register(listener.fd, _IN)
 
+    def serve(self, sock: socket.socket, port: Port) -> None:
+        """Serve `port` at `sock`, which is of its type and stays the service manager's."""
+        if sock.type == socket.SOCK_DGRAM:
+            datagram_port = DatagramPort(self, sock, port)
+            self.ports.append(datagram_port)
+            self._by_fd[datagram_port.fd] = datagram_port
+            self._epoll.register(datagram_port.fd, _IN)
+            datagram_port.interest = _IN
+        else:
+            self.listen(Listener(sock, port.service))
+
     def pause_listening(self, listener: Listener, pause_s: float) -> None:
         """Accept nothing for `pause_s` seconds; clients wait in the backlog."""
         self._epoll.unregister(listener.fd)
@@ -182,11 +198,15 @@ class Turn(Commits):
             with contextlib.suppress(FileNotFoundError):  # it pauses
                 self._epoll.unregister(listener.fd)
         self.listeners.clear()
+        for port in self.ports:  # they can still send
+            if self._by_fd.pop(port.fd, None) is not None:
+                self._epoll.unregister(port.fd)
+                port.interest = -1
 
     @property
     def is_busy(self) -> bool:
         """Whether the next turn has something to do, apart from what sockets bring."""
-        return bool(self._calls or self._touched or self.jar.has_changes)
+        return bool(self._calls or self._touched or self._touched_ports or self.jar.has_changes)
 
     # --- connections ------------------------------------------------------------
 
@@ -198,6 +218,7 @@ class Turn(Commits):
         if self.is_stalled or not self.is_open:
             return
         self.is_running = True
+        self.began_s = time.monotonic()
         try:
             events = self._epoll.poll(0, EVENTS_PER_TURN)
             self._fault("turn: collected")
@@ -213,6 +234,8 @@ class Turn(Commits):
                     continue
                 if ready.__class__ is Stream:
                     self._run_stream(ready, event)
+                elif isinstance(ready, DatagramPort):
+                    self._receive_datagrams(ready, event)
                 else:
                     self._accept(ready)  # type: ignore[arg-type]  # a Listener
             self._fault("turn: run")
@@ -222,8 +245,20 @@ class Turn(Commits):
             raise
         finally:
             self.is_running = False
+            self.began_s = 0.0
         if self.is_busy:
             self.schedule()
+
+    def may_receive(self, port: DatagramPort, identity: Identity) -> bool:
+        """Whether `port` may run that datagram: not if it has killed too often."""
+        careful = self.careful
+        return careful is None or careful.may_run(self, f"datagram {port}", identity[0])
+
+    def _receive_datagrams(self, port: DatagramPort, event: int) -> None:
+        if event & _OUT:
+            self.touch_port(port)
+        if port.wants_input:
+            port.receive()
 
     def _accept(self, listener: Listener) -> None:
         """Accept at `listener`; what goes wrong there stops no turn in its midst."""
