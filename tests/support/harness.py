@@ -1,54 +1,29 @@
-"""An application's turns in this process, over real sockets, with crashes on demand.
+"""An application's turns in this process, with raw sockets for clients and crashes on demand.
 
-The files are real (a TAP and its journal in a temporary directory), so are the
-TCP connections; only the service manager's fd store is a dict. `crash` throws
-the objects away as a kill would and restores them from the files.
+The process is that of the testing kit (`tapd.testing.process`): this is another
+face of it, for tests of the turn itself. Peers here are plain sockets, which a
+test may fill, reset and half-close behind the server's back, and nothing is at
+rest before `pump` says so; time passes in `wait_for` only.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from tapd.host.state import State
-from tapd.image.jar import Jar
-from tapd.image.key import Key
-from tapd.image.strict import StrictJar
+from tapd.image.store import Store
 from tapd.model.application import Application
-from tapd.model.seal import Sealer
-from tapd.net.listener import Listener
-from tapd.net.recovery import Resumed, adopt_held, begin_turns
-from tapd.net.turn import Turn
-from tapd.systemd.segment import Held, socket_cookie
+from tapd.testing.checking import ALL
+from tapd.testing.clock import Clock
+from tapd.testing.process import KEY, Home, KeptSockets, Process, QuickFiles, SteppedTurn
 
-KEY = Key(b"k" * 32)
 BOOT = "boot"
-
-
-class DictVault:
-    """Keeps duplicates of descriptors in this process; lives through crashes."""
-
-    def __init__(self) -> None:
-        self.held: dict[int, int] = {}
-        self.on_sender: Callable[[int], None] = lambda _fd: None
-
-    def put(self, key: int, fd: int) -> bool:
-        self.held[key] = os.dup(fd)
-        return True
-
-    def forget(self, key: int) -> None:
-        fd = self.held.pop(key, None)
-        if fd is not None:
-            os.close(fd)
-
-    def recover(self) -> list[Held]:
-        return [Held(key, socket_cookie(fd), os.dup(fd)) for key, fd in sorted(self.held.items())]
+_TICK_S = 0.01
 
 
 class Peer:
@@ -98,6 +73,22 @@ class Peer:
         raise AssertionError("the connection does not end")
 
 
+class RealPlaces(Mapping[str, Any]):
+    """Where an application connects to is where it really is."""
+
+    def __getitem__(self, where: str) -> Any:
+        if where.startswith("unix:"):
+            return where.removeprefix("unix:")
+        host, _, port = where.rpartition(":")
+        return host, int(port)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
 class Harness:
     """One application, served in this process, with strict mode on."""
 
@@ -109,9 +100,8 @@ class Harness:
         family: str = "tcp",
         strict: bool = True,
     ) -> None:
-        self.is_strict = strict
         self.path = directory / f"{application.name}.tap"
-        State(self.path, KEY).store.create(application)
+        Store(self.path, KEY, files=QuickFiles()).create(application)
         if family == "unix":
             self.listening = socket.socket(socket.AF_UNIX)
             self.listening.bind(str(directory / "socket"))
@@ -119,61 +109,76 @@ class Harness:
             self.listening = socket.socket()
             self.listening.bind(("127.0.0.1", 0))
         self.listening.listen()
-        self.vault = DictVault()
-        self.loop = asyncio.new_event_loop()
+        self.vault = KeptSockets()
+        self.clock = Clock(time.time())
+        self.clock.drive(self.pump, self._next_moment_s)
         self.peers: list[Peer] = []
         self.fault: Callable[[str], None] = lambda _name: None
-        self.turn: Turn | None = None
+        first = next(iter(application.services))
+        self.home = Home(
+            self.path, self.clock, self.vault, RealPlaces(), {first: self.listening},
+            self._pass_point, boot_id=BOOT, proofs=ALL if strict else 0, allow_losses=("*",),
+        )  # fmt: skip
+        self.process: Process | None = None
         self.start()
 
     @property
-    def serving(self) -> Turn:
+    def turn(self) -> SteppedTurn | None:
         """The turn, which there is between `start` and `crash`."""
-        assert self.turn is not None
-        return self.turn
+        return self.process.turn if self.process is not None else None
+
+    @property
+    def serving(self) -> SteppedTurn:
+        """The turn; a failure where there is none."""
+        assert self.process is not None
+        return self.process.serving
+
+    @property
+    def application(self) -> Application:
+        """The application as the process knows it."""
+        assert self.process is not None
+        return self.process.application
+
+    @property
+    def jar(self) -> Any:
+        """The jar of the process."""
+        assert self.process is not None
+        return self.process.jar
+
+    @property
+    def state(self) -> State:
+        """The files: those of the process, or as the next one will find them."""
+        return self.process.state if self.process is not None else self.home.state()
 
     def start(self) -> None:
         """Restore from the files and begin."""
-        self.state = State(self.path, KEY)
-        self.lock = self.state.store.lock()
-        restored = self.state.restore()
-        self.application = restored.application
-        jar = StrictJar() if self.is_strict else Jar()
-        jar.adopt(self.application)
-        self.jar: Any = jar
-        self.turn = turn = Turn(
-            self.application, jar, self.vault, Sealer(b"s" * 32), self.loop,  # type: ignore[arg-type]
-            self._pass_point,
-        )  # fmt: skip
-        turn.journal = self.state.open_journal(BOOT)
-        self.application._v_runtime = turn
-        service = next(iter(self.application.services.values()))
-        turn.listen(Listener(self.listening, service))
-        resumed: Resumed = adopt_held(turn, restored.history, self.vault.recover())
-        begin_turns(turn, resumed, restored.history, BOOT)
-        turn.open()
+        self.process = Process(self.home)
 
     def _pass_point(self, name: str) -> None:
         self.fault(name)  # looked up now: tests change it while the turn runs
 
+    def _next_moment_s(self) -> float | None:
+        return self.process.loop.next_moment_s() if self.process is not None else None
+
     def pump(self) -> None:
         """Run turns until nothing is due. Loopback delivers at once."""
-        assert self.turn is not None
+        assert self.process is not None
+        turn = self.serving
         for _ in range(1000):
-            self.loop.run_until_complete(asyncio.sleep(0))
-            before = self.turn.turns
-            self.turn.run()
-            if self.turn.is_stalled or (self.turn.turns == before and not self.turn.is_busy):
+            self.process.loop.run_pass()
+            before = turn.turns
+            turn.step()
+            is_still = turn.turns == before and not turn.is_busy and self.process.loop.is_idle
+            if turn.is_stalled or is_still:
                 return
         raise AssertionError("the turns don't come to rest")
 
     def wait_for(self, condition: Callable[[], object]) -> None:
-        """Run the loop until `condition` holds."""
+        """Let time pass until `condition` holds."""
         deadline = time.monotonic() + 10
         while not condition():
             assert time.monotonic() < deadline, "it never came"
-            self.loop.run_until_complete(asyncio.sleep(0.001))
-            self.pump()
+            self.clock.advance(_TICK_S)
 
     def open(self) -> Peer:
         """Open a connection, without letting the server see it yet."""
@@ -191,21 +196,15 @@ class Harness:
 
     def crash(self) -> None:
         """Lose the process: its memory and its descriptors, without a last word."""
-        assert self.turn is not None
+        assert self.process is not None
         self.give_up()
         self.start()
 
     def give_up(self) -> None:
-        """Clean up after a `start` that failed, as the end of its process would."""
-        if self.turn is not None:
-            turn, self.turn = self.turn, None
-            turn.stop_listening()
-            turn.close()
-            for stream in turn.streams.values():
-                stream.sock.close()  # a duplicate is in the vault
-            if turn.journal is not None:
-                turn.journal.close()
-        self.lock.release()
+        """End the process, if there is one: a start that failed has ended already."""
+        if self.process is not None:
+            self.process.die()
+            self.process = None
 
     def start_unclean(self, deaths: int) -> None:
         """Crash `deaths` times in a row, each before the server has run what waits."""
@@ -214,27 +213,17 @@ class Harness:
 
     def save(self) -> None:
         """Save a generation, as a checkpoint does."""
-        assert self.turn is not None
-        self.turn.change_journal(self.state.begin_generation(), BOOT, clean=False)
-        report = self.state.save(self.application, self.state.generation, clean=False)
-        self.state.note_saved(report.generation)
+        assert self.process is not None
+        self.process.save()
 
     def close(self) -> None:
         """Give everything back."""
-        if self.turn is not None:
-            self.turn.close()
-            for stream in self.turn.streams.values():
-                stream.sock.close()
-            if self.turn.journal is not None:
-                self.turn.journal.close()
+        self.give_up()
         for key in list(self.vault.held):
             self.vault.forget(key)
         for peer in self.peers:
             peer.sock.close()
         self.listening.close()
-        self.lock.release()
-        self.loop.run_until_complete(self.loop.shutdown_default_executor())
-        self.loop.close()
 
 
 def harnesses(directory: Path) -> Iterator[Callable[..., Harness]]:
