@@ -42,6 +42,7 @@ from tapd.image.store import SaveReport
 from tapd.model.application import Application
 from tapd.model.seal import Sealer
 from tapd.net.recovery import adopt_held, begin_turns
+from tapd.net.slow import TurnWatch
 from tapd.net.turn import Turn
 from tapd.systemd.guardian import Guardian
 from tapd.systemd.inherited import Inherited, match_ports, take_inherited
@@ -251,7 +252,7 @@ class Daemon:
             background.append(loop.create_task(self._keep_awake(turn, control)))
         if restored.wants_save:
             self._reload.set()
-        with Watchdog.from_environ(self._environ, notifier, loop):
+        with Watchdog.from_environ(self._environ, notifier, loop), TurnWatch(turn):
             stopping = loop.create_task(self._stop.wait())
             await asyncio.wait([stopping, *background], return_when=asyncio.FIRST_COMPLETED)
             for task in background:

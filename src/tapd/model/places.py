@@ -17,6 +17,7 @@ _log = logging.getLogger("tapd.author")
 
 _OURS = f"{Path(__file__).parents[1]}{os.sep}"
 _SERVER_TYPES = f"{_OURS}services{os.sep}"
+_TURNS = f"{_OURS}net{os.sep}"
 _STDLIB = f"{Path(os.__file__).parent}{os.sep}"
 
 _told: set[str] = set()
@@ -32,17 +33,31 @@ def is_authors(filename: str) -> bool:
     return not filename.startswith("<frozen")
 
 
+def _authors_frames(frame: FrameType | None) -> list[FrameType]:
+    frames: list[FrameType] = []
+    while frame is not None:
+        filename = frame.f_code.co_filename
+        if is_authors(filename):
+            frames.append(frame)
+        elif frames and filename.startswith(_TURNS):
+            break  # what called the turn is of no interest
+        frame = frame.f_back
+    return frames
+
+
+def callback_frame(frame: FrameType | None) -> FrameType | None:
+    """Return the frame of the author's method that a turn called; None where there is none."""
+    frames = _authors_frames(frame)
+    return frames[-1] if frames else None
+
+
 def describe_place(frame: FrameType | None) -> str:
     """Return the callback that runs in `frame` and the line that it has reached.
 
     As ``Room.start (chat.py:12)``, or with both where the line is in another function;
     "" where no author's code is running.
     """
-    frames = []
-    while frame is not None:
-        if is_authors(frame.f_code.co_filename):
-            frames.append(frame)
-        frame = frame.f_back
+    frames = _authors_frames(frame)
     if not frames:
         return ""
     inner, outer = frames[0], frames[-1]

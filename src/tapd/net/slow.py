@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, Self
 
 from tapd.model.places import describe_place, warn_once
 
@@ -41,7 +41,7 @@ class TurnWatch:
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="tapd turn watch", daemon=True)
 
-    def __enter__(self) -> TurnWatch:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -23,9 +23,11 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from tapd.model.places import callback_frame, describe_place, warn_once
 from tapd.model.protocol import Protocol
 from tapd.net import kernel
 from tapd.net.backlog import OUTPUT_BYTES_MAX, OUTPUT_HIGH_BYTES
@@ -128,16 +130,19 @@ class Stream:
             self._warn_of_late_output()
 
     def _warn_of_late_output(self) -> None:
-        """Say that output after `close` or `write_eof` goes nowhere, once for each place."""
-        if self._turn.streams.get(self.key) is not self or self.is_lost:
-            return  # its peer has gone, which no author can know at once
-        place = describe_place(sys._getframe(2))
-        name = type(self.protocol).__qualname__
-        warn_once(
-            f"{name} wrote after it had closed its transport, which sends nothing: {{place}}. "
-            "Write first, then close; ask transport.is_closing() where others write",
-            place=place,
-        )
+        """Say that output after `close` or `write_eof` goes nowhere, once for each place.
+
+        Only where the protocol itself goes on after that: others who write to it (a
+        message to many) can't know yet.
+        """
+        frame = callback_frame(sys._getframe(2))
+        if frame is not None and frame.f_locals.get("self") is self.protocol:
+            name = type(self.protocol).__qualname__
+            warn_once(
+                f"{name} wrote after it had closed its transport, which sends nothing: {{place}}. "
+                "Write first, then close",
+                place=describe_place(sys._getframe(2)),
+            )
 
     def writelines(self, chunks: Iterable[bytes]) -> None:
         """Queue each of `chunks`."""

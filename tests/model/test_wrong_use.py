@@ -1,0 +1,227 @@
+"""The API used wrongly: named early, with the line and what to write instead."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import Harness, harnesses
+
+from tapd import Application, AuthorError, LineProtocol, Service
+from tapd.model import places
+from tapd.net.slow import TurnWatch
+
+Serve = Callable[..., Harness]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    yield from harnesses(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_told_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "_told", set())
+
+
+class Wrong(Service):
+    def __init__(self) -> None:
+        self.count = 0
+        self.kept: Any = None
+        self.transports: list[Any] = []
+
+    def build_protocol(self, peer: Any) -> LineProtocol:
+        return Doer()
+
+
+RELEASE = threading.Event()
+ERRORS: list[BaseException] = []
+
+
+class Doer(LineProtocol):
+    """Does what the line says, wrongly."""
+
+    service: Wrong
+
+    def line_received(self, line: str) -> None:
+        getattr(self, f"do_{line}")()
+        self.send_line("done")
+
+    def do_wait(self) -> None:
+        self.wait_long()
+
+    def wait_long(self) -> None:
+        RELEASE.wait(20)
+
+    def do_socket(self) -> None:
+        self.service.kept = {"sockets": [socket.socket()]}
+
+    def do_generator(self) -> None:
+        self.service.kept = (number for number in range(3))
+
+    def do_transport(self) -> None:
+        self.service.transports.append(self.transport)
+
+    def do_close(self) -> None:
+        self.transport.close()
+
+    def do_thread(self) -> None:
+        self.in_a_thread(self.count)
+
+    def do_write(self) -> None:
+        self.in_a_thread(self.write_there)
+
+    def count(self) -> None:
+        self.service.count += 1
+
+    def write_there(self) -> None:
+        try:
+            self.transport.write(b"from a thread")
+        except AuthorError as error:
+            ERRORS.append(error)
+
+    def in_a_thread(self, function: Callable[[], None]) -> None:
+        thread = threading.Thread(target=function, name="helper")
+        # The turn is over when the thread does it.
+        self.service.application.runtime.run_blocking(self.let_run, (thread,), lambda *_: None)
+
+    @staticmethod
+    def let_run(thread: threading.Thread) -> None:
+        thread.start()
+        thread.join()
+
+
+def serve_wrong(serve: Serve) -> Harness:
+    application = Application("wrong")
+    application.listen("127.0.0.1:0", Wrong())
+    return serve(application, strict=False)
+
+
+def line_of(text: str) -> str:
+    """Return where `text` is in this file, as a warning names it."""
+    lines = Path(__file__).read_text().splitlines()
+    [number] = [n for n, line in enumerate(lines, 1) if line.strip() == text]
+    return f"{__file__}:{number}"
+
+
+def test_a_long_turn_is_named_while_it_runs(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    harness = serve_wrong(serve)
+    peer = harness.connect()
+    RELEASE.clear()
+
+    class Letting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            RELEASE.set()  # it was said: no need to wait longer
+
+    logger = logging.getLogger("tapd.author")
+    letting = Letting()
+    logger.addHandler(letting)
+    began_s = time.monotonic()
+    try:
+        with TurnWatch(harness.serving, limit_s=0.05):
+            peer.send(b"wait\n")
+    finally:
+        logger.removeHandler(letting)
+    assert time.monotonic() - began_s < 10
+    assert f"Doer.line_received, in Doer.wait_long ({line_of('RELEASE.wait(20)')})" in caplog.text
+    assert "run_blocking do what takes long" in caplog.text
+    assert harness.serving.began_s == 0
+
+
+def test_short_turns_are_no_news(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    harness = serve_wrong(serve)
+    RELEASE.set()
+    with TurnWatch(harness.serving, limit_s=0.05) as watch:
+        peer = harness.connect()
+        deadline = time.monotonic() + 0.3
+        while time.monotonic() < deadline:
+            peer.send(b"wait\n")
+    assert not watch._thread.is_alive()
+    assert "a turn has taken" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("socket", "not saved: TrackedList[0] (socket.socket): a socket is not state"),
+        ("generator", "not saved: Wrong.kept (generator): a generator's position"),
+        ("transport", "a transport belongs to one process; keep the protocol that has it"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+def test_what_is_no_state_is_named_at_the_first_turn(
+    serve: Serve, caplog: pytest.LogCaptureFixture, what: str, said: str
+) -> None:
+    harness = serve_wrong(serve)
+    peer = harness.connect()
+    peer.send(what.encode() + b"\n")
+    peer.expect(b"done\r\n")
+    assert said in caplog.text
+    assert len(caplog.records) == 1
+
+
+def test_writing_after_close_is_named_once(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    harness = serve_wrong(serve)
+    for _ in range(2):
+        peer = harness.connect()
+        peer.send(b"close\n")
+        assert peer.read_end() == b""
+    [record] = caplog.records
+    said = record.getMessage()
+    assert "Doer wrote after it had closed its transport" in said
+    place = line_of('self.send_line("done")')
+    assert f"Doer.line_received ({place})" in said
+
+
+def test_a_message_to_one_who_has_just_closed_is_no_mistake(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    harness = serve_wrong(serve)
+    harness.connect()
+    [protocol] = harness.application.connections.values()
+
+    def tell() -> None:
+        protocol.transport.close()
+        protocol.transport.write(b"by another")
+
+    harness.serving.call(tell)
+    harness.pump()
+    assert not caplog.records
+
+
+def test_state_changed_by_a_thread_is_named(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    harness = serve_wrong(serve)
+    peer = harness.connect()
+    service: Any = harness.application.services["wrong"]
+    for count in (1, 2):
+        peer.send(b"thread\n")
+        harness.wait_for(lambda count=count: service.count == count)  # type: ignore[misc]
+    [record] = caplog.records
+    said = record.getMessage()
+    assert "a Wrong was changed in the thread 'helper'" in said
+    assert line_of("self.service.count += 1") in said
+    assert "run_blocking" in said
+    harness.crash()
+    assert harness.application.services["wrong"].count == 2  # it was committed all the same
+
+
+def test_a_thread_that_writes_is_told_so(serve: Serve) -> None:
+    harness = serve_wrong(serve)
+    peer = harness.connect()
+    ERRORS.clear()
+    peer.send(b"write\n")
+    peer.expect(b"done\r\n")
+    harness.wait_for(lambda: ERRORS)
+    assert "was used in the thread 'helper': output belongs to a turn" in str(ERRORS[0])
+    assert peer.read() == b""
+
+
+def test_a_protocol_without_a_connection_says_so() -> None:
+    with pytest.raises(AttributeError, match="ask is_connected first"):
+        Doer().transport.write(b"")
