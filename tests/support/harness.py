@@ -99,6 +99,7 @@ class Harness:
         *,
         family: str = "tcp",
         strict: bool = True,
+        datagrams: socket.socket | None = None,
     ) -> None:
         self.path = directory / f"{application.name}.tap"
         Store(self.path, KEY, files=QuickFiles()).create(application)
@@ -115,8 +116,11 @@ class Harness:
         self.peers: list[Peer] = []
         self.fault: Callable[[str], None] = lambda _name: None
         first = next(iter(application.services))
+        listening: dict[int | str, socket.socket] = {first: self.listening}
+        if datagrams is not None:
+            listening[0] = datagrams
         self.home = Home(
-            self.path, self.clock, self.vault, RealPlaces(), {first: self.listening},
+            self.path, self.clock, self.vault, RealPlaces(), listening,
             self._pass_point, boot_id=BOOT, proofs=ALL if strict else 0, allow_losses=("*",),
         )  # fmt: skip
         self.process: Process | None = None

@@ -181,12 +181,10 @@ class Process:
         turn.journal = self.state.open_journal(home.boot_id)
         application._v_runtime = turn
         for key, sock in home.listening.items():
-            service = (
-                application.services[key]
-                if isinstance(key, str)
-                else application.ports[key].service
-            )
-            turn.listen(Listener(sock, service))
+            if isinstance(key, str):
+                turn.listen(Listener(sock, application.services[key]))
+            else:
+                turn.serve(sock, application.ports[key])
         home.fault("recovery: begin")
         resumed = adopt_held(turn, restored.history, home.vault.give())
         home.fault("recovery: adopted")
