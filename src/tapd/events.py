@@ -60,6 +60,9 @@ ASLEEP = Event("86aa80210e7649d88b9c578588ad7d0a")
 REFUSED = Event("16f9ad77d07e4ea2b427255e8a1822c6")
 """The server can't start, and no restart mends it."""
 
+START_FAILED = Event("6d91af36116e4883bf50cbf1fa80f4ed")
+"""A service of the application refused to start; it is tried again."""
+
 TURN_FAILED = Event("5ced3b71ab1d4ec582b2ad4235be502f")
 """A bug of tapd ended the process."""
 
@@ -95,7 +98,7 @@ LOGIN_REFUSED = Event("dddd7745eea24fb79d7c1c713931e3f7")
 """A name or password was wrong."""
 
 SHELL_OPENED = Event("1c4f0cb2b1324e9291873059456c9f87")
-"""Tapctl shell was opened."""
+"""A `tapctl shell` was opened."""
 
 NOT_ALLOWED = Event("aefb316b174c4ad69b096759d452545e")
 """Somebody who may not asked at the control socket."""

@@ -20,10 +20,14 @@ from pathlib import Path
 from typing import NoReturn
 
 import tapd
+from tapd import events
 from tapd.errors import StartFailed, TapdError, UsageError
 from tapd.host.options import DaemonOptions, parse_sync
 
 log = logging.getLogger("tapd")
+
+RETRIED = {os.EX_IOERR: events.SAVE_FAILED, StartFailed.exit_status: events.START_FAILED}
+"""By exit status: what is tried again, by the service manager and with the connections."""
 
 RETRY_S = 1.0
 """How long a server waits that could not start or write its state, before it is started again."""
@@ -102,10 +106,10 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         options.sync = parse_sync(options.sync)
         status = _serve(path, options) if is_managed_here else _manage(path, options, arguments)
     except TapdError as error:
-        log.critical("%s", error)
         status = error.exit_status
-        if status in (os.EX_IOERR, StartFailed.exit_status) and is_managed_here:
-            time.sleep(RETRY_S)  # it is started again at once, with the connections
+        log.critical("%s", error, extra=RETRIED.get(status, events.REFUSED)())
+        if status in RETRIED and is_managed_here:
+            time.sleep(RETRY_S)
     except KeyboardInterrupt:
         status = 130
     logging.shutdown()

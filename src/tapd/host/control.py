@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from typing import Protocol as TypingProtocol
 
+from tapd import events
 from tapd.errors import NotAllowed, TapdError, UsageError
 from tapd.host.change import Change
 from tapd.image.store import SaveReport
@@ -308,7 +309,10 @@ class _Connection(asyncio.Protocol):
         self._control.note(self)
         self._peer = Peer.of(sock)
         if not self._peer.is_allowed:
-            log.warning("refused %s at the control socket", self._peer, extra=self._peer.fields)
+            log.warning(
+                "refused %s at the control socket", self._peer,
+                extra=events.NOT_ALLOWED(**self._peer.fields),
+            )  # fmt: skip
             self._send_error(NotAllowed("only root and the server's own user may ask this"))
             transport.close()
             return
@@ -373,7 +377,10 @@ class _Connection(asyncio.Protocol):
         from tapd.host.console import Console, allow_interrupts  # noqa: PLC0415 - rarely used
 
         allow_interrupts()
-        log.info("a shell was opened by %s", self._peer, extra=self._peer.fields)
+        log.info(
+            "a shell was opened by %s", self._peer,
+            extra=events.SHELL_OPENED(**self._peer.fields),
+        )  # fmt: skip
         self._console = Console(self._control.turn, self._send)
         self._send({"ok": {"name": self._control.turn.application.name}})
 

@@ -18,6 +18,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from tapd import events
 from tapd.errors import JournalDamaged, StateUnwritable
 from tapd.image.files import Files, free_name, give_to_owner_of, sync_directory
 from tapd.image.jar import Jar, Replay
@@ -114,13 +115,19 @@ class State:
                 aside = path.with_name(path.name + ".damaged")
                 if aside.exists():
                     aside = free_name(aside)
-                log.error("%s; what happened in it is missing; set aside as %s", error, aside)
+                log.error(
+                    "%s; what happened in it is missing; set aside as %s", error, aside,
+                    extra=events.SET_ASIDE(TAPD_JOURNAL=aside),
+                )  # fmt: skip
                 path.replace(aside)
                 continue
             if contents.damage is not None:
                 aside = path.with_name(path.name + ".damaged")
                 shutil.copy2(path, aside)
-                log.error("%s; the damaged journal is kept as %s", contents.damage, aside)
+                log.error(
+                    "%s; the damaged journal is kept as %s", contents.damage, aside,
+                    extra=events.SET_ASIDE(TAPD_JOURNAL=aside),
+                )  # fmt: skip
             elif contents.torn_bytes:
                 log.warning(
                     "%s: a torn last record (%d bytes) was cut, as after a power cut",

@@ -24,6 +24,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tapd import events
 from tapd.errors import (
     BugError,
     TapDamaged,
@@ -179,7 +180,7 @@ class Store(Layout):
             except (TapTooNew, UpgradeRefused):
                 raise
             except TapdError as error:
-                _log.warning("skipped %s", error)
+                _log.warning("skipped %s", error, extra=events.FELL_BACK(TAPD_TAP=entry.path))
                 skipped.append((entry.path, error))
                 continue
             skipped.extend(self._missing(manifest.generation, skipped))

@@ -17,6 +17,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+from tapd import events
 from tapd.errors import StateUnwritable
 from tapd.net import records
 from tapd.net.stream import PEEK_BYTES
@@ -91,7 +92,7 @@ class Careful:
             return True
         log.error(
             "%r killed the server each time it ran; it was dropped", timer,
-            extra={"TAPD_POISON": "timer"},
+            extra=events.SKIPPED(TAPD_POISON="timer"),
         )  # fmt: skip
         return False
 
@@ -153,7 +154,7 @@ class Careful:
         log.error(
             "connection %d: %d bytes of input killed the server each time they ran; skipped",
             stream.key, size,
-            extra={"TAPD_CONNECTION": stream.key, "TAPD_POISON": "input"},
+            extra=events.SKIPPED(TAPD_POISON="input", TAPD_CONNECTION=stream.key),
         )  # fmt: skip
         stream.peek(size)
         stream.peeked = size

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable
 from typing import Protocol as Protocol_
 
+from tapd import events
 from tapd.errors import StateUnwritable
 from tapd.image.jar import Jar
 from tapd.image.loss import Loss
@@ -143,7 +144,10 @@ class Commits(Connections):
         """Log what can't be saved: each thing once, not at every turn that meets it."""
         losses = set(self.jar.losses)
         for loss in losses - self._told_losses:
-            log.warning("not saved: %s (%s): %s", loss.path, loss.type_name, loss.reason)
+            log.warning(
+                "not saved: %s (%s): %s", loss.path, loss.type_name, loss.reason,
+                extra=events.LOSS(TAPD_OBJECT=loss.path, TAPD_OBJECT_TYPE=loss.type_name),
+            )  # fmt: skip
         self._told_losses = (self._told_losses | losses) if len(losses) < 1000 else losses
 
     def _append(self, payload: bytes | None, leaving: _Leaving) -> None:
@@ -183,7 +187,7 @@ class Commits(Connections):
                 stream.touched = False  # what is written meanwhile is for a later turn
             for port in leaving.ports:
                 port.touched = False
-            log.error("%s", error)
+            log.error("%s; nothing is answered until it can", error, extra=events.STALLED())
             self.on_stall(error)
             self.pause()
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from threading import current_thread, get_ident
 from typing import Any
 
+from tapd import events
 from tapd.errors import AuthorError, PeerError
 from tapd.model.application import Application
 from tapd.model.protocol import Protocol
@@ -240,7 +241,9 @@ class Connections(LiveRuntime):
             stream.key,
             type(stream.protocol).__qualname__,
             exc_info=error,
-            extra={"TAPD_CONNECTION": stream.key},
+            extra=events.FAILED(
+                TAPD_CONNECTION=stream.key, TAPD_PROTOCOL=type(stream.protocol).__qualname__
+            ),
         )
         stream.close()
 

@@ -17,6 +17,7 @@ import socket
 import traceback
 from collections.abc import Sequence
 
+from tapd import events
 from tapd.errors import AdministratorError, BugError, StartFailed
 from tapd.model.application import Application
 from tapd.model.order import check_classes, start_order
@@ -175,7 +176,10 @@ def begin_turns(turn: Turn, resumed: Resumed, history: records.History, boot_id:
         if turn.careful is None or turn.careful.may_run(turn, "lost", key):
             turn.lose(protocol, key, error)
         else:
-            log.error("connection_lost of %r killed the server each time; skipped", protocol)
+            log.error(
+                "connection_lost of %r killed the server each time; skipped", protocol,
+                extra=events.SKIPPED(TAPD_POISON="connection_lost"),
+            )  # fmt: skip
             del application.connections[key]
     for stream in resumed.streams:
         turn.guard(stream, stream.protocol.connection_resumed)

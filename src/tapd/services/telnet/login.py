@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from tapd import events
 from tapd.model.accounts import decoy_hash, verify_password
 from tapd.model.persistent import Persistent
 from tapd.model.timer import Timer
@@ -194,7 +195,7 @@ class Login(Persistent):
             self.session.peer,
             f" as {known!a}" if known else "",
             why,
-            extra={"TAPD_PEER": self.session.peer, "TAPD_USER": ascii(known)[1:-1]},
+            extra=events.LOGIN_REFUSED(TAPD_PEER=self.session.peer, TAPD_USER=ascii(known)[1:-1]),
         )
 
     def delay_over(self) -> None:

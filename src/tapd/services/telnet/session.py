@@ -18,6 +18,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import tapd
+from tapd import events
 from tapd.model.accounts import Account
 from tapd.model.application import Runtime
 from tapd.model.protocol import Protocol, Transport
@@ -185,7 +186,7 @@ class ShellSession(Protocol):
             "login of %a from %s",
             account.name,
             self.peer,
-            extra={"TAPD_PEER": self.peer, "TAPD_USER": ascii(account.name)[1:-1]},
+            extra=events.LOGIN(TAPD_PEER=self.peer, TAPD_USER=ascii(account.name)[1:-1]),
         )
         self.ask_echo(secret=False)
         self._wire_changed()
