@@ -138,7 +138,7 @@ def turns_until_answered(harness: Harness, peer: Peer) -> int:
     """Run turns one by one until `peer` has an answer; return how many it took."""
     peer.sock.setblocking(False)
     for turns in range(1, 200):
-        harness.serving.run()
+        harness.serving.step()
         try:
             assert peer.sock.recv(100)
         except BlockingIOError:
