@@ -15,12 +15,15 @@ from click.testing import CliRunner, Result
 from tapd.cli.naming import find_tap
 from tapd.cli.tapctl import main
 from tapd.errors import TapMissing
+from tapd.host.state import State
 from tapd.image.key import load_key, render_new_key
 from tapd.image.store import Store
 from tapd.image.tapfile import Manifest, render_tap
 from tapd.model.application import Application
-from tapd.model.persistent import TrackedList
+from tapd.model.persistent import Persistent, TrackedList
 from tapd.model.service import Service
+from tapd.net.records import render_settled, render_turn
+from tapd.services.telnet import ShellFactory
 
 
 @pytest.fixture
@@ -211,6 +214,165 @@ def test_trust_signs_with_this_hosts_key(tmp_path: Path) -> None:
     assert "already" in run("trust", "moved.tap").output
 
 
+def test_trust_takes_over_all_of_an_application(tap: Path, tmp_path: Path) -> None:
+    """To sign NAME.tap alone would have the next start load the oldest state there is."""
+    state = State(tap, load_key())
+    with state.store.lock():
+        restored = state.restore()
+        journal = state.open_journal("boot")
+        restored.application.mark = "journaled"
+        restored.application.later = Late()
+        changes = restored.jar.commit()
+        journal.append(render_turn([], [], [], changes, []))
+        journal.append(render_settled())
+        journal.close()
+    torn = state.store.journal_path(3)
+    torn.write_bytes(torn.read_bytes() + b"\x09\0\0\0 torn")
+    shutdown = tap.with_name("telnet-shutdown.tap")
+    assert shutdown.samefile(state.store.generation_path(3))
+    (tmp_path / "key").unlink()
+    assert run("verify", "telnet").exit_code == 77
+    asked = run("trust", "telnet", answer="n\n")
+    assert asked.exit_code == 1
+    for named in (
+        "generation 1\n",
+        "generation 2\n",
+        "generation 3\n",
+        "journal-00000003: 3 records",
+    ):
+        assert named in asked.output
+    assert f"  {Late.__module__}:Late\n" in asked.output  # it is in the journal only
+    assert run("verify", "telnet").exit_code == 77
+    assert "(5 files)" in run("trust", "telnet", "--yes").output
+    assert run("verify", "telnet").exit_code == 0
+    assert shutdown.samefile(state.store.generation_path(3))
+    again = State(tap, load_key())
+    with again.store.lock():
+        restored = again.restore()
+    assert restored.application.mark == "journaled"
+    assert restored.application.later.it == 7
+    assert "already" in run("trust", "telnet").output
+
+
+def test_trust_leaves_what_is_damaged_and_says_so(tap: Path, tmp_path: Path) -> None:
+    (tmp_path / "key").unlink()
+    damaged = tap.with_name("telnet.d") / "generation-00000002.tap"
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    result = run("trust", "telnet", "--yes")
+    assert result.exit_code == 0
+    assert "left as it is" in result.output
+    assert [entry["error"] is None for entry in run_json("history", tap)] == [True, False, True]
+
+
+def test_trust_refuses_a_pickle_that_was_changed(tap: Path, tmp_path: Path) -> None:
+    (tmp_path / "key").unlink()
+    shutdown = tap.with_name("telnet-shutdown.tap")
+    data = bytearray(shutdown.read_bytes())
+    data[100] ^= 1
+    shutdown.write_bytes(data)
+    assert run("trust", "telnet", "--yes").exit_code == 65
+
+
+class Late(Persistent):
+    it = 7
+
+
+def test_a_rehearsal_replays_the_journal_on_a_copy(tap: Path) -> None:
+    state = State(tap, load_key())
+    with state.store.lock():
+        restored = state.restore()
+        journal = state.open_journal("boot")
+        restored.application.mark = "journaled"
+        journal.append(render_turn([], [], [], restored.jar.commit(), []))
+        journal.close()
+    before = {path: path.read_bytes() for path in tap.parent.rglob("*") if path.is_file()}
+    result = run("verify", tap, "--upgrade")
+    assert "journal records since, loads as <telnet app>" in result.output
+    assert before == {path: path.read_bytes() for path in tap.parent.rglob("*") if path.is_file()}
+    restored.application.later = Outdated()
+    journal = state.open_journal("boot")
+    journal.append(render_turn([], [], [], restored.jar.commit(), []))
+    journal.close()
+    Outdated.persistence_version = 2
+    try:
+        refused = run("verify", tap, "--upgrade")
+    finally:
+        Outdated.persistence_version = 1
+    assert refused.exit_code == 65
+    assert "upgrade_to_version_2" in refused.output
+
+
+class Outdated(Persistent):
+    """Its upgrade is missing."""
+
+
+def test_secrets_are_hidden_unless_asked_for(tap: Path) -> None:
+    store = Store(tap, load_key())
+    with store.lock():
+        application = store.load().application
+        application.authorizer.keep_account("eve", "$argon2id$v=19$m=65536,t=3,p=4$aaaa$bbbb")
+        application.mail = {"api_key": "sk-1", "plain": "shown", "empty_password": ""}
+        application.tokens = ["tok-1", {"deep": "tok-2"}]
+        application.line = "$argon2id$v=19$elsewhere"
+        store.save(application, store.next_generation(), clean=False)
+        application.authorizer.keep_account("eve", "$argon2id$v=19$m=65536,t=3,p=4$cccc$dddd")
+        application.tokens[1]["deep"] = "tok-3"
+        application.mail["new_secret"] = "sk-2"
+        store.save(application, store.next_generation(), clean=False)
+    secrets = ("argon2", "sk-1", "sk-2", "tok-1", "tok-2", "tok-3")
+    for arguments in (("show", tap, "-d", 9), ("diff", tap, 4), ("diff", tap, 3)):
+        for more in ((), ("--json",)):
+            told = run(*arguments, *more).output
+            assert not [secret for secret in secrets if secret in told], told
+            assert "hidden" in told
+    shown = run("show", tap, "-d", 9).output
+    assert ".password_hash = (str, hidden)" in shown
+    assert "['plain'] = 'shown'" in shown
+    assert "['empty_password'] = ''" in shown
+    assert "password_hash: (str, hidden) -> (str, hidden)" in run("diff", tap, 4).output
+    assert "'tok-2' -> 'tok-3'" in run("diff", tap, 4, "--secrets").output
+    assert "$argon2id$v=19$m=65536,t=3,p=4$cccc" in run("show", tap, "-d", 9, "--secrets").output
+
+
+def test_import_on_another_port(tap: Path, tmp_path: Path) -> None:
+    run("export", tap, tmp_path / "copy")
+    for name, ports in (("one", ["5050"]), ("two", ["unix:/run/x", "service=127.0.0.9:51"])):
+        options = [part for port in ports for part in ("--port", port)]
+        result = run("import", tmp_path / "copy", "--name", name, "--directory", ".", *options)
+        assert result.exit_code == 0, result.output
+    there = [
+        [
+            str(port.address)
+            for port in Store(Path(f"{name}.tap"), load_key()).load().application.ports
+        ]
+        for name in ("one", "two")
+    ]
+    assert there == [["127.0.0.1:5050", "[::1]:5050"], ["unix:/run/x", "127.0.0.9:51"]]
+    assert run_json("list", ".")[0]["ports"] == there[0]
+    for wrong in ("nothing=5050", "http"):
+        result = run(
+            "import", tmp_path / "copy", "--name", "three", "--directory", ".", "--port", wrong
+        )
+        assert result.exit_code == 64
+        assert not Path("three.tap").exists()
+
+
+def test_import_asks_which_of_several_services_a_port_is_for(tap: Path, tmp_path: Path) -> None:
+    store = Store(tap, load_key())
+    with store.lock():
+        application = store.load().application
+        application.listen("127.0.0.1:4041", application.add_service(Service(), "second"))
+        store.save(application, store.next_generation(), clean=False)
+    run("export", tap, tmp_path / "copy")
+    whole = ("import", tmp_path / "copy", "--name", "x", "--directory", ".", "--port")
+    refused = run(*whole, "5050")
+    assert refused.exit_code == 64
+    assert "--port service=5050" in refused.output
+    assert run(*whole, "second=127.0.0.1:5050").exit_code == 0
+    ports = run_json("show", "x")["manifest"]["ports"]
+    assert [port["address"] for port in ports] == ["127.0.0.1:4040", "127.0.0.1:5050"]
+
+
 def test_a_tap_is_shown_where_there_is_no_key(tap: Path, tmp_path: Path) -> None:
     (tmp_path / "key").write_text("rubbish")
     result = run("show", tap)
@@ -229,3 +391,24 @@ def test_names_complete() -> None:
     }
     result = CliRunner().invoke(main, [], env=environment, prog_name="tapctl")
     assert "plain,telnet.tap" in result.output
+
+
+def completions(*words: str) -> list[str]:
+    environment = {
+        "_TAPCTL_COMPLETE": "bash_complete",
+        "COMP_WORDS": " ".join(words),
+        "COMP_CWORD": str(len(words) - 1),
+    }
+    told = CliRunner().invoke(main, [], env=environment, prog_name="tapctl").output
+    return [line.removeprefix("plain,") for line in told.splitlines() if line]
+
+
+@pytest.mark.usefixtures("tap")
+def test_options_of_a_sleeping_server_complete() -> None:
+    application = Application("shell")
+    application.listen("127.0.0.1:4042", ShellFactory())
+    Store(Path("shell.tap"), load_key()).create(application)
+    assert completions("tapctl", "set", "shell", "tri") == ["tries="]
+    assert "password=" in completions("tapctl", "set", "shell.tap", "tries=5", "pass")
+    assert completions("tapctl", "set", "nowhere", "t") == []
+    assert completions("tapctl", "set", "telnet", "t") == []

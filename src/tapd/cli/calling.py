@@ -106,7 +106,7 @@ def call_server(tap: Path) -> Call | None:
     directory = tap.resolve().parent / f"{name}.d"
     deadline_s = time.monotonic() + _START_S
     while True:
-        if call := _try_to_call(tap):
+        if call := try_to_call(tap):
             return call
         holder = holder_of(directory)
         if holder is None:
@@ -119,7 +119,12 @@ def call_server(tap: Path) -> Call | None:
         time.sleep(_RETRY_S)  # it is starting: nothing tells when the socket is there
 
 
-def _try_to_call(tap: Path) -> Call | None:
+def try_to_call(tap: Path) -> Call | None:
+    """Connect to the server of `tap` if it answers at once.
+
+    Raises:
+        NotAllowed: it is somebody else's.
+    """
     for path in control_paths(tap):
         try:
             return Call(connect_control(path))

@@ -23,14 +23,18 @@ def emit(as_json: bool, data: Any, lines: Callable[[], Sequence[str]]) -> None:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return `rows` below `header`, in columns."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    """Return `rows` below `header`, in columns; one whose name begins with ">" goes right."""
+    names = [name.removeprefix(">") for name in header]
+    widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
 
     def line(cells: Sequence[str]) -> str:
-        padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+        padded = (
+            cell.rjust(width) if name.startswith(">") else cell.ljust(width)
+            for name, cell, width in zip(header, cells, widths, strict=True)
+        )
         return "  ".join(padded).rstrip()
 
-    return [click.style(line(header), bold=True), *map(line, rows)]
+    return [click.style(line(names), bold=True), *map(line, rows)]
 
 
 def render_size(size_bytes: float) -> str:

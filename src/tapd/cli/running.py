@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import logging
 import sys
 import time
@@ -12,15 +13,20 @@ from typing import Any
 
 import click
 
-from tapd.cli.calling import call_server, calling
+from tapd.cli.calling import call_server, calling, try_to_call
 from tapd.cli.naming import JSON, TAP, complete_tap, find_tap
 from tapd.cli.printing import emit, render_duration, render_size, render_time, table
 from tapd.cli.progress import Progress
-from tapd.errors import TapMissing, UsageError
+from tapd.errors import NotAllowed, TapMissing, UsageError
 from tapd.host.state import State
 from tapd.image.key import load_key
 from tapd.image.layout import Layout
-from tapd.model.setting import Assignment, describe_settings, prepare_settings
+from tapd.model.setting import (
+    ACCOUNT_SETTINGS,
+    Assignment,
+    describe_settings,
+    prepare_settings,
+)
 
 _STATE_COLOURS = {"running": "green", "stalled": "red"}
 
@@ -116,9 +122,41 @@ def checkpoint(tap: str, as_json: bool) -> None:
 # --- set -----------------------------------------------------------------------------
 
 
+def _complete_option(
+    context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[str]:
+    """Return the options that `incomplete` may become; a Tab says nothing of what fails."""
+    with contextlib.suppress(Exception):
+        tap = find_tap(context.params["tap"])
+        return [f"{name}=" for name in _option_names(tap) if name.startswith(incomplete)]
+    return []
+
+
+def _option_names(tap: Path) -> list[str]:
+    """Return the names of a server's options: it says them, or the classes of its services do."""
+    with contextlib.suppress(NotAllowed):
+        call = try_to_call(tap)
+        if call is not None:
+            with call:
+                return [row["option"] for row in call.ask("settings")["settings"]]
+    entries = Layout(tap, load_key()).generations()
+    manifest = next(entry.manifest for entry in entries if entry.manifest)
+    sys.path[:0] = manifest.python_path
+    names: dict[str, None] = {}
+    for service in manifest.services:
+        module, _colon, qualname = str(service["type"]).partition(":")
+        cls: Any = importlib.import_module(module)
+        for name in qualname.split("."):
+            cls = getattr(cls, name)
+        for name, setting in cls.settable.items():
+            is_plain = len(manifest.services) == 1 or ACCOUNT_SETTINGS.get(name) is setting
+            names[name if is_plain else f"{service['name']}.{name}"] = None
+    return list(names)
+
+
 @click.command("set")
 @click.argument("tap", shell_complete=complete_tap)
-@click.argument("options", nargs=-1, metavar="[OPTION=VALUE]...")
+@click.argument("options", nargs=-1, metavar="[OPTION=VALUE]...", shell_complete=_complete_option)
 @click.option(
     "--password-file",
     metavar="FILE",

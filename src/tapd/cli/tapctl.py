@@ -1,18 +1,18 @@
-"""``tapctl``: look at TAPs, go back in time, accept strangers' TAPs.
+"""``tapctl``: look at TAPs, and go back in time.
 
 What is here needs no running daemon. A TAP is named by its file, or by the name
 of an installed server (``telnet`` for ``/var/lib/tapd/telnet/telnet.tap``).
 Nothing of a TAP is run, except by ``verify --upgrade``, which says so. What
-talks to a running server is in `running` and `shell`, what moves TAPs about in
-`moving`; `_ELSEWHERE` names their commands.
+talks to a running server is in `running` and `shell`, what looks into a TAP in
+`looking`, what moves TAPs about in `moving`; `_ELSEWHERE` names their commands.
 """
 
 from __future__ import annotations
 
 import importlib
-import json
-import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,20 +20,15 @@ from typing import Any
 import click
 
 import tapd
+from tapd.cli.looking import choose_entry
 from tapd.cli.naming import JSON, TAP, find_tap, installed_names, taps_in
 from tapd.cli.printing import emit, render_size, render_time, table
 from tapd.cli.progress import Progress
-from tapd.errors import KeyUnusable, NotAllowed, TapdError, TapMissing, UsageError
-from tapd.image.files import Files, replace_file, writing
-from tapd.image.inspection import Graph, compare_graphs, printable, read_first_graph, read_graph
-from tapd.image.key import Key, load_key
-from tapd.image.layout import Entry, Layout, read_bytes
+from tapd.errors import NotAllowed, TapdError, TapMissing
+from tapd.image.key import load_key
+from tapd.image.layout import Entry, Layout
 from tapd.image.lock import holder_of
-from tapd.image.tapfile import Manifest, Tail, render_tail, split_tap
 from tapd.units.render import STATE_DIRECTORY
-
-_LARGE_BYTES = 8_000_000
-
 
 # --- output ---------------------------------------------------------------------------
 
@@ -79,8 +74,13 @@ _ELSEWHERE = {
     "checkpoint": "running",
     "set": "running",
     "shell": "shell",
-    "reset": "moving",
+    "show": "looking",
+    "du": "looking",
+    "diff": "looking",
+    "export": "moving",
     "import": "moving",
+    "reset": "moving",
+    "trust": "moving",
 }
 """The commands of other modules of this room, by name: imported when one is asked for."""
 
@@ -120,11 +120,6 @@ def main() -> None:
     """
 
 
-_GENERATION = click.option(
-    "--generation", "-g", type=int, help="Of this generation, not of the newest good one."
-)
-
-
 @main.command("list")
 @click.argument("directory", required=False, type=click.Path(exists=True, file_okay=False))
 @JSON
@@ -141,7 +136,7 @@ def list_taps(directory: str | None, as_json: bool) -> None:
         ]
         for data in found
     ]  # fmt: skip
-    header = ("NAME", "GENERATION", "SAVED", "STATE", "PORTS", "TAP")
+    header = ("NAME", ">GENERATION", "SAVED", "STATE", "PORTS", "TAP")
     emit(as_json, found, lambda: table(header, rows) if rows else ["no TAPs here"])
 
 
@@ -175,7 +170,7 @@ def history(tap: str, as_json: bool, verify: bool) -> None:
         as_json,
         [_entry_data(entry) for entry in entries],
         lambda: table(
-            ("GENERATION", "SAVED", "SIZE", "FILE", "NOTES"),
+            (">GENERATION", "SAVED", ">SIZE", "FILE", "NOTES"),
             [_entry_row(entry) for entry in entries],
         ),
     )
@@ -217,189 +212,29 @@ def _verified(layout: Layout) -> list[Entry]:
 
 
 def _rehearse(layout: Layout, entries: Sequence[Entry]) -> str:
-    """Load the newest good generation as a start would, upgrades included; keep nothing.
+    """Load a copy of the newest good generation and its journals, as a start would.
 
     Raises:
         UpgradeRefused, TapDamaged: the start would fail in this way.
     """
-    from tapd.image.snapshot import load_application  # noqa: PLC0415 - the only one to load
+    from tapd.host.state import State  # noqa: PLC0415 - the only one to load
 
-    entry = _chosen(layout, entries, None)
-    with Progress(f"loading {render_size(entry.size_bytes)}"):
-        pickle, manifest = layout.read(entry)
-        application = load_application(pickle, entry.path, python_path=manifest.python_path)
-    return f"generation {entry.generation} loads as {application!r} with the code installed"
-
-
-def _chosen(layout: Layout, entries: Sequence[Entry], generation: int | None) -> Entry:
-    wanted = [entry for entry in entries if generation in (None, entry.generation)]
-    good = next((entry for entry in wanted if entry.error is None), None)
-    if good is not None:
-        return good
-    if wanted and wanted[0].error:
-        raise wanted[0].error
-    raise TapMissing(
-        f"{layout.named_path}: there is no generation {generation}; see tapctl history"
-        if generation
-        else f"{layout.named_path}: there is no TAP; make one with tapd-mktap"
-    )
-
-
-def _open_unverified(tap: str, generation: int | None) -> tuple[Path, memoryview, Tail, Key]:
-    """Read what is to be shown: it need not be signed, for it will not be run."""
-    path, key = find_tap(tap), _key_or_none_known()
-    if path.name.startswith("generation-"):
-        return path, *split_tap(read_bytes(path), str(path)), key
-    layout = Layout(path, key)
-    if generation is not None or not path.is_file():
-        entry = _chosen(layout, layout.generations(), generation)
-        return entry.path, *split_tap(read_bytes(entry.path), str(entry.path)), key
-    newest = next((entry for entry in layout.generations() if entry.error is None), None)
-    chosen = newest.path if newest and newest.path.parent == layout.journal_directory else path
-    return chosen, *split_tap(read_bytes(chosen), str(chosen)), key
-
-
-def _key_or_none_known() -> Key:
-    """Return the key; without one, a new one that has signed nothing: all is strange then."""
-    try:
-        return load_key()
-    except KeyUnusable as error:
-        click.echo(f"tapctl: {error}", err=True)
-        return Key(os.urandom(32))
-
-
-def _is_trusted(tail: Tail, key: Key) -> bool:
-    try:
-        tail.authenticate(key)
-    except TapdError:
-        return False
-    return True
-
-
-def _graph_of(path: Path, stored: memoryview, tail: Tail) -> Graph:
-    with Progress(f"reading {render_size(tail.stored_bytes)}"):
-        return read_graph(tail.decode_pickle(stored), str(path))
-
-
-@main.command()
-@TAP
-@JSON
-@_GENERATION
-@click.option("--depth", "-d", default=4, show_default=True, help="How deep to go.")
-@click.option("--width", "-w", default=20, show_default=True, help="How many parts of one object.")
-@click.option("--all", "-a", "read_all", is_flag=True, help="Read all of a large TAP (as --json).")
-def show(
-    tap: str, as_json: bool, generation: int | None, depth: int, width: int, read_all: bool
-) -> None:
-    """Show what is in TAP, as a tree with sizes; nothing in it is run.
-
-    Of a large TAP the first objects are shown, at once; --all reads all of it.
-    """
-    path, stored, tail, key = _open_unverified(tap, generation)
-    manifest, trusted = tail.manifest, _is_trusted(tail, key)
-    if as_json:
-        graph = _graph_of(path, stored, tail)
-        tree = graph.render_tree(depth_max=depth, children_max=width)
-        data = {
-            "path": str(path),
-            "trusted": trusted,
-            "key": tail.key_id,
-            "manifest": json.loads(tail.manifest_json),
-            "names": graph.names,
-            "called": graph.called,
-            "tree": [{"depth": at, "line": line, "size_bytes": size} for at, line, size in tree],
-        }
-        emit(as_json, data, list)
-        return
-    for line in _manifest_lines(path, manifest, tail, trusted=trusted):
-        click.echo(line)
-    sys.stdout.flush()  # the first screen, before a large graph is read
-    first = None
-    if tail.pickle_bytes > _LARGE_BYTES and not read_all:
-        first = read_first_graph(tail.decode_pickle(stored))
-    shown = _graph_of(path, stored, tail) if first is None else first
-    for at, line, size in shown.render_tree(depth_max=depth, children_max=width):
-        click.echo(f"{'  ' * at}{line}{_size_note(size)}")
-    if first is not None:
-        click.echo("\nThese are the first objects; sizes and counts are of what was read of")
-        click.echo(f"{render_size(tail.pickle_bytes)}. All of it: --all, or tapctl du")
-    if not trusted:
-        sys.stdout.flush()
-        # Of a stranger's TAP no name may be missing, so all of it is read.
-        whole = shown if first is None else _graph_of(path, stored, tail)
-        click.echo("\n" + click.style("loading it would call:", fg="red"))
-        for name in whole.called:
-            click.echo(f"  {printable(name)}")
-
-
-def _size_note(size_bytes: int) -> str:
-    return click.style(f"  {render_size(size_bytes)}", dim=True) if size_bytes >= 1000 else ""
-
-
-def _manifest_lines(path: Path, manifest: Manifest, tail: Tail, *, trusted: bool) -> list[str]:
-    signed = f"key {tail.key_id}" if trusted else f"a stranger's key {tail.key_id}: not trusted"
-    ports = ", ".join(str(port.get("address")) for port in manifest.ports) or "none"
-    lines = [
-        ("file", f"{path} ({render_size(tail.stored_bytes)})"),
-        ("application", f"{manifest.name}, generation {manifest.generation}"),
-        ("saved", f"{manifest.saved_at} by tapd {manifest.tapd}, Python {manifest.python}"),
-        ("signed with", signed),
-        ("ports", ports),
-        ("lost", str(manifest.loss_count)),
-    ]
-    shown = [f"{name + ':':<13}{printable(value)}" for name, value in lines]
-    if not trusted:
-        shown[3] = click.style(shown[3], fg="red")
-    for loss in manifest.losses[:20]:
-        told = f"{loss.get('path')} ({loss.get('type_name')}): {loss.get('reason')}"
-        shown.append(f"  {printable(told)}")
-    return [*shown, ""]
-
-
-@main.command()
-@TAP
-@JSON
-@_GENERATION
-@click.option("--types", is_flag=True, help="By type, not by path.")
-@click.option("--count", "-n", default=20, show_default=True, help="How many to name.")
-def du(tap: str, as_json: bool, generation: int | None, types: bool, count: int) -> None:
-    """Show where the bytes of TAP are; nothing in it is run."""
-    path, stored, tail, _key = _open_unverified(tap, generation)
-    graph = _graph_of(path, stored, tail)
-    if types:
-        kinds = graph.by_type()[:count]
-        data = [{"size_bytes": size, "count": many, "type": name} for size, many, name in kinds]
-        rows = [[render_size(size), str(many), name] for size, many, name in kinds]
-        emit(as_json, data, lambda: table(("SIZE", "COUNT", "TYPE"), rows))
-        return
-    parts = graph.largest(count)
-    data = [{"size_bytes": size, "path": where, "type": kind} for size, where, kind in parts]
-    rows = [[render_size(size), where, kind] for size, where, kind in parts]
-    emit(as_json, data, lambda: table(("SIZE", "PATH", "TYPE"), rows))
-
-
-@main.command()
-@TAP
-@click.argument("old", type=int)
-@click.argument("new", type=int, required=False)
-@JSON
-def diff(tap: str, old: int, new: int | None, as_json: bool) -> None:
-    """Show what changed from generation OLD to NEW (default: the newest); nothing is run."""
-    layout = Layout(find_tap(tap), load_key())
-    entries = layout.generations()
-    graphs = []
-    for generation in (old, new):
-        entry = _chosen(layout, entries, generation)
-        with Progress(f"reading generation {generation or 'newest'}"):
-            graphs.append(read_graph(layout.read(entry)[0], str(entry.path)))
-    changes = list(compare_graphs(*graphs))
-    data = [{"path": path, "change": change} for path, change in changes]
-    colours = {"+": "green", "-": "red"}
-    emit(
-        as_json,
-        data,
-        lambda: [f"{path}: {click.style(text, fg=colours.get(text[0]))}" for path, text in changes],
-    )
+    entry = choose_entry(layout, entries, None)
+    with (
+        Progress(f"loading {render_size(entry.size_bytes)}"),
+        tempfile.TemporaryDirectory() as name,
+    ):
+        copy = Path(name) / layout.tap_path.name
+        shutil.copyfile(entry.path, copy)
+        journals = Layout(copy, layout.key).journal_directory
+        journals.mkdir()
+        for generation, path in layout.journal_files():
+            if generation >= entry.generation:
+                shutil.copyfile(path, journals / path.name)
+        restored = State(copy, layout.key).restore()
+    since = f", with {restored.records} journal records since," if restored.records else ""
+    told = f"{restored.application!r} with the code installed"
+    return f"generation {entry.generation}{since} loads as {told}"
 
 
 @main.command()
@@ -414,50 +249,3 @@ def rollback(tap: str, generation: int) -> None:
     with store.lock():
         report = store.rollback(generation)
     click.echo(f"generation {generation} is the newest again, as {report.generation}")
-
-
-@main.command()
-@TAP
-@click.argument("target", type=click.Path(dir_okay=False))
-@_GENERATION
-def export(tap: str, target: str, generation: int | None) -> None:
-    """Write one generation of TAP to the file TARGET, whole and signed."""
-    key = load_key()
-    layout = Layout(find_tap(tap), key)
-    entry = _chosen(layout, layout.generations(), generation)
-    pickle, manifest = layout.read(entry)
-    if os.path.lexists(target):
-        raise UsageError(f"{target}: is already there; name a new file")
-    with writing(Path(target)):
-        replace_file(Files(), Path(target), [pickle, render_tail(pickle, manifest, key)])
-    click.echo(f"generation {entry.generation} of {manifest.name} is in {target}")
-
-
-@main.command()
-@TAP
-@click.option("--yes", "-y", is_flag=True, help="Don't ask.")
-def trust(tap: str, yes: bool) -> None:
-    """Accept TAP, which another host or key signed, after showing what it would run."""
-    from tapd.image.store import Store  # noqa: PLC0415 - takes the lock
-
-    path, key = find_tap(tap), load_key(create=True)
-    data = read_bytes(path)
-    stored, tail = split_tap(data, str(path))
-    if _is_trusted(tail, key):
-        click.echo(f"{path}: is signed with this host's key already")
-        return
-    for line in _manifest_lines(path, tail.manifest, tail, trusted=False):
-        click.echo(line)
-    graph = _graph_of(path, stored, tail)
-    click.echo("it refers to:")
-    for name in graph.names:
-        note = click.style("  (called)", fg="red") if name in graph.called else ""
-        click.echo(f"  {printable(name)}{note}")
-    if not yes:
-        click.confirm("Loading it runs code of these. Sign it with this host's key?", abort=True)
-    with Store(path, key).lock(), writing(path):
-        signed = render_tail(
-            stored, tail.manifest, key, encoding=tail.encoding, pickle_bytes=tail.pickle_bytes
-        )
-        replace_file(Files(), path.resolve(), [stored, signed])
-    click.echo(f"{path}: signed with key {key.key_id}")

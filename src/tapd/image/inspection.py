@@ -1,8 +1,8 @@
 """What is in a TAP, as a tree with sizes, without running anything of it.
 
-Imports `errors` and this room's `stubs` and `preview`. A `Graph` walks the stubs of a pickle,
-breadth first, so that every object belongs to the shortest path that leads to
-it, and adds up how many bytes each part takes.
+Imports `errors` and this room's `stubs`, `preview` and `secrecy`. A `Graph` walks
+the stubs of a pickle, breadth first, so that every object belongs to the shortest
+path that leads to it, and adds up how many bytes each part takes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tapd.image.preview import READ_BYTES, Preview, read_beginning
+from tapd.image.secrecy import hide, is_secret_name, is_secret_value
 from tapd.image.stubs import Stub, StubType, collector_paused, read_stubs
 
 ROOT_NAME = "application"
@@ -252,22 +253,32 @@ class Graph:
         at = self._walk()[id(obj)]
         return self._totals[at]
 
-    def render_tree(self, *, depth_max: int, children_max: int) -> Iterator[tuple[int, str, int]]:
+    def render_tree(
+        self, *, depth_max: int, children_max: int, with_secrets: bool = False
+    ) -> Iterator[tuple[int, str, int]]:
         """Yield depth, line and size of each part, as a tree.
 
         Args:
             depth_max: how deep to go.
             children_max: how many parts of one object to name; the largest.
+            with_secrets: show passwords, hashes and the like, too (`secrecy`).
         """
         index = self._walk()
         stack: list[tuple[int, str, Any, int]] = [(0, ROOT_NAME, self.root, -1)]
+        hidden_below = -1  # the depth of the part all of which is secret
         while stack:
             depth, label, obj, parent = stack.pop()
+            if depth <= hidden_below:
+                hidden_below = -1
+            if hidden_below < 0 and not with_secrets and is_secret_name(label):
+                hidden_below = depth
             if label.startswith("... "):
                 yield depth, label, obj
                 continue
             if _is_scalar(obj):
                 shown = describe_scalar(obj) if isinstance(obj, _SCALARS) else type_label(obj)
+                if hidden_below >= 0 or (not with_secrets and is_secret_value(obj)):
+                    shown = hide(obj) or shown
                 yield depth, f"{label} = {shown}", _scalar_bytes(obj)
                 continue
             at = index[id(obj)]
@@ -347,38 +358,50 @@ def _count_label(obj: Any) -> str:
     return f" of {len(obj)}"
 
 
-def compare_graphs(old: Graph, new: Graph, *, count_max: int = 1000) -> Iterator[tuple[str, str]]:
+def compare_graphs(
+    old: Graph, new: Graph, *, count_max: int = 1000, with_secrets: bool = False
+) -> Iterator[tuple[str, str]]:
     """Yield path and kind of each difference: "+ ...", "- ..." or "old -> new".
 
-    Objects are compared where the same path leads to both; at most `count_max`
-    differences are told.
+    Objects are compared where the same path leads to both.
+
+    Args:
+        old: the graph before.
+        new: and after.
+        count_max: at most so many differences are told.
+        with_secrets: tell passwords, hashes and the like, too (`secrecy`).
     """
-    return itertools.islice(_differences(old, new), count_max)
+    return itertools.islice(_differences(old, new, with_secrets=with_secrets), count_max)
 
 
-def _differences(old: Graph, new: Graph) -> Iterator[tuple[str, str]]:
-    queue: list[tuple[str, Any, Any]] = [(ROOT_NAME, old.root, new.root)]
+def _differences(old: Graph, new: Graph, *, with_secrets: bool) -> Iterator[tuple[str, str]]:
+    queue: list[tuple[str, Any, Any, bool]] = [(ROOT_NAME, old.root, new.root, False)]
     seen: set[tuple[int, int]] = set()
-    for path, before, after in queue:  # grows while it is read: breadth first
+    for path, before, after, is_hidden in queue:  # grows while it is read: breadth first
+        brief = functools.partial(
+            _brief, is_hidden=is_hidden, hides=not (with_secrets or is_hidden)
+        )
         if _is_scalar(before) or _is_scalar(after) or type_label(before) != type_label(after):
             if _brief(before) != _brief(after) or _differ(before, after):
-                yield path, f"{_brief(before)} -> {_brief(after)}"
+                yield path, f"{brief(before)} -> {brief(after)}"
             continue
         if (id(before), id(after)) in seen:
             continue
         seen.add((id(before), id(after)))
         then, now = dict(children_of(before)), dict(children_of(after))
         if isinstance(before, set | frozenset):
-            then = {f"{{{_brief(value)}}}": value for value in before}
-            now = {f"{{{_brief(value)}}}": value for value in after}
+            then = {f"{{{brief(value)}}}": value for value in before}
+            now = {f"{{{brief(value)}}}": value for value in after}
         for label, value in then.items():
+            hidden = is_hidden or (not with_secrets and is_secret_name(label))
             if label in now:
-                queue.append((path + label, value, now[label]))
+                queue.append((path + label, value, now[label], hidden))
             else:
-                yield path + label, f"- {_brief(value)}"
+                yield path + label, f"- {brief(value, is_hidden=hidden)}"
         for label, value in now.items():
             if label not in then:
-                yield path + label, f"+ {_brief(value)}"
+                hidden = is_hidden or (not with_secrets and is_secret_name(label))
+                yield path + label, f"+ {brief(value, is_hidden=hidden)}"
 
 
 def _differ(before: Any, after: Any) -> bool:
@@ -386,7 +409,8 @@ def _differ(before: Any, after: Any) -> bool:
     return isinstance(before, _SCALARS) and isinstance(after, _SCALARS) and before != after
 
 
-def _brief(value: Any) -> str:
+def _brief(value: Any, *, is_hidden: bool = False, hides: bool = False) -> str:
     if isinstance(value, _SCALARS):
-        return describe_scalar(value)
+        is_hidden = is_hidden or (hides and is_secret_value(value))
+        return (is_hidden and hide(value)) or describe_scalar(value)
     return f"{type_label(value)}{_count_label(value)}"

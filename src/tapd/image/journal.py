@@ -23,10 +23,12 @@ import contextlib
 import dataclasses
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 from tapd.errors import JournalDamaged, StateUnwritable
+from tapd.image.key import Key
 
 MAGIC = b"tapd journal 1\n"
 MAC_BYTES = 16
@@ -44,6 +46,11 @@ class FileOperations(Protocol):
 
 def _chain(key: bytes) -> Any:
     return hashlib.blake2b(key=key, digest_size=MAC_BYTES, person=b"tapd journal")
+
+
+def journal_key(key: Key) -> bytes:
+    """Return the key of an application's journals, derived from the one that signs TAPs."""
+    return key.derive(b"journal")[:64]
 
 
 def _first_mac(key: bytes, lineage: str, generation: int) -> bytes:
@@ -215,6 +222,17 @@ def read_journal(path: Path, key: bytes, lineage: str, generation: int) -> Journ
             "end: what happened after that point is lost"
         )
     return contents
+
+
+def split_records(data: bytes) -> Iterator[bytes]:
+    """Yield the payloads of a journal of whatever key, unauthenticated, as far as it goes."""
+    at = len(MAGIC)
+    while data.startswith(MAGIC) and at + HEAD_BYTES <= len(data):
+        end = at + HEAD_BYTES + int.from_bytes(data[at : at + 4], "little")
+        if end == at + HEAD_BYTES or end > len(data):
+            return  # a torn tail: no record is empty
+        yield data[at + HEAD_BYTES : end]
+        at = end
 
 
 def _record_at(

@@ -151,6 +151,12 @@ class Layout:
             key=lambda found: (-found[0], found[1].name),
         )
 
+    def journal_files(self) -> list[tuple[int, Path]]:
+        """Return number and path of each journal in ``NAME.d``, oldest first."""
+        return sorted(
+            (number, path) for kind, number, path in self._numbered() if kind == "journal"
+        )
+
     def newest_number(self) -> int:
         """Return the highest generation that there is or was, good or not."""
         numbers = [number for number, _path in self.generation_files()]

@@ -49,7 +49,7 @@ def durable_reference(oid: int) -> Any:
     raise AssertionError(oid)
 
 
-_PRELUDE = b"\x80\x05c" + b"tapd.image.states\ndurable_reference\n" + b"\x940"
+PRELUDE = b"\x80\x05c" + b"tapd.image.states\ndurable_reference\n" + b"\x940"
 _MEMO = {id(durable_reference): (0, durable_reference)}
 
 
@@ -221,7 +221,7 @@ class StatePickler:
 
 class _StateUnpickler(pickle.Unpickler):
     def __init__(self, data: bytes, resolve: Callable[[int], Any]) -> None:
-        super().__init__(io.BytesIO(_PRELUDE + data[2:]))
+        super().__init__(io.BytesIO(PRELUDE + data[2:]))
         self._resolve = resolve
         self._containers = Containers()
 
@@ -259,7 +259,7 @@ class StateLoader:
                 raise
             except Exception as error:
                 _log.warning("loading: %s: %s; reading it piece by piece", type(error), error)
-                return Salvager(_PRELUDE + data[2:], unpickler.find_class, Containers()).load()
+                return Salvager(PRELUDE + data[2:], unpickler.find_class, Containers()).load()
 
     def load_class(self, data: bytes) -> Any:
         """Return the class that `StatePickler.dump_class` or `class_reference` named."""
