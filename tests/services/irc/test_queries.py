@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from irc_kit import SERVER, Irc, codes, untagged
+from irc_kit import SERVER, Client, Irc, codes, untagged
 
 from tapd.model.accounts import hash_password
 from tapd.services.irc import monitor
@@ -215,7 +215,7 @@ def test_the_servers_own(irc: Irc, tmp_path: Path) -> None:
     assert codes(ann.ask("HELP", "HELP join", "HELP nonsense"))[-1] == "524"
 
 
-def oper_up(irc: Irc, nick: str = "Op", privileges: tuple[str, ...] = ("*",)):
+def oper_up(irc: Irc, nick: str = "Op", privileges: tuple[str, ...] = ("*",)) -> Client:
     irc.network.opers["boss"] = Oper("boss", hash_password("woohoo"), privileges)
     client = irc.client(nick)
     client.send("OPER boss woohoo")
