@@ -34,11 +34,16 @@ class Bell(Counter):
 
 
 class BellProtocol(Numbered):
-    """Says how often the bell rang."""
+    """Says how often the bell rang, and has it ring after so many seconds."""
 
     def connection_made(self, transport: object) -> None:
         assert isinstance(self.service, Bell)
         self.transport.write(b"%d\n" % len(self.service.rung))
+
+    def data_received(self, data: bytes) -> None:
+        assert isinstance(self.service, Bell)
+        timer = self.service.application.call_later(float(data), self.service.ring)
+        self.transport.write(b"%f\n" % timer.due_s)
 
 
 def visit(path: Path) -> tuple[socket.socket, bytes]:
@@ -81,13 +86,15 @@ def test_it_sleeps_when_nobody_is_there_and_wakes_for_a_client(tmp_path: Path) -
 def test_it_wakes_for_its_timer_and_keeps_awake_for_one_that_is_near(tmp_path: Path) -> None:
     path = tmp_path / "socket"
     application = Application("bell")
-    bell = Bell()
-    application.listen(f"unix:{path}", bell)
-    application.call_later(3.0, bell.ring)
-    due_s = next_due_s(application)
+    application.listen(f"unix:{path}", Bell())
     with serving(
         tmp_path, application, "--idle-exit=0.3", python_path=str(Path(__file__).parent)
     ) as server:
+        client, said = visit(path)
+        assert said == b"0\n"
+        client.sendall(b"6")
+        due_s = float(client.recv(100))
+        client.close()
         sleeps(server)
         assert time.time() < due_s, "it slept before"
         sleeps(server, 2)
@@ -95,6 +102,13 @@ def test_it_wakes_for_its_timer_and_keeps_awake_for_one_that_is_near(tmp_path: P
         assert "woken by a timer" in server.log()
         client, said = visit(path)
         assert said == b"1\n"
+        client.sendall(b"0.2")  # nearer than the idle time: it stays for that
+        client.recv(100)
+        client.close()
+        sleeps(server, 3)
+        client, said = visit(path)
+        assert said == b"2\n"
+        assert server.log().count("woken by a timer") == 1
         client.close()
 
 
