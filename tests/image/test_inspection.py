@@ -16,7 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tapd.errors import TapDamaged
-from tapd.image.inspection import Graph, compare_graphs, printable, read_graph
+from tapd.image.comparison import compare_graphs
+from tapd.image.inspection import Graph, printable, read_graph
+from tapd.image.jar import Jar
 from tapd.image.pickler import dump_graph
 from tapd.image.stubs import StubType
 from tapd.model.application import Application
@@ -263,3 +265,44 @@ def text_of(obj: Any) -> str:
     if isinstance(obj, list | tuple | collections.deque):
         return f"{type(obj).__name__}{[text_of(value) for value in obj]}"
     return repr(obj)
+
+
+def test_a_container_that_became_a_tracked_one_has_not_changed() -> None:
+    """A TAP that tapd-mktap made holds plain ones; the first save has others."""
+
+    def graph_now() -> Graph:
+        return read_graph(dump_graph(root).data, "t")
+
+    root = Application("plain")
+    root.lines, root.by, root.raw = [1, [2], {"a": [3]}], {"x": {"y": 1}}, bytearray(b"abc")
+    root.tags, root.queue = {"a", "b", ("t", 1)}, collections.deque([1, [2]], 5)
+    root.pair = (1, [2])
+    made = graph_now()
+    jar = Jar()
+    jar.adopt(root)
+    saved = graph_now()
+    assert list(compare_graphs(made, saved)) == []
+    root.tags.add("new")
+    root.tags.discard(("t", 1))
+    root.queue.append(9)
+    root.raw.extend(b"d")
+    jar.commit()
+    expected = {
+        "application.tags{'new'}": "+ 'new'",
+        "application.tags{('t', 1)}": "- tuple of 2",
+        "application.queue[2]": "+ 9",
+        "application.raw": "bytearray(b'abc') -> bytearray(b'abcd')",
+    }
+    for before in (made, saved):
+        assert dict(compare_graphs(before, graph_now())) == expected
+
+
+def test_hostile_containers_are_compared_as_well() -> None:
+    """States that no container has."""
+    parts = b"".join(
+        b"ctapd.model.persistent\nTracked%s\n)\x81%sb" % (name, state)
+        for name in (b"List", b"Dict", b"Set", b"Deque", b"Bytearray")
+        for state in (b"K\x05", b"K\x05]\x86", b"}")
+    )
+    graphs = [read_graph(b"\x80\x05(" + parts + end + b"t.", "t") for end in (b"", b"N")]
+    assert dict(compare_graphs(*graphs)) == {"application[15]": "+ None"}

@@ -19,7 +19,8 @@ from tapd.cli.printing import emit, render_size, table
 from tapd.cli.progress import Progress
 from tapd.errors import KeyUnusable, TapForeign, TapMissing
 from tapd.image.adoption import is_signed
-from tapd.image.inspection import Graph, compare_graphs, printable, read_first_graph, read_graph
+from tapd.image.comparison import compare_graphs
+from tapd.image.inspection import Graph, printable, read_first_graph, read_graph
 from tapd.image.key import Key, load_key
 from tapd.image.layout import Entry, Layout, read_bytes
 from tapd.image.tapfile import Manifest, Tail, split_tap

@@ -22,8 +22,8 @@ _MAPPINGS = {
     "tapd.model.persistent:TrackedDict", "tapd.model.namespace:Namespace",
     "collections:OrderedDict", "collections:defaultdict",
 }  # fmt: skip
-_SCALARS = (str, bytes, bytearray, int, float, bool, type(None), complex)
-_SCALAR_TYPES = frozenset(_SCALARS)  # a pickle of stubs makes no instance of a subclass
+SCALARS = (str, bytes, bytearray, int, float, bool, type(None), complex)
+_SCALAR_TYPES = frozenset(SCALARS)  # a pickle of stubs makes no instance of a subclass
 _TEXT_MAX = 60
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa1-\u024f\u0370-\u1fff\u2010-\u2027\u3040-\ud7ff]")
 
@@ -79,18 +79,19 @@ def type_label(obj: Any) -> str:
     return type(obj).__name__
 
 
-def _is_scalar(value: Any) -> bool:
+def is_scalar(value: Any) -> bool:
+    """Whether `value` has no parts: a text, a number, a name."""
     kind = type(value)
     return kind in _SCALAR_TYPES or (kind is StubType and value.made_of is None)
 
 
 def _key_label(key: Any) -> str:
-    text = describe_scalar(key) if isinstance(key, _SCALARS) else _key_repr(key)
+    text = describe_scalar(key) if isinstance(key, SCALARS) else _key_repr(key)
     return f"[{text}]"
 
 
 def _key_repr(key: Any) -> str:
-    if type(key) is tuple and len(key) <= 4 and all(isinstance(part, _SCALARS) for part in key):
+    if type(key) is tuple and len(key) <= 4 and all(isinstance(part, SCALARS) for part in key):
         return f"({', '.join(map(describe_scalar, key))})"
     return f"<{type_label(key)}>"
 
@@ -114,7 +115,7 @@ def children_of(obj: Any) -> Iterator[tuple[str, Any]]:
 def _entries(pairs: Any) -> Iterator[tuple[str, Any]]:
     for key, value in pairs:
         yield _key_label(key), value
-        if not isinstance(key, _SCALARS):
+        if not isinstance(key, SCALARS):
             yield f"<key>{_key_label(key)}", key
 
 
@@ -215,7 +216,7 @@ class Graph:
             size = 4
             for label, child in children_of(objects[position]):
                 size += 3 + (len(label) if label[0] == "[" else 0)
-                if _is_scalar(child):
+                if is_scalar(child):
                     if type(child) in (str, bytes) and len(child) > 8:
                         if id(child) in texts:
                             continue  # a pickle holds it once
@@ -248,7 +249,7 @@ class Graph:
 
     def size_bytes(self, obj: Any) -> int:
         """Return about how many bytes `obj` takes with all that only it leads to shortest."""
-        if _is_scalar(obj):
+        if is_scalar(obj):
             return _scalar_bytes(obj)
         at = self._walk()[id(obj)]
         return self._totals[at]
@@ -275,8 +276,8 @@ class Graph:
             if label.startswith("... "):
                 yield depth, label, obj
                 continue
-            if _is_scalar(obj):
-                shown = describe_scalar(obj) if isinstance(obj, _SCALARS) else type_label(obj)
+            if is_scalar(obj):
+                shown = describe_scalar(obj) if isinstance(obj, SCALARS) else type_label(obj)
                 if hidden_below >= 0 or (not with_secrets and is_secret_value(obj)):
                     shown = hide(obj) or shown
                 yield depth, f"{label} = {shown}", _scalar_bytes(obj)
@@ -285,7 +286,7 @@ class Graph:
             if self._parents[at] != parent or self._labels[at] != label:
                 yield depth, f"{label}: {type_label(obj)}, see {self.path(at)}", 0
                 continue
-            counted = f"{_count_label(obj)}{self._unread_label(obj)}"
+            counted = f"{count_label(obj)}{self._unread_label(obj)}"
             yield depth, f"{label}: {type_label(obj)}{counted}", self._totals[at]
             if depth < depth_max:
                 stack.extend(reversed(self._children_to_show(obj, at, depth + 1, children_max)))
@@ -348,7 +349,8 @@ class Graph:
         return sorted(((size, count, name) for name, (size, count) in sizes.items()), reverse=True)
 
 
-def _count_label(obj: Any) -> str:
+def count_label(obj: Any) -> str:
+    """Return how many parts `obj` has, in words; "" for none."""
     if type(obj) is StubType:
         return ""
     if isinstance(obj, Stub):
@@ -356,61 +358,3 @@ def _count_label(obj: Any) -> str:
         many = len(state) + len(obj.items or ()) + len(obj.entries or ())
         return f" of {many}" if many else ""
     return f" of {len(obj)}"
-
-
-def compare_graphs(
-    old: Graph, new: Graph, *, count_max: int = 1000, with_secrets: bool = False
-) -> Iterator[tuple[str, str]]:
-    """Yield path and kind of each difference: "+ ...", "- ..." or "old -> new".
-
-    Objects are compared where the same path leads to both.
-
-    Args:
-        old: the graph before.
-        new: and after.
-        count_max: at most so many differences are told.
-        with_secrets: tell passwords, hashes and the like, too (`secrecy`).
-    """
-    return itertools.islice(_differences(old, new, with_secrets=with_secrets), count_max)
-
-
-def _differences(old: Graph, new: Graph, *, with_secrets: bool) -> Iterator[tuple[str, str]]:
-    queue: list[tuple[str, Any, Any, bool]] = [(ROOT_NAME, old.root, new.root, False)]
-    seen: set[tuple[int, int]] = set()
-    for path, before, after, is_hidden in queue:  # grows while it is read: breadth first
-        brief = functools.partial(
-            _brief, is_hidden=is_hidden, hides=not (with_secrets or is_hidden)
-        )
-        if _is_scalar(before) or _is_scalar(after) or type_label(before) != type_label(after):
-            if _brief(before) != _brief(after) or _differ(before, after):
-                yield path, f"{brief(before)} -> {brief(after)}"
-            continue
-        if (id(before), id(after)) in seen:
-            continue
-        seen.add((id(before), id(after)))
-        then, now = dict(children_of(before)), dict(children_of(after))
-        if isinstance(before, set | frozenset):
-            then = {f"{{{brief(value)}}}": value for value in before}
-            now = {f"{{{brief(value)}}}": value for value in after}
-        for label, value in then.items():
-            hidden = is_hidden or (not with_secrets and is_secret_name(label))
-            if label in now:
-                queue.append((path + label, value, now[label], hidden))
-            else:
-                yield path + label, f"- {brief(value, is_hidden=hidden)}"
-        for label, value in now.items():
-            if label not in then:
-                hidden = is_hidden or (not with_secrets and is_secret_name(label))
-                yield path + label, f"+ {brief(value, is_hidden=hidden)}"
-
-
-def _differ(before: Any, after: Any) -> bool:
-    """Whether two scalars differ that look alike when shortened."""
-    return isinstance(before, _SCALARS) and isinstance(after, _SCALARS) and before != after
-
-
-def _brief(value: Any, *, is_hidden: bool = False, hides: bool = False) -> str:
-    if isinstance(value, _SCALARS):
-        is_hidden = is_hidden or (hides and is_secret_value(value))
-        return (is_hidden and hide(value)) or describe_scalar(value)
-    return f"{type_label(value)}{_count_label(value)}"
