@@ -95,6 +95,10 @@ class _Comparison:
         return parts
 
 
+class _Deque(list[Any]):
+    """The items of a deque, which is no list."""
+
+
 class _Members(tuple[Any, ...]):
     """The members of a set, of which a stub may be no key."""
 
@@ -109,11 +113,11 @@ def _plain(value: Any) -> Any:
     return value if make is None else make(value)
 
 
-def _plain_deque(value: Stub) -> list[Any]:
+def _plain_deque(value: Stub) -> Any:
     state = value.state
     inner = state[0] if isinstance(state, tuple) and len(state) == 2 else ()
     given = value.args[0] if value.args else ()
-    return [*_list(inner), *_list(given), *(value.items or ())]
+    return _Deque([*_list(inner), *_list(given), *(value.items or ())])
 
 
 def _plain_dict(value: Stub) -> Any:
@@ -125,6 +129,7 @@ def _plain_bytes(value: Stub) -> Any:
     return bytearray(data) if isinstance(data, bytes) else value
 
 
+_NAMES = {_Members: "set", _Deque: "deque"}
 _PLAIN: dict[str, Callable[[Stub], Any]] = {
     "collections:deque": _plain_deque,
     f"{_TRACKED}Deque": _plain_deque,
@@ -147,7 +152,7 @@ def _dict(entries: Any) -> Any:
 
 
 def _kind(value: Any) -> str:
-    return "set" if isinstance(value, set | _Members) else type_label(value)
+    return _NAMES.get(type(value)) or type_label(value)
 
 
 def _differ(before: Any, after: Any) -> bool:
@@ -158,9 +163,7 @@ def _differ(before: Any, after: Any) -> bool:
 def _brief(value: Any) -> str:
     if isinstance(value, SCALARS):
         return describe_scalar(value)
-    if isinstance(value, _Members):
-        return f"set of {len(value)}"
-    return f"{type_label(value)}{count_label(value)}"
+    return f"{_kind(value)}{count_label(value)}"
 
 
 def _text(value: Any, depth: int = 0) -> str:
