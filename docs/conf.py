@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
+from pygments.lexer import RegexLexer, bygroups
+from pygments.token import Generic, Text
+from sphinx.application import Sphinx
+
 import tapd
 
 project = "tapd"
@@ -39,3 +45,22 @@ html_show_sphinx = False
 html_copy_source = False
 pygments_style = "friendly"
 pygments_dark_style = "github-dark"
+
+
+class SessionLexer(RegexLexer):
+    """What is typed (behind ``$`` and ``>``), and what is printed; Pygments' own colours both."""
+
+    name = "Session"
+    aliases: ClassVar[list[str]] = ["console"]
+    tokens: ClassVar = {
+        "root": [
+            (r"^([$>])( .*)?(\n)", bygroups(Generic.Prompt, Generic.Strong, Text)),
+            (r"^\^C\n", Generic.Strong),
+            (r".*\n", Generic.Output),
+        ]
+    }
+
+
+def setup(app: Sphinx) -> None:
+    """Register what is ours with Sphinx."""
+    app.add_lexer("console", SessionLexer)

@@ -164,9 +164,10 @@ class Session:
             client.sock.setblocking(False)
             with contextlib.suppress(BlockingIOError):
                 client.received += client.sock.recv(65536)
-            client.sock.close()
             if client.received:
                 leftovers[name] = client.received
+        for client in self.clients.values():
+            client.sock.close()
         for terminal in self.terminals.values():
             terminal.interrupt()
             terminal.end()
@@ -280,13 +281,12 @@ class Session:
 def _commands(text: str) -> list[tuple[str, list[str]]]:
     """Split a console block into commands and the lines that each prints."""
     commands: list[tuple[str, list[str]]] = []
-    lines = iter(text.splitlines())
-    for line in lines:
+    for line in text.splitlines():
         if line.startswith("$ "):
-            command = line[2:]
-            while command.endswith("\\"):
-                command = command[:-1] + next(lines).removeprefix("> ")
-            commands.append((command, []))
+            commands.append((line[2:], []))
+        elif line == ">" or line.startswith("> "):
+            command, printed = commands[-1]
+            commands[-1] = (f"{command}\n{line[2:]}", printed)
         else:
             assert commands, f"{line!r}: a console block begins with a command"
             commands[-1][1].append(line)
