@@ -129,7 +129,7 @@ def _plain_bytes(value: Stub) -> Any:
     return bytearray(data) if isinstance(data, bytes) else value
 
 
-_NAMES = {_Members: "set", _Deque: "deque"}
+_NAMES: dict[Any, str] = {_Members: "set", _Deque: "deque"}
 _PLAIN: dict[str, Callable[[Stub], Any]] = {
     "collections:deque": _plain_deque,
     f"{_TRACKED}Deque": _plain_deque,
