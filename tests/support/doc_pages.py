@@ -17,7 +17,8 @@ a forge's page:
     above its first: ``<!-- no block is run: REASON -->``.
 
 Without a comment a ``console`` block is run in a shell and what it prints is
-compared (a line behind ``> `` goes on with the command above it); a ``python`` block is run, together with those of the page before it.
+compared (a line behind ``> `` goes on with the command above it); a ``python`` block
+is run, together with those of the page before it.
 Anything else needs a comment.
 """
 
