@@ -7,7 +7,9 @@ import contextlib
 import sys
 from typing import Any
 
+from tapd.model.lines import LineProtocol
 from tapd.model.protocol import Protocol
+from tapd.model.requests import RequestProtocol
 from tapd.model.service import Service
 
 
@@ -27,6 +29,44 @@ class EchoService(Service):
 
     def build_protocol(self, peer: Any) -> Protocol:
         return Echo()
+
+
+class LineEcho(LineProtocol):
+    """The same by lines."""
+
+    delimiter = b"\n"  # so that a reply is as long as its request
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def line_received(self, line: str) -> None:
+        self.count += 1
+        self.send_line(line)
+
+
+class LineEchoService(Service):
+    """Builds `LineEcho` protocols."""
+
+    protocol = LineEcho
+
+
+class RequestEcho(RequestProtocol):
+    """The same by request and reply."""
+
+    delimiter = b"\n"
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def request_received(self, request: str) -> str:
+        self.count += 1
+        return request
+
+
+class RequestEchoService(Service):
+    """Builds `RequestEcho` protocols."""
+
+    protocol = RequestEcho
 
 
 async def serve_streams(port: int) -> None:

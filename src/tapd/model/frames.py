@@ -102,6 +102,9 @@ class FrameProtocol(UnitProtocol):
             return after, None, ()
         return after, self.frame_received, (data[begin:after],)
 
+    def _is_odd(self) -> bool:
+        return self._is_skipping or self._dropping > 0
+
     def _missing(self, data: bytes) -> int:
         if self._dropping:
             return min(self._dropping, len(data))

@@ -99,8 +99,9 @@ class LineProtocol(UnitProtocol):
         A newline in `text` is sent as it is, so the peer sees several lines. Ignored
         where the connection has ended: who tells many needs not ask each.
         """
-        if self.is_connected:
-            self.transport.write(text.encode(self.encoding, "replace") + self.delimiter)
+        transport = self.__dict__.get("_v_transport")
+        if transport is not None:
+            transport.write(text.encode(self.encoding, "replace") + self.delimiter)
 
     def set_raw_mode(self, count: int) -> None:
         """Have the next `count` bytes given to `raw_data_received`, then take lines again.
@@ -115,25 +116,34 @@ class LineProtocol(UnitProtocol):
         if count > self.raw_bytes_max:
             raise InputTooLong(f"{count} bytes announced; raw_bytes_max is {self.raw_bytes_max}")
         self._raw_count = count
+        self._is_midway = True
 
     # --- what a line is (see `model.partial`) -----------------------------------------
 
     def data_received(self, data: bytes) -> None:
         """Cut `data` into lines and hand them on."""
-        end = data.find(b"\n")
-        if (
-            end == len(data) - 1
-            and 0 <= end <= self.line_bytes_max
-            and not (self._part or self._is_skipping)
-            and self._pieces is None
-            and self._raw_count is None
-            and self.delimiter in _NEWLINES
-        ):  # one whole line in one read, as mostly: the machine would do the same
-            self.raw_line_received(data[: end - 1 if data[end - 1 : end] == b"\r" else end])
-            if self._raw_count == 0:
-                self._run(b"")
+        if self._is_midway or self.delimiter not in _NEWLINES:
+            super().data_received(data)
             return
-        super().data_received(data)
+        # Whole lines, as mostly: what the machine would do, in fewer steps.
+        lines = data.split(b"\n")
+        handed_on = 0
+        limit = self.line_bytes_max
+        transport = self.__dict__.get("_v_transport")
+        try:
+            for line in lines[:-1]:
+                content = line[:-1] if line[-1:] == b"\r" else line
+                if len(content) > limit:
+                    break
+                handed_on += 1
+                self.raw_line_received(content)
+                if self._is_midway or (transport is not None and not transport.is_reading()):
+                    break
+        except BaseException:
+            self._put_back(b"\n".join(lines[handed_on:]))
+            raise
+        if handed_on < len(lines) - 1 or lines[-1] or self._is_midway:
+            self._run(b"\n".join(lines[handed_on:]))
 
     def _next_unit(self, data: bytes, position: int) -> Unit | None:
         if self._raw_count is not None:
@@ -164,6 +174,9 @@ class LineProtocol(UnitProtocol):
             return None
         self._is_skipping = True
         return len(data) - overlap, self.line_too_long, ()
+
+    def _is_odd(self) -> bool:
+        return self._is_skipping or self._raw_count is not None
 
     def _next_block(self, data: bytes, position: int) -> Unit | None:
         assert self._raw_count is not None

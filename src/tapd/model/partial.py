@@ -43,6 +43,7 @@ class UnitProtocol(Protocol):
     _pieces: TrackedList[bytes] | None = None
     _is_skipping: bool = False  # the unit that comes next is to be dropped
     _is_held_back: bool = False  # reading was paused: whole units may be kept
+    _is_midway: bool = False  # something is kept, or the next unit is no usual one
 
     # --- what a kind of unit is -------------------------------------------------------
 
@@ -95,18 +96,30 @@ class UnitProtocol(Protocol):
         if self._is_held_back:
             self._is_held_back = False
         try:
-            while (unit := self._next_unit(data, position)) is not None:
+            while self._is_reading():
+                unit = self._next_unit(data, position)
+                if unit is None:
+                    break
                 position, hand_on, arguments = unit
                 if hand_on is not None:
                     hand_on(*arguments)
-                    if position < len(data) and not self._is_reading():
-                        break
         finally:
             self._v_is_running = False
-            if position < len(data) and not self._is_closing():
-                self._keep(data[position:])
-                if not self._is_reading():
-                    self._is_held_back = True
+            self._put_back(data[position:])
+
+    def _put_back(self, data: bytes) -> None:
+        """Keep `data`, which was not handed on."""
+        if data and not self._is_closing():
+            self._keep(data)
+            if not self._is_reading():
+                self._is_held_back = True
+        is_midway = bool(self._part) or self._pieces is not None or self._is_odd()
+        if is_midway is not self._is_midway:
+            self._is_midway = is_midway
+
+    def _is_odd(self) -> bool:
+        """Whether the next unit is no usual one."""
+        return self._is_skipping
 
     def _is_reading(self) -> bool:
         transport = self.__dict__.get("_v_transport")

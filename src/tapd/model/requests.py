@@ -246,7 +246,9 @@ class RequestProtocol(_Requests, LineProtocol):
         self._send_in_order(self.render_error(PeerError(SKIPPED)))
 
     def _send_message(self, message: bytes) -> None:
-        self.transport.write(message + self.delimiter)
+        transport = self.__dict__.get("_v_transport")
+        if transport is not None:
+            transport.write(message + self.delimiter)
 
 
 class FrameRequestProtocol(_Requests, FrameProtocol):

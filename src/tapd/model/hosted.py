@@ -1,0 +1,167 @@
+"""Ordinary asyncio protocols, hosted: their connections outlive the process while idle.
+
+An `asyncio.Protocol` of somebody else's (a web server's, say) keeps its state where
+no TAP can see it: in parsers, tasks and coroutines. So what goes on in the next
+process is the connection and not the protocol: a new one is built, as for a new
+connection. That is right between two exchanges and wrong in the midst of one, so
+it is written down for each connection whether it is *busy*; those that were, at a
+kill or when the time for draining is over, are closed by the next process, as if
+the server had closed them.
+
+No asyncio here: the live side is `net.hosted`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tapd.model.callbacks import check_callback
+from tapd.model.protocol import Protocol, Transport
+from tapd.model.service import Service
+
+
+class AsyncioService(Service):
+    """Hosts the protocols that a factory builds, as `loop.create_server` would.
+
+    Attributes:
+        factory: called without arguments for each connection, and once more for each
+            that goes on in another process; returns an `asyncio.Protocol` or
+            `asyncio.BufferedProtocol`. A function or class that can be imported.
+        idle: given such a protocol, says whether it is between two exchanges, so that
+            a new one can take its place; None for the rule of `is_idle`.
+        quiet_s: for how long a connection has to be quiet before that rule takes
+            it for idle.
+        drain_timeout_s: how long a stop or restart waits for busy connections.
+    """
+
+    quiet_s: float = 0.2
+    drain_timeout_s: float = 5.0
+
+    def __init__(
+        self,
+        factory: Callable[[], Any],
+        idle: Callable[[Any], bool] | None = None,
+    ) -> None:
+        """Host what `factory` builds.
+
+        Raises:
+            AuthorError: `factory` or `idle` can't be kept: a lambda, an inner function.
+        """
+        check_callback("AsyncioService", factory)
+        if idle is not None:
+            check_callback("AsyncioService", idle)
+        self.factory = factory
+        self.idle = idle
+
+    def build_protocol(self, peer: Any) -> Protocol:
+        """Return the durable side of a new connection."""
+        return Hosted()
+
+    def is_idle(self, protocol: Any, quiet_s: float) -> bool:
+        """Whether a new protocol could take the place of `protocol` now.
+
+        Asked only while everything that was read has been followed by output, or
+        nothing was read yet: a connection that has read and not written is busy.
+
+        Args:
+            protocol: the factory's.
+            quiet_s: for how long nothing was read or written.
+        """
+        if self.idle is not None:
+            return self.idle(protocol)
+        return quiet_s >= self.quiet_s
+
+
+class Hosted(Protocol):
+    """The durable side of one hosted connection.
+
+    Attributes:
+        is_busy: an exchange is under way, so that the next process has to close it.
+    """
+
+    service: AsyncioService
+    is_busy: bool = False
+
+    @property
+    def live(self) -> Any:
+        """The factory's protocol; None where it has none in this process."""
+        return self.__dict__.get("_v_live")
+
+    def set_live(self, protocol: Any) -> None:
+        """Have `protocol` take over (`asyncio.Transport.set_protocol`)."""
+        self._v_live = protocol
+        self._v_is_buffered = hasattr(protocol, "get_buffer")
+
+    def _begin(self, transport: Transport) -> None:
+        self._v_last_s = time.monotonic()
+        self._v_is_answered = True
+        self.set_live(self.service.factory())
+        self.live.connection_made(transport)
+
+    def note_output(self) -> None:
+        """Take note that the factory's protocol has written (called by the transport)."""
+        self._v_is_answered = True
+        self._v_last_s = time.monotonic()
+
+    def look(self) -> bool:
+        """Find out whether an exchange is under way; in a turn, before its commit."""
+        is_busy = self.live is not None and not (
+            self._v_is_answered
+            and self.service.is_idle(self.live, time.monotonic() - self._v_last_s)
+        )
+        if is_busy != self.is_busy:
+            self.is_busy = is_busy
+        return is_busy
+
+    # --- what the turn tells --------------------------------------------------------
+
+    def connection_made(self, transport: Transport) -> None:
+        """Build the protocol."""
+        self._begin(transport)
+
+    def connection_resumed(self) -> None:
+        """Build another one where the last was idle, and close the connection where not."""
+        if self.is_busy:
+            self.transport.close()
+        else:
+            self._begin(self.transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Hand `data` on."""
+        live = self._v_live
+        self._v_is_answered = False
+        self._v_last_s = time.monotonic()
+        if not self._v_is_buffered:
+            live.data_received(data)
+            return
+        view = memoryview(data)
+        while view and live is self._v_live:
+            buffer = memoryview(live.get_buffer(len(view)))
+            count = min(len(buffer), len(view))
+            buffer[:count] = view[:count]
+            live.buffer_updated(count)
+            view = view[count:]
+        if view:  # the protocol was exchanged for another in the midst of the data
+            self.data_received(bytes(view))
+
+    def eof_received(self) -> bool | None:
+        """Hand the end of input on."""
+        return None if self.live is None else bool(self.live.eof_received())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Hand the end on."""
+        live, self._v_live = self.live, None
+        if live is not None:
+            live.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Hand it on."""
+        if self.live is not None:
+            self.live.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Hand it on."""
+        if self.live is not None:
+            self.live.resume_writing()
