@@ -162,7 +162,12 @@ class Channel(Persistent):
                     del self._v_audience[session.caps]
 
     def broadcast(
-        self, outgoing: Outgoing, *, skip: Session | None = None, having: int = 0, lacking: int = 0
+        self,
+        outgoing: Outgoing,
+        *,
+        skip: Session | None = None,
+        having: int = 0,
+        lacking: int = 0,
     ) -> None:
         """Send to all members.
 

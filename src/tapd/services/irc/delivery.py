@@ -109,6 +109,11 @@ class Event(NamedTuple):
     trailing: str | None = None
     client_tags: str = ""
 
+    def extended(self, user: User) -> Event:
+        """Return a JOIN as IRCv3 extended-join has it: with account and real name."""
+        params = (*self.params, user.account or "*")
+        return self._replace(params=params, trailing=user.realname)
+
     def outgoing(self) -> Outgoing:
         """Return the message, to be rendered for whoever gets it."""
         tags = [time_tag(self.time_ms)]

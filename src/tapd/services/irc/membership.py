@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tapd.services.irc import capabilities as cap
 from tapd.services.irc import numerics as n
-from tapd.services.irc.delivery import Event, event_of
+from tapd.services.irc.delivery import event_of
 from tapd.services.irc.message import BODY_BYTES_MAX, fill_lines
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def join_channel(
     event = event_of(user, network, "JOIN", channel.name)
     network.record(channel, event)
     plain = event.outgoing()
-    extended = _extended_join(event, user).outgoing()
+    extended = event.extended(user).outgoing()
     channel.broadcast(plain, skip=session, lacking=cap.EXTENDED_JOIN)
     channel.broadcast(extended, skip=session, having=cap.EXTENDED_JOIN)
     if session is not None:
@@ -50,9 +50,19 @@ def join_channel(
         send_names(each, channel)
 
 
-def _extended_join(event: Event, user: User) -> Event:
-    params = (*event.params, user.account or "*")
-    return event._replace(params=params, trailing=user.realname)
+def send_channels(session: Session) -> None:
+    """Tell one session which channels its user is on, as if it had just joined them.
+
+    For a client that comes to a user who is there already.
+    """
+    user = session.user
+    for channel in user.channels:
+        event = event_of(user, session.network, "JOIN", channel.name)
+        is_extended = session.caps & cap.EXTENDED_JOIN
+        session.send((event.extended(user) if is_extended else event).outgoing())
+        if channel.topic:
+            send_topic(session, channel)
+        send_names(session, channel)
 
 
 def leave_channel(

@@ -20,7 +20,8 @@ from tapd.model.service import Service
 from tapd.model.timer import Timer
 from tapd.services.irc import settings
 from tapd.services.irc.channel import Channel
-from tapd.services.irc.delivery import Event, Outgoing, event_of
+from tapd.services.irc.delivery import Event, Outgoing, event_of, time_tag
+from tapd.services.irc.message import render_body
 from tapd.services.irc.modes import USER_MODES
 from tapd.services.irc.monitor import Monitors
 from tapd.services.irc.names import QUIT_BYTES_MAX, clip, fold
@@ -272,6 +273,11 @@ class IrcNetwork(Service):
         Every PRIVMSG, NOTICE, TAGMSG, JOIN, PART, QUIT, KICK, MODE, TOPIC and NICK
         comes through here, once for each target: this is where history belongs.
         """
+
+    def server_event(self, command: str, *params: str, trailing: str | None = None) -> Outgoing:
+        """Return a message of the server's own, with the time for who wants it."""
+        body = render_body(self.server_name, command, params, trailing)
+        return Outgoing(body, (time_tag(self.now_ms()),))
 
     def tell_others(
         self, user: User, outgoing: Outgoing, *, having: int = 0, lacking: int = 0

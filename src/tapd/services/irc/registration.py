@@ -15,6 +15,7 @@ from tapd.services.irc import numerics as n
 from tapd.services.irc.checking import password_matches, start_check
 from tapd.services.irc.delivery import render_time
 from tapd.services.irc.isupport import isupport_lines
+from tapd.services.irc.membership import send_channels
 
 if TYPE_CHECKING:
     from tapd.services.irc.session import Session
@@ -45,14 +46,20 @@ def _password_checked(session: Session, ok: bool | None) -> None:
 def complete(session: Session) -> None:
     """Let a client in whose registration is complete."""
     network, user = session.network, session.user
-    if network.find_user(user.nick) is not None:  # taken since it was asked for
+    present = network.find_user(user.nick)
+    if present is None:
+        session.password = b""
+        network.attach_session(session, user)
+        network.add_user(user)
+        welcome(session)
+    elif user.account and present.account == user.account:
+        session.password = b""
+        network.attach_session(session, present)  # one more client on the same nick
+        welcome(session)
+        send_channels(session)
+    else:
         session.reply(n.ERR_NICKNAMEINUSE, user.nick)
         user.nick = ""
-        return
-    session.password = b""
-    network.attach_session(session, user)
-    network.add_user(user)
-    welcome(session)
 
 
 def welcome(session: Session) -> None:

@@ -35,7 +35,8 @@ def nick(session: Session, message: Message) -> None:
         session.reply(n.ERR_NONICKNAMEGIVEN)
     elif not is_nick(wanted):
         session.reply(n.ERR_ERRONEUSNICKNAME, wanted)
-    elif network.find_user(wanted) not in (None, user):
+    elif network.find_user(wanted) not in (None, user) and not session.negotiating:
+        # During negotiation it may yet turn out to be the nick of the client's own account.
         session.reply(n.ERR_NICKNAMEINUSE, wanted)
     elif not session.is_registered:
         user.nick = wanted
@@ -90,8 +91,7 @@ def error(session: Session, message: Message) -> None:
 def leave(session: Session, message: Message) -> None:
     """Leave the network (modern, "QUIT message")."""
     reason = message.params[0] if message.params else ""
-    text = f"Quit: {reason}" if reason else "Client quit"
-    session.close(text)
+    session.close(f"Quit: {reason}")
 
 
 @command("SETNAME", params=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from tapd.services.irc import capabilities as cap
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tapd.services.irc.network import IrcNetwork
     from tapd.services.irc.session import Session
 
-LINE_BYTES_MAX = 400
+LINE_BYTES_MAX = 440
 
 
 @command("CAP", params=1, before_registration=True)
@@ -89,11 +89,29 @@ def describe(network: IrcNetwork, version: int) -> list[str]:
     return words
 
 
+def announce(network: IrcNetwork, verb: str, words: Sequence[str]) -> None:
+    """Tell clients with cap-notify of capabilities that come (NEW) or go (DEL).
+
+    Args:
+        network: whose clients.
+        verb: NEW or DEL; what goes is taken from all sessions as well.
+        words: the capabilities, for NEW with their values.
+    """
+    names = [word.partition("=")[0] for word in words]
+    sessions = [*network.half_registered, *network.registered_sessions()]
+    for session in sessions:
+        if session.caps & cap.CAP_NOTIFY:
+            shown = words if session.cap_version >= 302 else names
+            session.send_from_server("CAP", session.nick, verb, trailing=" ".join(shown))
+        if verb == "DEL":
+            gone = sum(cap.CAPABILITIES[name].bit for name in names)
+            session.set_caps(session.caps & ~gone)
+
+
 def _send_list(session: Session, verb: str, words: Iterable[str]) -> None:
     lines = list(fill_lines(words, LINE_BYTES_MAX)) or [""]
-    if session.cap_version < 302:
-        for line in lines:
-            _answer(session, verb, line)
+    if session.cap_version < 302:  # such a client knows no second line
+        _answer(session, verb, lines[0])
         return
     for line in lines[:-1]:
         session.send_from_server("CAP", session.nick, verb, "*", trailing=line)

@@ -157,7 +157,7 @@ _NUMBER_CONDITION = re.compile(r"([CTct]?)([<>])([0-9]{1,9})\Z")
 def list_channels(session: Session, message: Message) -> None:
     """List channels (modern, "LIST message"), with the conditions of ISUPPORT ELIST."""
     asker = session.user
-    words = message.params[0].split(",") if message.params and message.params[0] else []
+    words = [word for param in message.params[:2] for word in param.split(",") if word]
     now_s = session.network.now_s()
     named: list[Channel] | None = None
     conditions = []
