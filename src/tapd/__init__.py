@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from tapd.model.connector import Connector
     from tapd.model.datagram import DatagramProtocol, DatagramTransport
     from tapd.model.frames import FrameProtocol
+    from tapd.model.hosted import AsyncioService
     from tapd.model.lines import LineProtocol
     from tapd.model.persistent import (
         Persistent,
@@ -63,6 +64,7 @@ __all__ = [
     "Account",
     "Address",
     "Application",
+    "AsyncioService",
     "AuthorError",
     "Authorizer",
     "Connector",
@@ -97,6 +99,7 @@ _HOMES = {
     "Account": "tapd.model.accounts",
     "Address": "tapd.model.address",
     "Application": "tapd.model.application",
+    "AsyncioService": "tapd.model.hosted",
     "AuthorError": "tapd.errors",
     "Authorizer": "tapd.model.accounts",
     "Connector": "tapd.model.connector",

@@ -453,6 +453,8 @@ class Daemon:
             notifier.stopping("saving the TAP")
         notifier.extend_timeout(SAVE_TIMEOUT_S)
         turn.stop_listening()
+        if busy := await turn.drain():
+            log.warning("hosted connections that are still busy, and will be closed: %d", busy)
         turn.finish()
         if turn.is_stalled:
             raise StateUnwritable(

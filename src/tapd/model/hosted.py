@@ -133,6 +133,7 @@ class Hosted(Protocol):
         live = self._v_live
         self._v_is_answered = False
         self._v_last_s = time.monotonic()
+        self.__dict__["_v_transport"].note()  # a `net.hosted.HostedTransport`
         if not self._v_is_buffered:
             live.data_received(data)
             return

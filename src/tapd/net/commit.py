@@ -126,6 +126,8 @@ class Commits(Connections):
                 known[0][1].append(stream.key)
                 stream.fresh = known[1]
                 stream.queued = []
+        if self.hosting.has_active:
+            self.hosting.look()
         changes = self.jar.commit()
         if self.jar.losses:
             self._tell_losses()

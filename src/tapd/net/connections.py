@@ -19,12 +19,14 @@ from typing import Any
 from tapd import events
 from tapd.errors import AuthorError, PeerError
 from tapd.model.application import Application
+from tapd.model.hosted import Hosted
 from tapd.model.protocol import Protocol
 from tapd.model.seal import Sealer
 from tapd.model.service import Service
 from tapd.net import kernel, records
 from tapd.net.backlog import Backlog
 from tapd.net.datagrams import DatagramPort
+from tapd.net.hosted import HostedTransport, Hosting
 from tapd.net.listener import Listener
 from tapd.net.outbound import find_connector
 from tapd.net.runtime import LiveRuntime
@@ -47,6 +49,7 @@ class Connections(LiveRuntime):
         streams: by key.
         ports: the datagram ports.
         backlog: their unsent output.
+        hosting: the hosted ones among them.
         is_running: a turn is under way.
     """
 
@@ -67,6 +70,7 @@ class Connections(LiveRuntime):
         self.streams: dict[int, Stream] = {}
         self.ports: list[DatagramPort] = []
         self.backlog = Backlog()
+        self.hosting = Hosting(loop, self.schedule)
         self.is_running = False
         self._thread = get_ident()
         self._epoll = select.epoll()
@@ -157,7 +161,7 @@ class Connections(LiveRuntime):
         stream = self.attach(sock, begun, state, protected=protected)
         self.application.connections[key] = begun
         self._opens.append((key, state.cookie, is_unix, sent_base))
-        self.guard(stream, lambda: begun.connection_made(stream))
+        self.guard(stream, lambda: begun.connection_made(begun.transport))
 
     def _refuse(self, sock: socket.socket, key: int) -> None:
         kernel.drain_input(sock)
@@ -178,7 +182,11 @@ class Connections(LiveRuntime):
         self.guardian.note_safe(sock.fileno())
         stream = Stream(self, sock, protocol, state)
         stream.is_protected = protected
-        protocol._v_transport = stream
+        protocol._v_transport = (
+            HostedTransport(stream, protocol, self.hosting)
+            if isinstance(protocol, Hosted)
+            else stream
+        )
         self.streams[state.key] = stream
         self._by_fd[stream.fd] = stream
         stream.touched = True
@@ -332,6 +340,17 @@ class Connections(LiveRuntime):
                 extra={"TAPD_CONNECTION": stream.key},
             )  # fmt: skip
             stream.abort()
+
+    def freeze(self, stream: Stream) -> None:
+        """Read no more of `stream` in this process; what comes waits for the next."""
+        if not stream.is_frozen and self._by_fd.get(stream.fd) is stream:
+            stream.is_frozen = True
+            self._update_interest(stream)
+
+    async def drain(self) -> int:
+        """Give hosted connections time to become idle; return how many stay busy."""
+        streams = [each for each in self.streams.values() if isinstance(each.protocol, Hosted)]
+        return await self.hosting.drain(streams, self.freeze) if streams else 0
 
     def _update_interest(self, stream: Stream) -> None:
         interest = _IN if stream.wants_input else 0

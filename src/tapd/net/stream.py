@@ -65,6 +65,7 @@ class Stream:
         "flags",
         "fresh",
         "interest",
+        "is_frozen",
         "is_protected",
         "is_unix",
         "key",
@@ -104,6 +105,7 @@ class Stream:
         self.is_protected = False  # a duplicate lies in the vault
         self.touched = False  # the turn has to look at it again
         self.interest = -1  # what epoll was told; -1: not registered
+        self.is_frozen = False  # it is not read any more in this process
         self._eof_sent = False
         self.wants_pause = False  # the protocol was told to pause writing
 
@@ -226,7 +228,11 @@ class Stream:
     @property
     def wants_input(self) -> bool:
         """Whether the turn should read now."""
-        return not self.flags & _NOT_READING and len(self.pending) < OUTPUT_HIGH_BYTES
+        return (
+            not self.flags & _NOT_READING
+            and len(self.pending) < OUTPUT_HIGH_BYTES
+            and not self.is_frozen
+        )
 
     def peek(self, limit: int = PEEK_BYTES) -> bytes | None:
         """Return the input that waits, b"" at its end, None where there is none.

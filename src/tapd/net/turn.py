@@ -147,6 +147,7 @@ class Turn(Commits):
             self.is_open = False
             self._loop.remove_reader(self._epoll.fileno())
         self.timers.close()
+        self.hosting.close()
         self._epoll.close()
         self.cancel_tasks()
 
