@@ -123,7 +123,15 @@ def test_fifteen_parameters_are_the_most() -> None:
     ],
 )
 def test_what_is_no_message(line: bytes, reason: Reason, command: str) -> None:
-    assert parse_line(line) == Rejected(reason, command)
+    rejected = parse_line(line)
+    assert isinstance(rejected, Rejected)
+    assert (rejected.reason, rejected.command) == (reason, command)
+
+
+def test_what_can_be_read_of_a_rejected_lines_tags() -> None:
+    rejected = parse_line(b"@label=x PRIVMSG a :\xff")
+    assert rejected == Rejected(Reason.NOT_UTF8, "PRIVMSG", {"label": "x"})
+    assert parse_line(b"@label=\xff A") == Rejected(Reason.NOT_UTF8, "A")
 
 
 def test_the_limits_of_tags_and_body_are_apart() -> None:
@@ -132,7 +140,9 @@ def test_the_limits_of_tags_and_body_are_apart() -> None:
     body = b"PING :" + b"y" * (BODY_BYTES_MAX - 2 - 6)
     assert len(tags) == CLIENT_TAGS_BYTES_MAX
     assert isinstance(parse_line(tags + body), Message)
-    assert parse_line(tags + body + b"y") == Rejected(Reason.TOO_LONG)
+    rejected = parse_line(tags + body + b"y")
+    assert isinstance(rejected, Rejected)
+    assert rejected.reason is Reason.TOO_LONG
     assert isinstance(parse_line(body), Message)
     assert parse_line(body + b"y") == Rejected(Reason.TOO_LONG, "PING")
     assert parse_line(b"@x" + tags[1:] + b"PING :a") == Rejected(Reason.TOO_LONG)

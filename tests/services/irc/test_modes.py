@@ -89,7 +89,9 @@ def test_lists(irc: Irc) -> None:
     assert codes(ann.ask("MODE #a +eI x y", "MODE #a +e", "MODE #a I")) == [
         "MODE", "348", "349", "346", "347",
     ]  # fmt: skip
-    assert codes(ann.ask("MODE #a -b bob", "MODE #a bb")) == ["MODE", "368"]
+    assert ann.ask("MODE #a +b BOB") == []  # case is folded
+    assert ann.ask("MODE #a -b BOB") == [":Ann!~ann@127.0.0.1 MODE #a -b bob!*@*"]
+    assert codes(ann.ask("MODE #a bb")) == ["368"]
     assert codes(ann.ask("MODE #a +b ~x:y", "MODE #a +b :a b")) == ["696", "696"]
 
 

@@ -200,24 +200,24 @@ def test_one_timer_sweeps_for_all(irc: Irc) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "answer"),
+    ("data", "answer", "is_own"),
     [
-        (b"PRIVMSG Ann :\xff\r\n", "INVALID_UTF8"),
-        (b"PRIVMSG Ann :a\0b\r\n", "INVALID_MESSAGE"),
-        (b"!!! x\r\n", "INVALID_MESSAGE"),
+        (b"PRIVMSG Ann :\xff\r\n", "FAIL PRIVMSG INVALID_UTF8", False),
+        (b"\xff\r\n", "FAIL * INVALID_UTF8", False),
+        (b"PRIVMSG Ann :a\0b\r\n", "FAIL PRIVMSG INVALID_MESSAGE", True),
+        (b"!!! x\r\n", "FAIL !!! INVALID_MESSAGE", True),
     ],
 )
-def test_what_is_no_message_is_told(irc: Irc, data: bytes, answer: str) -> None:
-    """ISUPPORT UTF8ONLY and standard-replies; a NOTICE to who doesn't know FAIL."""
-    plain, modern = irc.client("Ann"), irc.client("Bob", "standard-replies")
+def test_what_is_no_message_is_told(irc: Irc, data: bytes, answer: str, is_own: bool) -> None:
+    """ISUPPORT UTF8ONLY; standard-replies: codes of our own are for who asked for any."""
+    plain, modern = irc.client("Ann"), irc.client("Bob", "standard-replies labeled-response")
     plain.send_raw(data)
     (line,) = plain.read()
-    assert codes([line]) == ["NOTICE"]
+    assert codes([line]) == (["NOTICE"] if is_own else ["FAIL"])
     assert answer in line
-    modern.send_raw(data)
+    modern.send_raw(b"@label=x " + data)
     (line,) = modern.read()
-    assert codes([line]) == ["FAIL"]
-    assert answer in line
+    assert line.startswith(f"@label=x :{SERVER} {answer} :")
 
 
 def test_a_line_too_long(irc: Irc) -> None:

@@ -66,10 +66,12 @@ class Rejected(NamedTuple):
     Attributes:
         reason: why.
         command: that it seems to have, or "*".
+        tags: as far as they can be read: the answer may need the label.
     """
 
     reason: Reason
     command: str = "*"
+    tags: Mapping[str, str] = _NO_TAGS
 
 
 def split_lines(pending: bytes, data: bytes) -> tuple[list[bytes], bytes]:
@@ -99,9 +101,9 @@ def parse_line(line: bytes) -> Message | Rejected:
     try:
         text = line.decode()
     except UnicodeDecodeError:
-        return Rejected(Reason.NOT_UTF8, _guess_command(line))
+        return Rejected(Reason.NOT_UTF8, _guess_command(line), _guess_tags(line))
     if "\0" in text:
-        return Rejected(Reason.NUL, _guess_command(line))
+        return Rejected(Reason.NUL, _guess_command(line), _guess_tags(line))
     tags = _NO_TAGS
     body_bytes = len(line)
     if text[:1] == "@":
@@ -112,7 +114,7 @@ def parse_line(line: bytes) -> Message | Rejected:
         body_bytes -= tags_bytes
         tags = parse_tags(section[1:])
     if body_bytes > BODY_BYTES_MAX - 2:
-        return Rejected(Reason.TOO_LONG, _guess_command(line))
+        return Rejected(Reason.TOO_LONG, _guess_command(line), tags)
     return _parse_body(text, tags)
 
 
@@ -124,7 +126,7 @@ def _parse_body(text: str, tags: Mapping[str, str]) -> Message | Rejected:
     while words and not words[-1]:
         words.pop()
     if not words or _COMMAND.match(words[0]) is None:
-        return Rejected(Reason.MALFORMED, words[0] if words else "*")
+        return Rejected(Reason.MALFORMED, words[0] if words else "*", tags)
     command = words[0].upper()
     params = words[1:]
     if len(params) >= PARAMETERS_MAX:
@@ -157,6 +159,17 @@ def _guess_command(line: bytes) -> str:
             text = word.decode("ascii", "ignore")
             return text.upper() if _COMMAND.match(text) and len(text) <= 32 else "*"
     return "*"
+
+
+def _guess_tags(line: bytes) -> Mapping[str, str]:
+    """Return the tags of a line that can't be parsed, where they can be read."""
+    section = line.partition(b" ")[0]
+    if section[:1] != b"@" or len(section) >= CLIENT_TAGS_BYTES_MAX or b"\0" in section:
+        return _NO_TAGS
+    try:
+        return parse_tags(section[1:].decode())
+    except UnicodeDecodeError:
+        return _NO_TAGS
 
 
 def parse_tags(section: str) -> dict[str, str]:

@@ -39,6 +39,8 @@ _REJECTIONS = {
     Reason.MALFORMED: ("INVALID_MESSAGE", "Your message has no command and was dropped"),
 }
 
+_SKIPPED = "The server was killed by this; it was skipped"
+
 
 class Session(Protocol):
     """One client's connection.
@@ -147,9 +149,6 @@ class Session(Protocol):
     def _run_line(self, line: bytes) -> None:
         # Flood limits belong here: `self.network` may refuse or delay what comes too fast.
         message = parse_line(line)
-        if isinstance(message, Rejected):
-            self._reject(message)
-            return
         label = message.tags.get("label") if message.tags else None
         if label is not None and self.caps & cap.LABELED_RESPONSE and is_label(label):
             self.begin_label(label)
@@ -160,8 +159,11 @@ class Session(Protocol):
         else:
             self.run(message)
 
-    def run(self, message: Message) -> None:
+    def run(self, message: Message | Rejected) -> None:
         """Run one command, or say why not."""
+        if isinstance(message, Rejected):
+            self._reject(message)
+            return
         command = find_command(message.command)
         if command is None:
             if self.is_registered:
@@ -189,13 +191,14 @@ class Session(Protocol):
             self.reply(n.ERR_INPUTTOOLONG)
         else:
             code, text = _REJECTIONS[rejected.reason]
-            self.fail(rejected.command, code, text=text)
+            is_own = rejected.reason is not Reason.NOT_UTF8
+            self.fail(rejected.command, code, text=text, is_own=is_own)
 
     def input_skipped(self, data: bytes) -> None:
         """Drop what killed the server, and say so."""
         lines, self.pending = wire.split_lines(self.pending, data)
         if lines:
-            self.fail("*", "INTERNAL_ERROR", text="The server was killed by this; it was skipped")
+            self.fail("*", "INTERNAL_ERROR", text=_SKIPPED, is_own=True)
 
     def pause_for(self, check: Check) -> None:
         """Read nothing until `check` has ended; it keeps the label until then."""
@@ -256,28 +259,42 @@ class Session(Protocol):
         )  # fmt: skip
         self.send_body(body)
 
-    def fail(self, command: str, code: str, *context: str, text: str) -> None:
-        """Send a FAIL (standard-replies), or a NOTICE to clients that don't know it."""
-        self._standard("FAIL", command, code, context, text)
+    def fail(self, command: str, code: str, *context: str, text: str, is_own: bool = False) -> None:
+        """Send a FAIL (standard-replies).
 
-    def warn(self, command: str, code: str, *context: str, text: str) -> None:
-        """Send a WARN."""
-        self._standard("WARN", command, code, context, text)
+        Args:
+            command: that failed; "*" for none.
+            code: for programs.
+            context: what it is about.
+            text: for people.
+            is_own: no specification names this code, so clients that didn't ask for
+                `standard-replies` get a NOTICE instead.
+        """
+        self._standard("FAIL", command, code, context, text, is_own=is_own)
 
-    def note(self, command: str, code: str, *context: str, text: str) -> None:
-        """Send a NOTE."""
-        self._standard("NOTE", command, code, context, text)
+    def warn(self, command: str, code: str, *context: str, text: str, is_own: bool = False) -> None:
+        """Send a WARN; as `fail`."""
+        self._standard("WARN", command, code, context, text, is_own=is_own)
+
+    def note(self, command: str, code: str, *context: str, text: str, is_own: bool = False) -> None:
+        """Send a NOTE; as `fail`."""
+        self._standard("NOTE", command, code, context, text, is_own=is_own)
 
     def _standard(
-        self, kind: str, command: str, code: str, context: tuple[str, ...], text: str
+        self,
+        kind: str,
+        command: str,
+        code: str,
+        context: tuple[str, ...],
+        text: str,
+        *,
+        is_own: bool,
     ) -> None:
-        # Of all capabilities this one changes no form: its absence means a client that
-        # may not understand, and that many servers send FAIL to nevertheless.
-        if self.caps & cap.STANDARD_REPLIES:
+        if is_own and not self.caps & cap.STANDARD_REPLIES:
+            self.notice(f"{kind} {command} {code}: {text}")
+        else:
             params = (command, code, *map(safe_parameter, context))
             self.send_from_server(kind, *params, trailing=text)
-        else:
-            self.notice(f"{kind} {command} {code}: {text}")
 
     def notice(self, text: str) -> None:
         """Send a NOTICE of the server's."""

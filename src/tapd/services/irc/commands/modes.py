@@ -13,7 +13,7 @@ from tapd.services.irc.isupport import LIST_ENTRIES_MAX, MODE_CHANGES_MAX
 from tapd.services.irc.masks import is_mask, normalize_mask
 from tapd.services.irc.mode_changes import Change, parse_changes, render_changes
 from tapd.services.irc.modes import CHANNEL_MODES, USER_MODES, ChannelMode, Kind
-from tapd.services.irc.names import is_channel_like
+from tapd.services.irc.names import fold, is_channel_like
 
 if TYPE_CHECKING:
     from tapd.services.irc.channel import Channel
@@ -121,14 +121,17 @@ class _Attempt:
             return None
         mask = normalize_mask(text)
         entries = channel.lists.get(mode.letter)
-        if not change.on:
-            if entries is None or entries.pop(mask, None) is None:
-                return None
-            return change._replace(param=mask)
         if entries is None:
-            entries = channel.lists[mode.letter] = TrackedDict()
-        if mask in entries:
+            entries = TrackedDict()
+            if change.on:
+                channel.lists[mode.letter] = entries
+        folded = fold(mask)
+        present = next((entry for entry in entries if fold(entry) == folded), None)
+        if change.on == (present is not None):
             return None
+        if present is not None:
+            del entries[present]
+            return change._replace(param=present)
         if len(entries) >= LIST_ENTRIES_MAX:
             self.session.reply(n.ERR_BANLISTFULL, channel.name, mode.letter)
             return None
@@ -171,8 +174,9 @@ class _Attempt:
         return Change(on=True, letter=letter, param=value or None)
 
     def _refuse_param(self, change: Change, why: str) -> None:
+        shown = "*" if change.letter == "k" else change.param or "*"  # a key is a secret
         self.session.reply(
-            n.ERR_INVALIDMODEPARAM, self.channel.name, change.letter, change.param or "*", text=why
+            n.ERR_INVALIDMODEPARAM, self.channel.name, change.letter, shown, text=why
         )
 
 
