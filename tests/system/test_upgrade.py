@@ -18,14 +18,14 @@ from booted_servers import logged_in, main_pid, make_server
 
 TOP = Path(__file__).parents[2]
 PEOPLE = 3
+BEFORE = "0.0.9-1"
 
 
 @pytest.fixture(scope="session")
-def package_before(tmp_path_factory: pytest.TempPathFactory, package: Path) -> Path:
+def package_before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package of the same tree under a lower version."""
-    version = package.name.split("_")[1] + "~before1"
     built = subprocess.run(
-        [TOP / "tools" / "build-deb", tmp_path_factory.mktemp("before"), version],
+        [TOP / "tools" / "build-deb", tmp_path_factory.mktemp("before"), BEFORE],
         check=False, capture_output=True, text=True,
     )  # fmt: skip
     assert built.returncode == 0, built.stderr
@@ -103,12 +103,15 @@ def test_an_upgrade_with_three_sessions_open(
         idle = cleanup.enter_context(logged_in(system, 4310))
         idle.ask("x = 'before'")
         idle.type("x + ")
+        watcher = cleanup.enter_context(logged_in(system, 4310))
         for path in (after, before, after):
             for person in people:
                 person.wait_for(person.answers + 20)
             pid = main_pid(system, "busy")
             system.run("dpkg", "--install", path, timeout_s=120)
             assert main_pid(system, "busy") not in ("0", pid)
+            runs = watcher.ask("__import__('tapd').__version__")
+            assert f"'{installed_version(system).partition('-')[0]}'" in runs
             for person in people:
                 person.wait_for(person.answers + 20)
         idle.enter("' and after'")
@@ -116,6 +119,8 @@ def test_an_upgrade_with_three_sessions_open(
     for person in people:
         assert person.answers >= 120
         assert "onnection closed" not in person.transcript
+        print(f"{person.name} got {person.answers} answers; the last of them:")
+        print(person.transcript[-200:])
 
     assert installed_version(system) in Path(after).name
     assert main_pid(system, "asleep") == "0"
@@ -179,4 +184,22 @@ def test_a_server_that_is_killed_between_unpack_and_configure(
             assert "2" in other.ask("1 + 1")
             system.run("dpkg", "--configure", "tapd")
             assert "3" in other.ask("1 + 2")
+        assert "42" in person.ask("x * 7")
+
+
+def test_a_new_python_is_run_at_once(bare_debian: Booted, package: Path) -> None:
+    """When Python is upgraded (of Debian 12 to that of 13), servers go over to it."""
+    system = bare_debian
+    system.run("apt-get", "install", "--yes", put(system, package))
+    make_server(system, "busy", "4310")
+    make_server(system, "asleep", "4311")
+    system.run("systemctl", "start", "tapd@busy", "tapd@asleep.socket")
+    with logged_in(system, 4310) as person:
+        person.ask("x = 6")
+        pid = main_pid(system, "busy")
+        # As when dpkg unpacks the package that the path belongs to.
+        system.run("dpkg-trigger", "--by-package=python3-minimal", "/usr/bin/python3")
+        system.run("dpkg", "--triggers-only", "tapd")
+        assert main_pid(system, "busy") not in ("0", pid)
+        assert main_pid(system, "asleep") == "0"
         assert "42" in person.ask("x * 7")
