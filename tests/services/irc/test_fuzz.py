@@ -1,0 +1,119 @@
+"""Anything that clients may say, in any order: nothing fails, and what is kept agrees.
+
+In strict mode, so each turn is proved to be restorable, too; and killed now and then.
+"""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from irc_kit import make_network
+
+from tapd.services.irc import IrcNetwork
+from tapd.services.irc.commands.table import COMMANDS
+from tapd.services.irc.message import BODY_BYTES_MAX, Message, parse_line
+from tapd.testing import Host
+
+NICKS = ("Ann", "Bob", "Eve", "ann2", "*", "")
+CHANNELS = ("#a", "#b", "#A", "#", "0", "@#a", "#a,#b")
+WORDS = (*NICKS, *CHANNELS, "+o", "-o", "+b", "+v-v", "+ntk", "+l", "-k", "b", "5", "+i", "+s",
+         "*!*@*", "~a:x", "*", "+", "-", "C", "L", "S", "%tcuihsnfdlaor,7", "LS", "302", "REQ",
+         "END", "LIST", "message-tags batch labeled-response echo-message", "-batch", "x y",
+         "é" * 60, "\x01VERSION\x01", ":", "Ann,Bob", ">0", "T<5")  # fmt: skip
+
+# Those that end a connection are rarer than chance would have them.
+VERBS = (*sorted(COMMANDS.keys() - {"QUIT", "OPER"}), *["JOIN", "MODE", "PRIVMSG", "NICK"] * 4)
+
+lines = st.builds(
+    lambda tags, verb, params, trailing: f"{tags}{verb} {' '.join(params)} :{trailing}",
+    st.sampled_from(["", "", "@label=1 ", "@+a=b;label=2 "]),
+    st.sampled_from([*VERBS, "QUIT", "NONSENSE"]),
+    st.lists(st.sampled_from([word for word in WORDS if word and " " not in word]), max_size=3),
+    st.sampled_from(WORDS),
+)
+steps = st.lists(
+    st.tuples(st.integers(0, 2), st.one_of(lines, st.just("kill"), st.just("hang up"))),
+    min_size=5,
+    max_size=40,
+)
+
+
+def check_agreement(network: IrcNetwork) -> None:
+    """Check that the indexes, the members and the audiences say the same."""
+    for folded, user in network.users.items():
+        assert user.folded == folded
+        assert user.sessions
+        for session in user.sessions:
+            assert session.user is user
+            assert session.is_registered
+        for channel in user.channels:
+            assert user in channel.members
+    for folded, channel in network.channels.items():
+        assert channel.folded == folded
+        assert channel.members
+        for user in channel.members:
+            assert network.users[user.folded] is user
+            assert channel in user.channels
+        kept, channel._v_audience = channel.audience, None
+        assert {caps: set(group) for caps, group in kept.items()} == {
+            caps: set(group) for caps, group in channel.audience.items()
+        }
+    for session in network.half_registered:
+        assert not session.is_registered
+    kept_counts, network._v_counts = network.counts, None
+    assert kept_counts == network.counts
+    watched = {
+        (folded, session)
+        for folded, sessions in network.monitors.watchers.items()
+        for session in sessions
+    }
+    assert watched == {
+        (folded, session) for session, nicks in network.monitors.lists.items() for folded in nicks
+    }
+
+
+def check_output(data: bytes) -> None:
+    *whole, rest = data.split(b"\r\n")
+    assert rest == b""
+    for line in whole:
+        tags, _, body = line.partition(b" ") if line.startswith(b"@") else (b"", b"", line)
+        assert len(body) <= BODY_BYTES_MAX - 2
+        assert len(tags) < 8191
+        assert isinstance(parse_line(body), Message), body
+        assert b"\n" not in line
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(steps)
+def test_whatever_is_said(talk: list[tuple[int, str]]) -> None:
+    with Host(make_network(), raise_errors=True) as host:
+        peers = [host.connect() for _ in range(3)]
+        for peer, nick in zip(peers, NICKS, strict=False):
+            peer.send(f"NICK {nick}\r\nUSER u 0 * :{nick}\r\nJOIN #a\r\n")
+        for index, line in talk:
+            if line == "kill":
+                host.kill()
+                continue
+            peer = peers[index]
+            if peer.has_ended or line == "hang up":
+                if not peer.is_closed:
+                    peer.close()
+                check_output(bytes(peer.transcript))
+                peers[index] = peer = host.connect()
+                peer.send(f"NICK {NICKS[index]}\r\nUSER u 0 * :x\r\n")
+            peer.send(f"{line}\r\n"[:500].encode())
+        check_agreement(host.service("irc"))
+        for peer in peers:
+            check_output(bytes(peer.transcript))
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.binary(max_size=60), max_size=8))
+def test_whatever_bytes_come(pieces: list[bytes]) -> None:
+    with Host(make_network(), raise_errors=True) as host:
+        peer = host.connect()
+        peer.send("NICK Ann\r\nUSER u 0 * :Ann\r\nJOIN #a\r\n")
+        for piece in pieces:
+            if not peer.has_ended:
+                peer.send(piece)
+        check_agreement(host.service("irc"))

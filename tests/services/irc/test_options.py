@@ -1,0 +1,123 @@
+"""`tapd-mktap irc`'s options, parsed by click as the command does, and `tapctl set`'s."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from tapd.errors import UsageError
+from tapd.model.accounts import verify_password
+from tapd.model.application import Application
+from tapd.model.setting import Assignment, describe_settings, prepare_settings
+from tapd.services.irc import IrcNetwork
+from tapd.services.irc.options import default_server_name, irc_type, welcome_lines
+
+
+def make(*arguments: str) -> tuple[Application, IrcNetwork, str]:
+    application = Application("irc")
+    made: list[Any] = []
+
+    def callback(**options: Any) -> None:
+        service = irc_type.make(application, options)
+        application.listen("127.0.0.1:6667", service)
+        made.extend([service, "\n".join(welcome_lines(application, options))])
+
+    command = click.Command("irc", params=list(irc_type.options), callback=callback)
+    result = CliRunner().invoke(command, list(arguments))
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert made, result.output
+    return application, *made
+
+
+def test_what_is_made_by_default() -> None:
+    _application, network, welcome = make()
+    assert network.network_name == "Example"
+    assert network.server_name == "irc.example.internal"
+    assert "irssi -c 127.0.0.1 -p 6667" in welcome
+    assert irc_type.aliases == ("words",)
+    assert irc_type.default_port == "6667"
+
+
+def test_an_operators_password_is_shown_once() -> None:
+    application, network, welcome = make("--oper", "boss")
+    password = welcome.split("/OPER boss ")[1].split()[0]
+    assert verify_password(network.opers["boss"].password_hash, password)
+    assert password not in repr(application.__getstate__())
+
+
+def test_all_options(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "motd"
+    path.write_text("Hello\nthere\n")
+    _application, network, _welcome = make(
+        "--network-name", "Net", "--server-name", "a.b", "--motd", str(path), "--admin", "x; y;z",
+        "--ping", "30", "--ping-timeout", "10", "--registration-time", "20",
+        "--channels-per-user", "7",
+    )  # fmt: skip
+    assert (network.network_name, network.server_name) == ("Net", "a.b")
+    assert network.motd == ("Hello", "there")
+    assert network.admin == ("x", "y", "z")
+    assert (network.ping_s, network.ping_timeout_s, network.registration_s) == (30, 10, 20)
+    assert network.channels_per_user_max == 7
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--network-name", "two words"),
+        ("--network-name", ""),
+        ("--server-name", "nodots"),
+        ("--server-name", "a b.c"),
+        ("--motd", "/nonexistent/motd"),
+        ("--admin", "a;b;c;d"),
+        ("--oper", "two words"),
+    ],
+)
+def test_what_is_refused(arguments: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError):
+        make(*arguments)
+
+
+def test_names_of_servers() -> None:
+    assert default_server_name("My-Net.3") == "irc.mynet3.internal"
+    assert default_server_name("---") == "irc.network.internal"
+
+
+def set_option(application: Application, option: str, value: str, secret: str = "") -> None:
+    for change in prepare_settings(application, [Assignment(option, value, secret)]):
+        change()
+
+
+def test_settings_can_be_changed_and_read(tmp_path: pathlib.Path) -> None:
+    application, network, _welcome = make()
+    set_option(application, "network-name", "Other")
+    set_option(application, "ping", "33.5")
+    set_option(application, "admin", "here;there")
+    set_option(application, "oper", "boss", "secret")
+    set_option(application, "server-password", "on", "letmein")
+    shown = {each["option"]: each["value"] for each in describe_settings(application)}
+    assert shown["network-name"] == "Other"
+    assert shown["ping"] == "33.5"
+    assert shown["admin"] == "here;there"
+    assert shown["oper"] == "boss"
+    assert shown["server-password"] == "on"
+    assert verify_password(network.password_hash, "letmein")
+    set_option(application, "server-password", "off", "unused")
+    set_option(application, "remove-oper", "boss")
+    assert not network.password_hash
+    assert not network.opers
+    path = tmp_path / "motd"
+    path.write_text("x" * 500)
+    for option, value in (
+        ("motd", str(path)),
+        ("remove-oper", "nobody"),
+        ("server-name", "x"),
+        ("server-password", "maybe"),
+        ("ping", "0"),
+    ):
+        with pytest.raises(UsageError):
+            set_option(application, option, value, "secret")
