@@ -8,12 +8,10 @@ that every event is logged somewhere and explained there, and nothing else is.
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One kind of event.
 
     Attributes:

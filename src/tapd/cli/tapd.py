@@ -11,6 +11,7 @@ needs is imported by that role.
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import os
 import sys
@@ -117,6 +118,9 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 
 def _serve(path: Path, options: argparse.Namespace) -> int:
+    # What imports make stays for ever: to look at it for garbage meanwhile is in vain, and
+    # a tenth of the time for which a waking client waits. The daemon enables it again.
+    gc.disable()
     from tapd.host.daemon import Daemon  # noqa: PLC0415 - one role only
 
     return Daemon(

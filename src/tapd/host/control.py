@@ -29,7 +29,6 @@ from typing import Protocol as TypingProtocol
 
 from tapd import events
 from tapd.errors import NotAllowed, TapdError, UsageError
-from tapd.host.change import Change
 from tapd.image.store import SaveReport
 from tapd.model.setting import Assignment, describe_settings, prepare_settings
 from tapd.net.turn import Turn
@@ -252,6 +251,8 @@ class Control:
         return {"set": [each.option for each in assignments]}
 
     async def _change(self, request: dict[str, Any], peer: Peer) -> dict[str, Any]:
+        from tapd.host.change import Change  # noqa: PLC0415 - a waking client waits for imports
+
         prepared = Change.from_json(request.get("change", {})).prepare(self.turn.application)
         if request.get("dry_run") is not True:
             await self._in_turn(prepared.apply)

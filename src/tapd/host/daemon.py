@@ -22,7 +22,6 @@ import resource
 import signal
 import sys
 import time
-import uuid
 from collections.abc import Callable, Coroutine, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -63,6 +62,9 @@ _OPEN_FILES_MAX = 1 << 20
 _STALLED = "the journal can't be written; see the log, and make room on the disk"
 
 
+_BOOT_ID_PARTS = ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32))
+
+
 def read_boot_id(environ: Mapping[str, str]) -> str:
     """Return the kernel's name of this boot (random(4)).
 
@@ -70,7 +72,7 @@ def read_boot_id(environ: Mapping[str, str]) -> str:
     the hyphens (the specifier %b of systemd.unit(5)).
     """
     if named := environ.get("TAPD_BOOT_ID"):
-        return str(uuid.UUID(named))
+        return "-".join(named[start:end] for start, end in _BOOT_ID_PARTS)
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
@@ -386,6 +388,7 @@ class Daemon:
                 # The reload is over for the service manager before this process is.
                 await asyncio.to_thread(notifier.barrier, _BARRIER_S)
                 self._stop.set()
+                return  # a RELOADING=1 from here on would have no READY=1 after it
 
     def _take_waiting(self) -> list[asyncio.Future[SaveReport]]:
         waiting, self._waiting = self._waiting, []

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from tapd.model.application import Application
 from tapd.net.turn import Turn
@@ -34,19 +34,20 @@ def next_due_s(application: Application) -> float:
     )
 
 
-@dataclasses.dataclass(slots=True)
 class Idleness:
-    """Watches for a time in which nothing happened.
+    """Watches for a time in which nothing happened."""
 
-    Attributes:
-        turn: of the running application.
-        in_use: whether somebody else needs the server, such as `tapctl`.
-        idle_exit_s: how long nothing must have happened.
-    """
+    def __init__(self, turn: Turn, in_use: Callable[[], bool], idle_exit_s: float) -> None:
+        """Watch `turn`.
 
-    turn: Turn
-    in_use: Callable[[], bool]
-    idle_exit_s: float
+        Args:
+            turn: of the running application.
+            in_use: whether somebody else needs the server, such as `tapctl`.
+            idle_exit_s: how long nothing must have happened.
+        """
+        self.turn = turn
+        self.in_use = in_use
+        self.idle_exit_s = idle_exit_s
 
     @property
     def is_busy(self) -> bool:
@@ -80,8 +81,7 @@ class Idleness:
                 quiet_since_s = time.monotonic()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Sleep:
+class Sleep(NamedTuple):
     """What a server that sleeps left behind.
 
     Attributes:

@@ -14,7 +14,6 @@ import dataclasses
 import logging
 import os
 import re
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -123,6 +122,8 @@ class State:
                 continue
             if contents.damage is not None:
                 aside = path.with_name(path.name + ".damaged")
+                import shutil  # noqa: PLC0415 - seldom, and a waking client waits for imports
+
                 shutil.copy2(path, aside)
                 log.error(
                     "%s; the damaged journal is kept as %s", contents.damage, aside,

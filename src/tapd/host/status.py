@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import platform
+import sys
 import time
 from typing import Any
 
@@ -83,6 +83,6 @@ class Vitals:
             "journal_bytes": turn.journal.size if turn.journal is not None else 0,
             "records_since": self.records - saved.records,
             "deaths": turn.careful.level if turn.careful is not None else 0,
-            "python": platform.python_version(),
+            "python": sys.version.split()[0],
             "tapd": tapd.__version__,
         }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-import platform
+import sys
 import time
 
 import tapd
@@ -32,7 +32,7 @@ def tell_start(restored: Restored, resumed: Resumed, turn: Turn, sleep: Sleep | 
     log.info(
         "%s %r from %s (generation %d, saved %s) and %d journal records, Python %s, tapd %s",
         "resumed" if is_resumed else "started", application.name, loaded.path.name,
-        loaded.generation, loaded.saved_at, restored.records, platform.python_version(),
+        loaded.generation, loaded.saved_at, restored.records, sys.version.split()[0],
         tapd.__version__,
         extra=event(
             TAPD_GENERATION=loaded.generation,

@@ -16,7 +16,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
-import secrets
+import os
 import sys
 import types
 import weakref
@@ -40,7 +40,7 @@ def key_of(definition: Any) -> bytes:
     """Return the key of a function or class that is saved by its parts."""
     key = _keys.get(definition)
     if key is None:
-        key = _keys[definition] = secrets.token_bytes(12)
+        key = _keys[definition] = os.urandom(12)
     return key
 
 

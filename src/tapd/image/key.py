@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import hmac
 import os
-import secrets
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -105,7 +104,7 @@ def render_new_key() -> str:
     """Return the text of a key file with one new random key."""
     return (
         "# Signs tapd's TAPs. Keep it secret, and apart from them.\n"
-        f"{_PREFIX} {secrets.token_hex(_SECRET_BYTES)}\n"
+        f"{_PREFIX} {os.urandom(_SECRET_BYTES).hex()}\n"
     )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import platform
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -60,7 +59,7 @@ def take_snapshot(
         lineage=application.lineage,
         name=application.name,
         saved_at=now_iso(),
-        python=platform.python_version(),
+        python=sys.version.split()[0],
         tapd=tapd.__version__,
         ports=tuple(
             {"address": str(port.address), "service": port.service.name}

@@ -8,7 +8,7 @@ logs in to does not pay for it.
 from __future__ import annotations
 
 import functools
-import secrets
+import os
 from typing import Any
 
 from tapd.errors import UsageError
@@ -40,11 +40,13 @@ def verify_password(password_hash: str, password: str) -> bool:
 @functools.cache
 def decoy_hash() -> str:
     """Return a hash of no password: checking it takes as long as a real one."""
-    return hash_password(secrets.token_hex(16))
+    return hash_password(os.urandom(16).hex())
 
 
 def generate_password() -> str:
     """Return a new random password of 80 bits, easy to type."""
+    import secrets  # noqa: PLC0415 - see the module's docstring
+
     alphabet = "abcdefghjkmnpqrstuvwxyz23456789"
     return "-".join("".join(secrets.choice(alphabet) for _ in range(4)) for _ in range(4))
 

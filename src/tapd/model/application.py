@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import secrets
 import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -116,7 +115,7 @@ class Application(Persistent):
         """
         check_name(name)
         self.name = name
-        self.lineage = secrets.token_hex(16)
+        self.lineage = os.urandom(16).hex()
         self.authorizer = Authorizer()
         self.services: dict[str, Service] = TrackedDict()
         self.ports: list[Port] = TrackedList()

@@ -5,7 +5,6 @@ Imports `errors` and `model` only. Pure: `net.recovery` starts them.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -63,6 +62,8 @@ def start_order(application: Application) -> list[Service]:
             )
         for required in _requires(services[name]):
             if required not in services:
+                import difflib  # noqa: PLC0415 - for an author's typing error only
+
                 close = difflib.get_close_matches(required, services, n=1)
                 hint = (
                     f"did you mean {close[0]!r}?" if close else f"there are {', '.join(services)}"

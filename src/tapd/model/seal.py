@@ -9,7 +9,8 @@ state directory. The stream cipher and the tag are keyed BLAKE2b (RFC 7693).
 from __future__ import annotations
 
 import hashlib
-import secrets
+import hmac
+import os
 
 _NONCE_BYTES = 16
 _TAG_BYTES = 16
@@ -34,7 +35,7 @@ class Sealer:
 
     def seal(self, secret: bytes) -> bytes:
         """Return `secret` encrypted: nonce, tag and ciphertext."""
-        nonce = secrets.token_bytes(_NONCE_BYTES)
+        nonce = os.urandom(_NONCE_BYTES)
         stream = self._stream(nonce, len(secret))
         sealed = bytes(a ^ b for a, b in zip(secret, stream, strict=True))
         return nonce + self._tag(nonce, sealed) + sealed
@@ -44,7 +45,7 @@ class Sealer:
         nonce = token[:_NONCE_BYTES]
         tag = token[_NONCE_BYTES : _NONCE_BYTES + _TAG_BYTES]
         sealed = token[_NONCE_BYTES + _TAG_BYTES :]
-        if not secrets.compare_digest(tag, self._tag(nonce, sealed)):
+        if not hmac.compare_digest(tag, self._tag(nonce, sealed)):
             return None
         stream = self._stream(nonce, len(sealed))
         return bytes(a ^ b for a, b in zip(sealed, stream, strict=True))
