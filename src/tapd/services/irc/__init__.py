@@ -17,6 +17,7 @@ and 2812, and the IRCv3 specifications (ircv3.net). Where things are:
 | a client's connection: input to commands, replies, labels | `session` |
 | joining and leaving a channel | `membership` |
 | completing a registration, the welcome | `registration` |
+| account and host of a user, and who is told when they change | `identity` |
 | work in a thread that survives a kill (password hashes) | `checking` |
 | commands: a table, and a module for each subject | `commands.table`, `commands.*` |
 | operator entries, WHOWAS, MONITOR | `opers`, `whowas`, `monitor` |
@@ -31,6 +32,16 @@ renders it from the tables (``python -m tapd.services.irc.listing`` writes it).
 or none. Everything is reached from `IrcNetwork`. What is volatile (``_v_``) is made
 again when it is missing: the audience of a channel, counts, when a client was last
 heard. A message costs no state of its own but what `IrcNetwork.record` keeps.
+
+**What joins where.** History: `IrcNetwork.record` sees each event of each target, and
+`delivery.Event` is a tuple to keep and to render again; `Session.send_batch` sends it.
+Log-ins: `identity.set_account` and `.tell_login`; passwords by `checking.start_check`;
+`registration.complete` lets a client in, and brings one of the same account to the
+user who is there (`User.always_on` keeps one without clients). Limits: connections in
+`IrcNetwork.build_protocol`, input in `Session._run_line`, who may come in at
+`registration.complete`. Cloaks: `IrcNetwork.host_for`, `identity.change_host`.
+Privileges: a line in `opers.PRIVILEGES` and ``privilege=`` of a command.
+Capabilities that come and go: `commands.negotiation.announce`.
 
 **Sending.** To one client: `Session.reply` (numerics), `.send`, `.fail`. To a
 channel: `Channel.broadcast`. To those who share a channel: `IrcNetwork.tell_others`.
