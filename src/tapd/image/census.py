@@ -39,7 +39,7 @@ class Census:
         try:
             contents = self._contents[cls]
         except KeyError:
-            contents = self._contents[cls] = _contents_of(cls)
+            contents = self._contents[cls] = contents_of(cls)
         if contents is None:
             return True
         calm = self._calm
@@ -52,7 +52,7 @@ class Census:
         return types != durable
 
 
-def _contents_of(cls: type) -> Callable[[Any], Iterable[Any]] | None:
+def contents_of(cls: type) -> Callable[[Any], Iterable[Any]] | None:
     """Return what gives all values in the state of a `cls`; None where that can't be told."""
     if cls is TrackedDict:
         return _items_of

@@ -12,16 +12,14 @@ Nothing that changes is missed, by construction:
   one memo for each commit, so that two references to one list stay two
   references to one list;
 * an object whose state holds something else that can change unseen (an instance
-  of a class that is not durable) is *watched*: pickled at every commit and
-  compared with what it was.
+  of a class that is not durable) is *watched*: looked at in every commit and
+  compared with what it was (`watching`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import logging
-import weakref
 from collections.abc import Callable, Iterable
 from threading import get_ident
 from typing import Any
@@ -31,8 +29,10 @@ from tapd.image.census import Census
 from tapd.image.conversion import Conversion
 from tapd.image.evolution import Restoration
 from tapd.image.loss import Loss, Placeholder, type_name_of
+from tapd.image.paths import find_path
 from tapd.image.pickler import StateLoader, StatePickler
 from tapd.image.reducer import has_usual_hash
+from tapd.image.watching import Watch, digest_of
 from tapd.model.persistent import Tracked, is_durable_type
 from tapd.model.places import warn_of_thread
 
@@ -74,7 +74,8 @@ class Jar:
         self._thread = get_ident()
         self._changed: list[Any] = []
         self._fresh: list[Any] = []
-        self._watched: dict[int, tuple[Callable[[], Any], bytes]] = {}
+        self._watched = Watch(self._locate)
+        self._root: Any = None
         self._census = Census()
         self._last_dump: dict[int, bytes] = {}
         self._classes: dict[type, bytes] = {}
@@ -111,6 +112,7 @@ class Jar:
                 states of most need not be looked into then: for a million
                 objects that is a start in a third of the time.
         """
+        self._root = root
         objects = self._number(durables)
         self.settle(objects.values())
         self._oid_of(root)
@@ -259,7 +261,7 @@ class Jar:
                 losses += _of(obj, dump.losses)
                 _mark_unchanged(obj)
                 if dump.untracked:
-                    self._watch(obj)
+                    self._watched.add(obj, self._pickler.dump_object(obj).data)
                 return
         dump = self._pickler.dump_object(obj)
         losses += _of(obj, dump.losses)
@@ -271,38 +273,39 @@ class Jar:
         _mark_unchanged(obj)
         oid: int = obj._p_oid
         if not getattr(obj, "_p_convert", True):
-            digest = _digest(data)
+            digest = digest_of(data)
             if self._last_dump.get(oid) == digest:
                 return False
             self._last_dump[oid] = digest
         elif untracked:
-            self._watched[oid] = (_reference(obj), _digest(data))
+            self._watched.add(obj, data)
         elif self._watched:
-            self._watched.pop(oid, None)
+            self._watched.forget(oid)
         return True
 
-    def _watch(self, obj: Any) -> None:
-        dump = self._pickler.dump_object(obj)
-        self._watched[obj._p_oid] = (_reference(obj), _digest(dump.data))
+    def _locate(self, obj: Any) -> str:
+        name = f"{type(obj).__qualname__} #{obj._p_oid}"
+        path = find_path(self._root, obj)
+        return f"{path}, {name}" if path else name
 
     def _compare_watched(self, changes: Changes, losses: list[Loss]) -> None:
-        for oid, (refer, digest) in list(self._watched.items()):
-            obj = refer()
-            if obj is None:
-                del self._watched[oid]  # nothing holds it any more
-                continue
+        found: list[Loss] = []
+
+        def dump(obj: Any) -> bytes | None:
+            found.clear()
             try:
                 self._conversion.convert(obj)
-                dump = self._pickler.dump_object(obj)
+                dumped = self._pickler.dump_object(obj)
             except Exception as error:
                 self._note_unsaved(obj, error, losses)
-                continue
-            now = _digest(dump.data)
-            if now != digest:
-                self._watched[oid] = (refer, now)
-                obj._p_changed = False
-                changes.states.append((oid, dump.data))
-                losses += _of(obj, dump.losses)
+                return None
+            found.extend(dumped.losses)
+            return dumped.data
+
+        for obj, data in self._watched.changed(dump):
+            obj._p_changed = False
+            changes.states.append((obj._p_oid, data))
+            losses += _of(obj, found)
 
 
 def _of(obj: Any, losses: Iterable[Loss]) -> list[Loss]:
@@ -431,17 +434,5 @@ class Replay:
         return obj
 
 
-def _reference(obj: Any) -> Callable[[], Any]:
-    """Return what gives `obj` while somebody else holds it, where its type allows that."""
-    try:
-        return weakref.ref(obj)
-    except TypeError:
-        return lambda: obj
-
-
 def _mark_unchanged(obj: Any) -> None:
     obj._p_changed = False
-
-
-def _digest(data: bytes) -> bytes:
-    return hashlib.blake2b(data, digest_size=16).digest()

@@ -135,6 +135,36 @@ def local_paths(roots: Iterable[tuple[str, Any]]) -> Mapping[int, str]:
     return _Paths(came_from, kept)
 
 
+def find_path(root: Any, wanted: Any, *, objects_max: int = 200_000) -> str:
+    """Return where the durable object `wanted` is below `root`; "" where it was not found.
+
+    Looks at no more than `objects_max` objects: it is for a message.
+    """
+    came_from: dict[int, tuple[int, str]] = {id(root): (0, type(root).__name__.lower())}
+    queue: collections.deque[Any] = collections.deque([root])
+    kept = [root]  # ids are only good while their objects live
+    while queue and len(kept) < objects_max:
+        obj = queue.popleft()
+        try:
+            parts = (
+                durable_children(obj, obj.__getstate__())
+                if is_durable_type(type(obj))
+                else (children(obj))
+            )
+            for label, value in parts:
+                if type(value) in _ATOMS or id(value) in came_from:
+                    continue
+                came_from[id(value)] = id(obj), label
+                if value is wanted:
+                    return _Paths(came_from, kept)[id(value)]
+                kept.append(value)
+                if type(value) is not types.ModuleType:
+                    queue.append(value)
+        except Exception:  # noqa: S112 - a stranger's container that can't be walked
+            continue
+    return ""
+
+
 class _Paths(Mapping[int, str]):
     def __init__(self, came_from: dict[int, tuple[int, str]], kept: list[Any]) -> None:
         self._came_from = came_from

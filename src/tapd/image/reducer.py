@@ -357,6 +357,17 @@ def _own_names(cls: type) -> set[str]:
     return {name for base in cls.__mro__ if base.__flags__ & _HEAP_TYPE for name in base.__dict__}
 
 
+def is_plain_type(cls: type) -> bool:
+    """Whether an instance of `cls` is saved as its ``__dict__``, and no code of it is run."""
+    return (
+        cls not in strangers.reducers
+        and strangers.lost_reason(cls) is None
+        and strangers.reducer_by_base(cls) is None
+        and _is_plain(cls)
+        and not _is_odd(cls)
+    )
+
+
 def _is_plain(cls: Any) -> bool:
     """Whether an instance of `cls` is its ``__dict__`` and nothing else."""
     return (

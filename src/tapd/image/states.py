@@ -163,6 +163,7 @@ class StatePickler:
             pickler.dump(state)
         except Exception as error:
             return self._dump_again(state, path, error)
+        pickler.last = pickler.state = None  # it outlives what it wrote
         chunks = self._chunks
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         chunks.clear()
