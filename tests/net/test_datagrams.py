@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from harness import Harness, harnesses
 
-from tapd.errors import AuthorError
+from tapd.errors import UsageError
 from tapd.model.application import Application
 from tapd.model.datagram import DatagramProtocol
 from tapd.model.service import Service
@@ -357,7 +357,7 @@ def test_a_datagram_that_kills_is_skipped(
 
 
 def test_a_service_without_datagrams_is_refused_at_once() -> None:
-    with pytest.raises(AuthorError, match="set its datagram_protocol"):
+    with pytest.raises(UsageError, match="takes no datagrams"):
         Application("a").listen("udp:5353", Service())
 
 

@@ -360,6 +360,25 @@ class Hoard(Persistent):
         self.deep: Any = None
 
 
+class Miswriting(Protocol):
+    def data_received(self, data: bytes) -> None:
+        self.transport.write(5)  # type: ignore[arg-type]  # the mistake itself
+
+
+class MiswritingService(Service):
+    protocol = Miswriting
+
+
+def test_a_number_is_not_so_many_zeros(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    """``bytes(5)`` would be five of them."""
+    application = Application("a")
+    application.add_service(MiswritingService())
+    peer = serve(application).connect()
+    peer.send(b"x")
+    assert peer.read_end() == b""
+    assert "a bytes-like object is required" in caplog.text
+
+
 class Unsavable(Hoard):
     def __getstate__(self) -> Any:
         if self.deep:

@@ -173,13 +173,12 @@ class Application(Persistent):
         the service's `datagram_protocol`.
 
         Raises:
-            UsageError: it is no address, or taken.
-            AuthorError: the service has no protocol for datagrams.
+            UsageError: it is no address, or taken, or the service takes no datagrams.
         """
         if str(where).startswith("udp:") and not service.takes_datagrams:
-            raise AuthorError(
-                f"{service!r} can't answer at {where}: set its datagram_protocol to a class "
-                "derived from DatagramProtocol"
+            raise UsageError(
+                f"{service!r} takes no datagrams, so it can't answer at {where}: leave out udp:, "
+                "or give it a datagram_protocol, a class derived from DatagramProtocol"
             )
         if self.services.get(service.name) is not service:
             self.add_service(service)

@@ -47,7 +47,7 @@ class AsyncioService(Service):
         """Host what `factory` builds.
 
         Raises:
-            AuthorError: `factory` or `idle` can't be kept: a lambda, an inner function.
+            AuthorError: `factory` or `idle` can't be called, or is ``async def``.
         """
         check_callback("AsyncioService", factory)
         if idle is not None:

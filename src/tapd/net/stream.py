@@ -125,7 +125,7 @@ class Stream:
         """Queue `data`; it is sent when the turn is committed."""
         if data and not self.flags & _NOT_WRITING:
             # A `bytes` stays the same object: what goes to many is journaled once.
-            self.queued.append(data if data.__class__ is bytes else bytes(data))
+            self.queued.append(data if data.__class__ is bytes else bytes(memoryview(data)))
             if not self.touched:
                 self._turn.touch(self)
         elif data and self.flags & _NOT_WRITING:
