@@ -213,25 +213,29 @@ def test_servers_of_users_go_on_too(bare_debian: Booted, package: Path) -> None:
 # --- a life of the package --------------------------------------------------------------
 
 
-def test_purge_leaves_nothing_but_the_administrators_own(
-    bare_debian: Booted, package: Path
-) -> None:
-    """As piuparts looks: the system before, and after a life with servers of all kinds."""
-    system = bare_debian
-    path = put(system, package)
-    before = look(system)
-    system.run("apt-get", "install", "--yes", path)
-    key = system.read("/etc/tapd/key")
-
+def make_servers_of_all_kinds(system: Booted) -> None:
+    """Running, asleep with a timer, enabled, refused, of an odd name, never started."""
     make_server(system, "plain", "4040")
     make_server(system, "enabled", "4041", options=("--now",))
     make_server(system, "socket", "unix:/run/tapd-of-mine.sock")
     make_server(system, "damaged", "4042")
     make_server(system, "never-started", "4043")
+    make_server(system, "a+b", "4045", options=("--now", "--allow-network", "--memory-max=1G"))
+    make_server(system, "dozing", "4046")
+    system.run("systemctl", "start", "tapd@dozing")
+    timer = "application.call_later(3600, print, 'awake')\n"
+    system.run("tapctl", "shell", "dozing", stdin=timer)
+    system.run("tapd-mktap", "telnet", "--name", "dozing", "--idle-exit=0.5")
+    system.run("systemctl", "restart", "tapd@dozing")
+    system.wait_until("systemctl", "is-active", "tapd@dozing.timer")
     system.run("systemctl", "start", "tapd@plain", "tapd@socket")
     system.run("truncate", "--size=-9", "/var/lib/tapd/damaged/damaged.tap")
     assert system.run("systemctl", "start", "tapd@damaged", check=False).returncode
     system.wait_until("systemctl", "is-active", "tapd-refused@damaged.target")
+
+
+def write_own_drop_ins(system: Booted) -> dict[str, str]:
+    """Write what an administrator might; return the texts by path."""
     own = {
         "/etc/systemd/system/tapd@.service.d/mine.conf": "[Service]\nCPUWeight=50\n",
         "/etc/systemd/system/tapd@plain.socket.d/mine.conf": "[Socket]\nPriority=1\n",
@@ -242,6 +246,22 @@ def test_purge_leaves_nothing_but_the_administrators_own(
         system.run("mkdir", "-p", str(Path(file).parent))
         system.write(file, text)
     system.run("systemctl", "daemon-reload")
+    return own
+
+
+def test_purge_leaves_nothing_but_the_administrators_own(
+    bare_debian: Booted, package: Path
+) -> None:
+    """As piuparts looks: the system before, and after a life with servers of all kinds."""
+    system = bare_debian
+    path = put(system, package)
+    before = look(system)
+    system.run("apt-get", "install", "--yes", path)
+    key = system.read("/etc/tapd/key")
+    assert "tapd" in catalog_entries(system)
+
+    make_servers_of_all_kinds(system)
+    own = write_own_drop_ins(system)
     with logged_in(system, 4040) as person:
         person.ask("kept = 'of plain'")
         system.run("tapctl", "checkpoint", "plain")
@@ -251,6 +271,7 @@ def test_purge_leaves_nothing_but_the_administrators_own(
     removed = look(system)
     assert not system.exists("/usr/bin/tapd")
     assert system.read("/etc/tapd/key") == key, "a removal keeps what is worth keeping"
+    assert catalog_entries(system) == ""
     active = [
         name for name, what in removed.items() if name[:10] == "unit tapd@" and what == "active"
     ]
@@ -273,7 +294,6 @@ def test_purge_leaves_nothing_but_the_administrators_own(
         assert system.read(file) == text
         for name in (file, "=" + file, str(Path(file).parent)):
             del left[name]
-    # apt keeps a list of what it was asked for, and updates caches of its own.
     assert {name: what for name, what in left.items() if not is_of_the_system(name)} == {}
 
     # And all works again from nothing, with another key.
@@ -283,6 +303,11 @@ def test_purge_leaves_nothing_but_the_administrators_own(
     system.run("systemctl", "start", "tapd@plain")
     with logged_in(system, 4040) as person:
         assert "NameError" in person.ask("kept")
+
+
+def catalog_entries(system: Booted) -> str:
+    """Return the list of tapd's entries in the journal's catalog (journalctl -x)."""
+    return system.output("sh", "-c", "journalctl --list-catalog | grep -i tapd || true")
 
 
 def is_of_the_system(name: str) -> bool:
