@@ -212,7 +212,11 @@ def test_the_servers_own(irc: Irc, tmp_path: Path) -> None:
     for query in ("MOTD", "VERSION", "TIME", "INFO", "ADMIN"):
         assert codes(ann.ask(f"{query} other.server")) == ["402"]
         assert codes(ann.ask(f"{query} {SERVER}"))[0] != "402"
-    assert codes(ann.ask("HELP", "HELP join", "HELP nonsense"))[-1] == "524"
+    start, empty, *rest, end = ann.ask("HELP join")
+    assert codes([start, empty, *rest, end]) == ["704", "705", "705", "706"]
+    assert start == f":{SERVER} 704 Ann JOIN :JOIN"
+    assert empty.endswith(" JOIN :")
+    assert codes(ann.ask("HELP", "HELP :no such thing"))[-1] == "524"
 
 
 def oper_up(irc: Irc, nick: str = "Op", privileges: tuple[str, ...] = ("*",)) -> Client:

@@ -206,9 +206,9 @@ def kick(session: Session, message: Message) -> None:
 
 
 def _may_kick(ranks: str, of_target: str) -> bool:
-    """Whether a rank is as high as the target's; half operators can't kick each other."""
+    """Whether a rank is as high as the target's; of half and protected operators higher."""
     needed = of_target[:1] or RANKS[-1]
-    return is_at_least(ranks, "o" if needed == "h" else needed)
+    return is_at_least(ranks, {"h": "o", "a": "q"}.get(needed, needed))
 
 
 def _kick(session: Session, channel: Channel, target: User, reason: str) -> None:

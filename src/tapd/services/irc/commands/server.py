@@ -136,6 +136,7 @@ def help_(session: Session, message: Message) -> None:
         session.reply(n.ERR_HELPNOTFOUND, subject)
         return
     session.reply(n.RPL_HELPSTART, subject, text=lines[0])
+    session.reply(n.RPL_HELPTXT, subject, text="")
     for line in lines[1:]:
         session.reply(n.RPL_HELPTXT, subject, text=line)
     session.reply(n.RPL_ENDOFHELP, subject, text="End of /HELP")
