@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import collections
 import datetime as dt
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -14,6 +16,8 @@ from tapd.image.evolution import Restoration
 from tapd.image.jar import Changes, Jar, Replay
 from tapd.image.pickler import StateLoader, StatePickler, dump_graph, load_graph
 from tapd.image.strict import StrictJar
+from tapd.image.typed import compile_typed
+from tapd.model.namespace import Namespace
 from tapd.model.persistent import (
     Persistent,
     TrackedBytearray,
@@ -409,3 +413,30 @@ def test_what_fails_in_the_midst_costs_no_innocent_item(way: str) -> None:
         assert StateLoader(lambda _oid: None).load_state(dump.data)["good"] == innocent
     [loss] = dump.losses
     assert (loss.path.rpartition(".")[2], loss.reason) == ("bad", "ValueError: no more")
+
+
+def test_a_long_life_at_the_prompt_does_not_grow() -> None:
+    """Classes are typed again and again, and sessions come and go, for years."""
+    root = Box(shells=TrackedDict())
+    jar = Jar()
+    jar.adopt(root)
+    classes = weakref.WeakSet[Any]()
+    for number in range(400):
+        space = root.shells["shell"] = Namespace()
+        text = (
+            "from tapd import Persistent\nclass P: ...\nclass R(Persistent): ...\n"
+            f"p, r = P(), R()\np.n = r.n = {number}\n"
+        )
+        code = compile_typed(text, space, "exec")
+        assert code is not None
+        exec(code, space.names)
+        classes.update((space.names["P"], space.names["R"]))
+        root.held = space.names["p"]
+        space.touch()
+        assert jar.commit()
+    gc.collect()
+    jar.commit()
+    assert len(classes) < 200
+    assert len(jar._last_dump) < 10
+    assert len(jar._typed_classes) < 200
+    assert len(jar._classes) < 20

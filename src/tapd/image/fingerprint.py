@@ -135,7 +135,7 @@ class FingerprintTaker:
         kind = self._kinds.get(cls)
         if kind is None:
             kind = _decide(cls)
-            if kind != "unknown":  # a class may be given its name later
+            if kind != "unknown" and names.name_of(cls):  # one that was typed may go again
                 self._kinds[cls] = kind
         return kind
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import weakref
 from collections.abc import Callable, Iterable
 from threading import get_ident
 from typing import Any
@@ -29,6 +30,7 @@ from tapd.image.census import Census
 from tapd.image.conversion import Conversion
 from tapd.image.evolution import Restoration
 from tapd.image.loss import Loss, Placeholder, type_name_of
+from tapd.image.names import name_of
 from tapd.image.paths import find_path
 from tapd.image.pickler import StateLoader, StatePickler
 from tapd.image.reducer import has_usual_hash
@@ -77,7 +79,9 @@ class Jar:
         self._watched = Watch(self._locate)
         self._root: Any = None
         self._census = Census()
-        self._last_dump: dict[int, bytes] = {}
+        # Both go with what they are of: a prompt's sessions and classes come and go for years.
+        self._last_dump: weakref.WeakKeyDictionary[Any, bytes] = weakref.WeakKeyDictionary()
+        self._typed_classes: weakref.WeakKeyDictionary[type, bytes] = weakref.WeakKeyDictionary()
         self._classes: dict[type, bytes] = {}
         self._conversion = Conversion()
         self._unsaved: dict[int, Any] = {}
@@ -226,8 +230,10 @@ class Jar:
     def _class_reference(self, cls: type) -> bytes:
         known = self._classes.get(cls)
         if known is None:
+            known = self._typed_classes.get(cls)
+        if known is None:
             known = self._pickler.dump_class(cls)
-            self._classes[cls] = known
+            (self._classes if name_of(cls) else self._typed_classes)[cls] = known
         return known
 
     def _dump(self, obj: Any, changes: Changes, losses: list[Loss]) -> None:
@@ -274,9 +280,9 @@ class Jar:
         oid: int = obj._p_oid
         if not getattr(obj, "_p_convert", True):
             digest = digest_of(data)
-            if self._last_dump.get(oid) == digest:
+            if self._last_dump.get(obj) == digest:
                 return False
-            self._last_dump[oid] = digest
+            self._last_dump[obj] = digest
         elif untracked:
             self._watched.add(obj, data)
         elif self._watched:

@@ -40,6 +40,8 @@ class Reducer(pickle.Pickler):
         self.losses: list[Loss] = []
         self.globals: set[str] = set()
         self.untracked = False
+        # Classes remembered that nothing but what is saved holds.
+        self.typed_met = 0
         self.banned: dict[int, str] = {}
         self.last: Any = None
         # Whose items failed in the midst, where that is known for certain.
@@ -81,6 +83,7 @@ class Reducer(pickle.Pickler):
         reduce, remember = self._decide(cls)
         if remember:
             self._deciders[cls] = reduce
+            self.typed_met += names.name_of(cls) is None
         return reduce
 
     def _decide(self, cls: type) -> tuple[Callable[[Any], Reduced], bool]:

@@ -53,6 +53,9 @@ PRELUDE = b"\x80\x05c" + b"tapd.image.states\ndurable_reference\n" + b"\x940"
 _MEMO = {id(durable_reference): (0, durable_reference)}
 
 
+_TYPED_MAX = 64
+
+
 class _Sink:
     """A file that keeps what is written; `write` is a list's own method, in C."""
 
@@ -139,6 +142,7 @@ class StatePickler:
         sink = _Sink()
         self._chunks = sink.chunks
         self._pickler = _StatePickler(sink, self._oid_of)
+        self._pickler.memo = _MEMO
 
     def dump_object(self, obj: Any, path: str = "") -> StateDump:
         """Pickle the state of `obj`, with the version of its class where that is not 1."""
@@ -159,11 +163,12 @@ class StatePickler:
         pickler.path = path
         pickler.state = state
         try:
-            pickler.memo = _MEMO
             pickler.dump(state)
         except Exception as error:
             return self._dump_again(state, path, error)
-        pickler.last = pickler.state = None  # it outlives what it wrote
+        # It outlives what it wrote, and must not keep it alive.
+        pickler.memo = _MEMO
+        pickler.last = pickler.state = None
         chunks = self._chunks
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         chunks.clear()
@@ -171,6 +176,8 @@ class StatePickler:
         if pickler.losses:
             losses = tuple(pickler.losses)
             pickler.forget()
+        if pickler.typed_met > _TYPED_MAX:  # else classes typed long ago would live for ever
+            self._renew()
         return StateDump(data, losses, pickler.untracked)
 
     def _dump_again(self, state: Any, path: str, error: Exception) -> StateDump:
@@ -191,7 +198,6 @@ class StatePickler:
             pickler = self._pickler
             pickler.path, pickler.state, pickler.banned = path, state, banned
             try:
-                pickler.memo = _MEMO
                 pickler.dump(state)
             except Exception as next_error:  # each failure bans one object
                 error = next_error
