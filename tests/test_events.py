@@ -94,3 +94,9 @@ def test_the_catalog_names_only_fields_that_are_there() -> None:
         else:
             there = fields_of(name) | PEER if named else set()
         assert named <= there, name
+
+
+def test_the_page_lists_every_event() -> None:
+    page = (TOP / "docs" / "journal.md").read_text()
+    listed = re.findall(r"^\| `([0-9a-f]{32})` \|", page, re.MULTILINE)
+    assert listed == [event.message_id for event in EVENTS.values()]

@@ -96,10 +96,10 @@ class Sleep(NamedTuple):
     def slept(self) -> str:
         """How long it slept until now, for people."""
         seconds = max(0.0, time.time() - self.since_s)
-        for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        for unit, size in (("days", 86400), ("hours", 3600), ("min", 60)):
             if seconds >= 2 * size:
                 return f"{seconds / size:.0f} {unit}"
-        return f"{seconds:.0f} seconds"
+        return f"{seconds:.0f} s"
 
 
 def save_sleep(directory: Path, due_s: float) -> None:
