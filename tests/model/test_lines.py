@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -94,6 +95,26 @@ def test_cuts_and_kills_change_nothing(
     assert pieces.events == whole.events
     bytewise = feed(kind(), [data[i : i + 1] for i in range(len(data))], kill=kill)
     assert bytewise.events == whole.events
+
+
+@given(
+    st.lists(st.sampled_from([*ALPHABET, b"pause\n", b"pause\r\n"]), max_size=30).map(b"".join),
+    st.lists(st.integers(0, 400), max_size=12),
+)
+def test_pauses_keep_the_order_and_lose_nothing(data: bytes, places: list[int]) -> None:
+    """Whoever pauses and resumes gets what one gets who never did."""
+    expected = feed(Noting(), [data.replace(b"pause", b"PAUSE")]).events
+    protocol = Noting()
+    transport: Any = RecordingTransport()
+    protocol.transport = transport
+    for chunk in cut(data, places):
+        protocol.data_received(chunk)
+        while transport.is_paused:  # the turn gives it nothing meanwhile
+            protocol = pickle.loads(pickle.dumps(protocol))
+            protocol.transport = transport
+            transport.is_paused = False
+            protocol.reading_resumed()
+    assert [event.lower() for event in protocol.events] == [event.lower() for event in expected]
 
 
 def reference_lines(data: bytes, limit: int) -> list[str]:

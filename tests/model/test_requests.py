@@ -65,6 +65,8 @@ class Clerk(RequestProtocol):
                 raise PeerError("no such\nword")
             case "bug":
                 raise KeyError(word)
+            case "number":
+                return 5  # type: ignore[return-value]  # wrongly
         return request.upper()
 
 
@@ -113,12 +115,14 @@ def test_errors_are_replies(serve: Serve, caplog: pytest.LogCaptureFixture) -> N
     harness = serve_desk(serve)
     peer = harness.connect()
     with caplog.at_level(logging.ERROR):
-        peer.send(b"wrong\nwait a\nbug\nfail a\nhello\n")
+        peer.send(b"wrong\nwait a\nbug\nfail a\nhello\nnumber\n")
     peer.expect(
         b"error: no such word\r\nerror: there is none\r\nerror: internal error\r\nHELLO\r\n"
+        b"error: internal error\r\n"
     )
     assert "Clerk.request_received failed" in caplog.text
     assert "KeyError: 'bug'" in caplog.text
+    assert "replies (or asks) 5: return a str, or override render_reply" in caplog.text
 
 
 def test_a_reply_given_twice_or_to_nobody_is_dropped(serve: Serve) -> None:

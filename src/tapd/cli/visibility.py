@@ -28,7 +28,12 @@ def find_hindrance(directory: Path) -> str:
     for hidden, setting in _HIDDEN.items():
         if directory.is_relative_to(hidden):
             return f"the unit can't see {hidden} ({setting})"
-    for path in (directory, *directory.parents):
+    return find_closed(directory, directory.parents)
+
+
+def find_closed(directory: Path, parents: Sequence[Path]) -> str:
+    """Return which of `directory` and its `parents` is not for all to enter; "" for none."""
+    for path in (directory, *parents):
         mode = path.stat().st_mode
         if not mode & stat.S_IXOTH or (path == directory and not mode & stat.S_IROTH):
             return f"{path} is not for all to read, and the server has a user of its own"

@@ -36,6 +36,8 @@ from tapd.model.protocol import Protocol
 
 _log = logging.getLogger(__name__)
 
+_WRONG_KIND = "{0!r} replies (or asks) {1!r}: return {2}, or override render_reply"
+
 
 class Later(Persistent):
     """The promise of a reply, made by `reply_later`; it survives the process.
@@ -233,7 +235,13 @@ class RequestProtocol(_Requests, LineProtocol):
         self._take_message(line)
 
     def render_reply(self, reply: str) -> bytes:
-        """Return `reply` as it is sent, without the end of its line."""
+        """Return `reply` as it is sent, without the end of its line.
+
+        Raises:
+            AuthorError: it is no text.
+        """
+        if not isinstance(reply, str):
+            raise AuthorError(_WRONG_KIND.format(self, reply, "a str"))
         return reply.encode(self.encoding, "replace")
 
     def render_error(self, error: Exception) -> bytes:
@@ -263,7 +271,13 @@ class FrameRequestProtocol(_Requests, FrameProtocol):
         self._take_message(frame)
 
     def render_reply(self, reply: bytes) -> bytes:
-        """Return `reply` as it is sent."""
+        """Return `reply` as it is sent.
+
+        Raises:
+            AuthorError: it is no bytes.
+        """
+        if not isinstance(reply, bytes | bytearray | memoryview):
+            raise AuthorError(_WRONG_KIND.format(self, reply, "bytes"))
         return bytes(reply)
 
     def render_error(self, error: Exception) -> bytes:
