@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +60,13 @@ def test_every_name_is_documented_and_so_is_what_it_has(name: str) -> None:
             inspect.isfunction(member) or isinstance(member, property)
         ):
             assert inspect.getdoc(getattr(value, attribute)), f"{name}.{attribute}"
+
+
+def test_the_documentation_has_every_name_and_no_other() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+    documented = set(re.findall(r"autoclass:: tapd\.([A-Za-z]+)$", page, re.MULTILINE))
+    documented |= set(re.findall(r"autoexception:: tapd\.([A-Za-z]+)$", page, re.MULTILINE))
+    assert documented == set(tapd.__all__)
 
 
 def test_a_wrong_name_is_an_attribute_error() -> None:
