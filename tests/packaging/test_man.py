@@ -15,6 +15,7 @@ import pytest
 from tapd import errors
 from tapd.cli import tapd as tapd_command
 from tapd.cli.install import Machine
+from tapd.cli.mktap import TypeGroup
 from tapd.cli.mktap import command as mktap_command
 from tapd.cli.tapctl import main as tapctl_command
 from tapd.host.options import ASLEEP_STATUS
@@ -70,7 +71,7 @@ def section(text: str, title: str) -> str:
     return rest.partition("\n.Sh ")[0]
 
 
-def mktap() -> click.Group:
+def mktap() -> TypeGroup:
     return mktap_command(Machine(is_system=False))
 
 
@@ -146,6 +147,7 @@ def test_options_of_tapd() -> None:
 
 def test_options_of_tapd_mktap() -> None:
     """Those of all types, and of the types that are part of tapd."""
+    assert mktap().broken == {}, "these can't be imported"
     real = options_of(walk(mktap()))
     assert options_in(source("tapd-mktap.1")) == real
 
@@ -238,3 +240,12 @@ def test_the_journal_is_as_the_page_says() -> None:
     assert f".Ql {journal.MAGIC.decode().strip()}\n" in text
     assert f".It mac Ta {journal.MAC_BYTES} " in text
     assert f".It length Ta {journal.HEAD_BYTES - journal.MAC_BYTES} " in text
+
+
+def test_variables_and_fields_stand_in_the_pages() -> None:
+    """Every TAPD_ word of the code is a variable or a journal field that a page explains."""
+    sources = (TOP / "src" / "tapd").rglob("*.py")
+    word = re.compile(r"\bTAPD_[A-Z]+(?:_[A-Z]+)*\b(?!_)")
+    real = {name for path in sources for name in word.findall(path.read_text(encoding="utf-8"))}
+    told = {name for page in PAGES for name in word.findall(page.read_text(encoding="utf-8"))}
+    assert real | {"TAPD_OPTIONS"} == told
