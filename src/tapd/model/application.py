@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import re
@@ -38,14 +39,17 @@ class Runtime(TypingProtocol):
     def timer_added(self, timer: Timer) -> None:
         """Take note of a new timer."""
 
-    def call(self, function: Callable[[], None]) -> None:
-        """Run `function` in the next turn; the one thing that any thread may do here.
+    def call(self, function: Callable[[], object]) -> None:
+        """Run `function` in the next turn; any thread may ask for it.
 
         Not durable: where the process ends before that turn, it is not run.
         """
 
     def run_blocking(
-        self, function: Callable[..., Any], args: tuple[Any, ...], done: Callable[[Any, Any], None]
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        done: Callable[[Any, Any], None],
     ) -> None:
         """Run `function` in a thread, then ``done(result, error)`` in a turn. Not durable."""
 
@@ -239,6 +243,52 @@ class Application(Persistent):
         if runtime is not None:
             runtime.timer_added(timer)
         return timer
+
+    def run_blocking(
+        self, function: Callable[..., Any], *args: Any, then: Callable[[Any, Any], None]
+    ) -> None:
+        """Call ``function(*args)`` in a thread, then ``then(result, error)`` in a turn.
+
+        Only `then` may change state. The thread ends with the process: keep what it was
+        asked for in an attribute, and ask again in `Protocol.connection_resumed` or
+        `Service.start`.
+
+        Args:
+            function: what takes long; it gets values and changes nothing of the application.
+            args: for it.
+            then: takes the result and None, or None and the exception that was raised.
+
+        Raises:
+            AuthorError: the application is not running.
+        """
+        self.runtime.run_blocking(function, args, then)
+
+    def call_soon_threadsafe(self, function: Callable[..., object], *args: Any) -> None:
+        """Call ``function(*args)`` in the next turn: the one thing that any thread may do here.
+
+        It ends with the process, as the thread does.
+
+        Raises:
+            AuthorError: the application is not running, or `function` can't be called by
+                a turn.
+        """
+        check_callback("call_soon_threadsafe", function)
+        self.runtime.call(functools.partial(function, *args))
+
+    def run_coroutine(
+        self, coroutine: Coroutine[Any, Any, Any], *, then: Callable[[Any, Any], None]
+    ) -> Callable[[], None]:
+        """Run `coroutine` beside the turns, then ``then(result, error)`` in one.
+
+        As `run_blocking`, in the event loop: it ends with the process.
+
+        Returns:
+            A function that cancels it.
+
+        Raises:
+            AuthorError: the application is not running.
+        """
+        return self.runtime.run_coroutine(coroutine, then)
 
     def run(self) -> None:
         """Serve in the foreground until SIGTERM or Ctrl-C, then save NAME-shutdown.tap.

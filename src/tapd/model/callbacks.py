@@ -18,7 +18,7 @@ _SUSPENDS = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_GENER
 
 INSTEAD = (
     "a turn runs plain methods, and what they wait for must be state: write `def`, start slow work "
-    "with application.runtime.run_blocking or run_coroutine, and go on in its callback; for "
+    "with application.run_blocking or run_coroutine, and go on in its callback; for "
     "existing asyncio code there is AsyncioService"
 )
 

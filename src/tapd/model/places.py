@@ -81,7 +81,7 @@ def warn_of_thread(what: str) -> None:
     place = describe_place(sys._getframe(1))
     warn_once(
         f"{what} in the thread {threading.current_thread().name!r}, by {{place}}: a commit may see "
-        "half of it. Have the thread return its result, by application.runtime.run_blocking, and "
+        "half of it. Have the thread return its result, by application.run_blocking, and "
         "change state in what is called with it; or call application.runtime.call(function)",
         place=place,
     )

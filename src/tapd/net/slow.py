@@ -65,7 +65,7 @@ class TurnWatch:
                 told_s = began_s
                 warn_once(
                     f"a turn has taken more than {self._limit_s:g} s, and all other clients wait "
-                    "for it: {place}. Have application.runtime.run_blocking do what takes long, "
+                    "for it: {place}. Have application.run_blocking do what takes long, "
                     "or do it in parts, with call_later",
                     place=place,
                 )
