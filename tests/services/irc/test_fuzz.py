@@ -83,7 +83,7 @@ def check_output(data: bytes) -> None:
         assert b"\n" not in line
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps)
 def test_whatever_is_said(talk: list[tuple[int, str]]) -> None:
     with Host(make_network(), raise_errors=True) as host:
@@ -107,7 +107,7 @@ def test_whatever_is_said(talk: list[tuple[int, str]]) -> None:
             check_output(bytes(peer.transcript))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.binary(max_size=60), max_size=8))
 def test_whatever_bytes_come(pieces: list[bytes]) -> None:
     with Host(make_network(), raise_errors=True) as host:

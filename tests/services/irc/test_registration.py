@@ -6,7 +6,7 @@ import pytest
 from irc_kit import SERVER, Client, Irc, codes, tags_of, untagged
 
 from tapd.model.accounts import hash_password
-from tapd.services.irc import capabilities
+from tapd.services.irc import IrcNetwork, capabilities
 from tapd.services.irc.network import SWEEP_S
 
 
@@ -230,3 +230,25 @@ def test_line_ends_of_all_kinds(irc: Irc) -> None:
     client = irc.client("Ann")
     client.send_raw(b"PING a\nPING b\rPING c\r\n\r\n\nPING d\r\n")
     assert [line[-1] for line in client.read()] == ["a", "b", "c", "d"]
+
+
+def test_a_browser_gets_nowhere(irc: Irc) -> None:
+    """A page can have a browser POST commands to any port: cross-protocol scripting."""
+    client = irc.connect()
+    client.send("POST / HTTP/1.1", "NICK Ann", "USER a 0 * :A")
+    assert codes(client.read_end()) == ["ERROR"]
+    assert not irc.network.users
+
+
+def test_a_sweep_that_fails_comes_again(irc: Irc, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_network: object, _session: object, _now_s: float) -> None:
+        raise RuntimeError
+
+    irc.client("Ann")
+    monkeypatch.setattr(IrcNetwork, "_check_silence", fail)
+    before = irc.network.sweeper
+    with pytest.raises(RuntimeError):
+        irc.network.sweep()
+    assert irc.network.sweeper is not before
+    assert irc.network.sweeper is not None
+    assert irc.network.sweeper.is_pending

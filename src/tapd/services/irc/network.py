@@ -175,13 +175,14 @@ class IrcNetwork(Service):
 
     def sweep(self) -> None:
         """End what is overdue: registrations, and clients that answer no PING."""
+        # First of all: whatever goes wrong below, it is looked for again.
+        self.sweeper = self.application.call_later(SWEEP_S, self.sweep)
         now_s = self.now_s()
         for session in list(self.half_registered):
             if now_s - session.made_s > self.registration_s and session.is_connected:
                 session.close("Registration timed out")
         for session in list(self.registered_sessions()):
             self._check_silence(session, now_s)
-        self.sweeper = self.application.call_later(SWEEP_S, self.sweep)
 
     def _check_silence(self, session: Session, now_s: float) -> None:
         if not session.is_connected:

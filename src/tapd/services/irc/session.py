@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tapd.services.irc.network import IrcNetwork
 
 LABEL_BYTES_MAX = 64
+_HTTP_METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 
 _REJECTIONS = {
     Reason.NOT_UTF8: ("INVALID_UTF8", "Your message is not UTF-8 and was dropped"),
@@ -168,6 +169,9 @@ class Session(Protocol):
         if command is None:
             if self.is_registered:
                 self.reply(n.ERR_UNKNOWNCOMMAND, message.command[:32])
+            elif message.command in _HTTP_METHODS:
+                # A web page made somebody's browser talk to us: it must not get to its body.
+                self.close("This is not a web server")
             else:
                 self.reply(n.ERR_NOTREGISTERED)
         elif self._may_run(command, message):
