@@ -77,6 +77,13 @@ class Doer(LineProtocol):
     def do_write(self) -> None:
         self.in_a_thread(self.write_there)
 
+    def do_call(self) -> None:
+        application = self.service.application
+        self.in_a_thread(lambda: application.call_soon_threadsafe(self.called, 5))
+
+    def called(self, number: int) -> None:
+        self.send_line(f"called with {number}")
+
     def count(self) -> None:
         self.service.count += 1
 
@@ -220,6 +227,16 @@ def test_a_thread_that_writes_is_told_so(serve: Serve) -> None:
     harness.wait_for(lambda: ERRORS)
     assert "was used in the thread 'helper': output belongs to a turn" in str(ERRORS[0])
     assert peer.read() == b""
+
+
+def test_what_any_thread_may_do(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    harness = serve_wrong(serve)
+    peer = harness.connect()
+    peer.send(b"call\n")
+    peer.expect(b"done\r\ncalled with 5\r\n")
+    assert not caplog.records
+    with pytest.raises(AuthorError, match="is not running"):
+        Application("a").call_soon_threadsafe(print)
 
 
 def test_a_protocol_without_a_connection_says_so() -> None:

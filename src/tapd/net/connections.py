@@ -95,8 +95,8 @@ class Connections(LiveRuntime):
         if get_ident() != self._thread:
             raise AuthorError(
                 f"the transport of {stream.protocol!r} was used in the thread "
-                f"{current_thread().name!r}: output belongs to a turn; use application.runtime."
-                "run_blocking and write in what it calls, or application.runtime.call(function)"
+                f"{current_thread().name!r}: output belongs to a turn; use application."
+                "run_blocking and write in what it calls, or application.call_soon_threadsafe"
             )
         if self._by_fd.get(stream.fd) is not stream:
             return  # it ended: the journal knows it no more, and its fd may be another's

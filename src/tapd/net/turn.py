@@ -89,7 +89,7 @@ class Turn(Commits):
         self.listeners: list[Listener] = []
         self.timers = Timers(application, self.schedule, loop)
         self.on_broken: Callable[[Exception], None] = lambda _error: None
-        self._calls: collections.deque[Callable[[], None]] = collections.deque()
+        self._calls: collections.deque[Callable[[], object]] = collections.deque()
         self._is_scheduled = False
         self._thread = threading.get_ident()
         self.began_s = 0.0
