@@ -128,7 +128,7 @@ def test_what_cannot_be_changed(
 
 @pytest.mark.usefixtures("installed")
 def test_options_of_units_go_into_a_drop_in_and_out_again(system: Machine, tmp_path: Path) -> None:
-    drop_in = system.unit_directory / "tapd@echo.service.d" / "tapd-mktap.conf"
+    drop_in = system.unit_directory / "tapd@echo.service.d" / "10-tapd-mktap.conf"
     assert not drop_in.exists()
     arguments = ["example-echo", "--name", "echo"]
     options = ["--idle-exit", "60", "--allow-network", "--allow-write", str(tmp_path)]

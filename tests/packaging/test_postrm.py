@@ -58,7 +58,7 @@ def test_what_people_wrote_into_them_stays(tmp_path: Path, name: str) -> None:
     make(tmp_path, name)
     instance = escape_instance(name)
     ports = tmp_path / UNITS / f"tapd@{instance}.socket.d" / "ports.conf"
-    service = tmp_path / UNITS / f"tapd@{instance}.service.d" / "tapd-mktap.conf"
+    service = tmp_path / UNITS / f"tapd@{instance}.service.d" / "10-tapd-mktap.conf"
     ports.write_text(ports.read_text() + "# because of the old clients\nPriority=1\n")
     service.write_text(service.read_text() + "CPUWeight=50\nEnvironment=LANG=C.UTF-8\n")
     purge(tmp_path)

@@ -30,6 +30,30 @@ def complaints(debian: Booted, unit: str) -> list[str]:
     ]
 
 
+def exposure(debian: Booted, unit: str) -> float:
+    """Return what systemd-analyze(1) rates it."""
+    report = debian.output("systemd-analyze", "security", "--no-pager", unit)
+    found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", report)
+    assert found is not None, report
+    return float(found[1])
+
+
+def test_people_win_over_tapd_mktap(debian: Booted) -> None:
+    """A drop-in of `systemctl edit` is read after that of tapd-mktap."""
+    make_server(debian, "wins", 4616)
+    mktap(debian, "wins", "--memory-max", "256M", "--idle-exit", "900")
+    directory = "/etc/systemd/system/tapd@wins.service.d"
+    debian.write(
+        f"{directory}/override.conf",
+        "[Service]\nMemoryMax=300M\nEnvironment=TAPD_OPTIONS=--idle-exit=0\n",
+    )
+    debian.run("systemctl", "daemon-reload")
+    debian.run("systemctl", "restart", "tapd@wins")
+    assert debian.show("tapd@wins.service", "MemoryMax") == str(300 << 20)
+    arguments = debian.read(f"/proc/{main_pid(debian, 'wins')}/cmdline").split("\0")
+    assert [word for word in arguments if "idle" in word] == ["--idle-exit=900", "--idle-exit=0"]
+
+
 def test_a_port_changes_while_somebody_is_connected(debian: Booted) -> None:
     make_server(debian, "moves", 4600)
     with logged_in(debian, 4600) as terminal:
@@ -101,6 +125,7 @@ def test_what_is_closed_can_be_opened(debian: Booted) -> None:
         assert "['me']" in terminal.ask('__import__("os").listdir("/home")')
         assert debian.show("tapd@confined.service", "MemoryMax") == str(512 << 20)
         assert complaints(debian, "tapd@confined.service") == []
+        assert exposure(debian, "tapd@confined.service") <= 0.9
         mktap(
             debian, "confined", "--no-allow-network", "--allow-read", "none",
             "--allow-write", "none", "--memory-max", "none", "--now",
@@ -108,10 +133,7 @@ def test_what_is_closed_can_be_opened(debian: Booted) -> None:
         assert "'opened'" not in terminal.ask(OPEN)
         assert "Error" in terminal.ask(read)
         assert "Error" in terminal.ask(write)
-    report = debian.output("systemd-analyze", "security", "--no-pager", "tapd@confined.service")
-    exposure = re.search(r"Overall exposure level for \S+: ([0-9.]+)", report)
-    assert exposure is not None
-    assert float(exposure[1]) <= 0.3
+    assert exposure(debian, "tapd@confined.service") <= 0.3
 
 
 @pytest.mark.parametrize(("name", "port"), [("a.b", 4610), ("a@b", 4611), ("a+b.c", 4612)])

@@ -15,7 +15,8 @@ from tapd.units.instance import escape_instance, has_own_user, service_unit, use
 from tapd.units.render import UNIT_DIRECTORY, escape_specifiers
 from tapd.units.unitfile import UnitFile
 
-SERVICE_DROP_IN = "tapd-mktap.conf"
+SERVICE_DROP_IN = "10-tapd-mktap.conf"
+"""Its number has it read before override.conf, which `systemctl edit` writes: people win."""
 
 _OPTIONS = "TAPD_MADE_OPTIONS="
 _HOMES = ("/home", "/root", "/run/user")
