@@ -75,6 +75,13 @@ def test_files(tmp_path: Path) -> None:
     assert offered(tmp_path, "tapctl", "list", "o") == ["other"]
 
 
+def test_names_of_servers(tmp_path: Path) -> None:
+    for name in ("chat", "chess", "telnet"):
+        (tmp_path / ".local/state/tapd" / name).mkdir(parents=True)
+    assert offered(tmp_path, "tapd-mktap", "--user", "--remove", "ch") == ["chat", "chess"]
+    assert offered(tmp_path, "tapd-mktap", "telnet", "--name", "tel") == ["telnet"]
+
+
 def test_tapctl(tmp_path: Path) -> None:
     (tmp_path / "chat.tap").touch()
     assert offered(tmp_path, "tapctl", "st") == ["status"]
