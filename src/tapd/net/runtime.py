@@ -25,7 +25,7 @@ class LiveRuntime:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._threads = 0
 
-    def call(self, function: Callable[[], None]) -> None:
+    def call(self, function: Callable[[], object]) -> None:
         """Run `function` in the next turn; `net.turn.Turn` does."""
         raise NotImplementedError
 

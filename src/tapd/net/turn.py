@@ -107,7 +107,7 @@ class Turn(Commits):
 
     # --- what others ask of the turn ----------------------------------------
 
-    def call(self, function: Callable[[], None]) -> None:
+    def call(self, function: Callable[[], object]) -> None:
         """Run `function` in the next turn."""
         self._calls.append(function)
         self.schedule()
