@@ -77,7 +77,7 @@ def number_setting(
 
     def read(service: Any) -> str:
         number = getattr(service, attribute)
-        return str(number // factor) if whole else f"{number:g}"
+        return str(number // factor) if whole else f"{number / factor:g}"
 
     return Setting(summary, prepare, read)
 

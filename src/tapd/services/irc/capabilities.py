@@ -32,8 +32,11 @@ CHGHOST = 1 << 12
 SETNAME = 1 << 13
 STANDARD_REPLIES = 1 << 14
 CAP_NOTIFY = 1 << 15
-# For those who add them: SASL 16, chathistory 17, event-playback 18, read-marker 19,
-# account-registration 20, multiline 21, message-redaction 22, extended-monitor 23.
+# For those who add them: SASL 16, account-registration 20, multiline 21.
+CHATHISTORY = 1 << 17
+EVENT_PLAYBACK = 1 << 18
+READ_MARKER = 1 << 19
+MESSAGE_REDACTION = 1 << 22
 EXTENDED_MONITOR = 1 << 23
 
 
@@ -62,6 +65,12 @@ CAPABILITIES: dict[str, Capability] = {
     "batch": Capability(BATCH, "ircv3.net/specs/extensions/batch"),
     "cap-notify": Capability(CAP_NOTIFY, "ircv3.net/specs/extensions/capability-negotiation"),
     "chghost": Capability(CHGHOST, "ircv3.net/specs/extensions/chghost"),
+    "draft/chathistory": Capability(CHATHISTORY, "ircv3.net/specs/extensions/chathistory"),
+    "draft/event-playback": Capability(EVENT_PLAYBACK, "ircv3.net/specs/extensions/chathistory"),
+    "draft/message-redaction": Capability(
+        MESSAGE_REDACTION, "ircv3.net/specs/extensions/message-redaction"
+    ),
+    "draft/read-marker": Capability(READ_MARKER, "ircv3.net/specs/extensions/read-marker"),
     "echo-message": Capability(ECHO_MESSAGE, "ircv3.net/specs/extensions/echo-message"),
     "extended-join": Capability(EXTENDED_JOIN, "ircv3.net/specs/extensions/extended-join"),
     "extended-monitor": Capability(EXTENDED_MONITOR, "ircv3.net/specs/extensions/extended-monitor"),

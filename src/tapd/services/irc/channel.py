@@ -15,6 +15,7 @@ from tapd.services.irc.modes import CHANNEL_MODES, Kind, is_at_least, sort_ranks
 from tapd.services.irc.names import fold
 
 if TYPE_CHECKING:
+    from tapd.services.irc.history import Log
     from tapd.services.irc.session import Session
     from tapd.services.irc.user import User
 
@@ -34,12 +35,14 @@ class Channel(Persistent):
         modes: the parameter ("" where there is none) of each mode that is set,
             apart from lists and ranks.
         lists: the entries of each list mode, by mask.
+        log: what happened here; None for nothing (yet).
         registered: the channel stays when its last member leaves.
     """
 
     topic = ""
     topic_by = ""
     topic_s = 0.0
+    log: Log | None = None
     registered = False
     knocked_s = 0.0
     _v_audience: Audience | None = None

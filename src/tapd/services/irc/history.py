@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 EVENTS_MAX = 10_000
 AGE_S_MAX = 7 * 86400.0
+MARKERS_MAX = 1000
 _PRUNE_SHARE = 8  # the outdated go once they are one in so many: it costs a whole log's record
 
 Kept = tuple[object, ...]
@@ -160,6 +161,7 @@ class Archive(Persistent):
         age_s_max: how long an event is kept.
         conversations: by the two identities, sorted.
         partners: with whom an identity has a conversation: their nick, by identity.
+        markers: up to when an identity has read, by folded target (ms since the epoch).
     """
 
     def __init__(self) -> None:
@@ -167,6 +169,7 @@ class Archive(Persistent):
         self.age_s_max = AGE_S_MAX
         self.conversations: dict[tuple[str, str], Log] = TrackedDict()
         self.partners: dict[str, dict[str, str]] = TrackedDict()
+        self.markers: dict[str, dict[str, int]] = TrackedDict()
 
     def record(self, log: Log | None, event: Event) -> Log | None:
         """Keep `event` in `log`; return the log, made where there was none."""
@@ -214,8 +217,40 @@ class Archive(Persistent):
                 return partner
         return None
 
+    def marker(self, identity: str, target: str) -> int | None:
+        """Return up to when somebody has read what is at `target`; None for unknown."""
+        return self.markers.get(identity, {}).get(fold(target))
+
+    def mark_read(self, identity: str, target: str, time_ms: int) -> bool:
+        """Move a marker on; return whether it moved: it never moves back."""
+        markers = self.markers.get(identity)
+        if markers is None:
+            markers = self.markers[identity] = TrackedDict()
+        folded = fold(target)
+        if time_ms <= markers.get(folded, -1):
+            return False
+        while len(markers) >= MARKERS_MAX and folded not in markers:
+            del markers[min(markers, key=markers.__getitem__)]
+        markers[folded] = time_ms
+        return True
+
+    def move(self, identity: str, account: str) -> None:
+        """Give what a guest has to the account that they log in to, where it has none."""
+        for partner, nick in list(self.partners.get(identity, {}).items()):
+            log = self.conversation(identity, partner)
+            if log is None or self.conversation(account, partner) is not None:
+                continue
+            self.conversations[_pair(account, partner)] = log
+            self.partners.setdefault(account, TrackedDict())[partner] = nick
+            theirs = self.partners.setdefault(partner, TrackedDict())
+            theirs[account] = theirs.get(identity, nick)
+        for target, time_ms in self.markers.get(identity, {}).items():
+            self.mark_read(account, target, time_ms)
+        self.forget(identity)
+
     def forget(self, identity: str) -> None:
-        """Forget the conversations of a guest who goes, or of an account that is no more."""
+        """Forget what a guest has who goes, or an account that is no more."""
+        self.markers.pop(identity, None)
         for partner in self.partners.pop(identity, {}):
             self.conversations.pop(_pair(identity, partner), None)
             others = self.partners.get(partner)

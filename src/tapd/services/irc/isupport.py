@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tapd.services.irc import masks, modes, monitor, names
+from tapd.services.irc import masks, modes, monitor, names, playback
 from tapd.services.irc.modes import Kind
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ TOKENS: dict[str, Callable[[IrcNetwork], str | None]] = {
     "CHANMODES": _channel_modes,
     "CHANNELLEN": lambda _: str(names.CHANNEL_BYTES_MAX),
     "CHANTYPES": lambda _: names.CHANNEL_TYPES,
+    "CHATHISTORY": lambda _: str(playback.EVENTS_MAX),
     "ELIST": lambda _: "CMNTU",
     "EXCEPTS": lambda _: "e",
     "EXTBAN": lambda _: f"{masks.EXTENDED},{masks.ACCOUNT}",
@@ -59,6 +60,7 @@ TOKENS: dict[str, Callable[[IrcNetwork], str | None]] = {
     "MAXTARGETS": lambda _: str(TARGETS_MAX),
     "MODES": lambda _: str(MODE_CHANGES_MAX),
     "MONITOR": lambda _: str(monitor.TARGETS_MAX),
+    "MSGREFTYPES": lambda _: "msgid,timestamp",
     "NAMELEN": lambda _: str(names.REALNAME_BYTES_MAX),
     "NETWORK": lambda network: escape_token(network.network_name),
     "NICKLEN": lambda _: str(names.NICK_BYTES_MAX),

@@ -16,10 +16,7 @@ from tapd.services.irc.opers import PRIVILEGES
 PLANNED: dict[str, str] = {
     "sasl": "SASL PLAIN and SCRAM-SHA-256",
     "draft/account-registration": "REGISTER and VERIFY",
-    "draft/chathistory": "CHATHISTORY, with draft/event-playback",
-    "draft/read-marker": "MARKREAD",
     "draft/multiline": "messages of several lines",
-    "draft/message-redaction": "REDACT",
 }
 """Capabilities that are to come, with what they will bring."""
 

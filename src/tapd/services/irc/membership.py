@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from tapd.services.irc import capabilities as cap
 from tapd.services.irc import numerics as n
 from tapd.services.irc.delivery import event_of
+from tapd.services.irc.markers import send_marker
 from tapd.services.irc.message import BODY_BYTES_MAX, fill_lines
 
 if TYPE_CHECKING:
@@ -45,9 +46,16 @@ def join_channel(
         away = event_of(user, network, "AWAY", trailing=user.away).outgoing()
         channel.broadcast(away, skip=session, having=cap.AWAY_NOTIFY)
     for each in user.sessions:
-        if channel.topic:
-            send_topic(each, channel)
-        send_names(each, channel)
+        _send_state(each, channel)
+
+
+def _send_state(session: Session, channel: Channel) -> None:
+    """Send what follows a client's own JOIN: topic, read marker and names, in this order."""
+    if channel.topic:
+        send_topic(session, channel)
+    if session.caps & cap.READ_MARKER:  # before RPL_ENDOFNAMES (draft/read-marker)
+        send_marker(session, channel.name)
+    send_names(session, channel)
 
 
 def send_channels(session: Session) -> None:
@@ -60,9 +68,7 @@ def send_channels(session: Session) -> None:
         event = event_of(user, session.network, "JOIN", channel.name)
         is_extended = session.caps & cap.EXTENDED_JOIN
         session.send((event.extended(user) if is_extended else event).outgoing())
-        if channel.topic:
-            send_topic(session, channel)
-        send_names(session, channel)
+        _send_state(session, channel)
 
 
 def leave_channel(

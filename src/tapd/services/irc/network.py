@@ -4,9 +4,8 @@ Imports the package's data model, not the commands. Whoever is indexed (users by
 nick, channels by name, monitors, WHOWAS) is changed here and nowhere else, so
 that an index can't lie.
 
-Where later parts belong: accounts in an attribute `accounts`, the messages of
-channels and users in `history`, bans in `bans`; each a `Persistent` of a module
-of its own, made in `__init__`.
+Where later parts belong: accounts in an attribute `accounts`, bans in `bans`; each
+a `Persistent` of a module of its own, made in `__init__`.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from tapd.model.timer import Timer
 from tapd.services.irc import settings
 from tapd.services.irc.channel import Channel
 from tapd.services.irc.delivery import Event, Outgoing, event_of, time_tag
+from tapd.services.irc.history import Archive
 from tapd.services.irc.message import render_body
 from tapd.services.irc.modes import USER_MODES
 from tapd.services.irc.monitor import Monitors
@@ -55,6 +55,7 @@ class IrcNetwork(Service):
         half_registered: sessions whose registration is not complete (values are None).
         opers: operator entries, by name.
         whowas, monitors: see their modules.
+        history: the conversations, and how much of everything is kept.
         most_users: the most users there ever were at once.
     """
 
@@ -85,6 +86,7 @@ class IrcNetwork(Service):
         self.opers: dict[str, Oper] = TrackedDict()
         self.whowas = Whowas()
         self.monitors = Monitors()
+        self.history = Archive()
         self.most_users = 0
         self.sweeper: Timer | None = None
 
@@ -183,6 +185,8 @@ class IrcNetwork(Service):
                 session.close("Registration timed out")
         for session in list(self.registered_sessions()):
             self._check_silence(session, now_s)
+        logs = (each.log for each in self.channels.values() if each.log is not None)
+        self.history.prune(now_s, logs)
 
     def _check_silence(self, session: Session, now_s: float) -> None:
         if not session.is_connected:
@@ -201,6 +205,7 @@ class IrcNetwork(Service):
         self.users[user.folded] = user
         self._count(user, +1)
         user.signon_s = user.active_s = self.now_s()
+        user.guest_id = self.next_reference()
         if self.most_users < len(self.users):
             self.most_users += 1  # not at every registration: it is a record of its own
         self.monitors.tell_online(user)
@@ -218,6 +223,8 @@ class IrcNetwork(Service):
         user.invites = None
         if self.users.get(user.folded) is user:
             del self.users[user.folded]
+        if not user.account:
+            self.history.forget(user.identity)
         self.whowas.add(user, self.now_s())
         self.monitors.tell_offline(user.nick)
 
@@ -268,12 +275,29 @@ class IrcNetwork(Service):
         self._count(user, +1)
         return changed
 
-    def record(self, target: Channel | User, event: Event) -> None:
-        """Take note of what happened on a channel or was said to a user.
+    def record(self, channel: Channel, event: Event) -> None:
+        """Keep what happened on a channel: anything that its members are told."""
+        log = self.history.record(channel.log, event)
+        if log is not channel.log:
+            channel.log = log
 
-        Every PRIVMSG, NOTICE, TAGMSG, JOIN, PART, QUIT, KICK, MODE, TOPIC and NICK
-        comes through here, once for each target: this is where history belongs.
-        """
+    @property
+    def history_events_max(self) -> int:
+        """How many events of a channel or conversation are kept."""
+        return self.history.events_max
+
+    @history_events_max.setter
+    def history_events_max(self, value: int) -> None:
+        self.history.events_max = value
+
+    @property
+    def history_age_s_max(self) -> float:
+        """How long they are kept."""
+        return self.history.age_s_max
+
+    @history_age_s_max.setter
+    def history_age_s_max(self, value: float) -> None:
+        self.history.age_s_max = value
 
     def server_event(self, command: str, *params: str, trailing: str | None = None) -> Outgoing:
         """Return a message of the server's own, with the time for who wants it."""

@@ -170,5 +170,11 @@ SETTINGS: Mapping[str, Setting] = {
     "registration-time": number_setting(
         "registration_s", "seconds that a registration may take", whole=False
     ),
+    "history-size": number_setting(
+        "history_events_max", "events kept of each channel and conversation; 0 for none", least=0
+    ),
+    "history-days": number_setting(
+        "history_age_s_max", "days that they are kept", least=0.01, factor=86400, whole=False
+    ),
     "channels-per-user": number_setting("channels_per_user_max", "channels one user can be on"),
 }

@@ -34,6 +34,7 @@ class User(Persistent):
         modes: letters of `modes.USER_MODES` that are set, sorted.
         away: why they are away; "" when they are not.
         oper: the name of the operator entry they used; "" for none.
+        guest_id: tells them from whoever has their nick later; given at registration.
         always_on: they stay when their last session goes.
         signon_s: when they registered.
         active_s: when they last sent a message, within `ACTIVE_S`.
@@ -49,6 +50,7 @@ class User(Persistent):
     modes = ""
     away = ""
     oper = ""
+    guest_id = ""
     always_on = False
     signon_s = 0.0
     active_s = 0.0
@@ -67,6 +69,11 @@ class User(Persistent):
     def mask(self) -> str:
         """``nick!user@host``, as others see it."""
         return f"{self.nick}!{self.username}@{self.host}"
+
+    @property
+    def identity(self) -> str:
+        """Whose conversations theirs are (see `history`): the account's, or a guest's."""
+        return f"account:{fold(self.account)}" if self.account else f"guest:{self.guest_id}"
 
     @property
     def folded(self) -> str:

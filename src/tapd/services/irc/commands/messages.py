@@ -135,7 +135,7 @@ def _say_to_user(session: Session, message: Message, target: User, text: str | N
         _refuse(session, verb, n.ERR_CANNOTSENDTOUSER, target.nick)
         return
     event = _event(session, message, target.nick, text)
-    session.network.record(target, event)
+    session.network.history.record_conversation(sender, target, event)
     outgoing = event.outgoing()
     having = cap.MESSAGE_TAGS if verb == "TAGMSG" else 0
     receivers = target.sessions if target is sender else target.sessions + sender.sessions
