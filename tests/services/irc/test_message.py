@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 
 import pytest
@@ -196,3 +197,10 @@ def test_filled_lines_hold_all_words_in_order(words: list[str], limit: int) -> N
     lines = list(fill_lines(words, limit))
     assert " ".join(lines).split() == words
     assert all(len(line.encode()) <= limit for line in lines)
+    for line, following in itertools.pairwise(lines):  # none is shorter than it need be
+        assert len(f"{line} {following.split()[0]}".encode()) > limit
+
+
+def test_a_word_too_long_stands_alone() -> None:
+    assert list(fill_lines(["a", "b" * 9, "c", "d"], 4)) == ["a", "b" * 9, "c d"]
+    assert list(fill_lines([], 4)) == []

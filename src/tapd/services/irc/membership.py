@@ -6,6 +6,7 @@ whether; this does it. Services (always-on users, automatic joins) use it as wel
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from tapd.services.irc import capabilities as cap
@@ -13,6 +14,7 @@ from tapd.services.irc import numerics as n
 from tapd.services.irc.delivery import event_of
 from tapd.services.irc.markers import send_marker
 from tapd.services.irc.message import BODY_BYTES_MAX, fill_lines
+from tapd.services.irc.modes import RANKS, symbols_of
 
 if TYPE_CHECKING:
     from tapd.services.irc.channel import Channel
@@ -106,27 +108,19 @@ def send_names(session: Session, channel: Channel) -> None:
     if is_member or channel.is_visible_to(user):
         kind = "@" if "s" in channel.modes else "="
         overhead = f":{session.network.server_name} 353 {session.nick} {kind} {channel.name} :\r\n"
-        words = [
-            name
-            for name, other in _member_names(session, channel)
-            if is_member or "i" not in other.modes or user.is_oper
-        ]
+        members = channel.members.items()
+        if not is_member and not user.is_oper:
+            members = {each: ranks for each, ranks in members if "i" not in each.modes}.items()
+        words = _member_words(members, session.caps)
         for line in fill_lines(words, BODY_BYTES_MAX - len(overhead.encode())):
             session.reply(n.RPL_NAMREPLY, kind, channel.name, text=line)
     session.reply(n.RPL_ENDOFNAMES, channel.name)
 
 
-def _member_names(session: Session, channel: Channel) -> list[tuple[str, User]]:
-    all_of_them = bool(session.caps & cap.MULTI_PREFIX)
-    if session.caps & cap.USERHOST_IN_NAMES:
-        return [
-            (channel.symbols(user, all_of_them=all_of_them) + user.mask, user)
-            for user in channel.members
-        ]
+def _member_words(members: Iterable[tuple[User, str]], caps: int) -> list[str]:
+    shown = len(RANKS) if caps & cap.MULTI_PREFIX else 1
+    if caps & cap.USERHOST_IN_NAMES:
+        return [symbols_of(ranks)[:shown] + user.mask for user, ranks in members]
     return [
-        (
-            f"{channel.symbols(user, all_of_them=all_of_them)}{user.nick}" if ranks else user.nick,
-            user,
-        )
-        for user, ranks in channel.members.items()
+        symbols_of(ranks)[:shown] + user.nick if ranks else user.nick for user, ranks in members
     ]

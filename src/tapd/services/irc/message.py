@@ -218,15 +218,20 @@ def render_body(source: str, command: str, params: Iterable[str], trailing: str 
 
 
 def fill_lines(words: Iterable[str], bytes_max: int) -> Iterator[str]:
-    """Yield `words` joined by spaces into texts of at most `bytes_max` bytes each."""
-    line: list[str] = []
-    size = -1
-    for word in words:
-        word_bytes = len(word) if word.isascii() else len(word.encode())
-        if line and size + 1 + word_bytes > bytes_max:
-            yield " ".join(line)
-            line, size = [], -1
-        line.append(word)
-        size += 1 + word_bytes
-    if line:
-        yield " ".join(line)
+    """Yield `words` joined by spaces into texts of at most `bytes_max` bytes each.
+
+    A word that is longer by itself makes a text that is. Cut from one long text:
+    the names of a large channel are asked for by everyone who joins it.
+    """
+    data = " ".join(words).encode()
+    start = 0
+    while len(data) - start > bytes_max:
+        end = data.rfind(b" ", start, start + bytes_max + 1)
+        if end < 0:
+            end = data.find(b" ", start)
+            if end < 0:
+                break
+        yield data[start:end].decode()
+        start = end + 1
+    if start < len(data):
+        yield data[start:].decode()
