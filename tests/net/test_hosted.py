@@ -58,6 +58,9 @@ class Upper(asyncio.Protocol):
                 transport.abort()
             case b"switch":
                 transport.set_protocol(Reversing(transport))
+            case b"big":
+                transport.write(BIG)
+                return
             case b"wrong":
                 transport.write(5)
             case b"pause":
@@ -99,17 +102,18 @@ class Reversing(asyncio.BufferedProtocol):
 
 
 LOST: list[Upper] = []
+BIG = b"".join(b"%07d\n" % number for number in range(1_000_000))
 
 
 def always(protocol: Any) -> bool:
     return isinstance(protocol, Upper) and not protocol.half
 
 
-def hosted(serve: Serve, **options: Any) -> Harness:
+def hosted(serve: Serve, family: str = "tcp", **options: Any) -> Harness:
     LOST.clear()
     application = Application("hosted")
     application.add_service(AsyncioService(Upper, **options))
-    return serve(application)
+    return serve(application, family=family)
 
 
 def test_the_transport_is_a_whole_one(serve: Serve) -> None:
@@ -205,6 +209,38 @@ def test_without_a_hook_silence_after_output_is_idle(serve: Serve) -> None:
     harness.crash()
     peer.send(b"two\n")
     assert peer.read() == b"ONE\nTWO\n"
+
+
+@pytest.mark.parametrize("family", ["tcp", "unix"])
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_a_download_is_not_journaled_while_it_lasts(
+    serve: Serve, family: str, checkpoint: bool
+) -> None:
+    """Once the exchange is over the journal knows the rest, which a slow reader still gets."""
+    harness = hosted(serve, family)
+    harness.application.services["asyncioservice"].quiet_s = 0.2
+    peer = harness.connect()
+    (connection,) = harness.application.connections.values()
+    assert isinstance(connection, Hosted)
+    peer.send(b"one\n")
+    harness.wait_for(lambda: not connection.is_busy)
+    journal = harness.serving.journal
+    assert journal is not None
+    before = journal.size
+    peer.send(b"big\n")
+    assert connection.is_busy
+    assert journal.size - before < 1000
+    if checkpoint:
+        harness.save()
+    harness.wait_for(lambda: not connection.is_busy)
+    harness.crash()
+    got = b""
+    while len(got) < len(BIG) + 4:
+        got += peer.read()
+    peer.send(b"two\n")
+    got += peer.read()
+    # The new protocol, too, was told of the backlog, and says when it is gone.
+    assert got == b"ONE\n" + BIG + b"RESUMED\nTWO\n"
 
 
 def test_what_cannot_be_kept_is_no_factory() -> None:

@@ -107,13 +107,18 @@ class Commits(Connections):
         """
         if self.is_stalled:
             return
+        if self.hosting.has_active:
+            self.hosting.look()
         touched, self._touched = self._touched, []
         ports, self._touched_ports = self._touched_ports, []
         moves: list[records.Move] = []
+        bases: list[records.StreamRow] = []
         shared: dict[object, tuple[records.Share, bytes]] = {}
         for stream in touched:
             queued = stream.queued
-            if stream.peeked or stream.flags != stream.committed_flags:
+            if stream.is_hosted:
+                moves += stream.move_hosted(bases)
+            elif stream.peeked or stream.flags != stream.committed_flags:
                 moves.append(stream.move())
             elif queued:
                 # Output alone, as in a message to many: told once for all who get the same
@@ -126,8 +131,6 @@ class Commits(Connections):
                 known[0][1].append(stream.key)
                 stream.fresh = known[1]
                 stream.queued = []
-        if self.hosting.has_active:
-            self.hosting.look()
         changes = self.jar.commit()
         if self.jar.losses:
             self._tell_losses()
@@ -136,10 +139,12 @@ class Commits(Connections):
         lost_keys, self._lost_keys = self._lost_keys, []
         payload = None
         port_moves = [move for port in ports if (move := port.move()) is not None]
-        if moves or shared or opens or closes or lost_keys or changes or port_moves:
+        if moves or bases or shared or opens or closes or lost_keys or changes or port_moves:
             lost_keys += [stream.key for stream in closes]
             shares = [share for share, _output in shared.values()]
-            payload = records.render_turn(opens, moves, lost_keys, changes, shares, port_moves)
+            payload = records.render_turn(
+                opens, moves, lost_keys, changes, shares, port_moves, bases
+            )
         self._append(payload, _Leaving(touched, ports, closes))
 
     def _tell_losses(self) -> None:

@@ -1,10 +1,12 @@
 """Hosted connections, live: the transport of asyncio's, and who of them is busy.
 
 A hosted protocol's output takes the way of all output: it is committed and then
-sent. So an answer that was written is delivered whole, whoever is killed. What
-the next process must know beside that is whether an exchange is under way
+sent. What the next process must know of it is whether an exchange is under way
 (`model.hosted`): it is looked at before each commit, for the connections that
-read or wrote since they were last found idle.
+read or wrote since they were last found idle. While one is, its output is not
+journaled: a download of a gigabyte costs the journal nothing. An answer with which
+an exchange ends in the very turn in which it began is journaled as any other's, and
+delivered whole, whoever is killed.
 """
 
 from __future__ import annotations
@@ -127,7 +129,15 @@ class HostedTransport(asyncio.Transport):
 
     def note(self) -> None:
         """Have the connection looked at before the next commit (called by its protocol)."""
-        self._hosting.note(self._hosted)
+        self._hosting.note(self)
+
+    def look(self) -> bool:
+        """Find out whether the connection is busy; one that is not is known to the journal."""
+        if self._hosted.look():
+            return True
+        if not self._stream.is_journaled:
+            self._stream.touch()
+        return False
 
 
 def _tell_unless_cancelled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -142,12 +152,12 @@ class Hosting:
     def __init__(self, loop: asyncio.AbstractEventLoop, wake: Callable[[], None]) -> None:
         self._loop = loop
         self._wake = wake
-        self._active: set[Hosted] = set()
+        self._active: set[HostedTransport] = set()
         self._handle: asyncio.TimerHandle | None = None
 
-    def note(self, hosted: Hosted) -> None:
-        """Have `hosted` looked at before the next commit."""
-        self._active.add(hosted)
+    def note(self, transport: HostedTransport) -> None:
+        """Have the connection of `transport` looked at before the next commit."""
+        self._active.add(transport)
 
     @property
     def has_active(self) -> bool:
@@ -155,18 +165,14 @@ class Hosting:
         return bool(self._active)
 
     def look(self) -> None:
-        """Find out who is busy; before a commit."""
-        self._active = {hosted for hosted in self._active if hosted.look()}
+        """Find out who is busy; first thing in a commit."""
+        self._active = {transport for transport in self._active if transport.look()}
         if self._active and self._handle is None:
             self._handle = self._loop.call_later(CHECK_S, self._ring)
 
     def _ring(self) -> None:
         self._handle = None
         self._wake()
-
-    def forget(self, hosted: Hosted) -> None:
-        """Look at `hosted` no more: it ended."""
-        self._active.discard(hosted)
 
     def close(self) -> None:
         """Wake nobody any more."""
@@ -191,7 +197,7 @@ class Hosting:
             busy = []
             for stream in streams:
                 hosted = stream.protocol
-                if isinstance(hosted, Hosted) and hosted.is_connected and hosted.look():
+                if isinstance(hosted, Hosted) and hosted.is_connected and hosted.is_busy:
                     busy.append((stream, hosted.service.drain_timeout_s))
                 else:
                     freeze(stream)

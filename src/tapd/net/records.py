@@ -60,6 +60,17 @@ Move = tuple[int, int, bytes | list[bytes], int]  # key, taken, output (in piece
 Share = tuple[list[bytes], list[int]]  # pieces of output, and the keys of all who got them
 
 
+StreamRow = tuple[int, int, bool, int, int, int, bytes, int, int]  # the fields of a StreamState
+
+
+def render_row(state: StreamState) -> StreamRow:
+    """Return `state` as records hold it."""
+    return (
+        state.key, state.cookie, state.is_unix, state.sent_base, state.taken, state.out_start,
+        bytes(state.output), state.flags, state.reads,
+    )  # fmt: skip
+
+
 Identity = tuple[int, Any, bytes]  # received at (ns), sender, digest
 Batch = list[tuple[Identity, int]]  # datagrams run, and how many were sent once each is answered
 Datagram = tuple[bytes, Any]  # contents, to whom
@@ -91,20 +102,7 @@ def render_base(
 ) -> bytes:
     """Render a journal's first record: the streams and datagram ports as they are."""
     port_rows = [(name, p.batch, p.sent, p.pending) for name, p in (ports or {}).items()]
-    rows = [
-        (
-            s.key,
-            s.cookie,
-            s.is_unix,
-            s.sent_base,
-            s.taken,
-            s.out_start,
-            bytes(s.output),
-            s.flags,
-            s.reads,
-        )
-        for s in streams
-    ]
+    rows = [render_row(state) for state in streams]
     return pickle.dumps(("base", boot_id, level, clean, rows, port_rows), 5)
 
 
@@ -115,8 +113,18 @@ def render_turn(
     changes: Changes,
     shares: list[Share],
     ports: list[PortMove] | None = None,
+    bases: list[StreamRow] | None = None,
 ) -> bytes:
     """Render a turn's record.
+
+    Args:
+        opens: streams that began.
+        moves: what they did.
+        closes: keys of those that ended.
+        changes: to objects.
+        shares: output that went to several streams and nothing else moved them.
+        ports: what datagram ports did.
+        bases: whole states of streams, of which the journal did not know everything.
 
     Output that goes to many is one object in all of them, and the pickle holds it once.
     """
@@ -131,6 +139,7 @@ def render_turn(
             changes.deltas,
             shares,
             ports or [],
+            bases or [],
         ),
         5,
     )
@@ -238,6 +247,8 @@ class History:
         streams = self.streams
         for key, cookie, is_unix, sent_base in opens:
             streams[key] = StreamState(key, cookie, is_unix, sent_base)
+        for row in more[2] if len(more) > 2 else ():
+            streams[row[0]] = _parse_stream(row)
         for key, taken, output, flags in moves:
             stream = streams.get(key)
             if stream is None:

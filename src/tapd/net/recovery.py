@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from tapd import events
 from tapd.errors import AdministratorError, BugError, StartFailed
 from tapd.model.application import Application
+from tapd.model.hosted import Hosted
 from tapd.model.order import check_classes, start_order
 from tapd.model.service import Service
 from tapd.net import kernel, records
@@ -105,6 +106,9 @@ def _resume_stream(turn: Turn, sock: socket.socket, state: records.StreamState) 
         BugError: journal and kernel contradict each other.
     """
     sock.setblocking(False)
+    protocol = turn.application.connections[state.key]
+    # Of a busy hosted one the journal does not know all, and it is only to be closed.
+    is_ending = isinstance(protocol, Hosted) and protocol.is_busy
     if state.is_unix:
         offset = sock.getsockopt(socket.SOL_SOCKET, kernel.SO_PEEK_OFF)
         count = offset & (PHASE_BIT - 1) if offset > 0 else 0
@@ -119,6 +123,10 @@ def _resume_stream(turn: Turn, sock: socket.socket, state: records.StreamState) 
             raise ConnectionResetError("the client is gone")
         undiscarded = state.taken - positions.taken
         sent = positions.sent - state.sent_base
+        if is_ending:
+            state.taken, state.out_start = positions.taken, sent
+            undiscarded = 0
+            state.output.clear()
         unsent_at = sent - state.out_start
         if undiscarded < 0 or not 0 <= unsent_at <= len(state.output):
             raise BugError(
@@ -130,7 +138,6 @@ def _resume_stream(turn: Turn, sock: socket.socket, state: records.StreamState) 
         del state.output[:unsent_at]
         state.out_start = sent
         fin_sent = positions.fin_sent
-    protocol = turn.application.connections[state.key]
     stream = turn.attach(sock, protocol, state, protected=True)
     if fin_sent:
         stream.note_eof_sent()

@@ -27,11 +27,12 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from tapd.model.hosted import Hosted
 from tapd.model.places import callback_frame, describe_place, warn_once
 from tapd.model.protocol import Protocol
 from tapd.net import kernel
 from tapd.net.backlog import OUTPUT_BYTES_MAX, OUTPUT_HIGH_BYTES
-from tapd.net.records import Flag, Move, StreamState
+from tapd.net.records import Flag, Move, StreamRow, StreamState, render_row
 
 if TYPE_CHECKING:
     from tapd.net.connections import Connections
@@ -66,6 +67,8 @@ class Stream:
         "fresh",
         "interest",
         "is_frozen",
+        "is_hosted",
+        "is_journaled",
         "is_protected",
         "is_unix",
         "key",
@@ -105,12 +108,19 @@ class Stream:
         self.is_protected = False  # a duplicate lies in the vault
         self.touched = False  # the turn has to look at it again
         self.interest = -1  # what epoll was told; -1: not registered
+        self.is_hosted = isinstance(protocol, Hosted)
+        self.is_journaled = True  # the journal knows how far its streams got
         self.is_frozen = False  # it is not read any more in this process
         self._eof_sent = False
         self.wants_pause = False  # the protocol was told to pause writing
 
     def __repr__(self) -> str:
         return f"<connection {self.key}>"
+
+    def touch(self) -> None:
+        """Have the turn look at it."""
+        if not self.touched:
+            self._turn.touch(self)
 
     def state(self) -> StreamState:
         """Return what a journal's first record says of it. Only between turns."""
@@ -273,6 +283,25 @@ class Stream:
         if self.flags & _ABORTED:
             self.pending.clear()
         return self.key, self.taken, output, self.flags
+
+    def move_hosted(self, bases: list[StreamRow]) -> list[Move]:
+        """Return what `move` does, of a hosted connection, or nothing.
+
+        While an exchange is under way its output is not journaled, as the next process
+        would end the connection, however much a download may be. What the journal
+        missed is put into `bases` when that is over.
+        """
+        has_moved = bool(self.queued or self.peeked or self.flags != self.committed_flags)
+        if self.protocol.is_busy:  # a `Hosted`
+            if not has_moved:
+                return []
+            self.is_journaled = False
+            key, taken, _output, flags = self.move()
+            return [(key, taken, b"", flags)]
+        if not self.is_journaled:
+            self.is_journaled = True
+            bases.append(render_row(self.state()))
+        return [self.move()] if has_moved else []
 
     def externalise(self) -> bool:
         """Discard the input that was run, send what is unsent; return whether it ended.
