@@ -485,6 +485,27 @@ KEPT: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
 }
 
 
+# Of the kept: what comes back without what belonged to the process.
+RENEWED: dict[str, str] = {
+    "Lock": "comes back unlocked",
+    "RLock": "comes back unlocked",
+    "Condition": "with an unlocked lock; nobody waits",
+    "Semaphore": "its count is kept; nobody waits",
+    "Event": "its flag is kept; nobody waits",
+    "Barrier": "nobody waits",
+    "Queue": "its items are kept; nobody waits",
+    "PriorityQueue": "its items are kept; nobody waits",
+    "SimpleQueue": "an empty one; one that holds items is lost, for nothing can look into it",
+    "asyncio.Lock": "of no loop; nobody waits",
+    "asyncio.Event": "of no loop; nobody waits",
+    "asyncio.Queue": "its items are kept; of no loop, nobody waits",
+    "WeakSet": "what something else holds is in it",
+    "WeakValueDictionary": "what something else holds is in it",
+    "WeakKeyDictionary": "what something else holds is in it",
+    "dead weakref": "comes back dead",
+}
+
+
 def _tracked_bytes(data: bytes) -> TrackedBytearray:
     made = TrackedBytearray()
     made.extend(data)

@@ -304,6 +304,22 @@ _LOST = {
 }
 
 
+# Types of C that only their instances lead to, or whose own error says less.
+_LOST_BY_NAME = {
+    "sqlite3:Connection": "a database's connection belongs to one process; keep its path",
+    "sqlite3:Cursor": "a database's cursor belongs to one process; keep what it found",
+    "select:poll": "a poll object holds file descriptors",
+    "_hashlib:HASH": "a hash that was begun can't be saved; keep what goes into it",
+    "zlib:Compress": "a stream that is being compressed can't be saved; end it, begin anew",
+    "zlib:Decompress": "a stream that is being decompressed can't be saved; keep its input",
+    "_csv:reader": "a reader's position can't be saved; keep the rows",
+    "re:Match": "a match can't be saved; keep its groups",
+    "builtins:dict_keys": "a view of a dict; keep the dict, or a list of this",
+    "builtins:dict_values": "a view of a dict; keep the dict, or a list of this",
+    "builtins:dict_items": "a view of a dict; keep the dict, or a list of this",
+}
+
+
 def _imported(named: Any) -> Iterator[tuple[type, str]]:
     """Yield the type and the rest of each entry of `named` whose module is imported."""
     for name, rest in named.items():
@@ -319,7 +335,7 @@ def lost_reason(cls: type) -> str | None:
         if issubclass(cls, base):
             in_memory = cls.__name__ in ("BytesIO", "StringIO") and cls.__module__ == "_io"
             return None if in_memory else reason
-    return None
+    return _LOST_BY_NAME.get(f"{cls.__module__}:{cls.__qualname__}")
 
 
 def reducer_by_base(cls: type) -> Callable[[Any], Reduced] | None:

@@ -1,0 +1,143 @@
+"""Writes docs/what-is-kept.md from the kinds that the tests keep, lose and type.
+
+Run: ``python tests/support/kept_page.py`` (all three Pythons must be here, for the
+matrix). A test fails when the page is stale.
+"""
+
+# A paragraph of a page is one line.
+# ruff: noqa: E501
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import golden_taps
+import typed_kinds
+from other_pythons import ENVIRONMENT, MINORS, other_pythons
+
+from tapd.image.pickler import dump_graph
+
+_ROOT = pathlib.Path(__file__).parents[2]
+PAGE = _ROOT / "docs" / "what-is-kept.md"
+_GOLDEN = _ROOT / "tests" / "golden"
+
+
+def load_zoo() -> Any:
+    """Return the module of the zoo's tests, under the name that it has in the page."""
+    if "test_zoo" not in sys.modules:
+        path = _ROOT / "tests" / "image" / "test_zoo.py"
+        spec = importlib.util.spec_from_file_location("test_zoo", path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = sys.modules["test_zoo"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return sys.modules["test_zoo"]
+
+
+_HEAD = """# What is kept
+
+Whatever a service, or somebody at a prompt, holds is kept, renewed or named as lost; one bad object never costs the rest. A kind that is *renewed* comes back ready for use, without what belonged to the process. What is *lost* leaves a placeholder, which says where it was and why when it is used; the log names it at each save, and a prompt at once, when a name is assigned.
+
+This page is written by `tests/support/kept_page.py` from the very kinds that the tests go through (`tests/image/test_zoo.py`, `tests/support/typed_kinds.py`), and a test fails when it is stale.
+"""
+_TYPED = """
+## Typed at a prompt
+
+Functions and classes that no module holds are kept as the text that was typed, never as bytecode, and `inspect.getsource` and tracebacks show it. After a restore each of these has to hold what stands beside it.
+"""
+_MATRIX = """
+## Python versions, both ways
+
+How many of the {count} kinds above live in a TAP that one Python wrote and another loads. Each also loads the golden TAP of each (`tests/golden`), which are kept for ever.
+"""
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ").replace("<", "\\<")
+
+
+def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [header, ("---",) * len(header), *rows]
+    return "\n" + "".join(f"| {' | '.join(map(_cell, line))} |\n" for line in lines)
+
+
+def zoo_rows() -> Iterator[tuple[str, str, str]]:
+    """Yield kind, fate and what is said, of each kind of object."""
+    zoo = load_zoo()
+    for kind in zoo.KEPT:
+        note = zoo.RENEWED.get(kind, "")
+        yield kind, "renewed" if note else "kept", note
+    for kind, make in zoo.LOST.items():
+        with contextlib.ExitStack() as stack:
+            losses = dump_graph({"it": make(stack)}).losses
+        yield kind, "lost", f"{losses[0].type_name}: {losses[0].reason}"
+
+
+def typed_rows() -> Iterator[tuple[str, str]]:
+    """Yield each typed kind, and what must hold after a restore."""
+    for kind, (_text, check) in typed_kinds.KINDS.items():
+        yield kind, f"`{check}`"
+
+
+def matrix_rows() -> list[tuple[str, ...]]:
+    """Run every Python on what every other wrote; return the table's rows.
+
+    Raises:
+        SystemExit: one of the Pythons is not here.
+    """
+    own = f"3.{sys.version_info.minor}"
+    pythons = {own: sys.executable, **other_pythons()}
+    wanted = [f"3.{minor}" for minor in MINORS]
+    if missing := [version for version in wanted if version not in pythons]:
+        sys.exit(f"no Python {', '.join(missing)} here: set TAPD_TEST_PYTHONS")
+    count = len(typed_kinds.KINDS)
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        directory = pathlib.Path(name)
+        shutil.copy(_GOLDEN / golden_taps.KEY_NAME, directory)
+        for path in _GOLDEN.glob("*.tap"):
+            shutil.copy(path, directory)
+        for version in wanted:
+            _run(pythons[version], typed_kinds.__file__, "save", str(directory / version))
+            _run(pythons[version], golden_taps.__file__, "check", str(directory))
+        for writer in wanted:
+            cells = [f"written by {writer}"]
+            for reader in wanted:
+                told = (typed_kinds.__file__, "check", str(directory / writer))
+                failed = _run(pythons[reader], *told, status=None)
+                cells.append(f"{count - len(list(filter(None, failed.split('; '))))} of {count}")
+            rows.append(tuple(cells))
+    return rows
+
+
+def _run(*command: str, status: int | None = 0) -> str:
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    if status is not None and done.returncode != status:
+        sys.exit(f"{' '.join(command)}: {done.stderr}")
+    return done.stderr.strip() if done.returncode else ""
+
+
+def main() -> None:
+    """Write the page."""
+    header = ("", *(f"read by 3.{minor}" for minor in MINORS))
+    PAGE.write_text(
+        _HEAD
+        + _table(("kind", "what becomes of it", "what is said"), list(zoo_rows()))
+        + _TYPED
+        + _table(("kind", "what holds"), list(typed_rows()))
+        + _MATRIX.format(count=len(typed_kinds.KINDS))
+        + _table(header, matrix_rows()),
+        encoding="utf-8",
+    )
+
+
+if __name__ == "__main__":
+    main()
