@@ -52,3 +52,7 @@ def test_what_only_its_owner_can_read(
     top.chmod(top_mode)
     said = find_closed(code, [top])
     assert said == "" if not closed else f"/{closed} is not for all to read" in said
+
+
+def test_what_is_not_there(tmp_path: Path) -> None:
+    assert "No such file" in find_closed(tmp_path / "nowhere", [])

@@ -175,6 +175,41 @@ def test_the_later_of_another_connection_is_refused(
     assert first.read() == b""
 
 
+class Storing(RequestProtocol):
+    """Requests with a body: ``put SIZE`` and that many bytes."""
+
+    service: Desk
+    raw_bytes_max = 10
+    waiting: Later | None = None
+
+    def request_received(self, request: str) -> Later:
+        self.service.seen.append(request)
+        self.set_raw_mode(int(request.removeprefix("put ")))
+        self.waiting = self.reply_later()
+        return self.waiting
+
+    def raw_data_received(self, data: bytes) -> None:
+        assert self.waiting is not None
+        self.waiting.reply(f"has {data.decode()}")
+
+
+def test_a_request_with_a_body_is_answered_after_it(serve: Serve) -> None:
+    harness = serve_desk(serve, Storing)
+    peer = harness.connect()
+    for byte in b"put 3\na\nbput 1\nc":
+        peer.send(bytes([byte]))
+        harness.crash()
+    peer.expect(b"has a\nb\r\nhas c\r\n")
+
+
+def test_a_body_that_is_too_long_is_not_taken_for_requests(serve: Serve) -> None:
+    harness = serve_desk(serve, Storing)
+    peer = harness.connect()
+    peer.send(b"put 11\nput 1\nput 1\n")
+    assert peer.read_end() == b"error: 11 bytes announced; raw_bytes_max is 10\r\n"
+    assert list(harness.application.services["desk"].seen) == ["put 11"]
+
+
 class Confused(RequestProtocol):
     service: Desk
 

@@ -34,7 +34,10 @@ def find_hindrance(directory: Path) -> str:
 def find_closed(directory: Path, parents: Sequence[Path]) -> str:
     """Return which of `directory` and its `parents` is not for all to enter; "" for none."""
     for path in (directory, *parents):
-        mode = path.stat().st_mode
+        try:
+            mode = path.stat().st_mode
+        except OSError as error:
+            return f"{path}: {error.strerror}"
         if not mode & stat.S_IXOTH or (path == directory and not mode & stat.S_IROTH):
             return f"{path} is not for all to read, and the server has a user of its own"
     return ""

@@ -110,8 +110,10 @@ async def rehearse(tap_path: Path, environ: Mapping[str, str]) -> None:
     Raises:
         UpgradeRefused: it did not load, or took longer than `REHEARSAL_S`.
     """
+    # It looks for modules where this process does: in the current directory, or not.
+    flags = [] if {"", str(Path.cwd())} & set(sys.path) else ["-P"]
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tapd.host.upgrade", str(tap_path),
+        sys.executable, *flags, "-m", "tapd.host.upgrade", str(tap_path),
         env={name: value for name, value in environ.items() if name not in _OURS_ONLY},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
@@ -155,6 +157,8 @@ def load_with_present_code(tap_path: Path) -> None:
 
 def main() -> None:
     """Rehearse, and say in a line why it failed."""
+    with contextlib.suppress(OSError):  # short of memory, this is what has to go
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     try:
         load_with_present_code(Path(sys.argv[1]))
     except TapdError as error:

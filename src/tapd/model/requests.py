@@ -26,7 +26,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from tapd.errors import AuthorError, PeerError
+from tapd.errors import AuthorError, InputTooLong, PeerError
 from tapd.model.callbacks import check_callback
 from tapd.model.frames import FrameProtocol
 from tapd.model.lines import LineProtocol
@@ -106,7 +106,8 @@ class _Requests(Protocol):
             where this request has no reply.
 
         Raises:
-            PeerError: the request is wrong; its message is the error reply. Any other
+            PeerError: the request is wrong; its message is the error reply (and after
+                an `InputTooLong` the connection is closed). Any other
                 exception is logged, and the peer is told of an internal error. What
                 was changed before it was raised stays changed.
         """
@@ -139,6 +140,11 @@ class _Requests(Protocol):
             rendered = (
                 None if reply is None or isinstance(reply, Later) else self.render_reply(reply)
             )
+        except InputTooLong as error:
+            # What was announced is not read, and must not be taken for requests.
+            self._send_in_order(self.render_error(error))
+            self.transport.close()
+            return
         except Exception as error:
             reply, rendered = None, self._explain(error)
         if isinstance(reply, Later):

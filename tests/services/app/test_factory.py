@@ -390,9 +390,13 @@ def test_async_callbacks_are_refused_where_they_are_written() -> None:
             async def start(self) -> None:  # type: ignore[override]
                 raise PeerError
 
-    class Fine(LineProtocol):
+    class Helping:
+        def helper(self) -> Any:
+            """Another class's own affair: nobody's callback."""
+
+    class Fine(LineProtocol, Helping):
         async def helper(self) -> None:
-            """Its own affair: nobody's callback."""
+            """The same."""
 
 
 async def _later() -> None: ...
