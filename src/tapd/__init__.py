@@ -1,22 +1,24 @@
 """tapd: a systemd-native host for Python servers whose whole self is a file.
 
-The public API, imported when first used. A server in fifteen lines::
+The public API, imported when first used. A server in fifteen lines
+(``tapd-mktap app counter:Counter --port 9000``)::
 
-    from tapd import Application, LineProtocol, Service
+    from tapd import LineProtocol, Service
 
-    class Chat(LineProtocol):
-        service: "Room"
-        nick = ""
+
+    class Visitor(LineProtocol):
+        service: "Counter"
+        lines = 0
 
         def line_received(self, line: str) -> None:
-            if not self.nick:
-                self.nick = line
-            else:
-                self.service.say(f"{self.nick}: {line}")
+            self.lines += 1
+            self.service.lines += 1
+            self.send_line(f"{line}: line {self.lines} of yours, {self.service.lines} of all")
 
-    class Room(Service):
-        protocol = Chat
-        ...
+
+    class Counter(Service):
+        protocol = Visitor
+        lines = 0
 
 Every name here has its reference in its own docstring; ``tapd.testing`` is the kit
 for authors' tests.
