@@ -341,16 +341,10 @@ class Connections(LiveRuntime):
             )  # fmt: skip
             stream.abort()
 
-    def freeze(self, stream: Stream) -> None:
-        """Read no more of `stream` in this process; what comes waits for the next."""
-        if not stream.is_frozen and self._by_fd.get(stream.fd) is stream:
-            stream.is_frozen = True
-            self._update_interest(stream)
-
     async def drain(self) -> int:
         """Give hosted connections time to become idle; return how many stay busy."""
         streams = [each for each in self.streams.values() if isinstance(each.protocol, Hosted)]
-        return await self.hosting.drain(streams, self.freeze) if streams else 0
+        return await self.hosting.drain(streams) if streams else 0
 
     def _update_interest(self, stream: Stream) -> None:
         interest = _IN if stream.wants_input else 0

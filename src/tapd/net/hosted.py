@@ -180,13 +180,13 @@ class Hosting:
             self._handle.cancel()
         self._loop.set_exception_handler(_tell_unless_cancelled)
 
-    async def drain(self, streams: list[Stream], freeze: Callable[[Stream], None]) -> int:
+    async def drain(self, streams: list[Stream]) -> int:
         """Give busy ones the time that their services allow to become idle.
+
+        Those that are idle read no more, so that nothing new begins in this process.
 
         Args:
             streams: hosted ones.
-            freeze: has a stream read no more: those that are idle, so that nothing new
-                begins in this process.
 
         Returns:
             How many were still busy in the end.
@@ -200,7 +200,7 @@ class Hosting:
                 if isinstance(hosted, Hosted) and hosted.is_connected and hosted.is_busy:
                     busy.append((stream, hosted.service.drain_timeout_s))
                 else:
-                    freeze(stream)
+                    stream.freeze()
             streams = [stream for stream, timeout_s in busy if timeout_s > waited_s]
             if not streams:
                 return len(busy)

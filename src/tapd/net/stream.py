@@ -46,7 +46,8 @@ _EOF_QUEUED = int(Flag.EOF_QUEUED)
 _CLOSING = int(Flag.CLOSING)
 _ABORTED = int(Flag.ABORTED)
 _NOT_WRITING = _CLOSING | _EOF_QUEUED
-_NOT_READING = _PAUSED | _EOF_RECEIVED | _CLOSING
+_FROZEN = int(Flag.FROZEN)
+_NOT_READING = _PAUSED | _EOF_RECEIVED | _CLOSING | _FROZEN
 
 _MSG_PEEK = int(socket.MSG_PEEK)
 _peek_buffer = bytearray(PEEK_BYTES)
@@ -66,7 +67,6 @@ class Stream:
         "flags",
         "fresh",
         "interest",
-        "is_frozen",
         "is_hosted",
         "is_journaled",
         "is_protected",
@@ -98,7 +98,7 @@ class Stream:
         self.sent_base = state.sent_base
         self.taken = state.taken
         self.reads = state.reads
-        self.flags = self.committed_flags = state.flags
+        self.flags = self.committed_flags = state.flags & ~_FROZEN
         self.sent = state.out_start
         self.pending = state.output  # committed and not yet taken by the kernel
         self.fresh = b""  # committed in this turn, to be sent after `pending`
@@ -110,12 +110,15 @@ class Stream:
         self.interest = -1  # what epoll was told; -1: not registered
         self.is_hosted = isinstance(protocol, Hosted)
         self.is_journaled = True  # the journal knows how far its streams got
-        self.is_frozen = False  # it is not read any more in this process
         self._eof_sent = False
         self.wants_pause = False  # the protocol was told to pause writing
 
     def __repr__(self) -> str:
         return f"<connection {self.key}>"
+
+    def freeze(self) -> None:
+        """Read no more in this process; what comes waits for the next."""
+        self._set(_FROZEN)
 
     def touch(self) -> None:
         """Have the turn look at it."""
@@ -238,11 +241,7 @@ class Stream:
     @property
     def wants_input(self) -> bool:
         """Whether the turn should read now."""
-        return (
-            not self.flags & _NOT_READING
-            and len(self.pending) < OUTPUT_HIGH_BYTES
-            and not self.is_frozen
-        )
+        return not self.flags & _NOT_READING and len(self.pending) < OUTPUT_HIGH_BYTES
 
     def peek(self, limit: int = PEEK_BYTES) -> bytes | None:
         """Return the input that waits, b"" at its end, None where there is none.
@@ -266,23 +265,23 @@ class Stream:
 
     def move(self) -> Move:
         """Return what the journal must know of this turn, and count it as committed."""
-        queued = self.queued
         if self.peeked:
             self.taken += self.peeked
             self.reads += 1
-        self.committed_flags = self.flags
-        if not queued:
-            output: bytes | list[bytes] = b""
-        elif self.flags & _ABORTED:
+        flags = self.committed_flags = self.flags
+        output: bytes | list[bytes] = b""
+        queued = self.queued
+        if queued:
             self.queued = []
-            output = b""
-        else:
-            self.queued = []
-            output = queued[0] if len(queued) == 1 else queued
-            self.fresh = queued[0] if len(queued) == 1 else b"".join(queued)
-        if self.flags & _ABORTED:
+            if len(queued) == 1:
+                output = self.fresh = queued[0]
+            else:
+                output = queued
+                self.fresh = b"".join(queued)
+        if flags & _ABORTED:
             self.pending.clear()
-        return self.key, self.taken, output, self.flags
+            output = self.fresh = b""
+        return self.key, self.taken, output, flags
 
     def move_hosted(self, bases: list[StreamRow]) -> list[Move]:
         """Return what `move` does, of a hosted connection, or nothing.
