@@ -104,7 +104,8 @@ class Application(Persistent):
         namespace: of `tapctl shell`; None until that was used.
         python_path: directories where the code of its services lies, if it is not
             installed as a package.
-        uid, gid: who made it (informative; systemd decides who runs it).
+        uid: who made it (informative; systemd decides who runs it).
+        gid: the group of who made it.
     """
 
     persistence_version: ClassVar[int] = 1

@@ -26,7 +26,9 @@ class Connector(Persistent):
 
     Attributes:
         key: its number within the application.
-        host, port: where to; `path` instead for a UNIX socket.
+        host: where to; "" for a UNIX socket.
+        port: where to; 0 for a UNIX socket.
+        path: of a UNIX socket, else "".
         service: builds the protocol of each connection.
         protocol: of the only connection; None where it is kept.
         connection_key: of the connection, while there is one.

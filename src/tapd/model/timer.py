@@ -20,8 +20,9 @@ class Timer(Persistent):
     Attributes:
         key: its number within the application.
         due_s: when it is due, in seconds since the epoch.
-        function, args: what to call: a bound method of a durable object, or a
-            function that can be imported or was typed at a prompt.
+        function: what to call: a bound method of a durable object, or a function
+            that can be imported or was typed at a prompt.
+        args: its arguments.
     """
 
     def __init__(
