@@ -22,11 +22,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 __all__ = [
-    "AuthorMistake", "Host", "KillDifference", "KillReport", "LostState", "Peer", "Remote",
-    "Unexpected", "kill_everywhere",
+    "AuthorMistake", "DatagramPeer", "Host", "KillDifference", "KillReport", "LostState", "Peer",
+    "Remote", "Unexpected", "kill_everywhere",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
+    from tapd.testing.datagrams import DatagramPeer
     from tapd.testing.ends import Peer
     from tapd.testing.failures import AuthorMistake, KillDifference, LostState, Unexpected
     from tapd.testing.host import Host
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AuthorMistake": "tapd.testing.failures",
+    "DatagramPeer": "tapd.testing.datagrams",
     "Host": "tapd.testing.host",
     "KillDifference": "tapd.testing.failures",
     "KillReport": "tapd.testing.kill",

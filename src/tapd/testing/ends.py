@@ -30,6 +30,9 @@ class Surroundings(Protocol):
     def sending(self, peer: Peer, data: bytes) -> Iterable[bytes]:
         """Take note that `data` is about to be sent; yield the pieces to send it in."""
 
+    def sending_whole(self, name: str, data: bytes) -> None:
+        """Take note that `name` is about to send `data`, which is never cut."""
+
 
 def socket_names(sock: socket.socket) -> tuple[object, object]:
     """Return the addresses of a TCP connection, own and other; () for what has none."""

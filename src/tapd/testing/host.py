@@ -13,6 +13,7 @@ import contextlib
 import logging
 import os
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,11 +28,12 @@ from tapd.model.service import Service
 from tapd.testing.checking import ALL, check_losses, explain_untracked
 from tapd.testing.clock import Clock
 from tapd.testing.comparison import Comparison, walk
+from tapd.testing.datagrams import DatagramPeer
 from tapd.testing.ends import Peer
 from tapd.testing.failures import AuthorMistake, Killed, LostState
 from tapd.testing.leftovers import Leftovers, volatile_state
 from tapd.testing.network import Network
-from tapd.testing.plan import Passing, Plan
+from tapd.testing.plan import Passing, Plan, Sent
 from tapd.testing.process import (
     KEY,
     POINTS,
@@ -57,7 +59,7 @@ class Host:
         kills: how often it was killed.
         passed: how often a fault point was passed.
         passings: those that mattered.
-        sent: what the peers sent, in order: whose, and what.
+        sent: what the peers sent, in order.
         evidence: what the last kill took with it, in words.
     """
 
@@ -96,7 +98,7 @@ class Host:
         self.passed = 0
         self.evidence: list[str] = []
         self.passings: list[Passing] = []
-        self.sent: list[tuple[str, bytes]] = []
+        self.sent: list[Sent] = []
         self._plan = plan or Plan()
         self._armed: str | None = None
         self._raises_errors = raise_errors
@@ -216,6 +218,13 @@ class Host:
         self.pump()
         return peer
 
+    def connect_datagram(
+        self, where: str | int | Service | None = None, *, name: str = ""
+    ) -> DatagramPeer:
+        """Return a peer that sends datagrams to a port; `where` and `name` as for `connect`."""
+        port = self._network.find(self.last_application, where, socket.SOCK_DGRAM)
+        return self._network.connect_datagram(port, name)
+
     def remote(self, where: str) -> Remote:
         """Return the far end of what the application connects to, made when first asked for.
 
@@ -225,6 +234,18 @@ class Host:
         remote = self._network.remote(where)
         self.pump()
         return remote
+
+    @property
+    def transcripts(self) -> list[tuple[str, bytes, bool]]:
+        """What each peer got: its name, the bytes, and whether it was closed."""
+        streams = [
+            (peer.name, bytes(peer.transcript), peer.has_ended)
+            for peer in self._network.peers
+            if not peer.is_stillborn
+        ]
+        return streams + [
+            (peer.name, b"\n".join(peer.transcript), False) for peer in self._network.datagram_peers
+        ]
 
     # --- time and turns -----------------------------------------------------------------
 
@@ -293,7 +314,7 @@ class Host:
     def sending(self, peer: Peer, data: bytes) -> Iterator[bytes]:
         """Yield the pieces in which `data` is to be sent, and do what comes between them."""
         number = len(self.sent)
-        self.sent.append((peer.name, data))
+        self.sent.append(Sent(peer.name, data))
         plan = self._plan
         if plan.every_byte:
             for at in range(len(data)):
@@ -305,6 +326,10 @@ class Host:
             yield data[plan.split_at :]
         else:
             yield data
+
+    def sending_whole(self, name: str, data: bytes) -> None:
+        """Take note that `name` is about to send a datagram."""
+        self.sent.append(Sent(name, data, is_stream=False))
 
     def _raise_complaints(self) -> None:
         __tracebackhide__ = True

@@ -111,12 +111,7 @@ def record_of(hosts: Sequence[Host], error: Exception | None = None, planned: in
     for host in hosts:
         host.put_back_globals()
     return Record(
-        transcripts=[
-            (peer.name, bytes(peer.transcript), peer.has_ended)
-            for host in hosts
-            for peer in host.peers
-            if not peer.is_stillborn
-        ],
+        transcripts=[entry for host in hosts for entry in host.transcripts],
         applications=[host.last_application for host in hosts],
         passings=[passing for host in killed for passing in host.passings],
         sent=[entry for host in killed for entry in host.sent],
@@ -161,8 +156,8 @@ def explore(
 
 def _split_plans(calm: Record) -> Iterator[Plan]:
     yield Plan(every_byte=True)
-    for number, (_name, data) in enumerate(calm.sent):
-        for at in range(1, len(data)):
+    for number, sent in enumerate(calm.sent):
+        for at in range(1, len(sent.data)) if sent.is_stream else ():
             yield Plan(split=number, split_at=at, kill_between=True)
 
 

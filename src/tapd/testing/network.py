@@ -24,6 +24,7 @@ from tapd.model.service import Service
 from tapd.net import kernel
 from tapd.net.records import Flag
 from tapd.net.stream import Stream
+from tapd.testing.datagrams import DatagramPeer
 from tapd.testing.ends import Peer, Surroundings, socket_names
 from tapd.testing.process import Process
 from tapd.testing.remote import Remote
@@ -42,12 +43,14 @@ class Network:
         listening: the sockets of ports (by index) and of services without one (by name).
         places: where remote ends are.
         peers: all that ever were.
+        datagram_peers: those of datagram ports.
     """
 
     def __init__(self, directory: Path, surroundings: Surroundings) -> None:
         self.listening: dict[int | str, socket.socket] = {}
         self.places: dict[str, Any] = {}
         self.peers: list[Peer] = []
+        self.datagram_peers: list[DatagramPeer] = []
         self._directory = directory
         self._surroundings = surroundings
         self._remotes: dict[str, Remote] = {}
@@ -67,20 +70,27 @@ class Network:
 
     def _bind(self, address: Address) -> socket.socket:
         self._count += 1
+        kind = socket.SOCK_DGRAM if address.is_datagram else socket.SOCK_STREAM
         if address.is_unix:
-            sock = socket.socket(socket.AF_UNIX)
+            sock = socket.socket(socket.AF_UNIX, kind)
             sock.bind(str(self._directory / f"socket-{self._count}"))
         elif address.is_ipv6 and _has_ipv6():
-            sock = socket.socket(socket.AF_INET6)
+            sock = socket.socket(socket.AF_INET6, kind)
             sock.bind(("::1", 0))
         else:
-            sock = socket.socket()
+            sock = socket.socket(socket.AF_INET, kind)
             sock.bind(("127.0.0.1", 0))
-        sock.listen(128)
+        if not address.is_datagram:
+            sock.listen(128)
         return sock
 
-    def find(self, application: Application, where: str | int | Service | None) -> socket.socket:
-        """Return the listening socket that a test means.
+    def find(
+        self,
+        application: Application,
+        where: str | int | Service | None,
+        kind: int = socket.SOCK_STREAM,
+    ) -> socket.socket:
+        """Return the listening socket that a test means, of streams or datagrams.
 
         Raises:
             UsageError: it means none; the message names those that there are.
@@ -88,10 +98,11 @@ class Network:
         self.bind_all(application)
         if isinstance(where, Service):
             where = where.name  # it may be of a process before this one
-        for key in self.listening:
+        keys = [key for key, sock in self.listening.items() if sock.type == kind]
+        for key in keys:
             if where is None or where in _names_of(application, key):
                 return self.listening[key]
-        there = [str(_names_of(application, key)[0]) for key in self.listening]
+        there = [str(_names_of(application, key)[0]) for key in keys]
         known = ", ".join(there) or "none"
         raise UsageError(f"host.connect({where!r}): nobody answers there; there are: {known}")
 
@@ -113,6 +124,21 @@ class Network:
             sock.connect(listening.getsockname())
         select.select([listening], [], [], _PATIENCE_S)
         return self.adopt(sock, name or f"peer {len(self.peers) + 1}", line_end)
+
+    def connect_datagram(self, port: socket.socket, name: str) -> DatagramPeer:
+        """Make a peer of a datagram port."""
+        sock = socket.socket(port.family, socket.SOCK_DGRAM)
+        number = len(self.datagram_peers) + 1
+        if port.family == socket.AF_UNIX:
+            sock.bind(str(self._directory / f"datagrams-{number}"))
+        elif port.family == socket.AF_INET:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                sock.bind(("127.0.0.1", _PEER_PORT + number))
+        sock.connect(port.getsockname())
+        peer = DatagramPeer(sock, name or f"datagram peer {number}", self._surroundings, port)
+        self.datagram_peers.append(peer)
+        return peer
 
     def adopt(self, sock: socket.socket, name: str, line_end: str | bytes = b"\n") -> Peer:
         """Make a peer of a connected socket. Takes over `sock`."""
@@ -139,10 +165,13 @@ class Network:
 
     # --- at rest -------------------------------------------------------------------------
 
+    def _all_peers(self) -> list[Peer | DatagramPeer]:
+        return [*self.peers, *self.datagram_peers]
+
     def exchange(self) -> bool:
         """Move what can be moved at the peers' ends; return whether anything was."""
         moved = False
-        for peer in self.peers:
+        for peer in self._all_peers():
             moved = peer.exchange() or moved
         return moved
 
@@ -198,7 +227,7 @@ class Network:
 
     def close(self) -> None:
         """Close every socket."""
-        for peer in self.peers:
+        for peer in self._all_peers():
             peer.end()
         for remote in self._remotes.values():
             remote.close()

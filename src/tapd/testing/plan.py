@@ -33,15 +33,25 @@ class Plan:
         if self.every_byte:
             return "sent all its input byte by byte (and not killed at all)"
         if passing is None:
-            name, data = calm.sent[self.split]
-            first, rest = data[: self.split_at], data[self.split_at :]
+            sent = calm.sent[self.split]
+            name = sent.name
+            first, rest = sent.data[: self.split_at], sent.data[self.split_at :]
             return f"killed after {name} had sent {first[-60:]!r}, and before it sent {rest[:60]!r}"
         last = max((each.turn for each in calm.passings), default=0)
         text = f"killed in turn {passing.turn} of {last} at {passing.point!r}"
         if passing.sends:
-            name, data = calm.sent[passing.sends - 1]
-            text += f" (the last input was {data[-60:]!r} of {name})"
+            sent = calm.sent[passing.sends - 1]
+            text += f" (the last input was {sent.data[-60:]!r} of {sent.name})"
         return text
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sent:
+    """What a peer sent at once: whose, what, and whether it may come in pieces."""
+
+    name: str
+    data: bytes
+    is_stream: bool = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,7 +88,7 @@ class Record:
     transcripts: list[tuple[str, bytes, bool]]
     applications: list[Any]
     passings: list[Passing]
-    sent: list[tuple[str, bytes]]
+    sent: list[Sent]
     evidence: list[str]
     error: Exception | None = None
     has_unix: bool = False
