@@ -44,8 +44,8 @@ class Colour(enum.Enum):
 
 
 ATOMS = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.binary(max_size=5),
-    st.just(Colour.RED), st.datetimes(), st.decimals(), st.uuids(),
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5),
+    st.binary(max_size=5), st.just(Colour.RED), st.datetimes(), st.decimals(), st.uuids(),
 )  # fmt: skip
 KEYS = st.one_of(st.integers(), st.text(max_size=3), st.tuples(st.integers(), st.text(max_size=2)))
 
