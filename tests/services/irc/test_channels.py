@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from irc_kit import SERVER, Irc, codes, tags_of, untagged
 
+from tapd.services.irc.user import INVITES_MAX
+
 
 def test_joining(irc: Irc) -> None:
     """Modern, "JOIN message": JOIN, then the topic if there is one, then the names."""
@@ -142,6 +144,19 @@ def test_an_invitation_is_to_that_channel_only(irc: Irc) -> None:
     ann, bob = irc.client("Ann", join="#a"), irc.client("Bob")
     ann.ask("INVITE Bob #a", "PART #a", "JOIN #a", "MODE #a +i")
     assert codes(bob.ask("JOIN #a"))[-1] == "473"
+
+
+def test_invitations_are_bounded(irc: Irc) -> None:
+    irc.network.channels_per_user_max = INVITES_MAX + 1
+    ann, bob = irc.client("Ann"), irc.client("Bob")
+    names = [f"#c{number}" for number in range(INVITES_MAX + 1)]
+    ann.send(*(f"JOIN {name}" for name in names))
+    ann.read()
+    ann.send(*(f"INVITE Bob {name}" for name in names))
+    bob.read()
+    *listed, end = bob.ask("INVITE")
+    assert codes([end]) == ["337"]
+    assert [line.split()[3] for line in listed] == names[1:]
 
 
 def test_invite_notify(irc: Irc) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from irc_kit import SERVER, Client, Irc, codes, tags_of, untagged
 
-from tapd.model.accounts import hash_password
-from tapd.services.irc import IrcNetwork, capabilities
+from tapd.model.accounts import hash_password, verify_password
+from tapd.services.irc import IrcNetwork, capabilities, checking
+from tapd.services.irc.commands import negotiation
 from tapd.services.irc.network import SWEEP_S
 
 
@@ -252,3 +253,31 @@ def test_a_sweep_that_fails_comes_again(irc: Irc, monkeypatch: pytest.MonkeyPatc
     assert irc.network.sweeper is not before
     assert irc.network.sweeper is not None
     assert irc.network.sweeper.is_pending
+
+
+def test_capabilities_take_several_lines_for_302(irc: Irc, monkeypatch: pytest.MonkeyPatch) -> None:
+    """IRCv3 capability negotiation, "CAP LS and LIST": an asterisk on all lines but the last."""
+    monkeypatch.setattr(negotiation, "LINE_BYTES_MAX", 100)
+    lines = irc.connect().ask("CAP LS 302")
+    assert len(lines) > 2
+    assert all(line.startswith(f":{SERVER} CAP * LS * :") for line in lines[:-1])
+    assert lines[-1].startswith(f":{SERVER} CAP * LS :")
+    words = " ".join(line.partition(" :")[2] for line in lines).split()
+    assert [word.partition("=")[0] for word in words] == list(capabilities.offered(irc.network))
+    assert len(irc.connect().ask("CAP LS")) == 1  # an older client knows one line only
+
+
+def test_a_password_is_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    password_hash = hash_password("letmein")
+    worked_out = []
+
+    def verify(known_hash: str, password: str) -> bool:
+        worked_out.append(password)
+        return verify_password(known_hash, password)
+
+    monkeypatch.setattr(checking, "verify_password", verify)
+    assert not checking.password_matches("wrong", password_hash)
+    assert checking.password_matches("letmein", password_hash)
+    assert checking.password_matches("letmein", password_hash)
+    assert not checking.password_matches("wrong", password_hash)
+    assert worked_out == ["wrong", "letmein", "wrong"]

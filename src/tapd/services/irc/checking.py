@@ -12,7 +12,10 @@ turn. Both are kept by name, so they are functions of modules.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import logging
+import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +102,24 @@ def start_check(
     check_object.begin()
 
 
+_KEY = secrets.token_bytes(32)
+_ACCEPTED_MAX = 10_000
+_accepted: dict[str, bytes] = {}
+"""A keyed digest of the password that a hash was found to be of, in this process only."""
+
+
 def password_matches(password: str, password_hash: str) -> bool:
-    """Whether `password` is that of `password_hash`; for `start_check`."""
-    return verify_password(password_hash, password)
+    """Whether `password` is that of `password_hash`; for `start_check`.
+
+    The same password is not worked out twice: when a network of thousands comes
+    back after a reboot, that would take it minutes.
+    """
+    digest = hashlib.blake2b(password.encode(), key=_KEY).digest()
+    if hmac.compare_digest(_accepted.get(password_hash, b""), digest):
+        return True
+    if not verify_password(password_hash, password):
+        return False
+    if len(_accepted) >= _ACCEPTED_MAX:
+        _accepted.clear()
+    _accepted[password_hash] = digest
+    return True

@@ -114,6 +114,8 @@ class User(Persistent):
         """Remember an invitation to `channel`."""
         if self.invites is None:
             self.invites = TrackedDict()
+        if len(self.invites) >= INVITES_MAX and channel.folded not in self.invites:
+            del self.invites[next(iter(self.invites))]  # the oldest
         self.invites[channel.folded] = channel
 
     def has_invite(self, channel: Channel) -> bool:
@@ -130,6 +132,9 @@ class User(Persistent):
         few, many = sorted((self.channels, other.channels), key=len)
         return any(channel in many for channel in few)
 
+
+INVITES_MAX = 50
+"""Invitations that one user has at once: others make them, so they are bounded."""
 
 ACTIVE_S = 10.0
 """`User.active_s` is written at most this often, so that a message costs no record of it."""
