@@ -101,7 +101,7 @@ def graph_of(path: Path, stored: memoryview, tail: Tail) -> Graph:
 # --- show -----------------------------------------------------------------------------
 
 
-@click.command()
+@click.command(short_help="What is in a TAP, as a tree; nothing of it is run.")
 @TAP
 @JSON
 @_GENERATION
@@ -192,7 +192,7 @@ def manifest_lines(path: Path, manifest: Manifest, tail: Tail, *, trusted: bool)
 # --- du -------------------------------------------------------------------------------
 
 
-@click.command()
+@click.command(short_help="Where the bytes of a TAP are.")
 @TAP
 @JSON
 @_GENERATION
@@ -218,7 +218,7 @@ def du(tap: str, as_json: bool, generation: int | None, types: bool, count: int)
 # --- diff -----------------------------------------------------------------------------
 
 
-@click.command()
+@click.command(short_help="What changed between two generations.")
 @TAP
 @click.argument("old", type=int)
 @click.argument("new", type=int, required=False)

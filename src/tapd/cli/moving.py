@@ -23,6 +23,7 @@ from tapd.errors import TapMissing, UsageError
 from tapd.image.adoption import find_strangers, names_of_all, sign_all
 from tapd.image.files import Files, replace_file, writing
 from tapd.image.inspection import printable
+from tapd.image.journal import split_records
 from tapd.image.key import load_key
 from tapd.image.layout import Layout, read_bytes
 from tapd.image.reset import reset as reset_files
@@ -33,7 +34,7 @@ from tapd.model.application import Application, check_name
 from tapd.units.instance import service_unit
 
 
-@click.command()
+@click.command(short_help="Back to the TAP that tapd-mktap made.")
 @TAP
 @click.confirmation_option("--yes", "-y", prompt="Set aside all that happened since it was made?")
 def reset(tap: str) -> None:
@@ -49,7 +50,7 @@ def reset(tap: str) -> None:
         click.echo(f"{store.name} is as it was made; what came since is in {aside}")
 
 
-@click.command("import")
+@click.command("import", short_help="Make a server from an exported file.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--name", required=True, help="Name of the new server and its files.")
 @click.option(
@@ -130,7 +131,7 @@ def change_ports(application: Application, ports: Sequence[str]) -> None:
 # --- export ---------------------------------------------------------------------------
 
 
-@click.command()
+@click.command(short_help="Write one generation to a file.")
 @TAP
 @click.argument("target", type=click.Path(dir_okay=False))
 @click.option("--generation", "-g", type=int, help="This generation, not the newest good one.")
@@ -145,8 +146,9 @@ def export(tap: str, target: str, generation: int | None) -> None:
     with writing(Path(target)):
         replace_file(Files(), Path(target), [pickle, render_tail(pickle, manifest, key)])
     click.echo(f"generation {entry.generation} of {manifest.name} is in {target}")
-    behind = [number for number, _path in layout.journal_files() if number >= entry.generation]
-    if generation is None and behind:
+    since = [path for number, path in layout.journal_files() if number >= entry.generation]
+    # The first record of each says only which connections there were.
+    if generation is None and any(len(list(split_records(read_bytes(path)))) > 1 for path in since):
         click.echo(
             "what happened since is in its journal and not in there; of a running server, have"
             " tapctl checkpoint save it first",
@@ -157,7 +159,7 @@ def export(tap: str, target: str, generation: int | None) -> None:
 # --- trust ----------------------------------------------------------------------------
 
 
-@click.command()
+@click.command(short_help="Accept what another host signed.")
 @TAP
 @click.option("--yes", "-y", is_flag=True, help="Don't ask.")
 def trust(tap: str, yes: bool) -> None:
@@ -191,7 +193,8 @@ def trust(tap: str, yes: bool) -> None:
         click.echo(f"  {printable(str(each.path))}: generation {each.manifest.generation}")
     for journal in strangers.journals:
         count = len(journal.payloads)
-        click.echo(f"  {printable(str(journal.path))}: {count} records, which nothing verifies")
+        many = "record, which" if count == 1 else "records, which"
+        click.echo(f"  {printable(str(journal.path))}: {count} {many} nothing verifies")
     if not yes:
         click.confirm("Loading it runs code of these. Sign it with this host's key?", abort=True)
     with store.lock(), writing(path):

@@ -34,7 +34,7 @@ _STATE_COLOURS = {"running": "green", "stalled": "red"}
 # --- status ------------------------------------------------------------------------
 
 
-@click.command()
+@click.command(short_help="How a server is: its saves, its connections.")
 @TAP
 @JSON
 def status(tap: str, as_json: bool) -> None:
@@ -76,7 +76,8 @@ def _status_lines(data: dict[str, Any]) -> list[str]:
         people = str(data["connections"])
         if data["unprotected"]:
             people += click.style(f", {data['unprotected']} would not outlive it", fg="red")
-        since = f"{data['records_since']} records since, {render_size(data['journal_bytes'])}"
+        many = "record" if data["records_since"] == 1 else "records"
+        since = f"{data['records_since']} {many} since, {render_size(data['journal_bytes'])}"
         rows += [("connections", people), ("journal", since)]
     rows.append(
         ("generation", f"{data['generation']}, saved {render_time(saved_at_s)} ({ago} ago)")
@@ -97,7 +98,7 @@ def _status_lines(data: dict[str, Any]) -> list[str]:
 # --- checkpoint --------------------------------------------------------------------
 
 
-@click.command()
+@click.command(short_help="Have a running server save itself now.")
 @TAP
 @JSON
 def checkpoint(tap: str, as_json: bool) -> None:
@@ -154,7 +155,7 @@ def _option_names(tap: Path) -> list[str]:
     return list(names)
 
 
-@click.command("set")
+@click.command("set", short_help="Change options of a server; alone, list them.")
 @click.argument("tap", shell_complete=complete_tap)
 @click.argument("options", nargs=-1, metavar="[OPTION=VALUE]...", shell_complete=_complete_option)
 @click.option(

@@ -22,7 +22,7 @@ _DIED = "the server ended or was killed while this ran: it was not applied; what
 _AGAIN_S = 1.0
 
 
-@click.command()
+@click.command(short_help="A Python prompt in a running server.")
 @TAP
 def shell(tap: str) -> None:
     """Run Python in the running server of TAP; `application` is the whole of it.

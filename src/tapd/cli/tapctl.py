@@ -120,7 +120,7 @@ def main() -> None:
     """
 
 
-@main.command("list")
+@main.command("list", short_help="The TAPs of a directory, or those installed and here.")
 @click.argument("directory", required=False, type=click.Path(exists=True, file_okay=False))
 @JSON
 def list_taps(directory: str | None, as_json: bool) -> None:
@@ -130,7 +130,8 @@ def list_taps(directory: str | None, as_json: bool) -> None:
     found = [_describe(Layout(path, key)) for place in directories for path in taps_in(place)]
     rows = [
         [
-            data["name"], str(data["generation"] or "?"), data["saved_at"] or "",
+            data["name"], str(data["generation"] or "?"),
+            render_time(data["saved_at_s"]) if data["saved_at_s"] else "",
             "running" if data["running"] else "sleeping", ", ".join(data["ports"]),
             data["error"] or data["path"],
         ]
@@ -151,6 +152,7 @@ def _describe(layout: Layout) -> dict[str, Any]:
         "path": str(layout.tap_path),
         "generation": good.generation if good else None,
         "saved_at": manifest.saved_at if manifest else None,
+        "saved_at_s": good.saved_at_s if good else None,
         "ports": [str(port["address"]) for port in manifest.ports] if manifest else [],
         "running": pid is not None,
         "pid": pid,
@@ -158,7 +160,7 @@ def _describe(layout: Layout) -> dict[str, Any]:
     }
 
 
-@main.command()
+@main.command(short_help="The generations of a TAP, newest first.")
 @TAP
 @JSON
 @click.option("--verify", is_flag=True, help="Check every byte of each.")
@@ -176,7 +178,7 @@ def history(tap: str, as_json: bool, verify: bool) -> None:
     )
 
 
-@main.command()
+@main.command(short_help="Check every generation of a TAP.")
 @TAP
 @JSON
 @click.option("--upgrade", is_flag=True, help="Also load a copy with the code installed: runs it.")
@@ -232,12 +234,13 @@ def _rehearse(layout: Layout, entries: Sequence[Entry]) -> str:
             if generation >= entry.generation:
                 shutil.copyfile(path, journals / path.name)
         restored = State(copy, layout.key).restore()
-    since = f", with {restored.records} journal records since," if restored.records else ""
+    many = "s" if restored.records > 1 else ""
+    since = f", with {restored.records} journal record{many} since," if restored.records else ""
     told = f"{restored.application!r} with the code installed"
     return f"generation {entry.generation}{since} loads as {told}"
 
 
-@main.command()
+@main.command(short_help="Make an earlier generation the newest again.")
 @TAP
 @click.argument("generation", type=int)
 @click.confirmation_option("--yes", "-y", prompt="Go back? What was saved since stays in the past")
