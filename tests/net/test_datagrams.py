@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -64,7 +65,9 @@ class TallyService(Service):
 class Udp:
     """A datagram port under the harness, and a client."""
 
-    def __init__(self, directory: Path, make: Callable[..., Harness], family: str) -> None:
+    def __init__(
+        self, directory: Path, make: Callable[..., Harness], family: str, *, strict: bool
+    ) -> None:
         application = Application("udp")
         if family == "unix":
             self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -79,7 +82,7 @@ class Udp:
             self.client.bind(("127.0.0.1", 0))
             application.listen(f"udp:127.0.0.1:{self.sock.getsockname()[1]}", TallyService())
         self.client.setblocking(False)
-        self.harness = make(application, datagrams=self.sock)
+        self.harness = make(application, datagrams=self.sock, strict=strict)
 
     @property
     def tally(self) -> Any:
@@ -142,8 +145,8 @@ def udp(tmp_path: Path) -> Iterator[Open]:
     serving = harnesses(tmp_path)
     make = next(serving)
 
-    def open_port(family: str = "udp") -> Udp:
-        made.append(Udp(tmp_path, make, family))
+    def open_port(family: str = "udp", *, strict: bool = True) -> Udp:
+        made.append(Udp(tmp_path, make, family, strict=strict))
         return made[-1]
 
     yield open_port
@@ -382,3 +385,44 @@ def test_a_full_disk_leaves_datagrams_in_the_kernel(udp: Open) -> None:
     journal._operations = real  # type: ignore[attr-defined]
     port.harness.wait_for(lambda: not port.harness.serving.is_stalled)
     assert port.answers() == [b"1 a", b"2 b"]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_sequence_of_kills(udp: Open, seed: int) -> None:
+    """Datagrams, timers, checkpoints and kills at random: each runs once, and is answered."""
+    chance = random.Random(seed)
+    port = udp(strict=False)
+    sent: list[bytes] = []
+    ticks = 0
+    answers: list[bytes] = []
+    address = port.client.getsockname()
+    for _ in range(60):
+        match chance.randrange(6):
+            case 0 | 1:
+                some = [chance.choice([b"a", b"", b"twice", b"b" * 2000])] * chance.randrange(1, 9)
+                port.send(*some)
+                sent += some
+            case 2:
+                ticks += 1
+                text = b"tick %d" % ticks
+                port.harness.serving.call(
+                    lambda text=text: port.tally.transport.sendto(text, address)  # type: ignore[misc]
+                )
+            case 3:
+                point = chance.choice(["collected", "run", "committed", "externalised"])
+                port.kill_at(point, chance.randrange(1, 3))
+            case 4:
+                port.pump_through_kills()
+                port.harness.fault = lambda _name: None
+                port.harness.save()
+            case 5:
+                port.pump_through_kills()
+        answers += port.answers()
+    port.pump_through_kills()
+    port.harness.fault = lambda _name: None
+    port.harness.pump()
+    answers += port.answers()
+    assert list(port.tally.seen) == sent
+    plain = [answer for answer in answers if not answer.startswith((b"tick", b"again"))]
+    assert plain == [b"%d %b" % (number, data) for number, data in enumerate(sent, 1)]
+    assert answers.count(b"again") == sent.count(b"twice")

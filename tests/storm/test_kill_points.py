@@ -82,9 +82,15 @@ class Life:
         for other in others[:4]:
             other.talk(1)
             other.finish()
-        wait_for(lambda: server.kill(signal.SIGHUP), "server process")  # a checkpoint
+        wait_for(lambda: server.child() is not None, "server process")
+        child, saved = server.child(), server.log().count(" bytes in ")
+        server.kill(signal.SIGHUP)  # a checkpoint
         early.talk(2)
         others[5].talk(2)
+        wait_for(
+            lambda: server.log().count(" bytes in ") > saved or server.child() != child,
+            "checkpoint, or the kill in it",
+        )
         wait_for(lambda: server.kill(signal.SIGKILL), "server process")
         early.talk(2)
         late = Dialogue(self.port)
