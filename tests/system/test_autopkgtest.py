@@ -10,7 +10,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 from booted import Booted
+
+pytestmark = pytest.mark.timeout(600)  # a busy machine installs packages slowly
 
 TOP = Path(__file__).parents[2]
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
+import pytest
 from booted import Booted
+
+pytestmark = pytest.mark.timeout(600)  # a busy machine installs packages slowly
 
 
 def lintian(system: Booted, package: Path, *options: str) -> list[str]:

@@ -10,6 +10,8 @@ from booted import Booted
 from booted_servers import logged_in, main_pid, make_server
 from telnet_terminal import TelnetTerminal
 
+pytestmark = pytest.mark.timeout(600)  # a busy machine installs packages slowly
+
 EXPOSURE_MAX = 0.3
 COMMANDS = ("tapd", "tapd-mktap", "tapctl")
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import pytest
 from booted import Booted
 
+pytestmark = pytest.mark.timeout(600)  # a busy machine installs packages slowly
+
 SOURCE = '''
 """A server type of a person's own: it counts lines."""
 

@@ -16,6 +16,8 @@ import pytest
 from booted import Booted
 from booted_servers import logged_in, main_pid, make_server
 
+pytestmark = pytest.mark.timeout(600)  # a busy machine installs packages slowly
+
 TOP = Path(__file__).parents[2]
 PEOPLE = 3
 BEFORE = "0.0.9-1"
