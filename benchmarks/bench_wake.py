@@ -2,96 +2,58 @@
 
 Both are ratios to a bare ``python3 -c 'import asyncio'`` in the same run: from the
 client's SYN to its first byte (the goal: at most 2.0), and the resident memory of an
-idle server (the goal: at most 1.6; RSS, and PSS for what is not shared). The server
-sleeps under the embedded manager, which starts it as systemd would; with ``--systemd``
-it is measured in booted Debians instead, and 100 sleeping servers are counted.
-``python benchmarks/bench_wake.py [ROUNDS] [--systemd] [--profile]``.
+idle server (the goal: at most 1.6; RSS, and PSS for what is not shared). First under
+the embedded manager, then, as root, on booted Debians, where 100 sleeping servers are
+counted as well. ``python benchmarks/bench_wake.py [ROUNDS] [--profile]``, where the
+latter tells what a start imports.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
+import json
 import pathlib
 import re
-import signal
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
+from typing import Any
 
 TOP = pathlib.Path(__file__).parents[1]
 sys.path[:0] = [str(TOP / "tests" / "support")]
 
+import booted  # noqa: E402
+from by_hand import Server, free_port, wait_for  # noqa: E402
+from debian_root import debian_root  # noqa: E402
+from wake_on_systemd import BARE, bare_s, bare_weight, wake_s, weigh  # noqa: E402
+
+from tapd.model.application import Application  # noqa: E402
+from tapd.services.telnet import ShellFactory  # noqa: E402
+
 GOAL_WAKE = 2.0
 GOAL_MEMORY = 1.6
-BARE = "import asyncio"
+SLEEPING = 100
+PORT = 4170
 
 
-def weigh(pid: int) -> dict[str, int]:
-    """Return RSS and PSS of a process, in KiB (proc_pid_smaps_rollup(5))."""
-    text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return {name: int(kib) for name, kib in re.findall(r"^(Rss|Pss): +([0-9]+) kB", text, re.M)}
-
-
-def bare_s(python: str) -> float:
-    """Return how long a bare interpreter takes."""
-    started = time.perf_counter()
-    subprocess.run([python, "-c", BARE], check=True)
-    return time.perf_counter() - started
-
-
-def bare_weight(python: str) -> dict[str, int]:
-    """Return what a bare interpreter weighs."""
-    code = f"{BARE}; print(flush=True); input()"
-    with subprocess.Popen(
-        [python, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        weight = weigh(process.pid)
-        process.kill()
-    return weight
-
-
-def wake_s(address: tuple[str, int]) -> tuple[float, socket.socket]:
-    """Return the time from SYN to first byte, and the connection."""
-    started = time.perf_counter()
-    client = socket.create_connection(address, timeout=30)
-    assert client.recv(1)
-    return time.perf_counter() - started, client
-
-
-def tell(what: str, woken: list[float], bare: list[float]) -> None:
-    """Print times as a ratio."""
-    ratio = statistics.median(woken) / statistics.median(bare)
+def tell(what: str, measured: dict[str, Any]) -> None:
+    """Print what was measured, as ratios."""
+    woken, bare = (statistics.median(measured[name]) for name in ("woken", "bare"))
     print(
-        f"{what}: {statistics.median(woken) * 1000:.0f} ms from SYN to first byte, "
-        f"import asyncio {statistics.median(bare) * 1000:.0f} ms: "
-        f"{ratio:.2f} (goal: {GOAL_WAKE})",
-        flush=True,
+        f"{what}: {woken * 1000:.0f} ms from SYN to first byte, import asyncio "
+        f"{bare * 1000:.0f} ms: {woken / bare:.2f} (goal: {GOAL_WAKE})"
     )
-
-
-def tell_weight(what: str, server: dict[str, int], bare: dict[str, int]) -> None:
-    """Print memory as ratios."""
     for name in ("Rss", "Pss"):
+        server, plain = measured["server"][name], measured["weight"][name]
         print(
-            f"{what}: {name.upper()} {server[name] / 1024:.1f} MiB, bare {bare[name] / 1024:.1f}: "
-            f"{server[name] / bare[name]:.2f} (goal: {GOAL_MEMORY})",
+            f"{what}: {name.upper()} of an idle server {server / 1024:.1f} MiB, bare "
+            f"{plain / 1024:.1f} MiB: {server / plain:.2f} (goal: {GOAL_MEMORY})",
             flush=True,
         )
 
 
 def bench_by_hand(rounds: int) -> None:
     """Measure under the embedded manager."""
-    from by_hand import Server, free_port, wait_for
-
-    from tapd.model.application import Application
-    from tapd.services.telnet import ShellFactory
-
     with tempfile.TemporaryDirectory() as directory:
         port = free_port()
         application = Application("telnet")
@@ -100,37 +62,82 @@ def bench_by_hand(rounds: int) -> None:
         server = Server(pathlib.Path(directory), application, "--idle-exit=0.3")
         server.environ.pop("PYTHONUNBUFFERED")
         server.start()
+        woken, bare, weight = [], [], {}
         try:
-            woken, bare = [], []
             for number in range(rounds):
-                wait_for(lambda: server.log().count("sleeps;") > number, "sleeping server")
+                wait_for(
+                    lambda past=number: server.log().count("sleeps;") > past, "sleeping server"
+                )
                 bare.append(bare_s(sys.executable))
-                taken_s, client = wake_s(("127.0.0.1", port))
+                taken_s, client = wake_s(port)
                 woken.append(taken_s)
-                if number == rounds - 1:
-                    child = server.child()
-                    assert child is not None
-                    weight = weigh(child)
+                child = server.child()
+                assert child is not None
+                weight = weigh(child)
                 client.close()
-            tell("embedded manager", woken, bare)
-            tell_weight("embedded manager", weight, bare_weight(sys.executable))
         finally:
             server.end()
+    plain = bare_weight(sys.executable)
+    tell("embedded manager", {"woken": woken, "bare": bare, "server": weight, "weight": plain})
+
+
+def bench_on_systemd(rounds: int) -> None:
+    """Measure on booted Debians."""
+    if why_not := booted.why_not():
+        print(f"not measured on systemd: {why_not}")
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        built = subprocess.run(
+            [TOP / "tools" / "build-deb", directory], check=True, capture_output=True, text=True
+        )
+        package = pathlib.Path(built.stdout.strip())
+        for suite in ("bookworm", "trixie"):
+            place = pathlib.Path(directory, suite)
+            with booted.Booted(suite, debian_root(suite), place) as debian:
+                path = f"/root/{package.name}"
+                debian.write(path, package.read_bytes())
+                debian.run("apt-get", "install", "-y", "--no-install-recommends", path)
+                measure = (TOP / "tests" / "support" / "wake_on_systemd.py").read_bytes()
+                debian.write("/root/wake_on_systemd.py", measure)
+                before = count_processes(debian)
+                make_sleepers(debian)
+                print(
+                    f"{suite}: {SLEEPING} sleeping servers are "
+                    f"{count_processes(debian) - before} processes more"
+                )
+                debian.run("systemctl", "start", "tapd@sleeper0")
+                said = debian.output(
+                    "python3", "/root/wake_on_systemd.py", "sleeper0", str(PORT), str(rounds),
+                    timeout_s=300,
+                )  # fmt: skip
+                tell(suite, json.loads(said))
+
+
+def make_sleepers(debian: booted.Booted) -> None:
+    """Make the servers, start and let go to sleep the first of them, open all ports."""
+    script = (
+        "for n in $(seq 0 $(($1 - 1))); do tapd-mktap telnet --name sleeper$n --idle-exit 0.3 "
+        "--port $(($2 + n)) --password-file - <<<secret >/dev/null || exit 1; done; "
+        "systemctl start $(seq --format='tapd@sleeper%g.socket' 0 $(($1 - 1)))"
+    )
+    debian.run("bash", "-c", script, "bash", str(SLEEPING), str(PORT), timeout_s=600)
+
+
+def count_processes(debian: booted.Booted) -> int:
+    """Return how many processes there are, without those that count."""
+    return len(debian.output("sh", "-c", "ls -d /proc/[0-9]*").split())
 
 
 def profile(top: int = 25) -> None:
-    """Print what the daemon's start imports, the slowest first."""
-    with tempfile.TemporaryDirectory() as directory:
-        code = (
-            "from tapd.host.daemon import Daemon; import tapd.services.telnet; import tapd.cli.tapd"
-        )
-        said = subprocess.run(
-            [sys.executable, "-X", "importtime", "-c", f"{BARE}; {code}"],
-            check=True, capture_output=True, text=True, cwd=directory,
-        ).stderr  # fmt: skip
-    rows = re.findall(r"import time: +([0-9]+) \| +([0-9]+) \| +(\S+)", said)
-    after = [name for _own, _all, name in rows].index("asyncio") + 1
-    own = sorted(((int(mine), name) for mine, _all, name in rows[after:]), reverse=True)
+    """Print what the daemon's start imports beyond asyncio, the slowest first."""
+    code = "import tapd.cli.tapd; from tapd.host.daemon import Daemon; import tapd.services.telnet"
+    said = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", f"{BARE}; {code}"],
+        check=True, capture_output=True, text=True,
+    ).stderr  # fmt: skip
+    rows = re.findall(r"import time: +([0-9]+) \| +[0-9]+ \| +(\S+)", said)
+    after = [name for _own, name in rows].index("asyncio") + 1
+    own = sorted(((int(mine), name) for mine, name in rows[after:]), reverse=True)
     print(f"{sum(mine for mine, _ in own) / 1000:.1f} ms in {len(own)} modules beyond asyncio:")
     for mine, name in own[:top]:
         print(f"  {mine / 1000:6.2f} ms  {name}")
@@ -138,14 +145,13 @@ def profile(top: int = 25) -> None:
 
 def main() -> None:
     """Measure what was asked for."""
-    arguments = sys.argv[1:]
-    rounds = next((int(word) for word in arguments if word.isdigit()), 11)
-    if "--profile" in arguments:
+    rounds = next((int(word) for word in sys.argv[1:] if word.isdigit()), 11)
+    if "--profile" in sys.argv[1:]:
         profile()
         return
     bench_by_hand(rounds)
+    bench_on_systemd(rounds)
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt):
-        main()
+    main()
