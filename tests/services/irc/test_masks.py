@@ -80,7 +80,23 @@ def test_channel_names(name: str) -> None:
     assert names.is_channel_name(name)
 
 
-@pytest.mark.parametrize("name", ["", "#", "a", "#a b", "#a,b", "#a\a", "#" + "a" * 64, "&a"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "#",
+        "a",
+        "#a b",
+        "#a,b",
+        "#a\a",
+        "#" + "a" * 64,
+        "&a",
+        "#a\u200b",
+        "#\u202ea",
+        "#a\u3000b",
+        "#a\x03",
+    ],
+)
 def test_no_channel_names(name: str) -> None:
     assert not names.is_channel_name(name)
 

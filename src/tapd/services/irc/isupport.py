@@ -24,7 +24,7 @@ TARGETS_MAX = 4
 MODE_CHANGES_MAX = 6
 
 _MANY_TARGETS = ("NOTICE", "PRIVMSG", "TAGMSG")
-_ONE_TARGET = ("KICK", "LIST", "NAMES", "WHOIS", "WHOWAS")
+_ONE_TARGET = ("KICK", "NAMES", "WHOIS", "WHOWAS")
 
 
 def _channel_modes(_network: IrcNetwork) -> str:
@@ -34,7 +34,7 @@ def _channel_modes(_network: IrcNetwork) -> str:
 
 def _target_limits(_network: IrcNetwork) -> str:
     limits = dict.fromkeys(_MANY_TARGETS, str(TARGETS_MAX)) | dict.fromkeys(_ONE_TARGET, "1")
-    limits |= {"JOIN": "", "PART": "", "MONITOR": ""}
+    limits |= {"JOIN": "", "LIST": "", "PART": "", "MONITOR": ""}
     return ",".join(f"{command}:{limits[command]}" for command in sorted(limits))
 
 

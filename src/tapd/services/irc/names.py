@@ -47,11 +47,16 @@ def is_channel_like(text: str) -> bool:
 
 
 def is_channel_name(text: str) -> bool:
-    """Whether `text` can be a channel's name (RFC 2812 section 1.3)."""
+    """Whether `text` can be a channel's name (RFC 2812 section 1.3).
+
+    What can't be seen (a zero-width space, a change of direction) can't stand in it:
+    two channels that look the same are a trap.
+    """
     return (
         is_channel_like(text)
         and 1 < len(text.encode()) <= CHANNEL_BYTES_MAX
         and _NOT_IN_CHANNEL.search(text) is None
+        and text.isprintable()
     )
 
 
