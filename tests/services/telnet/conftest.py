@@ -58,6 +58,9 @@ class FakeTransport:
     def resume_reading(self) -> None:
         self.paused = False
 
+    def is_reading(self) -> bool:
+        return not self.paused and not self.closed
+
     def get_write_buffer_size(self) -> int:
         return 0
 
