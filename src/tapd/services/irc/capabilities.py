@@ -1,6 +1,6 @@
 """Capabilities (IRCv3 capability negotiation): one table, and bits for the fast path.
 
-Imports nothing of this package. **The bits are in TAPs**: a number once given is
+Imports `sasl` for its names. **The bits are in TAPs**: a number once given is
 never changed or given again.
 
 To add one: give it a bit and a line in `CAPABILITIES`. What has a value that
@@ -12,6 +12,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+from tapd.services.irc.sasl import MECHANISMS
 
 if TYPE_CHECKING:
     from tapd.services.irc.network import IrcNetwork
@@ -32,10 +34,12 @@ CHGHOST = 1 << 12
 SETNAME = 1 << 13
 STANDARD_REPLIES = 1 << 14
 CAP_NOTIFY = 1 << 15
-# For those who add them: SASL 16, account-registration 20, multiline 21.
+# For those who add them: multiline 21.
+SASL = 1 << 16
 CHATHISTORY = 1 << 17
 EVENT_PLAYBACK = 1 << 18
 READ_MARKER = 1 << 19
+ACCOUNT_REGISTRATION = 1 << 20
 MESSAGE_REDACTION = 1 << 22
 EXTENDED_MONITOR = 1 << 23
 
@@ -65,6 +69,12 @@ CAPABILITIES: dict[str, Capability] = {
     "batch": Capability(BATCH, "ircv3.net/specs/extensions/batch"),
     "cap-notify": Capability(CAP_NOTIFY, "ircv3.net/specs/extensions/capability-negotiation"),
     "chghost": Capability(CHGHOST, "ircv3.net/specs/extensions/chghost"),
+    "draft/account-registration": Capability(
+        ACCOUNT_REGISTRATION,
+        "ircv3.net/specs/extensions/account-registration",
+        lambda _: "before-connect,custom-account-name",
+        lambda network: network.accounts.may_register,
+    ),
     "draft/chathistory": Capability(CHATHISTORY, "ircv3.net/specs/extensions/chathistory"),
     "draft/event-playback": Capability(EVENT_PLAYBACK, "ircv3.net/specs/extensions/chathistory"),
     "draft/message-redaction": Capability(
@@ -78,6 +88,7 @@ CAPABILITIES: dict[str, Capability] = {
     "labeled-response": Capability(LABELED_RESPONSE, "ircv3.net/specs/extensions/labeled-response"),
     "message-tags": Capability(MESSAGE_TAGS, "ircv3.net/specs/extensions/message-tags"),
     "multi-prefix": Capability(MULTI_PREFIX, "ircv3.net/specs/extensions/multi-prefix"),
+    "sasl": Capability(SASL, "ircv3.net/specs/extensions/sasl-3.2", lambda _: ",".join(MECHANISMS)),
     "server-time": Capability(SERVER_TIME, "ircv3.net/specs/extensions/server-time"),
     "setname": Capability(SETNAME, "ircv3.net/specs/extensions/setname"),
     "standard-replies": Capability(STANDARD_REPLIES, "ircv3.net/specs/extensions/standard-replies"),

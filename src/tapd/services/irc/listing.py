@@ -14,8 +14,6 @@ from tapd.services.irc.commands.table import COMMANDS
 from tapd.services.irc.opers import PRIVILEGES
 
 PLANNED: dict[str, str] = {
-    "sasl": "SASL PLAIN and SCRAM-SHA-256",
-    "draft/account-registration": "REGISTER and VERIFY",
     "draft/multiline": "messages of several lines",
 }
 """Capabilities that are to come, with what they will bring."""

@@ -4,8 +4,8 @@ Imports the package's data model, not the commands. Whoever is indexed (users by
 nick, channels by name, monitors, WHOWAS) is changed here and nowhere else, so
 that an index can't lie.
 
-Where later parts belong: accounts in an attribute `accounts`, bans in `bans`; each
-a `Persistent` of a module of its own, made in `__init__`.
+Where later parts belong: bans in an attribute `bans`, a `Persistent` of a module
+of its own, made in `__init__`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from tapd.model.persistent import TrackedDict
 from tapd.model.service import Service
 from tapd.model.timer import Timer
 from tapd.services.irc import settings
+from tapd.services.irc.accounts import Accounts
 from tapd.services.irc.channel import Channel
 from tapd.services.irc.delivery import Event, Outgoing, event_of, time_tag
 from tapd.services.irc.history import Archive
@@ -55,6 +56,7 @@ class IrcNetwork(Service):
         half_registered: sessions whose registration is not complete (values are None).
         opers: operator entries, by name.
         whowas, monitors: see their modules.
+        accounts: who has registered.
         history: the conversations, and how much of everything is kept.
         most_users: the most users there ever were at once.
     """
@@ -86,6 +88,7 @@ class IrcNetwork(Service):
         self.opers: dict[str, Oper] = TrackedDict()
         self.whowas = Whowas()
         self.monitors = Monitors()
+        self.accounts: Accounts = Accounts()
         self.history = Archive()
         self.most_users = 0
         self.sweeper: Timer | None = None

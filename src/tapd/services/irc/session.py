@@ -30,6 +30,7 @@ from tapd.services.irc.user import User
 if TYPE_CHECKING:
     from tapd.services.irc.checking import Check
     from tapd.services.irc.network import IrcNetwork
+    from tapd.services.irc.sasl import Exchange
 
 LABEL_BYTES_MAX = 64
 _HTTP_METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
@@ -57,6 +58,9 @@ class Session(Protocol):
         made_s: when the connection was made.
         pending: input that is incomplete, or waits for a check to end.
         check: what this session waits for; None for nothing.
+        sasl: the exchange that is under way; None for none.
+        sasl_input: its client's message as far as it has come, sealed; b"" for nothing.
+        failures: failed logins in a row.
     """
 
     service: IrcNetwork
@@ -69,6 +73,9 @@ class Session(Protocol):
     made_s = 0.0
     pending = b""
     check: Check | None = None
+    sasl: Exchange | None = None
+    sasl_input = b""
+    failures = 0
 
     # Volatile: of the live connection, or of the command that runs.
     _v_transport: Any = None
@@ -218,6 +225,11 @@ class Session(Protocol):
         self._v_transport.resume_reading()
         lines, rest = wire.split_lines(self.pending, b"")
         self._run_lines(lines, rest)
+
+    def end_sasl(self) -> None:
+        """Forget the exchange that is under way, if any."""
+        self.sasl = None
+        self.sasl_input = b""
 
     # --- output ---------------------------------------------------------------------------
 

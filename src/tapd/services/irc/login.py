@@ -1,0 +1,58 @@
+"""Logging in and out of accounts, by whatever way.
+
+Imports `identity` and the data model. Every way to log in (SASL, REGISTER, the
+services) ends here, so that the log, the conversations and the others are told
+alike.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from tapd import events
+from tapd.services.irc.identity import set_account, tell_login
+
+if TYPE_CHECKING:
+    from tapd.services.irc.accounts import IrcAccount
+    from tapd.services.irc.session import Session
+
+log = logging.getLogger(__name__)
+
+
+def log_in(session: Session, account: IrcAccount, way: str) -> None:
+    """Log the user of `session` in to `account`.
+
+    Args:
+        session: whose user it is.
+        account: theirs, as was proved.
+        way: how, for the log.
+    """
+    network, user = session.network, session.user
+    log.info(
+        "%s logged in as %s by %s", user.mask, account.name, way,
+        extra=events.LOGIN(TAPD_USER=account.name, TAPD_PEER=user.ip),
+    )  # fmt: skip
+    account.seen_s = network.now_s()
+    session.failures = 0
+    before = user.identity
+    set_account(network, user, account.name)
+    if not session.is_registered:
+        tell_login(session)
+    elif before != user.identity and before.startswith("guest:"):
+        network.history.move(before, user.identity)
+
+
+def why_no_account(session: Session, name: str) -> tuple[str, str] | None:
+    """Return why the client can't register an account of that name; None where it can.
+
+    Returns:
+        A code of draft/account-registration, and a text.
+    """
+    problem = session.network.accounts.why_not_new(name)
+    if problem is not None:
+        return problem
+    other = session.network.find_user(name)
+    if other is not None and other is not session.user:
+        return "ACCOUNT_EXISTS", "Somebody else uses that name now"
+    return None
