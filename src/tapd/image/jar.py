@@ -40,6 +40,9 @@ from tapd.model.places import warn_of_thread
 
 _log = logging.getLogger(__name__)
 
+_LOSSY_MAX = 1000
+_LOOKED_AT_MAX = 20_000
+
 
 @dataclasses.dataclass(slots=True)
 class Changes:
@@ -85,6 +88,7 @@ class Jar:
         self._classes: dict[type, bytes] = {}
         self._conversion = Conversion()
         self._unsaved: dict[int, Any] = {}
+        self._lossy: dict[int, str] = {}
         self._pickler = StatePickler(self._oid_of)
 
     def register(self, obj: Any) -> None:
@@ -264,13 +268,13 @@ class Jar:
             if delta is not None:
                 dump = self._pickler.dump_state(delta)
                 changes.deltas.append((oid, dump.data))
-                losses += _of(obj, dump.losses)
+                losses += self._named(obj, dump.losses)
                 _mark_unchanged(obj)
                 if dump.untracked:
                     self._watched.add(obj, self._pickler.dump_object(obj).data)
                 return
         dump = self._pickler.dump_object(obj)
-        losses += _of(obj, dump.losses)
+        losses += self._named(obj, dump.losses)
         if self._settle(obj, dump.data, untracked=dump.untracked):
             changes.states.append((oid, dump.data))
 
@@ -288,6 +292,22 @@ class Jar:
         elif self._watched:
             self._watched.forget(oid)
         return True
+
+    def _named(self, obj: Any, losses: Iterable[Loss]) -> list[Loss]:
+        """Return `losses`, found in `obj`, with paths that begin at the root.
+
+        Where `obj` is, is looked for once: it may be lossy at every commit.
+        """
+        named = []
+        for loss in losses:
+            place = self._lossy.get(obj._p_oid)
+            if place is None:
+                if len(self._lossy) > _LOSSY_MAX:
+                    self._lossy.clear()
+                place = find_path(self._root, obj, objects_max=_LOOKED_AT_MAX)
+                place = self._lossy[obj._p_oid] = place or type(obj).__qualname__
+            named.append(dataclasses.replace(loss, path=f"{place}{loss.path}"))
+        return named
 
     def _locate(self, obj: Any) -> str:
         name = f"{type(obj).__qualname__} #{obj._p_oid}"
@@ -311,13 +331,7 @@ class Jar:
         for obj, data in self._watched.changed(dump):
             obj._p_changed = False
             changes.states.append((obj._p_oid, data))
-            losses += _of(obj, found)
-
-
-def _of(obj: Any, losses: Iterable[Loss]) -> list[Loss]:
-    """Return `losses` with paths that begin with the class of `obj`, in which they are."""
-    name = type(obj).__qualname__
-    return [dataclasses.replace(loss, path=f"{name}{loss.path}") for loss in losses]
+            losses += self._named(obj, found)
 
 
 class Replay:
