@@ -337,6 +337,8 @@ def _parts(value: Any) -> dict[str, Any] | None:
     if is_durable_type(type(value)):
         state = value.__getstate__()
         return _labelled(state) if isinstance(state, dict) else {".<state>": state}
+    if type(value).__module__ == "itertools":
+        return None  # their repr tells all; to pickle them is deprecated
     try:
         reduced = value.__reduce_ex__(4)
     except Exception:
