@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import logging
+import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 from harness import Harness, harnesses
+from hypothesis import given
+from hypothesis import strategies as st
+from recording import RecordingTransport
 
 from tapd import (
     Application,
@@ -215,6 +220,39 @@ class Confused(RequestProtocol):
 
     def request_received(self, request: str) -> Later:
         return self.service.due.setdefault("it", self.reply_later())
+
+
+class Keeping(RequestProtocol):
+    """Answers ``now ...`` at once and everything else when the test says so."""
+
+    def __init__(self) -> None:
+        self.later: list[Later] = []
+
+    def request_received(self, request: str) -> str | Later:
+        if request.startswith("now"):
+            return request
+        self.later.append(self.reply_later())
+        return self.later[-1]
+
+
+@given(st.lists(st.booleans(), max_size=12), st.randoms(use_true_random=False))
+def test_any_order_of_answers_gives_replies_in_the_order_of_requests(
+    at_once: list[bool], random: Random
+) -> None:
+    transport: Any = RecordingTransport()
+    protocol = Keeping()
+    protocol.transport = transport
+    lines = [f"{'now' if now else 'later'} {number}" for number, now in enumerate(at_once)]
+    for line in lines:
+        protocol.data_received(f"{line}\n".encode())
+    waiting = [number for number, now in enumerate(at_once) if not now]
+    answers = list(enumerate(waiting))
+    random.shuffle(answers)
+    for index, number in answers:
+        protocol = pickle.loads(pickle.dumps(protocol))  # the next process
+        protocol.transport = transport
+        protocol.later[index].reply(f"later {number}")
+    assert transport.output.decode().splitlines() == lines
 
 
 # --- the end that asks ----------------------------------------------------------------------
