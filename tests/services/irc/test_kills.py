@@ -6,9 +6,8 @@ those of a run without a kill. Ids are random by design and so are fixed here.
 
 from __future__ import annotations
 
-import argon2
 import pytest
-from irc_kit import make_network
+from irc_kit import cheap_hash, make_network
 
 from tapd.model.application import Application
 from tapd.services.irc import IrcNetwork
@@ -20,8 +19,6 @@ CAPS = (
     "message-tags server-time batch labeled-response echo-message extended-join away-notify "
     "invite-notify multi-prefix userhost-in-names setname standard-replies extended-monitor"
 )
-# As cheap as argon2 gets: the hash says so itself.
-CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +30,7 @@ def network_with_oper() -> Application:
     application = make_network()
     network = application.services["irc"]
     assert isinstance(network, IrcNetwork)
-    network.opers["boss"] = Oper("boss", CHEAP.hash("woohoo"))
+    network.opers["boss"] = Oper("boss", cheap_hash("woohoo"))
     network.motd = ("Welcome.",)
     return application
 

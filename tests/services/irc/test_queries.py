@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from irc_kit import SERVER, Client, Irc, codes, untagged
+from irc_kit import SERVER, Client, Irc, cheap_hash, codes, untagged
 
-from tapd.model.accounts import hash_password
 from tapd.services.irc import monitor
 from tapd.services.irc.opers import Oper
 
@@ -220,7 +219,7 @@ def test_the_servers_own(irc: Irc, tmp_path: Path) -> None:
 
 
 def oper_up(irc: Irc, nick: str = "Op", privileges: tuple[str, ...] = ("*",)) -> Client:
-    irc.network.opers["boss"] = Oper("boss", hash_password("woohoo"), privileges)
+    irc.network.opers["boss"] = Oper("boss", cheap_hash("woohoo"), privileges)
     client = irc.client(nick)
     client.send("OPER boss woohoo")
     lines: list[str] = []
@@ -258,7 +257,7 @@ def test_an_oper_kills_themselves(irc: Irc) -> None:
 
 
 def test_a_wrong_oper_password(irc: Irc) -> None:
-    irc.network.opers["boss"] = Oper("boss", hash_password("woohoo"))
+    irc.network.opers["boss"] = Oper("boss", cheap_hash("woohoo"))
     ann = irc.client("Ann")
     for line in ("OPER boss wrong", "OPER nobody woohoo"):
         ann.send(line)
