@@ -85,8 +85,9 @@ class Irc:
 
     def connect(self) -> Client:
         peer = self.harness.connect()
-        # Else the kernel holds a second line back until it hears that the first arrived.
-        peer.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if peer.sock.family != socket.AF_UNIX:
+            # Else the kernel holds a second line back until it hears that the first arrived.
+            peer.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return Client(self, peer)
 
     def client(self, nick: str, caps: str = "", *, join: str = "") -> Client:
