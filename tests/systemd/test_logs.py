@@ -97,10 +97,10 @@ def test_journal_stream_is_compared(tmp_path: Path) -> None:
 @pytest.fixture
 def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """A stream that counts as the journal's, and what systemd-python was given."""
-    from systemd import journal as systemd_journal
+    from systemd import _journal
 
     sent: list[Any] = []
-    monkeypatch.setattr(systemd_journal, "sendv", lambda *fields: sent.append(fields))
+    monkeypatch.setattr(_journal, "sendv", lambda *fields: sent.append(fields))
     with (tmp_path / "stderr").open("w") as stream:
         status = os.fstat(stream.fileno())
         configure_logging("telnet", stream, {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"})

@@ -276,7 +276,7 @@ class Daemon:
         self._is_serving = True
         notifier.ready(self._vitals.line())
         if restored.history.clean:
-            # After that turn: the way to the journal alone takes 16 ms to import.
+            # After that turn: the first line of a log costs an import.
             asyncio.get_running_loop().call_soon(tell_start)
 
     async def _keep_awake(self, turn: Turn, control: Control) -> None:
