@@ -109,3 +109,52 @@ def test_a_built_file_reads_well() -> None:
     assert unit.render() == "# One.\n# Two.\n\n[A]\nK=v\n\n[B]\n"
     assert unit.parts[0] == Comment("# One.\n")
     assert unit.parts[3:5] == (Section("A", "[A]\n"), Setting("K", "v", "K=v\n"))
+
+
+FEW = st.sampled_from(["A", "B", "C"])
+FEW_LINES = st.one_of(
+    st.builds("{}={}".format, FEW, VALUES),
+    st.builds("{} = {} \\\n  # between\n  {}".format, FEW, VALUES, VALUES),
+    st.builds("{}=x\\".format, FEW),
+    st.builds("# {}".format, VALUES),
+    st.builds("[{}]".format, FEW),
+    st.just(""),
+)
+
+
+@given(
+    st.lists(FEW_LINES, max_size=12),
+    st.tuples(FEW, FEW),
+    st.lists(st.from_regex(r"[a-z]{1,8}", fullmatch=True), max_size=3),
+    st.sampled_from(["\n", ""]),
+)
+def test_values_change_and_no_other_line_does(
+    lines: list[str], place: tuple[str, str], values: list[str], end: str
+) -> None:
+    """What people wrote stays byte for byte, whatever they wrote, and wherever it ends."""
+    try:
+        unit = parse_unit_file("\n".join(lines) + end)
+    except UnitFileMalformed:
+        return
+    section, key = place
+    changed = unit.with_values(section, key, values)
+    assert [value for name, value in changed.settings(section) if name == key] == values
+    read = parse_unit_file(changed.render())
+    for each in "ABC":
+        assert list(read.settings(each)) == list(changed.settings(each))
+    assert changed.with_values(section, key, values) == changed
+    before, after = (_other_lines(file, place) for file in (unit, changed))
+    assert after[: len(before)] == before
+    assert after[len(before) :] in ([], [f"[{section}]"], ["", f"[{section}]"])
+
+
+def _other_lines(file: UnitFile, place: tuple[str, str]) -> list[str]:
+    """Return the text of all parts but the assignments at `place` (section, key)."""
+    section = ""
+    texts = []
+    for part in file.parts:
+        if isinstance(part, Section):
+            section = part.name
+        if not (isinstance(part, Setting) and (section, part.key) == place):
+            texts.append(part.text.rstrip("\n"))
+    return texts
