@@ -19,20 +19,30 @@ CHANNELS = ("#a", "#b", "#A", "#", "0", "@#a", "#a,#b")
 WORDS = (*NICKS, *CHANNELS, "+o", "-o", "+b", "+v-v", "+ntk", "+l", "-k", "b", "5", "+i", "+s",
          "*!*@*", "~a:x", "*", "+", "-", "C", "L", "S", "%tcuihsnfdlaor,7", "LS", "302", "REQ",
          "END", "LIST", "message-tags batch labeled-response echo-message", "-batch", "x y",
-         "é" * 60, "\x01VERSION\x01", ":", "Ann,Bob", ">0", "T<5")  # fmt: skip
+         "é" * 60, "\x01VERSION\x01", ":", "Ann,Bob", ">0", "T<5", "LATEST", "BEFORE",
+         "BETWEEN", "AROUND", "TARGETS", "msgid=abc", "timestamp=2026-01-01T00:00:00.000Z",
+         "PLAIN")  # fmt: skip
 
 # Those that end a connection are rarer than chance would have them.
 VERBS = (*sorted(COMMANDS.keys() - {"QUIT", "OPER"}), *["JOIN", "MODE", "PRIVMSG", "NICK"] * 4)
 
-lines = st.builds(
+TELLING = (  # what chance alone would seldom put together
+    "CAP REQ :message-tags server-time labeled-response batch echo-message",
+    "CAP REQ :-server-time", "JOIN #a", "JOIN #b", "PART #a :x", "PRIVMSG #a :hello",
+    "@label=9 PRIVMSG #a,Ann :hello", "MODE #a +b *!*@*", "MODE #a +k-k key", "INVITE Ann #b",
+    "KICK #a Bob", "NICK Ann3", "MONITOR + Ann,Bob", "AWAY :x", "SETNAME :x", "TOPIC #a :x",
+    "CHATHISTORY LATEST #a * 50", "MODE Ann +iwB",
+)  # fmt: skip
+random_lines = st.builds(
     lambda tags, verb, params, trailing: f"{tags}{verb} {' '.join(params)} :{trailing}",
     st.sampled_from(["", "", "@label=1 ", "@+a=b;label=2 "]),
     st.sampled_from([*VERBS, "QUIT", "NONSENSE"]),
     st.lists(st.sampled_from([word for word in WORDS if word and " " not in word]), max_size=3),
     st.sampled_from(WORDS),
 )
+lines = st.one_of(random_lines, st.sampled_from(TELLING))
 steps = st.lists(
-    st.tuples(st.integers(0, 2), st.one_of(lines, st.just("kill"), st.just("hang up"))),
+    st.tuples(st.integers(0, 2), st.one_of(lines, lines, st.sampled_from(["kill", "hang up"]))),
     min_size=5,
     max_size=40,
 )
@@ -83,7 +93,7 @@ def check_output(data: bytes) -> None:
         assert b"\n" not in line
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps)
 def test_whatever_is_said(talk: list[tuple[int, str]]) -> None:
     with Host(make_network(), raise_errors=True) as host:
@@ -107,7 +117,7 @@ def test_whatever_is_said(talk: list[tuple[int, str]]) -> None:
             check_output(bytes(peer.transcript))
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.binary(max_size=60), max_size=8))
 def test_whatever_bytes_come(pieces: list[bytes]) -> None:
     with Host(make_network(), raise_errors=True) as host:
