@@ -42,12 +42,7 @@ BITS = {
     "setname": 1 << 13,
     "standard-replies": 1 << 14,
     "cap-notify": 1 << 15,
-    "sasl": 1 << 16,
-    "draft/chathistory": 1 << 17,
-    "draft/event-playback": 1 << 18,
-    "draft/read-marker": 1 << 19,
-    "draft/account-registration": 1 << 20,
-    "draft/message-redaction": 1 << 22,
+    "draft/multiline": 1 << 21,
     "extended-monitor": 1 << 23,
 }
 

@@ -16,6 +16,7 @@ and 2812, and the IRCv3 specifications (ircv3.net). Where things are:
 | the data: the network (root and indexes), users, channels | `network`, `user`, `channel` |
 | a client's connection: input to commands, replies, labels | `session` |
 | joining and leaving a channel | `membership` |
+| a message of several lines, while it comes | `multiline` |
 | completing a registration, the welcome | `registration` |
 | account and host of a user, and who is told when they change | `identity` |
 | work in a thread that survives a kill (password hashes) | `checking` |

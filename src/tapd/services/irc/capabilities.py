@@ -34,14 +34,18 @@ CHGHOST = 1 << 12
 SETNAME = 1 << 13
 STANDARD_REPLIES = 1 << 14
 CAP_NOTIFY = 1 << 15
-# For those who add them: multiline 21.
 SASL = 1 << 16
 CHATHISTORY = 1 << 17
 EVENT_PLAYBACK = 1 << 18
 READ_MARKER = 1 << 19
 ACCOUNT_REGISTRATION = 1 << 20
+MULTILINE = 1 << 21
 MESSAGE_REDACTION = 1 << 22
 EXTENDED_MONITOR = 1 << 23
+
+MULTILINE_BYTES_MAX = 4096
+"""Of a message of several lines, with a byte for each end of a line in it."""
+MULTILINE_LINES_MAX = 100
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -79,6 +83,11 @@ CAPABILITIES: dict[str, Capability] = {
     "draft/event-playback": Capability(EVENT_PLAYBACK, "ircv3.net/specs/extensions/chathistory"),
     "draft/message-redaction": Capability(
         MESSAGE_REDACTION, "ircv3.net/specs/extensions/message-redaction"
+    ),
+    "draft/multiline": Capability(
+        MULTILINE,
+        "ircv3.net/specs/extensions/multiline",
+        lambda _: f"max-bytes={MULTILINE_BYTES_MAX},max-lines={MULTILINE_LINES_MAX}",
     ),
     "draft/read-marker": Capability(READ_MARKER, "ircv3.net/specs/extensions/read-marker"),
     "echo-message": Capability(ECHO_MESSAGE, "ircv3.net/specs/extensions/echo-message"),

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from tapd.services.irc import capabilities as cap
-from tapd.services.irc.message import escape_value, render_body, render_tags
+from tapd.services.irc.message import BODY_BYTES_MAX, escape_value, render_body, render_tags
 
 if TYPE_CHECKING:
     from tapd.services.irc.network import IrcNetwork
@@ -84,6 +84,79 @@ def time_tag(time_ms: int) -> Tag:
     return cap.SERVER_TIME, f"time={render_time(time_ms)}".encode()
 
 
+Line = tuple[str, bool]
+"""A line of a message of several: its text, and whether it goes on from the one before."""
+
+_MULTILINE = cap.MULTILINE | cap.BATCH
+
+
+class LongOutgoing(Outgoing):
+    """A message of several lines (draft/multiline), in the form that its receiver knows.
+
+    That is a batch of its own, else line by line without the blank ones. Whatever
+    sends an `Outgoing` can send this.
+
+    Attributes:
+        event: what it shows.
+        later_tags: those of the lines after the first, where there is no batch.
+    """
+
+    __slots__ = ("event", "later_tags")
+
+    def __init__(
+        self, event: Event, tags: tuple[Tag, ...], later_tags: tuple[Tag, ...], batch: str = ""
+    ) -> None:
+        super().__init__(b"", tags, batch)
+        self.event = event
+        self.later_tags = later_tags
+        self._mask |= _MULTILINE
+
+    def render_with(self, caps: int, tag: bytes) -> bytes:
+        """Return the bytes for one client, with one more tag (b"" for none) in front."""
+        if caps & _MULTILINE == _MULTILINE:
+            return self._render_batch(caps, tag)
+        messages: list[bytes] = []
+        for text, _is_concat in self._fitting_lines():
+            if text:
+                tags = self.later_tags if messages else self.tags
+                messages.append(Outgoing(self._render_line(text), tags).render_with(caps, tag))
+                tag = b""
+        return b"".join(messages)
+
+    def _render_batch(self, caps: int, tag: bytes) -> bytes:
+        event = self.event
+        reference = event.msgid  # as unique as a batch's has to be
+        params = (f"+{reference}", "draft/multiline", event.params[0])
+        opening = render_body(event.source, "BATCH", params, None)
+        messages = [Outgoing(opening, self.tags).render_with(caps, tag)]
+        for text, is_concat in self._fitting_lines():
+            tags = f"@batch={reference}" + (";draft/multiline-concat " if is_concat else " ")
+            messages.append(tags.encode() + self._render_line(text))
+        outer = tuple(each for each in self.tags if each[0] == cap.BATCH)
+        closing = render_body("", "BATCH", (f"-{reference}",), None)
+        messages.append(Outgoing(closing, outer).render_with(caps, b""))
+        return b"".join(messages)
+
+    def _render_line(self, text: str) -> bytes:
+        return render_body(self.event.source, self.event.command, self.event.params, text)
+
+    def _fitting_lines(self) -> Iterator[Line]:
+        """Yield the lines; one that is too long behind the sender's name goes on in another."""
+        room = BODY_BYTES_MAX - len(self._render_line(""))
+        for text, is_concat in self.event.lines:
+            goes_on, data = is_concat, text.encode()
+            while len(data) > room:
+                part = data[:room].decode("utf-8", "ignore")
+                yield part, goes_on
+                goes_on, data = True, data[len(part.encode()) :]
+            yield data.decode(), goes_on
+
+    def in_batch(self, reference: str) -> LongOutgoing:
+        """Return this message as part of a batch."""
+        tag = (cap.BATCH, f"batch={reference}".encode())
+        return LongOutgoing(self.event, (tag, *self.tags), (tag, *self.later_tags), reference)
+
+
 class Event(NamedTuple):
     """Something that a user did, with all that whoever is told of it may be shown.
 
@@ -97,6 +170,7 @@ class Event(NamedTuple):
         is_bot: whether they are a bot.
         command, params, trailing: the message; a trailing of None is none.
         client_tags: rendered tags of the client's, those for other clients only.
+        lines: of a message of several lines, whose `trailing` is None.
     """
 
     time_ms: int
@@ -108,6 +182,7 @@ class Event(NamedTuple):
     params: tuple[str, ...]
     trailing: str | None = None
     client_tags: str = ""
+    lines: tuple[Line, ...] = ()
 
     def extended(self, user: User) -> Event:
         """Return a JOIN as IRCv3 extended-join has it: with account and real name."""
@@ -119,11 +194,14 @@ class Event(NamedTuple):
         tags = [time_tag(self.time_ms)]
         if self.account:
             tags.append((cap.ACCOUNT_TAG, f"account={escape_value(self.account)}".encode()))
+        later_tags = tuple(tags)
         tags.append((cap.MESSAGE_TAGS, f"msgid={self.msgid}".encode()))
         if self.is_bot:
             tags.append((cap.MESSAGE_TAGS, b"bot"))
         if self.client_tags:
             tags.append((cap.MESSAGE_TAGS, self.client_tags.encode()))
+        if self.lines:
+            return LongOutgoing(self, tuple(tags), later_tags)
         body = render_body(self.source, self.command, self.params, self.trailing)
         return Outgoing(body, tuple(tags))
 
@@ -135,6 +213,7 @@ def event_of(
     *params: str,
     trailing: str | None = None,
     client_tags: Mapping[str, str] | None = None,
+    lines: tuple[Line, ...] = (),
 ) -> Event:
     """Return the event of `sender` doing something now."""
     tags = ""
@@ -142,5 +221,5 @@ def event_of(
         tags = render_tags((key, value) for key, value in client_tags.items() if key[0] == "+")
     return Event(
         network.now_ms(), network.next_reference(), sender.mask, sender.account, sender.is_bot,
-        command, params, trailing, tags,
+        command, params, trailing, tags, lines,
     )  # fmt: skip

@@ -13,9 +13,7 @@ from tapd.services.irc import IrcNetwork, capabilities, isupport, modes, numeric
 from tapd.services.irc.commands.table import COMMANDS
 from tapd.services.irc.opers import PRIVILEGES
 
-PLANNED: dict[str, str] = {
-    "draft/multiline": "messages of several lines",
-}
+PLANNED: dict[str, str] = {}
 """Capabilities that are to come, with what they will bring."""
 
 _HEAD = """\

@@ -188,6 +188,8 @@ class IrcNetwork(Service):
                 session.close("Registration timed out")
         for session in list(self.registered_sessions()):
             self._check_silence(session, now_s)
+            if session.batch is not None:
+                session.batch.check_age(session, now_s)
         logs = (each.log for each in self.channels.values() if each.log is not None)
         self.history.prune(now_s, logs)
 

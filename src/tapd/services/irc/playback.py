@@ -66,8 +66,11 @@ def play_missed(session: Session, target: str, log: Log | None, since_ms: int) -
 
 def _with_time(event: Event) -> Event:
     """Return a message with its time in the text, for clients that can't show it."""
-    text = event.trailing or ""
     time = f"[{render_time(event.time_ms)[:16].replace('T', ' ')}]"
+    if event.lines:
+        (first, is_concat), *others = event.lines
+        return event._replace(lines=((f"{time} {first}", is_concat), *others))
+    text = event.trailing or ""
     if text.startswith("\x01ACTION "):
         return event._replace(trailing=f"\x01ACTION {time} {text[8:]}")
     return event._replace(trailing=f"{time} {text}")

@@ -29,6 +29,7 @@ from tapd.services.irc.user import User
 
 if TYPE_CHECKING:
     from tapd.services.irc.checking import Check
+    from tapd.services.irc.multiline import ClientBatch
     from tapd.services.irc.network import IrcNetwork
     from tapd.services.irc.sasl import Exchange
 
@@ -56,11 +57,12 @@ class Session(Protocol):
         is_registered: registration is complete.
         password: sealed, from PASS, until registration is complete; b"" for none.
         made_s: when the connection was made.
-        pending: input that is incomplete, or waits for a check to end.
+        sealed_input: what `pending` is kept as.
         check: what this session waits for; None for nothing.
         sasl: the exchange that is under way; None for none.
         sasl_input: its client's message as far as it has come, sealed; b"" for nothing.
         failures: failed logins in a row.
+        batch: the message of several lines that is being sent; None for none.
     """
 
     service: IrcNetwork
@@ -71,11 +73,12 @@ class Session(Protocol):
     is_registered = False
     password = b""
     made_s = 0.0
-    pending = b""
+    sealed_input = b""
     check: Check | None = None
     sasl: Exchange | None = None
     sasl_input = b""
     failures = 0
+    batch: ClientBatch | None = None
 
     # Volatile: of the live connection, or of the command that runs.
     _v_transport: Any = None
@@ -96,6 +99,22 @@ class Session(Protocol):
     def nick(self) -> str:
         """What numerics address this client by: "*" before it has a nick."""
         return self.user.nick if self.is_registered else self.user.nick or "*"
+
+    @property
+    def pending(self) -> bytes:
+        """Input that is incomplete, or waits for a check to end.
+
+        It is kept sealed: half of a line may be half of a password.
+        """
+        if not self.sealed_input:
+            return b""
+        return self.network.application.runtime.sealer.open(self.sealed_input) or b""
+
+    @pending.setter
+    def pending(self, data: bytes) -> None:
+        if data or self.sealed_input:
+            sealer = self.network.application.runtime.sealer
+            self.sealed_input = sealer.seal(data) if data else b""
 
     # --- the connection's life ----------------------------------------------------------
 
@@ -171,6 +190,8 @@ class Session(Protocol):
         """Run one command, or say why not."""
         if isinstance(message, Rejected):
             self._reject(message)
+            return
+        if self.batch is not None and self.batch.takes(self, message):
             return
         command = find_command(message.command)
         if command is None:
@@ -336,6 +357,11 @@ class Session(Protocol):
         """Collect what is sent from now on as the response to `label`."""
         self._v_label = label
         self._v_collected = []
+
+    def postpone_label(self) -> str:
+        """Have the command that runs be answered later; return its label, "" for none."""
+        label, self._v_label, self._v_collected = self._v_label, None, None
+        return label or ""
 
     def flush_label(self) -> None:
         """Send what was collected (labeled-response); nothing where there is no label."""

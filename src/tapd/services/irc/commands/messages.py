@@ -6,12 +6,13 @@ is never answered, so that two programs can't answer each other for ever.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 from tapd.services.irc import capabilities as cap
 from tapd.services.irc import numerics as n
 from tapd.services.irc.commands.table import command
-from tapd.services.irc.delivery import Event, Outgoing, event_of
+from tapd.services.irc.delivery import Event, Line, Outgoing, event_of
 from tapd.services.irc.isupport import TARGETS_MAX
 from tapd.services.irc.modes import RANK_OF_SYMBOL
 from tapd.services.irc.names import is_channel_like
@@ -45,6 +46,22 @@ def tagmsg(session: Session, message: Message) -> None:
         session.reply(n.ERR_UNKNOWNCOMMAND, "TAGMSG")
 
 
+class Said(NamedTuple):
+    """What somebody says, whoever it is for.
+
+    Attributes:
+        command: PRIVMSG, NOTICE or TAGMSG.
+        text: all of it; None for none.
+        tags: those that came with it.
+        lines: of a message of several lines; () for another.
+    """
+
+    command: str
+    text: str | None
+    tags: Mapping[str, str]
+    lines: tuple[Line, ...] = ()
+
+
 def _say(session: Session, message: Message) -> None:
     verb, params = message.command, message.params
     text: str | None = None
@@ -56,17 +73,14 @@ def _say(session: Session, message: Message) -> None:
             _refuse(session, verb, n.ERR_NOTEXTTOSEND)
             return
         text = params[1]
-    user = session.user
-    now_s = session.network.now_s()
-    if now_s - user.active_s >= ACTIVE_S and verb != "TAGMSG":
-        user.active_s = now_s
+    said = Said(verb, text, message.tags)
     targets = params[0].split(",") if "," in params[0] else (params[0],)
     for index, target in enumerate(targets):
         if index >= TARGETS_MAX:
             _refuse(session, verb, n.ERR_TOOMANYTARGETS, target)
             return
         if target:
-            _say_to(session, message, target, text)
+            say_to(session, said, target)
 
 
 def _refuse(
@@ -76,8 +90,12 @@ def _refuse(
         session.reply(numeric, *params, text=text)
 
 
-def _say_to(session: Session, message: Message, target: str, text: str | None) -> None:
-    network = session.network
+def say_to(session: Session, said: Said, target: str) -> None:
+    """Deliver what the session's user says to one target, or tell why not."""
+    network, user = session.network, session.user
+    now_s = network.now_s()
+    if now_s - user.active_s >= ACTIVE_S and said.command != "TAGMSG":
+        user.active_s = now_s
     symbol = ""
     if target[0] in RANK_OF_SYMBOL and is_channel_like(target[1:]):  # STATUSMSG
         symbol = target[0]
@@ -85,35 +103,35 @@ def _say_to(session: Session, message: Message, target: str, text: str | None) -
     if is_channel_like(name):
         channel = network.find_channel(name)
         if channel is None:
-            _refuse(session, message.command, n.ERR_NOSUCHCHANNEL, name)
+            _refuse(session, said.command, n.ERR_NOSUCHCHANNEL, name)
         else:
-            _say_on_channel(session, message, channel, symbol, text)
+            _say_on_channel(session, said, channel, symbol)
         return
-    user = network.find_user(name)
-    if user is None:
-        _refuse(session, message.command, n.ERR_NOSUCHNICK, name)
+    receiver = network.find_user(name)
+    if receiver is None:
+        _refuse(session, said.command, n.ERR_NOSUCHNICK, name)
     else:
-        _say_to_user(session, message, user, text)
+        _say_to_user(session, said, receiver)
 
 
-def _event(session: Session, message: Message, target: str, text: str | None) -> Event:
-    tags = message.tags if message.tags and session.caps & cap.MESSAGE_TAGS else None
+def _event(session: Session, said: Said, target: str) -> Event:
+    tags = said.tags if said.tags and session.caps & cap.MESSAGE_TAGS else None
+    text = None if said.lines else said.text
     return event_of(
-        session.user, session.network, message.command, target, trailing=text, client_tags=tags
-    )
+        session.user, session.network, said.command, target,
+        trailing=text, client_tags=tags, lines=said.lines,
+    )  # fmt: skip
 
 
-def _say_on_channel(
-    session: Session, message: Message, channel: Channel, symbol: str, text: str | None
-) -> None:
-    verb = message.command
-    why = channel.why_silent(session.user, verb, text or "")
+def _say_on_channel(session: Session, said: Said, channel: Channel, symbol: str) -> None:
+    verb = said.command
+    why = channel.why_silent(session.user, verb, said.text or "")
     if why:
         _refuse(
             session, verb, n.ERR_CANNOTSENDTOCHAN, channel.name, text=f"Cannot send: {why}"
         )  # fmt: skip
         return
-    event = _event(session, message, symbol + channel.name, text)
+    event = _event(session, said, symbol + channel.name)
     having = cap.MESSAGE_TAGS if verb == "TAGMSG" else 0
     outgoing = event.outgoing()
     if symbol:
@@ -125,8 +143,8 @@ def _say_on_channel(
     _echo(session, outgoing)
 
 
-def _say_to_user(session: Session, message: Message, target: User, text: str | None) -> None:
-    verb, sender = message.command, session.user
+def _say_to_user(session: Session, said: Said, target: User) -> None:
+    verb, text, sender = said.command, said.text, session.user
     if "R" in target.modes and not sender.account and target is not sender:
         _refuse(session, verb, n.ERR_CANNOTSENDTOUSER, target.nick)
         return
@@ -134,7 +152,7 @@ def _say_to_user(session: Session, message: Message, target: User, text: str | N
     if "T" in target.modes and is_ctcp:
         _refuse(session, verb, n.ERR_CANNOTSENDTOUSER, target.nick)
         return
-    event = _event(session, message, target.nick, text)
+    event = _event(session, said, target.nick)
     session.network.history.record_conversation(sender, target, event)
     outgoing = event.outgoing()
     having = cap.MESSAGE_TAGS if verb == "TAGMSG" else 0
