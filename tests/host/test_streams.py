@@ -24,6 +24,9 @@ class _Session:
     def __init__(self) -> None:
         self.printed = ""
 
+    def code_ran(self) -> None:
+        pass
+
     def print_text(self, text: str) -> None:
         self.printed += text
 

@@ -171,6 +171,10 @@ class Console:
             self.print_text(f"{value!r}\n")
             self.prompt.namespace.names["_"] = value
 
+    def code_ran(self) -> None:
+        """Have what typed code changed committed with what it printed."""
+        self.prompt.namespace.touch()
+
     def leave(self) -> None:
         """End the session, once this turn is committed."""
         if not self.leaving:

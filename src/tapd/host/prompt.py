@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any, ClassVar
 from typing import Protocol as TypingProtocol
 
@@ -53,6 +53,9 @@ class Session(TypingProtocol):
 
     def display(self, value: Any) -> None:
         """Show the value of an expression statement and keep it in ``_``."""
+
+    def code_ran(self) -> None:
+        """Have what typed code changed committed with what it printed."""
 
     def evaluated(self) -> None:
         """Go on: what was awaited has ended."""
@@ -223,7 +226,7 @@ class Prompt(Persistent):
         self.awaiting = True
         self._v_coroutine = coroutine
         self._v_cancel: Callable[[], None] = runtime.run_coroutine(
-            _contain(coroutine), self.finished
+            _contain(coroutine, self.namespace), self.finished
         )
 
     def finished(self, result: Any, error: Any) -> None:
@@ -276,18 +279,41 @@ class Prompt(Persistent):
         self.session.print_text(text)
 
 
-async def _contain(coroutine: Any) -> BaseException | None:
+async def _contain(coroutine: Any, namespace: Namespace) -> BaseException | None:
     """Await `coroutine` and return what it raises.
 
     A SystemExit that leaves a task ends the event loop, and with it the server.
     """
     try:
-        await coroutine
+        await _step_by_step(coroutine, namespace)
     except asyncio.CancelledError:
         raise
     except BaseException as error:  # shown at the prompt
         return error
     return None
+
+
+@types.coroutine
+def _step_by_step(coroutine: Any, namespace: Namespace) -> Generator[Any, Any, Any]:
+    """Await `coroutine`, and touch `namespace` after each piece of it.
+
+    While it waits others have their turns, and may see what it has done so far.
+    """
+    step, value = coroutine.send, None
+    while True:
+        try:
+            awaited = step(value)
+        except StopIteration as end:
+            return end.value
+        finally:
+            namespace.touch()
+        try:
+            step, value = coroutine.send, (yield awaited)
+        except GeneratorExit:  # the process ends: nothing is committed any more
+            coroutine.close()
+            raise
+        except BaseException as error:
+            step, value = coroutine.throw, error
 
 
 def _nothing() -> None:

@@ -34,6 +34,9 @@ class Session(Protocol):
     def display(self, value: Any) -> None:
         """Show the value of an expression statement and keep it in ``_``."""
 
+    def code_ran(self) -> None:
+        """Have what typed code changed committed with what it printed."""
+
 
 current: contextvars.ContextVar[Session | None] = contextvars.ContextVar(
     "tapd_session", default=None
@@ -55,6 +58,7 @@ class SessionOutput(io.TextIOBase):
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         session.print_text(text)
+        session.code_ran()  # a task of its own has no statement that ends
         return len(text)
 
     def flush(self) -> None:

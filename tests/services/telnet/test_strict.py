@@ -73,3 +73,38 @@ def test_a_session(serve: Callable[..., Harness], crashing: bool) -> None:
         if crashing:
             harness.crash()
     assert crashing or harness.jar.checks > 30
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "x = 5; await asyncio.sleep(100)\n",
+        "await asyncio.sleep(0); x = 5; await asyncio.sleep(100)\n",
+        (
+            "async def f():\n    global x\n    x = 4\n    try:\n        await asyncio.sleep(0.02)\n"
+            "    finally:\n        x += 1\n    await asyncio.sleep(100)\n\nawait f()\n"
+        ),
+        (
+            "async def f():\n    global x\n    await asyncio.sleep(0.02)\n    x = 5\n    print('set')\n"
+            "\nawait asyncio.sleep(0) or asyncio.create_task(f()) and None\n"
+        ),
+    ],
+)
+def test_names_set_before_an_await_outlive_a_kill(
+    serve: Callable[..., Harness], typed: str
+) -> None:
+    """Another client may have seen what they did, long before the statement ends."""
+    application = Application("telnet")
+    application.authorizer.add_account("admin", "woohoo")
+    application.add_service(ShellFactory())
+    harness = serve(application)
+    peer, other = harness.connect(), harness.connect()
+    peer.send(b"admin\nwoohoo\nimport asyncio\n")
+    read_until(harness, peer, b">>> >>> ")
+    peer.send(typed.encode())
+    names = next(iter(harness.application.services.values())).namespace.names
+    harness.wait_for(lambda: names.get("x") == 5)
+    other.send(b"admin\n")  # a turn that has nothing to do with it
+    harness.crash()
+    peer.send(b"x + 1000\n")
+    read_until(harness, peer, b"1005\r\n>>> ")

@@ -165,6 +165,11 @@ class ShellSession(Protocol):
         if self.ended and not self.is_busy and self.ahead is None:
             self.leave()
 
+    def code_ran(self) -> None:
+        """Have what typed code changed committed with what it printed."""
+        if self.shell is not None:
+            self.shell.namespace.touch()
+
     def leave(self) -> None:
         """Close the connection once all output is sent."""
         if self.leaving or not self.is_connected:
