@@ -42,7 +42,7 @@ def tell_start(restored: Restored, resumed: Resumed, turn: Turn, sleep: Sleep | 
         ),
     )  # fmt: skip
     if sleep is not None:
-        is_due = sleep.due_s <= time.time()
+        is_due = sleep.due_s <= time.time() + 1  # it was written as a whole second, later
         log.info(
             "woken by %s after %s asleep", "a timer" if is_due else "a client", sleep.slept,
             extra=events.WOKEN(TAPD_WOKEN_BY="timer" if is_due else "client"),
