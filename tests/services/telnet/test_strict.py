@@ -85,7 +85,8 @@ def test_a_session(serve: Callable[..., Harness], crashing: bool) -> None:
             "    finally:\n        x += 1\n    await asyncio.sleep(100)\n\nawait f()\n"
         ),
         (
-            "async def f():\n    global x\n    await asyncio.sleep(0.02)\n    x = 5\n    print('set')\n"
+            "async def f():\n    global x\n    await asyncio.sleep(0.02)\n    x = 5\n"
+            "    print('set')\n"
             "\nawait asyncio.sleep(0) or asyncio.create_task(f()) and None\n"
         ),
     ],
