@@ -10,6 +10,7 @@ from irc_kit import SERVER, Irc, codes
 from tapd.services.irc.isupport import LIST_ENTRIES_MAX
 from tapd.services.irc.mode_changes import Change, parse_changes, render_changes, takes_parameter
 from tapd.services.irc.modes import CHANNEL_MODES
+from tapd.services.irc.user import User
 
 changes = st.builds(
     lambda on, letter, param: Change(on, letter, param if takes_parameter(letter, on=on) else None),
@@ -132,6 +133,38 @@ def test_what_modes_forbid_to_say(
     bob.read()
     assert codes(bob.ask(f"{verb} #a :{text}")) == (["404"] if refused else [])
     assert codes(ann.read()) == ([] if refused else [verb])
+
+
+def test_lists_are_looked_through_once_until_something_changes(
+    irc: Irc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann, bob = irc.client("Ann", join="#a"), irc.client("Bob", join="#a")
+    ann.ask("MODE #a +bbb x!*@* y!*@* rob!*@*")
+    looked: list[str] = []
+    matches = User.matches
+
+    def look(user: User, mask: str) -> bool:
+        looked.append(mask)
+        return matches(user, mask)
+
+    monkeypatch.setattr(User, "matches", look)
+    bob.read()
+    assert bob.ask("PRIVMSG #a :1", "PRIVMSG #a :2", "PRIVMSG #a :3") == []
+    assert len(looked) == 3
+    assert codes(bob.ask("NICK Rob", "PRIVMSG #a :4")) == ["NICK", "404"]
+    ann.ask("MODE #a +e rob")
+    bob.read()
+    assert bob.ask("PRIVMSG #a :5") == []
+    ann.ask("MODE #a -e ROB")
+    bob.read()
+    assert codes(bob.ask("PRIVMSG #a :6")) == ["404"]
+    irc.harness.crash()
+    assert codes(bob.ask("PRIVMSG #a :7")) == ["404"]
+    ann.ask("MODE #a +e ~a:robert")
+    bob.read()
+    assert codes(bob.ask("PRIVMSG #a :8")) == ["404"]
+    irc.network.users["rob"].account = "robert"
+    assert bob.ask("PRIVMSG #a :9") == []
 
 
 def test_voice_speaks_on_moderated_channels(irc: Irc) -> None:

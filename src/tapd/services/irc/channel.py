@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tapd.services.irc.user import User
 
 Audience = dict[int, dict["Session", None]]
+FOUND_MAX = 1024
+"""Of whom a channel remembers whether its lists are about them."""
 ListEntry = tuple[str, float]
 """Who added an entry of a list, and when (seconds since the epoch)."""
 
@@ -34,7 +36,8 @@ class Channel(Persistent):
         members: the ranks of each member, highest first; in the order of joining.
         modes: the parameter ("" where there is none) of each mode that is set,
             apart from lists and ranks.
-        lists: the entries of each list mode, by mask.
+        lists: the entries of each list mode, by mask; changed by `add_entry` and
+            `remove_entry` only.
         log: what happened here; None for nothing (yet).
         registered: the channel stays when its last member leaves.
     """
@@ -46,6 +49,7 @@ class Channel(Persistent):
     registered = False
     knocked_s = 0.0
     _v_audience: Audience | None = None
+    _v_found: dict[tuple[str, str, str, str], bool] | None = None
 
     def __init__(self, name: str, created_s: float) -> None:
         self.name = name
@@ -102,9 +106,40 @@ class Channel(Persistent):
     # --- what is set -----------------------------------------------------------------
 
     def in_list(self, letter: str, user: User) -> bool:
-        """Whether an entry of the list `letter` is about `user`."""
+        """Whether an entry of the list `letter` is about `user`.
+
+        What was found out is remembered until the list changes: it is asked for
+        each message of who has no rank.
+        """
         entries = self.lists.get(letter)
-        return entries is not None and any(map(user.matches, entries))
+        if not entries:
+            return False
+        found = self._v_found
+        if found is None or len(found) > FOUND_MAX:
+            found = self._v_found = {}
+        who = (letter, user.mask, user.ip, user.account)
+        known = found.get(who)
+        if known is None:
+            known = found[who] = any(map(user.matches, entries))
+        return known
+
+    def find_entry(self, letter: str, mask: str) -> str | None:
+        """Return the entry of a list that is `mask` but for its case; None for none."""
+        folded = fold(mask)
+        return next((each for each in self.lists.get(letter, ()) if fold(each) == folded), None)
+
+    def add_entry(self, letter: str, mask: str, by: str, now_s: float) -> None:
+        """Add a normalized mask to a list."""
+        entries = self.lists.get(letter)
+        if entries is None:
+            entries = self.lists[letter] = TrackedDict()
+        entries[mask] = (by, now_s)
+        self._v_found = None
+
+    def remove_entry(self, letter: str, mask: str) -> None:
+        """Take an entry from a list that has it."""
+        del self.lists[letter][mask]
+        self._v_found = None
 
     def is_banned(self, user: User) -> bool:
         """Whether a ban is about `user` and no exception is."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tapd.model.persistent import TrackedDict
 from tapd.services.irc import numerics as n
 from tapd.services.irc.commands.channels import known_channel
 from tapd.services.irc.commands.table import command
@@ -13,7 +12,7 @@ from tapd.services.irc.isupport import LIST_ENTRIES_MAX, MODE_CHANGES_MAX
 from tapd.services.irc.masks import is_mask, normalize_mask
 from tapd.services.irc.mode_changes import Change, parse_changes, render_changes
 from tapd.services.irc.modes import CHANNEL_MODES, USER_MODES, ChannelMode, Kind
-from tapd.services.irc.names import fold, is_channel_like
+from tapd.services.irc.names import is_channel_like
 
 if TYPE_CHECKING:
     from tapd.services.irc.channel import Channel
@@ -120,22 +119,17 @@ class _Attempt:
             self._refuse_param(change, "that is no mask")
             return None
         mask = normalize_mask(text)
-        entries = channel.lists.get(mode.letter)
-        if entries is None:
-            entries = TrackedDict()
-            if change.on:
-                channel.lists[mode.letter] = entries
-        folded = fold(mask)
-        present = next((entry for entry in entries if fold(entry) == folded), None)
+        present = channel.find_entry(mode.letter, mask)
         if change.on == (present is not None):
             return None
         if present is not None:
-            del entries[present]
+            channel.remove_entry(mode.letter, present)
             return change._replace(param=present)
-        if len(entries) >= LIST_ENTRIES_MAX:
+        if len(channel.lists.get(mode.letter, ())) >= LIST_ENTRIES_MAX:
             self.session.reply(n.ERR_BANLISTFULL, channel.name, mode.letter)
             return None
-        entries[mask] = (self.session.user.mask, self.session.network.now_s())
+        session = self.session
+        channel.add_entry(mode.letter, mask, session.user.mask, session.network.now_s())
         return change._replace(param=mask)
 
     def _change_rank(self, change: Change) -> Change | None:
