@@ -15,6 +15,7 @@ from tapd.services.irc.modes import CHANNEL_MODES, Kind, is_at_least, sort_ranks
 from tapd.services.irc.names import fold
 
 if TYPE_CHECKING:
+    from tapd.services.irc.grants import ChannelRegistration
     from tapd.services.irc.history import Log
     from tapd.services.irc.session import Session
     from tapd.services.irc.user import User
@@ -39,14 +40,14 @@ class Channel(Persistent):
         lists: the entries of each list mode, by mask; changed by `add_entry` and
             `remove_entry` only.
         log: what happened here; None for nothing (yet).
-        registered: the channel stays when its last member leaves.
+        registration: whose it is, and stays when its last member leaves; None for nobody's.
     """
 
     topic = ""
     topic_by = ""
     topic_s = 0.0
     log: Log | None = None
-    registered = False
+    registration: ChannelRegistration | None = None
     knocked_s = 0.0
     _v_audience: Audience | None = None
     _v_found: dict[tuple[str, str, str, str], bool] | None = None
@@ -65,6 +66,11 @@ class Channel(Persistent):
     def folded(self) -> str:
         """The name as it is indexed."""
         return fold(self.name)
+
+    @property
+    def registered(self) -> bool:
+        """Whether the channel stays when its last member leaves."""
+        return self.registration is not None
 
     # --- who is here ---------------------------------------------------------------
 

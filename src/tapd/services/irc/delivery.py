@@ -223,3 +223,11 @@ def event_of(
         network.now_ms(), network.next_reference(), sender.mask, sender.account, sender.is_bot,
         command, params, trailing, tags, lines,
     )  # fmt: skip
+
+
+def event_by(
+    network: IrcNetwork, source: str, command: str, *params: str, trailing: str | None = None
+) -> Event:
+    """Return the event of somebody who is no user (the server, ChanServ) doing something now."""
+    reference = network.next_reference()
+    return Event(network.now_ms(), reference, source, "", False, command, params, trailing)

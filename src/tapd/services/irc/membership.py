@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 from tapd.services.irc import capabilities as cap
 from tapd.services.irc import numerics as n
 from tapd.services.irc.delivery import event_of
+from tapd.services.irc.grants import change_as_chanserv, rank_at_join
 from tapd.services.irc.markers import send_marker
 from tapd.services.irc.message import BODY_BYTES_MAX, fill_lines
+from tapd.services.irc.mode_changes import Change
 from tapd.services.irc.modes import RANKS, symbols_of
 
 if TYPE_CHECKING:
@@ -34,7 +36,8 @@ def join_channel(
         channel: which they may join.
         session: the one that asked, if any.
     """
-    channel.add(user, "" if channel.members or channel.registered else "o")
+    ranks = rank_at_join(channel, user)
+    channel.add(user, ranks)
     user.drop_invite(channel)
     event = event_of(user, network, "JOIN", channel.name)
     network.record(channel, event)
@@ -44,6 +47,9 @@ def join_channel(
     channel.broadcast(extended, skip=session, having=cap.EXTENDED_JOIN)
     if session is not None:
         session.send(extended if session.caps & cap.EXTENDED_JOIN else plain)
+    if channel.registered and ranks:  # who makes a channel is alone with their rank
+        rank = Change(on=True, letter=ranks, param=user.nick)
+        change_as_chanserv(network, channel, [rank], skip=session)
     if user.away:
         away = event_of(user, network, "AWAY", trailing=user.away).outgoing()
         channel.broadcast(away, skip=session, having=cap.AWAY_NOTIFY)

@@ -3,9 +3,6 @@
 Imports the package's data model, not the commands. Whoever is indexed (users by
 nick, channels by name, monitors, WHOWAS) is changed here and nowhere else, so
 that an index can't lie.
-
-Where later parts belong: bans in an attribute `bans`, a `Persistent` of a module
-of its own, made in `__init__`.
 """
 
 from __future__ import annotations
@@ -17,11 +14,16 @@ from typing import Any, ClassVar
 from tapd.model.persistent import TrackedDict
 from tapd.model.service import Service
 from tapd.model.timer import Timer
-from tapd.services.irc import settings
+from tapd.services.irc import admission, audit, settings
 from tapd.services.irc.accounts import Accounts
+from tapd.services.irc.bans import Bans
 from tapd.services.irc.channel import Channel
+from tapd.services.irc.cloak import cloak_account, cloak_address
 from tapd.services.irc.delivery import Event, Outgoing, event_of, time_tag
+from tapd.services.irc.flood import WaitingRoom
+from tapd.services.irc.fronts import Fronts
 from tapd.services.irc.history import Archive
+from tapd.services.irc.limits import Crowd, Limits, Pace
 from tapd.services.irc.message import render_body
 from tapd.services.irc.modes import USER_MODES
 from tapd.services.irc.monitor import Monitors
@@ -59,6 +61,10 @@ class IrcNetwork(Service):
         accounts: who has registered.
         history: the conversations, and how much of everything is kept.
         most_users: the most users there ever were at once.
+        bans, limits, fronts, waiting_room: see their modules.
+        lockdown: who may come in, one of `admission.LOCKDOWNS`.
+        cloaks: others see cloaks in place of addresses.
+        cloak_key: of the digests that those are made of; never shown.
     """
 
     protocol = Session
@@ -69,6 +75,9 @@ class IrcNetwork(Service):
     _v_epoch = ""
     _v_serial = 0
     _v_counts: dict[str, int] | None = None
+    _v_crowd: Crowd | None = None
+    _v_connection_pace: Pace | None = None
+    _v_account_pace: Pace | None = None
 
     def __init__(self, network_name: str, server_name: str, created_s: float) -> None:
         self.network_name = network_name
@@ -91,6 +100,13 @@ class IrcNetwork(Service):
         self.accounts: Accounts = Accounts()
         self.history = Archive()
         self.most_users = 0
+        self.bans = Bans()
+        self.limits = Limits()
+        self.fronts = Fronts()
+        self.waiting_room = WaitingRoom()
+        self.lockdown = "off"
+        self.cloaks = True
+        self.cloak_key = secrets.token_bytes(32)
         self.sweeper: Timer | None = None
 
     def start(self) -> None:
@@ -99,7 +115,12 @@ class IrcNetwork(Service):
             self.sweeper = self.application.call_later(SWEEP_S, self.sweep)
 
     def build_protocol(self, peer: Any) -> Session:
-        """Return a new session. Limits on connections belong here."""
+        """Return a new session.
+
+        Raises:
+            PeerError: connections come too fast from there.
+        """
+        admission.check_pace(self, peer)
         return Session()
 
     # --- time and ids ----------------------------------------------------------------
@@ -139,8 +160,39 @@ class IrcNetwork(Service):
             yield from user.sessions
 
     def host_for(self, ip: str) -> str:
-        """Return what is shown as the host of a client at `ip`. Cloaks belong here."""
-        return ip
+        """Return what is shown as the host of a client at `ip`, who is not logged in."""
+        return cloak_address(self.cloak_key, ip) if self.cloaks else ip
+
+    def host_of(self, user: User) -> str:
+        """Return what is shown as the host of `user` now."""
+        if user.vhost:
+            return user.vhost
+        if user.account and self.cloaks:
+            return cloak_account(user.account, self.network_name)
+        return user.cloak
+
+    @property
+    def crowd(self) -> Crowd:
+        """How many connections there are from where; volatile."""
+        crowd = self._v_crowd
+        if crowd is None or not crowd.is_made_for(self.limits):
+            sessions = (each for each in self.connections if isinstance(each, Session))
+            crowd = self._v_crowd = Crowd(sessions, self.limits)
+        return crowd
+
+    @property
+    def connection_pace(self) -> Pace:
+        """How fast connections came lately; volatile."""
+        if self._v_connection_pace is None:
+            self._v_connection_pace = Pace()
+        return self._v_connection_pace
+
+    @property
+    def account_pace(self) -> Pace:
+        """How fast accounts were registered lately; volatile."""
+        if self._v_account_pace is None:
+            self._v_account_pace = Pace()
+        return self._v_account_pace
 
     def may(self, user: User, privilege: str) -> bool:
         """Whether an operator's entry gives `privilege`."""
@@ -158,6 +210,7 @@ class IrcNetwork(Service):
     def session_closed(self, session: Session, reason: str) -> None:
         """Forget a session; its user quits with the last one. Does nothing the second time."""
         self.half_registered.pop(session, None)
+        self.crowd.remove(session)
         if not session.is_registered:
             return
         session.is_registered = False
@@ -183,6 +236,8 @@ class IrcNetwork(Service):
         # First of all: whatever goes wrong below, it is looked for again.
         self.sweeper = self.application.call_later(SWEEP_S, self.sweep)
         now_s = self.now_s()
+        for ban in self.bans.expire(now_s):
+            audit.tell_opers(self, "s", f"Ban {ban.mask} has expired")
         for session in list(self.half_registered):
             if now_s - session.made_s > self.registration_s and session.is_connected:
                 session.close("Registration timed out")
@@ -341,5 +396,9 @@ class IrcNetwork(Service):
 
     def drop_if_empty(self, channel: Channel) -> None:
         """Forget a channel that nobody is on, unless it is registered."""
-        if not channel.members and not channel.registered:
+        if channel.members:
+            return
+        if channel.registration is None:
             self.channels.pop(channel.folded, None)
+        elif not channel.registration.keeps_topic:
+            channel.topic = channel.topic_by = ""

@@ -9,7 +9,13 @@ PRIVILEGES = {
     "kill": "end another user's connection (KILL)",
     "rehash": "read the configuration's files again (REHASH)",
     "wallops": "write to all who set +w (WALLOPS)",
+    "accounts": "manage accounts and registered channels (NickServ, ChanServ)",
     "see": "see addresses, hidden channels and invisible users",
+    "ban": "ban, exempt from bans, and list both (KLINE, DLINE, XLINE, ELINE, STATS)",
+    "lockdown": "say who may come in at all (LOCKDOWN)",
+    "force": "act for others (SAJOIN, SAPART, SANICK, SAMODE)",
+    "host": "give a user another host (CHGHOST)",
+    "flood": "write as fast as one likes",
 }
 """What commands may ask for, by name; those who add some add a line."""
 

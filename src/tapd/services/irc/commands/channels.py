@@ -60,6 +60,12 @@ def join_one(session: Session, name: str, key: str) -> None:
 
 def why_shut(channel: Channel, user: User, key: str) -> n.Numeric | None:
     """Return the numeric that keeps `user` out of `channel`; None where nothing does."""
+    registration = channel.registration
+    if registration is not None:
+        if registration.is_founder(user.account):
+            return None
+        if registration.autokick_of(user) is not None:
+            return n.ERR_BANNEDFROMCHAN
     if user.has_invite(channel):
         return None
     for letter in channel.modes:
@@ -115,6 +121,11 @@ def topic(session: Session, message: Message) -> None:
         return
     if "t" in channel.modes and not channel.has_rank(user, "h"):
         session.reply(n.ERR_CHANOPRIVSNEEDED, channel.name)
+        return
+    registration = channel.registration
+    if registration and registration.locks_topic and not registration.allows(user.account, "o"):
+        text = "The topic is locked (ChanServ SET TOPICLOCK)"
+        session.reply(n.ERR_CHANOPRIVSNEEDED, channel.name, text=text)
         return
     set_topic(session, channel, clip(message.params[1], TOPIC_BYTES_MAX))
 

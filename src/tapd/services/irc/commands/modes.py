@@ -72,7 +72,7 @@ class _Attempt:
         if mode.kind is Kind.LIST and change.param is None:
             self._show_list(mode)
             return None
-        if not self._may_make(mode, change):
+        if not self._may_make(mode, change) or self._is_locked(change):
             return None
         match mode.kind:
             case Kind.LIST:
@@ -91,6 +91,15 @@ class _Attempt:
         if change.param is not None:
             self.params_used += 1
         return self.params_used <= MODE_CHANGES_MAX
+
+    def _is_locked(self, change: Change) -> bool:
+        """Whether the channel's mode lock is against a change; the client is told then."""
+        registration = self.channel.registration
+        if registration is None or not registration.forbids(change):
+            return False
+        lock = registration.mode_lock_text().split(" ")[0]
+        self.session.reply(n.ERR_MLOCKRESTRICTED, self.channel.name, change.letter, lock)
+        return True
 
     def _gives_up(self, change: Change) -> bool:
         """Whether somebody takes a rank of their own away, which they always may."""
@@ -196,12 +205,19 @@ def _user_mode(session: Session, nick: str, params: tuple[str, ...]) -> None:
         mode = USER_MODES.get(letter)
         if mode is None:
             unknown = True
-        elif (mode.settable if on else mode.removable) and network.set_user_mode(
-            user, letter, on=on
+        elif not (mode.settable if on else mode.removable) or (
+            on and mode.for_opers and not user.is_oper
         ):
+            continue
+        elif network.set_user_mode(user, letter, on=on):
+            done.append(Change(on, letter))
             if letter == "o":
                 user.oper = ""
-            done.append(Change(on, letter))
+                done += [
+                    Change(on=False, letter=each.letter)
+                    for each in USER_MODES.values()
+                    if each.for_opers and network.set_user_mode(user, each.letter, on=False)
+                ]
     if unknown:
         session.reply(n.ERR_UMODEUNKNOWNFLAG)
     if done:

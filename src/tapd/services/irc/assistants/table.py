@@ -1,0 +1,197 @@
+"""The tables of NickServ's and ChanServ's commands, and how a line is run.
+
+Imports `names`, the wire format and the errors. A command is one function::
+
+    @NICKSERV.command("LOGOUT", needs_account=True)
+    def logout(session: Session, words: Words) -> None:
+        '''Log out of your account.'''
+
+The first line of the docstring is what HELP lists; the rest is told by HELP LOGOUT.
+A function says what it did by `Assistant.say`, or raises `Refused`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import inspect
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from tapd.errors import AuthorError
+from tapd.services.irc.grants import CHANSERV as CHANSERV_NICK
+from tapd.services.irc.message import render_body
+from tapd.services.irc.names import fold
+
+if TYPE_CHECKING:
+    from tapd.services.irc.network import IrcNetwork
+    from tapd.services.irc.session import Session
+
+Words = Sequence[str]
+"""What came after the command's name."""
+
+Function = Callable[["Session", Words], None]
+
+_HIDDEN = "********"
+
+
+class Refused(Exception):
+    """A command is refused; its text is what the client is told."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AssistantCommand:
+    """One command of an assistant.
+
+    Attributes:
+        name: in upper case.
+        function: what runs it.
+        syntax: of its words: ``<needed>``, ``[perhaps]``.
+        needs_account: one must be logged in.
+        privilege: what an IRC operator needs for it; "" for everybody.
+        secret_from: the word from which on it is not for other eyes; None for none.
+    """
+
+    name: str
+    function: Function
+    syntax: str = ""
+    needs_account: bool = False
+    privilege: str = ""
+    secret_from: int | None = None
+
+    @property
+    def words_min(self) -> int:
+        """How many words it needs."""
+        return sum(word.startswith("<") for word in self.syntax.split())
+
+    @property
+    def help_lines(self) -> list[str]:
+        """What HELP tells: the docstring's lines; a paragraph is one of them."""
+        text = inspect.cleandoc(self.function.__doc__ or "")
+        return [" ".join(part.split()) for part in text.split("\n\n")]
+
+
+class Assistant:
+    """NickServ or ChanServ.
+
+    Attributes:
+        nick: theirs.
+        summary: one line about them.
+        commands: by name.
+    """
+
+    def __init__(self, nick: str, summary: str) -> None:
+        self.nick = nick
+        self.summary = summary
+        self.commands: dict[str, AssistantCommand] = {}
+
+    def command(
+        self,
+        name: str,
+        syntax: str = "",
+        *,
+        needs_account: bool = False,
+        privilege: str = "",
+        secret_from: int | None = None,
+    ) -> Callable[[Function], Function]:
+        """Add the decorated function to the table as `name`; see `AssistantCommand`.
+
+        Raises:
+            AuthorError: the name is taken.
+        """
+
+        def add(function: Function) -> Function:
+            if name in self.commands:
+                raise AuthorError(f"{self.nick} has a command {name} already; give another name")
+            self.commands[name] = AssistantCommand(
+                name, function, syntax, needs_account, privilege, secret_from
+            )
+            return function
+
+        return add
+
+    def mask(self, network: IrcNetwork) -> str:
+        """Return what their messages come from."""
+        return f"{self.nick}!{self.nick}@{network.server_name}"
+
+    def say(self, session: Session, *texts: str) -> None:
+        """Tell a client something, a NOTICE for each text."""
+        source = self.mask(session.network)
+        for text in texts:
+            session.send_body(render_body(source, "NOTICE", (session.nick,), text or " "))
+
+    def run(self, session: Session, text: str) -> None:
+        """Run the line that a client wrote to them."""
+        if text[:1] == "\x01":  # a CTCP, which nobody here answers
+            return
+        name, *words = text.split() or ["HELP"]
+        try:
+            self._run(session, name.upper(), words)
+        except Refused as refusal:
+            self.say(session, str(refusal))
+
+    def _run(self, session: Session, name: str, words: Words) -> None:
+        if name == "HELP":
+            self._help(session, words)
+            return
+        command = self._find(session, name)
+        if command.needs_account and not session.user.account:
+            raise Refused("Log in first: /msg NickServ IDENTIFY <password>")
+        if len(words) < command.words_min:
+            raise Refused(f"Write: {name} {command.syntax}")
+        command.function(session, words)
+
+    def _find(self, session: Session, name: str) -> AssistantCommand:
+        allowed = self._allowed(session)
+        if name in allowed:
+            return allowed[name]
+        if name in self.commands:
+            raise Refused(f"{name} is for IRC operators")
+        close = difflib.get_close_matches(name, allowed, 1)
+        meant = f" Did you mean {close[0]}?" if close else ""
+        raise Refused(f"There is no command {name[:32]}.{meant} HELP lists all")
+
+    def _allowed(self, session: Session) -> dict[str, AssistantCommand]:
+        return {
+            name: each
+            for name, each in self.commands.items()
+            if not each.privilege or session.network.may(session.user, each.privilege)
+        }
+
+    def _help(self, session: Session, words: Words) -> None:
+        if words:
+            command = self._find(session, words[0].upper())
+            self.say(session, f"Write: {command.name} {command.syntax}".rstrip())
+            self.say(session, *command.help_lines)
+            return
+        self.say(session, self.summary)
+        for name, each in sorted(self._allowed(session).items()):
+            self.say(session, f"{name:<12} {each.help_lines[0]}")
+        self.say(session, "HELP COMMAND tells more.")
+
+    def hide_secrets(self, text: str) -> str:
+        """Return a line as it may be shown again: without its passwords."""
+        name, *words = text.split() or [""]
+        command = self.commands.get(name.upper())
+        if command is None:
+            # A mistyped command may well have a password behind it.
+            return f"{name} {_HIDDEN}" if words and name.upper() != "HELP" else text
+        first = command.secret_from
+        if first is None or len(words) <= first:
+            return text
+        return " ".join((name, *words[:first], _HIDDEN))
+
+
+NICKSERV = Assistant("NickServ", "NickServ knows accounts, and whose nick is whose. Commands:")
+CHANSERV = Assistant(CHANSERV_NICK, "ChanServ knows channels, and who is what there. Commands:")
+
+ASSISTANTS = {fold(each.nick): each for each in (NICKSERV, CHANSERV)}
+"""All of them, by folded nick."""
+
+
+def find_assistant(network: IrcNetwork, target: str) -> Assistant | None:
+    """Return whom `target` names: ``NickServ``, or ``NickServ@`` and the server's name."""
+    nick, at, server = target.partition("@")
+    if at and fold(server) != fold(network.server_name):
+        return None
+    return ASSISTANTS.get(fold(nick))
