@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from tapd.systemd.inherited import take_inherited
+from tapd.systemd.limits import store_descriptors_max
 from tapd.systemd.notify import Notifier
-from tapd.systemd.vault import Vault, store_descriptors_max
+from tapd.systemd.vault import Vault
 
 
 def note(log: Path, text: str) -> None:

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from tapd.errors import ConnectionsUnreadable
+from tapd.systemd.limits import check_limits
 from tapd.systemd.notify import Barrier, Notifier
 from tapd.systemd.segment import Segment, socket_cookie
-from tapd.systemd.vault import Held, Vault, check_limits
+from tapd.systemd.vault import Held, Vault
 
 
 class LocalStore:
@@ -201,6 +202,52 @@ def test_segments_of_many_restarts_are_merged(store: LocalStore, pairs: Any) -> 
     assert [one.key for one in held] == list(range(20))
     discard(held)
     vault.close()
+
+
+def test_a_row_of_kills_does_not_fill_the_store(store: LocalStore, pairs: Any) -> None:
+    """Each process brings a segment, and lives too short to give any back in its own time."""
+    made = pairs(60)
+    held: list[Held] = []
+    most = 0
+    for key, (ours, _) in enumerate(made):
+        discard(held)
+        vault = Vault(store)
+        held = vault.recover(store.duplicates(), set(range(key - 3)).__contains__)
+        vault.prepare()
+        assert vault.put(key, ours.fileno())
+        most = max(most, len(store.stored))
+        vault.close()
+    discard(held)
+    assert most <= 12
+    vault, held = recover(store)
+    assert {57, 58, 59} <= {one.key for one in held}
+    assert len(held) < 30, "duplicates of the dead do not pile up either"
+    discard(held)
+    vault.close()
+
+
+def test_what_is_over_needs_no_descriptor(store: LocalStore, pairs: Any) -> None:
+    """A recovery has as many files open as there are connections, not as there were."""
+    made = pairs(60)
+    vault = Vault(store)
+    for key, (ours, _) in enumerate(made):
+        vault.put(key, ours.fileno())
+        ours.close()
+    vault.close()
+    stored = store.duplicates()
+    again = Vault(store)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    next_fd = os.dup(0)
+    os.close(next_fd)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (next_fd + 20, hard))
+    try:
+        held = again.recover(stored, lambda key: key % 10 != 0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert [one.key for one in held] == [0, 10, 20, 30, 40, 50]
+    assert made[1][1].recv(1) == b"", "its peer is told"
+    discard(held)
+    again.close()
 
 
 def test_compaction_drops_what_was_closed_unnoticed(

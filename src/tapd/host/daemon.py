@@ -40,13 +40,14 @@ from tapd.image.key import load_key
 from tapd.image.store import SaveReport
 from tapd.model.application import Application
 from tapd.model.seal import Sealer
-from tapd.net.recovery import Resumed, adopt_held, begin_turns
+from tapd.net.recovery import Resumed, adopt_held, begin_turns, ended_before
 from tapd.net.slow import TurnWatch
 from tapd.net.turn import Turn
 from tapd.systemd.guardian import Guardian
 from tapd.systemd.inherited import Inherited, match_ports, take_inherited
+from tapd.systemd.limits import check_limits, store_descriptors_max
 from tapd.systemd.notify import Notifier
-from tapd.systemd.vault import Vault, check_limits, store_descriptors_max
+from tapd.systemd.vault import Vault
 from tapd.systemd.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
@@ -225,11 +226,13 @@ class Daemon:
         for address, sock in pairs:
             turn.serve(sock, ports[address])
         self._fault("recovery: begin")
-        resumed = adopt_held(turn, restored.history, vault.recover(surroundings.inherited.stored))
+        is_over = ended_before(application, restored.history)
+        held = vault.recover(surroundings.inherited.stored, is_over)
+        resumed = adopt_held(turn, restored.history, held)
         self._fault("recovery: adopted")
+        vault.prepare()
         begin_turns(turn, resumed, restored.history, self._boot_id)
         self._fault("recovery: first turn")
-        vault.prepare()
         self._checkpoint_records = restored.records
         self._vitals = Vitals(turn, _saved_before(restored), restored.records)
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -15,7 +15,7 @@ import dataclasses
 import logging
 import socket
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tapd import events
 from tapd.errors import AdministratorError, BugError, StartFailed
@@ -48,6 +48,12 @@ class Resumed:
     streams: list[Stream] = dataclasses.field(default_factory=list)
     accepted: list[tuple[int, socket.socket]] = dataclasses.field(default_factory=list)
     ended: list[tuple[int, Exception]] = dataclasses.field(default_factory=list)
+
+
+def ended_before(application: Application, history: records.History) -> Callable[[int], bool]:
+    """Return what tells, by its key, whether a connection had ended before the process did."""
+    known = history.streams.keys() & application.connections.keys()
+    return lambda key: key <= application.last_key and key not in known
 
 
 def adopt_held(turn: Turn, history: records.History, held: Sequence[Held]) -> Resumed:

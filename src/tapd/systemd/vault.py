@@ -34,6 +34,7 @@ what the descriptors are.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -47,13 +48,14 @@ from tapd.errors import ConnectionsUnreadable
 from tapd.systemd.notify import Barrier
 from tapd.systemd.segment import SEGMENT_NAME, Held, Segment, socket_cookie
 
-__all__ = ["FdStore", "Held", "Vault", "check_limits", "store_descriptors_max"]
+__all__ = ["FdStore", "Held", "Vault"]
 
 _log = logging.getLogger("tapd.vault")
 
 _BARRIER_S = 1.0
 _PAUSE_S = 5.0  # after a failed store, before the next is tried
-_SPARE_FDS = 64  # what a daemon has open beside its connections
+_WASTEFUL_MAX = 8  # segments to give back that a start leaves for later
+_MOVES_AT_START = 1000
 
 
 class FdStore(TypingProtocol):
@@ -127,17 +129,29 @@ class Vault:
         return -1 if current is None or current.sender is None else current.sender.fileno()
 
     def prepare(self) -> None:
-        """Have a segment stored before the first connection needs it."""
-        if self._store is not None:
-            self._segment_with_room()
+        """Have a segment stored before the first connection needs it.
+
+        Each process brings a segment of its own, and one that is killed soon gives none
+        back. So that a row of kills does not fill the store, many are given back at once.
+        """
+        if self._store is None:
+            return
+        self._segment_with_room()
+        if len(self._wasteful()) > _WASTEFUL_MAX:
+            self.compact(_MOVES_AT_START)
 
     # --- recovery -------------------------------------------------------------------
 
-    def recover(self, stored: Mapping[str, list[int]]) -> list[Held]:
+    def recover(
+        self,
+        stored: Mapping[str, list[int]],
+        is_over: Callable[[int], bool] = lambda _key: False,
+    ) -> list[Held]:
         """Return every connection in the stored segments, in the order of their keys.
 
-        What ended before the process died is among them: only the caller's
-        records tell. It must `forget` and close what it does not take.
+        What ended before the process died lies there as well, and only the caller's
+        records tell: by `is_over`, so that this process need not have them all open
+        at once, or later, when it must `forget` and close what it does not take.
 
         Also stores the first segment of this process, so call it in any case.
 
@@ -145,13 +159,18 @@ class Vault:
         keeping and closes them (the manager has its own); leaves all others.
         The returned descriptors are the caller's.
 
+        Args:
+            stored: the fd store, by name.
+            is_over: whether the connection of a key has ended; it is ended for its
+                peer as well, and not returned.
+
         Raises:
             ConnectionsUnreadable: this process may not open as many files. Nothing
                 was changed: all connections are still in the store.
         """
         found: dict[int, tuple[Segment, Held]] = {}
         try:
-            self._read_segments(stored, found)
+            self._read_segments(stored, found, is_over)
         except ConnectionsUnreadable:
             for _segment, held in found.values():
                 os.close(held.fd)
@@ -167,7 +186,10 @@ class Vault:
         return [found[key][1] for key in sorted(found)]
 
     def _read_segments(
-        self, stored: Mapping[str, list[int]], found: dict[int, tuple[Segment, Held]]
+        self,
+        stored: Mapping[str, list[int]],
+        found: dict[int, tuple[Segment, Held]],
+        is_over: Callable[[int], bool],
     ) -> None:
         numbered = ((SEGMENT_NAME.match(name), fds) for name, fds in stored.items())
         for number, fds in sorted((int(match[1]), fds) for match, fds in numbered if match):
@@ -178,6 +200,9 @@ class Vault:
                 for held in segment.read(fd):
                     self._fault("recover:held")
                     segment.messages += 1
+                    if is_over(held.key):
+                        _end(held.fd)
+                        continue
                     earlier = found.get(held.key)
                     if earlier is not None:
                         os.close(earlier[1].fd)
@@ -454,43 +479,7 @@ class Vault:
         self._current = self._spare = None
 
 
-def store_descriptors_max(environ: Mapping[str, str]) -> int | None:
-    """Return how many descriptors the fd store takes; None where it is not said.
-
-    systemd says it from version 254 on, and the embedded manager does.
-    """
-    text = environ.get("FDSTORE", "")
-    return int(text) if text.isascii() and text.isdigit() else None
-
-
-def check_limits(
-    environ: Mapping[str, str], connections: int, segment_connections: int = 200
-) -> list[str]:
-    """Return, in words, which of `connections` would be unprotected, and why.
-
-    Call it before `Notifier.from_environ` has taken NOTIFY_SOCKET away. Empty
-    where all is well, as far as the manager says what it allows.
-    """
-    problems = []
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if limit < connections + _SPARE_FDS:
-        problems.append(
-            f"LimitNOFILE={limit} allows about {max(0, limit - _SPARE_FDS)} connections, not the "
-            f"{connections} that are configured: further ones wait unanswered. Set "
-            f"LimitNOFILE={connections + _SPARE_FDS} or more"
-        )
-    if not environ.get("NOTIFY_SOCKET"):
-        problems.append(
-            "there is no service manager to keep connections: all end when the process is killed"
-        )
-        return problems
-    stored_max = store_descriptors_max(environ)
-    needed = -(-connections // segment_connections) * 2  # twice: for segments half dead
-    if stored_max is not None and stored_max < needed:
-        problems.append(
-            f"FileDescriptorStoreMax={stored_max} protects about "
-            f"{stored_max * segment_connections // 2} connections, not the {connections} that are "
-            f"configured: further ones end when the process is killed. Set "
-            f"FileDescriptorStoreMax={needed} or more"
-        )
-    return problems
+def _end(fd: int) -> None:
+    """End the connection `fd` for its peer, if it lives at all, and close `fd`."""
+    with socket.socket(fileno=fd) as sock, contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
