@@ -32,6 +32,8 @@ class FullDisk:
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
         self.is_full = True
+        self.fails_to_sync = False
+        self.syncs = 0
 
     @property
     def size(self) -> int:
@@ -43,7 +45,13 @@ class FullDisk:
         self.journal.append(payload)
 
     def sync(self) -> None:
+        self.syncs += 1
+        if self.fails_to_sync:
+            raise StateUnwritable("input/output error")
         self.journal.sync()
+
+    def take_back(self) -> None:
+        self.journal.take_back()
 
     def close(self) -> None:
         self.journal.close()
@@ -297,6 +305,60 @@ def test_no_generation_begins_while_a_record_waits(serve: Serve) -> None:
     harness.wait_for(lambda: not harness.serving.is_stalled)
     peer.expect(b"once\n")
     harness.crash()
+    peer.send(b"0 a\n")
+    peer.expect(b"0 1 a\n")
+
+
+def test_what_could_not_be_synced_is_in_the_journal_once(serve: Serve) -> None:
+    """`--sync always`, and a disk that reports an error: nothing is sent, and nothing is twice."""
+    harness = serve(make_application("a"))
+    peer = harness.connect()
+    peer.expect(b"hello\n")
+    generations: list[bool] = []
+    harness.serving.on_unsynced = lambda: generations.append(True)
+    harness.serving.sync_always = True
+    disk = fill_disk(harness)
+    disk.is_full, disk.fails_to_sync = False, True
+    peer.send(b"0 a\n")
+    assert harness.serving.is_stalled
+    assert peer.read() == b"", "sent before it was confirmed"
+    harness.wait_for(lambda: disk.syncs > 3)
+    disk.fails_to_sync = False
+    harness.wait_for(lambda: not harness.serving.is_stalled)
+    peer.expect(b"0 1 a\n")
+    assert generations == [True]
+    harness.crash()
+    peer.send(b"1 b\n")
+    peer.expect(b"1 2 b\n")
+
+
+def test_killed_while_a_record_can_not_be_synced(serve: Serve) -> None:
+    harness = serve(make_application("a"))
+    peer = harness.connect()
+    peer.expect(b"hello\n")
+    harness.serving.sync_always = True
+    disk = fill_disk(harness)
+    disk.is_full, disk.fails_to_sync = False, True
+    peer.send(b"0 a\n")
+    harness.crash()
+    peer.send(b"1 b\n")
+    peer.expect(b"0 1 a\n1 2 b\n")
+
+
+def test_a_journal_is_on_the_disk_before_the_next_one_says_anything(serve: Serve) -> None:
+    """Else a power cut could leave the next one's records without those before them."""
+    harness = serve(make_application("a"))
+    peer = harness.connect()
+    peer.expect(b"hello\n")
+    disk = fill_disk(harness)
+    disk.is_full = False
+    real = harness.state.begin_generation()
+    new = FullDisk(real)
+    with pytest.raises(StateUnwritable):
+        harness.serving.change_journal(new, "boot", clean=False)  # type: ignore[arg-type]  # its size
+    assert disk.syncs == 1
+    harness.state.abandon_journal(real)
+    harness.state.sync_journal()  # of the one that stays
     peer.send(b"0 a\n")
     peer.expect(b"0 1 a\n")
 

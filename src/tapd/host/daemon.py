@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import datetime as dt
 import functools
 import gc
@@ -49,6 +48,7 @@ from tapd.systemd.limits import check_limits, store_descriptors_max
 from tapd.systemd.notify import Notifier
 from tapd.systemd.vault import Vault
 from tapd.systemd.watchdog import Watchdog
+from tapd.values import Value
 
 log = logging.getLogger(__name__)
 
@@ -77,8 +77,7 @@ def read_boot_id(environ: Mapping[str, str]) -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
-@dataclasses.dataclass(slots=True)
-class Surroundings:
+class Surroundings(Value):
     """What the service manager gave: sockets, notifications, limits."""
 
     inherited: Inherited
@@ -219,6 +218,7 @@ class Daemon:
         turn.sync_always = self._options.sync == "always"
         turn.on_broken = end_unclean
         turn.on_stall = functools.partial(self._say_stalled, notifier)
+        turn.on_unsynced = self._reload.set
         turn.journal = state.open_journal(self._boot_id)
         application._v_runtime = turn
         sys.modules["__main__"].application = application  # type: ignore[attr-defined]
@@ -423,8 +423,10 @@ class Daemon:
     async def _checkpoint(self, turn: Turn, state: State, checkpointer: Checkpointer) -> SaveReport:
         """Begin a generation and have a forked child save it.
 
-        Between turns: this coroutine runs while no turn does, up to the fork.
+        Between turns from there on: this coroutine runs while no turn does, up to the fork.
         """
+        with contextlib.suppress(OSError):  # the most of it, beside the turns
+            await asyncio.to_thread(state.sync_journal)
         application = turn.application
         journal = state.begin_generation()
         self._fault("checkpoint: journal begun")

@@ -43,6 +43,9 @@ class NoJournal:
     def sync(self) -> None:
         """Do nothing."""
 
+    def take_back(self) -> None:
+        """Do nothing."""
+
     def close(self) -> None:
         """Do nothing."""
 

@@ -10,7 +10,6 @@ the one before and its journals give exactly the same state.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
 import re
@@ -26,6 +25,7 @@ from tapd.image.key import Key
 from tapd.image.store import Loaded, SaveReport, Store
 from tapd.model.application import Application
 from tapd.net.records import History, render_base
+from tapd.values import Value
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +33,7 @@ GENERATIONS_WITH_JOURNAL = 2
 _JOURNAL = re.compile(r"journal-(\d{8,})\Z")
 
 
-@dataclasses.dataclass(slots=True)
-class Restored:
+class Restored(Value):
     """An application as it was when its last process ended.
 
     Attributes:
@@ -68,6 +67,7 @@ class State:
         self.store = Store(path, key)
         self._journal_key = journal_key(key)
         self.generation = 0
+        self._before = 0
         self._saved: list[int] = []
         self._lineage = ""
         self._continue_from: tuple[int, tuple[int, bytes]] | None = None
@@ -165,7 +165,7 @@ class State:
         """
         number = self.store.next_generation()
         journal = self._new_journal(number)
-        self.generation = number
+        self._before, self.generation = self.generation, number
         return journal
 
     def _new_journal(self, generation: int) -> JournalWriter:
@@ -226,6 +226,7 @@ class State:
     def abandon_journal(self, journal: JournalWriter) -> None:
         """Take back a generation that was begun and can't be used."""
         journal.close()
+        self.generation = self._before
         try:
             journal.path.unlink()
         except OSError as error:

@@ -20,7 +20,6 @@ afterwards, and that is reported, never passed over.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import os
 from collections.abc import Iterator
@@ -29,6 +28,7 @@ from typing import Any, Protocol
 
 from tapd.errors import JournalDamaged, StateUnwritable
 from tapd.image.key import Key
+from tapd.values import Value
 
 MAGIC = b"tapd journal 1\n"
 MAC_BYTES = 16
@@ -109,6 +109,7 @@ class JournalWriter:
         except OSError as error:
             self.close()
             raise _unwritable(path, error) from error
+        self._before = self.size, self._mac
 
     def append(self, payload: bytes) -> None:
         """Append one record.
@@ -125,7 +126,19 @@ class JournalWriter:
             self._write(b"%b%b%b" % (len(payload).to_bytes(4, "little"), mac, payload))
         except OSError as error:
             raise _unwritable(self.path, error) from error
-        self._mac = mac
+        self._before, self._mac = (self.size - HEAD_BYTES - len(payload), self._mac), mac
+
+    def take_back(self) -> None:
+        """Undo the last `append`, which could not be synced: the same call may be made again.
+
+        It is written anew then. To sync it once more would not do: the kernel reports
+        a failed write once, and drops the pages (fsync(2)).
+        """
+        self.size, self._mac = self._before
+        # Should this fail, what is appended next overwrites it.
+        with contextlib.suppress(OSError):
+            self._operations.ftruncate(self.fd, self.size)
+        os.lseek(self.fd, self.size, os.SEEK_SET)
 
     def _write(self, data: bytes) -> None:
         written = 0
@@ -171,8 +184,7 @@ def _unwritable(path: Path, error: OSError) -> StateUnwritable:
     )
 
 
-@dataclasses.dataclass(slots=True)
-class JournalContents:
+class JournalContents(Value):
     """What was read from a journal.
 
     Attributes:

@@ -43,6 +43,9 @@ class Journal(Protocol_):
     def sync(self) -> None:
         """Have all records reach the disk, or raise `StateUnwritable`."""
 
+    def take_back(self) -> None:
+        """Undo the last `append`."""
+
     def close(self) -> None:
         """Close it."""
 
@@ -67,6 +70,8 @@ class Commits(Connections):
         is_open: turns are run, until `close`.
         is_stalled: the journal can't be written; nothing is run or sent.
         on_stall: called with the error when that begins, and with None when it ends.
+        on_unsynced: called when the disk has failed to confirm records, and goes on:
+            of those before, it may have lost some, and only a generation mends that.
         sync_always: have the disk confirm each record before anything leaves.
     """
 
@@ -88,7 +93,9 @@ class Commits(Connections):
         self.is_open = False
         self.is_stalled = False
         self.on_stall: Callable[[StateUnwritable | None], None] = lambda _error: None
+        self.on_unsynced: Callable[[], None] = lambda: None
         self.sync_always = False
+        self._is_unsynced = False
         self._told_losses: set[Loss] = set()
 
     def pause(self) -> None:
@@ -163,7 +170,7 @@ class Commits(Connections):
             try:
                 self.journal.append(payload)
                 if self.sync_always:
-                    self.journal.sync()
+                    self._sync(self.journal)
             except StateUnwritable as error:
                 self._stall(error, leaving, lambda: self._append(payload, leaving))
                 return
@@ -171,6 +178,9 @@ class Commits(Connections):
         if self.is_stalled:
             self.is_stalled = False
             self.on_stall(None)
+            if self._is_unsynced:
+                self._is_unsynced = False
+                self.on_unsynced()
         self._fault("turn: committed")
         sent = self.externalise(leaving.streams)
         ports_sent = self.externalise_ports(leaving.ports) if leaving.ports else []
@@ -178,6 +188,15 @@ class Commits(Connections):
         self.close_ended(leaving.closes)
         if sent or ports_sent:
             self._note_sent(sent, ports_sent)
+
+    def _sync(self, journal: Journal) -> None:
+        """Have the disk confirm the last record, or take it back: it is appended again."""
+        try:
+            journal.sync()
+        except StateUnwritable:
+            self._is_unsynced = True
+            journal.take_back()
+            raise
 
     def _note_sent(self, sent: list[tuple[int, int]], ports_sent: list[tuple[str, int]]) -> None:
         assert self.journal is not None, "output without a journal"
@@ -209,7 +228,7 @@ class Commits(Connections):
     def change_journal(self, journal: Journal, boot_id: str, *, clean: bool) -> None:
         """Commit what is due, then go on in `journal`, which begins with the streams.
 
-        Between turns only. The old journal is closed.
+        Between turns only. The old journal is synced and closed.
 
         Raises:
             StateUnwritable: the old or the new one can't be written; the old one stays.
@@ -218,6 +237,12 @@ class Commits(Connections):
         if self.is_stalled:
             # Its record is written later, and to say here what it says would say it twice.
             raise StateUnwritable("the last turn could not be committed; the journal stays")
+        if self.journal is not None:
+            # A power cut must not leave what follows without what was before.
+            try:
+                self.journal.sync()
+            except StateUnwritable as error:
+                log.error("%s (a generation is being saved)", error)
         states = [stream.state() for stream in self.streams.values()]
         ports = {port.name: port.state() for port in self.ports}
         level = self.careful.level if self.careful is not None else 0
