@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import select
+import signal
 import socket
 import time
 from pathlib import Path
@@ -119,6 +120,33 @@ def test_a_stop_while_it_sleeps_is_a_clean_one(tmp_path: Path) -> None:
         assert server.stop() == 0
     assert not path.exists()
     assert server.tap.with_name("still-shutdown.tap").exists()
+
+
+class Lingering(Counter):
+    """Stops once a file is there."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.file = file
+
+    def stop(self) -> None:
+        """Say that it stops, and wait for the file."""
+        print("the service stops", flush=True)
+        wait_for(self.file.exists, "file")
+
+
+def test_a_stop_while_it_falls_asleep_is_a_stop(tmp_path: Path) -> None:
+    """Its timer would start it again: `systemctl stop` has to find no sleeper."""
+    go_on = tmp_path / "go-on"
+    application = Application("drowsy")
+    application.listen(f"unix:{tmp_path / 'socket'}", Lingering(go_on))
+    with serving(tmp_path, application, "--idle-exit=0.1") as server:
+        wait_for(lambda: "the service stops" in server.log(), "server that falls asleep")
+        server.kill(signal.SIGTERM)  # itself, and not its manager
+        go_on.touch()
+        wait_for(lambda: server.poll() is not None, "end")
+        assert server.poll() == 0
+        assert "the server sleeps" not in server.log()
 
 
 def test_what_wakes_it_is_written_for_a_shell_to_read(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import resource
 import signal
 import socket
 import sys
@@ -12,7 +14,8 @@ from pathlib import Path
 import pytest
 from by_hand import Server, free_port, wait_for
 
-from tapd.host.upgrade import LoadedCode, load_with_present_code
+from tapd.errors import UpgradeRefused
+from tapd.host.upgrade import LoadedCode, load_with_present_code, rehearse
 from tapd.image.store import Store
 from tapd.model.application import Application
 from tapd.services.app.factory import make_from, parse_target
@@ -213,3 +216,20 @@ def test_a_rehearsal_changes_nothing(reloaded: Reloaded, monkeypatch: pytest.Mon
     assert Store(server.tap, server.key).load().application.name == "counting"
     sys.modules.pop(MODULE)
     sys.path.remove(str(reloaded.code))
+
+
+def test_a_rehearsal_that_can_not_begin_is_refused(tmp_path: Path) -> None:
+    """For want of files, say: it is no reason for the server to end."""
+
+    async def try_it() -> None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        next_fd = os.dup(0)
+        os.close(next_fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (next_fd, hard))
+        try:
+            await rehearse(tmp_path / "none.tap", os.environ)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    with pytest.raises(UpgradeRefused, match="no process could be made"):
+        asyncio.run(try_it())

@@ -273,6 +273,29 @@ def test_who_is_refused_and_says_nothing_stops_nobody(serve: Serve) -> None:
     assert not harness.vault.held
 
 
+# --- more clients than files ----------------------------------------------------------------
+
+
+def test_who_is_too_many_waits_and_is_told_of_once(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Before the last file is open: a save needs some as well."""
+    harness = serve(make_application("a"))
+    harness.serving.connections_max = 2
+    peers = [harness.connect() for _ in range(4)]
+    assert len(harness.serving.streams) == 2
+    for peer in peers[:2]:
+        peer.expect(b"hello\n")
+    harness.clock.advance(3.0)
+    assert len(harness.serving.streams) == 2
+    (record,) = caplog.records
+    assert "Raise LimitNOFILE=" in record.message
+    for peer in peers[:2]:
+        peer.sock.close()
+    for peer in peers[2:]:
+        peer.expect(b"hello\n")
+
+
 # --- a full disk -----------------------------------------------------------------------------
 
 

@@ -57,6 +57,8 @@ CRASHES_WITHOUT_PAUSE = 6
 CRASH_PAUSE_S_MAX = 10.0
 SAVE_TIMEOUT_S = 600.0
 _BARRIER_S = 5.0
+_PASSES_OF_A_SIGNAL = 3
+"""Passes of the loop from a signal to the call of its handler."""
 _OPEN_FILES_MAX = 1 << 20
 """As far as the guardian's table of them goes, and the kernel's own fs.nr_open by default."""
 
@@ -123,6 +125,7 @@ class Daemon:
         self._checkpoint_records = 0
         self._is_serving = False
         self._falls_asleep = False
+        self._is_told_to_stop = False
         self._looks_for_code = False
         self._renews = False
         self._began_ns = time.time_ns()
@@ -236,7 +239,7 @@ class Daemon:
         self._checkpoint_records = restored.records
         self._vitals = Vitals(turn, _saved_before(restored), restored.records)
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
+            loop.add_signal_handler(number, self._take_stop)
         loop.add_signal_handler(signal.SIGHUP, self._take_reload)
         self._open(turn, restored, resumed, state, notifier)
         checkpointer = Checkpointer(keep_fds=state.store.lock_fds)
@@ -262,7 +265,7 @@ class Daemon:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
             await self._finish(turn, state, notifier)
-        if self._falls_asleep:
+        if self._falls_asleep and not await self._is_stopped_as_well():
             self._leave_word(application, state, notifier)
             return ASLEEP_STATUS
         return 0
@@ -305,6 +308,17 @@ class Daemon:
     def status(self) -> dict[str, Any]:
         """Return what `tapctl status` shows."""
         return self._vitals.describe()
+
+    def _take_stop(self) -> None:
+        """End: told by a signal."""
+        self._is_told_to_stop = True
+        self._stop.set()
+
+    async def _is_stopped_as_well(self) -> bool:
+        """Whether a stop was asked for while it fell asleep: then no timer may wake it."""
+        for _pass in range(_PASSES_OF_A_SIGNAL):  # it may have come during the save
+            await asyncio.sleep(0)
+        return self._is_told_to_stop
 
     def _take_reload(self) -> None:
         """Have a generation saved, and new code looked for."""
@@ -393,9 +407,10 @@ class Daemon:
                 self._tell_saved(report, state)
                 if looks_for_code:
                     await self._renew(state, code, notifier)
-            except TapdError as error:
-                story.tell_save_failed(error)
-                self._answer(waiting, error)
+            except (TapdError, OSError) as error:  # such as: too many open files
+                failure = error if isinstance(error, TapdError) else _unsaved(error)
+                story.tell_save_failed(failure)
+                self._answer(waiting, failure)
             due_s = time.monotonic() + self._options.checkpoint_s
             notifier.ready(self._vitals.line())
             if self._renews:
@@ -497,6 +512,10 @@ def _raise_open_files() -> None:
     wanted = _OPEN_FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES_MAX)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _unsaved(error: OSError) -> StateUnwritable:
+    return StateUnwritable(f"saving: {error}; what was saved before is still there")
 
 
 def _saved_before(restored: Restored) -> Saved:

@@ -108,17 +108,21 @@ async def rehearse(tap_path: Path, environ: Mapping[str, str]) -> None:
     ends the process.
 
     Raises:
-        UpgradeRefused: it did not load, or took longer than `REHEARSAL_S`.
+        UpgradeRefused: it did not load, or took longer than `REHEARSAL_S`, or there is
+            no process or file left to try it.
     """
-    # It looks for modules where this process does: in the current directory, or not.
-    flags = [] if {"", str(Path.cwd())} & set(sys.path) else ["-P"]
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, *flags, "-m", "tapd.host.upgrade", str(tap_path),
-        env={name: value for name, value in environ.items() if name not in _OURS_ONLY},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+    try:
+        # It looks for modules where this process does: in the current directory, or not.
+        flags = [] if {"", str(Path.cwd())} & set(sys.path) else ["-P"]
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, *flags, "-m", "tapd.host.upgrade", str(tap_path),
+            env={name: value for name, value in environ.items() if name not in _OURS_ONLY},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+    except OSError as error:
+        raise UpgradeRefused(f"no process could be made to try it: {error.strerror}") from error
     try:
         async with asyncio.timeout(REHEARSAL_S):
             _nothing, said = await child.communicate()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import socket
+import time
 from typing import TYPE_CHECKING
 
 from tapd.model.service import Service
@@ -16,6 +18,7 @@ log = logging.getLogger(__name__)
 
 ACCEPTS_PER_TURN = 128
 FULL_PAUSE_S = 1.0
+FULL_TOLD_EACH_S = 60.0
 _FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 # A peer that vanished without a word is noticed after these (tcp(7)): 2 minutes
@@ -40,6 +43,7 @@ class Listener:
         self.fd = sock.fileno()
         self.service = service
         self.is_unix = sock.family == socket.AF_UNIX
+        self._told_full_s = -math.inf
 
     def __str__(self) -> str:
         name = self.sock.getsockname()
@@ -50,25 +54,36 @@ class Listener:
     def accept(self, turn: Turn) -> None:
         """Accept what waits, up to a limit: the rest waits for the next turn."""
         for _ in range(ACCEPTS_PER_TURN):
+            if len(turn.streams) >= turn.connections_max:
+                self._wait(turn, f"{len(turn.streams)} connections are as many as it may have")
+                return
             try:
                 sock, _peer = self.sock.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
                 if error.errno in _FULL:
-                    log.error(
-                        "can't accept more connections: %s; raise LimitNOFILE= (now waiting)",
-                        error.strerror,
-                    )
+                    self._wait(turn, str(error.strerror))
                 else:  # an error of the network, which Linux tells here (accept(2))
                     log.warning("%s: can't accept: %s (waiting)", self, error.strerror)
-                turn.pause_listening(self, FULL_PAUSE_S)
+                    turn.pause_listening(self, FULL_PAUSE_S)
                 return
             key = turn.application.next_key()
             protected = turn.keep(key, sock)
             if not self.is_unix:
                 prepare(sock)
             turn.begin(sock, self.service, key, protected=protected)
+
+    def _wait(self, turn: Turn, why: str) -> None:
+        """Leave clients in the backlog for a moment; say so, but not each time."""
+        now_s = time.monotonic()
+        if now_s >= self._told_full_s + FULL_TOLD_EACH_S:
+            self._told_full_s = now_s
+            log.error(
+                "%s: can't accept more connections: %s. Further clients wait. Raise LimitNOFILE=",
+                self, why,
+            )  # fmt: skip
+        turn.pause_listening(self, FULL_PAUSE_S)
 
 
 def prepare(sock: socket.socket) -> None:

@@ -47,6 +47,7 @@ from tapd.net.records import Flag, Identity
 from tapd.net.stream import Stream
 from tapd.net.timers import Timers
 from tapd.systemd.guardian import Guardian
+from tapd.systemd.limits import most_connections
 from tapd.systemd.vault import Vault
 
 log = logging.getLogger(__name__)
@@ -71,6 +72,8 @@ class Turn(Commits):
 
     Attributes:
         began_s: when the turn that is under way began (`time.monotonic`); 0 for none.
+        connections_max: no more are accepted; a save, a journal and a child process
+            need files as well.
         on_broken: called with what no turn should raise. Input was run and not
             committed, so this process can't go on: the next one can.
     """
@@ -93,6 +96,7 @@ class Turn(Commits):
         self._is_scheduled = False
         self._thread = threading.get_ident()
         self.began_s = 0.0
+        self.connections_max = most_connections()
         jar.on_change = self.schedule
 
     # --- what the application asks of it (the rest is in `net.runtime`) ---------

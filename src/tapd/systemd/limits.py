@@ -6,10 +6,19 @@ May import nothing but the standard library.
 from __future__ import annotations
 
 import resource
+import sys
 from collections.abc import Mapping
 
 SPARE_FDS = 64
 """What a daemon has open beside its connections."""
+
+
+def most_connections() -> int:
+    """Return how many connections the limit of open files leaves room for."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if limit == resource.RLIM_INFINITY:
+        return sys.maxsize
+    return max(limit - SPARE_FDS, limit // 2)
 
 
 def store_descriptors_max(environ: Mapping[str, str]) -> int | None:
