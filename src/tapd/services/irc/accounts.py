@@ -20,13 +20,17 @@ from typing import NamedTuple
 from tapd.errors import UsageError
 from tapd.model.accounts import decoy_hash, hash_password
 from tapd.model.persistent import Persistent, TrackedDict
-from tapd.services.irc.names import fold, is_nick
+from tapd.services.irc.names import clip, fold, is_nick
 
 PASSWORD_BYTES_MIN = 8
 PASSWORD_BYTES_MAX = 256
 SCRAM_ITERATIONS = 16384
 """RFC 7677 section 4 asks for 4096 at least."""
 _SALT_BYTES = 16
+DEVICES_MAX = 20
+DEVICE_BYTES_MAX = 32
+NICKS_MAX = 10
+"""Nicks that an account can have beside its name."""
 
 _PROHIBITED = (
     stringprep.in_table_c12,
@@ -105,13 +109,16 @@ class IrcAccount(Persistent):
         registered_s: when.
         seen_s: when somebody last logged in or left.
         nicks: the nicks reserved for it beside its name, as written, by folded nick.
-        always_on: its user stays when the last client goes.
+        devices: when each of its clients went last (ms since the epoch), by device.
+        away_text: why its user is away while no client is there; "" for the usual.
+        always_on: its user stays when the last client goes; None for as the network has it.
         is_suspended: nobody can log in.
     """
 
     email = ""
     seen_s = 0.0
-    always_on = False
+    away_text = ""
+    always_on: bool | None = None
     is_suspended = False
 
     def __init__(self, name: str, proof: Proof, registered_s: float) -> None:
@@ -119,9 +126,22 @@ class IrcAccount(Persistent):
         self.proof = proof
         self.registered_s = self.seen_s = registered_s
         self.nicks: dict[str, str] = TrackedDict()
+        self.devices: dict[str, int] = TrackedDict()
 
     def __repr__(self) -> str:
         return f"<IrcAccount {self.name}>"
+
+    def note_device(self, device: str, time_ms: int) -> None:
+        """Remember that a client of this account goes now."""
+        if len(self.devices) >= DEVICES_MAX and device not in self.devices:
+            del self.devices[min(self.devices, key=self.devices.__getitem__)]
+        self.devices[device] = time_ms
+
+
+def split_device(text: str) -> tuple[str, str]:
+    """Return name and device of ``alice@phone``; the device is "" where none is named."""
+    name, _, device = text.partition("@")
+    return name, clip(device, DEVICE_BYTES_MAX) if device.isprintable() else ""
 
 
 class Accounts(Persistent):
@@ -191,7 +211,7 @@ class Accounts(Persistent):
 
     def password_hash(self, name: str) -> str:
         """Return the hash to check for `name`: a decoy where there is no such account."""
-        account = self.find(name)
+        account = self.find(split_device(name)[0])
         return decoy_hash() if account is None else account.proof.password_hash
 
     def scram_keys(self, name: str) -> ScramKeys:
@@ -199,6 +219,7 @@ class Accounts(Persistent):
 
         Their salt is always the same for one name, so it does not tell who is there.
         """
+        name = split_device(name)[0]
         account = self.find(name)
         if account is not None:
             return account.proof.scram

@@ -139,6 +139,16 @@ def change_as_chanserv(
         skip.send(outgoing)
 
 
+def kick_as_chanserv(network: IrcNetwork, channel: Channel, user: User, reason: str) -> None:
+    """Have a member leave, by ChanServ."""
+    source = chanserv_mask(network)
+    event = event_by(network, source, "KICK", channel.name, user.nick, trailing=reason)
+    network.record(channel, event)
+    channel.broadcast(event.outgoing())
+    channel.remove(user)
+    network.drop_if_empty(channel)
+
+
 def give_ranks(network: IrcNetwork, user: User) -> None:
     """Give `user`, who has just logged in, the ranks that are theirs where they are."""
     for channel in user.channels:

@@ -11,11 +11,17 @@ import logging
 from typing import TYPE_CHECKING
 
 from tapd import events
+from tapd.services.irc import admission
+from tapd.services.irc.grants import give_ranks
 from tapd.services.irc.identity import set_account, tell_login
+from tapd.services.irc.presence import refresh
+from tapd.services.irc.reservation import protect
 
 if TYPE_CHECKING:
-    from tapd.services.irc.accounts import IrcAccount
+    from tapd.services.irc.accounts import IrcAccount, Proof
+    from tapd.services.irc.network import IrcNetwork
     from tapd.services.irc.session import Session
+    from tapd.services.irc.user import User
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +47,38 @@ def log_in(session: Session, account: IrcAccount, way: str) -> None:
         tell_login(session)
     elif before != user.identity and before.startswith("guest:"):
         network.history.move(before, user.identity)
+    if session.is_registered:
+        give_ranks(network, user)
+        refresh(network, user)
+        admission.recheck_soon(session)
+
+
+def log_out(network: IrcNetwork, user: User) -> None:
+    """Log a registered user out; a nick of the account is theirs no more."""
+    set_account(network, user, "")
+    protect(network, user)
+    refresh(network, user)
+
+
+def add_account(session: Session, name: str, proof: Proof, email: str) -> IrcAccount:
+    """Add an account, which was checked to be possible; nobody is logged in to it yet."""
+    network = session.network
+    account = network.accounts.add(name, proof, network.now_s())
+    account.email = email
+    admission.note_registration(session)
+    log.info("account %s registered by %s at %s", name, session.user.mask, session.user.ip)
+    return account
+
+
+FAILURES_MAX = 5
+"""Wrong passwords after which a connection is closed."""
+
+
+def note_failure(session: Session) -> None:
+    """Count a failed login; close the connection after too many."""
+    session.failures += 1
+    if session.failures >= FAILURES_MAX:
+        session.close("Too many failed logins")
 
 
 def why_no_account(session: Session, name: str) -> tuple[str, str] | None:
@@ -52,6 +90,8 @@ def why_no_account(session: Session, name: str) -> tuple[str, str] | None:
     problem = session.network.accounts.why_not_new(name)
     if problem is not None:
         return problem
+    if not admission.may_register(session):
+        return "TEMPORARILY_UNAVAILABLE", "No accounts can be registered from there now"
     other = session.network.find_user(name)
     if other is not None and other is not session.user:
         return "ACCOUNT_EXISTS", "Somebody else uses that name now"

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from tapd.model.persistent import TrackedDict
 from tapd.model.service import Service
 from tapd.model.timer import Timer
-from tapd.services.irc import admission, audit, settings
+from tapd.services.irc import admission, audit, presence, settings
 from tapd.services.irc.accounts import Accounts
 from tapd.services.irc.bans import Bans
 from tapd.services.irc.channel import Channel
@@ -61,6 +61,12 @@ class IrcNetwork(Service):
         accounts: who has registered.
         history: the conversations, and how much of everything is kept.
         most_users: the most users there ever were at once.
+        nick_protection, nick_grace_s: see `reservation`.
+        always_on: who stays without a client: nobody (``off``), who asks for it
+            (``opt-in``), who does not ask for the contrary (``opt-out``).
+        always_on_s_max: how long.
+        history_on_join: messages that one who joins a channel is told without asking.
+        channels_per_account_max: channels that one account can register.
         bans, limits, fronts, waiting_room: see their modules.
         lockdown: who may come in, one of `admission.LOCKDOWNS`.
         cloaks: others see cloaks in place of addresses.
@@ -107,6 +113,12 @@ class IrcNetwork(Service):
         self.lockdown = "off"
         self.cloaks = True
         self.cloak_key = secrets.token_bytes(32)
+        self.nick_protection = "strict"
+        self.nick_grace_s = 30.0
+        self.always_on = "opt-in"
+        self.always_on_s_max = 90 * 86400.0
+        self.history_on_join = 0
+        self.channels_per_account_max = 20
         self.sweeper: Timer | None = None
 
     def start(self) -> None:
@@ -219,6 +231,7 @@ class IrcNetwork(Service):
         for channel in user.channels:
             channel.remove_session(session)
         user.sessions = tuple(each for each in user.sessions if each is not session)
+        presence.client_went(self, session, user)
         if not user.sessions and not user.always_on:
             self.remove_user(user, reason)
 
@@ -245,6 +258,7 @@ class IrcNetwork(Service):
             self._check_silence(session, now_s)
             if session.batch is not None:
                 session.batch.check_age(session, now_s)
+        presence.expire(self, now_s)
         logs = (each.log for each in self.channels.values() if each.log is not None)
         self.history.prune(now_s, logs)
 

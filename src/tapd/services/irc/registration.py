@@ -10,15 +10,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tapd.services.irc import modes
+from tapd.services.irc import admission, audit, modes
 from tapd.services.irc import numerics as n
 from tapd.services.irc.checking import password_matches, start_check
 from tapd.services.irc.delivery import render_time
 from tapd.services.irc.isupport import isupport_lines
 from tapd.services.irc.membership import send_channels
+from tapd.services.irc.presence import client_came, missed_since_ms, refresh
+from tapd.services.irc.reservation import is_owner, is_refused, protect, rename_to_guest
 
 if TYPE_CHECKING:
     from tapd.services.irc.session import Session
+    from tapd.services.irc.user import User
 
 
 def try_complete(session: Session) -> None:
@@ -46,20 +49,39 @@ def _password_checked(session: Session, ok: bool | None) -> None:
 def complete(session: Session) -> None:
     """Let a client in whose registration is complete."""
     network, user = session.network, session.user
+    if not admission.may_enter(session):
+        return
     present = network.find_user(user.nick)
-    if present is None:
+    if present is not None and user.account and present.account == user.account:
+        session.password = b""
+        join_user(session, present)
+        return
+    if present is not None and is_owner(network, user):
+        rename_to_guest(network, present)  # who had the nick of this account
+        present = None
+    if present is None and not is_refused(network, user, user.nick):
         session.password = b""
         network.attach_session(session, user)
         network.add_user(user)
+        refresh(network, user)
         welcome(session)
-    elif user.account and present.account == user.account:
-        session.password = b""
-        network.attach_session(session, present)  # one more client on the same nick
-        welcome(session)
-        send_channels(session)
+        protect(network, user)
+        audit.tell_opers(network, "c", f"Client connecting: {audit.describe(session)}")
     else:
         session.reply(n.ERR_NICKNAMEINUSE, user.nick)
         user.nick = ""
+
+
+def join_user(session: Session, present: User) -> None:
+    """Make a session whose registration is complete one more client of a user who is there."""
+    network, address = session.network, session.user.ip
+    since_ms = missed_since_ms(network, session, present)
+    if not present.sessions and present.ip != address:
+        present.ip = address  # which bans are held against; what others see stays as it was
+    network.attach_session(session, present)
+    welcome(session)
+    send_channels(session)
+    client_came(network, session, since_ms)
 
 
 def welcome(session: Session) -> None:

@@ -15,10 +15,12 @@ input meanwhile, so answers come in the order of the questions.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tapd.model.protocol import Protocol, Transport
+from tapd.services.irc import admission, audit, flood
 from tapd.services.irc import capabilities as cap
 from tapd.services.irc import message as wire
 from tapd.services.irc import numerics as n
@@ -42,6 +44,9 @@ _REJECTIONS = {
     Reason.MALFORMED: ("INVALID_MESSAGE", "Your message has no command and was dropped"),
 }
 
+_SECRETIVE = re.compile(rb"(?i)pass|oper|authenticate|register|identify|ns |nickserv|webirc")
+"""What stands in input with a password in it, before that."""
+
 _SKIPPED = "The server was killed by this; it was skipped"
 
 
@@ -57,12 +62,17 @@ class Session(Protocol):
         is_registered: registration is complete.
         password: sealed, from PASS, until registration is complete; b"" for none.
         made_s: when the connection was made.
-        sealed_input: what `pending` is kept as.
+        plain_input, sealed_input: what `pending` is kept as.
         check: what this session waits for; None for nothing.
         sasl: the exchange that is under way; None for none.
         sasl_input: its client's message as far as it has come, sealed; b"" for nothing.
         failures: failed logins in a row.
+        device: which of its user's clients it is, by its own word; "" for one like others.
+        away: why this client is away; "" where it is not.
         batch: the message of several lines that is being sent; None for none.
+        ip: the address; "" before it is known.
+        is_secure: the client came by TLS, which ended in front of the server.
+        awaits_header: a PROXY header has yet to come.
     """
 
     service: IrcNetwork
@@ -73,11 +83,17 @@ class Session(Protocol):
     is_registered = False
     password = b""
     made_s = 0.0
+    plain_input = b""
     sealed_input = b""
     check: Check | None = None
     sasl: Exchange | None = None
     sasl_input = b""
     failures = 0
+    ip = ""
+    is_secure = False
+    awaits_header = False
+    device = ""
+    away = ""
     batch: ClientBatch | None = None
 
     # Volatile: of the live connection, or of the command that runs.
@@ -86,6 +102,11 @@ class Session(Protocol):
     _v_pinged = False
     _v_label: str | None = None
     _v_collected: list[Outgoing] | None = None
+    _v_due_s = 0.0  # these five: see `flood` and `limits`
+    _v_nick_due_s = 0.0
+    _v_target_due_s = 0.0
+    _v_targets: dict[str, None] | None = None
+    _v_counted: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"<Session of {self.user.nick or 'a half-registered client'}>"
@@ -104,17 +125,19 @@ class Session(Protocol):
     def pending(self) -> bytes:
         """Input that is incomplete, or waits for a check to end.
 
-        It is kept sealed: half of a line may be half of a password.
+        What may be half of a password is kept sealed.
         """
         if not self.sealed_input:
-            return b""
+            return self.plain_input
         return self.network.application.runtime.sealer.open(self.sealed_input) or b""
 
     @pending.setter
     def pending(self, data: bytes) -> None:
-        if data or self.sealed_input:
+        is_secret = _SECRETIVE.search(data) is not None
+        if is_secret or self.sealed_input:
             sealer = self.network.application.runtime.sealer
-            self.sealed_input = sealer.seal(data) if data else b""
+            self.sealed_input = sealer.seal(data) if is_secret else b""
+        self.plain_input = b"" if is_secret else data
 
     # --- the connection's life ----------------------------------------------------------
 
@@ -122,15 +145,17 @@ class Session(Protocol):
         """Begin a registration."""
         self.made_s = self._v_heard_s = self.network.now_s()
         self.pending = b""
-        ip = peer_address(transport.get_extra_info("peername"))
-        self.user = User(ip, self.network.host_for(ip))
+        self.user = User("", "")
         self.network.session_opened(self)
+        admission.arrive(self, transport)
 
     def connection_resumed(self) -> None:
         """Go on in a new process; what was being checked is checked again."""
         self._v_heard_s = self.network.now_s()
         if self.check is not None:
             self.check.begin()
+        elif not self.transport.is_reading():
+            self.network.waiting_room.enter_again(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Quit."""
@@ -158,13 +183,25 @@ class Session(Protocol):
         if self.check is not None:  # reading is paused; this had been peeked before
             self.pending += data
             return
+        if self.awaits_header:
+            data = admission.take_header(self, data)
         lines, rest = wire.split_lines(self.pending, data)
         self._run_lines(lines, rest)
 
+    def reading_resumed(self) -> None:
+        """Go on with what came while this session was too fast, or waited for a check."""
+        self._v_heard_s = self.network.now_s()
+        lines, rest = wire.split_lines(self.pending, b"")
+        self._run_lines(lines, rest)
+
     def _run_lines(self, lines: Sequence[bytes], rest: bytes) -> None:
+        latest_s = self._v_heard_s + self.network.limits.burst_s
         for index, line in enumerate(lines):
             if self._v_transport.is_closing():
                 rest = b""
+                break
+            if self._v_due_s > latest_s and not self.network.may(self.user, "flood"):
+                rest = flood.hold(self, b"\n".join((*lines[index:], rest)))
                 break
             self._run_line(line)
             if self.check is not None:
@@ -174,8 +211,11 @@ class Session(Protocol):
             self.pending = rest
 
     def _run_line(self, line: bytes) -> None:
-        # Flood limits belong here: `self.network` may refuse or delay what comes too fast.
         message = parse_line(line)
+        line_s = self.network.limits.line_s
+        if line_s:
+            start_s = max(self._v_due_s, self._v_heard_s)
+            self._v_due_s = start_s + line_s * flood.cost_of(message)
         label = message.tags.get("label") if message.tags else None
         if label is not None and self.caps & cap.LABELED_RESPONSE and is_label(label):
             self.begin_label(label)
@@ -203,6 +243,8 @@ class Session(Protocol):
             else:
                 self.reply(n.ERR_NOTREGISTERED)
         elif self._may_run(command, message):
+            if command.privilege:
+                audit.note_action(self, command.name, " ".join(message.params))
             command.function(self, message)
 
     def _may_run(self, command: Command, message: Message) -> bool:
@@ -243,9 +285,7 @@ class Session(Protocol):
     def resume_after_check(self) -> None:
         """Go on with what came while something was checked."""
         self.check = None
-        self._v_transport.resume_reading()
-        lines, rest = wire.split_lines(self.pending, b"")
-        self._run_lines(lines, rest)
+        self._v_transport.resume_reading()  # which runs what was kept
 
     def end_sasl(self) -> None:
         """Forget the exchange that is under way, if any."""
@@ -422,14 +462,6 @@ def safe_parameter(text: str) -> str:
     if " " in text:
         text = text.partition(" ")[0] or "*"
     return text if text[0] != ":" else f"*{text[1:]}"
-
-
-def peer_address(peername: Any) -> str:
-    """Return the address of a peer for people: IPv6 without scope, ``localhost`` for UNIX."""
-    if not isinstance(peername, tuple) or not peername:
-        return "localhost"
-    address = str(peername[0]).partition("%")[0].removeprefix("::ffff:")
-    return f"0{address}" if address[:1] == ":" else address
 
 
 def _why(exc: Exception) -> str:

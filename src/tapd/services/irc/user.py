@@ -30,6 +30,8 @@ class User(Persistent):
         username, realname: from USER; "" before it.
         host: what others see of where they are.
         ip: their address.
+        cloak: what would be seen of it, were they not logged in.
+        vhost: the host that an operator gave them; "" for none.
         account: the account they are logged in to; "" for none.
         modes: letters of `modes.USER_MODES` that are set, sorted.
         away: why they are away; "" when they are not.
@@ -38,6 +40,7 @@ class User(Persistent):
         always_on: they stay when their last session goes.
         signon_s: when they registered.
         active_s: when they last sent a message, within `ACTIVE_S`.
+        left_s: when their last session went; 0 while there is one.
         sessions: their connections.
         channels: those they are on, in the order of joining (values are None).
         invites: channels that they were invited to, by folded name; None for none.
@@ -51,14 +54,16 @@ class User(Persistent):
     away = ""
     oper = ""
     guest_id = ""
+    vhost = ""
     always_on = False
     signon_s = 0.0
     active_s = 0.0
+    left_s = 0.0
     invites: dict[str, Channel] | None = None
 
     def __init__(self, ip: str, host: str) -> None:
         self.ip = ip
-        self.host = host
+        self.host = self.cloak = host
         self.sessions: tuple[Session, ...] = ()
         self.channels: dict[Channel, None] = TrackedDict()
 
@@ -91,10 +96,14 @@ class User(Persistent):
         return "B" in self.modes
 
     def matches(self, mask: str) -> bool:
-        """Whether a normalized mask is about this user, by shown host or by address."""
+        """Whether a normalized mask is about this user, by shown host or by the cloak.
+
+        Not by the address, where it is cloaked: a channel's operator could find it out
+        by banning half of all addresses again and again.
+        """
         sources = [self.mask]
-        if self.ip != self.host:
-            sources.append(f"{self.nick}!{self.username}@{self.ip}")
+        if self.cloak != self.host:
+            sources.append(f"{self.nick}!{self.username}@{self.cloak}")
         return mask_matches(mask, sources, self.account)
 
     def send(self, outgoing: Outgoing, *, skip: Session | None = None) -> None:

@@ -10,17 +10,19 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from tapd import events
 from tapd.services.irc import numerics as n
 from tapd.services.irc.accounts import (
     PASSWORD_RULE,
     Proof,
     is_email,
     make_proof,
+    split_device,
     usable_password,
 )
 from tapd.services.irc.checking import password_matches, start_check
 from tapd.services.irc.commands.table import command
-from tapd.services.irc.login import log_in, why_no_account
+from tapd.services.irc.login import add_account, log_in, note_failure, why_no_account
 from tapd.services.irc.sasl import (
     MECHANISMS,
     MESSAGE_BYTES_MAX,
@@ -40,8 +42,6 @@ log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 400
 """A message of this length goes on in the next AUTHENTICATE (sasl-3.1)."""
-FAILURES_MAX = 5
-"""Wrong passwords after which a connection is closed."""
 
 
 # --- SASL --------------------------------------------------------------------------------
@@ -106,11 +106,14 @@ def _take_chunk(session: Session, exchange: Exchange, text: str) -> None:
 
 def _checked(session: Session, ok: bool | None, name: str) -> None:
     mechanism = "SASL" if session.sasl is None else session.sasl.name
+    name, device = split_device(name)
     account = session.network.accounts.find(name)
     if not ok or account is None or account.is_suspended:
         _fail(session, mechanism, "suspended" if ok else "wrong password")
         return
     session.end_sasl()
+    if device:
+        session.device = device
     log_in(session, account, f"SASL {mechanism}")
     session.reply(n.RPL_SASLSUCCESS)
 
@@ -118,17 +121,11 @@ def _checked(session: Session, ok: bool | None, name: str) -> None:
 def _fail(session: Session, mechanism: str, reason: str) -> None:
     session.end_sasl()
     log.warning(
-        "login by SASL %s failed for a client at %s: %s", mechanism, session.user.ip, reason
-    )
+        "login by SASL %s failed for a client at %s: %s", mechanism, session.ip, reason,
+        extra=events.LOGIN_REFUSED(TAPD_PEER=session.ip),
+    )  # fmt: skip
     session.reply(n.ERR_SASLFAIL)
     note_failure(session)
-
-
-def note_failure(session: Session) -> None:
-    """Count a failed login; close the connection after too many."""
-    session.failures += 1
-    if session.failures >= FAILURES_MAX:
-        session.close("Too many failed logins")
 
 
 def _send(session: Session, data: bytes) -> None:
@@ -180,10 +177,7 @@ def _registered(session: Session, proof: Proof | None, name: str, email: str) ->
     if problem is not None:
         session.fail("REGISTER", problem[0], name, text=problem[1])
         return
-    network = session.network
-    account = network.accounts.add(name, proof, network.now_s())
-    account.email = email
-    log.info("account %s registered by %s at %s", name, session.user.mask, session.user.ip)
+    account = add_account(session, name, proof, email)
     session.send_from_server(
         "REGISTER", "SUCCESS", account.name, trailing="Account successfully registered"
     )

@@ -5,14 +5,20 @@ NICK, USER, PASS, PING, PONG, QUIT, ERROR, SETNAME.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from tapd.services.irc import capabilities as cap
 from tapd.services.irc import numerics as n
+from tapd.services.irc.accounts import split_device
+from tapd.services.irc.admission import recheck_soon
 from tapd.services.irc.commands.table import command
 from tapd.services.irc.delivery import event_of
+from tapd.services.irc.flood import nick_wait_s
 from tapd.services.irc.names import REALNAME_BYTES_MAX, clean_username, clip, fold, is_nick
+from tapd.services.irc.presence import is_own_elsewhere, move_client, refresh
 from tapd.services.irc.registration import try_complete
+from tapd.services.irc.reservation import is_refused, protect
 
 if TYPE_CHECKING:
     from tapd.services.irc.message import Message
@@ -35,14 +41,31 @@ def nick(session: Session, message: Message) -> None:
         session.reply(n.ERR_NONICKNAMEGIVEN)
     elif not is_nick(wanted):
         session.reply(n.ERR_ERRONEUSNICKNAME, wanted)
+    elif session.is_registered and is_own_elsewhere(network, user, wanted):
+        move_client(network, session, network.users[fold(wanted)])
     elif network.find_user(wanted) not in (None, user) and not session.negotiating:
         # During negotiation it may yet turn out to be the nick of the client's own account.
         session.reply(n.ERR_NICKNAMEINUSE, wanted)
+    elif is_refused(network, user, wanted) and not session.negotiating:
+        text = "Nickname is reserved: log in to its account, or choose another"
+        session.reply(n.ERR_NICKNAMEINUSE, wanted, text=text)
     elif not session.is_registered:
         user.nick = wanted
         try_complete(session)
-    elif wanted != user.nick and not _is_held(session, wanted):
+    elif wanted != user.nick and not _is_held(session, wanted) and not _is_too_fast(session):
         network.change_nick(user, wanted, skip=session)
+        protect(network, user)
+        refresh(network, user)
+        recheck_soon(session)
+
+
+def _is_too_fast(session: Session) -> bool:
+    """Whether the nick was changed too often; the client is told then."""
+    wait_s = nick_wait_s(session)
+    if wait_s:
+        text = f"Nick change too fast; wait {math.ceil(wait_s)} seconds"
+        session.reply(n.ERR_NICKTOOFAST, session.user.nick, text=text)
+    return bool(wait_s)
 
 
 def _is_held(session: Session, wanted: str) -> bool:
@@ -60,7 +83,8 @@ def _is_held(session: Session, wanted: str) -> bool:
 @command("USER", params=4, only_before_registration=True)
 def set_user(session: Session, message: Message) -> None:
     """Give user name and real name (modern, "USER message")."""
-    username = clean_username(message.params[0])
+    name, device = split_device(message.params[0])
+    username = clean_username(name)
     realname = message.params[3]
     if not username or not realname:
         session.reply(n.ERR_NEEDMOREPARAMS, "USER")
@@ -68,6 +92,8 @@ def set_user(session: Session, message: Message) -> None:
     # The tilde says that no ident server vouches for it.
     session.user.username = f"~{username}"
     session.user.realname = clip(realname, REALNAME_BYTES_MAX)
+    if device and not session.device:
+        session.device = device
     try_complete(session)
 
 

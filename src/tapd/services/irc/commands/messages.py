@@ -7,12 +7,15 @@ is never answered, so that two programs can't answer each other for ever.
 from __future__ import annotations
 
 from collections.abc import Mapping
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from tapd.services.irc import capabilities as cap
 from tapd.services.irc import numerics as n
+from tapd.services.irc.assistants.table import Assistant, find_assistant
 from tapd.services.irc.commands.table import command
 from tapd.services.irc.delivery import Event, Line, Outgoing, event_of
+from tapd.services.irc.flood import target_wait_s
 from tapd.services.irc.isupport import TARGETS_MAX
 from tapd.services.irc.modes import RANK_OF_SYMBOL
 from tapd.services.irc.names import is_channel_like
@@ -107,6 +110,10 @@ def say_to(session: Session, said: Said, target: str) -> None:
         else:
             _say_on_channel(session, said, channel, symbol)
         return
+    assistant = find_assistant(network, name)
+    if assistant is not None:
+        _say_to_assistant(session, said, assistant)
+        return
     receiver = network.find_user(name)
     if receiver is None:
         _refuse(session, said.command, n.ERR_NOSUCHNICK, name)
@@ -145,6 +152,11 @@ def _say_on_channel(session: Session, said: Said, channel: Channel, symbol: str)
 
 def _say_to_user(session: Session, said: Said, target: User) -> None:
     verb, text, sender = said.command, said.text, session.user
+    wait_s = target_wait_s(session, target)
+    if wait_s:
+        reason = f"Too many people at once; wait {math.ceil(wait_s)} seconds"
+        _refuse(session, verb, n.ERR_TARGETTOOFAST, target.nick, text=reason)
+        return
     if "R" in target.modes and not sender.account and target is not sender:
         _refuse(session, verb, n.ERR_CANNOTSENDTOUSER, target.nick)
         return
@@ -165,6 +177,16 @@ def _say_to_user(session: Session, said: Said, target: User) -> None:
     if target.away and verb == "PRIVMSG":
         session.reply(n.RPL_AWAY, target.nick, text=target.away)
     _echo(session, outgoing)
+
+
+def _say_to_assistant(session: Session, said: Said, assistant: Assistant) -> None:
+    """Have a line run by NickServ or ChanServ; nothing of it is kept, nor are passwords echoed."""
+    if said.command != "PRIVMSG" or said.text is None:
+        return
+    line = said.text.replace("\n", " ")
+    hidden = Said(said.command, assistant.hide_secrets(line), said.tags)
+    _echo(session, _event(session, hidden, assistant.nick).outgoing())
+    assistant.run(session, line)
 
 
 def _echo(session: Session, outgoing: Outgoing) -> None:

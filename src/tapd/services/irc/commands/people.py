@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 from tapd.services.irc import capabilities as cap
 from tapd.services.irc import numerics as n
+from tapd.services.irc.assistants.table import find_assistant
 from tapd.services.irc.commands.table import command
-from tapd.services.irc.delivery import event_of, render_time
+from tapd.services.irc.delivery import render_time
 from tapd.services.irc.masks import matches
 from tapd.services.irc.message import BODY_BYTES_MAX, fill_lines
 from tapd.services.irc.names import AWAY_BYTES_MAX, clip, fold, is_channel_like
+from tapd.services.irc.presence import update_away
+from tapd.services.irc.reservation import is_owner
 
 if TYPE_CHECKING:
     from tapd.services.irc.channel import Channel
@@ -132,7 +135,8 @@ def _reply_whox(
 
 def _shown_ip(session: Session, user: User, _channel: Channel | None) -> str:
     asker = session.user
-    return user.ip if asker is user or asker.is_oper else "255.255.255.255"
+    may_see = asker is user or session.network.may(asker, "see")
+    return user.ip if may_see else "255.255.255.255"
 
 
 def _idle_text(session: Session, user: User, _channel: Channel | None) -> str:
@@ -169,7 +173,12 @@ def whois(session: Session, message: Message) -> None:
             return
     nick = message.params[min(1, len(message.params) - 1)].partition(",")[0]  # TARGMAX: one
     user = network.find_user(nick)
-    if user is None:
+    assistant = find_assistant(network, nick)
+    if assistant is not None:
+        host, text = network.server_name, assistant.summary
+        session.reply(n.RPL_WHOISUSER, assistant.nick, assistant.nick, host, "*", text=text)
+        session.reply(n.RPL_WHOISSERVER, assistant.nick, host, text=network.network_name)
+    elif user is None:
         session.reply(n.ERR_NOSUCHNICK, nick)
     else:
         _reply_whois(session, user)
@@ -188,12 +197,20 @@ def _reply_whois(session: Session, user: User) -> None:
         session.reply(n.RPL_WHOISOPERATOR, nick)
     if user.account:
         session.reply(n.RPL_WHOISACCOUNT, nick, user.account)
+        if is_owner(network, user):
+            session.reply(n.RPL_WHOISREGNICK, nick)
     if user.is_bot:
         session.reply(n.RPL_WHOISBOT, nick, text=f"is a bot on {network.network_name}")
+    if user.sessions and all(each.is_secure for each in user.sessions):
+        session.reply(n.RPL_WHOISSECURE, nick)
     if user.away:
         session.reply(n.RPL_AWAY, nick, text=user.away)
     if is_open:
         session.reply(n.RPL_WHOISACTUALLY, nick, f"{user.username}@{user.ip}", user.ip)
+        if user.always_on or len(user.sessions) > 1:
+            count = len(user.sessions)
+            stays = ", and stays without any" if user.always_on else ""
+            session.reply(n.RPL_WHOISSPECIAL, nick, text=f"has {count} clients{stays}")
         if user.modes:
             session.reply(n.RPL_WHOISMODES, nick, text=f"is using modes +{user.modes}")
     idle_s = max(0, int(network.now_s() - user.active_s))
@@ -265,13 +282,13 @@ def ison(session: Session, message: Message) -> None:
 
 @command("AWAY")
 def away(session: Session, message: Message) -> None:
-    """Be marked as away, or no longer (modern, "AWAY message")."""
+    """Be away with this client, or no longer (modern, "AWAY message").
+
+    A user of several clients is away when all of them are.
+    """
     network, user = session.network, session.user
     text = clip(message.params[0], AWAY_BYTES_MAX) if message.params else ""
-    changed = text != user.away
-    if changed:
-        user.away = text
-        outgoing = event_of(user, network, "AWAY", trailing=text or None).outgoing()
-        network.tell_others(user, outgoing, having=cap.AWAY_NOTIFY)
-        network.monitors.tell_change(user, outgoing, cap.AWAY_NOTIFY)
+    if text != session.away:
+        session.away = text
+    update_away(network, user, text)
     session.reply(n.RPL_NOWAWAY if text else n.RPL_UNAWAY)

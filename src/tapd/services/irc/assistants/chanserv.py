@@ -1,0 +1,414 @@
+"""ChanServ: channels that stay. REGISTER, DROP, INFO, ACCESS, FLAGS, AUTOKICK, TRANSFER, SET.
+
+Imports `grants` and the data model. What one may do depends on the rank that the channel's
+access list gives to one's account; an IRC operator with the privilege ``accounts`` may do
+what a founder may.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tapd.services.irc.assistants.confirming import check_code, code_for
+from tapd.services.irc.assistants.nickserv import day, known_account, own_account
+from tapd.services.irc.assistants.table import CHANSERV, Refused, Words
+from tapd.services.irc.grants import (
+    AUTOKICKS_MAX,
+    GRANTS_MAX,
+    LEVELS,
+    Autokick,
+    ChannelRegistration,
+    Grant,
+    change_as_chanserv,
+    channels_of,
+    give_ranks,
+    kick_as_chanserv,
+)
+from tapd.services.irc.masks import is_mask, matches, normalize_mask
+from tapd.services.irc.mode_changes import Change, parse_changes
+from tapd.services.irc.modes import CHANNEL_MODES, Kind, is_at_least
+from tapd.services.irc.names import KICK_BYTES_MAX, TOPIC_BYTES_MAX, clip, fold
+
+if TYPE_CHECKING:
+    from tapd.services.irc.channel import Channel
+    from tapd.services.irc.session import Session
+
+log = logging.getLogger(__name__)
+
+LISTED_MAX = 100
+_RANK_NAMES = {"q": "the founder", **{rank: f"the level {name}" for name, rank in LEVELS.items()}}
+
+
+def registered_channel(
+    session: Session, name: str, needed: str = ""
+) -> tuple[Channel, ChannelRegistration]:
+    """Return a registered channel, on which the client may do what takes a rank.
+
+    Args:
+        session: the client's.
+        name: the channel's.
+        needed: the lowest rank that may; "" for everybody.
+
+    Raises:
+        Refused: it is not registered, or the client may not.
+    """
+    channel = session.network.find_channel(name)
+    if channel is None or channel.registration is None:
+        raise Refused(f"{name} is not registered")
+    registration, user = channel.registration, session.user
+    if needed and not registration.allows(user.account, needed):
+        if not session.network.may(user, "accounts"):
+            least = "" if needed == "q" else " or a higher one"
+            raise Refused(f"That takes {_RANK_NAMES[needed]}{least} on {channel.name}")
+        log.info("ChanServ: %s acts on %s as an operator", user.mask, channel.name)
+    return channel, registration
+
+
+def _outranks(session: Session, registration: ChannelRegistration, level: str) -> bool:
+    """Whether the client may give and take `level`: of those below their own."""
+    if session.network.may(session.user, "accounts"):
+        return True
+    own = registration.rank_of(session.user.account)
+    return is_at_least(own, LEVELS[level]) and own != LEVELS[level]
+
+
+@CHANSERV.command("REGISTER", "<channel> [description]", needs_account=True)
+def register(session: Session, words: Words) -> None:
+    """Register a channel on which you are an operator.
+
+    It stays when everybody has left, with topic, modes, lists and history, and you are its
+    founder.
+    """
+    network, user, account = session.network, session.user, own_account(session)
+    channel = network.find_channel(words[0])
+    if channel is None or not channel.has_rank(user, "o"):
+        raise Refused(f"You are no operator on {words[0]}: join it first")
+    if channel.registration is not None:
+        raise Refused(f"{channel.name} is registered already")
+    if len(list(channels_of(network, account))) >= network.channels_per_account_max:
+        raise Refused(f"You have {network.channels_per_account_max} channels already")
+    registration = ChannelRegistration(account.name, network.now_s())
+    registration.description = _description(words[1:])
+    channel.registration = registration
+    log.info("channel %s registered by %s", channel.name, user.mask)
+    CHANSERV.say(session, f"{channel.name} is registered; you are its founder.")
+    give_ranks(network, user)
+
+
+def _description(words: Words) -> str:
+    return clip(" ".join(words), TOPIC_BYTES_MAX)
+
+
+@CHANSERV.command("DROP", "<channel> [code]")
+def drop(session: Session, words: Words) -> None:
+    """Give up a channel; a code is asked for first. Who is there stays there."""
+    channel, registration = registered_channel(session, words[0], "q")
+    code = code_for(session.network, "channel", channel.name, registration.registered_s)
+    if len(words) < 2:
+        CHANSERV.say(
+            session,
+            f"{channel.name} will be nobody's, its access list is forgotten, and when it is "
+            "empty, all of it.",
+            f"If you are sure, write: DROP {channel.name} {code}",
+        )
+        return
+    check_code(words[1], code)
+    channel.registration = None
+    session.network.drop_if_empty(channel)
+    log.info("channel %s dropped by %s", channel.name, session.user.mask)
+    CHANSERV.say(session, f"{channel.name} is registered no more.")
+
+
+@CHANSERV.command("INFO", "<channel>")
+def info(session: Session, words: Words) -> None:
+    """Tell about a registered channel."""
+    channel, registration = registered_channel(session, words[0])
+    allowed = registration.allows(session.user.account, "v")
+    if not (allowed or channel.is_visible_to(session.user)):
+        raise Refused(f"{words[0]} is not registered")
+    options = [name for name, is_on in _flags(registration).items() if is_on]
+    lines = [
+        f"{channel.name}: registered {day(registration.registered_s)}, "
+        f"founder {registration.founder}.",
+        f"Options: {', '.join(options) or 'none'}. "
+        f"Mode lock: {registration.mode_lock_text() or 'none'}."
+        if allowed
+        else f"Options: {', '.join(options) or 'none'}.",
+    ]
+    if registration.description:
+        lines.append(registration.description)
+    CHANSERV.say(session, *lines)
+
+
+def _flags(registration: ChannelRegistration) -> dict[str, bool]:
+    return {"KEEPTOPIC": registration.keeps_topic, "TOPICLOCK": registration.locks_topic}
+
+
+@CHANSERV.command("LIST", "[mask]", privilege="accounts")
+def list_channels(session: Session, words: Words) -> None:
+    """List registered channels, those that match a mask."""
+    mask = words[0] if words else "*"
+    found = [
+        (channel.name, channel.registration.founder)
+        for channel in session.network.channels.values()
+        if channel.registration is not None and matches(mask, channel.name)
+    ]
+    CHANSERV.say(session, *(f"{name}: {founder}" for name, founder in found[:LISTED_MAX]))
+    CHANSERV.say(session, f"{len(found)} channels, {min(len(found), LISTED_MAX)} shown.")
+
+
+# --- access -------------------------------------------------------------------------------------
+
+
+@CHANSERV.command("ACCESS", "<channel> [verb] [account] [level]", needs_account=True)
+def access(session: Session, words: Words) -> None:
+    """Show or change who has which rank on a channel whenever they join.
+
+    ACCESS CHANNEL LIST: shows the list.
+
+    ACCESS CHANNEL ADD ACCOUNT LEVEL: adds an account, or changes its level: admin, op, halfop
+    or voice. One may give the levels below one's own.
+
+    ACCESS CHANNEL DEL ACCOUNT: takes one away; one's own always.
+    """
+    verb = words[1].upper() if len(words) > 1 else "LIST"
+    if verb == "LIST":
+        _list_access(session, words[0])
+    elif verb == "ADD" and len(words) > 3:
+        _grant(session, words[0], words[2], words[3].lower())
+    elif verb == "DEL" and len(words) > 2:
+        _revoke(session, words[0], words[2])
+    else:
+        raise Refused("Write: ACCESS <channel> LIST, ADD <account> <level> or DEL <account>")
+
+
+@CHANSERV.command("FLAGS", "<channel> [account] [change]", needs_account=True)
+def flags(session: Session, words: Words) -> None:
+    """Show or change the access list, in letters: +a admin, +o op, +h halfop, +v voice, - none."""
+    if len(words) < 3:
+        _list_access(session, words[0])
+        return
+    sign, letter = words[2][:1], words[2][1:].lower()
+    level = next((name for name, rank in LEVELS.items() if rank == letter), "")
+    if sign == "+" and level:
+        _grant(session, words[0], words[1], level)
+    elif sign == "-":
+        _revoke(session, words[0], words[1])
+    else:
+        raise Refused("Write: FLAGS <channel> <account> +a, +o, +h, +v or -")
+
+
+def _list_access(session: Session, name: str) -> None:
+    channel, registration = registered_channel(session, name, "v")
+    lines = [f"{registration.founder}: founder"]
+    order = list(LEVELS)
+    for each in sorted(registration.grants.values(), key=lambda one: order.index(one.level)):
+        lines.append(f"{each.account}: {each.level}, by {each.by} on {day(each.since_s)}")
+    CHANSERV.say(session, f"Access to {channel.name}:", *lines)
+
+
+def _grant(session: Session, name: str, account_name: str, level: str) -> None:
+    network = session.network
+    channel, registration = registered_channel(session, name, "o")
+    if level not in LEVELS:
+        raise Refused(f"There is no level {level[:32]}; there are: {', '.join(LEVELS)}")
+    account = known_account(session, account_name)
+    folded = fold(account.name)
+    if registration.is_founder(account.name):
+        raise Refused(f"{account.name} is the founder (see TRANSFER)")
+    before = registration.grants.get(folded)
+    may_change = before is None or _outranks(session, registration, before.level)
+    if not _outranks(session, registration, level) or not may_change:
+        raise Refused("You can give and take levels below your own only")
+    if before is None and len(registration.grants) >= GRANTS_MAX:
+        raise Refused(f"The list is full: {GRANTS_MAX} entries")
+    by = session.user.account
+    registration.grants[folded] = Grant(account.name, level, by, network.now_s())
+    log.info("%s: %s has level %s, by %s", channel.name, account.name, level, session.user.mask)
+    CHANSERV.say(session, f"{account.name} has the level {level} on {channel.name}.")
+    for user in list(channel.members):
+        if user.account == account.name:
+            give_ranks(network, user)
+
+
+def _revoke(session: Session, name: str, account_name: str) -> None:
+    channel, registration = registered_channel(session, name)
+    folded = fold(account_name)
+    grant = registration.grants.get(folded)
+    if grant is None:
+        account = session.network.accounts.owner_of(account_name)
+        folded = fold(account.name) if account is not None else folded
+        grant = registration.grants.get(folded)
+    is_own = grant is not None and fold(session.user.account) == folded
+    if not is_own:
+        registered_channel(session, name, "o")
+    if grant is None:
+        raise Refused(f"{account_name} is not on the list of {channel.name}")
+    if not is_own and not _outranks(session, registration, grant.level):
+        raise Refused("You can give and take levels below your own only")
+    del registration.grants[folded]
+    log.info("%s: %s has no level, by %s", channel.name, grant.account, session.user.mask)
+    CHANSERV.say(session, f"{grant.account} has no level on {channel.name} any more.")
+
+
+@CHANSERV.command("TRANSFER", "<channel> <account> [code]", needs_account=True)
+def transfer(session: Session, words: Words) -> None:
+    """Make another account the founder of your channel; a code is asked for first."""
+    network = session.network
+    channel, registration = registered_channel(session, words[0], "q")
+    account = known_account(session, words[1])
+    if registration.is_founder(account.name):
+        raise Refused(f"{account.name} is the founder")
+    if len(list(channels_of(network, account))) >= network.channels_per_account_max:
+        raise Refused(f"{account.name} has as many channels as one can have")
+    kind = f"transfer to {fold(account.name)}"
+    code = code_for(network, kind, channel.name, registration.registered_s)
+    if len(words) < 3:
+        CHANSERV.say(
+            session, f"If you are sure, write: TRANSFER {channel.name} {account.name} {code}"
+        )
+        return
+    check_code(words[2], code)
+    registration.founder = account.name
+    registration.grants.pop(fold(account.name), None)
+    log.info("channel %s is %s's, by %s", channel.name, account.name, session.user.mask)
+    CHANSERV.say(session, f"{account.name} is the founder of {channel.name} now.")
+
+
+@CHANSERV.command("AUTOKICK", "<channel> [verb] [mask] [reason]", needs_account=True)
+def autokick(session: Session, words: Words) -> None:
+    """Show or change who is kept out of a channel, whatever its bans are.
+
+    AUTOKICK CHANNEL LIST, ADD MASK REASON, or DEL MASK. A mask is nick!user@host with * and ?,
+    or ~a: and an account. Who is on the access list is never kept out.
+    """
+    channel, registration = registered_channel(session, words[0], "h")
+    verb = words[1].upper() if len(words) > 1 else "LIST"
+    if verb == "LIST":
+        lines = [f"{each.mask}: {each.reason}" for each in registration.autokicks.values()]
+        CHANSERV.say(session, f"Kept out of {channel.name}:", *(lines or ["nobody"]))
+        return
+    if verb not in ("ADD", "DEL") or len(words) < 3:
+        raise Refused("Write: AUTOKICK <channel> LIST, ADD <mask> <reason> or DEL <mask>")
+    registered_channel(session, words[0], "o")
+    if not is_mask(words[2]) or len(words[2]) > 200:
+        raise Refused("That is no mask")
+    mask = normalize_mask(words[2])
+    if verb == "DEL":
+        if registration.autokicks.pop(fold(mask), None) is None:
+            raise Refused(f"{mask} is not on the list")
+        CHANSERV.say(session, f"{mask} is not kept out any more.")
+        return
+    if len(registration.autokicks) >= AUTOKICKS_MAX:
+        raise Refused(f"The list is full: {AUTOKICKS_MAX} entries")
+    reason = clip(" ".join(words[3:]), KICK_BYTES_MAX) or "You are kept out"
+    entry = Autokick(mask, reason, session.user.account, session.network.now_s())
+    registration.autokicks[fold(mask)] = entry
+    CHANSERV.say(session, f"{mask} is kept out of {channel.name}.")
+    for user in list(channel.members):
+        if registration.autokick_of(user) is not None:
+            kick_as_chanserv(session.network, channel, user, reason)
+
+
+# --- SET ------------------------------------------------------------------------------------------
+
+
+@CHANSERV.command("SET", "<channel> <option> [value]", needs_account=True)
+def set_option(session: Session, words: Words) -> None:
+    """Change a channel: TOPICLOCK, KEEPTOPIC, MLOCK or DESC; the founder may.
+
+    SET CHANNEL TOPICLOCK on: only who has the level op or higher changes the topic.
+
+    SET CHANNEL KEEPTOPIC off: the topic goes when the last member does.
+
+    SET CHANNEL MLOCK +nt-i: modes that nobody changes; without any, none are locked.
+
+    SET CHANNEL DESC TEXT: what INFO tells.
+    """
+    option = _OPTIONS.get(words[1].upper())
+    if option is None:
+        raise Refused(f"There is no option {words[1][:32]}; there are: {', '.join(_OPTIONS)}")
+    channel, registration = registered_channel(session, words[0], "q")
+    option(session, channel, registration, words[2:])
+
+
+def _is_on(words: Words) -> bool:
+    if not words or words[0].upper() not in ("ON", "OFF"):
+        raise Refused("Write on or off")
+    return words[0].upper() == "ON"
+
+
+def _set_topic_lock(
+    session: Session, channel: Channel, registration: ChannelRegistration, words: Words
+) -> None:
+    registration.locks_topic = _is_on(words)
+    state = "locked" if registration.locks_topic else "not locked"
+    CHANSERV.say(session, f"The topic of {channel.name} is {state}.")
+
+
+def _set_keep_topic(
+    session: Session, channel: Channel, registration: ChannelRegistration, words: Words
+) -> None:
+    registration.keeps_topic = _is_on(words)
+    stays = "stays" if registration.keeps_topic else "goes"
+    CHANSERV.say(session, f"The topic of {channel.name} {stays} when the last member goes.")
+
+
+def _set_description(
+    session: Session, channel: Channel, registration: ChannelRegistration, words: Words
+) -> None:
+    registration.description = _description(words)
+    CHANSERV.say(session, f"INFO tells that of {channel.name}.")
+
+
+def _set_mode_lock(
+    session: Session, channel: Channel, registration: ChannelRegistration, words: Words
+) -> None:
+    lock: dict[str, tuple[str, bool, str]] = {}
+    for change in parse_changes(words[0], words[1:]) if words else []:
+        lock[change.letter] = (change.letter, change.on, _locked_value(change))
+    registration.mode_lock = tuple(lock.values())
+    done = [made for entry in lock.values() if (made := _apply(channel, *entry)) is not None]
+    change_as_chanserv(session.network, channel, done)
+    text = registration.mode_lock_text() or "nothing"
+    CHANSERV.say(session, f"Locked on {channel.name}: {text}")
+
+
+def _locked_value(change: Change) -> str:
+    """Return the parameter of a mode that is to be locked.
+
+    Raises:
+        Refused: it can't be locked so.
+    """
+    mode = CHANNEL_MODES.get(change.letter)
+    if mode is None or mode.kind in (Kind.LIST, Kind.PREFIX):
+        raise Refused(f"The mode {change.letter} can't be locked")
+    if not change.on or mode.kind is Kind.FLAG:
+        return ""
+    try:
+        return mode.check(change.param or "") if mode.check is not None else change.param or ""
+    except ValueError as error:
+        raise Refused(f"+{change.letter}: {error}") from error
+
+
+def _apply(channel: Channel, letter: str, is_on: bool, value: str) -> Change | None:
+    """Make the channel's mode what the lock says; return the change, None for none."""
+    if is_on:
+        if channel.modes.get(letter) == value:
+            return None
+        channel.modes[letter] = value
+        return Change(on=True, letter=letter, param=value or None)
+    if channel.modes.pop(letter, None) is None:
+        return None
+    is_always = CHANNEL_MODES[letter].kind is Kind.ALWAYS
+    return Change(on=False, letter=letter, param="*" if is_always else None)
+
+
+_OPTIONS: dict[str, Callable[[Session, Channel, ChannelRegistration, Words], None]] = {
+    "TOPICLOCK": _set_topic_lock,
+    "KEEPTOPIC": _set_keep_topic,
+    "MLOCK": _set_mode_lock,
+    "DESC": _set_description,
+}
