@@ -12,6 +12,8 @@ from harness import Harness
 from tapd.errors import AuthorError
 from tapd.model.application import Application
 from tapd.model.hosted import AsyncioService, Hosted
+from tapd.net.stream import PEEK_BYTES, Stream
+from tapd.net.turn import Turn
 
 Serve = Callable[..., Harness]
 
@@ -179,6 +181,33 @@ def test_killed_within_a_turn(serve: Serve, point: str, nth: int) -> None:
         except Killed:
             harness.crash()
     peer.expect(b"ONE\nTWO\nTHREE\nFOUR\n")
+
+
+def test_input_that_kills_costs_its_connection_and_no_other(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    receive = Turn.receive
+
+    def die(self: Turn, stream: Stream, limit: int | None = None) -> bool:
+        if b"poison" in (stream.peek(limit or PEEK_BYTES) or b""):
+            raise Killed
+        return receive(self, stream, limit)
+
+    monkeypatch.setattr(Turn, "receive", die)
+    harness = hosted(serve, idle=always)
+    bad, good = harness.connect(), harness.connect()
+    bad.sock.sendall(b"POST /\nX: poison\n\none\n")
+    good.sock.sendall(b"one\n")
+    for _death in range(8):
+        try:
+            harness.pump()
+        except Killed:
+            harness.crash()
+    assert bad.read_end() == b"", "half a request was handed on"
+    good.expect(b"ONE\n")
+    good.send(b"two\n")
+    good.expect(b"TWO\n")
+    assert "killed the server each time" in caplog.text
 
 
 def test_in_the_midst_of_an_exchange_it_is_closed(serve: Serve) -> None:

@@ -147,6 +147,14 @@ class Hosted(Protocol):
         if view:  # the protocol was exchanged for another in the midst of the data
             self.data_received(bytes(view))
 
+    def input_unit(self, data: bytes) -> int:
+        """Return the length of all of `data`: a parser of its own knows what a unit is."""
+        return len(data)
+
+    def input_skipped(self, data: bytes) -> None:
+        """Close: what came next would make no sense without what killed the server."""
+        self.transport.close()
+
     def eof_received(self) -> bool | None:
         """Hand the end of input on."""
         return None if self.live is None else bool(self.live.eof_received())

@@ -32,6 +32,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Any
 
+from tapd import events
 from tapd.model.datagram import DatagramProtocol
 from tapd.net import kernel
 from tapd.net.records import Batch, Datagram, Identity, PortMove, PortState
@@ -203,7 +204,7 @@ class DatagramPort:
     def _skip(self, data: bytes, sender: Any) -> None:
         log.error(
             "%s: a datagram of %d bytes killed the server each time it was received; skipped",
-            self, len(data), extra={"TAPD_POISON": "datagram"},
+            self, len(data), extra=events.SKIPPED(TAPD_POISON="datagram"),
         )  # fmt: skip
         try:
             self.protocol.datagram_skipped(data, sender)
