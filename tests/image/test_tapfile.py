@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import pickle
 import random
@@ -146,7 +145,7 @@ def test_a_forged_signature_is_told_from_an_unknown_key() -> None:
 
 def test_parts_of_two_good_taps_make_no_good_tap() -> None:
     other_pickle = pickle.dumps({"x": [1, 2, 4]}, 5)
-    other_manifest = dataclasses.replace(MANIFEST, generation=8)
+    other_manifest = MANIFEST.replace(generation=8)
     other = render_tap(other_pickle, other_manifest, KEY)
     assert len(other) == len(TAP)
     cuts = [len(PICKLE), len(TAP) - FOOTER_BYTES, len(TAP) - 76, len(TAP) - 44]
@@ -157,7 +156,7 @@ def test_parts_of_two_good_taps_make_no_good_tap() -> None:
 
 
 def test_a_later_format_is_told_from_damage() -> None:
-    later = render_tap(PICKLE, dataclasses.replace(MANIFEST, format=2), KEY)
+    later = render_tap(PICKLE, MANIFEST.replace(format=2), KEY)
     with pytest.raises(TapTooNew, match="format 2"):
         parse_tap(later, KEY, "t")
     only_flipped = bytearray(TAP)

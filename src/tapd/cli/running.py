@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import importlib
 import logging
 import sys
@@ -190,7 +189,7 @@ def set_options(
             return
         wanted = _with_secrets(wanted, known, password_file)
         if call is not None:
-            call.ask("set", assignments=[dataclasses.asdict(each) for each in wanted])
+            call.ask("set", assignments=[each.as_dict() for each in wanted])
         else:
             for change in prepare_settings(restored.application, wanted):
                 change()
@@ -247,7 +246,7 @@ def _with_secrets(
             )
         else:
             raise UsageError(f"{each.option}: no terminal to ask for it; give --password-file")
-        complete.append(dataclasses.replace(each, secret=secret))
+        complete.append(each.replace(secret=secret))
     return complete
 
 

@@ -72,9 +72,9 @@ def bind_all(
                 bound.append(_bind_unix(address, unix_mode, unix_group))
                 continue
             wish = address
-            other = dataclasses.replace(address, host="127.0.0.1")
+            other = address.replace(host="127.0.0.1")
             if address.host == "::1" and not address.port and other in picked:
-                wish = dataclasses.replace(address, port=picked.pop(other))
+                wish = address.replace(port=picked.pop(other))
             try:
                 listener = _bind_ip(wish)
             except AddressUnusable:

@@ -18,7 +18,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
-import dataclasses
 import functools
 import gc
 import json
@@ -312,7 +311,13 @@ def _answer_of(save: Save) -> dict[str, Any]:
     except BaseException as error:
         log.error("saving failed in the child:\n%s", traceback.format_exc())
         return {"error": type(error).__name__, "message": str(error)}
-    return {"report": dataclasses.asdict(report) | {"path": str(report.path)}}
+    return {
+        "report": report.as_dict()
+        | {
+            "path": str(report.path),
+            "losses": [loss.as_dict() for loss in report.losses],
+        }
+    }
 
 
 @functools.cache

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import json
 import logging
 import os
@@ -32,6 +31,7 @@ from tapd.errors import NotAllowed, TapdError, UsageError
 from tapd.image.store import SaveReport
 from tapd.model.setting import Assignment, describe_settings, prepare_settings
 from tapd.net.turn import Turn
+from tapd.values import Value
 
 if TYPE_CHECKING:
     from tapd.host.console import Console
@@ -54,8 +54,7 @@ class Host(TypingProtocol):
         """Save a generation that holds all that was committed before the call."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(Value):
     """Who asks, as the kernel says; -1 and 65534 stand for who is outside of our name spaces."""
 
     pid: int
@@ -222,7 +221,7 @@ class Control:
             "path": str(report.path),
             "size_bytes": report.size_bytes,
             "duration_s": report.duration_s,
-            "losses": [dataclasses.asdict(loss) for loss in report.losses],
+            "losses": [loss.as_dict() for loss in report.losses],
         }
 
     async def _settings(self, _request: dict[str, Any], _peer: Peer) -> dict[str, Any]:

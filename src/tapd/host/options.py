@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 from tapd.errors import UsageError
+from tapd.values import Value
 
 ASLEEP_STATUS = 150
 """Exit status of a server that went to sleep (150 to 199 are an application's, by the LSB).
@@ -15,8 +15,7 @@ started again at once.
 """
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class DaemonOptions:
+class DaemonOptions(Value):
     """What `tapd` was told.
 
     Attributes:

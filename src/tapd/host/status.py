@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 import time
@@ -10,10 +9,10 @@ from typing import Any
 
 import tapd
 from tapd.net.turn import Turn
+from tapd.values import Value
 
 
-@dataclasses.dataclass(slots=True)
-class Saved:
+class Saved(Value):
     """The last generation that is safe on the disk.
 
     Attributes:
@@ -29,7 +28,6 @@ class Saved:
     records: int
 
 
-@dataclasses.dataclass(slots=True)
 class Vitals:
     """What is known of one process's service.
 
@@ -40,10 +38,11 @@ class Vitals:
         started_s: when the process began to serve, on the monotonic clock.
     """
 
-    turn: Turn
-    saved: Saved
-    replayed: int
-    started_s: float = dataclasses.field(default_factory=time.monotonic)
+    def __init__(self, turn: Turn, saved: Saved, replayed: int) -> None:
+        self.turn = turn
+        self.saved = saved
+        self.replayed = replayed
+        self.started_s = time.monotonic()
 
     @property
     def records(self) -> int:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import os
 import sys
 from collections.abc import Mapping
@@ -28,6 +27,7 @@ from tapd.image.layout import Layout
 from tapd.image.names import why_broken
 from tapd.image.snapshot import load_application
 from tapd.model.order import check_classes, start_order
+from tapd.values import Value
 
 REHEARSAL_S = 600.0
 _OURS_ONLY = (
@@ -36,8 +36,7 @@ _OURS_ONLY = (
 _REFUSED = "tapd: refused: "
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Stamp:
+class _Stamp(Value):
     """What tells one version of a file from another."""
 
     mtime_ns: int

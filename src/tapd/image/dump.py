@@ -8,7 +8,6 @@ queue as well; and where that is not enough, with all else there, too.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import gc
 import io
 import sys
@@ -18,12 +17,12 @@ from tapd.image.deep import DeepGraphPickler, NestedGraphPickler
 from tapd.image.graph import GraphPickler, GraphRoot, root_name
 from tapd.image.loss import Loss
 from tapd.image.reducer import RETRIES_MAX
+from tapd.values import Value
 
 _RECURSION_MAX = 2000
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Dump:
+class Dump(Value):
     """A pickled graph.
 
     Attributes:

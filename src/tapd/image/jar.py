@@ -18,7 +18,6 @@ Nothing that changes is missed, by construction:
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import weakref
 from collections.abc import Callable, Iterable
@@ -44,7 +43,6 @@ _LOSSY_MAX = 1000
 _LOOKED_AT_MAX = 20_000
 
 
-@dataclasses.dataclass(slots=True)
 class Changes:
     """What one commit found.
 
@@ -54,9 +52,17 @@ class Changes:
         deltas: number and pickled delta of containers of which little changed.
     """
 
-    new: list[tuple[int, bytes]] = dataclasses.field(default_factory=list)
-    states: list[tuple[int, bytes]] = dataclasses.field(default_factory=list)
-    deltas: list[tuple[int, bytes]] = dataclasses.field(default_factory=list)
+    __slots__ = ("deltas", "new", "states")
+
+    def __init__(
+        self,
+        new: list[tuple[int, bytes]] | None = None,
+        states: list[tuple[int, bytes]] | None = None,
+        deltas: list[tuple[int, bytes]] | None = None,
+    ) -> None:
+        self.new = [] if new is None else new
+        self.states = [] if states is None else states
+        self.deltas = [] if deltas is None else deltas
 
     def __bool__(self) -> bool:
         return bool(self.new or self.states or self.deltas)
@@ -306,7 +312,7 @@ class Jar:
                     self._lossy.clear()
                 place = find_path(self._root, obj, objects_max=_LOOKED_AT_MAX)
                 place = self._lossy[obj._p_oid] = place or type(obj).__qualname__
-            named.append(dataclasses.replace(loss, path=f"{place}{loss.path}"))
+            named.append(loss.replace(path=f"{place}{loss.path}"))
         return named
 
     def _locate(self, obj: Any) -> str:

@@ -28,7 +28,6 @@ from typing import Any, Protocol
 
 from tapd.errors import JournalDamaged, StateUnwritable
 from tapd.image.key import Key
-from tapd.values import Value
 
 MAGIC = b"tapd journal 1\n"
 MAC_BYTES = 16
@@ -184,7 +183,7 @@ def _unwritable(path: Path, error: OSError) -> StateUnwritable:
     )
 
 
-class JournalContents(Value):
+class JournalContents:
     """What was read from a journal.
 
     Attributes:
@@ -195,11 +194,12 @@ class JournalContents(Value):
         damage: None, or in words what is broken before the end.
     """
 
-    payloads: list[bytes]
-    size: int
-    mac: bytes
-    torn_bytes: int = 0
-    damage: str | None = None
+    def __init__(self, size: int, mac: bytes, torn_bytes: int = 0) -> None:
+        self.payloads: list[bytes] = []
+        self.size = size
+        self.mac = mac
+        self.torn_bytes = torn_bytes
+        self.damage: str | None = None
 
 
 def read_journal(path: Path, key: bytes, lineage: str, generation: int) -> JournalContents:
@@ -213,10 +213,10 @@ def read_journal(path: Path, key: bytes, lineage: str, generation: int) -> Journ
     mac = _first_mac(key, lineage, generation)
     if len(data) < len(MAGIC) and MAGIC.startswith(bytes(data)):
         # Killed, or the power cut, while it was being made: nothing was in it.
-        return JournalContents([], 0, mac, torn_bytes=len(data))
+        return JournalContents(0, mac, torn_bytes=len(data))
     if data[: len(MAGIC)] != MAGIC:
         raise JournalDamaged(f"{path} is no journal of this tapd (its first line is another)")
-    contents = JournalContents([], len(MAGIC), mac)
+    contents = JournalContents(len(MAGIC), mac)
     keyed = _chain(key)
     at = len(MAGIC)
     while at < len(data):

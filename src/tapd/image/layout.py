@@ -9,7 +9,6 @@ that had the same name are told apart.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import re
@@ -20,6 +19,7 @@ from pathlib import Path
 from tapd.errors import TapDamaged, TapdError, TapMissing, UsageError
 from tapd.image.key import Key
 from tapd.image.tapfile import Manifest, parse_tap, read_manifest
+from tapd.values import Value
 
 SUFFIX = ".tap"
 SHUTDOWN_SUFFIX = "-shutdown.tap"
@@ -29,8 +29,7 @@ MEMORY_NAME = "last-generation"
 _NUMBERED = re.compile(r"(generation|journal)-(\d{8,18})(\.tap|\.tap\.gz|)\Z")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Value):
     """One TAP of an application, as a listing shows it.
 
     Attributes:
@@ -231,7 +230,7 @@ class Layout:
             if entry.error is None:
                 self.read(entry)
         except TapdError as error:
-            return dataclasses.replace(entry, manifest=None, error=error)
+            return entry.replace(manifest=None, error=error)
         return entry
 
     def read(self, entry: Entry) -> tuple[memoryview, Manifest]:

@@ -7,14 +7,13 @@ Promise 5: one bad object never costs the rest. It is replaced by a
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, NoReturn
 
 from tapd.errors import LostObject
+from tapd.values import Value
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Loss:
+class Loss(Value):
     """One object that was replaced by a placeholder.
 
     Attributes:

@@ -5,17 +5,16 @@ Imports `model` and the rest of `image`.
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 from tapd.image.evolution import Restoration
 from tapd.image.loss import Loss
 from tapd.image.tapfile import Manifest
 from tapd.model.application import Application
+from tapd.values import Value
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class SaveReport:
+class SaveReport(Value):
     """What a save wrote.
 
     Attributes:
@@ -33,8 +32,7 @@ class SaveReport:
     duration_s: float
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(Value):
     """What a load found.
 
     Attributes:

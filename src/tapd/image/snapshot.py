@@ -6,7 +6,6 @@ file format; what is on the disk is `store`'s business.
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 import sys
 from collections.abc import Mapping, Sequence
@@ -21,10 +20,10 @@ from tapd.image.loss import Loss
 from tapd.image.pickler import dump_graph, load_graph
 from tapd.image.tapfile import Manifest, first_losses, render_tail
 from tapd.model.application import Application
+from tapd.values import Value
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Value):
     """A TAP, ready to be written.
 
     Attributes:
@@ -73,7 +72,7 @@ def take_snapshot(
         globals=tuple(sorted(dump.globals)),
         clean=clean,
         journal=dict(journal or {}),
-        **first_losses(dataclasses.asdict(loss) for loss in losses),
+        **first_losses(loss.as_dict() for loss in losses),
     )
     return Snapshot((dump.data, render_tail(dump.data, manifest, key)), manifest, losses)
 

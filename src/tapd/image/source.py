@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import ast
 import collections
-import dataclasses
 import functools
 import inspect
 import itertools
@@ -27,6 +26,8 @@ import types
 import weakref
 from collections.abc import Iterator
 from typing import Any
+
+from tapd.values import Value
 
 FUTURE_MASK = 0x1FE0000
 """The ``co_flags`` bits that ``from __future__`` sets (``codeop`` has the same)."""
@@ -39,8 +40,7 @@ _REPEATED_CHARACTERS_MAX = 4096
 """Of a longer text the code is not kept: it is compiled again when it is typed again."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, weakref_slot=True)
-class Source:
+class Source(Value):
     """One piece of typed source text.
 
     Attributes:
@@ -94,7 +94,7 @@ def register_source(source: Source) -> Source:
     if known is not None and known != source:
         match = _NUMBER.match(source.filename)
         stem = match[1] if match else source.filename.strip("<>")
-        source = dataclasses.replace(source, filename=unused_filename(stem))
+        source = source.replace(filename=unused_filename(stem))
     elif known is not None:
         return known
     stem, _, number = source.filename[1:-1].rpartition(" ")

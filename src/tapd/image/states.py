@@ -8,7 +8,6 @@ so that a reference costs a few bytes and well under a microsecond.
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import logging
 import pickle
@@ -29,7 +28,6 @@ from tapd.model.persistent import is_durable_type
 _log = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(slots=True)
 class StateDump:
     """The pickled state of one durable object.
 
@@ -39,9 +37,12 @@ class StateDump:
         untracked: whether it holds something that can change without telling.
     """
 
-    data: bytes
-    losses: tuple[Loss, ...]
-    untracked: bool
+    __slots__ = ("data", "losses", "untracked")
+
+    def __init__(self, data: bytes, losses: tuple[Loss, ...], untracked: bool) -> None:
+        self.data = data
+        self.losses = losses
+        self.untracked = untracked
 
 
 def durable_reference(oid: int) -> Any:

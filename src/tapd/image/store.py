@@ -14,7 +14,6 @@ Imports `errors`, `model` and the rest of `image`. Four rules hold it together:
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import json
 import logging
@@ -436,8 +435,8 @@ class Store(Layout):
         if entry.error is not None:
             raise entry.error
         pickle, manifest = self.read(entry)
-        manifest = dataclasses.replace(
-            manifest, generation=self.next_generation(), saved_at=now_iso(), clean=False, journal={}
+        manifest = manifest.replace(
+            generation=self.next_generation(), saved_at=now_iso(), clean=False, journal={}
         )
         tail = render_tail(pickle, manifest, self.key)
         snapshot = Snapshot((pickle, tail), manifest, ())

@@ -24,6 +24,7 @@ from typing import Any
 
 from tapd.errors import CannotKeep
 from tapd.image.names import bound_method, name_of, named
+from tapd.values import Value
 
 Reduced = tuple[Any, ...] | str
 
@@ -387,7 +388,7 @@ _IMMUTABLE = frozenset({
 
 def is_immutable_type(cls: type) -> bool:
     """Whether instances of `cls` can change only through what they refer to."""
-    if f"{cls.__module__}:{cls.__qualname__}" in _IMMUTABLE or issubclass(cls, enum.Enum):
+    if f"{cls.__module__}:{cls.__qualname__}" in _IMMUTABLE or issubclass(cls, enum.Enum | Value):
         return True
     if issubclass(cls, tuple):
         return hasattr(cls, "_fields") and cls.__dictoffset__ == 0

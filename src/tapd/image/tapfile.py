@@ -35,11 +35,11 @@ footer's layout, so that an older tapd can tell a newer TAP from a damaged one.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
 import struct
+import types
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -47,6 +47,7 @@ from typing import Any, Self
 
 from tapd.errors import TapDamaged, TapForeign, TapMissing, TapTooNew
 from tapd.image.key import Key
+from tapd.values import Value
 
 FORMAT = 1
 MAGIC = b"\x93TAPD\r\n\x1a"
@@ -63,8 +64,10 @@ _GZIP_WBITS = 31  # a gzip header and trailer (zlib.compressobj)
 _EARLIER = "go back to an earlier generation (tapctl history) or to a backup"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Manifest:
+_NOTHING: Mapping[str, Any] = types.MappingProxyType({})
+
+
+class Manifest(Value):
     """What a TAP says of itself.
 
     Attributes:
@@ -98,11 +101,11 @@ class Manifest:
     losses: tuple[Mapping[str, Any], ...] = ()
     loss_count: int = 0
     clean: bool = False
-    journal: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    journal: Mapping[str, Any] = _NOTHING
 
     def render(self) -> bytes:
         """Return it as JSON."""
-        fields = dataclasses.asdict(self)
+        fields = self.as_dict() | {"journal": dict(self.journal)}
         return json.dumps(fields, separators=(",", ":"), sort_keys=True).encode()
 
     @classmethod
@@ -115,7 +118,7 @@ class Manifest:
         fields = json.loads(data)
         if not isinstance(fields, dict):
             raise ValueError("a manifest is a JSON object")  # noqa: TRY004 - as json's own errors
-        known = {field.name for field in dataclasses.fields(cls)}
+        known = cls.__match_args__
         kept: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in fields.items()
@@ -127,8 +130,7 @@ class Manifest:
             raise ValueError(str(error)) from None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Tail:
+class Tail(Value):
     """A TAP's manifest and footer, undamaged but not yet authenticated.
 
     Attributes:

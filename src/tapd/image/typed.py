@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import ast
 import codeop
-import dataclasses
 import types
 
 from tapd.image.class_text import teach_inspect
@@ -87,4 +86,4 @@ def compile_typed(
 def will_not_be_saved(value: object) -> Loss | None:
     """Return why `value`, or a part of it, will not be saved; None where all of it will."""
     losses = StatePickler(lambda _obj: 0).dump_state((value,)).losses
-    return dataclasses.replace(losses[0], path=losses[0].path[len("[0]") :]) if losses else None
+    return losses[0].replace(path=losses[0].path[len("[0]") :]) if losses else None

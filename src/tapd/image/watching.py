@@ -8,7 +8,6 @@ write instead.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import logging
 import time
@@ -23,11 +22,13 @@ SLOW_S = 0.005
 _TOLD_AFTER = 3  # turns in which it was slow: one may be the machine's fault
 
 
-@dataclasses.dataclass(slots=True)
 class _Watched:
-    refer: Callable[[], Any]
-    digest: bytes
-    fingerprint: Fingerprint | None = None
+    __slots__ = ("digest", "fingerprint", "refer")
+
+    def __init__(self, refer: Callable[[], Any], digest: bytes) -> None:
+        self.refer = refer
+        self.digest = digest
+        self.fingerprint: Fingerprint | None = None
 
 
 class Watch:

@@ -7,16 +7,15 @@ and IPv6: two sockets. To expose a server one writes the address.
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
 from collections.abc import Sequence
 from typing import Any
 
 from tapd.errors import UsageError
+from tapd.values import Value
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Address:
+class Address(Value):
     """One address to bind: an IP host and port, or the path of a UNIX socket.
 
     Attributes:
@@ -32,10 +31,12 @@ class Address:
     path: str = ""
     is_datagram: bool = False
 
+    def __getstate__(self) -> list[Any]:
+        return list(self.__dict__.values())
+
     def __setstate__(self, state: Sequence[Any]) -> None:
         # TAPs of 0.1.0 hold three fields: all addresses were those of streams.
-        for field, value in zip(dataclasses.fields(self), (*state, False), strict=False):
-            object.__setattr__(self, field.name, value)
+        self.__dict__.update(zip(self.__match_args__, (*state, False), strict=False))
 
     @property
     def is_unix(self) -> bool:
@@ -63,7 +64,7 @@ def parse_address(text: str) -> tuple[Address, ...]:
     """
     if text.startswith("udp:"):
         addresses = _parse_plain(text[len("udp:") :])
-        return tuple(dataclasses.replace(address, is_datagram=True) for address in addresses)
+        return tuple(address.replace(is_datagram=True) for address in addresses)
     return _parse_plain(text)
 
 

@@ -8,12 +8,12 @@ so that what takes long (the hash of a password) stops nobody.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tapd.errors import UsageError
 from tapd.model.accounts import Authorizer, check_credential, hash_password
+from tapd.values import Value
 
 if TYPE_CHECKING:
     from tapd.model.application import Application
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 Change = Callable[[], object]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(Value):
     """One thing that can be set.
 
     Attributes:
@@ -43,13 +42,15 @@ class Setting:
     asks_for: str = ""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Assignment:
+class Assignment(Value):
     """What somebody asked to set: ``OPTION=VALUE``, and a secret where one belongs to it."""
 
     option: str
     value: str
-    secret: str = dataclasses.field(default="", repr=False)
+    secret: str = ""
+
+    def __repr__(self) -> str:
+        return f"Assignment(option={self.option!r}, value={self.value!r})"
 
 
 def number_setting(

@@ -8,7 +8,6 @@ again), and the change to the journal of a new generation.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 from collections.abc import Callable
 from typing import Protocol as Protocol_
@@ -26,6 +25,7 @@ from tapd.net.datagrams import DatagramPort
 from tapd.net.stream import Stream
 from tapd.systemd.guardian import Guardian
 from tapd.systemd.vault import Vault
+from tapd.values import Value
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +50,7 @@ class Journal(Protocol_):
         """Close it."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Leaving:
+class _Leaving(Value):
     """What may leave the process once a record is written."""
 
     streams: list[Stream]

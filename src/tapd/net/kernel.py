@@ -7,12 +7,13 @@ and which it had sent. Measured on Linux 6.1 to 6.18, IPv4 and IPv6.
 from __future__ import annotations
 
 import array
-import dataclasses
 import errno
 import fcntl
 import socket
 import struct
 import termios
+
+from tapd.values import Value
 
 SO_COOKIE = 57  # asm-generic/socket.h; not in Python's socket module
 SO_PEEK_OFF = 42  # likewise
@@ -32,8 +33,7 @@ RESET_ERRNOS = frozenset(
 """What recv and send fail with when the peer or the path is gone."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Positions:
+class Positions(Value):
     """How far a TCP connection's streams got, by the kernel's account.
 
     Attributes:

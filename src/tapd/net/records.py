@@ -6,7 +6,6 @@ the journal authenticated them.
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import pickle
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from typing import Any
 
 from tapd.errors import BugError
 from tapd.image.jar import Changes
+from tapd.values import Value
 
 
 class Flag(enum.IntFlag):
@@ -28,7 +28,6 @@ class Flag(enum.IntFlag):
     FROZEN = 32  # this process reads no more; the next one does
 
 
-@dataclasses.dataclass(slots=True)
 class StreamState:
     """One connection, as the journal knows it.
 
@@ -45,15 +44,31 @@ class StreamState:
             whether the last read was discarded; see `net.stream`).
     """
 
-    key: int
-    cookie: int
-    is_unix: bool
-    sent_base: int
-    taken: int = 0
-    out_start: int = 0
-    output: bytearray = dataclasses.field(default_factory=bytearray)
-    flags: int = 0
-    reads: int = 0
+    __slots__ = (
+        "cookie", "flags", "is_unix", "key", "out_start", "output", "reads", "sent_base", "taken",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        key: int,
+        cookie: int,
+        is_unix: bool,
+        sent_base: int,
+        taken: int = 0,
+        out_start: int = 0,
+        output: bytes | bytearray = b"",
+        flags: int = 0,
+        reads: int = 0,
+    ) -> None:
+        self.key = key
+        self.cookie = cookie
+        self.is_unix = is_unix
+        self.sent_base = sent_base
+        self.taken = taken
+        self.out_start = out_start
+        self.output = bytearray(output)
+        self.flags = flags
+        self.reads = reads
 
 
 Open = tuple[int, int, bool, int]  # key, cookie, is_unix, sent_base
@@ -78,7 +93,6 @@ Datagram = tuple[bytes, Any]  # contents, to whom
 PortMove = tuple[str, Batch, list[Datagram]]  # name, run, to be sent
 
 
-@dataclasses.dataclass(slots=True)
 class PortState:
     """One datagram port, as the journal knows it.
 
@@ -88,9 +102,14 @@ class PortState:
         pending: datagrams that may not be sent yet.
     """
 
-    batch: Batch = dataclasses.field(default_factory=list)
-    sent: int = 0
-    pending: list[Datagram] = dataclasses.field(default_factory=list)
+    __slots__ = ("batch", "pending", "sent")
+
+    def __init__(
+        self, batch: Batch | None = None, sent: int = 0, pending: list[Datagram] | None = None
+    ) -> None:
+        self.batch = [] if batch is None else batch
+        self.sent = sent
+        self.pending = [] if pending is None else pending
 
 
 def render_base(
@@ -176,8 +195,7 @@ def render_try(kind: str, key: int, position: int, attempt: int) -> bytes:
     return pickle.dumps(("try", kind, key, position, attempt), 5)
 
 
-@dataclasses.dataclass(slots=True)
-class Trial:
+class Trial(Value):
     """Something that was being run when the process died, and how often that happened."""
 
     kind: str
@@ -186,7 +204,6 @@ class Trial:
     attempt: int
 
 
-@dataclasses.dataclass(slots=True)
 class History:
     """What the records of all journals add up to, apart from the objects.
 
@@ -200,13 +217,14 @@ class History:
         records: how many there were.
     """
 
-    boot_id: str = ""
-    clean: bool = True
-    level: int = 0
-    streams: dict[int, StreamState] = dataclasses.field(default_factory=dict)
-    ports: dict[str, PortState] = dataclasses.field(default_factory=dict)
-    trial: Trial | None = None
-    records: int = 0
+    def __init__(self) -> None:
+        self.boot_id = ""
+        self.clean = True
+        self.level = 0
+        self.streams: dict[int, StreamState] = {}
+        self.ports: dict[str, PortState] = {}
+        self.trial: Trial | None = None
+        self.records = 0
 
     def apply(self, payload: bytes) -> Changes | None:
         """Take in one record; return its changes to objects, if it has any."""
@@ -227,7 +245,7 @@ class History:
                     port.sent = sent
             case "base":
                 _, self.boot_id, self.level, self.clean, rows, *more = record
-                self.streams = {row[0]: _parse_stream(row) for row in rows}
+                self.streams = {row[0]: StreamState(*row) for row in rows}
                 self.ports = {name: PortState(*row) for name, *row in (more[0] if more else ())}
             case "start":
                 _, self.boot_id, self.level = record
@@ -249,7 +267,7 @@ class History:
         for key, cookie, is_unix, sent_base in opens:
             streams[key] = StreamState(key, cookie, is_unix, sent_base)
         for row in more[2] if len(more) > 2 else ():
-            streams[row[0]] = _parse_stream(row)
+            streams[row[0]] = StreamState(*row)
         for key, taken, output, flags in moves:
             stream = streams.get(key)
             if stream is None:
@@ -283,9 +301,3 @@ class History:
         if stream is not None:
             del stream.output[: position - stream.out_start]
             stream.out_start = position
-
-
-def _parse_stream(row: tuple[Any, ...]) -> StreamState:
-    state = StreamState(*row)
-    state.output = bytearray(state.output)
-    return state

@@ -11,7 +11,6 @@ told before the server says that it is ready.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 import socket
 import traceback
@@ -35,7 +34,6 @@ from tapd.systemd.vault import Held
 log = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(slots=True)
 class Resumed:
     """What became of the connections of the process before.
 
@@ -45,9 +43,10 @@ class Resumed:
         ended: keys of those that are gone, and why.
     """
 
-    streams: list[Stream] = dataclasses.field(default_factory=list)
-    accepted: list[tuple[int, socket.socket]] = dataclasses.field(default_factory=list)
-    ended: list[tuple[int, Exception]] = dataclasses.field(default_factory=list)
+    def __init__(self) -> None:
+        self.streams: list[Stream] = []
+        self.accepted: list[tuple[int, socket.socket]] = []
+        self.ended: list[tuple[int, Exception]] = []
 
 
 def ended_before(application: Application, history: records.History) -> Callable[[int], bool]:

@@ -15,7 +15,6 @@ May import `errors` and `model`.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import ipaddress
 import os
@@ -32,7 +31,6 @@ _VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
 _SO_DOMAIN = 39  # socket(7); the socket module has no name for it
 
 
-@dataclasses.dataclass
 class Inherited:
     """What the service manager passed. The holder owns every descriptor.
 
@@ -42,8 +40,9 @@ class Inherited:
         stored: descriptors from the fd store, by FDNAME.
     """
 
-    listeners: list[socket.socket] = dataclasses.field(default_factory=list)
-    stored: dict[str, list[int]] = dataclasses.field(default_factory=dict)
+    def __init__(self) -> None:
+        self.listeners: list[socket.socket] = []
+        self.stored: dict[str, list[int]] = {}
 
 
 def take_inherited(environ: MutableMapping[str, str]) -> Inherited:
@@ -160,7 +159,7 @@ def is_spare_loopback(address: Address, addresses: Sequence[Address]) -> bool:
     """
     return (
         address.host == "::1"
-        and dataclasses.replace(address, host="127.0.0.1") in addresses
+        and address.replace(host="127.0.0.1") in addresses
         and not has_ipv6_loopback()
     )
 

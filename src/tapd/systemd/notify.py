@@ -17,7 +17,6 @@ import `errors`.
 from __future__ import annotations
 
 import array
-import dataclasses
 import logging
 import os
 import select
@@ -44,14 +43,14 @@ class _PlainLines(SystemdNotifier):  # type: ignore[misc]  # sdnotify has no typ
         self.debug = True  # raise OSError instead of swallowing it
 
 
-@dataclasses.dataclass
 class Barrier:
     """A message that the manager answers when it has read all that came before.
 
     Owns the reading end of a pipe until `wait` has returned true or `close`.
     """
 
-    fd: int
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
 
     def wait(self, timeout_s: float) -> bool:
         """Return whether the manager has answered, waiting up to `timeout_s`."""

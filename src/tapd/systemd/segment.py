@@ -9,7 +9,6 @@ machine's byte order: it never leaves this boot) with one descriptor beside them
 from __future__ import annotations
 
 import array
-import dataclasses
 import logging
 import os
 import re
@@ -22,6 +21,7 @@ from collections.abc import Generator
 
 from tapd.errors import ConnectionsUnreadable
 from tapd.systemd.notify import Barrier
+from tapd.values import Value
 
 _log = logging.getLogger("tapd.vault")
 
@@ -33,8 +33,7 @@ _SO_COOKIE = 57  # likewise; one number a socket and boot
 _MSG_CMSG_CLOEXEC = 0x40000000  # recvmsg(2); Python's own receiving end leaves it out
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Held:
+class Held(Value):
     """A connection in the vault.
 
     Attributes:
@@ -48,7 +47,6 @@ class Held:
     fd: int
 
 
-@dataclasses.dataclass(slots=True)
 class Segment:
     """One stored socket pair.
 
@@ -62,12 +60,19 @@ class Segment:
         live: the living ones, by key.
     """
 
-    number: int
-    sender: socket.socket | None = None
-    receiver: socket.socket | None = None
-    barrier: Barrier | None = None
-    messages: int = 0
-    live: dict[int, Held] = dataclasses.field(default_factory=dict)
+    def __init__(
+        self,
+        number: int,
+        sender: socket.socket | None = None,
+        receiver: socket.socket | None = None,
+        barrier: Barrier | None = None,
+    ) -> None:
+        self.number = number
+        self.sender = sender
+        self.receiver = receiver
+        self.barrier = barrier
+        self.messages = 0
+        self.live: dict[int, Held] = {}
 
     @property
     def name(self) -> str:

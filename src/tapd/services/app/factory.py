@@ -8,7 +8,6 @@ own lines and none of ours.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import difflib
 import importlib
 import inspect
@@ -27,13 +26,13 @@ from tapd.model.application import Application
 from tapd.model.callbacks import kind_of_function
 from tapd.model.protocol import Protocol
 from tapd.model.service import Service
+from tapd.values import Value
 
 _FRAMES = 3
 _EXAMPLE = "write MODULE:FACTORY, as in mypackage.mymodule:make_application"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Target:
+class Target(Value):
     """What was asked for.
 
     Attributes:

@@ -14,11 +14,11 @@ follows it is dropped instead. Other NULs are padding and dropped too.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from enum import IntEnum
 
 from tapd.model.persistent import Persistent
+from tapd.values import Value
 
 SUBNEGOTIATION_BYTES_MAX = 512
 """A longer subnegotiation is dropped as a whole; those in use are far shorter."""
@@ -59,30 +59,26 @@ class Option(IntEnum):
     NAWS = 31  # RFC 1073
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Data:
+class Data(Value):
     """Bytes that the person sent, with every line end as one LF; never empty."""
 
     data: bytes
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Command:
+class Command(Value):
     """A command without argument, such as IP or AYT."""
 
     code: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Negotiation:
+class Negotiation(Value):
     """WILL, WONT, DO or DONT, and the option that it is about."""
 
     verb: int
     option: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Subnegotiation:
+class Subnegotiation(Value):
     """The parameters of an option, with doubled IACs made single."""
 
     option: int

@@ -8,9 +8,10 @@ of control sequences).
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import unicodedata
+
+from tapd.values import Value
 
 SEQUENCE_BYTES_MAX = 32
 """A longer control sequence is no key of any terminal; it is dropped."""
@@ -21,22 +22,19 @@ PASTE_BEGIN = b"\x1b[200~"
 PASTE_END = b"\x1b[201~"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Text:
+class Text(Value):
     """A run of printable text."""
 
     text: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Key:
+class Key(Value):
     """A key that is no text: ``C-a``, ``M-b``, ``Enter``, ``Up``; "" for an unknown one."""
 
     name: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Paste:
+class Paste(Value):
     """Text that was pasted, between the brackets that the terminal put around it."""
 
     text: str
