@@ -1,222 +1,201 @@
-"""IRC: messages delivered a second, memory for each idle client, time to register and join.
+"""IRC: tapd beside ngircd and InspIRCd, in one run, in turn.
 
-``python benchmarks/bench_irc.py [NAME=HOST:PORT:PID ...]`` runs tapd under the
-embedded manager, durable, and then each other server named, in the same way: a
-process of its own holds the clients; some of them talk, all count what comes.
-A delivery is one message that arrived at one client.
+Messages delivered a second in one channel of 500, one of 100 and 100 of 20, the
+time that 1,000 clients take to register and join, and the memory that an idle
+one costs. tapd runs under the embedded manager, durable, and remembers what is
+said; the others remember nothing. ``python benchmarks/bench_irc.py [--seconds S]
+[--rounds N] [--only NAME ...]``; a server that isn't installed is left out, loudly
+(apt install ngircd inspircd).
+
+All share a machine with the load, so besides deliveries a second there is what a
+delivery costs the server's own processor time, which others disturb less. A
+delivery is one message that arrived at one client. The figures are medians.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import argparse
+import collections
+import contextlib
 import multiprocessing
+import os
 import pathlib
-import select
-import socket
+import resource
+import statistics
 import sys
 import tempfile
-import time
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
+from typing import Any
 
 HERE = pathlib.Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests" / "support")]
 
+from bench_connections import private_kib  # noqa: E402
 from by_hand import free_port, serving  # noqa: E402
+from irc_load import Load, measure_ceiling  # noqa: E402
+from irc_peers import FILES_MAX, PEERS, find_program, serving_peer  # noqa: E402
 
 from tapd.model.application import Application  # noqa: E402
 from tapd.services.irc import IrcNetwork  # noqa: E402
 
-TEXT = "The quick brown fox jumps over the lazy dog, and the dog does not mind at all."
-SCENARIOS = ((1, 500), (1, 100), (100, 20))
-DELIVERIES = 400_000
-WINDOW = 20
-"""Messages of one talker that are on their way at most; it waits for its own last one."""
+SHAPES = ((1, 500), (1, 100), (100, 20))
+WINDOWS = (1, 20)
+JOINS = ((50, 20), (1, 1000))
+TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 
-@dataclasses.dataclass(slots=True)
-class Client:
-    """One connection of the load's."""
-
-    sock: socket.socket
-    nick: str
-    channel: str
-    tail: bytes = b""
-
-
-def register_all(address: tuple[str, int], channels: int, members: int) -> list[Client]:
-    """Connect, register and join `members` clients to each of `channels`."""
-    clients: list[Client] = []
-    count = channels * members
-    for start in range(0, count, 50):
-        batch = []
-        for number in range(start, min(start + 50, count)):
-            sock = socket.create_connection(address)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            # Nicks of their own in each scenario: the last one's may not have left yet.
-            nick = f"u{channels}x{members}n{number}"
-            sock.sendall(f"NICK {nick}\r\nUSER {nick} 0 * :{nick}\r\n".encode())
-            sock.setblocking(False)
-            batch.append(Client(sock, nick, f"#c{number % channels}"))
-        wait_for(batch, b" 001 ")
-        for each in batch:
-            each.sock.send(f"JOIN {each.channel}\r\n".encode())
-        wait_for(batch, b" 366 ")
-        clients += batch
-    return clients
+def run_load(pipe: Connection, port: int) -> None:
+    """Do what the pipe says, in a process of its own, until it says nothing more."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FILES_MAX, FILES_MAX))
+    load = Load(port)
+    actions: dict[str, Callable[..., Any]] = {
+        "join": load.join, "settle": load.settle, "talk": load.talk, "close": load.close,
+        "cpu": lambda: cpu_s(os.getpid()),
+    }  # fmt: skip
+    while message := pipe.recv():
+        name, *arguments = message
+        pipe.send(actions[name](*arguments))
 
 
-def wait_for(clients: list[Client], mark: bytes) -> None:
-    """Read until `mark` has come to each client; PINGs are answered."""
-    waiting = {each.sock.fileno(): each for each in clients}
-    poll = select.epoll()
-    for fd in waiting:
-        poll.register(fd, select.EPOLLIN)
-    while waiting:
-        events = poll.poll(30)
-        assert events, f"{mark!r} does not come: {next(iter(waiting.values())).tail!r}"
-        for fd, _event in events:
-            each = waiting.get(fd)
-            if each is None:
-                continue
-            data = each.sock.recv(1 << 16)
-            assert data, "the server closed a connection"
-            each.tail += data
-            if each.tail.startswith(b"PING ") or b"\nPING " in each.tail:
-                token = each.tail.rpartition(b"PING ")[2].partition(b"\r\n")[0]
-                each.sock.send(b"PONG " + token + b"\r\n")
-            if mark in each.tail:
-                each.tail = b""
-                del waiting[fd]
-                poll.unregister(fd)
-    poll.close()
+class RemoteLoad:
+    """A `Load` in a process of its own."""
 
+    def __init__(self, port: int) -> None:
+        self._pipe, theirs = multiprocessing.Pipe()
+        self._process = multiprocessing.get_context("spawn").Process(
+            target=run_load, args=(theirs, port)
+        )
+        self._process.start()
+        theirs.close()
 
-def drain(clients: list[Client], quiet_s: float = 0.3) -> None:
-    """Read until nothing has come for `quiet_s`."""
-    poll = select.epoll()
-    by_fd = {each.sock.fileno(): each for each in clients}
-    for fd in by_fd:
-        poll.register(fd, select.EPOLLIN)
-    while events := poll.poll(quiet_s):
-        for fd, _event in events:
-            by_fd[fd].sock.recv(1 << 20)
-    poll.close()
+    def __call__(self, name: str, *arguments: Any) -> Any:
+        """Have it do something, and return what it returns."""
+        self._pipe.send((name, *arguments))
+        return self._pipe.recv()
 
-
-def talk(clients: list[Client], channels: int, members: int) -> float:
-    """Have one client of each channel talk until enough was delivered; return deliveries/s."""
-    talkers = clients[:channels]
-    each_says = max(WINDOW, DELIVERIES // (channels * (members - 1)))
-    expected = each_says * (members - 1) * channels
-    poll = select.epoll()
-    by_fd = {each.sock.fileno(): each for each in clients}
-    for fd in by_fd:
-        poll.register(fd, select.EPOLLIN)
-    said = dict.fromkeys((each.sock.fileno() for each in talkers), 0)
-    delivered = 0
-
-    def say(fd: int) -> None:
-        each = by_fd[fd]
-        count = min(WINDOW, each_says - said[fd])
-        if count:
-            data = f"PRIVMSG {each.channel} :{TEXT}\r\n" * count + "PING next\r\n"
-            said[fd] += count
-            each.sock.setblocking(True)
-            each.sock.sendall(data.encode())
-            each.sock.setblocking(False)
-
-    started = time.perf_counter()
-    for fd in said:
-        say(fd)
-    buffer = bytearray(1 << 20)
-    view = memoryview(buffer)
-    while delivered < expected:
-        events = poll.poll(30)
-        assert events, f"{delivered} of {expected} deliveries, and no more come"
-        for fd, _event in events:
-            count = by_fd[fd].sock.recv_into(buffer)
-            assert count, "the server closed a connection"
-            data = bytes(view[:count])
-            if fd in said:
-                if b"\n" in data:  # it hears nothing but its PONGs
-                    say(fd)
-            else:
-                delivered += data.count(b"\n")
-    seconds = time.perf_counter() - started
-    poll.close()
-    return expected / seconds
-
-
-def load(pipe: Connection, address: tuple[str, int]) -> None:
-    """Run all scenarios in this process; wait for a word between them."""
-    for channels, members in SCENARIOS:
-        started = time.perf_counter()
-        clients = register_all(address, channels, members)
-        joined_s = time.perf_counter() - started
-        drain(clients)
-        pipe.send(("joined", joined_s))
-        pipe.recv()
-        pipe.send(("delivered", talk(clients, channels, members)))
-        pipe.recv()
-        for each in clients:
-            each.sock.close()
-        pipe.send(("closed", 0.0))
-        pipe.recv()
-
-
-def private_kib(pid: int) -> int:
-    """Return the memory of a process's own, in KiB (proc_pid_smaps_rollup)."""
-    text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Private_"))
+    def end(self) -> None:
+        """End the process."""
+        self._pipe.send(None)
+        self._process.join()
 
 
 def cpu_s(pid: int) -> float:
-    """Return the processor time that a process has used."""
+    """Return the processor time that a process and its ended children have used."""
     fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / 100
+    return sum(map(int, fields[11:15])) / TICKS_A_SECOND
 
 
-def bench(name: str, address: tuple[str, int], pid: int) -> None:
-    """Print the figures of one server."""
-    ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=load, args=(theirs, address))
-    process.start()
-    for channels, members in SCENARIOS:
-        count = channels * members
-        before_kib, before_s = private_kib(pid), cpu_s(pid)
-        _, joined_s = ours.recv()
-        each_kib = (private_kib(pid) - before_kib) / count
-        joined_cpu_s = cpu_s(pid) - before_s
-        ours.send("go on")
-        before_s = cpu_s(pid)
-        _, rate = ours.recv()
-        busy_s = cpu_s(pid) - before_s
-        print(
-            f"{name:>10}: {channels:3} x {members:3}: {rate:9,.0f} deliveries/s "
-            f"({DELIVERIES / busy_s if busy_s else 0:9,.0f} for a second of its processor); "
-            f"{count} joined in {joined_s:.2f} s ({joined_cpu_s:.2f} s of it its own); "
-            f"{each_kib:.2f} KiB each"
+@contextlib.contextmanager
+def serving_tapd(directory: pathlib.Path, port: int) -> Iterator[int]:
+    """Run tapd as a person would by hand; yields the server's process id."""
+    application = Application("irc")
+    network = IrcNetwork("Bench", "irc.bench.internal", 0.0)
+    network.limits.lines_per_s = 0  # talkers talk as fast as they can
+    application.listen(f"127.0.0.1:{port}", network)
+    with serving(directory, application) as server:
+        yield server.child() or 0
+
+
+@contextlib.contextmanager
+def started(name: str) -> Iterator[tuple[int, int]]:
+    """Run a server for the length of the block; yields its port and process id."""
+    port = free_port()
+    with tempfile.TemporaryDirectory() as text:
+        directory = pathlib.Path(text)
+        server = (
+            serving_tapd(directory, port) if name == "tapd" else serving_peer(name, directory, port)
         )
-        ours.send("go on")
-        ours.recv()
-        ours.send("go on")
-    process.join()
+        with server as pid:
+            yield port, pid
+
+
+def measure_joining(name: str) -> dict[str, float]:
+    """Have 1,000 clients register and join a server just started; return the figures."""
+    figures = {}
+    for channels, members in JOINS:
+        with started(name) as (port, pid):
+            load = RemoteLoad(port)
+            load("join", "warm", 1, 2)  # what is imported and filled once is no client's
+            load("settle")
+            before_kib, before_s = private_kib(pid), cpu_s(pid)
+            what = f"{channels} x {members}"
+            figures[f"join {what} s"] = load("join", "u", channels, members)
+            load("settle")
+            figures[f"join {what} cpu s"] = cpu_s(pid) - before_s
+            figures[f"memory {what} KiB"] = (private_kib(pid) - before_kib) / (channels * members)
+            load("close")
+            load.end()
+    return figures
+
+
+def measure_talking(name: str, seconds: float) -> dict[str, float]:
+    """Have clients talk on a server; return the figures."""
+    figures = {}
+    with started(name) as (port, pid):
+        for channels, members in SHAPES:
+            load = RemoteLoad(port)
+            load("join", f"c{channels}x{members}n", channels, members)
+            load("settle")
+            for window in WINDOWS:
+                load("talk", 0.2, window)
+                before_s, load_before_s = cpu_s(pid), load("cpu")
+                delivered, took_s = load("talk", seconds, window)
+                what = f"{channels} x {members}, {window} in flight"
+                figures[f"{what}: /s"] = delivered / took_s
+                figures[f"{what}: cpu us"] = (cpu_s(pid) - before_s) / delivered * 1e6
+                figures[f"{what}: load"] = (load("cpu") - load_before_s) / took_s
+            load("close")
+            load.end()
+    return figures
+
+
+def bench(names: list[str], seconds: float, rounds: int) -> None:
+    """Print the table."""
+    all_figures: dict[str, dict[str, list[float]]] = {
+        name: collections.defaultdict(list) for name in names
+    }
+    for _ in range(rounds):
+        for name in names:
+            for figures in (measure_joining(name), measure_talking(name, seconds)):
+                for what, value in figures.items():
+                    all_figures[name][what].append(value)
+        print(".", end="", flush=True, file=sys.stderr)
+    print(file=sys.stderr)
+    table = {
+        name: {what: statistics.median(values) for what, values in figures.items()}
+        for name, figures in all_figures.items()
+    }
+    others = [name for name in names if name != "tapd"]
+    print(f"{'':36}" + "".join(f"{name:>12}" for name in names)
+          + "".join(f"{'to ' + name:>14}" for name in others))  # fmt: skip
+    for what in table[names[0]]:
+        row = [table[name][what] for name in names]
+        text = "".join(f"{value:12,.2f}" if value < 1000 else f"{value:12,.0f}" for value in row)
+        if "tapd" in names and others and not what.endswith("load"):
+            text += "".join(
+                f"{table['tapd'][what] / table[name][what]:14.2f}" if table[name][what] else ""
+                for name in others
+            )
+        print(f"{what:36}{text}")
+    print("load: the part of a processor that the load itself used")
+    for window in WINDOWS:
+        ceiling = measure_ceiling(500, window)
+        print(f"the load alone can count {ceiling:,.0f} lines/s ({window} in flight, 500 clients)")
 
 
 def main() -> None:
-    """Run tapd, then the others that are named."""
-    port = free_port()
-    application = Application("irc")
-    application.listen(f"127.0.0.1:{port}", IrcNetwork("Bench", "irc.bench.internal", 0.0))
-    with (
-        tempfile.TemporaryDirectory() as directory,
-        serving(pathlib.Path(directory), application) as server,
-    ):
-        bench("tapd", ("127.0.0.1", port), server.child() or 0)
-    for argument in sys.argv[1:]:
-        name, _, rest = argument.partition("=")
-        host, port_text, pid_text = rest.split(":")
-        bench(name, (host, int(port_text)), int(pid_text))
+    """Bench what is installed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=2.0, help="of talking, each time")
+    parser.add_argument("--rounds", type=int, default=3, help="of all servers in turn")
+    parser.add_argument("--only", nargs="*", default=["tapd", *PEERS], help="which servers")
+    arguments = parser.parse_args()
+    names = [name for name in arguments.only if name == "tapd" or find_program(name)]
+    for name in arguments.only:
+        if name not in names:
+            print(f"{name} is not installed: left out", file=sys.stderr)
+    bench(names, arguments.seconds, arguments.rounds)
 
 
 if __name__ == "__main__":

@@ -98,10 +98,22 @@ class Irc:
         return client
 
 
-def make_network() -> Application:
+def make_network(*, limits: bool = False, cloaks: bool = False) -> Application:
+    """Make a network: without limits, since time stands still in tests, and without cloaks."""
     application = Application("irc")
-    application.add_service(IrcNetwork("Test", SERVER, 1_700_000_000.0))
+    network = IrcNetwork("Test", SERVER, 1_700_000_000.0)
+    if not limits:
+        lift_limits(network)
+    network.cloaks = cloaks
+    application.add_service(network)
     return application
+
+
+def lift_limits(network: IrcNetwork) -> None:
+    """Let everybody write as fast, and come as often, as they like."""
+    for name in ("lines_per_s", "nick_changes_per_minute", "new_targets_per_minute",
+                 "connections_per_minute", "accounts_per_hour"):  # fmt: skip
+        setattr(network.limits, name, 0)
 
 
 def codes(lines: list[str]) -> list[str]:

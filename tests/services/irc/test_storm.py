@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from by_hand import Server, free_port, serving
+from irc_kit import lift_limits
 
 from tapd.model.application import Application
 from tapd.services.irc import IrcNetwork
@@ -100,6 +101,7 @@ def test_a_storm_over_irc(tmp_path: Path) -> None:
     port = free_port()
     application = Application("irc")
     network = IrcNetwork("Storm", "irc.storm.internal", 0.0)
+    lift_limits(network)
     application.listen(f"127.0.0.1:{port}", network)
     poll = select.epoll()
     chatters: list[Chatter] = []

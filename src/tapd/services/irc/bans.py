@@ -205,6 +205,13 @@ class Bans(Persistent):
             return None
         return next(iter(valid), None)
 
+    def find_address(self, ip: str, now_s: float) -> Ban | None:
+        """Return the ban that keeps the address `ip` away, whoever it is; None for none."""
+        if not self.entries or self.is_exempt_address(ip, now_s):
+            return None
+        valid = (ban for ban in self._of_address(ip) if not 0 < ban.expires_s <= now_s)
+        return next(valid, None)
+
     def is_exempt_address(self, ip: str, now_s: float) -> bool:
         """Whether an exempt is of the address `ip`."""
         return bool(self.entries) and any(

@@ -38,6 +38,15 @@ def set_account(network: IrcNetwork, user: User, account: str) -> None:
                 session.send(outgoing)
     for session in user.sessions:
         tell_login(session)
+    show_host(network, user)
+
+
+def show_host(network: IrcNetwork, user: User) -> None:
+    """Show `user` with the host that is theirs now: an operator's gift, an account's, a cloak."""
+    if network.users.get(user.folded) is user:
+        change_host(network, user, user.username, network.host_of(user))
+    else:
+        user.host = network.host_of(user)
 
 
 def tell_login(session: Session) -> None:

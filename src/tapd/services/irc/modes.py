@@ -211,12 +211,14 @@ class UserMode:
         letter: of the mode.
         meaning: one line about it.
         settable: the user may set it by MODE.
+        for_opers: only an operator may, and loses it with the rank.
         removable: the user may take it off by MODE.
     """
 
     letter: str
     meaning: str
     settable: bool = True
+    for_opers: bool = False
     removable: bool = True
 
 
@@ -226,8 +228,10 @@ USER_MODES: dict[str, UserMode] = {
         UserMode("B", "is a bot (IRCv3 bot-mode)"),
         UserMode("R", "only who is logged in may send messages"),
         UserMode("T", "no CTCP but ACTION"),
+        UserMode("c", "receives notices of who comes and goes", for_opers=True),
         UserMode("i", "invisible: left out of lists where no channel is shared"),
         UserMode("o", "IRC operator", settable=False),
+        UserMode("s", "receives notices of bans, floods and operators' actions", for_opers=True),
         UserMode("w", "receives WALLOPS"),
     )
 }

@@ -64,12 +64,12 @@ def _parse_v1(data: bytes) -> Header | None:
     if words[:2] == ["PROXY", "UNKNOWN"]:
         return Header("", False, size)
     if len(words) == 6 and words[0] == "PROXY":
-        family = {"TCP4": ipaddress.IPv4Address, "TCP6": ipaddress.IPv6Address}.get(words[1])
         try:
-            if family is not None:
-                return Header(shown_address(str(family(words[2]))), False, size)
+            address = ipaddress.ip_address(words[2])
         except ValueError:
-            pass
+            address = None
+        if address is not None and words[1] == f"TCP{address.version}":
+            return Header(_show(address), False, size)
     raise PeerError("a PROXY header of version 1 is malformed")
 
 
@@ -91,7 +91,12 @@ def _parse_v2(data: bytes) -> Header | None:
     if len(block) < 2 * length + 4:
         raise PeerError("a PROXY header of version 2 is malformed")
     address = ipaddress.ip_address(block[:length])
-    return Header(shown_address(str(address)), _is_secure(block[2 * length + 4 :]), size)
+    return Header(_show(address), _is_secure(block[2 * length + 4 :]), size)
+
+
+def _show(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return shown_address(str(mapped or address))
 
 
 def _is_secure(extras: bytes) -> bool:

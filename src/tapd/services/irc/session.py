@@ -154,7 +154,7 @@ class Session(Protocol):
         self._v_heard_s = self.network.now_s()
         if self.check is not None:
             self.check.begin()
-        elif not self.transport.is_reading():
+        elif not self.transport.is_reading() and not self.transport.is_closing():
             self.network.waiting_room.enter_again(self)
 
     def connection_lost(self, exc: Exception | None) -> None:

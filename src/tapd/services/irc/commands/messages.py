@@ -6,8 +6,8 @@ is never answered, so that two programs can't answer each other for ever.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from tapd.services.irc import capabilities as cap

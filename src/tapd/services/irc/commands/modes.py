@@ -40,9 +40,11 @@ def mode(session: Session, message: Message) -> None:
     change_modes(session, channel, parse_changes(message.params[1], message.params[2:]))
 
 
-def change_modes(session: Session, channel: Channel, changes: list[Change]) -> None:
-    """Make those of `changes` that are allowed, and tell the members of them."""
-    attempt = _Attempt(session, channel)
+def change_modes(
+    session: Session, channel: Channel, changes: list[Change], *, is_forced: bool = False
+) -> None:
+    """Make those of `changes` that are allowed (all, where `is_forced`), and tell the members."""
+    attempt = _Attempt(session, channel, is_forced=is_forced)
     done = [made for change in changes if (made := attempt.make(change)) is not None]
     if done:
         network = session.network
@@ -56,9 +58,10 @@ def change_modes(session: Session, channel: Channel, changes: list[Change]) -> N
 class _Attempt:
     """One MODE command on one channel; lives as long as the command runs."""
 
-    def __init__(self, session: Session, channel: Channel) -> None:
+    def __init__(self, session: Session, channel: Channel, *, is_forced: bool = False) -> None:
         self.session = session
         self.channel = channel
+        self.is_forced = is_forced
         self.params_used = 0
         self.was_refused = False
         self.shown: set[str] = set()
@@ -83,7 +86,12 @@ class _Attempt:
                 return self._change_setting(mode, change)
 
     def _may_make(self, mode: ChannelMode, change: Change) -> bool:
-        if not self.channel.has_rank(self.session.user, mode.needs) and not self._gives_up(change):
+        may_make = (
+            self.is_forced
+            or self.channel.has_rank(self.session.user, mode.needs)
+            or self._gives_up(change)
+        )
+        if not may_make:
             if not self.was_refused:
                 self.session.reply(n.ERR_CHANOPRIVSNEEDED, self.channel.name)
             self.was_refused = True
@@ -95,7 +103,7 @@ class _Attempt:
     def _is_locked(self, change: Change) -> bool:
         """Whether the channel's mode lock is against a change; the client is told then."""
         registration = self.channel.registration
-        if registration is None or not registration.forbids(change):
+        if self.is_forced or registration is None or not registration.forbids(change):
             return False
         lock = registration.mode_lock_text().split(" ")[0]
         self.session.reply(n.ERR_MLOCKRESTRICTED, self.channel.name, change.letter, lock)

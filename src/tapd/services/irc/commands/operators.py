@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from tapd import events
 from tapd.errors import UsageError
 from tapd.model.accounts import decoy_hash
+from tapd.services.irc import audit
 from tapd.services.irc import numerics as n
 from tapd.services.irc.checking import password_matches, start_check
 from tapd.services.irc.commands.table import command
@@ -33,11 +35,15 @@ def oper(session: Session, message: Message) -> None:
 def _oper_checked(session: Session, ok: bool | None, name: str) -> None:
     network, user = session.network, session.user
     if not ok or name not in network.opers:
-        log.warning("OPER %s failed: %s at %s", name, user.mask, user.ip)
+        log.warning(
+            "OPER %s failed: %s at %s", name, user.mask, session.ip,
+            extra=events.LOGIN_REFUSED(TAPD_PEER=session.ip, TAPD_USER=user.mask, TAPD_OPER=name),
+        )  # fmt: skip
+        audit.tell_opers(network, "s", f"OPER {name} failed: {audit.describe(session)}")
         session.reply(n.ERR_PASSWDMISMATCH)
         return
-    log.info("OPER %s: %s at %s", name, user.mask, user.ip)
     user.oper = name
+    audit.note_action(session, "OPER", name)
     network.set_user_mode(user, "o", on=True)
     session.reply(n.RPL_YOUREOPER)
     outgoing = event_of(user, network, "MODE", user.nick, "+o").outgoing()
@@ -55,7 +61,6 @@ def kill(session: Session, message: Message) -> None:
         return
     comment = message.params[1] if len(message.params) > 1 else "No reason given"
     comment = clip(comment, QUIT_BYTES_MAX)
-    log.info("KILL %s by %s: %s", user.mask, killer.mask, comment)
     outgoing = event_of(killer, network, "KILL", user.nick, trailing=comment).outgoing()
     reason = f"Killed ({killer.nick} ({comment}))"
     for each in user.sessions:

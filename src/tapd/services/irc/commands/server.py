@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tapd.services.irc import numerics as n
+from tapd.services.irc.commands.bans import LISTS, send_bans
 from tapd.services.irc.commands.table import COMMANDS, command
 from tapd.services.irc.masks import matches
 from tapd.services.irc.registration import send_isupport, send_lusers, send_motd
@@ -105,7 +106,7 @@ def links(session: Session, _message: Message) -> None:
 
 @command("STATS")
 def stats(session: Session, message: Message) -> None:
-    """Show figures of the server: ``u``, its age (modern, "STATS message")."""
+    """Show figures of the server: ``u``, its age; operators: bans (``k d x e``)."""
     if not message.params:
         session.reply(n.ERR_NEEDMOREPARAMS, "STATS")
         return
@@ -117,6 +118,8 @@ def stats(session: Session, message: Message) -> None:
         days, hours = divmod(hours, 24)
         text = f"Server Up {days} days {hours}:{minutes:02d}:{seconds:02d}"
         session.reply(n.RPL_STATSUPTIME, text=text)
+    elif letter in LISTS:
+        send_bans(session, letter)
     session.reply(n.RPL_ENDOFSTATS, letter or "*")
 
 
