@@ -128,18 +128,17 @@ def info(session: Session, words: Words) -> None:
     allowed = registration.allows(session.user.account, "v")
     if not (allowed or channel.is_visible_to(session.user)):
         raise Refused(f"{words[0]} is not registered")
+    since, founder = day(registration.registered_s), registration.founder
     options = [name for name, is_on in _flags(registration).items() if is_on]
-    lines = [
-        f"{channel.name}: registered {day(registration.registered_s)}, "
-        f"founder {registration.founder}.",
-        f"Options: {', '.join(options) or 'none'}. "
-        f"Mode lock: {registration.mode_lock_text() or 'none'}."
-        if allowed
-        else f"Options: {', '.join(options) or 'none'}.",
-    ]
+    CHANSERV.say(
+        session,
+        f"{channel.name}: registered {since}, founder {founder}.",
+        f"Options: {', '.join(options) or 'none'}.",
+    )
+    if allowed and registration.mode_lock:  # there may be a key in it
+        CHANSERV.say(session, f"Mode lock: {registration.mode_lock_text()}")
     if registration.description:
-        lines.append(registration.description)
-    CHANSERV.say(session, *lines)
+        CHANSERV.say(session, registration.description)
 
 
 def _flags(registration: ChannelRegistration) -> dict[str, bool]:
@@ -202,11 +201,14 @@ def flags(session: Session, words: Words) -> None:
 
 def _list_access(session: Session, name: str) -> None:
     channel, registration = registered_channel(session, name, "v")
-    lines = [f"{registration.founder}: founder"]
     order = list(LEVELS)
-    for each in sorted(registration.grants.values(), key=lambda one: order.index(one.level)):
-        lines.append(f"{each.account}: {each.level}, by {each.by} on {day(each.since_s)}")
-    CHANSERV.say(session, f"Access to {channel.name}:", *lines)
+    grants = sorted(registration.grants.values(), key=lambda each: order.index(each.level))
+    CHANSERV.say(
+        session,
+        f"Access to {channel.name}:",
+        f"{registration.founder}: founder",
+        *(f"{each.account}: {each.level}, by {each.by} on {day(each.since_s)}" for each in grants),
+    )
 
 
 def _grant(session: Session, name: str, account_name: str, level: str) -> None:

@@ -79,7 +79,7 @@ def unban(session: Session, words: Words) -> None:
     bans = channel.lists.get("b", {})
     masks = [mask for mask in bans if session.user.matches(mask)]
     for mask in masks:
-        del bans[mask]
+        channel.remove_entry("b", mask)
     for start in range(0, len(masks), MODE_CHANGES_MAX):
         part = masks[start : start + MODE_CHANGES_MAX]
         changes = [Change(on=False, letter="b", param=mask) for mask in part]

@@ -151,9 +151,9 @@ def info(session: Session, words: Words) -> None:
 def _private_lines(network: IrcNetwork, account: IrcAccount) -> list[str]:
     stays = "yes" if presence.wants_always_on(network, account) else "no"
     channels = ", ".join(channel.name for channel in channels_of(network, account))
+    nicks = ", ".join((account.name, *account.nicks.values()))
     return [
-        f"E-mail: {account.email or 'none'}. Nicks: "
-        f"{', '.join((account.name, *account.nicks.values()))}.",
+        f"E-mail: {account.email or 'none'}. Nicks: {nicks}.",
         f"Stays without a client (always-on): {stays}. Founder of: {channels or 'no channel'}.",
     ]
 
