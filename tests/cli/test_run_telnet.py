@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from by_hand import free_port
 
 RECIPE = Path(__file__).parents[2] / "tools" / "run-telnet"
 PASSWORD = 'wo$o h"oo#'
@@ -20,9 +21,7 @@ PASSWORD = 'wo$o h"oo#'
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_port()
 
 
 @pytest.fixture

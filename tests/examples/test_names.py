@@ -8,21 +8,14 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-from by_hand import Server
+from by_hand import Server, free_port
 from example_play import EXAMPLES, TIMEOUT_S, load_example
 
 from tapd.testing import Host
 
 
-def free_udp_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def test_every_question_is_run_once(tmp_path: Path) -> None:
-    port = free_udp_port()
+    port = free_port(socket.SOCK_DGRAM)
     application = load_example("names", "Names")
     application.listen(f"udp:127.0.0.1:{port}", application.services["names"])
     server = Server(tmp_path, application, python_path=str(EXAMPLES))

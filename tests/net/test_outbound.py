@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from by_hand import free_port
 from harness import Harness, Peer
 
 from tapd.errors import UsageError
@@ -99,9 +100,7 @@ def test_it_is_made_again_when_it_ended_during_the_outage(
 
 
 def test_it_is_tried_until_somebody_answers(serve: Serve) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     application = Application("a")
     connector = application.connect(f"127.0.0.1:{port}", CallerService())
     assert connector.delay_s == 0.5
