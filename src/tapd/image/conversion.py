@@ -146,6 +146,20 @@ def _holds_plain(value: Any) -> bool:
     cls = type(value)
     if cls is not tuple:
         return cls in PLAIN_TO_TRACKED
+    # As mostly: a row of scalars, perhaps with such rows in it. This is looked at for
+    # each message that is kept.
+    for item in value:
+        kind = type(item)
+        if kind not in _SCALARS and not (
+            kind is tuple and _SCALARS.issuperset(map(type, item))
+        ):
+            break
+    else:
+        return False
+    return _nested_holds_plain(value)
+
+
+def _nested_holds_plain(value: tuple[Any, ...]) -> bool:
     kinds = set(map(type, value))
     if not _PLAIN.isdisjoint(kinds):
         return True
@@ -163,3 +177,4 @@ def _holds_plain(value: Any) -> bool:
 
 
 _PLAIN = frozenset(PLAIN_TO_TRACKED)
+_SCALARS = frozenset({int, str, bytes, float, bool, type(None)})

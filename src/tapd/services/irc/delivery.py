@@ -28,23 +28,47 @@ class Outgoing:
 
     Attributes:
         body: the message without its tags.
-        tags: those that it may have; who sees which depends on capabilities.
         batch: the reference of the batch that it is in; "" for none.
     """
 
-    __slots__ = ("_mask", "_rendered", "batch", "body", "tags")
+    __slots__ = ("_event", "_mask", "_rendered", "_tags", "batch", "body")
 
-    def __init__(self, body: bytes, tags: tuple[Tag, ...] = (), batch: str = "") -> None:
+    def __init__(
+        self,
+        body: bytes,
+        tags: tuple[Tag, ...] = (),
+        batch: str = "",
+        event: Event | None = None,
+    ) -> None:
+        """Make one.
+
+        Args:
+            body: see there.
+            tags: those that it may have; who sees which depends on capabilities.
+            batch: see there.
+            event: whose tags it has, in place of `tags`; made when somebody sees them.
+        """
         self.body = body
-        self.tags = tags
         self.batch = batch
+        self._tags = tags
+        self._event = event
         self._rendered: dict[int, bytes] = {}
-        self._mask = 0
-        for bit, _ in tags:
-            self._mask |= bit
+        self._mask = _EVENT_CAPS if event is not None else _mask_of(tags)
+
+    @property
+    def tags(self) -> tuple[Tag, ...]:
+        """The tags that it may have."""
+        if self._event is not None:
+            self._tags, self._event = self._event.tags(), None
+            self._mask = _mask_of(self._tags)
+        return self._tags
 
     def render(self, caps: int) -> bytes:
         """Return the bytes for clients with the capabilities `caps`; the same each time."""
+        if not caps & self._mask and self.body:
+            return self.body
+        if self._event is not None:
+            _ = self.tags  # which of the capabilities matter is known from now on
         key = caps & self._mask
         data = self._rendered.get(key)
         if data is None:
@@ -64,6 +88,16 @@ class Outgoing:
         """Return this message as part of a batch."""
         tag = (cap.BATCH, f"batch={reference}".encode())
         return Outgoing(self.body, (tag, *self.tags), reference)
+
+
+_EVENT_CAPS = cap.SERVER_TIME | cap.ACCOUNT_TAG | cap.MESSAGE_TAGS
+
+
+def _mask_of(tags: tuple[Tag, ...]) -> int:
+    mask = 0
+    for bit, _ in tags:
+        mask |= bit
+    return mask
 
 
 @functools.lru_cache(maxsize=64)
@@ -191,19 +225,27 @@ class Event(NamedTuple):
 
     def outgoing(self) -> Outgoing:
         """Return the message, to be rendered for whoever gets it."""
-        tags = [time_tag(self.time_ms)]
-        if self.account:
-            tags.append((cap.ACCOUNT_TAG, f"account={escape_value(self.account)}".encode()))
-        later_tags = tuple(tags)
+        if self.lines:
+            return LongOutgoing(self, self.tags(), self.later_tags())
+        body = render_body(self.source, self.command, self.params, self.trailing)
+        return Outgoing(body, event=self)
+
+    def later_tags(self) -> tuple[Tag, ...]:
+        """Return the tags of its lines after the first."""
+        time = time_tag(self.time_ms)
+        if not self.account:
+            return (time,)
+        return time, (cap.ACCOUNT_TAG, f"account={escape_value(self.account)}".encode())
+
+    def tags(self) -> tuple[Tag, ...]:
+        """Return the tags that it may have."""
+        tags = [*self.later_tags()]
         tags.append((cap.MESSAGE_TAGS, f"msgid={self.msgid}".encode()))
         if self.is_bot:
             tags.append((cap.MESSAGE_TAGS, b"bot"))
         if self.client_tags:
             tags.append((cap.MESSAGE_TAGS, self.client_tags.encode()))
-        if self.lines:
-            return LongOutgoing(self, tuple(tags), later_tags)
-        body = render_body(self.source, self.command, self.params, self.trailing)
-        return Outgoing(body, tuple(tags))
+        return tuple(tags)
 
 
 def event_of(

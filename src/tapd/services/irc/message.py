@@ -14,6 +14,7 @@ that. `parse_line` makes one line a `Message`, or says as a `Rejected` why not.
 from __future__ import annotations
 
 import enum
+import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
@@ -85,7 +86,9 @@ def split_lines(pending: bytes, data: bytes) -> tuple[list[bytes], bytes]:
         data = pending + data
     if data.endswith(b"\r\n") and data.find(b"\n") == len(data) - 1 and data.count(b"\r") == 1:
         return ([data[:-2]] if len(data) > 2 else []), b""  # one line, as most often
-    lines = _LINE_END.split(data)
+    lines = data.split(b"\r\n")
+    if not len(lines) - 1 == data.count(b"\n") == data.count(b"\r"):
+        lines = _LINE_END.split(data)
     rest = lines.pop()
     return [line for line in lines if line], rest[: LINE_BYTES_MAX + 1]
 
@@ -118,6 +121,12 @@ def parse_line(line: bytes) -> Message | Rejected:
     return _parse_body(text, tags)
 
 
+@functools.lru_cache(maxsize=256)
+def _command_of(word: str) -> str | None:
+    """Return the command that `word` is, in upper case; None for none."""
+    return word.upper() if _COMMAND.match(word) else None
+
+
 def _parse_body(text: str, tags: Mapping[str, str]) -> Message | Rejected:
     head, colon, trailing = text.lstrip(" ").partition(" :")
     words = head.split(" ") if "  " not in head else [word for word in head.split(" ") if word]
@@ -125,9 +134,9 @@ def _parse_body(text: str, tags: Mapping[str, str]) -> Message | Rejected:
         del words[0]
     while words and not words[-1]:
         words.pop()
-    if not words or _COMMAND.match(words[0]) is None:
+    command = _command_of(words[0]) if words else None
+    if command is None:
         return Rejected(Reason.MALFORMED, words[0] if words else "*", tags)
-    command = words[0].upper()
     params = words[1:]
     if len(params) >= PARAMETERS_MAX:
         return Message(command, _fifteen(text), tags)
