@@ -21,8 +21,13 @@ and 2812, and the IRCv3 specifications (ircv3.net). Where things are:
 | account and host of a user, and who is told when they change | `identity` |
 | work in a thread that survives a kill (password hashes) | `checking` |
 | commands: a table, and a module for each subject | `commands.table`, `commands.*` |
+| bans and exempts; who may come in, and stay | `bans`, `admission` |
+| limits, and clients that are too fast | `limits`, `flood` |
+| addresses, networks, cloaks | `addresses`, `cloak` |
+| proxies, web gateways, TLS in front | `fronts`, `proxy` |
+| what operators did: the log, notices | `audit` |
 | operator entries, WHOWAS, MONITOR | `opers`, `whowas`, `monitor` |
-| `tapctl set`, `tapd-mktap irc` | `settings`, `options` |
+| `tapctl set`, `tapd-mktap irc` | `settings`, `guard_settings`, `options` |
 
 **A command** is one function with the decorator `commands.table.command`, in any
 module of `commands` (new ones are found by themselves). **A capability, a mode, a
@@ -38,10 +43,13 @@ heard. A message costs no state of its own but what `IrcNetwork.record` keeps.
 `delivery.Event` is a tuple to keep and to render again; `Session.send_batch` sends it.
 Log-ins: `identity.set_account` and `.tell_login`; passwords by `checking.start_check`;
 `registration.complete` lets a client in, and brings one of the same account to the
-user who is there (`User.always_on` keeps one without clients). Limits: connections in
-`IrcNetwork.build_protocol`, input in `Session._run_line`, who may come in at
-`registration.complete`. Cloaks: `IrcNetwork.host_for`, `identity.change_host`.
-Privileges: a line in `opers.PRIVILEGES` and ``privilege=`` of a command.
+user who is there (`User.always_on` keeps one without clients). Bans and
+limits of connections: `admission`, which is asked by `IrcNetwork.build_protocol`, by
+`Session.connection_made`, by `registration.complete`, after a login and after NICK.
+Pace: `Session._run_lines` and `flood.COSTS`. Cloaks: `IrcNetwork.host_for` and
+`.host_of`; whatever changes what that returns calls `identity.show_host`.
+Privileges: a line in `opers.PRIVILEGES` and ``privilege=`` of a command, which is then
+logged whenever it is run.
 Capabilities that come and go: `commands.negotiation.announce`.
 
 **Sending.** To one client: `Session.reply` (numerics), `.send`, `.fail`. To a

@@ -43,8 +43,8 @@ def check_pace(network: IrcNetwork, peer: Any) -> None:
     Raises:
         PeerError: too fast.
     """
-    if network.fronts.proxies and network.fronts.begins_with_header(peer, None):
-        return  # it is asked when the client's own address is known
+    if network.fronts.is_proxy(peer):
+        return  # it is looked at when the client's own address is known
     if not _is_in_pace(network, peer_address(peer)):
         raise PeerError(f"{peer_address(peer)} connects too often")
 
@@ -58,9 +58,9 @@ def _is_in_pace(network: IrcNetwork, ip: str) -> bool:
 
 def arrive(session: Session, transport: Transport) -> None:
     """Take in a new connection, or wait for its PROXY header."""
-    fronts = session.network.fronts
     peername = transport.get_extra_info("peername")
-    if fronts.proxies and fronts.begins_with_header(peername, transport.get_extra_info("sockname")):
+    sockname = transport.get_extra_info("sockname")
+    if session.network.fronts.begins_with_header(peername, sockname):
         session.awaits_header = True
     else:
         take_address(session, peer_address(peername))

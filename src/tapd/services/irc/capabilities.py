@@ -42,6 +42,7 @@ ACCOUNT_REGISTRATION = 1 << 20
 MULTILINE = 1 << 21
 MESSAGE_REDACTION = 1 << 22
 EXTENDED_MONITOR = 1 << 23
+STS = 1 << 24
 
 MULTILINE_BYTES_MAX = 4096
 """Of a message of several lines, with a byte for each end of a line in it."""
@@ -58,12 +59,14 @@ class Capability:
         value: returns what stands after "=" for CAP 302 clients; "" for nothing.
             None where it has none.
         available: whether a network offers it; None for always.
+        is_told_only: it can't be requested, and is nothing without its value.
     """
 
     bit: int
     specification: str
     value: Callable[[IrcNetwork], str] | None = None
     available: Callable[[IrcNetwork], bool] | None = None
+    is_told_only: bool = False
 
 
 CAPABILITIES: dict[str, Capability] = {
@@ -101,6 +104,13 @@ CAPABILITIES: dict[str, Capability] = {
     "server-time": Capability(SERVER_TIME, "ircv3.net/specs/extensions/server-time"),
     "setname": Capability(SETNAME, "ircv3.net/specs/extensions/setname"),
     "standard-replies": Capability(STANDARD_REPLIES, "ircv3.net/specs/extensions/standard-replies"),
+    "sts": Capability(
+        STS,
+        "ircv3.net/specs/extensions/sts",
+        lambda network: network.fronts.sts,
+        lambda network: bool(network.fronts.sts_port),
+        is_told_only=True,
+    ),
     "userhost-in-names": Capability(
         USERHOST_IN_NAMES, "ircv3.net/specs/extensions/userhost-in-names"
     ),

@@ -17,7 +17,7 @@ class Fronts(Persistent):
     Attributes:
         proxies: networks (and ``localhost``, for UNIX sockets) from which every
             connection begins with a PROXY header.
-        proxy_port: only connections to this port of ours do; 0 for any.
+        proxy_port: of those by TCP only connections to this port of ours do; 0 for any.
         are_tls: their clients came to them by TLS.
         gateways: networks from which WEBIRC is taken.
         webirc_hash: argon2, of its password; "" for none, then nobody can use it.
@@ -34,16 +34,21 @@ class Fronts(Persistent):
     sts_duration_s = 300
     _v_index: tuple[tuple[str, ...], NetworkIndex] | None = None
 
-    def begins_with_header(self, peername: Any, sockname: Any) -> bool:
-        """Whether a connection comes from a proxy, which says first who is behind it."""
+    def is_proxy(self, peername: Any) -> bool:
+        """Whether a connection comes from where a proxy is."""
         if not self.proxies:
-            return False
-        if self.proxy_port and (not isinstance(sockname, tuple) or sockname[1] != self.proxy_port):
             return False
         known = self._v_index
         if known is None or known[0] is not self.proxies:
             known = self._v_index = (self.proxies, NetworkIndex(self.proxies))
         return peer_address(peername) in known[1]
+
+    def begins_with_header(self, peername: Any, sockname: Any) -> bool:
+        """Whether a connection is a proxy's, which says first who is behind it."""
+        is_here = not (self.proxy_port and isinstance(sockname, tuple)) or (
+            sockname[1] == self.proxy_port
+        )
+        return is_here and self.is_proxy(peername)
 
     def is_gateway(self, address: str) -> bool:
         """Whether WEBIRC is taken from `address`."""

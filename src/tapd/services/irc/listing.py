@@ -36,6 +36,56 @@ connections are gone and their users have quit.
 `tapctl set NAME OPTION=VALUE`, while it runs:
 """
 
+TLS = """
+## TLS
+
+The state of a TLS session is in the memory of the process that holds it: no pickle takes \
+it along. So a server that speaks TLS itself breaks promise 3 for those clients, and this \
+one does not speak it. TLS ends in front of it, in a process that does nothing else, and \
+which hands the bytes on over loopback or a UNIX socket. That connection outlives the \
+server's restarts, upgrades and kills as every other does, and the terminator never ends \
+with the server, so **a client on TLS sees nothing of them, either**. What it does see is \
+the end of the terminator: then it comes back as after any lost connection, and an \
+always-on user has missed nothing.
+
+With HAProxy, which tells the clients' addresses by the PROXY protocol:
+
+    frontend irc
+        mode tcp
+        timeout client 10m
+        bind :6697 ssl crt /etc/haproxy/irc.pem
+        default_backend irc
+    backend irc
+        mode tcp
+        timeout server 10m
+        server tapd 127.0.0.1:6668 send-proxy-v2-ssl
+
+Beside the clients' port 6667 the network needs one for it (`--port 6667 --port \
+127.0.0.1:6668`, or a UNIX socket), and has to know that every connection there begins \
+with a header:
+
+    tapctl set NAME trusted-proxies=127.0.0.1 proxy-port=6668
+
+Versions 1 and 2 are understood, so stunnel (`protocol = proxy`) and nginx \
+(`proxy_protocol on` in `stream`) do as well. Whoever else may connect to that port can say \
+to be anybody, so bind it to loopback. Timeouts in front must be longer than `ping` and \
+`ping-timeout` together, or idle clients are cut. Clients by TLS have `671` in their WHOIS. \
+Without a header they would all have the terminator's address, share one cloak, and loopback \
+has no limits of connections.
+
+`tapctl set NAME sts=6697:300` has clients of the plain port use TLS from then on, for so \
+many seconds (IRCv3 sts). Begin with minutes: what clients have remembered can't be taken back.
+
+Web gateways (KiwiIRC and the like) tell an address by WEBIRC: `tapctl set NAME \
+webirc=192.0.2.7` names theirs and asks for the password.
+
+The kernel could hold the session's keys (kTLS), and a socket with them could lie in the \
+vault. But it counts what was received and acknowledged in bytes of the encrypted stream, \
+reads whole records, gives alerts and new keys (TLS 1.3) to the process as control messages, \
+and the handshake stays in user space: what is in the journal could not be compared with \
+what the kernel says, which is what promise 3 rests on.
+"""
+
 _CODE_GROUPS = (
     ("001 to 005", "0", "the welcome"),
     ("200 to 399", "23", "replies"),
@@ -54,6 +104,7 @@ def render_page() -> str:
             ("option", "what"),
             ((name, setting.summary) for name, setting in sorted(network.settable.items())),
         ),
+        TLS,
         "\n## Commands\n",
         "Each needs a complete registration, but for those marked.\n",
         _table(("command", "what it does", "for whom"), _commands()),

@@ -108,7 +108,7 @@ class IrcNetwork(Service):
         self.most_users = 0
         self.bans = Bans()
         self.limits = Limits()
-        self.fronts = Fronts()
+        self.fronts: Fronts = Fronts()
         self.waiting_room = WaitingRoom()
         self.lockdown = "off"
         self.cloaks = True

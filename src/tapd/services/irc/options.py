@@ -13,10 +13,13 @@ from tapd.model.accounts import check_credential, generate_password, hash_passwo
 from tapd.model.application import Application
 from tapd.model.server_type import ServerType
 from tapd.services.irc import settings
+from tapd.services.irc.guard_settings import GUARD_SETTINGS
 from tapd.services.irc.network import IrcNetwork
 from tapd.services.irc.opers import Oper
 
 _DEFAULTS = IrcNetwork("Example", "irc.example.internal", 0.0)
+_GUARDED = [name for name, each in GUARD_SETTINGS.items() if not each.asks_for]
+_GUARDED.remove("oper-privileges")  # the one operator that is made here may do everything
 
 
 def make_network(application: Application, options: Mapping[str, Any]) -> IrcNetwork:
@@ -35,6 +38,10 @@ def make_network(application: Application, options: Mapping[str, Any]) -> IrcNet
     network.ping_timeout_s = options["ping_timeout"]
     network.registration_s = options["registration_time"]
     network.channels_per_user_max = options["channels_per_user"]
+    for name in _GUARDED:
+        value = options[name.replace("-", "_")]
+        if value is not None:
+            GUARD_SETTINGS[name].prepare(network, value, "")()
     oper = options["oper"]
     if oper:
         check_credential("operator name", oper)
@@ -44,6 +51,26 @@ def make_network(application: Application, options: Mapping[str, Any]) -> IrcNet
         network.opers[oper] = Oper(oper, hash_password(password))
         application._v_generated_password = password  # volatile: shown once, never saved
     return network
+
+
+def _guard_options() -> Sequence[click.Option]:
+    """Return an option for each of `GUARD_SETTINGS` that needs no secret."""
+    return [
+        click.Option(
+            [f"--{name}"],
+            metavar="VALUE",
+            help=f"{_sentence(GUARD_SETTINGS[name].summary)} [default: {_shown_default(name)}]",
+        )
+        for name in _GUARDED
+    ]
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _shown_default(name: str) -> str:
+    return GUARD_SETTINGS[name].read(_DEFAULTS) or "none"
 
 
 def default_server_name(network_name: str) -> str:
@@ -123,5 +150,6 @@ irc_type = ServerType(
             show_default=True,
             help="Channels that one user can be on.",
         ),
+        *_guard_options(),
     ),
 )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from tapd.errors import UsageError
 from tapd.model.accounts import check_credential, hash_password
 from tapd.model.setting import Change, Setting, number_setting
+from tapd.services.irc.guard_settings import GUARD_SETTINGS
 from tapd.services.irc.names import HOST_BYTES_MAX
 from tapd.services.irc.opers import Oper
 
@@ -177,4 +178,5 @@ SETTINGS: Mapping[str, Setting] = {
         "history_age_s_max", "days that they are kept", least=0.01, factor=86400, whole=False
     ),
     "channels-per-user": number_setting("channels_per_user_max", "channels one user can be on"),
+    **GUARD_SETTINGS,
 }

@@ -58,7 +58,7 @@ def _request(session: Session, params: tuple[str, ...]) -> None:
         name = word.removeprefix("-")
         each = offered.get(name)
         is_kept = word[0] == "-" and name == "cap-notify" and session.cap_version >= 302
-        if each is None or is_kept:
+        if each is None or is_kept or each.is_told_only:
             _answer(session, "NAK", asked)
             return
         caps = caps & ~each.bit if word[0] == "-" else caps | each.bit
@@ -84,6 +84,8 @@ def describe(network: IrcNetwork, version: int) -> list[str]:
     """Return the capabilities as CAP LS has them: with values from version 302 on."""
     words = []
     for name, each in cap.offered(network).items():
+        if each.is_told_only and version < 302:
+            continue
         value = each.value(network) if each.value is not None and version >= 302 else ""
         words.append(f"{name}={value}" if value else name)
     return words
