@@ -9,7 +9,7 @@ import gc
 import logging
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -138,6 +138,33 @@ def test_an_instance_that_changes_is_seen_in_each_turn() -> None:
         assert not jar.commit()
         box.by["x"].n = number
         assert [oid for oid, _data in jar.commit().states] == [box.by._p_oid]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FrozenSlots:
+    held: Any
+
+
+class Pair(NamedTuple):
+    held: Any
+    other: int = 0
+
+
+@pytest.mark.parametrize("make", [Frozen, FrozenSlots, Pair, slice])
+@pytest.mark.parametrize("inner", [lambda held: held, lambda held: ((), (1, held)), Frozen])
+def test_a_container_in_what_is_frozen_is_seen_to_change(
+    make: Callable[[Any], Any], inner: Callable[[Any], Any]
+) -> None:
+    held: list[int] = []
+    calm = Box(held=make(inner(1)))
+    box = Box(frozen=make(inner(held)), calm=calm)
+    jar = Jar()
+    jar.adopt(box)
+    for number in range(3):
+        assert not jar.commit()
+        held.append(number)
+        assert [oid for oid, _data in jar.commit().states] == [box._p_oid]
+    assert calm._p_oid not in jar._watched
 
 
 def test_a_fingerprint_keeps_no_durable_object() -> None:

@@ -13,7 +13,8 @@ Nothing that changes is missed, by construction:
   references to one list;
 * an object whose state holds something else that can change unseen (an instance
   of a class that is not durable) is *watched*: looked at in every commit and
-  compared with what it was (`watching`).
+  compared with what it was (`watching`). Where two durable objects hold the same
+  one, it would be two after a kill, and the author is told (`sharing`).
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from tapd.image.names import name_of
 from tapd.image.paths import find_path
 from tapd.image.pickler import StateLoader, StatePickler
 from tapd.image.reducer import has_usual_hash
+from tapd.image.sharing import Sharing
 from tapd.image.watching import Watch, digest_of
 from tapd.model.persistent import Tracked, is_durable_type
 from tapd.model.places import warn_of_thread
@@ -86,6 +88,7 @@ class Jar:
         self._changed: list[Any] = []
         self._fresh: list[Any] = []
         self._watched = Watch(self._locate)
+        self._sharing = Sharing(self.tell_shared, self._place)
         self._root: Any = None
         self._census = Census()
         # Both go with what they are of: a prompt's sessions and classes come and go for years.
@@ -278,6 +281,7 @@ class Jar:
                 _mark_unchanged(obj)
                 if dump.untracked:
                     self._watched.add(obj, self._pickler.dump_object(obj).data)
+                    self._sharing.note(obj)
                 return
         dump = self._pickler.dump_object(obj)
         losses += self._named(obj, dump.losses)
@@ -297,7 +301,15 @@ class Jar:
             self._watched.add(obj, data)
         elif self._watched:
             self._watched.forget(oid)
+        if untracked:
+            self._sharing.note(obj)
+        else:
+            self._sharing.forget(oid)
         return True
+
+    def tell_shared(self, explanation: str) -> None:
+        """Say that two durable objects hold one plain object."""
+        _log.warning("%s", explanation)
 
     def _named(self, obj: Any, losses: Iterable[Loss]) -> list[Loss]:
         """Return `losses`, found in `obj`, with paths that begin at the root.
@@ -310,10 +322,13 @@ class Jar:
             if place is None:
                 if len(self._lossy) > _LOSSY_MAX:
                     self._lossy.clear()
-                place = find_path(self._root, obj, objects_max=_LOOKED_AT_MAX)
-                place = self._lossy[obj._p_oid] = place or type(obj).__qualname__
+                place = self._lossy[obj._p_oid] = self._place(obj)
             named.append(loss.replace(path=f"{place}{loss.path}"))
         return named
+
+    def _place(self, obj: Any) -> str:
+        place = find_path(self._root, obj, objects_max=_LOOKED_AT_MAX)
+        return place or type(obj).__qualname__
 
     def _locate(self, obj: Any) -> str:
         name = f"{type(obj).__qualname__} #{obj._p_oid}"
@@ -336,6 +351,7 @@ class Jar:
 
         for obj, data in self._watched.changed(dump):
             obj._p_changed = False
+            self._sharing.note(obj)
             changes.states.append((obj._p_oid, data))
             losses += self._named(obj, found)
 

@@ -11,10 +11,12 @@ asked: ``__class__`` may lie or raise.
 from __future__ import annotations
 
 import copyreg
+import enum
+import itertools
 import pickle
 import types
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from tapd.errors import CannotKeep
@@ -106,7 +108,10 @@ class Reducer(pickle.Pickler):
             reduce = self._reduce_frozen if immutable else self._reduce_plain
             self.remember_plain(cls)
             return reduce, True
-        return self._checked(known or _own_reduce, cls, immutable=immutable), True
+        reduce = known or _own_reduce
+        if immutable and not issubclass(cls, enum.Enum):  # what its members hold is its module's
+            reduce = self._looking_into(reduce)
+        return self._checked(reduce, cls, immutable=immutable), True
 
     def remember_plain(self, cls: type) -> None:
         """Take note that instances of the plain class `cls` may go the shortest way."""
@@ -129,6 +134,17 @@ class Reducer(pickle.Pickler):
         except CannotKeep as error:
             return f"its class can't be kept: {error}"
         return None
+
+    def _looking_into(self, reduce: Callable[[Any], Reduced]) -> Callable[[Any], Reduced]:
+        """Wrap `reduce`, of what can't change itself, so that what can change in it is seen."""
+
+        def looking(obj: Any) -> Reduced:
+            reduced = reduce(obj)
+            if not self.untracked and type(reduced) is tuple:
+                self.untracked = any(_holds_changeable(_parts_of(part)) for part in reduced[1:3])
+            return reduced
+
+        return looking
 
     def _checked(
         self, reduce: Callable[[Any], Reduced], cls: type, *, immutable: bool
@@ -211,6 +227,8 @@ class Reducer(pickle.Pickler):
         return NEWOBJ, (type(obj),), obj.__dict__
 
     def _reduce_frozen(self, obj: Any) -> Reduced:
+        if not self.untracked and _holds_changeable(obj.__dict__.values()):
+            self.untracked = True
         return NEWOBJ, (type(obj),), obj.__dict__
 
     def _reduce_odd(self, obj: Any) -> Reduced:
@@ -306,6 +324,35 @@ def _check_shape(reduced: Any) -> None:
     for items in reduced[3:5]:
         if items is not None and not hasattr(type(items), "__next__"):
             raise CannotKeep("its __reduce_ex__ gives items that are no iterator")
+
+
+_CHANGEABLE: frozenset[type] = frozenset({list, dict, set, bytearray})
+
+
+def _holds_changeable(values: Iterable[Any]) -> bool:
+    """Whether a plain container is among `values` or in tuples of theirs.
+
+    The C pickler writes these without asking: what can't change itself may hold them.
+    """
+    kinds = set(map(type, values))
+    while _CHANGEABLE.isdisjoint(kinds) and tuple in kinds:
+        inner = [each for each in values if type(each) is tuple]
+        values = list(itertools.chain.from_iterable({id(each): each for each in inner}.values()))
+        kinds = set(map(type, values))
+    return not _CHANGEABLE.isdisjoint(kinds)
+
+
+def _parts_of(part: Any) -> Iterable[Any]:
+    """Return what a part of a reduce tuple holds; the part itself was made for it."""
+    if type(part) is dict:
+        return part.values()
+    if type(part) is list:
+        return part
+    if type(part) is not tuple:
+        return ()
+    if len(part) == 2 and part[0] is None and type(part[1]) is dict:  # of one with slots
+        return part[1].values()
+    return part
 
 
 _DATA: frozenset[type] = frozenset({

@@ -37,6 +37,7 @@ class StrictJar(Jar):
         self.checks = 0
         self._root: Any = None
         self._base = b""
+        self._shared = ""
 
     def adopt(self, root: Any, durables: Iterable[Any] = ()) -> dict[int, Any]:
         """Take in the graph of `root`, and remember it as checked."""
@@ -45,11 +46,16 @@ class StrictJar(Jar):
         self._base = dump_graph(root).data
         return objects
 
+    def tell_shared(self, explanation: str) -> None:
+        """Have the commit fail: after a kill there would be two objects."""
+        self._shared = self._shared or explanation
+
     def commit(self) -> Changes:
         """Return what changed, having compared what it restores with what is there.
 
         Raises:
-            UntrackedChange: naming the first object that differs, and where.
+            UntrackedChange: naming the first object that differs, and where; or a
+                plain object that two durable ones hold.
         """
         changes = super().commit()
         restoration = Restoration()
@@ -59,6 +65,8 @@ class StrictJar(Jar):
         replay.apply(changes)
         replay.finish()
         self.compare(restored, self._root)
+        if self._shared:
+            raise UntrackedChange(self._shared)
         self._base = dump_graph(self._root).data
         self.checks += 1
         return changes
@@ -122,5 +130,7 @@ class _Comparison:
     def _fail(self, path: str, restored: Any, live: Any) -> None:
         raise UntrackedChange(
             f"{path}: the journal would restore {restored!r:.200}, memory holds {live!r:.200}; "
-            "keep it in a durable object (tapd.Persistent) or assign it to an attribute again"
+            "something changed it past its own methods or attributes (heapq, a memoryview, "
+            "list.append(it, ...), its __dict__): change it by those, or put a changed copy "
+            "into it, as in items[:] = copy"
         )
