@@ -17,6 +17,7 @@ from tapd.services.irc.markers import send_marker
 from tapd.services.irc.message import BODY_BYTES_MAX, fill_lines
 from tapd.services.irc.mode_changes import Change
 from tapd.services.irc.modes import RANKS, symbols_of
+from tapd.services.irc.playback import play_newest
 
 if TYPE_CHECKING:
     from tapd.services.irc.channel import Channel
@@ -55,6 +56,7 @@ def join_channel(
         channel.broadcast(away, skip=session, having=cap.AWAY_NOTIFY)
     for each in user.sessions:
         _send_state(each, channel)
+        play_newest(each, channel.name, channel.log, network.history_on_join)
 
 
 def _send_state(session: Session, channel: Channel) -> None:

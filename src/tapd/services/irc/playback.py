@@ -7,7 +7,7 @@ in plain messages, with the time where they can't show one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from tapd.services.irc import capabilities as cap
@@ -47,15 +47,27 @@ def play(session: Session, target: str, events: Iterable[Event]) -> None:
     session.send_batch("chathistory", (target,), [event.outgoing() for event in events])
 
 
+def play_newest(session: Session, target: str, log: Log | None, count: int) -> None:
+    """Send the newest `count` messages of `target`, without having been asked."""
+    if log is None or session.caps & cap.CHATHISTORY or not count:
+        return
+    events = log.newest(0, len(log.kept), min(count, EVENTS_MAX), visible_to(session))
+    _send_unasked(session, target, events)
+
+
 def play_missed(session: Session, target: str, log: Log | None, since_ms: int) -> None:
-    """Send what was said at `target` after `since_ms`, without having been asked.
+    """Send what was said at `target` from `since_ms` on, without having been asked.
 
     The newest `EVENTS_MAX` messages. Clients with draft/chathistory ask themselves.
     """
-    if log is None or session.caps & cap.CHATHISTORY or log.last_ms <= since_ms:
+    if log is None or session.caps & cap.CHATHISTORY or log.last_ms < since_ms:
         return
-    _before, start = log.bounds(Reference("", since_ms))
+    start, _after = log.bounds(Reference("", since_ms))
     events = log.newest(start, len(log.kept), EVENTS_MAX, visible_to(session))
+    _send_unasked(session, target, events)
+
+
+def _send_unasked(session: Session, target: str, events: Sequence[Event]) -> None:
     if session.caps & cap.SERVER_TIME:
         if events:
             play(session, target, events)
