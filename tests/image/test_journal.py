@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from tapd.image.journal import MAGIC, JournalWriter, read_journal
 
 KEY = b"k" * 32
 LINEAGE = "a1"
-PAYLOADS = [b"first", b"", b"third record" * 3, b"\0" * 20, b"last"]
+PAYLOADS = [b"first", b"2", b"third record" * 3, b"\0" * 20, b"last"]
 
 
 def write_journal(path: Path, payloads: list[bytes] = PAYLOADS) -> list[int]:
@@ -96,6 +97,35 @@ def test_every_bit_flipped(tmp_path: Path) -> None:
             if position < last_begins:
                 assert contents.damage is not None
                 assert str(ends[broken]) in contents.damage
+
+
+@pytest.mark.parametrize("fill", [b"\0", b"\1\0\0\0", b"text", os.urandom(1 << 10)])
+def test_a_large_torn_record_does_not_keep_a_start_waiting(tmp_path: Path, fill: bytes) -> None:
+    """Clients wait meanwhile; a search that looked at all that might follow took minutes."""
+    path = tmp_path / "j"
+    write_journal(path)
+    torn = (1 << 30).to_bytes(4, "little") + b"m" * 16 + fill * ((8 << 20) // len(fill))
+    with path.open("ab") as file:
+        file.write(torn)
+    started_s = time.process_time()
+    contents = read(path)
+    assert time.process_time() - started_s < 10.0
+    assert contents.payloads == PAYLOADS
+    assert contents.damage is None
+    assert contents.torn_bytes == len(torn)
+
+
+@pytest.mark.parametrize("size", [1 << 16, 1 << 20])
+@pytest.mark.parametrize("part", ["length", "mac", "payload"])
+def test_damage_to_a_large_record_is_named(tmp_path: Path, size: int, part: str) -> None:
+    path = tmp_path / "j"
+    ends = write_journal(path, [b"first", b"\0\1" * (size // 2), b"third"])
+    damaged = bytearray(path.read_bytes())
+    damaged[ends[1] + {"length": 3, "mac": 9, "payload": 5000}[part]] ^= 64
+    path.write_bytes(damaged)
+    contents = read(path)
+    assert contents.payloads == [b"first"]
+    assert contents.damage is not None
 
 
 @pytest.mark.parametrize(

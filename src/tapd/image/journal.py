@@ -22,6 +22,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,6 +34,8 @@ MAGIC = b"tapd journal 1\n"
 MAC_BYTES = 16
 HEAD_BYTES = 4 + MAC_BYTES
 PAYLOAD_BYTES_MAX = (1 << 32) - 1
+SEARCH_BYTES = 1 << 20
+"""How far the end of a record is looked for whose length may be damaged."""
 
 
 class FileOperations(Protocol):
@@ -268,20 +271,43 @@ def _valid_record_follows(
 ) -> bool:
     """Whether a record that was chained to the broken one verifies later in `data`.
 
-    Any part of the broken record may be what is broken. Its length: so every
-    place is tried (few of them claim a length that fits). Its mac: so that which
-    its payload should have is tried as well as the one that is stored.
+    Any one part of the broken record may be what is broken. Its mac or its payload:
+    the next record is where its length says, and is chained to the other of the two.
+    Its length: its mac tells where it ends, which is looked for as far as
+    `SEARCH_BYTES`: a torn record may be large, and clients wait.
     """
     start = broken_at + HEAD_BYTES
     stored_mac = bytes(data[broken_at + 4 : start])
     if len(stored_mac) < MAC_BYTES:
         return False
-    length = int.from_bytes(data[broken_at : broken_at + 4], "little")
+    end = start + int.from_bytes(data[broken_at : broken_at + 4], "little")
+    if end + HEAD_BYTES <= len(data):
+        chain = keyed.copy()
+        chain.update(previous_mac)
+        chain.update(data[start:end])
+        if any(_record_at(data, end, keyed, mac) for mac in (stored_mac, chain.digest())):
+            return True
+    return _ends_elsewhere(data, start, keyed, previous_mac, stored_mac)
+
+
+def _ends_elsewhere(
+    data: memoryview, start: int, keyed: Any, previous_mac: bytes, mac: bytes
+) -> bool:
+    """Whether the payload from `start` verifies with another length, before another record."""
+    last = min(len(data) - HEAD_BYTES, start + SEARCH_BYTES)
     chain = keyed.copy()
     chain.update(previous_mac)
-    chain.update(data[start : start + length])
-    return any(
-        _record_at(data, at, keyed, mac) is not None
-        for mac in {stored_mac, chain.digest()}
-        for at in range(start, len(data) - HEAD_BYTES + 1)
-    )
+    seen = start
+    # The next record's length fits into the file, so its highest byte is small.
+    highest = bytes([min((len(data) - start) >> 24, 255)])
+    small = re.compile(b"[\\x00-" + re.escape(highest) + b"]", re.DOTALL)
+    for match in small.finditer(data, start + 3, max(last + 4, start + 3)):
+        at = match.start() - 3
+        length = int.from_bytes(data[at : at + 4], "little")
+        if not 0 < length <= len(data) - HEAD_BYTES - at:
+            continue  # what a power cut left is often zeros, and no record is empty
+        chain.update(data[seen:at])
+        seen = at
+        if chain.digest() == mac:
+            return True
+    return False
