@@ -5,88 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
-import signal
-import socket
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from by_hand import Server, free_port, wait_for
+from by_hand import wait_for
+from reloaded_server import MODULE, VERSION_1, VERSION_2, Client, Reloaded
 
 from tapd.errors import UpgradeRefused
-from tapd.host.upgrade import LoadedCode, load_with_present_code, rehearse
+from tapd.host.upgrade import LoadedCode, load_with_present_code, name_modules, rehearse
+from tapd.image.layout import Layout
 from tapd.image.store import Store
-from tapd.model.application import Application
-from tapd.services.app.factory import make_from, parse_target
-
-MODULE = "reloaded_module"
-
-VERSION_1 = """
-from tapd import LineProtocol, Service
-
-
-class Desk(LineProtocol):
-    def connection_made(self, transport):
-        self.service.seen += 1
-
-    def line_received(self, line):
-        self.service.count += 1
-        self.send_line(f"one {self.service.count} {line}")
-
-
-class Counting(Service):
-    protocol = Desk
-
-    def __init__(self):
-        self.count = 0
-        self.seen = 0
-"""
-
-VERSION_2 = VERSION_1.replace("one {self", "two {self").replace(
-    "    def __init__(self):\n        self.count = 0",
-    """    persistence_version = 2
-
-    def upgrade_to_version_2(self):
-        self.count += 100
-
-    def __init__(self):
-        self.count = 0""",
-)
-
-
-class Reloaded:
-    """The server, and the module that it was made from."""
-
-    def __init__(self, directory: Path) -> None:
-        self.code = directory / "code"
-        self.code.mkdir()
-        self.install(VERSION_1)
-        self.port = free_port()
-        sys.path.insert(0, str(self.code))
-        try:
-            application = Application("counting")
-            service = make_from(parse_target(f"{MODULE}:Counting"), application, {})
-            assert not isinstance(service, Application)
-            application.listen(f"127.0.0.1:{self.port}", service)
-            # No PYTHONPATH tells the server where the module is: the TAP does.
-            application.python_path = (str(self.code),)
-            self.server = Server(directory, application)
-        finally:
-            sys.path.remove(str(self.code))
-            sys.modules.pop(MODULE, None)
-
-    def install(self, text: str) -> None:
-        path = self.code / f"{MODULE}.py"
-        new = path.with_suffix(".new")
-        new.write_text(text)
-        new.replace(path)
-
-    def reload(self, said: str) -> None:
-        """Send SIGHUP and wait until the log says `said` once more."""
-        before = self.server.log().count(said)
-        assert self.server.kill(signal.SIGHUP)
-        wait_for(lambda: self.server.log().count(said) > before, f"{said!r} in the log")
 
 
 @pytest.fixture
@@ -95,22 +26,6 @@ def reloaded(tmp_path: Path) -> Iterator[Reloaded]:
     reloaded.server.start()
     yield reloaded
     reloaded.server.end()
-
-
-class Client:
-    """One connection, which must live through all of it."""
-
-    def __init__(self, port: int) -> None:
-        self.sock = socket.create_connection(("127.0.0.1", port), timeout=20)
-        self.lines = self.sock.makefile("r", newline="\r\n")
-
-    def ask(self, text: bytes) -> str:
-        self.sock.sendall(text)
-        return self.lines.readline().rstrip("\r\n")
-
-    def close(self) -> None:
-        self.lines.close()
-        self.sock.close()
 
 
 @pytest.fixture
@@ -178,6 +93,29 @@ def test_a_module_that_is_gone_fails_a_restart_and_keeps_connections(
     assert client.ask(b"f\n") == "one 2 half"
 
 
+def test_what_was_missing_before_is_no_reason_to_refuse_new_code(
+    reloaded: Reloaded, client: Client
+) -> None:
+    """The old code keeps such objects as they are; so does the new one."""
+    lost = reloaded.code / "lost_module.py"
+    lost.write_text("class Lost:\n    pass\n")
+    reloaded.install(VERSION_1.replace("def line_received(self, line):", KEEPING))
+    reloaded.reload("resumed 'counting'")
+    assert client.ask(b"a\n") == "one 1 a"
+    lost.unlink()
+    reloaded.server.kill()
+    wait_for(lambda: "lost_module:Lost can't be found" in reloaded.server.log(), "stand-in")
+    assert client.ask(b"b\n") == "one 2 b"
+    reloaded.install(VERSION_2)
+    reloaded.reload("going on with it")
+    assert client.ask(b"c\n") == "two 103 c"
+
+
+KEEPING = """def line_received(self, line):
+        if self.service.count == 0:
+            self.service.kept = __import__("lost_module").Lost()"""
+
+
 def test_what_counts_as_changed_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     path = tmp_path / "code_that_changes.py"
@@ -210,7 +148,8 @@ def test_a_rehearsal_changes_nothing(reloaded: Reloaded, monkeypatch: pytest.Mon
     before = {path: path.read_bytes() for path in server.tap.parent.rglob("*.tap")}
     with monkeypatch.context() as patched:
         patched.setattr(sys, "path", [*sys.path])
-        load_with_present_code(server.tap)
+        layout = Layout(server.tap, server.key)
+        load_with_present_code(layout, layout.generations()[0])
     sys.modules.pop(MODULE)
     assert before == {path: path.read_bytes() for path in server.tap.parent.rglob("*.tap")}
     assert Store(server.tap, server.key).load().application.name == "counting"
@@ -233,3 +172,24 @@ def test_a_rehearsal_that_can_not_begin_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(UpgradeRefused, match="no process could be made"):
         asyncio.run(try_it())
+
+
+def test_another_python_counts_as_new_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = tmp_path / "python3"
+    versions = [tmp_path / "python3.11", tmp_path / "python3.13"]
+    for version in versions:
+        version.touch()
+    python.symlink_to(versions[0])
+    monkeypatch.setattr(sys, "executable", str(python))
+    code = LoadedCode(began_ns=time.time_ns())
+    assert "Python itself" not in code.find_changed()
+    python.unlink()
+    python.symlink_to(versions[1])
+    assert "Python itself" in code.find_changed()
+
+
+def test_modules_are_named_for_people() -> None:
+    names = [f"m{number}" for number in range(7)]
+    assert name_modules(names[:2]) == "m0, m1"
+    assert name_modules(names[:5]) == "m0, m1, m2, m3, m4"
+    assert name_modules(names) == "m0, m1, m2, m3, m4 and 2 more"

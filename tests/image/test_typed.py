@@ -9,6 +9,7 @@ import linecache
 import pathlib
 import pickle
 import subprocess
+import sys
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -163,7 +164,7 @@ def test_other_classes_are_shown_as_ever() -> None:
     code = compile_typed("class Path: ...\nmade = type('Made', (), {})\n", prompt.namespace, "exec")
     assert code is not None
     exec(code, prompt.namespace.names)
-    assert inspect.getfile(pathlib.Path) == pathlib.__file__
+    assert inspect.getfile(pathlib.Path) == sys.modules[pathlib.Path.__module__].__file__
     assert "class Namespace" in inspect.getsource(Namespace)
     with pytest.raises(TypeError, match="built-in"):
         inspect.getfile(int)

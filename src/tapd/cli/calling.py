@@ -16,13 +16,16 @@ from typing import Any, Self
 
 from tapd import errors
 from tapd.cli.naming import control_paths
-from tapd.errors import BugError, NotAllowed, NotRunning
+from tapd.errors import BugError, NotAllowed, NotRunning, TapdError
 from tapd.host.control import connect_control
+from tapd.image.inspection import printable
 from tapd.image.lock import holder_of
 
 _ENDED = "the server ended meanwhile; what was not answered was not applied"
 _START_S = 5.0
 _RETRY_S = 0.05
+_NEXT_S = 15.0
+_NEXT_LOADED_S = 600.0
 
 
 class Call:
@@ -75,13 +78,21 @@ class Call:
         del self._buffer[: end + 1]
         message: dict[str, Any] = json.loads(line)
         if "error" in message:
-            kind = getattr(errors, message["error"], BugError)
-            raise kind(message["message"])
+            kind = getattr(errors, str(message["error"]), None)
+            if not (isinstance(kind, type) and issubclass(kind, TapdError)):
+                kind = BugError
+            raise kind(printable(str(message.get("message"))))
         return message
 
     def wait(self, timeout_s: float) -> bool:
         """Wait until something comes; return whether it did in time."""
         return b"\n" in self._buffer or bool(select.select([self._sock], [], [], timeout_s)[0])
+
+    def wait_until_ended(self) -> None:
+        """Wait until the server has closed the connection, as it does when it ends."""
+        with contextlib.suppress(OSError):
+            while self._sock.recv(1 << 16):
+                pass
 
     def ask(self, request: str, **fields: Any) -> Any:
         """Make a request and return what is answered."""
@@ -102,13 +113,11 @@ def call_server(tap: Path) -> Call | None:
         NotAllowed: it is somebody else's.
         NotRunning: a process has the TAP, and does not answer.
     """
-    name = tap.name.removesuffix(".tap").removesuffix("-shutdown")
-    directory = tap.resolve().parent / f"{name}.d"
     deadline_s = time.monotonic() + _START_S
     while True:
         if call := try_to_call(tap):
             return call
-        holder = holder_of(directory)
+        holder = _holder(tap)
         if holder is None:
             return None
         if time.monotonic() >= deadline_s:
@@ -117,6 +126,30 @@ def call_server(tap: Path) -> Call | None:
                 "stopping or saving: try again, or see its log"
             )
         time.sleep(_RETRY_S)  # it is starting: nothing tells when the socket is there
+
+
+def _holder(tap: Path) -> int | None:
+    name = tap.name.removesuffix(".tap").removesuffix("-shutdown")
+    return holder_of(tap.resolve().parent / f"{name}.d")
+
+
+def call_next(tap: Path) -> Call:
+    """Connect to the process that goes on with `tap`, whose last one has just ended.
+
+    Raises:
+        NotAllowed: it is somebody else's.
+        NotRunning: none comes, or it does not answer.
+    """
+    now_s = time.monotonic()
+    comes_by_s, answers_by_s = now_s + _NEXT_S, now_s + _NEXT_LOADED_S
+    while not (call := try_to_call(tap)):
+        now_s = time.monotonic()
+        if _holder(tap) is not None:  # it loads
+            comes_by_s = now_s + _NEXT_S
+        if now_s > min(comes_by_s, answers_by_s):
+            raise NotRunning(f"{tap}: its server ended and has not come back; see its log")
+        time.sleep(_RETRY_S)  # nothing tells when the socket is there
+    return call
 
 
 def try_to_call(tap: Path) -> Call | None:

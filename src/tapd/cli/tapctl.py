@@ -10,10 +10,7 @@ talks to a running server is in `running` and `shell`, what looks into a TAP in
 from __future__ import annotations
 
 import importlib
-import shutil
 import sys
-import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +69,7 @@ def _installed() -> list[Path]:
 _ELSEWHERE = {
     "status": "running",
     "checkpoint": "running",
+    "reload": "running",
     "set": "running",
     "shell": "shell",
     "show": "looking",
@@ -181,12 +179,12 @@ def history(tap: str, as_json: bool, verify: bool) -> None:
 @main.command(short_help="Check every generation of a TAP.")
 @TAP
 @JSON
-@click.option("--upgrade", is_flag=True, help="Also load a copy with the code installed: runs it.")
+@click.option("--upgrade", is_flag=True, help="Also load it with the code installed: runs that.")
 def verify(tap: str, as_json: bool, upgrade: bool) -> None:
     """Check every generation of TAP: damage, signature, and what else is wrong."""
     layout = Layout(find_tap(tap), load_key())
     entries = _verified(layout)
-    rehearsed = _rehearse(layout, entries) if upgrade else None
+    rehearsed = _rehearse(layout, choose_entry(layout, entries, None)) if upgrade else None
     bad = [entry for entry in entries if entry.error]
     data = {"generations": [_entry_data(entry) for entry in entries], "rehearsal": rehearsed}
 
@@ -213,27 +211,16 @@ def _verified(layout: Layout) -> list[Entry]:
     return verified
 
 
-def _rehearse(layout: Layout, entries: Sequence[Entry]) -> str:
-    """Load a copy of the newest good generation and its journals, as a start would.
+def _rehearse(layout: Layout, entry: Entry) -> str:
+    """Load a generation and the journals since, as a reload tries new code; change nothing.
 
     Raises:
-        UpgradeRefused, TapDamaged: the start would fail in this way.
+        TapdError: the reload would be refused for this.
     """
-    from tapd.host.state import State  # noqa: PLC0415 - the only one to load
+    from tapd.host.upgrade import load_with_present_code  # noqa: PLC0415 - the only one to load
 
-    entry = choose_entry(layout, entries, None)
-    with (
-        Progress(f"loading {render_size(entry.size_bytes)}"),
-        tempfile.TemporaryDirectory() as name,
-    ):
-        copy = Path(name) / layout.tap_path.name
-        shutil.copyfile(entry.path, copy)
-        journals = Layout(copy, layout.key).journal_directory
-        journals.mkdir()
-        for generation, path in layout.journal_files():
-            if generation >= entry.generation:
-                shutil.copyfile(path, journals / path.name)
-        restored = State(copy, layout.key).restore()
+    with Progress(f"loading {render_size(entry.size_bytes)}"):
+        restored = load_with_present_code(layout, entry)
     many = "s" if restored.records > 1 else ""
     since = f", with {restored.records} journal record{many} since," if restored.records else ""
     told = f"{restored.application!r} with the code installed"

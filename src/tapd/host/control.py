@@ -53,6 +53,9 @@ class Host(TypingProtocol):
     async def checkpoint(self) -> SaveReport:
         """Save a generation that holds all that was committed before the call."""
 
+    async def reload(self) -> tuple[SaveReport, list[str]]:
+        """Save, and end for new code where it loads that; return the modules that are new."""
+
 
 class Peer(Value):
     """Who asks, as the kernel says; -1 and 65534 stand for who is outside of our name spaces."""
@@ -201,6 +204,7 @@ class Control:
         answers: dict[str, Callable[[dict[str, Any], Peer], Awaitable[dict[str, Any]]]] = {
             "status": self._status,
             "checkpoint": self._checkpoint,
+            "reload": self._reload,
             "settings": self._settings,
             "set": self._set,
             "change": self._change,
@@ -215,7 +219,14 @@ class Control:
 
     async def _checkpoint(self, _request: dict[str, Any], peer: Peer) -> dict[str, Any]:
         log.info("a checkpoint was asked for by %s", peer, extra=peer.fields)
-        report = await self.host.checkpoint()
+        return self._describe(await self.host.checkpoint())
+
+    async def _reload(self, _request: dict[str, Any], peer: Peer) -> dict[str, Any]:
+        log.info("a reload was asked for by %s", peer, extra=peer.fields)
+        report, changed = await self.host.reload()
+        return {**self._describe(report), "changed": changed}
+
+    def _describe(self, report: SaveReport) -> dict[str, Any]:
         return {
             "generation": report.generation,
             "path": str(report.path),

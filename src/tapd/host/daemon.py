@@ -23,7 +23,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping, MutableMapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tapd import events
 from tapd.errors import StateUnwritable, TapdError, UpgradeRefused
@@ -34,7 +34,7 @@ from tapd.host.idle import Idleness, next_due_s, save_sleep, take_sleep
 from tapd.host.options import ASLEEP_STATUS, DaemonOptions
 from tapd.host.state import Restored, State
 from tapd.host.status import Saved, Vitals
-from tapd.host.upgrade import REHEARSAL_S, LoadedCode, rehearse
+from tapd.host.upgrade import REHEARSAL_S, LoadedCode, name_modules, rehearse
 from tapd.image.key import load_key
 from tapd.image.store import SaveReport
 from tapd.model.application import Application
@@ -51,6 +51,8 @@ from tapd.systemd.watchdog import Watchdog
 from tapd.values import Value
 
 log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 STATUS_S = 5.0
 CRASHES_WITHOUT_PAUSE = 6
@@ -130,6 +132,7 @@ class Daemon:
         self._renews = False
         self._began_ns = time.time_ns()
         self._waiting: list[asyncio.Future[SaveReport]] = []
+        self._reloading: list[asyncio.Future[tuple[SaveReport, list[str]]]] = []
 
     def run(self) -> int:
         """Serve until told to stop; return the exit status.
@@ -325,20 +328,30 @@ class Daemon:
         self._looks_for_code = True
         self._reload.set()
 
-    async def _renew(self, state: State, code: LoadedCode, notifier: Notifier) -> None:
-        """End this process for the next to go on with new code, if there is any that works."""
+    async def _renew(
+        self, state: State, code: LoadedCode, notifier: Notifier
+    ) -> list[str] | UpgradeRefused:
+        """End this process for the next to go on with new code, if there is any that works.
+
+        Returns:
+            The modules that are new, or why their code is not taken.
+        """
         changed = code.find_changed()
         if not changed:
-            return
-        notifier.status(f"trying the new code of {', '.join(changed)}")
+            return []
+        notifier.status(f"trying the new code of {name_modules(changed)}")
         notifier.extend_timeout(REHEARSAL_S)
         try:
             await rehearse(state.store.named_path, self._environ)
         except UpgradeRefused as error:
-            story.tell_code_refused(changed, error)
-            return
+            refused = UpgradeRefused(
+                f"new code of {name_modules(changed)} is not taken: {error}; the old code serves on"
+            )
+            story.tell_code_refused(changed, refused)
+            return refused
         story.tell_code_renewed(changed)
         self._renews = True
+        return changed
 
     async def checkpoint(self) -> SaveReport:
         """Save a generation of now, or a moment later; return its report.
@@ -349,6 +362,23 @@ class Daemon:
         waiting: asyncio.Future[SaveReport] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiting)
         self._reload.set()
+        return await waiting
+
+    async def reload(self) -> tuple[SaveReport, list[str]]:
+        """Save, and go on with new code if there is any, in the next process.
+
+        Returns:
+            The report of the save, and the modules whose code is new; where there are
+            any, this process is about to end.
+
+        Raises:
+            UpgradeRefused: the new code does not load what was saved.
+            TapdError: it could not be saved.
+        """
+        waiting: asyncio.Future[tuple[SaveReport, list[str]]]
+        waiting = asyncio.get_running_loop().create_future()
+        self._reloading.append(waiting)
+        self._take_reload()
         return await waiting
 
     def _say_stalled(self, notifier: Notifier, error: StateUnwritable | None) -> None:
@@ -392,25 +422,32 @@ class Daemon:
             journal_size = turn.journal.size if turn.journal is not None else 0
             long = journal_size > self._options.journal_bytes_max
             timely = time.monotonic() >= due_s and self._vitals.records != self._checkpoint_records
-            if turn.is_stalled and self._waiting:
-                self._answer(self._take_waiting(), StateUnwritable(f"not saved: {_STALLED}"))
+            if turn.is_stalled:
+                stalled = StateUnwritable(f"not saved: {_STALLED}")
+                _answer(_take(self._waiting), stalled)
+                _answer(_take(self._reloading), stalled)
             if turn.is_stalled or not (asked or long or timely):
                 continue
             self._reload.clear()
-            waiting = self._take_waiting()
+            waiting, reloading = _take(self._waiting), _take(self._reloading)
             looks_for_code, self._looks_for_code = self._looks_for_code, False
             if asked:
                 notifier.reloading()
             try:
                 report = await self._checkpoint(turn, state, checkpointer)
-                self._answer(waiting, report)
+                _answer(waiting, report)
                 self._tell_saved(report, state)
                 if looks_for_code:
-                    await self._renew(state, code, notifier)
+                    renewed = await self._renew(state, code, notifier)
+                    if isinstance(renewed, UpgradeRefused):
+                        _answer(reloading, renewed)
+                    else:
+                        _answer(reloading, (report, renewed))
             except (TapdError, OSError) as error:  # such as: too many open files
                 failure = error if isinstance(error, TapdError) else _unsaved(error)
                 story.tell_save_failed(failure)
-                self._answer(waiting, failure)
+                _answer(waiting, failure)
+                _answer(reloading, failure)
             due_s = time.monotonic() + self._options.checkpoint_s
             notifier.ready(self._vitals.line())
             if self._renews:
@@ -418,22 +455,6 @@ class Daemon:
                 await asyncio.to_thread(notifier.barrier, _BARRIER_S)
                 self._stop.set()
                 return  # a RELOADING=1 from here on would have no READY=1 after it
-
-    def _take_waiting(self) -> list[asyncio.Future[SaveReport]]:
-        waiting, self._waiting = self._waiting, []
-        return waiting
-
-    def _answer(
-        self, waiting: list[asyncio.Future[SaveReport]], answer: SaveReport | TapdError
-    ) -> None:
-        """Tell those who asked for a save; an answer that they have already stays."""
-        for future in waiting:
-            if future.done():
-                continue
-            if isinstance(answer, TapdError):
-                future.set_exception(answer)
-            else:
-                future.set_result(answer)
 
     async def _checkpoint(self, turn: Turn, state: State, checkpointer: Checkpointer) -> SaveReport:
         """Begin a generation and have a forked child save it.
@@ -500,6 +521,24 @@ class Daemon:
         turn.close()
         report = save_reporting(application, state, notifier)
         self._tell_saved(report, state)
+
+
+def _take(waiting: list[asyncio.Future[_T]]) -> list[asyncio.Future[_T]]:
+    """Return who waits, who are waited for no longer."""
+    taken = waiting[:]
+    waiting.clear()
+    return taken
+
+
+def _answer(waiting: list[asyncio.Future[_T]], answer: _T | TapdError) -> None:
+    """Tell those who asked for a save; an answer that they have already stays."""
+    for future in waiting:
+        if future.done():
+            continue
+        if isinstance(answer, TapdError):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
 
 
 def _raise_open_files() -> None:

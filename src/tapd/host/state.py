@@ -22,6 +22,7 @@ from tapd.image.files import Files, free_name, give_to_owner_of, sync_directory
 from tapd.image.jar import Jar, Replay
 from tapd.image.journal import JournalContents, JournalWriter, journal_key, read_journal
 from tapd.image.key import Key
+from tapd.image.layout import Entry
 from tapd.image.store import Loaded, SaveReport, Store
 from tapd.model.application import Application
 from tapd.net.records import History, render_base
@@ -78,7 +79,19 @@ class State:
         Raises:
             TapdError: no TAP could be loaded; the message says what to do.
         """
-        loaded = self.store.load(journals_follow=True)
+        return self._restore_from(self.store.load(journals_follow=True), on_trial=False)
+
+    def try_to_restore(self, entry: Entry) -> Restored:
+        """Do as `restore` would with this generation; needs no lock and changes no file.
+
+        Its server may be running meanwhile: the journals are read as far as they go now.
+
+        Raises:
+            TapdError: it could not be loaded; none before it is tried instead.
+        """
+        return self._restore_from(self.store.load_entry(entry), on_trial=True)
+
+    def _restore_from(self, loaded: Loaded, *, on_trial: bool) -> Restored:
         application = loaded.application
         self._lineage = loaded.manifest.lineage
         self.generation = loaded.generation
@@ -89,7 +102,7 @@ class State:
         loaded.restoration.durables.clear()
         replay = Replay(objects, loaded.restoration, jar)
         damaged = False
-        for generation, contents in self._read_journals(loaded.generation):
+        for generation, contents in self._read_journals(loaded.generation, on_trial=on_trial):
             self.generation = generation
             self._continue_from = (generation, (contents.size, contents.mac))
             damaged = damaged or contents.damage is not None
@@ -104,13 +117,18 @@ class State:
             application, jar, history, loaded, history.records, damaged or bool(upgraded)
         )
 
-    def _read_journals(self, since: int) -> Iterable[tuple[int, JournalContents]]:
+    def _read_journals(
+        self, since: int, *, on_trial: bool
+    ) -> Iterable[tuple[int, JournalContents]]:
         for generation, path in self._journals():
             if generation < since:
                 continue
             try:
                 contents = read_journal(path, self._journal_key, self._lineage, generation)
             except JournalDamaged as error:
+                if on_trial:
+                    log.error("%s; a start sets it aside, and what happened in it is lost", error)
+                    continue
                 aside = path.with_name(path.name + ".damaged")
                 if aside.exists():
                     aside = free_name(aside)
@@ -120,7 +138,10 @@ class State:
                 )  # fmt: skip
                 path.replace(aside)
                 continue
-            if contents.damage is not None:
+            if on_trial:
+                if contents.damage is not None:
+                    log.error("%s; a start goes on with what is before that", contents.damage)
+            elif contents.damage is not None:
                 aside = path.with_name(path.name + ".damaged")
                 import shutil  # noqa: PLC0415 - seldom, and a waking client waits for imports
 

@@ -15,6 +15,7 @@ import tapd
 from tapd import events
 from tapd.host.idle import Sleep
 from tapd.host.state import Restored
+from tapd.host.upgrade import name_modules
 from tapd.image.store import SaveReport
 from tapd.net.recovery import Resumed
 from tapd.net.turn import Turn
@@ -74,7 +75,7 @@ def tell_crash_loop(text: str, deaths: int) -> None:
 def tell_code_renewed(changed: list[str]) -> None:
     """Say that the next process goes on with new code."""
     log.info(
-        "new code of %s: tried, and it loads this state; going on with it", ", ".join(changed),
+        "new code of %s: tried, and it loads this state; going on with it", name_modules(changed),
         extra=events.RELOADED(TAPD_MODULES=" ".join(changed)),
     )  # fmt: skip
 
@@ -82,8 +83,7 @@ def tell_code_renewed(changed: list[str]) -> None:
 def tell_code_refused(changed: list[str], error: Exception) -> None:
     """Say why there is new code, and the old one goes on."""
     log.error(
-        "new code of %s is not taken: %s; the old code serves on. Mend it and reload again",
-        ", ".join(changed), error,
+        "%s. Mend it and reload again", error,
         extra=events.CODE_REFUSED(TAPD_MODULES=" ".join(changed)),
     )  # fmt: skip
 

@@ -4,11 +4,12 @@ A process can't exchange the code that it runs, and need not: connections are in
 vault, so the next process has them. What must not happen is that the next one can't
 start. Therefore a reload saves, then *rehearses*: a child process, started afresh,
 imports the new code, loads what was just saved and brings it to the new versions,
-in memory only. If that works, this process stops cleanly and its service manager starts the next
-one; if not, it serves on with the old code, and the log says why.
+in memory only. If that works, this process stops cleanly and its service manager starts
+the next one; if not, it serves on with the old code, and the log says why. ``tapctl
+verify --upgrade`` asks the same function, `load_with_present_code`.
 
-Imports `errors`, `model` and `image`. Run as ``python -m tapd.host.upgrade TAP`` it is
-the rehearsal.
+Imports `errors`, `model`, `image` and `host.state`. Run as ``python -m tapd.host.upgrade
+TAP [MISSING]...`` it is the rehearsal; it puts up with the classes that are MISSING.
 """
 
 from __future__ import annotations
@@ -17,15 +18,14 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from tapd.errors import TapdError, UpgradeRefused
-from tapd.image.evolution import Restoration
+from tapd.host.state import Restored, State
 from tapd.image.key import load_key
-from tapd.image.layout import Layout
+from tapd.image.layout import Entry, Layout
 from tapd.image.names import why_broken
-from tapd.image.snapshot import load_application
 from tapd.model.order import check_classes, start_order
 from tapd.values import Value
 
@@ -34,6 +34,8 @@ _OURS_ONLY = (
     "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC",
 )  # fmt: skip
 _REFUSED = "tapd: refused: "
+_PYTHON = "Python itself"
+_NAMED_MAX = 5
 
 
 class _Stamp(Value):
@@ -52,11 +54,16 @@ def _stamp(path: str) -> _Stamp | None:
     return _Stamp(found.st_mtime_ns, found.st_size, found.st_ino)
 
 
+def name_modules(names: Sequence[str]) -> str:
+    """Return `names` for people: the first few, and how many more there are."""
+    more = len(names) - _NAMED_MAX
+    return ", ".join(names[:_NAMED_MAX]) + (f" and {more} more" if more > 0 else "")
+
+
 class LoadedCode:
     """The files of the modules that this process has imported, as they were then.
 
-    The standard library is left out: it changes with Python itself, and then a
-    restart is due anyway.
+    Python's own file stands for all of the standard library, which changes with it.
     """
 
     def __init__(self, began_ns: int) -> None:
@@ -88,7 +95,7 @@ class LoadedCode:
         return sorted(changed)
 
     def _files(self) -> dict[str, str]:
-        files: dict[str, str] = {}
+        files = {_PYTHON: sys.executable} if sys.executable else {}
         for name, module in list(sys.modules.items()):
             path = getattr(module, "__file__", None)
             if not isinstance(path, str) or self._is_stdlib(path):
@@ -114,7 +121,7 @@ async def rehearse(tap_path: Path, environ: Mapping[str, str]) -> None:
         # It looks for modules where this process does: in the current directory, or not.
         flags = [] if {"", str(Path.cwd())} & set(sys.path) else ["-P"]
         child = await asyncio.create_subprocess_exec(
-            sys.executable, *flags, "-m", "tapd.host.upgrade", str(tap_path),
+            sys.executable, *flags, "-m", "tapd.host.upgrade", str(tap_path), *missing_names(),
             env={name: value for name, value in environ.items() if name not in _OURS_ONLY},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
@@ -138,24 +145,41 @@ async def rehearse(tap_path: Path, environ: Mapping[str, str]) -> None:
         raise UpgradeRefused(reason.removeprefix(_REFUSED))
 
 
-def load_with_present_code(tap_path: Path) -> None:
-    """Load the newest generation as a start would, upgrades included; keep nothing.
+def missing_names() -> list[str]:
+    """Return what this process looked for in vain while it loaded, each ``module:qualname``."""
+    return [f"{module}:{name}" for module, name in why_broken]
+
+
+def load_with_present_code(
+    layout: Layout, entry: Entry, missing_before: Collection[str] = ()
+) -> Restored:
+    """Load a generation and the journals since as a start would, upgrades included.
+
+    No file is changed, and none needs a lock. A start is content with less: of a class
+    that is missing it keeps the objects as they are. Here it is refused, since it is
+    new code that lacks it; it was there when they were saved.
+
+    Args:
+        layout: of the files.
+        entry: which generation.
+        missing_before: names that the code which saved it did not find either.
 
     Raises:
-        UpgradeRefused: a class is missing that was there, or could not be upgraded.
-        TapdError: it can't be loaded.
+        UpgradeRefused: a class is missing, or its objects could not be upgraded.
+        TapdError: it can't be loaded, or not be served.
     """
-    layout = Layout(tap_path, load_key(environment=os.environ))
-    entry = next(entry for entry in layout.generations() if entry.error is None)
-    pickle, manifest = layout.read(entry)
-    restoration = Restoration()
-    application = load_application(pickle, entry.path, restoration, manifest.python_path)
-    restoration.finish()
-    if why_broken:
-        missing = [f"{module}:{name} ({why})" for (module, name), why in why_broken.items()]
+    why_broken.clear()
+    restored = State(layout.named_path, layout.key).try_to_restore(entry)
+    missing = [
+        f"{module}:{name} ({why})"
+        for (module, name), why in why_broken.items()
+        if f"{module}:{name}" not in missing_before
+    ]
+    if missing:
         raise UpgradeRefused(f"the saved state needs {'; '.join(missing)}")
-    check_classes(application)
-    start_order(application)
+    check_classes(restored.application)
+    start_order(restored.application)
+    return restored
 
 
 def main() -> None:
@@ -163,7 +187,9 @@ def main() -> None:
     with contextlib.suppress(OSError):  # short of memory, this is what has to go
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     try:
-        load_with_present_code(Path(sys.argv[1]))
+        layout = Layout(Path(sys.argv[1]), load_key(environment=os.environ))
+        entry = next(entry for entry in layout.generations() if entry.error is None)
+        load_with_present_code(layout, entry, missing_before=sys.argv[2:])
     except TapdError as error:
         sys.exit(f"{_REFUSED}{' '.join(str(error).split())}")
     except Exception as error:

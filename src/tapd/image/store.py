@@ -19,7 +19,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ from tapd.image.files import (
     writing,
 )
 from tapd.image.key import Key
-from tapd.image.layout import MEMORY_NAME, SHUTDOWN_SUFFIX, SUFFIX, Layout, memory_text
+from tapd.image.layout import MEMORY_NAME, SHUTDOWN_SUFFIX, SUFFIX, Entry, Layout, memory_text
 from tapd.image.lock import StateLock, acquire_lock
 from tapd.image.reports import Loaded, SaveReport
 from tapd.image.retention import archive_generations, prune_generations
@@ -169,31 +169,40 @@ class Store(Layout):
             try:
                 if entry.error is not None:
                     raise entry.error
-                pickle, manifest = self.read(entry)
-                restoration = Restoration()
-                application = load_application(
-                    pickle, entry.path, restoration, manifest.python_path
-                )
+                loaded = self.load_entry(entry, skipped)
                 if not journals_follow:
-                    restoration.finish()
+                    loaded.restoration.finish()
             except (TapTooNew, UpgradeRefused):
                 raise
             except TapdError as error:
                 _log.warning("skipped %s", error, extra=events.FELL_BACK(TAPD_TAP=entry.path))
                 skipped.append((entry.path, error))
                 continue
-            skipped.extend(self._missing(manifest.generation, skipped))
-            self._log_choice(entry.path, manifest)
-            return Loaded(
-                application=application,
-                manifest=manifest,
-                generation=manifest.generation,
-                path=entry.path,
-                saved_at=manifest.saved_at,
-                skipped=tuple(skipped),
-                restoration=restoration,
-            )
+            self._log_choice(entry.path, loaded.manifest)
+            return loaded
         raise self._nothing_to_load(skipped)
+
+    def load_entry(self, entry: Entry, skipped: Sequence[tuple[Path, Exception]] = ()) -> Loaded:
+        """Load this very generation; upgrades of state wait for its restoration.
+
+        Args:
+            entry: which one; nothing else is tried.
+            skipped: the newer ones that could not be loaded, and why.
+
+        Raises:
+            TapdError: what is wrong with it.
+        """
+        pickle, manifest = self.read(entry)
+        restoration = Restoration()
+        return Loaded(
+            application=load_application(pickle, entry.path, restoration, manifest.python_path),
+            manifest=manifest,
+            generation=manifest.generation,
+            path=entry.path,
+            saved_at=manifest.saved_at,
+            skipped=(*skipped, *self._missing(manifest.generation, skipped)),
+            restoration=restoration,
+        )
 
     def _checked_lineage(self) -> str:
         if self.named_path == self.shutdown_path:
@@ -206,7 +215,7 @@ class Store(Layout):
         return self.lineage()
 
     def _missing(
-        self, generation: int, skipped: list[tuple[Path, Exception]]
+        self, generation: int, skipped: Sequence[tuple[Path, Exception]]
     ) -> Iterator[tuple[Path, Exception]]:
         """Yield the last save, where it is newer than `generation` and its file is gone."""
         last = self.remembered()[1]

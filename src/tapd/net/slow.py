@@ -22,13 +22,11 @@ LIMIT_S = 1.0
 
 
 class Turning(Protocol):
-    """What is watched: `net.turn.Turn`.
+    """What is watched: `net.turn.Turn`."""
 
-    Attributes:
-        began_s: when the turn that is under way began (`time.monotonic`); 0 for none.
-    """
-
-    began_s: float
+    @property
+    def began_s(self) -> float:
+        """When the turn that is under way began (`time.monotonic`); 0 for none."""
 
 
 class TurnWatch:
