@@ -30,6 +30,11 @@ from tapd.values import Value
 log = logging.getLogger(__name__)
 
 RETRY_S = 1.0
+POSITIONS_EACH_BYTES = 16 << 20
+"""After so much output, counted for each who got it, the journal is told what was sent.
+
+Else a start would build up all that was ever sent since the generation before it asks the
+kernel: of a message to many the journal holds one copy, and memory then one for each."""
 
 
 class Journal(Protocol_):
@@ -95,6 +100,7 @@ class Commits(Connections):
         self.on_unsynced: Callable[[], None] = lambda: None
         self.sync_always = False
         self._is_unsynced = False
+        self._output_bytes = 0  # journaled since the positions were
         self._told_losses: set[Loss] = set()
 
     def pause(self) -> None:
@@ -151,6 +157,9 @@ class Commits(Connections):
             payload = records.render_turn(
                 opens, moves, lost_keys, changes, shares, port_moves, bases
             )
+            self._output_bytes += len(payload) + sum(
+                len(output) * len(share[1]) for share, output in shared.values()
+            )
         self._append(payload, _Leaving(touched, ports, closes))
 
     def _tell_losses(self) -> None:
@@ -185,6 +194,9 @@ class Commits(Connections):
         ports_sent = self.externalise_ports(leaving.ports) if leaving.ports else []
         self._fault("turn: externalised")
         self.close_ended(leaving.closes)
+        if self._output_bytes > POSITIONS_EACH_BYTES:
+            self._output_bytes = 0
+            sent += self._positions()
         if sent or ports_sent:
             self._note_sent(sent, ports_sent)
 
@@ -196,6 +208,14 @@ class Commits(Connections):
             self._is_unsynced = True
             journal.take_back()
             raise
+
+    def _positions(self) -> list[tuple[int, int]]:
+        """Return key and position of the output sent to all of which the kernel tells it."""
+        return [
+            (stream.key, stream.sent)
+            for stream in self.streams.values()
+            if stream.is_journaled and not stream.is_unix
+        ]
 
     def _note_sent(self, sent: list[tuple[int, int]], ports_sent: list[tuple[str, int]]) -> None:
         assert self.journal is not None, "output without a journal"
