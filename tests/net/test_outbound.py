@@ -10,7 +10,7 @@ import pytest
 from by_hand import free_port
 from harness import Harness, Peer
 
-from tapd.errors import UsageError
+from tapd.errors import PeerError, UsageError
 from tapd.model.application import Application
 from tapd.model.protocol import Protocol, Transport
 from tapd.model.service import Service
@@ -113,6 +113,34 @@ def test_it_is_tried_until_somebody_answers(serve: Serve) -> None:
         listening.settimeout(10)
         accept(harness, listening).expect(b"calling;")
     assert harness.application.connectors[connector.key].failures == 0
+
+
+class Choosy(CallerService):
+    """Can't begin its first connection."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+
+    def build_protocol(self, peer: object) -> Protocol:
+        self.begun += 1
+        if self.begun == 1:
+            raise PeerError("not now")
+        return Caller()
+
+
+def test_it_is_tried_again_when_a_connection_does_not_begin(
+    serve: Serve, far_end: socket.socket
+) -> None:
+    """Refused by its service, or reset by the other end before it was looked at."""
+    application = Application("a")
+    name = far_end.getsockname()
+    where = f"unix:{name}" if isinstance(name, str) else f"{name[0]}:{name[1]}"
+    application.connect(where, Choosy())
+    harness = serve(application)
+    harness.wait_for(lambda: next(iter(harness.application.connectors.values())).failures)
+    with far_end.accept()[0] as first:
+        assert first.recv(1) == b""
+    accept(harness, far_end).expect(b"calling;")
 
 
 def test_a_stopped_one_is_left_alone(serve: Serve, far_end: socket.socket) -> None:

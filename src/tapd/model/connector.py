@@ -97,6 +97,8 @@ class Connector(Persistent):
 
     def failed(self, error: Exception | None = None) -> None:
         """Take note that it could not be made (called by the runtime)."""
+        if self.connection_key is not None:  # it was, and did not begin
+            self.connection_key = None
         if self.protocol is not None:
             if self.is_wanted:
                 del self.application.connectors[self.key]
