@@ -185,6 +185,8 @@ class Session(Protocol):
             return
         if self.awaits_header:
             data = admission.take_header(self, data)
+            if self.awaits_header:
+                return
         lines, rest = wire.split_lines(self.pending, data)
         self._run_lines(lines, rest)
 
