@@ -296,6 +296,22 @@ def test_who_is_too_many_waits_and_is_told_of_once(
         peer.expect(b"hello\n")
 
 
+def test_who_could_not_be_protected_is_later(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fd store was full, or the service manager busy, when it was accepted."""
+    harness = serve(make_application("a"))
+    with monkeypatch.context() as full:
+        full.setattr(type(harness.vault), "put", lambda *_args: False)
+        peers = [harness.connect() for _ in range(3)]
+        harness.serving.protect_again()
+        assert not any(each.is_protected for each in harness.serving.streams.values())
+    harness.serving.protect_again()
+    assert all(each.is_protected for each in harness.serving.streams.values())
+    harness.crash()
+    for peer in peers:
+        peer.send(b"0 a\n")
+        assert peer.read().startswith(b"hello\n0 ")
+
+
 # --- a full disk -----------------------------------------------------------------------------
 
 

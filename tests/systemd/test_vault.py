@@ -329,8 +329,11 @@ def test_manager_that_does_not_answer(
     made = pairs(3)
     assert not vault.put(1, made[0][0].fileno())
     assert not vault.put(2, made[1][0].fileno())
+    assert not vault.is_safe(2)
     store.answer()
     assert vault.put(3, made[2][0].fileno())
+    assert vault.is_safe(2)
+    assert not vault.is_safe(4)
     again, held = recover(store)
     assert [one.key for one in held] == [1, 2, 3], "what was put meanwhile is safe now"
     discard(held)

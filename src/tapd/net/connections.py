@@ -123,6 +123,16 @@ class Connections(LiveRuntime):
         self.guardian.note_safe(sock.fileno())
         return is_kept
 
+    def protect_again(self) -> None:
+        """Try to protect those that could not be, or are no more; call it now and then."""
+        for key, stream in self.streams.items():
+            if self.vault.is_safe(key):
+                stream.is_protected = True
+            else:
+                stream.is_protected = self.keep(key, stream.sock)
+                if not stream.is_protected:
+                    return  # nor will others be
+
     def release(self, key: int, sock: socket.socket) -> None:
         """Close `sock`, which was shut down, and have the vault forget it."""
         fd = sock.fileno()

@@ -231,6 +231,11 @@ class Vault:
             self.unprotected += 1
         return is_kept
 
+    def is_safe(self, key: int) -> bool:
+        """Whether the connection of `key` is held, and where it outlives the process."""
+        segment = self._where.get(key)
+        return segment is not None and segment.barrier is None
+
     def _send(self, held: Held) -> bool:
         """Send `held` into the current segment, or the next; return whether it is safe."""
         for _attempt in range(3):

@@ -70,6 +70,10 @@ class KeptSockets(Vault):
         if fd is not None:
             os.close(fd)
 
+    def is_safe(self, key: int) -> bool:
+        """Whether there is a duplicate."""
+        return key in self.held
+
     def give(self) -> list[Held]:
         """Return duplicates of all, as a recovery finds them."""
         return [Held(key, socket_cookie(fd), os.dup(fd)) for key, fd in sorted(self.held.items())]
