@@ -137,6 +137,18 @@ def test_one_object_is_not_two() -> None:
     assert Comparison().compare(Thing(a=day, b=day), Thing(a=day, b=dt.date(2026, 1, 1))) is None
 
 
+def test_durable_keys_of_two_runs_are_taken_by_their_place() -> None:
+    """They have other numbers there; that they are alike is looked at by itself."""
+    one, other = Thing(name="x"), Thing(name="x")
+    one._p_oid, other._p_oid = 1, 2
+    of_two_runs = Comparison(numbers=False)
+    assert of_two_runs.compare(TrackedDict({one: 1}), TrackedDict({other: 1})) is None
+    assert Comparison().compare(TrackedDict({one: 1}), TrackedDict({other: 1})) is not None
+    difference = of_two_runs.compare(TrackedDict({one: 1}), TrackedDict({Thing(name="y"): 1}))
+    assert difference is not None
+    assert "Thing" in difference.path
+
+
 def test_patterns_know_no_brackets() -> None:
     assert is_one_of("services['a'].x[1]", ["services['a'].x[1]"])
     assert is_one_of("services['a'].x[1]", ["b", "services[*].x*"])

@@ -144,8 +144,8 @@ class Comparison:
     def _look_at_items(
         self, place: _Place, items: list[tuple[Any, Any]], others: list[tuple[Any, Any]]
     ) -> Difference | None:
-        keys = [_token(key) for key, _value in items]
-        other_keys = [_token(key) for key, _value in others]
+        keys = [self._key_token(key) for key, _value in items]
+        other_keys = [self._key_token(key) for key, _value in others]
         if keys != other_keys:
             for key, item in zip(keys, items, strict=True):
                 path = place.path + _label(item[0])
@@ -167,6 +167,15 @@ class Comparison:
                 self._push(place, f".<key {type(key).__qualname__}>", key, other_key)
             self._push(place, _label(key), value, other_value)
         return None
+
+    def _key_token(self, key: Any) -> Any:
+        """Return the token of a key; of two runs the same durable object has other numbers.
+
+        So only its type counts there: what is at the same place is looked at as a pair.
+        """
+        if not self._numbers and is_durable_type(type(key)):
+            return "durable", type(key).__qualname__
+        return _token(key)
 
     def _look_at_numbered(
         self, place: _Place, items: list[tuple[Any, Any]], others: list[tuple[Any, Any]]

@@ -191,7 +191,7 @@ class TestScram:
         final, signature = scram_final(self.FIRST, challenge, PASSWORD)
         (line,) = client.ask(f"AUTHENTICATE {encode(final)}")
         assert base64.b64decode(line.split()[1]) == b"v=" + encode(signature).encode()
-        assert codes(client.ask("AUTHENTICATE +")) == ["900", "903"]
+        assert codes(client.ask("AUTHENTICATE +")) == ["900", "MODE", "903"]
 
     def test_wrong_password(self, irc: Irc) -> None:
         register_account(irc)

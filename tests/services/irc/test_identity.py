@@ -24,12 +24,13 @@ def test_account_notify(irc: Irc) -> None:
     assert [untagged(line) for line in ann.read()] == [
         ":Ann!~ann@127.0.0.1 ACCOUNT anna",
         f":{SERVER} 900 Ann Ann!~ann@127.0.0.1 anna :You are now logged in as anna",
+        f":{SERVER} MODE Ann +r",
     ]
     assert eve.read() == []
     set_account(irc.network, user, "")
     irc.harness.pump()
     assert [untagged(line) for line in bob.read()] == [":Ann!~ann@127.0.0.1 ACCOUNT *"]
-    assert codes(ann.read()) == ["ACCOUNT", "901"]
+    assert codes(ann.read()) == ["ACCOUNT", "901", "MODE"]
 
 
 def test_chghost(irc: Irc) -> None:

@@ -121,3 +121,38 @@ def test_settings_can_be_changed_and_read(tmp_path: pathlib.Path) -> None:
     ):
         with pytest.raises(UsageError):
             set_option(application, option, value, "secret")
+
+
+def set_of(application: Application, **assignments: str) -> None:
+    options = [Assignment(name.replace("_", "-"), value) for name, value in assignments.items()]
+    for change in prepare_settings(application, options):
+        change()
+
+
+def test_options_of_people() -> None:
+    """Reserved nicks, always-on, history and channels: at the making, and later."""
+    application, network, _welcome = make(
+        "--nick-protection", "grace", "--nick-grace", "20", "--always-on", "opt-out",
+        "--always-on-days", "7", "--history-on-join", "10", "--channels-per-account", "3",
+        "--account-registration", "off",
+    )  # fmt: skip
+    assert (network.nick_protection, network.nick_grace_s) == ("grace", 20)
+    assert (network.always_on, network.always_on_s_max) == ("opt-out", 7 * 86400)
+    assert (network.history_on_join, network.channels_per_account_max) == (10, 3)
+    assert not network.accounts.may_register
+    set_of(application, nick_protection="off", always_on="off", account_registration="on")
+    assert (network.nick_protection, network.always_on) == ("off", "off")
+    assert network.accounts.may_register
+    shown = {each["option"]: each["value"] for each in describe_settings(application)}
+    assert shown["always-on-days"] == "7"
+    assert shown["account-registration"] == "on"
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("always-on", "maybe"), ("nick-protection", "x"), ("account-registration", "1")],
+)
+def test_wrong_values_of_people(option: str, value: str) -> None:
+    application, _network, _welcome = make()
+    with pytest.raises(UsageError, match=option):
+        prepare_settings(application, [Assignment(option, value)])

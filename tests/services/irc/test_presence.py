@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from irc_accounts import connect_as, logged_in, register_account, told
+from irc_accounts import PASSWORD, ask_slowly, connect_as, logged_in, register_account, told
 from irc_kit import Client, Irc, codes, make_network, tags_of, untagged
 
+from tapd.model.setting import Assignment, prepare_settings
 from tapd.services.irc.accounts import DEVICES_MAX, split_device
 from tapd.services.irc.network import SWEEP_S
 from tapd.testing import Host
@@ -264,3 +265,50 @@ class TestHistoryOnJoin:
         assert [line.split("] ")[1] for line in said if " PRIVMSG " in line] == ["two", "three"]
         said = irc.client("Eve", "draft/chathistory").ask("JOIN #c")
         assert not any(" PRIVMSG " in line for line in said)
+
+
+class TestPass:
+    """PASS account:password, for clients without SASL."""
+
+    @pytest.mark.parametrize("crash", [False, True])
+    def test_logs_in(self, irc: Irc, crash: bool) -> None:
+        register_account(irc)
+        client = irc.connect()
+        client.send(f"PASS alice@phone:{PASSWORD}", "NICK alice2", "USER a 0 * :A")
+        if crash:
+            irc.harness.crash()
+        ask_slowly(client, until="001")
+        user = irc.network.users["alice2"]
+        assert user.account == "alice"
+        assert user.modes == "r"
+        assert user.sessions[0].device == "phone"
+
+    def test_wrong(self, irc: Irc) -> None:
+        """464 (modern, ERR_PASSWDMISMATCH), and the end."""
+        register_account(irc)
+        client = irc.connect()
+        client.send("PASS alice:wrong-one", "NICK al", "USER a 0 * :A")
+        assert codes(client.read_end()) == ["464", "ERROR"]
+
+    @pytest.mark.parametrize("given", ["x", "nobody:x", "alice:"])
+    def test_what_is_meant_for_other_servers_is_ignored(self, irc: Irc, given: str) -> None:
+        register_account(irc)
+        assert "001" in codes(irc.connect().ask(f"PASS {given}", "NICK al", "USER a 0 * :A"))
+
+
+def test_settings_reach_who_is_there(irc: Irc, alice: Client) -> None:
+    """always-on=off ends those without a client; account-registration tells of the capability."""
+    alice.ask("QUIT")
+    bob = irc.client("Bob", "cap-notify")
+    assignments = [Assignment("always-on", "off"), Assignment("account-registration", "off")]
+    changes = prepare_settings(irc.harness.application, assignments)
+    irc.harness.serving.call(lambda: [change() for change in changes])
+    irc.harness.pump()
+    assert "alice" not in irc.network.users
+    assert bob.read()[-1].endswith("CAP Bob DEL :draft/account-registration")
+    changes = prepare_settings(
+        irc.harness.application, [Assignment("account-registration", "on")]
+    )  # fmt: skip
+    irc.harness.serving.call(changes[0])
+    irc.harness.pump()
+    assert "CAP Bob NEW :draft/account-registration=" in bob.read()[-1]

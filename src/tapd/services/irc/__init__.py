@@ -21,6 +21,9 @@ and 2812, and the IRCv3 specifications (ircv3.net). Where things are:
 | account and host of a user, and who is told when they change | `identity` |
 | work in a thread that survives a kill (password hashes) | `checking` |
 | commands: a table, and a module for each subject | `commands.table`, `commands.*` |
+| NickServ and ChanServ: a table, and functions | `assistants.table`, `assistants.*` |
+| whose nick is whose; a registered channel's access list and locks | `reservation`, `grants` |
+| several clients of a user or none (always-on), what they missed | `presence` |
 | bans and exempts; who may come in, and stay | `bans`, `admission` |
 | limits, and clients that are too fast | `limits`, `flood` |
 | addresses, networks, cloaks | `addresses`, `cloak` |

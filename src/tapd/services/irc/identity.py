@@ -38,7 +38,17 @@ def set_account(network: IrcNetwork, user: User, account: str) -> None:
                 session.send(outgoing)
     for session in user.sessions:
         tell_login(session)
+    _show_mode(network, user, on=bool(account))
     show_host(network, user)
+
+
+def _show_mode(network: IrcNetwork, user: User, *, on: bool) -> None:
+    """Set or clear +r; a registered user's clients are told."""
+    if network.users.get(user.folded) is not user:
+        user.set_mode("r", on=on)
+    elif network.set_user_mode(user, "r", on=on):
+        outgoing = network.server_event("MODE", user.nick, "+r" if on else "-r")
+        user.send(outgoing)
 
 
 def show_host(network: IrcNetwork, user: User) -> None:

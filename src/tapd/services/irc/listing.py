@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from tapd.services.irc import IrcNetwork, capabilities, isupport, modes, numerics
+from tapd.services.irc.assistants.table import ASSISTANTS
 from tapd.services.irc.commands.table import COMMANDS
 from tapd.services.irc.opers import PRIVILEGES
 
@@ -26,14 +27,49 @@ IRCv3. This page is made from the server's own tables by \
 
 ## What a restart leaves
 
-Users, channels, topics, modes, lists, monitor lists and WHOWAS are in the TAP, and so are \
-open connections with their capabilities and half-sent lines: a client notices neither a \
-restart nor a kill (see [The promises](promises.md)). After a stop and a start the \
-connections are gone and their users have quit.
+Users, accounts, channels, topics, modes, lists, history, monitor lists and WHOWAS are in \
+the TAP, and so are open connections with their capabilities and half-sent lines: a client \
+notices neither a restart nor a kill (see [The promises](promises.md)). After a stop and a \
+start the connections are gone and their users have quit, but for those who are always on.
 
 ## Changing it later
 
 `tapctl set NAME OPTION=VALUE`, while it runs:
+"""
+
+PEOPLE = """
+## Accounts, channels that stay, and always-on
+
+**An account** is a name and a password; `/msg NickServ REGISTER <password>` makes one of \
+the nick that one has (so does REGISTER of draft/account-registration). One logs in by SASL \
+(PLAIN or SCRAM-SHA-256), by `PASS account:password` where the server has no password of its \
+own, or by `/msg NickServ IDENTIFY <password>`. The TAP holds no password, but what one can be \
+checked against; a line that may have one in it is sealed while it is incomplete, and is \
+hidden where it is echoed.
+
+**Its nicks** are its name and those that GROUP added. Who is not logged in to the account is \
+refused (433); with `nick-protection=grace` they are asked to log in and are renamed to \
+GuestNNNN after `nick-grace` seconds. The owner who comes gets the nick from whoever has it.
+
+**A registered channel** (`/msg ChanServ REGISTER #channel`) stays when the last member \
+leaves, with topic, modes, lists and history. Its access list gives ranks to accounts when \
+they join; who comes first without one is no operator. Its founder always gets in.
+
+**Several clients** of one account can have one nick. Each has its own capabilities and \
+sees what the others send. The user is away when each of the clients is, and quits with the \
+last one.
+
+**An always-on user** does not: they stay on their channels, as away, through restarts and \
+reboots. One asks for it by `/msg NickServ SET ALWAYS-ON on` (with `always-on=opt-out` \
+everybody with an account is), under a nick of the account. A client that logs in with that \
+nick is on the channels at once, and is told what was said meanwhile there and to the user: \
+the newest 100 messages of each place, as a batch with the times, or with the times in the \
+text. Clients with draft/chathistory ask for it themselves. What a client has missed is what \
+was said since it left; those that name themselves (`alice@phone` in place of `alice`, in SASL, \
+PASS or USER) have a past of their own. Who has had no client for `always-on-days` goes.
+
+Who joins a channel is told nothing of what was said before, unless `history-on-join` says so, \
+or the client asks.
 """
 
 TLS = """
@@ -104,10 +140,12 @@ def render_page() -> str:
             ("option", "what"),
             ((name, setting.summary) for name, setting in sorted(network.settable.items())),
         ),
+        PEOPLE,
         TLS,
         "\n## Commands\n",
         "Each needs a complete registration, but for those marked.\n",
         _table(("command", "what it does", "for whom"), _commands()),
+        *_assistants(),
         "\n## Capabilities\n",
         _table(("capability", "state", "where it is specified"), _capabilities()),
         "\n## Channel modes\n",
@@ -143,6 +181,24 @@ def _commands() -> Iterable[Sequence[str]]:
         else:
             who = ""
         yield f"`{name}`", each.summary, who
+
+
+def _assistants() -> Iterable[str]:
+    for assistant in ASSISTANTS.values():
+        yield f"\n## {assistant.nick}\n"
+        yield (
+            f"`/msg {assistant.nick} COMMAND`, or `/{assistant.nick.upper()} COMMAND`; "
+            "HELP tells more of each.\n"
+        )
+        rows = (
+            (
+                f"`{name} {each.syntax}`".replace(" `", "`"),
+                each.help_lines[0],
+                f"operators with `{each.privilege}`" if each.privilege else "",
+            )
+            for name, each in sorted(assistant.commands.items())
+        )
+        yield _table(("command", "what it does", "for whom"), rows)
 
 
 def _capabilities() -> Iterable[Sequence[str]]:

@@ -231,6 +231,7 @@ USER_MODES: dict[str, UserMode] = {
         UserMode("c", "receives notices of who comes and goes", for_opers=True),
         UserMode("i", "invisible: left out of lists where no channel is shared"),
         UserMode("o", "IRC operator", settable=False),
+        UserMode("r", "is logged in to an account", settable=False, removable=False),
         UserMode("s", "receives notices of bans, floods and operators' actions", for_opers=True),
         UserMode("w", "receives WALLOPS"),
     )

@@ -8,7 +8,7 @@ that an index can't lie.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 from tapd.model.persistent import TrackedDict
@@ -78,6 +78,7 @@ class IrcNetwork(Service):
     settable = settings.SETTINGS
     version: ClassVar[str] = "tapd-irc-1"
 
+    _v_clock: Callable[[], float] | None = None
     _v_epoch = ""
     _v_serial = 0
     _v_counts: dict[str, int] | None = None
@@ -86,7 +87,7 @@ class IrcNetwork(Service):
     _v_account_pace: Pace | None = None
 
     def __init__(self, network_name: str, server_name: str, created_s: float) -> None:
-        self.network_name = network_name
+        self.network_name: str = network_name
         self.server_name = server_name
         self.motd: tuple[str, ...] = ()
         self.motd_file = ""
@@ -95,7 +96,7 @@ class IrcNetwork(Service):
         self.ping_s = 120.0
         self.ping_timeout_s = 60.0
         self.registration_s = 60.0
-        self.channels_per_user_max = 100
+        self.channels_per_user_max: int = 100
         self.created_s = created_s
         self.users: dict[str, User] = TrackedDict()
         self.channels: dict[str, Channel] = TrackedDict()
@@ -123,6 +124,7 @@ class IrcNetwork(Service):
 
     def start(self) -> None:
         """Begin to look for time-outs."""
+        self._v_clock = self.application.runtime.now_s
         if self.sweeper is None or not self.sweeper.is_pending:
             self.sweeper = self.application.call_later(SWEEP_S, self.sweep)
 
@@ -139,11 +141,12 @@ class IrcNetwork(Service):
 
     def now_s(self) -> float:
         """Return the wall clock, in seconds since the epoch."""
-        return self.application.runtime.now_s()
+        clock = self._v_clock
+        return self.application.runtime.now_s() if clock is None else clock()
 
     def now_ms(self) -> int:
         """Return the wall clock, in whole milliseconds since the epoch."""
-        return int(self.application.runtime.now_s() * 1000)
+        return int(self.now_s() * 1000)
 
     def next_reference(self) -> str:
         """Return an id that no other batch or message of this network has.
@@ -395,10 +398,10 @@ class IrcNetwork(Service):
                 if caps & having != having or caps & lacking:
                     continue
                 data = outgoing.render(caps)
-                for session in sessions:
+                for session, transport in sessions.items():
                     if session not in told:
                         told.add(session)
-                        session._v_transport.write(data)
+                        transport.write(data)
 
     # --- channels ----------------------------------------------------------------------------
 

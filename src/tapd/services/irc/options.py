@@ -16,9 +16,11 @@ from tapd.services.irc import settings
 from tapd.services.irc.guard_settings import GUARD_SETTINGS
 from tapd.services.irc.network import IrcNetwork
 from tapd.services.irc.opers import Oper
+from tapd.services.irc.people_settings import PEOPLE_SETTINGS
 
 _DEFAULTS = IrcNetwork("Example", "irc.example.internal", 0.0)
-_GUARDED = [name for name, each in GUARD_SETTINGS.items() if not each.asks_for]
+_SETTINGS = {**GUARD_SETTINGS, **PEOPLE_SETTINGS}
+_GUARDED = [name for name, each in _SETTINGS.items() if not each.asks_for]
 _GUARDED.remove("oper-privileges")  # the one operator that is made here may do everything
 
 
@@ -41,7 +43,7 @@ def make_network(application: Application, options: Mapping[str, Any]) -> IrcNet
     for name in _GUARDED:
         value = options[name.replace("-", "_")]
         if value is not None:
-            GUARD_SETTINGS[name].prepare(network, value, "")()
+            _SETTINGS[name].prepare(network, value, "")()
     oper = options["oper"]
     if oper:
         check_credential("operator name", oper)
@@ -54,12 +56,12 @@ def make_network(application: Application, options: Mapping[str, Any]) -> IrcNet
 
 
 def _guard_options() -> Sequence[click.Option]:
-    """Return an option for each of `GUARD_SETTINGS` that needs no secret."""
+    """Return an option for each of `_SETTINGS` that needs no secret."""
     return [
         click.Option(
             [f"--{name}"],
             metavar="VALUE",
-            help=f"{_sentence(GUARD_SETTINGS[name].summary)} [default: {_shown_default(name)}]",
+            help=f"{_sentence(_SETTINGS[name].summary)} [default: {_shown_default(name)}]",
         )
         for name in _GUARDED
     ]
@@ -70,7 +72,7 @@ def _sentence(text: str) -> str:
 
 
 def _shown_default(name: str) -> str:
-    return GUARD_SETTINGS[name].read(_DEFAULTS) or "none"
+    return _SETTINGS[name].read(_DEFAULTS) or "none"
 
 
 def default_server_name(network_name: str) -> str:

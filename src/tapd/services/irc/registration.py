@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tapd.errors import UsageError
 from tapd.services.irc import admission, audit, modes
 from tapd.services.irc import numerics as n
+from tapd.services.irc.accounts import prepare_password, split_device
 from tapd.services.irc.checking import password_matches, start_check
 from tapd.services.irc.delivery import render_time
 from tapd.services.irc.isupport import isupport_lines
+from tapd.services.irc.login import log_in
 from tapd.services.irc.membership import send_channels
 from tapd.services.irc.presence import client_came, missed_since_ms, refresh
 from tapd.services.irc.reservation import is_owner, is_refused, protect, rename_to_guest
@@ -34,8 +37,41 @@ def try_complete(session: Session) -> None:
         sealer = network.application.runtime.sealer
         given = (sealer.open(session.password) or b"").decode() if session.password else ""
         start_check(session, given, password_matches, (network.password_hash,), _password_checked)
+    elif session.password and not user.account:
+        _log_in_by_pass(session)
     else:
         complete(session)
+
+
+def _log_in_by_pass(session: Session) -> None:
+    """Log in by ``PASS account:password``, for clients without SASL; anything else is ignored."""
+    network = session.network
+    given = (network.application.runtime.sealer.open(session.password) or b"").decode()
+    session.password = b""
+    name, _, password = given.partition(":")
+    account = network.accounts.find(split_device(name)[0])
+    try:
+        prepared = prepare_password(password)
+    except UsageError:
+        prepared = ""
+    if account is None or not prepared:
+        complete(session)
+        return
+    password_hash = account.proof.password_hash
+    start_check(session, prepared, password_matches, (password_hash,), _pass_checked, (name,))
+
+
+def _pass_checked(session: Session, ok: bool | None, text: str) -> None:
+    name, device = split_device(text)
+    account = session.network.accounts.find(name)
+    if not ok or account is None or account.is_suspended:
+        session.reply(n.ERR_PASSWDMISMATCH)
+        session.close("Bad password")
+        return
+    if device:
+        session.device = device
+    log_in(session, account, "PASS")
+    complete(session)
 
 
 def _password_checked(session: Session, ok: bool | None) -> None:

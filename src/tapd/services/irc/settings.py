@@ -16,6 +16,7 @@ from tapd.model.setting import Change, Setting, number_setting
 from tapd.services.irc.guard_settings import GUARD_SETTINGS
 from tapd.services.irc.names import HOST_BYTES_MAX
 from tapd.services.irc.opers import Oper
+from tapd.services.irc.people_settings import PEOPLE_SETTINGS
 
 if TYPE_CHECKING:
     from tapd.services.irc.network import IrcNetwork
@@ -179,4 +180,5 @@ SETTINGS: Mapping[str, Setting] = {
     ),
     "channels-per-user": number_setting("channels_per_user_max", "channels one user can be on"),
     **GUARD_SETTINGS,
+    **PEOPLE_SETTINGS,
 }
