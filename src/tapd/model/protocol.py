@@ -8,6 +8,7 @@ was killed it goes on in another process with `connection_resumed` instead of
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 from typing import Protocol as TypingProtocol
 
@@ -26,6 +27,20 @@ class Transport(TypingProtocol):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Queue `data` to be sent at the end of the turn. Ignored once closing."""
+
+    def write_many(
+        self, transports: Iterable[Transport], data: bytes, skip: Transport | None = None
+    ) -> None:
+        """Queue `data` on each of `transports`, which are of this one's application.
+
+        As their `write` does, for a part of the price: for a message to many. Of the
+        very same `bytes` the journal has one copy, however many get them.
+
+        Args:
+            transports: to whom; to this one only if it is among them.
+            data: what.
+            skip: one of them that is left out.
+        """
 
     def writelines(self, chunks: Any) -> None:
         """Queue each of `chunks`."""

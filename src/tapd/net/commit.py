@@ -126,6 +126,8 @@ class Commits(Connections):
         moves: list[records.Move] = []
         bases: list[records.StreamRow] = []
         shared: dict[object, tuple[records.Share, bytes]] = {}
+        share: records.Share = ([], [])
+        output = b""
         for stream in touched:
             queued = stream.queued
             if stream.is_hosted:
@@ -134,14 +136,17 @@ class Commits(Connections):
                 moves.append(stream.move())
             elif queued:
                 # Output alone, as in a message to many: told once for all who get the same
-                # objects. They are all alive, so their ids are theirs alone.
-                which = id(queued[0]) if len(queued) == 1 else tuple(map(id, queued))
-                known = shared.get(which)
-                if known is None:
-                    output = queued[0] if len(queued) == 1 else b"".join(queued)
-                    known = shared[which] = ((queued, []), output)
-                known[0][1].append(stream.key)
-                stream.fresh = known[1]
+                # objects. They are all alive, so their ids are theirs alone. Mostly it is
+                # what the stream before got, and lists of the same objects are soon compared.
+                if queued != share[0]:
+                    which = id(queued[0]) if len(queued) == 1 else tuple(map(id, queued))
+                    known = shared.get(which)
+                    if known is None:
+                        joined = queued[0] if len(queued) == 1 else b"".join(queued)
+                        known = shared[which] = ((queued, []), joined)
+                    share, output = known
+                share[1].append(stream.key)
+                stream.fresh = output
                 stream.queued = []
         changes = self.jar.commit()
         if self.jar.losses:

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import select
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from threading import current_thread, get_ident
 from typing import Any
 
@@ -20,7 +20,7 @@ from tapd import events
 from tapd.errors import AuthorError, PeerError
 from tapd.model.application import Application
 from tapd.model.hosted import Hosted
-from tapd.model.protocol import Protocol
+from tapd.model.protocol import Protocol, Transport
 from tapd.model.seal import Sealer
 from tapd.model.service import Service
 from tapd.net import kernel, records
@@ -103,6 +103,25 @@ class Connections(LiveRuntime):
         stream.touched = True
         self._touched.append(stream)
         if not self.is_running:
+            self.schedule()
+
+    def write_many(
+        self, transports: Iterable[Transport], data: bytes, skip: Transport | None = None
+    ) -> None:
+        """Queue `data` on each of `transports` but `skip`: `Stream.write`, written out."""
+        is_usual = get_ident() == self._thread and data.__class__ is bytes and data != b""
+        by_fd, touched = self._by_fd, self._touched
+        for stream in transports:
+            if stream is skip:
+                continue
+            if stream.__class__ is not Stream or stream.flags or not is_usual:
+                stream.write(data)
+                continue
+            stream.queued.append(data)
+            if not stream.touched and by_fd.get(stream.fd) is stream:
+                stream.touched = True
+                touched.append(stream)
+        if touched and not self.is_running:
             self.schedule()
 
     def touch_port(self, port: DatagramPort) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from tapd.model.hosted import Hosted
+from tapd.model.protocol import Transport
 from tapd.net.backlog import OUTPUT_HIGH_BYTES
 from tapd.net.stream import Stream
 
@@ -58,6 +59,12 @@ class HostedTransport(asyncio.Transport):
 
     def _unsent(self) -> int:
         return len(self._stream.pending) + len(self._stream.fresh) + self._counted_bytes
+
+    def write_many(
+        self, transports: Iterable[Transport], data: bytes, skip: Transport | None = None
+    ) -> None:
+        """Queue `data` on each of `transports` but `skip`."""
+        self._stream.write_many(transports, data, skip)
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         """Queue all of it as one."""

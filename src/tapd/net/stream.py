@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from tapd.model.hosted import Hosted
 from tapd.model.places import callback_frame, describe_place, warn_once
-from tapd.model.protocol import Protocol
+from tapd.model.protocol import Protocol, Transport
 from tapd.net import kernel
 from tapd.net.backlog import OUTPUT_BYTES_MAX, OUTPUT_HIGH_BYTES
 from tapd.net.records import Flag, Move, StreamRow, StreamState, render_row
@@ -158,6 +158,12 @@ class Stream:
                 "Write first, then close",
                 place=describe_place(sys._getframe(2)),
             )
+
+    def write_many(
+        self, transports: Iterable[Transport], data: bytes, skip: Transport | None = None
+    ) -> None:
+        """Queue `data` on each of `transports` but `skip`."""
+        self._turn.write_many(transports, data, skip)
 
     def writelines(self, chunks: Iterable[bytes]) -> None:
         """Queue each of `chunks`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import pytest
 from irc_kit import SERVER, Irc, codes, tags_of, untagged
@@ -162,7 +163,11 @@ def test_a_message_is_rendered_once_for_each_kind_of_client(
     """The very same bytes object goes to each stream: cheap to send, and in the journal."""
     clients = [irc.client(f"c{number}", join="#a") for number in range(4)]
     written: list[bytes] = []
-    monkeypatch.setattr(Stream, "write", lambda _self, data: written.append(data))
+
+    def write_many(_self: Stream, transports: Iterable[Stream], data: bytes, skip: Stream) -> None:
+        written.extend(data for each in transports if each is not skip)
+
+    monkeypatch.setattr(Stream, "write_many", write_many)
     clients[0].send("PRIVMSG #a :x")
     assert len(written) == 3
     assert len({id(data) for data in written}) == 1

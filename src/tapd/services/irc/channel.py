@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tapd.model.persistent import Persistent, TrackedDict
+from tapd.model.protocol import Transport
 from tapd.services.irc.delivery import Outgoing
 from tapd.services.irc.modes import CHANNEL_MODES, Kind, is_at_least, sort_ranks, symbols_of
 from tapd.services.irc.names import fold
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from tapd.services.irc.session import Session
     from tapd.services.irc.user import User
 
-Audience = dict[int, dict["Session", None]]
+Audience = dict[int, dict["Session", Transport]]
 FOUND_MAX = 1024
 """Of whom a channel remembers whether its lists are about them."""
 ListEntry = tuple[str, float]
@@ -181,20 +182,20 @@ class Channel(Persistent):
 
     @property
     def audience(self) -> Audience:
-        """The members' live sessions, by capabilities."""
+        """The members' live sessions and their transports, by capabilities; no group is empty."""
         audience = self._v_audience
         if audience is None:
             audience = self._v_audience = {}
             for user in self.members:
                 for session in user.sessions:
                     if session.is_connected:
-                        audience.setdefault(session.caps, {})[session] = None
+                        audience.setdefault(session.caps, {})[session] = session.transport
         return audience
 
     def add_session(self, session: Session) -> None:
         """Take note that a member's session listens from now on."""
         if self._v_audience is not None and session.is_connected:
-            self._v_audience.setdefault(session.caps, {})[session] = None
+            self._v_audience.setdefault(session.caps, {})[session] = session.transport
 
     def remove_session(self, session: Session) -> None:
         """Take note that a session listens no more."""
@@ -225,10 +226,9 @@ class Channel(Persistent):
         for caps, sessions in self.audience.items():
             if caps & having != having or caps & lacking:
                 continue
-            data = outgoing.render(caps)
-            for session in sessions:
-                if session is not skip:
-                    session._v_transport.write(data)
+            transports = sessions.values()
+            skipped = None if skip is None else sessions.get(skip)
+            next(iter(transports)).write_many(transports, outgoing.render(caps), skipped)
 
     def broadcast_to_rank(
         self, outgoing: Outgoing, needed: str, *, skip: Session | None = None, having: int = 0
