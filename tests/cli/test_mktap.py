@@ -281,7 +281,10 @@ def test_help_lists_the_types_that_work(
     assert "example-echo" in out
     assert "Says everything again." in out
     assert "example-broken" not in out
-    assert run(["example-echo", "--help"], by_hand) == 0
+    assert "A server of your own.\n" in out, "not cut short"
+    assert run(["-h"], by_hand) == 0
+    assert capsys.readouterr().out == out
+    assert run(["example-echo", "-h"], by_hand) == 0
     out = capsys.readouterr().out
     for option in ("--greeting", "--name", "--port", "--append", "--directory", "--now",
                    "--dry-run", "--force", "--help"):  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -235,3 +236,45 @@ def test_a_running_server_changes_itself(
     assert after.services["shellfactory"].tries_max == 7
     assert verify_password(after.authorizer.accounts["admin"].password_hash, "other")
     assert "other" not in server.log()
+
+
+ROOM = """
+from tapd import Service
+
+class Room(Service):
+    pass
+
+class Hall(Service):
+    pass
+"""
+
+
+@pytest.mark.usefixtures("here")
+def test_a_server_of_ones_own_is_told_the_same_again(
+    by_hand: Machine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It is named by an argument, not by an option that could be left out."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    code, other = tmp_path / "code", tmp_path / "other"
+    for directory in (code, other):
+        directory.mkdir()
+        (directory / "rerun_room.py").write_text(ROOM)
+    room = ["app", "rerun_room:Room", "--path", str(code), "--name", "room"]
+    assert run([*room, "--port", "4001"], by_hand) == 0
+    capsys.readouterr()
+    assert run([*room, "--port", "4001"], by_hand) == 0
+    out = capsys.readouterr().out
+    assert "room.tap is there, and there is nothing to change in it.\ntapd room.tap\n" in out
+    assert run([*room, "--port", "4002"], by_hand) == 0
+    assert "room answers on 127.0.0.1:4002" in capsys.readouterr().out
+    hall = ["app", "rerun_room:Hall", "--path", str(code), "--name", "room", "--port", "4002"]
+    assert run(hall, by_hand) == 73
+    assert "a server of another type" in capsys.readouterr().err
+    del sys.modules["rerun_room"]
+    sys.path.remove(str(code))
+    moved = ["app", "rerun_room:Room", "--path", str(other), "--name", "room", "--port", "4002"]
+    assert run(moved, by_hand) == 64
+    assert f"lies in {code}, and --path can't be changed" in capsys.readouterr().err

@@ -92,6 +92,27 @@ def test_errors_are_one_line_and_a_status(tap: Path) -> None:
     assert run("show", "empty").exit_code == 65
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("statuss", "telnet"), "There is no command 'statuss'; did you mean status?"),
+        (("zzz",), "No such command 'zzz'"),
+        (("--nothing",), "No such option"),
+        (("status",), "Missing argument 'TAP'"),
+        (("history", "telnet", "--verfy"), "--verify"),
+    ],
+)
+def test_a_wrong_command_line_ends_with_64(arguments: tuple[str, ...], says: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 64
+    assert says in result.output
+
+
+def test_a_directory_that_is_called_like_a_tap_is_no_tap(tap: Path) -> None:
+    (tap.parent / "directory.tap").mkdir()
+    assert [each["name"] for each in run_json("list", tap.parent)] == ["telnet"]
+
+
 def test_show_prints_the_manifest_and_the_tree(tap: Path) -> None:
     output = run("show", tap).output
     assert "application: telnet, generation 3" in output

@@ -331,6 +331,9 @@ def find_types() -> tuple[dict[str, ServerType], dict[str, str]]:
     return types, broken
 
 
+_HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}  # as tapd and tapctl have it
+
+
 class TypeCommand(click.Command):
     """The command of one server type; it finds all that is wrong with its options."""
 
@@ -417,6 +420,8 @@ def type_command(server_type: ServerType, machine: Machine) -> click.Command:
         params=[*server_type.options, *common_options()],
         callback=callback,
         help=server_type.summary,
+        short_help=f"{server_type.summary.partition(':')[0].rstrip('.')}.",
+        context_settings=_HELP_OPTIONS,
     )
 
 
@@ -429,6 +434,7 @@ def command(machine: Machine) -> TypeGroup:
         params=group_options(),
         callback=_begin,
         invoke_without_command=True,
+        context_settings=_HELP_OPTIONS,
     )
     group.machine = machine
     group.types, group.broken = find_types()

@@ -27,6 +27,7 @@ from tapd.units.instance import service_unit, socket_unit, typed_unit
 from tapd.units.render import ports_drop_in_path
 
 _OF_ACCOUNTS = frozenset({"user", "password", "password_file"})
+_PATH = "path"  # of the type app
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,7 +66,9 @@ def make_change(
     """
     settings = {}
     for parameter in parameters:
-        if parameter.name not in given or parameter.name in _OF_ACCOUNTS:
+        if parameter.name not in given or parameter.name in _OF_ACCOUNTS | {_PATH}:
+            continue
+        if isinstance(parameter, click.Argument):  # says what the server is; `kind` tells it
             continue
         option = max(parameter.opts, key=len).lstrip("-")
         setting = service.settable.get(option)
@@ -84,6 +87,7 @@ def make_change(
         settings,
         {name: account.password_hash for name, account in accounts.items()},
         only_new_accounts=generated,
+        python_path=application.python_path if _PATH in given else (),
     )
 
 
@@ -135,6 +139,8 @@ def _change_sleeping(machine: Machine, plan: Plan, told: Told) -> None:
         start_now(machine, plan.instance)
     elif plan.instance and not machine.is_active(socket_unit(plan.instance)):
         click.echo(f"{machine.typed_systemctl} start {typed_unit(plan.instance)}")
+    elif not plan.instance:
+        click.echo(f"tapd {plan.tap_path}")
 
 
 def _change_running(machine: Machine, plan: Plan, told: Told, call: Call) -> None:
@@ -202,7 +208,7 @@ def _say_dry(said: list[str], texts: dict[Path, str]) -> None:
 
 def _say_done(plan: Plan, said: list[str], texts: dict[Path, str]) -> None:
     if not said and not texts:
-        click.echo(f"{plan.tap_path}: nothing to change, all of that is so already.")
+        click.echo(f"{plan.tap_path} is there, and there is nothing to change in it.")
         return
     if said:
         click.echo(f"Changed {plan.tap_path}: {'; '.join(said)}. All else stays.")

@@ -9,6 +9,7 @@ talks to a running server is in `running` and `shell`, what looks into a TAP in
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ from tapd.cli.looking import choose_entry
 from tapd.cli.naming import JSON, TAP, find_tap, installed_names, taps_in
 from tapd.cli.printing import emit, render_size, render_time, table
 from tapd.cli.progress import Progress
-from tapd.errors import NotAllowed, TapdError, TapMissing
+from tapd.errors import NotAllowed, TapdError, TapMissing, UsageError
 from tapd.image.key import load_key
 from tapd.image.layout import Entry, Layout
 from tapd.image.lock import holder_of
@@ -93,14 +94,30 @@ class _Group(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return one command."""
         if cmd_name not in _ELSEWHERE:
-            return super().get_command(ctx, cmd_name)
+            found = super().get_command(ctx, cmd_name)
+            close = difflib.get_close_matches(cmd_name, self.list_commands(ctx), n=1)
+            if found is None and close and not cmd_name.startswith("-"):
+                ctx.fail(f"There is no command {cmd_name!r}; did you mean {close[0]}?")
+            return found
         module = importlib.import_module(f"tapd.cli.{_ELSEWHERE[cmd_name]}")
         command: click.Command = module.COMMANDS[cmd_name]
         return command
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """Parse the options before the command; wrong ones end with 64, as everywhere in tapd."""
+        try:
+            return super().make_context(*args, **extra)
+        except click.UsageError as error:
+            error.exit_code = UsageError.exit_status  # type: ignore[misc]  # click asks the error
+            raise
+
     def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            error.exit_code = UsageError.exit_status  # type: ignore[misc]  # click asks the error
+            raise
         except TapdError as error:
             click.echo(f"tapctl: {error}", err=True)
             ctx.exit(error.exit_status)

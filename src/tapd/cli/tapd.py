@@ -10,7 +10,6 @@ needs is imported by that role.
 
 from __future__ import annotations
 
-import argparse
 import gc
 import logging
 import os
@@ -20,9 +19,9 @@ from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-import tapd
 from tapd import events
-from tapd.errors import StartFailed, TapdError, UsageError
+from tapd.cli.arguments import Arguments, read_arguments
+from tapd.errors import StartFailed, TapdError, TapMissing, UsageError
 from tapd.host.options import DaemonOptions, parse_sync
 
 log = logging.getLogger("tapd")
@@ -34,56 +33,6 @@ RETRY_S = 1.0
 """How long a server waits that could not start or write its state, before it is started again."""
 
 
-class _Parser(argparse.ArgumentParser):
-    """Ends with the status that sysexits.h has for it."""
-
-    def error(self, message: str) -> NoReturn:
-        """Say how the command is used, and exit with 64 (EX_USAGE)."""
-        self.print_usage(sys.stderr)
-        self.exit(os.EX_USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="tapd",
-        description="Run the server in a TAP, as it was when it last ended.",
-        epilog="Make a TAP with tapd-mktap; look into one with tapctl show.",
-    )
-    parser.add_argument("tap", metavar="FILE.tap", help="the TAP, or its -shutdown.tap")
-    parser.add_argument(
-        "--sync",
-        metavar="always|SECONDS|never",
-        default="1",
-        help="how often the journal is synced against a power cut (default: every second); "
-        "always: before every reply",
-    )
-    parser.add_argument(
-        "--checkpoint",
-        metavar="SECONDS",
-        type=float,
-        default=900.0,
-        help="time between two saves of the whole TAP while it changes (default: 900)",
-    )
-    parser.add_argument(
-        "--idle-exit",
-        metavar="SECONDS",
-        type=float,
-        default=0.0,
-        help="save and end after so long without a connection or a timer; the next client or "
-        "timer starts it again (default: never)",
-    )
-    parser.add_argument(
-        "--socket-mode",
-        metavar="MODE",
-        default="0600",
-        help="who may connect to UNIX sockets, in octal (default: 0600). Under systemd its socket "
-        "unit says so: tapd-mktap --socket-mode",
-    )
-    parser.add_argument("--socket-group", metavar="GROUP", help="the group of UNIX sockets")
-    parser.add_argument("--version", action="version", version=f"tapd {tapd.__version__}")
-    return parser
-
-
 def is_managed(environ: MutableMapping[str, str]) -> bool:
     """Whether a service manager (systemd, or the embedded one) started this process."""
     return "NOTIFY_SOCKET" in environ or environ.get("LISTEN_PID") == str(os.getpid())
@@ -92,7 +41,7 @@ def is_managed(environ: MutableMapping[str, str]) -> bool:
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command and exit with its status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    options = _parser().parse_args(arguments)
+    options = read_arguments(arguments)
     path = Path(options.tap)
     name = path.name.removesuffix(".tap").removesuffix("-shutdown")
     from tapd.systemd.logs import configure_logging  # noqa: PLC0415 - after --help
@@ -104,7 +53,10 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
             raise UsageError(f"--checkpoint {options.checkpoint}: write seconds above 0")
         if not 0 <= options.idle_exit < 1e9:
             raise UsageError(f"--idle-exit {options.idle_exit}: write seconds, or 0 for never")
-        options.sync = parse_sync(options.sync)
+        parse_sync(options.sync)
+        meant = path.with_name(f"{path.name}.tap")
+        if not path.exists() and meant.exists():
+            raise TapMissing(f"{path}: there is no such TAP; did you mean {meant}?")
         status = _serve(path, options) if is_managed_here else _manage(path, options, arguments)
     except TapdError as error:
         status = error.exit_status
@@ -117,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     sys.exit(status)
 
 
-def _serve(path: Path, options: argparse.Namespace) -> int:
+def _serve(path: Path, options: Arguments) -> int:
     # What imports make stays for ever: to look at it for garbage meanwhile is in vain, and
     # a tenth of the time for which a waking client waits. The daemon enables it again.
     gc.disable()
@@ -126,7 +78,7 @@ def _serve(path: Path, options: argparse.Namespace) -> int:
     return Daemon(
         DaemonOptions(
             path,
-            sync=options.sync,
+            sync=parse_sync(options.sync),
             checkpoint_s=options.checkpoint,
             idle_exit_s=options.idle_exit,
         ),
@@ -134,7 +86,7 @@ def _serve(path: Path, options: argparse.Namespace) -> int:
     ).run()
 
 
-def _manage(path: Path, options: argparse.Namespace, arguments: Sequence[str]) -> int:
+def _manage(path: Path, options: Arguments, arguments: Sequence[str]) -> int:
     from tapd.host.by_hand import manage  # noqa: PLC0415 - one role only
     from tapd.host.manager import ManagerOptions  # noqa: PLC0415 - the same
 

@@ -28,6 +28,7 @@ class Change:
         settings: ``OPTION: VALUE``, as `tapctl set` takes them.
         accounts: password hashes, by user name.
         only_new_accounts: leave an account alone that is there.
+        python_path: where its code lies, if that was told: it has to be so already.
     """
 
     kind: str
@@ -35,6 +36,7 @@ class Change:
     settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
     accounts: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
     only_new_accounts: bool = False
+    python_path: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -51,6 +53,7 @@ class Change:
                 {str(option): str(value) for option, value in data["settings"].items()},
                 {str(name): str(value) for name, value in data["accounts"].items()},
                 bool(data["only_new_accounts"]),
+                tuple(map(str, data.get("python_path", ()))),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise UsageError(f"this is no change of a server: {error!r}") from error
@@ -66,6 +69,14 @@ class Change:
             UsageError: it can't be done.
         """
         service = self._find(application)
+        for directory in self.python_path:
+            if directory not in application.python_path:
+                raise UsageError(
+                    f"the code of {application!r} lies in "
+                    f"{', '.join(application.python_path) or 'installed packages'}, and --path "
+                    "can't be changed in a server that is made already; leave it out, or give "
+                    "--force to make the TAP anew"
+                )
         prefix = f"{service.name}." if len(application.services) > 1 else ""
         assignments = [
             Assignment(f"{prefix}{option}", value) for option, value in self.settings.items()

@@ -263,7 +263,9 @@ def split_tail(end: memoryview, file_bytes: int, source: str, begin: bytes = b""
         TapTooNew: in a later format.
     """
     if file_bytes == 0:
-        raise TapDamaged(f"{source}: the file is empty; {_EARLIER}, or make a new one with mktap")
+        raise TapDamaged(
+            f"{source}: the file is empty; {_EARLIER}, or make a new one with tapd-mktap"
+        )
     version, magic = _END.unpack(end[-_END.size :]) if len(end) >= FOOTER_BYTES else (0, b"")
     if magic != MAGIC:
         if begin.startswith(b"\x80"):  # PROTO, with which every pickle of ours begins

@@ -58,7 +58,7 @@ def default_name(options: Mapping[str, Any]) -> str:
 
 app_type = ServerType(
     name="app",
-    summary="A server of your own: MODULE:FACTORY names a function that returns its Service.",
+    summary="A server of your own: MODULE:FACTORY names its Service or a function that gives it.",
     make=make_app,
     default_name=default_name,
     options=(
