@@ -72,7 +72,7 @@ def test_costs() -> None:
     assert cost_of(Message("PRIVMSG", ("a", "x"))) == 1
     assert cost_of(Message("PRIVMSG", ("a,b,c", "x"))) == 3
     assert cost_of(Message("JOIN", ("#a,#b",))) == 2 * COSTS["JOIN"]
-    assert cost_of(Message("PRIVMSG", ("#a", "x"), {"batch": "1"})) < 0.5
+    assert cost_of(Message("PRIVMSG", ("#a", "x"), {"batch": "1"}), "1") < 0.5
     assert cost_of(Message("WHO", ())) > cost_of(Message("PONG", ()))
 
 

@@ -10,6 +10,8 @@ from irc_kit import Client, Irc, steady, tags_of, untagged
 from tapd.services.irc import capabilities as cap
 from tapd.services.irc.capabilities import MULTILINE_LINES_MAX
 from tapd.services.irc.delivery import Event
+from tapd.services.irc.flood import cost_of
+from tapd.services.irc.message import parse_line
 from tapd.services.irc.multiline import OPEN_S_MAX
 from tapd.services.irc.network import SWEEP_S
 
@@ -245,3 +247,20 @@ def test_no_line_is_cut(texts: list[str]) -> None:
     assert whole == "".join(f"\n{text}" for text in texts)
     plain = bodies(outgoing.render(0))
     assert b"".join(line.partition(b" :")[2] for line in plain) == "".join(texts).encode()
+
+
+def test_a_tag_makes_nothing_cheaper() -> None:
+    """Only the lines of the batch that is open count as parts of one message."""
+    line = parse_line(b"@batch=1 PRIVMSG #c :x")
+    assert cost_of(line) == 1.0
+    assert cost_of(line, "2") == 1.0
+    assert cost_of(line, "1") < 1.0
+
+
+def test_as_many_lines_as_allowed_come_in_time(irc: Irc, ann: Client) -> None:
+    """The pace that clients must keep lets the longest batch through before its TIMEOUT."""
+    bob = irc.client("Bob", join="#c")
+    lines = [f"@batch=1 PRIVMSG #c :{number}" for number in range(MULTILINE_LINES_MAX)]
+    ann.send("BATCH +1 draft/multiline #c", *lines, "BATCH -1")
+    irc.harness.clock.advance(OPEN_S_MAX - 5)
+    assert sum(" PRIVMSG " in line for line in bob.read()) == MULTILINE_LINES_MAX

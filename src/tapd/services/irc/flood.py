@@ -45,10 +45,15 @@ _IN_BATCH = 0.2
 """A line of a message of several lines (draft/multiline)."""
 
 
-def cost_of(message: Message | Rejected) -> float:
-    """Return what a message counts as, in commands."""
+def cost_of(message: Message | Rejected, batch: str = "") -> float:
+    """Return what a message counts as, in commands.
+
+    Args:
+        message: which.
+        batch: the reference of the message of several lines that the client is sending.
+    """
     cost = COSTS.get(message.command, 1.0)
-    if message.tags and "batch" in message.tags:
+    if batch and message.tags.get("batch") == batch:
         return cost * _IN_BATCH
     params = getattr(message, "params", ())
     if params and message.command in _PER_TARGET and "," in params[0]:

@@ -217,7 +217,9 @@ class Session(Protocol):
         line_s = self.network.limits.line_s
         if line_s:
             start_s = max(self._v_due_s, self._v_heard_s)
-            self._v_due_s = start_s + line_s * flood.cost_of(message)
+            self._v_due_s = start_s + line_s * flood.cost_of(
+                message, self.batch.reference if self.batch is not None else ""
+            )
         label = message.tags.get("label") if message.tags else None
         if label is not None and self.caps & cap.LABELED_RESPONSE and is_label(label):
             self.begin_label(label)
