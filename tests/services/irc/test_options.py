@@ -156,3 +156,17 @@ def test_wrong_values_of_people(option: str, value: str) -> None:
     application, _network, _welcome = make()
     with pytest.raises(UsageError, match=option):
         prepare_settings(application, [Assignment(option, value)])
+
+
+def test_guards_have_options() -> None:
+    _application, network, _welcome = make(
+        "--flood-rate", "0", "--cloaks", "off", "--trusted-proxies", "127.0.0.1,localhost",
+        "--proxy-port", "6668", "--sts", "6697", "--connections-per-address", "3",
+    )  # fmt: skip
+    assert network.limits.lines_per_s == 0
+    assert not network.cloaks
+    assert network.fronts.proxies == ("127.0.0.1", "localhost")
+    assert (network.fronts.proxy_port, network.fronts.sts_port) == (6668, 6697)
+    assert network.limits.connections_per_address == 3
+    with pytest.raises(UsageError):
+        make("--network-bits", "99/1")
