@@ -11,7 +11,9 @@ from irc_kit import make_network
 
 from tapd.services.irc import IrcNetwork
 from tapd.services.irc.commands.table import COMMANDS
-from tapd.services.irc.message import BODY_BYTES_MAX, Message, parse_line
+from tapd.services.irc.message import BODY_BYTES_MAX, LINE_BYTES_MAX, Message, parse_line
+from tapd.services.irc.opers import Oper
+from tapd.services.irc.session import Session
 from tapd.testing import Host
 
 NICKS = ("Ann", "Bob", "Eve", "ann2", "*", "")
@@ -127,3 +129,72 @@ def test_whatever_bytes_come(pieces: list[bytes]) -> None:
             if not peer.has_ended:
                 peer.send(piece)
         check_agreement(host.service("irc"))
+
+
+# --- guarded: with limits, cloaks, bans and operators -------------------------------------
+
+GUARD_WORDS = ("Ann", "bob!*@*", "*!*@127.0.0.1", "127.0.0.0/8", "2001:db8::/32", "~a:x", "1h", "0",
+               "SOFT", "eve*", "#a", "#b", "+m", "-o", "a.b", "*", "off", "all", "sasl", "k",
+               "d", "x", "e")  # fmt: skip
+guarded_lines = st.builds(
+    lambda verb, words: f"{verb} {' '.join(words)}",
+    st.sampled_from(
+        [*(name for name, each in COMMANDS.items() if each.privilege), "STATS", "JOIN", "NICK"]
+    ),
+    st.lists(st.sampled_from(GUARD_WORDS), min_size=1, max_size=4),
+)
+guarded_steps = st.lists(
+    st.tuples(
+        st.integers(0, 2),
+        st.one_of(
+            guarded_lines, lines, st.sampled_from(["kill", "hang up", "wait", "flood", "promote"])
+        ),
+    ),
+    min_size=5,
+    max_size=30,
+)
+
+
+def check_guards(network: IrcNetwork) -> None:
+    """Check that what is counted is what there is, and what waits is bounded."""
+    open_ones = [each for each in network.connections if not each.transport.is_closing()]
+    assert network.crowd.total == len(open_ones)
+    for session in open_ones:
+        assert isinstance(session, Session)
+        assert len(session.pending) <= network.limits.flood_bytes + LINE_BYTES_MAX
+        is_held = not session.transport.is_reading()
+        assert not is_held or session.check or network.waiting_room.timer is not None
+    for ban in network.bans.entries.values():
+        assert network.bans.entries[ban.key] is ban
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@given(guarded_steps)
+def test_whatever_operators_say(talk: list[tuple[int, str]]) -> None:
+    with Host(make_network(limits=True, cloaks=True), raise_errors=True) as host:
+        host.service("irc").opers["boss"] = Oper("boss", "")
+        peers = [host.connect() for _ in range(3)]
+        for index, line in talk:
+            peer = peers[index]
+            if peer.has_ended or line == "hang up":
+                if not peer.is_closed:
+                    peer.close()
+                peers[index] = peer = host.connect()
+            if peer.has_ended:
+                continue  # banned
+            if line == "kill":
+                host.kill()
+            elif line == "wait":
+                host.clock.advance(20)
+            elif line == "promote":
+                for user in host.service("irc").users.values():
+                    user.oper = "boss"
+                    host.service("irc").set_user_mode(user, "o", on=True)
+            elif line == "flood":
+                peer.send(b"PING x\r\n" * 100)
+            else:
+                peer.send(f"NICK {NICKS[index]}\r\nUSER u 0 * :x\r\n{line}\r\n")
+        for peer in peers:
+            check_output(bytes(peer.transcript))
+        check_agreement(host.service("irc"))
+        check_guards(host.service("irc"))
