@@ -85,6 +85,8 @@ def test_names_of_servers(tmp_path: Path) -> None:
 def test_tapctl(tmp_path: Path) -> None:
     (tmp_path / "chat.tap").touch()
     assert offered(tmp_path, "tapctl", "st") == ["status"]
+    assert offered(tmp_path, "tapctl", "rel") == ["reload"]
+    assert offered(tmp_path, "tapctl", "reload", "ch") == ["chat.tap"]
     assert offered(tmp_path, "tapctl", "show", "--gen") == ["--generation"]
     assert offered(tmp_path, "tapctl", "status", "ch") == ["chat.tap"]
     assert offered(tmp_path, "tapctl", "export", "chat.tap", "ch") == ["chat.tap"]

@@ -167,6 +167,56 @@ def test_an_upgrade_that_fails_leaves_people_where_they_were(
         assert "42" in person.ask("x * 7")
 
 
+def test_new_code_that_refuses_the_state_leaves_people_connected(
+    bare_debian: Booted, package_before: Path, package: Path
+) -> None:
+    """The upgrade is done, and says whose server did not follow it, and why."""
+    system = bare_debian
+    before, after = put(system, package_before), put(system, package)
+    system.run("apt-get", "install", "--yes", before)
+    refusing = (
+        "cd /root && dpkg-deb --raw-extract $1 refusing && "
+        "cd refusing/usr/lib/python3/dist-packages/tapd && "
+        "echo 'Application.persistence_version = 2' >>model/application.py && "
+        "cd /root && dpkg-deb --build refusing refusing.deb"
+    )
+    system.run("sh", "-c", refusing, "sh", after)
+    make_server(system, "busy", "4310", options=("--now",))
+    with logged_in(system, 4310) as person:
+        person.ask("x = 6")
+        pid = main_pid(system, "busy")
+        done = system.run("dpkg", "--install", "/root/refusing.deb", timeout_s=120)
+        told = done.stdout + done.stderr
+        assert "tapd@busy: tapctl: new code of " in told
+        assert "it has no upgrade_to_version_2" in told
+        assert "tapd@busy: nobody was disconnected; once that is mended: tapctl reload" in told
+        assert main_pid(system, "busy") == pid
+        assert "42" in person.ask("x * 7")
+        refused = system.journal("tapd@busy", "--output=cat", "--priority=err")
+        assert "is not taken: upgrading tapd.model.application.Application" in refused
+        # Mended: it is taken, as by the next upgrade.
+        system.run("dpkg", "--install", after, timeout_s=120)
+        assert main_pid(system, "busy") not in ("0", pid)
+        assert "42" in person.ask("x * 7")
+
+
+def test_a_server_that_can_not_be_asked_is_restarted(
+    bare_debian: Booted, package_before: Path, package: Path
+) -> None:
+    """Its control socket is gone, say: people stay connected all the same."""
+    system = bare_debian
+    before, after = put(system, package_before), put(system, package)
+    system.run("apt-get", "install", "--yes", before)
+    make_server(system, "busy", "4310", options=("--now",))
+    with logged_in(system, 4310) as person:
+        person.ask("x = 6")
+        pid = main_pid(system, "busy")
+        system.run("rm", "/run/tapd/busy/control")
+        system.run("dpkg", "--install", after, timeout_s=120)
+        assert main_pid(system, "busy") not in ("0", pid)
+        assert "42" in person.ask("x * 7")
+
+
 def test_a_server_that_is_killed_between_unpack_and_configure(
     bare_debian: Booted, package_before: Path, package: Path
 ) -> None:
@@ -199,7 +249,8 @@ def test_a_new_python_is_run_at_once(bare_debian: Booted, package: Path) -> None
     with logged_in(system, 4310) as person:
         person.ask("x = 6")
         pid = main_pid(system, "busy")
-        # As when dpkg unpacks the package that the path belongs to.
+        # As when dpkg unpacks the package that the path belongs to, and Python's own.
+        system.run("sh", "-c", "p=$(realpath /usr/bin/python3) && cp -a $p $p.new && mv $p.new $p")
         system.run("dpkg-trigger", "--by-package=python3-minimal", "/usr/bin/python3")
         system.run("dpkg", "--triggers-only", "tapd")
         assert main_pid(system, "busy") not in ("0", pid)
