@@ -85,7 +85,7 @@ values: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(values, min_size=3), st.data())
 def test_what_is_shown_of_a_beginning_is_so_in_the_whole(data: list[Any], draw: Any) -> None:
     dumped = dump_graph(application_of(TrackedList(data))).data

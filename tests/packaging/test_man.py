@@ -49,7 +49,7 @@ def options_in(text: str) -> set[str]:
 def options_of(commands: Iterator[click.Command]) -> set[str]:
     found: set[str] = set()
     for each in commands:
-        context = click.Context(each)
+        context = click.Context(each, **each.context_settings)
         for param in each.get_params(context):
             if isinstance(param, click.Option):
                 found.update(param.opts, param.secondary_opts)
