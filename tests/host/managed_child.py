@@ -48,12 +48,18 @@ class Server:
         note(log, f"start {os.getpid()} {names} {len(held)}")
         signal.signal(signal.SIGTERM, self.on_term)
         signal.signal(signal.SIGINT, self.on_int)
-        self.slow_stop = False
+        signal.signal(signal.SIGHUP, self.on_hangup)
+        self.asked: set[str] = set()
 
     def on_term(self, _number: int, _frame: object) -> None:
         note(self.log, f"SIGTERM parent={'same' if os.getppid() == self.parent else 'gone'}")
-        if not self.slow_stop:
+        if "slow" not in self.asked:
             self.notifier.stopping("saving")
+            os._exit(0)
+
+    def on_hangup(self, _number: int, _frame: object) -> None:
+        note(self.log, "SIGHUP")
+        if "renew" in self.asked:
             os._exit(0)
 
     def on_int(self, _number: int, _frame: object) -> None:
@@ -91,8 +97,8 @@ class Server:
             signal.pause()
         if word == "hang":
             signal.pause()
-        if word == "slow":
-            self.slow_stop = True
+        if word in ("slow", "renew"):
+            self.asked.add(word)
         if word == "store":  # a second entry, of a kind that is polled
             reading, writing = os.pipe()
             self.notifier._pass("FDSTORE=1\nFDNAME=tapd-polled", [reading])

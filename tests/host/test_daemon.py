@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -85,8 +84,7 @@ def test_the_story(shell: tuple[Server, int], visit: Visit) -> None:
     person.type("x = {'answer': 42}")
     person.type("def double(n):\n    return n * 2\n")
     before = server.child()
-    assert server.process is not None
-    server.process.send_signal(signal.SIGHUP)
+    server.restart()
     wait_for(lambda: server.child() not in (None, before), "restarted server")
     assert "84" in person.type("double(x['answer'])")
     assert server.stop() == 0

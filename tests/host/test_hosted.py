@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,9 +26,8 @@ class Hosting:
         server = self.server
         before = server.child()
         answers = server.log().count(" answers on ")
-        assert server.process is not None
         if how == "restart":
-            server.process.send_signal(signal.SIGHUP)
+            server.restart()
         else:
             server.kill()
         wait_for(lambda: server.log().count(" answers on ") >= answers + 3, "next process")

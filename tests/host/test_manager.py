@@ -354,13 +354,30 @@ def test_a_stopped_child_still_stops(manage: Callable[..., Run]) -> None:
     assert run.end() == 0
 
 
-def test_hangup_restarts_and_keeps_connections(manage: Callable[..., Run]) -> None:
-    run = manage()
+def test_hangup_is_passed_on_and_new_code_keeps_connections(manage: Callable[..., Run]) -> None:
+    run = manage(restart_s=60.0)  # this is no death to wait after
     client = run.connect()
     pid = ask(client, "pid")
     run.process.send_signal(signal.SIGHUP)
+    run.await_log("SIGHUP")
+    assert ask(client, "pid") == pid
+    ask(client, "renew")
+    run.process.send_signal(signal.SIGHUP)
     run.await_log("ready", 2)
     assert ask(client, "pid") != pid
+    run.hear("ended for its new code")
+    run.process.terminate()
+    assert run.end() == 0
+
+
+def test_hangup_at_the_start_is_passed_on_once_it_can_be_taken(
+    manage: Callable[..., Run],
+) -> None:
+    run = manage(ready=False)
+    run.await_log("start")
+    run.process.send_signal(signal.SIGHUP)
+    run.await_log("SIGHUP")
+    run.await_log("start", 1)
     run.process.terminate()
     assert run.end() == 0
 

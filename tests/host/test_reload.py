@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -51,6 +52,20 @@ def test_new_code_goes_on_in_the_middle_of_a_line(reloaded: Reloaded, client: Cl
     reloaded.reload("saved generation-")
     assert client.ask(b"b\n") == "two 103 b"
     assert reloaded.server.child() == second
+
+
+def test_the_manager_passes_a_hangup_on(reloaded: Reloaded, client: Client) -> None:
+    assert client.ask(b"a\nhal") == "one 1 a"
+    manager = reloaded.server.process
+    assert manager is not None
+    reloaded.install("class Desk(:\n")
+    manager.send_signal(signal.SIGHUP)
+    wait_for(lambda: "is not taken: " in reloaded.server.log(), "refusal")
+    assert client.ask(b"f\n") == "one 2 half"
+    reloaded.install(VERSION_2)
+    manager.send_signal(signal.SIGHUP)
+    wait_for(lambda: "ended for its new code" in reloaded.server.log(), "new process")
+    assert client.ask(b"b\n") == "two 103 b"
 
 
 @pytest.mark.parametrize(

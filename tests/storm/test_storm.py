@@ -32,9 +32,8 @@ def test_storm(tmp_path: Path) -> None:
 
     def strike() -> None:
         blow = chance.choice(blows)
-        if blow == signal.SIGHUP:  # a restart, asked of the manager
-            assert server.process is not None
-            server.process.send_signal(blow)
+        if blow == signal.SIGHUP:
+            server.restart()
         else:
             server.kill(blow)
 

@@ -52,6 +52,10 @@ class Server:
         python_path: str = "",
         program: Sequence[str] = ("-m", "tapd"),
     ) -> None:
+        # A module that Python itself imports: another version of it is new code.
+        self._module = directory / "code" / "sitecustomize.py"
+        self._module.parent.mkdir(exist_ok=True)
+        self._module.write_text("")
         key_path = directory / "key"
         if not key_path.exists():
             key_path.touch(0o600)
@@ -59,7 +63,10 @@ class Server:
         self.environ = {
             **os.environ,
             "TAPD_KEY_FILE": str(key_path),
-            "PYTHONPATH": f"{SUPPORT}:{python_path}:{os.environ.get('PYTHONPATH', '')}",
+            "PYTHONPATH": ":".join(
+                [str(path) for path in (self._module.parent, SUPPORT, python_path)]
+                + [os.environ.get("PYTHONPATH", "")]
+            ),
             "PYTHONUNBUFFERED": "1",
         }
         self.tap = directory / f"{application.name}.tap"
@@ -107,6 +114,14 @@ class Server:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, number)
         return True
+
+    def restart(self) -> None:
+        """Have the next process go on with new code, as after an upgrade; do not wait for it."""
+        assert self.process is not None
+        new = self._module.with_suffix(".new")
+        new.write_text(f"VERSION = {time.time_ns()}\n")
+        new.replace(self._module)
+        self.process.send_signal(signal.SIGHUP)
 
     def stop(self, timeout_s: float = 30.0) -> int:
         """Stop the manager as Ctrl-C or systemctl stop would; return its status."""

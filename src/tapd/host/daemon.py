@@ -10,7 +10,6 @@ them (a stop) or hands them to the next process (a restart).
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime as dt
 import functools
 import gc
@@ -23,18 +22,16 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping, MutableMapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from tapd import events
-from tapd.errors import StateUnwritable, TapdError, UpgradeRefused
+from tapd.errors import StateUnwritable
 from tapd.host import story
-from tapd.host.checkpoint import Checkpointer
-from tapd.host.control import Control, control_path
 from tapd.host.idle import Idleness, next_due_s, save_sleep, take_sleep
 from tapd.host.options import ASLEEP_STATUS, DaemonOptions
+from tapd.host.saving import SAVE_TIMEOUT_S, Saving
 from tapd.host.state import Restored, State
-from tapd.host.status import Saved, Vitals
-from tapd.host.upgrade import REHEARSAL_S, LoadedCode, name_modules, rehearse
+from tapd.host.status import Saved, Vitals, keep_status
 from tapd.image.key import load_key
 from tapd.image.store import SaveReport
 from tapd.model.application import Application
@@ -50,22 +47,17 @@ from tapd.systemd.vault import Vault
 from tapd.systemd.watchdog import Watchdog
 from tapd.values import Value
 
+if TYPE_CHECKING:
+    from tapd.host.control import Control
+
 log = logging.getLogger(__name__)
 
-_T = TypeVar("_T")
-
-STATUS_S = 5.0
 CRASHES_WITHOUT_PAUSE = 6
 CRASH_PAUSE_S_MAX = 10.0
-SAVE_TIMEOUT_S = 600.0
-_BARRIER_S = 5.0
 _PASSES_OF_A_SIGNAL = 3
 """Passes of the loop from a signal to the call of its handler."""
 _OPEN_FILES_MAX = 1 << 20
 """As far as the guardian's table of them goes, and the kernel's own fs.nr_open by default."""
-
-_STALLED = "the journal can't be written; see the log, and make room on the disk"
-
 
 _BOOT_ID_PARTS = ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32))
 
@@ -123,16 +115,10 @@ class Daemon:
         self._fault = fault or (lambda _name: None)
         self._boot_id = read_boot_id(environ)
         self._stop = asyncio.Event()
-        self._reload = asyncio.Event()
-        self._checkpoint_records = 0
         self._is_serving = False
         self._falls_asleep = False
         self._is_told_to_stop = False
-        self._looks_for_code = False
-        self._renews = False
-        self._began_ns = time.time_ns()
-        self._waiting: list[asyncio.Future[SaveReport]] = []
-        self._reloading: list[asyncio.Future[tuple[SaveReport, list[str]]]] = []
+        self._control: Control | None = None
 
     def run(self) -> int:
         """Serve until told to stop; return the exit status.
@@ -224,7 +210,8 @@ class Daemon:
         turn.sync_always = self._options.sync == "always"
         turn.on_broken = end_unclean
         turn.on_stall = functools.partial(self._say_stalled, notifier)
-        turn.on_unsynced = self._reload.set
+        self._saving = saving = Saving(state, notifier, self._options, self._boot_id, self._fault)
+        turn.on_unsynced = saving.ask
         turn.journal = state.open_journal(self._boot_id)
         application._v_runtime = turn
         sys.modules["__main__"].application = application  # type: ignore[attr-defined]
@@ -239,26 +226,23 @@ class Daemon:
         vault.prepare()
         begin_turns(turn, resumed, restored.history, self._boot_id)
         self._fault("recovery: first turn")
-        self._checkpoint_records = restored.records
-        self._vitals = Vitals(turn, _saved_before(restored), restored.records)
+        self._vitals = vitals = Vitals(turn, _saved_before(restored), restored.records)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._take_stop)
-        loop.add_signal_handler(signal.SIGHUP, self._take_reload)
+        loop.add_signal_handler(signal.SIGHUP, saving.ask_reload)
         self._open(turn, restored, resumed, state, notifier)
-        checkpointer = Checkpointer(keep_fds=state.store.lock_fds)
-        control_at = control_path(self._environ, state.store.journal_directory)
-        control = Control(control_at, turn, self)
+        # What is begun here is begun after the first turn.
         background = [
-            loop.create_task(self._keep_status(turn, notifier)),
-            loop.create_task(control.serve()),
-            loop.create_task(self._keep_checkpoints(turn, state, checkpointer, notifier)),
+            loop.create_task(keep_status(vitals, notifier)),
+            loop.create_task(self._keep_control(turn, state)),
+            loop.create_task(saving.run(turn, vitals, self._environ)),
         ]
         if isinstance(self._options.sync, float):
-            background.append(loop.create_task(self._keep_synced(turn, state, self._options.sync)))
+            background.append(loop.create_task(saving.keep_synced(turn, self._options.sync)))
         if self._options.idle_exit_s:
-            background.append(loop.create_task(self._keep_awake(turn, control)))
+            background.append(loop.create_task(self._keep_awake(turn)))
         if restored.wants_save:
-            self._reload.set()
+            saving.ask()
         with Watchdog.from_environ(self._environ, notifier, loop), TurnWatch(turn):
             stopping = loop.create_task(self._stop.wait())
             await asyncio.wait([stopping, *background], return_when=asyncio.FIRST_COMPLETED)
@@ -288,12 +272,25 @@ class Daemon:
             # After that turn: the first line of a log costs an import.
             asyncio.get_running_loop().call_soon(tell_start)
 
-    async def _keep_awake(self, turn: Turn, control: Control) -> None:
+    async def _keep_control(self, turn: Turn, state: State) -> None:
+        """Answer `tapctl`."""
+        from tapd.host.control import Control, control_path  # noqa: PLC0415 - clients come first
+
+        self._control = Control(
+            control_path(self._environ, state.store.journal_directory), turn, self
+        )
+        await self._control.serve()
+
+    async def _keep_awake(self, turn: Turn) -> None:
         """Have the server end once there is nothing to do for it."""
-        await Idleness(turn, lambda: control.is_in_use, self._options.idle_exit_s).wait()
+        await Idleness(turn, self._is_looked_at, self._options.idle_exit_s).wait()
         turn.stop_listening()  # at once: who connects from here on wakes the next process
         self._falls_asleep = True
         self._stop.set()
+
+    def _is_looked_at(self) -> bool:
+        """Whether somebody has the control socket open."""
+        return self._control is not None and self._control.is_in_use
 
     def _leave_word(self, application: Application, state: State, notifier: Notifier) -> None:
         """Say that it sleeps, and have it woken for its next timer."""
@@ -323,175 +320,19 @@ class Daemon:
             await asyncio.sleep(0)
         return self._is_told_to_stop
 
-    def _take_reload(self) -> None:
-        """Have a generation saved, and new code looked for."""
-        self._looks_for_code = True
-        self._reload.set()
-
-    async def _renew(
-        self, state: State, code: LoadedCode, notifier: Notifier
-    ) -> list[str] | UpgradeRefused:
-        """End this process for the next to go on with new code, if there is any that works.
-
-        Returns:
-            The modules that are new, or why their code is not taken.
-        """
-        changed = code.find_changed()
-        if not changed:
-            return []
-        notifier.status(f"trying the new code of {name_modules(changed)}")
-        notifier.extend_timeout(REHEARSAL_S)
-        try:
-            await rehearse(state.store.named_path, self._environ)
-        except UpgradeRefused as error:
-            refused = UpgradeRefused(
-                f"new code of {name_modules(changed)} is not taken: {error}; the old code serves on"
-            )
-            story.tell_code_refused(changed, refused)
-            return refused
-        story.tell_code_renewed(changed)
-        self._renews = True
-        return changed
-
     async def checkpoint(self) -> SaveReport:
-        """Save a generation of now, or a moment later; return its report.
-
-        Raises:
-            TapdError: this very generation could not be saved.
-        """
-        waiting: asyncio.Future[SaveReport] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiting)
-        self._reload.set()
-        return await waiting
+        """Save a generation of now; see `Saving.checkpoint`."""
+        return await self._saving.checkpoint()
 
     async def reload(self) -> tuple[SaveReport, list[str]]:
-        """Save, and go on with new code if there is any, in the next process.
-
-        Returns:
-            The report of the save, and the modules whose code is new; where there are
-            any, this process is about to end.
-
-        Raises:
-            UpgradeRefused: the new code does not load what was saved.
-            TapdError: it could not be saved.
-        """
-        waiting: asyncio.Future[tuple[SaveReport, list[str]]]
-        waiting = asyncio.get_running_loop().create_future()
-        self._reloading.append(waiting)
-        self._take_reload()
-        return await waiting
+        """Save, and go on with new code if there is any; see `Saving.reload`."""
+        return await self._saving.reload()
 
     def _say_stalled(self, notifier: Notifier, error: StateUnwritable | None) -> None:
         if error is None:
             story.tell_unstalled()
         else:
             notifier.status(f"STALLED: {error}")
-
-    async def _keep_status(self, turn: Turn, notifier: Notifier) -> None:
-        last = ""
-        while True:
-            await asyncio.sleep(STATUS_S)
-            turn.vault.compact(1000)
-            if not turn.is_stalled and (status := self._vitals.line()) != last:
-                last = status
-                notifier.status(status)
-
-    async def _keep_synced(self, turn: Turn, state: State, period_s: float) -> None:
-        """Sync the journal each `period_s` seconds in which something was appended."""
-        synced = turn.turns
-        while True:
-            await asyncio.sleep(period_s)
-            if turn.turns != synced:
-                synced = turn.turns
-                try:
-                    await asyncio.to_thread(state.sync_journal)
-                except OSError as error:
-                    log.error("the journal can't be synced: %s; saving a generation", error)
-                    self._reload.set()
-
-    async def _keep_checkpoints(
-        self, turn: Turn, state: State, checkpointer: Checkpointer, notifier: Notifier
-    ) -> None:
-        """Save a generation when one is asked for, when it is time, or the journal is long."""
-        code = LoadedCode(self._began_ns)
-        due_s = time.monotonic() + self._options.checkpoint_s
-        while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._reload.wait(), timeout=1.0)
-            asked = self._reload.is_set()
-            journal_size = turn.journal.size if turn.journal is not None else 0
-            long = journal_size > self._options.journal_bytes_max
-            timely = time.monotonic() >= due_s and self._vitals.records != self._checkpoint_records
-            if turn.is_stalled:
-                stalled = StateUnwritable(f"not saved: {_STALLED}")
-                _answer(_take(self._waiting), stalled)
-                _answer(_take(self._reloading), stalled)
-            if turn.is_stalled or not (asked or long or timely):
-                continue
-            self._reload.clear()
-            waiting, reloading = _take(self._waiting), _take(self._reloading)
-            looks_for_code, self._looks_for_code = self._looks_for_code, False
-            if asked:
-                notifier.reloading()
-            try:
-                report = await self._checkpoint(turn, state, checkpointer)
-                _answer(waiting, report)
-                self._tell_saved(report, state)
-                if looks_for_code:
-                    renewed = await self._renew(state, code, notifier)
-                    if isinstance(renewed, UpgradeRefused):
-                        _answer(reloading, renewed)
-                    else:
-                        _answer(reloading, (report, renewed))
-            except (TapdError, OSError) as error:  # such as: too many open files
-                failure = error if isinstance(error, TapdError) else _unsaved(error)
-                story.tell_save_failed(failure)
-                _answer(waiting, failure)
-                _answer(reloading, failure)
-            due_s = time.monotonic() + self._options.checkpoint_s
-            notifier.ready(self._vitals.line())
-            if self._renews:
-                # The reload is over for the service manager before this process is.
-                await asyncio.to_thread(notifier.barrier, _BARRIER_S)
-                self._stop.set()
-                return  # a RELOADING=1 from here on would have no READY=1 after it
-
-    async def _checkpoint(self, turn: Turn, state: State, checkpointer: Checkpointer) -> SaveReport:
-        """Begin a generation and have a forked child save it.
-
-        Between turns from there on: this coroutine runs while no turn does, up to the fork.
-        """
-        with contextlib.suppress(OSError):  # the most of it, beside the turns
-            await asyncio.to_thread(state.sync_journal)
-        application = turn.application
-        journal = state.begin_generation()
-        self._fault("checkpoint: journal begun")
-        try:
-            turn.change_journal(journal, self._boot_id, clean=False)
-        except StateUnwritable:
-            state.abandon_journal(journal)
-            raise
-        self._checkpoint_records = self._vitals.records
-        generation = state.generation
-        self._fault("checkpoint: journal changed")
-        report = await checkpointer.checkpoint(
-            functools.partial(state.save, application, generation, clean=False)
-        )
-        self._fault("checkpoint: saved")
-        return report
-
-    def _tell_saved(self, report: SaveReport, state: State) -> None:
-        state.note_saved(report.generation)
-        self._fault("checkpoint: old journals removed")
-        state.store.prune(
-            self._options.keep_generations,
-            self._options.keep_days * 86400,
-            known_good=report.generation,
-        )
-        self._vitals.saved = Saved(
-            report.generation, time.time(), len(report.losses), self._checkpoint_records
-        )
-        story.tell_saved(report)
 
     # --- teardown ---------------------------------------------------------------------
 
@@ -504,7 +345,7 @@ class Daemon:
         """
         application = turn.application
         story.tell_stopping(application.name, len(turn.streams))
-        if not self._renews:  # it would mean: do not start the next one
+        if not self._saving.renews:  # it would mean: do not start the next one
             notifier.stopping("saving the TAP")
         notifier.extend_timeout(SAVE_TIMEOUT_S)
         turn.stop_listening()
@@ -520,25 +361,7 @@ class Daemon:
         turn.change_journal(journal, self._boot_id, clean=True)
         turn.close()
         report = save_reporting(application, state, notifier)
-        self._tell_saved(report, state)
-
-
-def _take(waiting: list[asyncio.Future[_T]]) -> list[asyncio.Future[_T]]:
-    """Return who waits, who are waited for no longer."""
-    taken = waiting[:]
-    waiting.clear()
-    return taken
-
-
-def _answer(waiting: list[asyncio.Future[_T]], answer: _T | TapdError) -> None:
-    """Tell those who asked for a save; an answer that they have already stays."""
-    for future in waiting:
-        if future.done():
-            continue
-        if isinstance(answer, TapdError):
-            future.set_exception(answer)
-        else:
-            future.set_result(answer)
+        self._saving.note_saved(report, self._vitals)
 
 
 def _raise_open_files() -> None:
@@ -551,10 +374,6 @@ def _raise_open_files() -> None:
     wanted = _OPEN_FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES_MAX)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _unsaved(error: OSError) -> StateUnwritable:
-    return StateUnwritable(f"saving: {error}; what was saved before is still there")
 
 
 def _saved_before(restored: Restored) -> Saved:

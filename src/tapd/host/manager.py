@@ -25,7 +25,9 @@ restart can't mend. After 150 the server sleeps: the next client starts it, as
 systemd's sockets do, or the timer that it named. After any other end the child is
 started again with all that is stored. Signals: SIGTERM and SIGINT stop (a
 second SIGINT sends the child a SIGINT, to hurry it, and a third a SIGKILL); SIGHUP
-restarts, keeping sockets and connections, but a terminal that went away stops.
+is passed on, as `systemctl reload` would: a child that then ends with status 0 and
+does not say that it stops wants to go on with new code, and is started again at once
+with all that is stored. A terminal that went away stops.
 
 May import `errors`, `model` and `systemd`.
 """
@@ -113,7 +115,6 @@ class _Phase(enum.Enum):
 
 class _Intent(enum.Enum):
     RUN = enum.auto()
-    RESTART = enum.auto()
     STOP = enum.auto()
 
 
@@ -164,6 +165,8 @@ class Manager:
         self._interrupts = 0
         self._exit_status: int | None = None
         self._says_stopping = False
+        self._reload_waits = False
+        self._was_reloaded = False
         self._wake_s: float | None = None
         self._bound: list[Bound] = bind_all(addresses, options.unix_mode, options.unix_group)
         self._notify = NotifySocket()
@@ -237,6 +240,8 @@ class Manager:
         self._intent = _Intent.RUN
         self._ready_s = None
         self._says_stopping = False
+        self._reload_waits = False
+        self._was_reloaded = False
         self._wake_s = None
         try:
             child = spawn(self._command, self._environ, fds)
@@ -263,8 +268,8 @@ class Manager:
         elif 64 <= code <= 78 and code != os.EX_IOERR:  # a full disk may have room again
             _log.error("the server %s, which a restart can't mend", how)
             self._exit_status = code
-        elif self._intent is _Intent.RESTART:
-            _log.info("the server %s; starting it again", how)
+        elif code == 0 and self._was_reloaded and not self._says_stopping:
+            _log.info("the server ended for its new code; starting it again")
             self._enter(_Phase.DEAD, 0)
         elif code == ASLEEP_STATUS:
             self._sleep()
@@ -352,12 +357,9 @@ class Manager:
         if number == signal.SIGHUP:
             if self._had_terminal and not _has_terminal():
                 _log.warning("the terminal is gone; stopping")
-                self._ask_to_end(_Intent.STOP)
-            elif self._phase is _Phase.ASLEEP:
-                _log.info("the server sleeps; its next process will be a new one anyway")
-            elif self._intent is not _Intent.STOP:
-                _log.info("restarting the server; its connections stay")
-                self._ask_to_end(_Intent.RESTART)
+                self._ask_to_end()
+            else:
+                self._reload()
             return
         if number == signal.SIGINT:
             self._interrupts += 1
@@ -370,19 +372,25 @@ class Manager:
                 self._signal_child(signal.SIGKILL)
                 return
         if self._intent is not _Intent.STOP:
-            self._ask_to_end(_Intent.STOP)
+            self._ask_to_end()
 
-    def _ask_to_end(self, intent: _Intent) -> None:
-        """Have the child save and end, to start it again or not."""
-        was_asked = self._intent is not _Intent.RUN
-        self._intent = intent
+    def _reload(self) -> None:
+        """Have the child save, and look for new code; a new process has it anyway."""
+        if self._phase is _Phase.RUNNING and self._child is not None:
+            self._was_reloaded = True
+            self._child.send(signal.SIGHUP)
+        elif self._phase is _Phase.STARTING:
+            self._reload_waits = True  # before READY it may not take the signal yet
+        else:
+            _log.info("no server to reload now; its next process will be a new one anyway")
+
+    def _ask_to_end(self) -> None:
+        """Have the child save and end."""
+        self._intent = _Intent.STOP
         if self._child is None:
-            if intent is _Intent.STOP:
-                is_asleep = self._phase is _Phase.ASLEEP
-                self._exit_status = 0 if is_asleep else _exit_status(self._last_code)
-            else:
-                self._deadline_s = time.monotonic()
-        elif not was_asked and self._phase is not _Phase.ABORTING:
+            is_asleep = self._phase is _Phase.ASLEEP
+            self._exit_status = 0 if is_asleep else _exit_status(self._last_code)
+        elif self._phase is not _Phase.ABORTING:
             self._signal_child(signal.SIGTERM)
             self._enter(_Phase.STOPPING, self._options.stop_timeout_s)
 
@@ -407,6 +415,8 @@ class Manager:
         if fields.get("READY") == "1" and self._phase is _Phase.STARTING:
             self._ready_s = time.monotonic()
             self._enter(_Phase.RUNNING, self._options.watchdog_s)
+            if self._reload_waits:
+                self._reload()
         if wake := fields.get(WAKE_FIELD):
             with contextlib.suppress(ValueError):
                 self._wake_s = float(wake)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import time
@@ -9,7 +10,10 @@ from typing import Any
 
 import tapd
 from tapd.net.turn import Turn
+from tapd.systemd.notify import Notifier
 from tapd.values import Value
+
+STATUS_S = 5.0
 
 
 class Saved(Value):
@@ -85,3 +89,16 @@ class Vitals:
             "python": sys.version.split()[0],
             "tapd": tapd.__version__,
         }
+
+
+async def keep_status(vitals: Vitals, notifier: Notifier) -> None:
+    """Tell the service manager what has changed, every now and then."""
+    turn = vitals.turn
+    last = ""
+    while True:
+        await asyncio.sleep(STATUS_S)
+        turn.vault.compact(1000)
+        turn.protect_again()
+        if not turn.is_stalled and (status := vitals.line()) != last:
+            last = status
+            notifier.status(status)
