@@ -32,6 +32,12 @@ the TAP, and so are open connections with their capabilities and half-sent lines
 notices neither a restart nor a kill (see [The promises](promises.md)). After a stop and a \
 start the connections are gone and their users have quit, but for those who are always on.
 
+![weechat on #tea: carl announces that he kills the server with kill -9, twice; ann and bob \
+talk on, and no line says that a connection ended](static/weechat-across-sigkill.png)
+
+*weechat, while the server is killed by SIGKILL twice: after carl's first line and before his \
+last. `tests/services/irc/test_real_clients.py` does the same with irssi beside it.*
+
 ## Changing it later
 
 `tapctl set NAME OPTION=VALUE`, while it runs:
