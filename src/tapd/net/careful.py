@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from tapd import events
 from tapd.errors import StateUnwritable
 from tapd.net import records
+from tapd.net.records import Flag
 from tapd.net.stream import PEEK_BYTES
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Careful:
     Attributes:
         level: how many deaths in a row came before the server had settled.
         waiting: for each connection whose input waited at the start: up to which
-            position.
+            position. Its end counts as a byte.
     """
 
     def __init__(self, level: int, trial: records.Trial | None, waiting: dict[int, int]) -> None:
@@ -82,7 +83,7 @@ class Careful:
 
     def _note_progress(self, turn: Turn, stream: Stream, until: int) -> None:
         """Have the next process know that this one got on, should it die as well."""
-        if not self._has_progressed and stream.taken >= until:
+        if not self._has_progressed and _is_done(stream, until):
             self._has_progressed = True
             self._append(turn, records.render_progress())
 
@@ -102,7 +103,7 @@ class Careful:
         self.waiting = {
             key: until
             for key, until in self.waiting.items()
-            if key in streams and streams[key].taken < until
+            if key in streams and not _is_done(streams[key], until)
         }
         for port in turn.ports:
             port.look_whether_empty()
@@ -143,8 +144,11 @@ class Careful:
 
     def _run_unit(self, turn: Turn, stream: Stream, until: int) -> None:
         data = stream.peek(min(until - stream.taken, PEEK_BYTES))
+        if data is None:
+            self.waiting[stream.key] = stream.taken
+            return
         if not data:
-            self.waiting[stream.key] = stream.taken  # its end; the usual way will see it
+            self._run_end(turn, stream)
             return
         size = turn.guard(stream, lambda: stream.protocol.input_unit(data)) or len(data)
         size = max(1, min(size, len(data)))
@@ -160,3 +164,20 @@ class Careful:
         stream.peeked = size
         turn.touch(stream)
         turn.guard(stream, lambda: stream.protocol.input_skipped(data[:size]))
+
+    def _run_end(self, turn: Turn, stream: Stream) -> None:
+        if self.may_run(turn, "input", stream.key, stream.taken):
+            turn.receive(stream, 1)
+            return
+        log.error(
+            "connection %d: the end of its input killed the server each time; skipped",
+            stream.key,
+            extra=events.SKIPPED(TAPD_POISON="input", TAPD_CONNECTION=stream.key),
+        )  # fmt: skip
+        stream.flags |= Flag.EOF_RECEIVED
+        stream.close()
+
+
+def _is_done(stream: Stream, until: int) -> bool:
+    """Whether the input of `stream` up to `until` was run, or its end."""
+    return stream.taken >= until or bool(stream.flags & (Flag.EOF_RECEIVED | Flag.CLOSING))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import array
 import errno
 import fcntl
+import select
 import socket
 import struct
 import termios
@@ -59,6 +60,13 @@ def input_waiting(sock: socket.socket) -> int:
     count = array.array("i", [0])
     fcntl.ioctl(sock.fileno(), termios.FIONREAD, count)
     return count[0]
+
+
+def input_ended(sock: socket.socket) -> bool:
+    """Whether the peer has said that it sends no more, or is gone (poll(2))."""
+    poll = select.poll()
+    poll.register(sock, select.POLLRDHUP)
+    return bool(poll.poll(0))
 
 
 def output_waiting(sock: socket.socket) -> int:

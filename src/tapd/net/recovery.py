@@ -162,7 +162,10 @@ def begin_turns(turn: Turn, resumed: Resumed, history: records.History, boot_id:
     turn.journal.append(records.render_start(boot_id, level))
     if level:
         waiting = {
-            stream.key: stream.taken + kernel.input_waiting(stream.sock)
+            # The end of input is input, too: it counts as a byte.
+            stream.key: stream.taken
+            + kernel.input_waiting(stream.sock)
+            + kernel.input_ended(stream.sock)
             for stream in resumed.streams
         }
         turn.careful = Careful(level, history.trial, waiting)
