@@ -288,7 +288,7 @@ def test_too_few_files_cost_no_connection(tmp_path: Path) -> None:
             sock.sendall(b"1 b\n")
         counts = {int(sock.makefile().readlines(1)[-1].split()[1]) for sock in socks}
         assert counts <= set(range(1, 121))
-        assert "connections that go on: 60" in server.log()
+        wait_for(lambda: "connections that go on: 60" in server.log(), "story of the start")
         for sock in socks:
             sock.close()
         assert server.stop() == 0

@@ -122,7 +122,9 @@ def test_what_was_missing_before_is_no_reason_to_refuse_new_code(
     wait_for(lambda: "lost_module:Lost can't be found" in reloaded.server.log(), "stand-in")
     assert client.ask(b"b\n") == "one 2 b"
     reloaded.install(VERSION_2)
+    second = reloaded.server.child()
     reloaded.reload("going on with it")
+    wait_for(lambda: reloaded.server.child() not in (None, second), "next process")
     assert client.ask(b"c\n") == "two 103 c"
 
 
