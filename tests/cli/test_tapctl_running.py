@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import pty
+import re
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,8 @@ import pytest
 from by_hand import Server, free_port, wait_for
 from telnet_terminal import TelnetTerminal
 
+from tapd.cli.printing import render_time
+from tapd.host.asleep import save_sleep
 from tapd.image.store import Store
 from tapd.model.accounts import verify_password
 from tapd.model.application import Application
@@ -249,6 +254,26 @@ def test_a_password_is_asked_for_twice_and_not_shown(server: Server) -> None:
     server.stop()
     password_hash = saved(server).authorizer.accounts["admin"].password_hash
     assert verify_password(password_hash, "typed secret")
+
+
+def test_who_sleeps_is_shown_with_what_wakes_it(server: Server) -> None:
+    server.stop()
+    directory = server.tap.parent / "telnet.d"
+    assert "wakes" not in tapctl(server, "status", "telnet").stdout, "it was stopped"
+    save_sleep(directory, math.inf)
+    shown = tapctl(server, "status", "telnet").stdout
+    assert re.search(r"telnet: sleeping for \d+ s with nothing to do\n", shown)
+    assert re.search(r"wakes  for a client\n", shown)
+    due_s = math.ceil(time.time()) + 3600
+    save_sleep(directory, due_s)
+    assert tapctl_json(server, "status", "telnet")["wakes_at_s"] == due_s
+    at = render_time(due_s)
+    assert (
+        f"wakes  {at}, for a timer; or for a client\n" in tapctl(server, "status", "telnet").stdout
+    )
+    assert f"sleeping until {at}" in tapctl(server, "list").stdout
+    server.start()
+    assert "wakes" not in tapctl(server, "status", "telnet").stdout
 
 
 def test_set_on_a_sleeping_tap(tmp_path: Path) -> None:

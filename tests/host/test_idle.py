@@ -14,7 +14,8 @@ import pytest
 from by_hand import Server, serving, wait_for
 from storm_service import Counter, Numbered, make_application
 
-from tapd.host.idle import next_due_s, save_sleep, take_sleep
+from tapd.host.asleep import save_sleep, take_sleep
+from tapd.host.idle import next_due_s
 from tapd.model.application import Application
 
 

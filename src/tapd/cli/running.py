@@ -17,6 +17,7 @@ from tapd.cli.naming import JSON, TAP, complete_tap, find_tap
 from tapd.cli.printing import emit, render_duration, render_size, render_time, table
 from tapd.cli.progress import Progress
 from tapd.errors import NotAllowed, TapMissing, UsageError
+from tapd.host.asleep import sleep_fields
 from tapd.host.state import State
 from tapd.host.upgrade import name_modules
 from tapd.image.key import load_key
@@ -63,6 +64,7 @@ def _sleeping(path: Path) -> dict[str, Any]:
         "saved_at_s": good.saved_at_s,
         "losses": manifest.loss_count,
         "clean": manifest.clean,
+        **sleep_fields(layout.journal_directory),
     }
 
 
@@ -71,6 +73,13 @@ def _status_lines(data: dict[str, Any]) -> list[str]:
     saved_at_s = data["saved_at_s"]
     ago = render_duration(max(0.0, time.time() - saved_at_s))
     rows = [("ports", ", ".join(data["ports"]) or "none")]
+    if asleep_since_s := data.get("asleep_since_s"):
+        slept = render_duration(max(0.0, time.time() - asleep_since_s))
+        state += f" for {slept} with nothing to do"
+        if due_s := data.get("wakes_at_s"):
+            rows.append(("wakes", f"{render_time(due_s)}, for a timer; or for a client"))
+        else:
+            rows.append(("wakes", "for a client"))
     if "pid" in data:
         state += f" for {render_duration(data['uptime_s'])} (process {data['pid']})"
         people = str(data["connections"])

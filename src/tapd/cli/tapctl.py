@@ -23,6 +23,7 @@ from tapd.cli.naming import JSON, TAP, find_tap, installed_names, taps_in
 from tapd.cli.printing import emit, render_size, render_time, table
 from tapd.cli.progress import Progress
 from tapd.errors import NotAllowed, TapdError, TapMissing, UsageError
+from tapd.host.asleep import sleep_fields
 from tapd.image.key import load_key
 from tapd.image.layout import Entry, Layout
 from tapd.image.lock import holder_of
@@ -147,13 +148,20 @@ def list_taps(directory: str | None, as_json: bool) -> None:
         [
             data["name"], str(data["generation"] or "?"),
             render_time(data["saved_at_s"]) if data["saved_at_s"] else "",
-            "running" if data["running"] else "sleeping", ", ".join(data["ports"]),
+            _state(data), ", ".join(data["ports"]),
             data["error"] or data["path"],
         ]
         for data in found
     ]  # fmt: skip
     header = ("NAME", ">GENERATION", "SAVED", "STATE", "PORTS", "TAP")
     emit(as_json, found, lambda: table(header, rows) if rows else ["no TAPs here"])
+
+
+def _state(data: dict[str, Any]) -> str:
+    if data["running"]:
+        return "running"
+    due_s = data.get("wakes_at_s")
+    return f"sleeping until {render_time(due_s)}" if due_s else "sleeping"
 
 
 def _describe(layout: Layout) -> dict[str, Any]:
@@ -172,6 +180,7 @@ def _describe(layout: Layout) -> dict[str, Any]:
         "running": pid is not None,
         "pid": pid,
         "error": str(error) if error else None,
+        **(sleep_fields(layout.journal_directory) if pid is None else {}),
     }
 
 

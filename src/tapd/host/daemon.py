@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Any
 from tapd import events
 from tapd.errors import StateUnwritable
 from tapd.host import story
-from tapd.host.idle import Idleness, next_due_s, save_sleep, take_sleep
+from tapd.host.asleep import save_sleep, take_sleep
+from tapd.host.idle import Idleness, next_due_s
 from tapd.host.options import ASLEEP_STATUS, DaemonOptions
 from tapd.host.saving import SAVE_TIMEOUT_S, Saving
 from tapd.host.state import Restored, State

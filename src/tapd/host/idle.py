@@ -12,17 +12,13 @@ was off). Imports `model`, `net` and the standard library.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import NamedTuple
 
 from tapd.model.application import Application
 from tapd.net.turn import Turn
 
-ASLEEP_NAME = "asleep"
 _LOOKS = 8  # at least so many times an idle time
 
 
@@ -79,50 +75,3 @@ class Idleness:
             if self.is_busy or turns != self.turn.turns:
                 turns = self.turn.turns
                 quiet_since_s = time.monotonic()
-
-
-class Sleep(NamedTuple):
-    """What a server that sleeps left behind.
-
-    Attributes:
-        since_s: when it went to sleep, in seconds since the epoch.
-        due_s: when it is to be woken; inf for by a client only.
-    """
-
-    since_s: float
-    due_s: float
-
-    @property
-    def slept(self) -> str:
-        """How long it slept until now, for people."""
-        seconds = max(0.0, time.time() - self.since_s)
-        for unit, size in (("days", 86400), ("hours", 3600), ("min", 60)):
-            if seconds >= 2 * size:
-                return f"{seconds / size:.0f} {unit}"
-        return f"{seconds:.0f} s"
-
-
-def save_sleep(directory: Path, due_s: float) -> None:
-    """Write ``asleep``: the whole second in which a timer is due, or nothing.
-
-    Raises:
-        OSError: it can't be written. Timers then run at the next client's wake-up.
-    """
-    path = directory / ASLEEP_NAME
-    new = path.with_name(f".{ASLEEP_NAME}.new")
-    # Rounded up: woken a moment early, it would find nothing due and sleep on.
-    new.write_text(f"{math.ceil(due_s) if due_s < 1e11 else ''}\n", encoding="ascii")
-    new.replace(path)
-
-
-def take_sleep(directory: Path) -> Sleep | None:
-    """Return what is known of the sleep that this start ends, and forget it."""
-    path = directory / ASLEEP_NAME
-    try:
-        text = path.read_text(encoding="ascii").strip()
-        since_s = path.stat().st_mtime
-    except (OSError, ValueError):
-        return None
-    with contextlib.suppress(OSError):
-        path.unlink()
-    return Sleep(since_s, float(text) if text.isdigit() else math.inf)

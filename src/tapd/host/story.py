@@ -13,7 +13,7 @@ import time
 
 import tapd
 from tapd import events
-from tapd.host.idle import Sleep
+from tapd.host.asleep import Sleep
 from tapd.host.state import Restored
 from tapd.host.upgrade import name_modules
 from tapd.image.store import SaveReport
