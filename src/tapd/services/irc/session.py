@@ -197,9 +197,10 @@ class Session(Protocol):
         self._run_lines(lines, rest)
 
     def _run_lines(self, lines: Sequence[bytes], rest: bytes) -> None:
-        latest_s = self._v_heard_s + self.network.limits.burst_s
+        latest_s = self._v_heard_s + self.service.limits.burst_s
+        is_closing = self._v_transport.is_closing
         for index, line in enumerate(lines):
-            if self._v_transport.is_closing():
+            if is_closing():
                 rest = b""
                 break
             if self._v_due_s > latest_s and not self.network.may(self.user, "flood"):
@@ -214,7 +215,7 @@ class Session(Protocol):
 
     def _run_line(self, line: bytes) -> None:
         message = parse_line(line)
-        line_s = self.network.limits.line_s
+        line_s = self.service.limits.line_s
         if line_s:
             start_s = max(self._v_due_s, self._v_heard_s)
             self._v_due_s = start_s + line_s * flood.cost_of(

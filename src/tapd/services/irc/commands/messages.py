@@ -18,7 +18,7 @@ from tapd.services.irc.delivery import Event, Line, Outgoing, event_of
 from tapd.services.irc.flood import target_wait_s
 from tapd.services.irc.isupport import TARGETS_MAX
 from tapd.services.irc.modes import RANK_OF_SYMBOL
-from tapd.services.irc.names import is_channel_like
+from tapd.services.irc.names import CHANNEL_TYPES, is_channel_like
 from tapd.services.irc.user import ACTIVE_S
 
 if TYPE_CHECKING:
@@ -95,15 +95,13 @@ def _refuse(
 
 def say_to(session: Session, said: Said, target: str) -> None:
     """Deliver what the session's user says to one target, or tell why not."""
-    network, user = session.network, session.user
-    now_s = network.now_s()
-    if now_s - user.active_s >= ACTIVE_S and said.command != "TAGMSG":
-        user.active_s = now_s
-    symbol = ""
+    network, user = session.service, session.user
+    if session._v_heard_s - user.active_s >= ACTIVE_S and said.command != "TAGMSG":
+        user.active_s = session._v_heard_s
+    symbol, name = "", target
     if target[0] in RANK_OF_SYMBOL and is_channel_like(target[1:]):  # STATUSMSG
-        symbol = target[0]
-    name = target[1:] if symbol else target
-    if is_channel_like(name):
+        symbol, name = target[0], target[1:]
+    if name[0] in CHANNEL_TYPES:
         channel = network.find_channel(name)
         if channel is None:
             _refuse(session, said.command, n.ERR_NOSUCHCHANNEL, name)
@@ -125,7 +123,7 @@ def _event(session: Session, said: Said, target: str) -> Event:
     tags = said.tags if said.tags and session.caps & cap.MESSAGE_TAGS else None
     text = None if said.lines else said.text
     return event_of(
-        session.user, session.network, said.command, target,
+        session.user, session.service, said.command, target,
         trailing=text, client_tags=tags, lines=said.lines,
     )  # fmt: skip
 
@@ -145,7 +143,7 @@ def _say_on_channel(session: Session, said: Said, channel: Channel, symbol: str)
         rank = RANK_OF_SYMBOL[symbol]
         channel.broadcast_to_rank(outgoing, rank, skip=session, having=having)
     else:
-        session.network.record(channel, event)
+        session.service.record(channel, event)
         channel.broadcast(outgoing, skip=session, having=having)
     _echo(session, outgoing)
 
