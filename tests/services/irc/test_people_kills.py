@@ -83,3 +83,19 @@ def several_lines(host: Host) -> None:
 def test_nobody_notices_a_kill_in_a_message() -> None:
     report = kill_everywhere(make_network(), several_lines)
     assert report.kills > 20
+
+
+def passwords(host: Host) -> None:
+    """Checks in threads, in the middle of which the server is killed."""
+    ann = host.connect()
+    say(ann, "NICK alicia", "USER a 0 * :A", f"NS IDENTIFY alice {PASSWORD}", "NS GROUP")
+    ann.send("PRIVMSG NickServ :IDENTIFY alice wr")
+    ann.send("ong\r\n")
+    say(ann, "NS SET EMAIL a@b.example", "NS UNGROUP alicia", "NICK alice", "NS INFO")
+    eve = host.connect()
+    say(eve, f"PASS bob@tv:{PASSWORD}", "NICK bob", "USER b 0 * :B", "NS LOGOUT", "NICK alice")
+
+
+def test_nobody_notices_a_kill_while_a_password_is_checked() -> None:
+    report = kill_everywhere(network_with_accounts(), passwords)
+    assert report.kills > 20

@@ -283,6 +283,21 @@ class TestPass:
         assert user.modes == "r"
         assert user.sessions[0].device == "phone"
 
+    @pytest.mark.parametrize("is_there", [False, True])
+    def test_the_nick_may_be_the_accounts(self, irc: Irc, is_there: bool) -> None:
+        """It is reserved, or even in use by the same account: PASS comes before NICK."""
+        register_account(irc)
+        if is_there:
+            logged_in(irc)
+        client = irc.connect()
+        client.send(f"PASS alice:{PASSWORD}", "NICK alice", "USER a 0 * :A")
+        ask_slowly(client, until="001")
+        assert len(irc.network.users["alice"].sessions) == 1 + is_there
+
+    def test_a_reserved_nick_without_the_password(self, irc: Irc) -> None:
+        register_account(irc)
+        assert codes(irc.connect().ask("PASS x", "NICK alice", "USER a 0 * :A")) == ["433"]
+
     def test_wrong(self, irc: Irc) -> None:
         """464 (modern, ERR_PASSWDMISMATCH), and the end."""
         register_account(irc)

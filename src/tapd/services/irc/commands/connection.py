@@ -43,10 +43,9 @@ def nick(session: Session, message: Message) -> None:
         session.reply(n.ERR_ERRONEUSNICKNAME, wanted)
     elif session.is_registered and is_own_elsewhere(network, user, wanted):
         move_client(network, session, network.users[fold(wanted)])
-    elif network.find_user(wanted) not in (None, user) and not session.negotiating:
-        # During negotiation it may yet turn out to be the nick of the client's own account.
+    elif network.find_user(wanted) not in (None, user) and not _may_yet_log_in(session):
         session.reply(n.ERR_NICKNAMEINUSE, wanted)
-    elif is_refused(network, user, wanted) and not session.negotiating:
+    elif is_refused(network, user, wanted) and not _may_yet_log_in(session):
         text = "Nickname is reserved: log in to its account, or choose another"
         session.reply(n.ERR_NICKNAMEINUSE, wanted, text=text)
     elif not session.is_registered:
@@ -66,6 +65,11 @@ def _is_too_fast(session: Session) -> bool:
         text = f"Nick change too fast; wait {math.ceil(wait_s)} seconds"
         session.reply(n.ERR_NICKTOOFAST, session.user.nick, text=text)
     return bool(wait_s)
+
+
+def _may_yet_log_in(session: Session) -> bool:
+    """Whether a nick may yet turn out to be that of the client's own account (CAP, PASS)."""
+    return not session.is_registered and (session.negotiating or bool(session.password))
 
 
 def _is_held(session: Session, wanted: str) -> bool:
