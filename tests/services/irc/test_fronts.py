@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import select
+import shutil
 import signal
 import socket
 import ssl
@@ -230,17 +233,22 @@ def test_sts_is_told_and_never_given(plain: Irc) -> None:
 # --- TLS --------------------------------------------------------------------------------
 
 
+def make_certificate(directory: Path) -> tuple[Path, Path]:
+    key, certificate = directory / "key.pem", directory / "certificate.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+         "-nodes", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
+         "-keyout", key, "-out", certificate],
+        check=True, capture_output=True, timeout=60,
+    )  # fmt: skip
+    return certificate, key
+
+
 class TlsFront:
     """A TLS terminator, of one connection, in a thread."""
 
     def __init__(self, directory: Path, port: int) -> None:
-        key, certificate = directory / "key.pem", directory / "certificate.pem"
-        subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-             "-nodes", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
-             "-keyout", key, "-out", certificate],
-            check=True, capture_output=True, timeout=60,
-        )  # fmt: skip
+        certificate, key = make_certificate(directory)
         self.certificate = certificate
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(certificate, key)
@@ -306,3 +314,72 @@ def test_a_client_on_tls_sees_no_kill(tmp_path: Path) -> None:
             assert got.count(b"PONG") == 2
         client.close()
         front.close()
+
+
+HAPROXY = """\
+defaults
+    timeout connect 5s
+    timeout client 10m
+    timeout server 10m
+listen irc
+    mode tcp
+    bind 127.0.0.1:{tls} ssl crt {pem}
+    server tapd 127.0.0.1:{port} send-proxy-v2-ssl
+"""
+STUNNEL = """\
+foreground = yes
+pid =
+[irc]
+accept = 127.0.0.1:{tls}
+connect = 127.0.0.1:{port}
+protocol = proxy
+cert = {pem}
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments", "configuration"),
+    [("haproxy", ("-db", "-f"), HAPROXY), ("stunnel4", (), STUNNEL)],
+)
+def test_terminators_that_people_use(
+    tmp_path: Path, program: str, arguments: tuple[str, ...], configuration: str
+) -> None:
+    """As docs/irc.md has it: the clients behind them see no kill."""
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed: apt install {program}")
+    certificate, key = make_certificate(tmp_path)
+    pem = tmp_path / "both.pem"
+    pem.write_text(certificate.read_text() + key.read_text())
+    port, tls = free_port(), free_port()
+    path = tmp_path / "configuration"
+    path.write_text(configuration.format(tls=tls, port=port, pem=pem))
+    application = Application("irc")
+    network = IrcNetwork("Tls", "irc.tls.internal", 0.0)
+    network.fronts.proxies = ("127.0.0.1",)
+    application.listen(f"127.0.0.1:{port}", network)
+    with (
+        serving(tmp_path, application) as server,
+        (tmp_path / "log").open("wb") as log,
+        subprocess.Popen([program, *arguments, path], stdout=log, stderr=log) as process,
+    ):
+        try:
+            context = ssl.create_default_context(cafile=str(certificate))
+            raw = connect_when_ready(process, tls)
+            with context.wrap_socket(raw, server_hostname="localhost") as client:
+                client.sendall(b"NICK Ann\r\nUSER ann 0 * :Ann\r\nWHOIS Ann\r\n")
+                assert b" 671 Ann Ann " in read_until(client, b" 318 ")
+                for number in range(3):
+                    client.sendall(b"PING with")
+                    server.kill(signal.SIGKILL)
+                    client.sendall(f"in{number}\r\n".encode())
+                    read_until(client, f":within{number}\r\n".encode())
+        finally:
+            process.terminate()
+
+
+def connect_when_ready(process: subprocess.Popen[bytes], port: int) -> socket.socket:
+    while process.poll() is None:
+        with contextlib.suppress(ConnectionRefusedError):
+            return socket.create_connection(("127.0.0.1", port), timeout=30)
+        os.sched_yield()
+    raise AssertionError(f"it ended with {process.returncode}")
