@@ -78,6 +78,35 @@ Who joins a channel is told nothing of what was said before, unless `history-on-
 or the client asks.
 """
 
+GUARDS = """
+## Bans, limits, cloaks
+
+An operator (`--oper NAME`, later `tapctl set NAME oper=NAME`; what one may do: \
+`oper-privileges=NAME:kill,ban`) bans by `KLINE [SOFT] [MYSELF] [DURATION] MASK \
+[:REASON[|FOR OPERATORS]]`. A duration is a number of minutes or `1d12h`; none is for ever. \
+The host of a mask may be a network (`*!*@192.0.2.0/24`), and `~a:ACCOUNT` is an account. \
+`DLINE` takes an address, a network or a nick, `XLINE` a real name, `ELINE` exempts; `UN` in \
+front takes each away, and `STATS k`, `d`, `x` and `e` list them. SOFT lets in who logs in by \
+SASL. A ban is looked at when somebody connects, comes in, logs in or changes the nick, and \
+meets those present at once. It is kept through restarts and ends in its second.
+
+Who writes too fast waits: after `flood-burst` commands only `flood-rate` a second are run, \
+and the rest of the input stays in the kernel, so that the client feels it. Some count as \
+several (WHO, LIST, JOIN). Connections are limited for each address, each network \
+(`network-bits`) and in all, as are registrations under way, accounts, changes of nick and \
+people newly written to. Loopback and UNIX sockets are exempt from limits of connections \
+(`limits-exempt`). How fast somebody was is forgotten by a kill; the rest is not.
+
+Others see a cloak in place of an address: three keyed digests, of the address and the two \
+networks around it, so a channel bans a /24 by `*!*@*.SECOND.THIRD.ip`. Who is logged in has \
+the host `ACCOUNT.NETWORK`. The key is in the TAP and nowhere else. Operators with `see` see \
+addresses; bans of channels match cloaks only, those of the network addresses, too.
+
+Each use of a privilege is a line in the journal, with `TAPD_OPER`, `TAPD_ACTION` and \
+`TAPD_DETAIL` ([The journal](journal.md)), and a notice to operators with mode `s`. `LOCKDOWN` \
+says who may come in while somebody attacks.
+"""
+
 TLS = """
 ## TLS
 
@@ -147,6 +176,7 @@ def render_page() -> str:
             ((name, setting.summary) for name, setting in sorted(network.settable.items())),
         ),
         PEOPLE,
+        GUARDS,
         TLS,
         "\n## Commands\n",
         "Each needs a complete registration, but for those marked.\n",
