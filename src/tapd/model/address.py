@@ -7,7 +7,6 @@ and IPv6: two sockets. To expose a server one writes the address.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence
 from typing import Any
 
@@ -95,6 +94,8 @@ def _parse_plain(text: str) -> tuple[Address, ...]:
         return (Address("0.0.0.0", port),)  # noqa: S104
     if host == "localhost":
         return (Address("127.0.0.1", port), Address("::1", port))
+    import ipaddress  # noqa: PLC0415 - 1 ms, and a start parses no address
+
     try:
         host = str(ipaddress.ip_address(host))
     except ValueError:

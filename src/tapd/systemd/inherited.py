@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import ipaddress
 import os
 import socket
 import stat
@@ -240,6 +239,10 @@ def _unix_key(path: str) -> str:
 
 
 def _same_host(one: str, other: str) -> bool:
+    if one == other or (":" in one) != (":" in other):
+        return one == other
+    import ipaddress  # noqa: PLC0415 - 1 ms of a start, for addresses in several spellings
+
     try:
         return ipaddress.ip_address(one) == ipaddress.ip_address(other)
     except ValueError:
