@@ -150,9 +150,7 @@ def _holds_plain(value: Any) -> bool:
     # each message that is kept.
     for item in value:
         kind = type(item)
-        if kind not in _SCALARS and not (
-            kind is tuple and _SCALARS.issuperset(map(type, item))
-        ):
+        if kind not in _SCALARS and not (kind is tuple and _SCALARS.issuperset(map(type, item))):
             break
     else:
         return False

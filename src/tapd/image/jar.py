@@ -277,20 +277,22 @@ class Jar:
             if delta is not None:
                 dump = self._pickler.dump_state(delta)
                 changes.deltas.append((oid, dump.data))
-                losses += self._named(obj, dump.losses)
-                _mark_unchanged(obj)
+                if dump.losses:
+                    losses += self._named(obj, dump.losses)
+                obj._p_changed = False  # type: ignore[misc]  # a slot of each tracked class
                 if dump.untracked:
                     self._watched.add(obj, self._pickler.dump_object(obj).data)
                     self._sharing.note(obj)
                 return
         dump = self._pickler.dump_object(obj)
-        losses += self._named(obj, dump.losses)
+        if dump.losses:
+            losses += self._named(obj, dump.losses)
         if self._settle(obj, dump.data, untracked=dump.untracked):
             changes.states.append((oid, dump.data))
 
     def _settle(self, obj: Any, data: bytes, *, untracked: bool) -> bool:
         """Count `obj` as unchanged; return whether its state differs from the last one."""
-        _mark_unchanged(obj)
+        obj._p_changed = False
         oid: int = obj._p_oid
         if not getattr(obj, "_p_convert", True):
             digest = digest_of(data)
@@ -299,11 +301,11 @@ class Jar:
             self._last_dump[obj] = digest
         elif untracked:
             self._watched.add(obj, data)
-        elif self._watched:
+        elif oid in self._watched.oids:
             self._watched.forget(oid)
         if untracked:
             self._sharing.note(obj)
-        else:
+        elif oid in self._sharing.oids:
             self._sharing.forget(oid)
         return True
 
@@ -474,7 +476,3 @@ class Replay:
         if obj is None:
             _log.warning("the journal changes object %d, which could not be loaded; left out", oid)
         return obj
-
-
-def _mark_unchanged(obj: Any) -> None:
-    obj._p_changed = False

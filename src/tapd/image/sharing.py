@@ -48,6 +48,7 @@ class Sharing:
         self._locate = locate
         self._holders: dict[int, int] = {}
         self._held: dict[int, tuple[Callable[[], Any], list[int]]] = {}
+        self.oids = self._held.keys()  # live: asked at each object that changes
         self._told: set[tuple[str, str, str]] = set()
         self._walks: dict[type, _Walk | None] = {}
 

@@ -46,6 +46,7 @@ class Watch:
         self._locate = locate
         self._clock = clock
         self._watched: dict[int, _Watched] = {}
+        self.oids = self._watched.keys()  # live: asked at each object that changes
         self._taker = FingerprintTaker()
         self._slow_turns = 0
 
