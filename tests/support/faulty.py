@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from tapd.cli.tapd import is_managed
-from tapd.host import daemon
+from tapd.host import daemon, status
 from tapd.host.manager import ManagerOptions, run_manager
 from tapd.host.options import DaemonOptions
 from tapd.model.address import parse_address
@@ -42,7 +42,7 @@ def fault(name: str) -> None:
 if __name__ == "__main__":
     configure_logging("faulty")
     if is_managed(os.environ):
-        daemon.STATUS_S = 0.02  # how often segments are compacted
+        status.STATUS_S = 0.02  # how often segments are compacted
         options = DaemonOptions(
             Path(sys.argv[1]), checkpoint_s=float(os.environ.get("FAULT_CHECKPOINT_S", "900"))
         )
