@@ -35,12 +35,12 @@ from tapd.services.telnet.codec import (
 from tapd.services.telnet.editor import LineEditor
 from tapd.services.telnet.login import Login, render_peer
 from tapd.services.telnet.reading import take_keys, take_lines
-from tapd.services.telnet.shell import Shell
 from tapd.services.telnet.terminal import PASTE_BEGIN, PASTE_END, PASTE_OFF, PASTE_ON
 from tapd.services.telnet.wire import Wire
 
 if TYPE_CHECKING:
     from tapd.services.telnet.service import ShellFactory
+    from tapd.services.telnet.shell import Shell
 
 _log = logging.getLogger("tapd.services.telnet")
 
@@ -186,6 +186,8 @@ class ShellSession(Protocol):
         typed = b"" if ahead is None else ahead.read()
         self.login = None
         self.account = account
+        from tapd.services.telnet.shell import Shell  # noqa: PLC0415 - nobody waits for it sooner
+
         self.shell = Shell(self, self.service.namespace_of(account))
         _log.info(
             "login of %a from %s",
