@@ -101,7 +101,7 @@ OPEN = 'import socket; s = socket.create_connection(("127.0.0.1", 4606)); s.clos
 
 def test_what_is_closed_can_be_opened(debian: Booted) -> None:
     """Each option gives one thing, no more; and it is taken back."""
-    make_server(debian, "confined", 4605)
+    make_server(debian, "openable", 4605)
     make_server(debian, "target", 4606)
     debian.run("mkdir", "-p", "/home/me/files", "/home/you", "/srv/shared")
     debian.run("chmod", "777", "/srv/shared")
@@ -112,28 +112,28 @@ def test_what_is_closed_can_be_opened(debian: Booted) -> None:
         assert "'opened'" not in terminal.ask(OPEN)
         assert "Error" in terminal.ask(read)
         assert "Error" in terminal.ask(write)
-        before = main_pid(debian, "confined")
+        before = main_pid(debian, "openable")
         mktap(
-            debian, "confined", "--allow-network", "--allow-read", "/home/me/files",
+            debian, "openable", "--allow-network", "--allow-read", "/home/me/files",
             "--allow-write", "/srv/shared", "--memory-max", "512M", "--now",
         )  # fmt: skip
-        assert main_pid(debian, "confined") != before
+        assert main_pid(debian, "openable") != before
         assert "'opened'" in terminal.ask(OPEN)
         assert "written outside" in terminal.ask(read)
         assert "Error" not in terminal.ask(write)
         assert "Error" in terminal.ask('open("/home/me/files/x", "w")')
         assert "['me']" in terminal.ask('__import__("os").listdir("/home")')
-        assert debian.show("tapd@confined.service", "MemoryMax") == str(512 << 20)
-        assert complaints(debian, "tapd@confined.service") == []
-        assert exposure(debian, "tapd@confined.service") <= 1.2
+        assert debian.show("tapd@openable.service", "MemoryMax") == str(512 << 20)
+        assert complaints(debian, "tapd@openable.service") == []
+        assert exposure(debian, "tapd@openable.service") <= 1.2
         mktap(
-            debian, "confined", "--no-allow-network", "--allow-read", "none",
+            debian, "openable", "--no-allow-network", "--allow-read", "none",
             "--allow-write", "none", "--memory-max", "none", "--now",
         )  # fmt: skip
         assert "'opened'" not in terminal.ask(OPEN)
         assert "Error" in terminal.ask(read)
         assert "Error" in terminal.ask(write)
-    assert exposure(debian, "tapd@confined.service") <= 0.3
+    assert exposure(debian, "tapd@openable.service") <= 0.3
 
 
 @pytest.mark.parametrize(("name", "port"), [("a.b", 4610), ("a@b", 4611), ("a+b.c", 4612)])
