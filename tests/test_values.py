@@ -1,10 +1,8 @@
-"""Values behave as frozen dataclasses do, and a start imports no generated code of tapd's."""
+"""Values behave as frozen dataclasses do."""
 
 from __future__ import annotations
 
 import pickle
-import subprocess
-import sys
 
 import pytest
 
@@ -69,18 +67,3 @@ def test_it_is_frozen() -> None:
 
 def test_it_pickles() -> None:
     assert pickle.loads(pickle.dumps(Point(1, 2))) == Point(1, 2)
-
-
-def test_no_start_pays_for_dataclasses_of_tapds_own() -> None:
-    code = """
-import dataclasses, sys
-made = []
-def dataclass(*given, **options):
-    made.append(sys._getframe(1).f_globals["__name__"])
-    return lambda cls: cls
-dataclasses.dataclass = dataclass
-import tapd.cli.tapd, tapd.host.daemon, tapd.services.telnet
-print([name for name in made if name.startswith("tapd.")])
-"""
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert said.stdout.strip() == "[]"

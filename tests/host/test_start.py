@@ -1,0 +1,35 @@
+"""What a start does not import: each of these is a waiting client's time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+_START = "import tapd.cli.tapd, tapd.systemd.logs, tapd.host.daemon, tapd.services.telnet"
+
+
+def run(code: str) -> str:
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return said.stdout.strip()
+
+
+def test_no_start_pays_for_dataclasses_of_tapds_own() -> None:
+    code = f"""
+import dataclasses, sys
+made = []
+def dataclass(*given, **options):
+    made.append(sys._getframe(1).f_globals["__name__"])
+    return lambda cls: cls
+dataclasses.dataclass = dataclass
+{_START}
+print([name for name in made if name.startswith("tapd.")])
+"""
+    assert run(code) == "[]"
+
+
+def test_no_start_imports_what_comes_later() -> None:
+    later = {
+        "argparse", "tempfile", "uuid", "systemd.journal", "tapd.cli.usage", "tapd.host.checkpoint",
+        "tapd.host.control", "tapd.host.manager", "tapd.host.prompt",
+    }  # fmt: skip
+    assert run(f"import sys; {_START}; print(sorted({later!r} & sys.modules.keys()))") == "[]"
