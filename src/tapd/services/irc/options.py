@@ -19,7 +19,12 @@ from tapd.services.irc.opers import Oper
 from tapd.services.irc.people_settings import PEOPLE_SETTINGS
 
 _DEFAULTS = IrcNetwork("Example", "irc.example.internal", 0.0)
-_SETTINGS = {**GUARD_SETTINGS, **PEOPLE_SETTINGS}
+_HISTORY = ("history-size", "history-days")
+_SETTINGS = {
+    **{name: settings.SETTINGS[name] for name in _HISTORY},
+    **GUARD_SETTINGS,
+    **PEOPLE_SETTINGS,
+}
 _GUARDED = [name for name, each in _SETTINGS.items() if not each.asks_for]
 _GUARDED.remove("oper-privileges")  # the one operator that is made here may do everything
 
