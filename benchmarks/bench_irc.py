@@ -97,6 +97,7 @@ def serving_tapd(directory: pathlib.Path, port: int) -> Iterator[int]:
     network = IrcNetwork("Bench", "irc.bench.internal", 0.0)
     network.limits.lines_per_s = 0  # talkers talk as fast as they can
     network.limits.half_registered = 0  # and 1,000 clients come at once
+    network.ping_s = 3600  # and answer no PING while others have their turn
     application.listen(f"127.0.0.1:{port}", network)
     with serving(directory, application) as server:
         yield server.child() or 0

@@ -35,8 +35,8 @@ MaxConnectionsIP = 0
 MaxJoins = 0
 MaxNickLength = 31
 MaxPenaltyTime = 0
-PingTimeout = 600
-PongTimeout = 600
+PingTimeout = 3600
+PongTimeout = 3600
 [Options]
 DNS = no
 Ident = no
@@ -47,7 +47,7 @@ _INSPIRCD = """
 <server name="irc.bench.internal" description="Benchmark" network="Bench">
 <admin name="Bench" nick="bench" email="bench@bench.internal">
 <bind address="127.0.0.1" port="{port}" type="clients">
-<connect name="bench" allow="*" timeout="60" pingfreq="10m" threshold="1000000"
+<connect name="bench" allow="*" timeout="60" pingfreq="60m" threshold="1000000"
     commandrate="100000000" fakelag="no" recvq="1M" softsendq="16M" hardsendq="64M"
     localmax="100000" globalmax="100000" maxconnwarn="no" limit="100000" maxchans="100"
     resolvehostnames="no" useident="no">
