@@ -390,6 +390,16 @@ def test_stop_while_nothing_runs(manage: Callable[..., Run]) -> None:
     assert run.end() == 128 + 9
 
 
+def test_stop_while_the_server_starts(manage: Callable[..., Run], tmp_path: Path) -> None:
+    """Before it takes signals, SIGTERM ends it as it ends any process: that is a stop."""
+    log = tmp_path / "0" / "log"
+    script = f"import signal; open({str(log)!r}, 'a').write('start\\n'); signal.pause()"
+    run = manage(command=[sys.executable, "-c", script], ready=False)
+    run.await_log("start")
+    run.process.terminate()
+    assert run.end() == 0
+
+
 def test_the_child_stops_when_the_manager_is_killed(manage: Callable[..., Run]) -> None:
     run = manage()
     (line,) = run.await_log("start")

@@ -264,7 +264,10 @@ class Manager:
         if self._intent is _Intent.STOP:
             if code not in (0, -signal.SIGTERM):
                 _log.error("the server %s while stopping; the next start uses the journal", how)
-            self._exit_status = _exit_status(code)
+            # Stopped while it started, before it could take the signal: nothing had been
+            # done yet that needs saving. systemd, too, calls that a clean end.
+            is_early = code == -signal.SIGTERM and self._ready_s is None
+            self._exit_status = 0 if is_early else _exit_status(code)
         elif 64 <= code <= 78 and code != os.EX_IOERR:  # a full disk may have room again
             _log.error("the server %s, which a restart can't mend", how)
             self._exit_status = code
