@@ -121,21 +121,27 @@ always-on user has missed nothing.
 
 With HAProxy, which tells the clients' addresses by the PROXY protocol:
 
-    frontend irc
-        mode tcp
-        timeout client 10m
-        bind :6697 ssl crt /etc/haproxy/irc.pem
-        default_backend irc
-    backend irc
-        mode tcp
-        timeout server 10m
-        server tapd 127.0.0.1:6668 send-proxy-v2-ssl
+<!-- not run: tests/services/irc/test_fronts.py runs a real HAProxy -->
+```
+frontend irc
+    mode tcp
+    timeout client 10m
+    bind :6697 ssl crt /etc/haproxy/irc.pem
+    default_backend irc
+backend irc
+    mode tcp
+    timeout server 10m
+    server tapd 127.0.0.1:6668 send-proxy-v2-ssl
+```
 
 Beside the clients' port 6667 the network needs one for it (`--port 6667 --port \
 127.0.0.1:6668`, or a UNIX socket), and has to know that every connection there begins \
 with a header:
 
-    tapctl set NAME trusted-proxies=127.0.0.1 proxy-port=6668
+<!-- not run: tests/services/irc/test_fronts.py sets the same -->
+```console
+$ tapctl set NAME trusted-proxies=127.0.0.1 proxy-port=6668
+```
 
 Versions 1 and 2 are understood, so stunnel (`protocol = proxy`) and nginx \
 (`proxy_protocol on` in `stream`) do as well. Whoever else may connect to that port can say \
