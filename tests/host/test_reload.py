@@ -46,7 +46,7 @@ def test_new_code_goes_on_in_the_middle_of_a_line(reloaded: Reloaded, client: Cl
     log = reloaded.server.log()
     assert f"new code of {MODULE}: tried, and it loads this state" in log
     assert "the process before was killed" not in log
-    assert "one object was brought" in log or "1 objects were brought" in log
+    assert "objects brought to the versions of the installed code: 1" in log
     # And from there, the same code again: only a checkpoint.
     second = reloaded.server.child()
     reloaded.reload("saved generation-")

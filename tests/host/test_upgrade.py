@@ -161,7 +161,7 @@ def test_an_upgrade_reaches_what_only_the_journal_holds(hall: Hall) -> None:
     lived_in(hall)
     hall.install(VERSION_2)
     hall.server.start()
-    assert "3 objects were brought to the versions" in hall.server.log()
+    assert "objects brought to the versions of the installed code: 3" in hall.server.log()
     told = {name: hall.ask(name) for name in ("old", "new", "renamed")}
     assert told == {
         "old": "2 ['made', 'by', 'mktap']",
@@ -173,7 +173,7 @@ def test_an_upgrade_reaches_what_only_the_journal_holds(hall: Hall) -> None:
     hall.crash()
     hall.server.start()
     assert hall.ask("renamed") == "2 ['once', 'more']"
-    assert hall.server.log().count("were brought to the versions") == 1
+    assert hall.server.log().count("objects brought to the versions") == 1
     assert hall.server.stop() == 0
 
 

@@ -87,7 +87,7 @@ def plain(line: str) -> str:
     line = re.sub(r"\d+ bytes in [\d.]+ s", "N bytes in N s", line)
     line = re.sub(r"127\.0\.0\.1:\d{5}", "127.0.0.1:PORT", line)
     line = re.sub(r"(generation[- ])0*\d+", r"\1N", line)
-    line = re.sub(r"\b\d+ journal records", "N journal records", line)
+    line = re.sub(r"journal records: \d+", "journal records: N", line)
     line = re.sub(r"Python [\d.]+|tapd [\d.]+|after \d+ \w+ asleep|process \d+", "N", line)
     return re.sub(r"<Thread\(.*?\)>", "<Thread>", line)
 

@@ -112,7 +112,7 @@ class State:
                     replay.apply(changes)
         upgraded = replay.finish()
         if upgraded:
-            log.info("%d objects were brought to the versions of the installed code", upgraded)
+            log.info("objects brought to the versions of the installed code: %d", upgraded)
         return Restored(
             application, jar, history, loaded, history.records, damaged or bool(upgraded)
         )

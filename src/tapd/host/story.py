@@ -31,7 +31,7 @@ def tell_start(restored: Restored, resumed: Resumed, turn: Turn, sleep: Sleep | 
     is_resumed = bool(history.records) or loaded.generation > 1
     event = events.RESUMED if is_resumed else events.STARTED
     log.info(
-        "%s %r from %s (generation %d, saved %s) and %d journal records, Python %s, tapd %s",
+        "%s %r from %s (generation %d, saved %s; journal records: %d), Python %s, tapd %s",
         "resumed" if is_resumed else "started", application.name, loaded.path.name,
         loaded.generation, loaded.saved_at, restored.records, sys.version.split()[0],
         tapd.__version__,

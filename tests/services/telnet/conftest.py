@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import argon2
@@ -14,6 +14,7 @@ from tapd.image.pickler import dump_graph, load_graph
 from tapd.image.strict import StrictJar
 from tapd.model.accounts import Account
 from tapd.model.application import Application
+from tapd.model.protocol import Transport
 from tapd.model.seal import Sealer
 from tapd.model.timer import Timer
 from tapd.services.telnet import ShellFactory
@@ -37,6 +38,13 @@ class FakeTransport:
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if not self.closed:
             self.output += data
+
+    def write_many(
+        self, transports: Iterable[Transport], data: bytes, skip: Transport | None = None
+    ) -> None:
+        for transport in transports:
+            if transport is not skip:
+                transport.write(data)
 
     def writelines(self, chunks: Any) -> None:
         self.write(b"".join(chunks))
