@@ -136,7 +136,10 @@ class Assistant:
             return
         command = self._find(session, name)
         if command.needs_account and not session.user.account:
-            raise Refused("Log in first: /msg NickServ IDENTIFY <password>")
+            raise Refused(
+                "Log in first: /msg NickServ IDENTIFY <password>, or make an account: "
+                "/msg NickServ REGISTER <password>"
+            )
         if len(words) < command.words_min:
             raise Refused(f"Write: {name} {command.syntax}")
         command.function(session, words)
