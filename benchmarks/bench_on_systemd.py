@@ -9,15 +9,13 @@ at most 20 us), and the time until all are answered again (the goal: 1 s).
 from __future__ import annotations
 
 import pathlib
-import subprocess
 import sys
-import tempfile
 
 TOP = pathlib.Path(__file__).parents[1]
 sys.path[:0] = [str(TOP / "tests" / "support")]
 
 import booted  # noqa: E402
-from debian_root import debian_root  # noqa: E402
+from packaged import packaged_debians  # noqa: E402
 from storm_server import start_storm_server  # noqa: E402
 
 
@@ -26,25 +24,11 @@ def bench(count: int) -> None:
     if why_not := booted.why_not():
         print(f"not measured: {why_not}")
         return
-    with tempfile.TemporaryDirectory() as directory:
-        built = subprocess.run(
-            [TOP / "tools" / "build-deb", directory], check=True, capture_output=True, text=True
-        )
-        package = pathlib.Path(built.stdout.strip())
-        for suite in ("bookworm", "trixie"):
-            place = pathlib.Path(directory, suite)
-            with booted.Booted(suite, debian_root(suite), place) as debian:
-                path = f"/root/{package.name}"
-                debian.write(path, package.read_bytes())
-                debian.run("apt-get", "install", "-y", "--no-install-recommends", path)
-                start_storm_server(debian, "crowd", "0.0.0.0:4161")
-                print(f"{suite}:", flush=True)
-                print(
-                    debian.output(
-                        "python3", "-m", "many_on_systemd", "crowd", "4161", str(count),
-                        timeout_s=300,
-                    )
-                )  # fmt: skip
+    for debian in packaged_debians():
+        start_storm_server(debian, "crowd", "0.0.0.0:4161")
+        print(f"{debian.suite}:", flush=True)
+        words = ("python3", "-m", "many_on_systemd", "crowd", "4161", str(count))
+        print(debian.output(*words, timeout_s=300))
 
 
 if __name__ == "__main__":

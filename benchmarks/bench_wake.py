@@ -24,7 +24,7 @@ sys.path[:0] = [str(TOP / "tests" / "support")]
 
 import booted  # noqa: E402
 from by_hand import Server, free_port, wait_for  # noqa: E402
-from debian_root import debian_root  # noqa: E402
+from packaged import packaged_debians  # noqa: E402
 from wake_on_systemd import BARE, bare_s, bare_weight, wake_s, weigh  # noqa: E402
 
 from tapd.model.application import Application  # noqa: E402
@@ -86,31 +86,16 @@ def bench_on_systemd(rounds: int) -> None:
     if why_not := booted.why_not():
         print(f"not measured on systemd: {why_not}")
         return
-    with tempfile.TemporaryDirectory() as directory:
-        built = subprocess.run(
-            [TOP / "tools" / "build-deb", directory], check=True, capture_output=True, text=True
-        )
-        package = pathlib.Path(built.stdout.strip())
-        for suite in ("bookworm", "trixie"):
-            place = pathlib.Path(directory, suite)
-            with booted.Booted(suite, debian_root(suite), place) as debian:
-                path = f"/root/{package.name}"
-                debian.write(path, package.read_bytes())
-                debian.run("apt-get", "install", "-y", "--no-install-recommends", path)
-                measure = (TOP / "tests" / "support" / "wake_on_systemd.py").read_bytes()
-                debian.write("/root/wake_on_systemd.py", measure)
-                before = count_processes(debian)
-                make_sleepers(debian)
-                print(
-                    f"{suite}: {SLEEPING} sleeping servers are "
-                    f"{count_processes(debian) - before} processes more"
-                )
-                debian.run("systemctl", "start", "tapd@sleeper0")
-                said = debian.output(
-                    "python3", "/root/wake_on_systemd.py", "sleeper0", str(PORT), str(rounds),
-                    timeout_s=300,
-                )  # fmt: skip
-                tell(suite, json.loads(said))
+    measure = (TOP / "tests" / "support" / "wake_on_systemd.py").read_bytes()
+    for debian in packaged_debians():
+        debian.write("/root/wake_on_systemd.py", measure)
+        before = count_processes(debian)
+        make_sleepers(debian)
+        more = count_processes(debian) - before
+        print(f"{debian.suite}: {SLEEPING} sleeping servers are {more} processes more")
+        debian.run("systemctl", "start", "tapd@sleeper0")
+        words = ("/root/wake_on_systemd.py", "sleeper0", str(PORT), str(rounds))
+        tell(debian.suite, json.loads(debian.output("python3", *words, timeout_s=300)))
 
 
 def make_sleepers(debian: booted.Booted) -> None:

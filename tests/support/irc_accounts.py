@@ -25,8 +25,8 @@ def register_account(irc: Irc, name: str = "alice") -> None:
     irc.network.accounts.add(name, _PROOF, 1.0)
 
 
-def encode(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()
+def encode(text: str | bytes) -> str:
+    return base64.b64encode(text.encode() if isinstance(text, str) else text).decode()
 
 
 def ask_slowly(client: Client, *lines: str, until: str) -> list[str]:

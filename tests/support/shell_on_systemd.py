@@ -12,12 +12,17 @@ CLIENTS = {"inetutils": "/usr/bin/inetutils-telnet", "telnet-ssl": "/usr/bin/tel
 PASSWORD = "woohoo"
 
 
-def make_server(debian: Booted, name: str, port: int, *options: str) -> str:
+def make_server(debian: Booted, name: str, *ports: int | str, options: tuple[str, ...] = ()) -> str:
+    """Make a telnet server; return what tapd-mktap said."""
+    words = ["tapd-mktap", "telnet", "--name", name, "-u", "admin", "--password-file", "-"]
+    for port in ports:
+        words += ["--port", str(port)]
+    return debian.output(*words, *options, stdin=PASSWORD + "\n")
+
+
+def start_server(debian: Booted, name: str, port: int, *options: str) -> str:
     """Make and start a telnet server; return what tapd-mktap said."""
-    made = debian.output(
-        "tapd-mktap", "telnet", "--name", name, "--port", str(port), "-u", "admin",
-        "--password-file", "-", *options, stdin=PASSWORD + "\n",
-    )  # fmt: skip
+    made = make_server(debian, name, port, options=options)
     debian.run("systemctl", "start", f"tapd@{name}")
     return made
 
@@ -30,13 +35,15 @@ def telnet(debian: Booted, port: int, client: str = "inetutils") -> Iterator[Tel
 
 
 @contextlib.contextmanager
-def logged_in(debian: Booted, port: int, client: str = "inetutils") -> Iterator[TelnetTerminal]:
-    """Run a telnet client and log in."""
+def logged_in(
+    debian: Booted, port: int, client: str = "inetutils", *, password: str = PASSWORD
+) -> Iterator[TelnetTerminal]:
+    """Run a telnet client and log in; the person leaves at the end."""
     with telnet(debian, port, client) as terminal:
         terminal.expect("username: ")
         terminal.enter("admin")
         terminal.expect("password: ")
-        terminal.enter(PASSWORD)
+        terminal.enter(password)
         terminal.expect(">>> ")
         yield terminal
 

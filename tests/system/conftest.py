@@ -9,7 +9,6 @@ TAPD_REQUIRE_SYSTEM is set (as in .ci/run for root), that is an error instead.
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -17,9 +16,8 @@ import booted
 import pytest
 from booted import Booted
 from debian_root import debian_root
+from packaged import SUITES, build_package, install_package
 
-TOP = Path(__file__).parents[2]
-SUITES = ("bookworm", "trixie")
 WHY_NOT = booted.why_not()
 
 
@@ -58,23 +56,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="session")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Debian package, built from the work tree."""
-    directory = tmp_path_factory.mktemp("package")
-    built = subprocess.run(
-        [TOP / "tools" / "build-deb", directory], check=False, capture_output=True, text=True
-    )
-    assert built.returncode == 0, built.stderr
-    return Path(built.stdout.strip())
+    return build_package(tmp_path_factory.mktemp("package"))
 
 
 def boot(suite: str, tmp_path_factory: pytest.TempPathFactory) -> Booted:
     return Booted(suite, debian_root(suite), tmp_path_factory.mktemp(suite))
-
-
-def install(system: Booted, package: Path) -> None:
-    """Install the package as an administrator would, from a file."""
-    path = f"/root/{package.name}"
-    system.write(path, package.read_bytes())
-    system.run("apt-get", "install", "--yes", "--no-install-recommends", path, timeout_s=120)
 
 
 @pytest.fixture(scope="session", params=SUITES)
@@ -83,7 +69,7 @@ def debian(
 ) -> Iterator[Booted]:
     """A booted Debian with the package; shared, so each test makes servers of its own name."""
     with boot(request.param, tmp_path_factory) as system:
-        install(system, package)
+        install_package(system, package)
         yield system
 
 

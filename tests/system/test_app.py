@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 from booted import Booted
-from booted_servers import main_pid
-from shell_on_systemd import wait_for_another_process
+from shell_on_systemd import main_pid, wait_for_another_process
 from telnet_terminal import TelnetTerminal
 
 CODE = """

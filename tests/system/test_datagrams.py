@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 
 from booted import Booted
-from booted_servers import main_pid
-from shell_on_systemd import wait_for_another_process
+from shell_on_systemd import main_pid, wait_for_another_process
 
 CODE = """
 from tapd import DatagramProtocol, LineProtocol, Service

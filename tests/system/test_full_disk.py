@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from booted import Booted
-from shell_on_systemd import PASSWORD, logged_in, main_pid, make_server
+from shell_on_systemd import PASSWORD, logged_in, main_pid, start_server
 
 NAME, PORT = "small", 4660
 FILL = (
@@ -78,7 +78,7 @@ def test_after_a_boot_the_state_is_there_and_the_lost_are_told(debian: Booted) -
     A container can't boot in a test's midst, so what a boot does is done by hand: the
     service and its descriptors go without a stop, and the boot has another name.
     """
-    make_server(debian, "booted", 4661)
+    start_server(debian, "booted", 4661)
     with logged_in(debian, 4661) as terminal:
         terminal.ask("x = 6")
         directory = "/etc/systemd/system/tapd@booted.service.d"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from booted import Booted
-from shell_on_systemd import logged_in, main_pid, make_server
+from shell_on_systemd import logged_in, main_pid, start_server
 
 MANY = 20
 
@@ -22,7 +22,7 @@ def wait_for_state(debian: Booted, unit: str, state: str) -> None:
 
 def test_a_client_wakes_a_server_that_fell_asleep(debian: Booted) -> None:
     options(debian, "zero", "--idle-exit=0.5")
-    make_server(debian, "zero", 4400)
+    start_server(debian, "zero", 4400)
     with logged_in(debian, 4400) as terminal:
         terminal.ask("x = 6")
         before = main_pid(debian, "zero")
@@ -43,7 +43,7 @@ def test_a_client_wakes_a_server_that_fell_asleep(debian: Booted) -> None:
 
 def test_a_timer_wakes_a_server_that_sleeps(debian: Booted) -> None:
     options(debian, "bell", "--idle-exit=0.5")
-    make_server(debian, "bell", 4401)
+    start_server(debian, "bell", 4401)
     with logged_in(debian, 4401) as terminal:
         terminal.ask("import __main__, time")
         terminal.ask("rung = []")
@@ -69,7 +69,7 @@ def test_who_stops_a_sleeping_server_stops_its_timer(debian: Booted) -> None:
     options(debian, "hush", "--idle-exit=0.5")
     for what in ("service", "socket"):
         if what == "service":
-            make_server(debian, "hush", 4402)
+            start_server(debian, "hush", 4402)
         else:
             debian.run("systemctl", "start", "tapd@hush.service")
         with logged_in(debian, 4402) as terminal:
@@ -102,7 +102,7 @@ def test_what_it_wrote_can_not_misuse_the_root_that_reads_it(debian: Booted) -> 
 
 def test_typed_code_that_ends_the_process_ends_no_server(debian: Booted) -> None:
     """Restart=always: status 0 of `os._exit(0)` does not mean that anybody wanted a stop."""
-    make_server(debian, "exits", 4403)
+    start_server(debian, "exits", 4403)
     with logged_in(debian, 4403) as terminal:
         terminal.ask("x = 6")
         terminal.enter("import os; os._exit(0)")

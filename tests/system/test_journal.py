@@ -15,7 +15,7 @@ from shell_on_systemd import (
     PASSWORD,
     logged_in,
     main_pid,
-    make_server,
+    start_server,
     telnet,
     wait_for_another_process,
 )
@@ -140,7 +140,7 @@ def test_the_catalog_is_installed_whole(debian: Booted) -> None:
 
 
 def test_a_server_can_be_found_by_kind_of_event(debian: Booted) -> None:
-    make_server(debian, "found", 4641)
+    start_server(debian, "found", 4641)
     found = debian.output(
         "journalctl", "--no-pager", "-o", "cat", f"MESSAGE_ID={events.STARTED.message_id}"
     )

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from booted import Booted
-from booted_servers import logged_in, main_pid, make_server
+from packaged import put
+from shell_on_systemd import logged_in, main_pid, make_server
 from telnet_terminal import TelnetTerminal
 
 pytestmark = pytest.mark.timeout(600)  # a busy machine installs packages slowly
@@ -47,13 +48,6 @@ def difference(before: dict[str, str], after: dict[str, str]) -> dict[str, str]:
     """Return what came, went (as "gone") or became another."""
     came = {name: what for name, what in after.items() if before.get(name) != what}
     return came | dict.fromkeys(before.keys() - after.keys(), "gone")
-
-
-def put(system: Booted, package: Path) -> str:
-    """Put the package into the system and return where it is."""
-    path = f"/root/{package.name}"
-    system.write(path, package.read_bytes())
-    return path
 
 
 def script(system: Booted, name: str, *arguments: str) -> None:

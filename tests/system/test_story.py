@@ -15,7 +15,7 @@ from shell_on_systemd import (
     PASSWORD,
     logged_in,
     main_pid,
-    make_server,
+    start_server,
     telnet,
     wait_for_another_process,
 )
@@ -25,7 +25,7 @@ from telnet_terminal import TelnetTerminal
 @pytest.mark.parametrize("client", CLIENTS)
 def test_the_whole_story(debian: Booted, client: str) -> None:
     name, port = f"story-{client[:4]}", 4240 + list(CLIENTS).index(client)
-    said = make_server(debian, name, port)
+    said = start_server(debian, name, port)
     assert said.splitlines()[-1] == f"systemctl start tapd@{name}"
     with logged_in(debian, port, client) as terminal:
         assert PASSWORD not in terminal.transcript
@@ -59,7 +59,7 @@ def test_the_whole_story(debian: Booted, client: str) -> None:
 
 
 def test_a_kill_in_mid_line_is_not_noticed(debian: Booted) -> None:
-    make_server(debian, "killed", 4250)
+    start_server(debian, "killed", 4250)
     with logged_in(debian, 4250) as terminal:
         terminal.ask("count = 0")
         for number in range(1, 6):
@@ -74,7 +74,7 @@ def test_a_kill_in_mid_line_is_not_noticed(debian: Booted) -> None:
 
 def test_the_ports_stay_open_while_the_service_is_down(debian: Booted) -> None:
     """A client that comes in the pause waits, and is served."""
-    make_server(debian, "pause", 4251)
+    start_server(debian, "pause", 4251)
     inode = debian.output("ss", "-lnteH", "sport", "=", ":4251")
     for _ in range(5):
         before = main_pid(debian, "pause")
@@ -87,7 +87,7 @@ def test_the_ports_stay_open_while_the_service_is_down(debian: Booted) -> None:
 
 
 def test_a_wrong_password_costs_the_connection(debian: Booted) -> None:
-    make_server(debian, "wrong", 4252)
+    start_server(debian, "wrong", 4252)
     with telnet(debian, 4252) as terminal:
         for _ in range(3):
             terminal.expect("username: ")
@@ -102,7 +102,7 @@ def test_a_wrong_password_costs_the_connection(debian: Booted) -> None:
 
 
 def test_a_port_in_use_is_said_in_one_line(debian: Booted) -> None:
-    make_server(debian, "first", 4253)
+    start_server(debian, "first", 4253)
     debian.run("tapd-mktap", "telnet", "--name", "second", "--port", "4253")
     failed = debian.run("systemctl", "start", "tapd@second", check=False)
     assert failed.returncode != 0
@@ -149,7 +149,7 @@ def test_a_server_that_cannot_run_does_not_spin(debian: Booted) -> None:
 
 
 def test_typed_code_can_do_little(debian: Booted) -> None:
-    make_server(debian, "confined", 4256)
+    start_server(debian, "confined", 4256)
     with logged_in(debian, 4256) as terminal:
         terminal.ask("import socket, os")
         assert "Error" in terminal.ask("socket.socket(socket.AF_INET)")
@@ -162,7 +162,7 @@ def test_typed_code_can_do_little(debian: Booted) -> None:
 
 def test_an_upgrade_keeps_connections(debian: Booted) -> None:
     """Dpkg installs the package anew while somebody is logged in, in mid-line."""
-    make_server(debian, "upgraded", 4257)
+    start_server(debian, "upgraded", 4257)
     with logged_in(debian, 4257) as terminal:
         terminal.ask("x = 'before'")
         before = main_pid(debian, "upgraded")
@@ -175,7 +175,7 @@ def test_an_upgrade_keeps_connections(debian: Booted) -> None:
 
 
 def test_a_service_is_added_to_a_stopped_server(debian: Booted) -> None:
-    make_server(debian, "two", 4258)
+    start_server(debian, "two", 4258)
     debian.run("systemctl", "stop", "tapd@two.socket")
     tap = "/var/lib/tapd/two/two.tap"
     debian.run("tapd-mktap", "telnet", "--append", tap, "--name", "other", "--port", "4259")
@@ -201,7 +201,7 @@ def generation(debian: Booted, name: str) -> int:
 
 
 def test_a_reload_saves(debian: Booted) -> None:
-    make_server(debian, "reload", 4261)
+    start_server(debian, "reload", 4261)
     with logged_in(debian, 4261) as terminal:
         terminal.ask("x = 'worth saving'")
         before, pid = generation(debian, "reload"), main_pid(debian, "reload")
@@ -220,7 +220,7 @@ def test_a_hung_process_is_replaced(debian: Booted) -> None:
     drop_in = "/etc/systemd/system/tapd@hung.service.d"
     debian.run("mkdir", "-p", drop_in)
     debian.write(f"{drop_in}/watchdog.conf", "[Service]\nWatchdogSec=2\n")
-    make_server(debian, "hung", 4262)
+    start_server(debian, "hung", 4262)
     with logged_in(debian, 4262) as terminal:
         terminal.ask("x = 6")
         before = main_pid(debian, "hung")
@@ -233,7 +233,7 @@ def test_a_hung_process_is_replaced(debian: Booted) -> None:
 
 
 def test_systemd_itself_may_start_anew(debian: Booted) -> None:
-    make_server(debian, "reexec", 4263)
+    start_server(debian, "reexec", 4263)
     with logged_in(debian, 4263) as terminal:
         terminal.ask("x = 6")
         debian.run("systemctl", "daemon-reexec")
@@ -248,7 +248,7 @@ def test_options_of_the_daemon_come_from_a_drop_in(debian: Booted) -> None:
     drop_in = "/etc/systemd/system/tapd@options.service.d"
     debian.run("mkdir", "-p", drop_in)
     debian.write(f"{drop_in}/options.conf", "[Service]\nEnvironment='TAPD_OPTIONS=--sync always'\n")
-    make_server(debian, "options", 4264)
+    start_server(debian, "options", 4264)
     arguments = debian.read(f"/proc/{main_pid(debian, 'options')}/cmdline").split("\0")
     assert arguments[-4:-1] == ["--sync", "always", "/var/lib/tapd/options/options.tap"]
     with logged_in(debian, 4264) as terminal:
@@ -256,7 +256,7 @@ def test_options_of_the_daemon_come_from_a_drop_in(debian: Booted) -> None:
 
 
 def test_ipv6_and_unix_sockets(debian: Booted) -> None:
-    make_server(debian, "families", 4265, "--port", "unix:/run/tapd-families.sock")
+    start_server(debian, "families", 4265, "--port", "unix:/run/tapd-families.sock")
     with debian.terminal(CLIENTS["inetutils"], "::1", "4265") as fd:
         TelnetTerminal(fd).expect("username: ")
     with debian.terminal("nc", "-U", "/run/tapd-families.sock") as fd:
@@ -266,7 +266,7 @@ def test_ipv6_and_unix_sockets(debian: Booted) -> None:
 
 
 def test_a_client_wakes_a_stopped_server(debian: Booted) -> None:
-    make_server(debian, "asleep", 4266)
+    start_server(debian, "asleep", 4266)
     with logged_in(debian, 4266) as terminal:
         terminal.ask("x = 6")
     debian.run("systemctl", "stop", "tapd@asleep.service")
@@ -277,7 +277,7 @@ def test_a_client_wakes_a_stopped_server(debian: Booted) -> None:
 
 def test_the_log_can_be_searched(debian: Booted) -> None:
     """journalctl(1): the priorities are right, and what was logged has fields."""
-    make_server(debian, "searched", 4267)
+    start_server(debian, "searched", 4267)
     with telnet(debian, 4267) as terminal:
         terminal.expect("username: ")
         terminal.enter("mallory")
@@ -293,7 +293,7 @@ def test_the_log_can_be_searched(debian: Booted) -> None:
 
 def test_a_stop_leaves_no_process(debian: Booted) -> None:
     """Neither a stop nor a kill leaves a helper behind (KillMode=mixed)."""
-    make_server(debian, "gone", 4269)
+    start_server(debian, "gone", 4269)
     debian.run("kill", "-KILL", main_pid(debian, "gone"))
     with logged_in(debian, 4269) as terminal:
         assert "2" in terminal.ask("1 + 1")
@@ -304,7 +304,7 @@ def test_a_stop_leaves_no_process(debian: Booted) -> None:
 
 
 def test_two_daemons_on_one_tap(debian: Booted) -> None:
-    make_server(debian, "twice", 4268)
+    start_server(debian, "twice", 4268)
     second = debian.run("tapd", "/var/lib/tapd/twice/twice.tap", check=False)
     assert second.returncode in (69, 75), second.stderr
     assert "Traceback" not in second.stderr

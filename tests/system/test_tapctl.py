@@ -6,14 +6,8 @@ import json
 from typing import Any
 
 from booted import Booted
+from shell_on_systemd import logged_in, make_server
 from telnet_terminal import TelnetTerminal
-
-
-def make_server(debian: Booted, name: str, port: int) -> None:
-    debian.run(
-        "tapd-mktap", "telnet", "--name", name, "--port", str(port), "-u", "admin",
-        "--password-file", "-", stdin="woohoo\n",
-    )  # fmt: skip
 
 
 def tapctl_json(debian: Booted, *arguments: str, stdin: str = "") -> Any:
@@ -25,13 +19,7 @@ def settings(debian: Booted, name: str) -> dict[str, str]:
 
 
 def log_in(debian: Booted, port: int, password: str) -> str:
-    with debian.terminal("/usr/bin/inetutils-telnet", "127.0.0.1", str(port)) as fd:
-        terminal = TelnetTerminal(fd)
-        terminal.expect("username: ")
-        terminal.enter("admin")
-        terminal.expect("password: ")
-        terminal.enter(password)
-        terminal.expect(">>> ")
+    with logged_in(debian, port, password=password) as terminal:
         return terminal.ask("marked")
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from booted import Booted
-from booted_servers import main_pid
 from doc_pages import parse_page
-from shell_on_systemd import wait_for_another_process
+from shell_on_systemd import main_pid, wait_for_another_process
 from telnet_terminal import TelnetTerminal
 
 PAGE = Path(__file__).parents[2] / "docs" / "tutorial.md"

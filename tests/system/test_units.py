@@ -6,7 +6,7 @@ import re
 
 import pytest
 from booted import Booted
-from shell_on_systemd import PASSWORD, logged_in, main_pid, make_server
+from shell_on_systemd import PASSWORD, logged_in, main_pid, start_server
 
 EXPECTED = (
     # 252 knows no notify-reload, and says that it skips the line.
@@ -40,7 +40,7 @@ def exposure(debian: Booted, unit: str) -> float:
 
 def test_people_win_over_tapd_mktap(debian: Booted) -> None:
     """A drop-in of `systemctl edit` is read after that of tapd-mktap."""
-    make_server(debian, "wins", 4616)
+    start_server(debian, "wins", 4616)
     mktap(debian, "wins", "--memory-max", "256M", "--idle-exit", "900")
     directory = "/etc/systemd/system/tapd@wins.service.d"
     debian.write(
@@ -55,7 +55,7 @@ def test_people_win_over_tapd_mktap(debian: Booted) -> None:
 
 
 def test_a_port_changes_while_somebody_is_connected(debian: Booted) -> None:
-    make_server(debian, "moves", 4600)
+    start_server(debian, "moves", 4600)
     with logged_in(debian, 4600) as terminal:
         terminal.ask("x = 6")
         refused = debian.run(
@@ -75,7 +75,7 @@ def test_a_port_changes_while_somebody_is_connected(debian: Booted) -> None:
 
 
 def test_a_port_changes_while_the_server_sleeps(debian: Booted) -> None:
-    make_server(debian, "dreams", 4602)
+    start_server(debian, "dreams", 4602)
     debian.run("systemctl", "stop", "tapd@dreams.service")
     mktap(debian, "dreams", "--port", "4603")
     assert debian.show("tapd@dreams.service", "ActiveState") == "inactive"
@@ -84,7 +84,7 @@ def test_a_port_changes_while_the_server_sleeps(debian: Booted) -> None:
 
 
 def test_idle_exit_is_an_option_of_tapd_mktap(debian: Booted) -> None:
-    make_server(debian, "lazy", 4604)
+    start_server(debian, "lazy", 4604)
     said = mktap(debian, "lazy", "--idle-exit", "0.5")
     assert "systemctl restart tapd@lazy" in said
     mktap(debian, "lazy", "--idle-exit", "0.4", "--now")
@@ -101,8 +101,8 @@ OPEN = 'import socket; s = socket.create_connection(("127.0.0.1", 4606)); s.clos
 
 def test_what_is_closed_can_be_opened(debian: Booted) -> None:
     """Each option gives one thing, no more; and it is taken back."""
-    make_server(debian, "openable", 4605)
-    make_server(debian, "target", 4606)
+    start_server(debian, "openable", 4605)
+    start_server(debian, "target", 4606)
     debian.run("mkdir", "-p", "/home/me/files", "/home/you", "/srv/shared")
     debian.run("chmod", "777", "/srv/shared")
     debian.write("/home/me/files/note", "written outside\n")
@@ -179,7 +179,7 @@ def test_unix_sockets_with_a_mode_and_a_group(debian: Booted) -> None:
 
 
 def test_remove_stops_and_leaves_the_state(debian: Booted) -> None:
-    make_server(debian, "leaves", 4614, "--now")
+    start_server(debian, "leaves", 4614, "--now")
     debian.run("mkdir", "-p", "/etc/systemd/system/tapd@leaves.service.d")
     debian.write("/etc/systemd/system/tapd@leaves.service.d/override.conf", "[Service]\nNice=5\n")
     with logged_in(debian, 4614) as terminal:

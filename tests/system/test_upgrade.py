@@ -8,17 +8,16 @@ tried by golden TAPs, in tests/image.
 from __future__ import annotations
 
 import contextlib
-import subprocess
 import threading
 from pathlib import Path
 
 import pytest
 from booted import Booted
-from booted_servers import logged_in, main_pid, make_server
+from packaged import build_package, put
+from shell_on_systemd import logged_in, main_pid, make_server
 
 pytestmark = pytest.mark.timeout(600)  # a busy machine installs packages slowly
 
-TOP = Path(__file__).parents[2]
 PEOPLE = 3
 BEFORE = "0.0.9-1"
 
@@ -26,18 +25,7 @@ BEFORE = "0.0.9-1"
 @pytest.fixture(scope="session")
 def package_before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package of the same tree under a lower version."""
-    built = subprocess.run(
-        [TOP / "tools" / "build-deb", tmp_path_factory.mktemp("before"), BEFORE],
-        check=False, capture_output=True, text=True,
-    )  # fmt: skip
-    assert built.returncode == 0, built.stderr
-    return Path(built.stdout.strip())
-
-
-def put(system: Booted, package: Path) -> str:
-    path = f"/root/{package.name}"
-    system.write(path, package.read_bytes())
-    return path
+    return build_package(tmp_path_factory.mktemp("before"), BEFORE)
 
 
 def installed_version(system: Booted) -> str:

@@ -7,7 +7,8 @@ import hashlib
 import hmac
 
 import pytest
-from irc_kit import Client, Irc, codes, untagged
+from irc_accounts import PASSWORD, ask_slowly, encode, register_account
+from irc_kit import Irc, codes, untagged
 
 from tapd.errors import UsageError
 from tapd.services.irc.accounts import (
@@ -15,39 +16,12 @@ from tapd.services.irc.accounts import (
     Proof,
     derive_scram_keys,
     is_email,
-    make_proof,
     prepare_password,
     usable_password,
 )
 from tapd.services.irc.sasl import Challenge, Failed, Proved, ScramSha256
 
-PASSWORD = "correct horse"
-
-
-def register_account(irc: Irc, name: str = "alice") -> None:
-    """Make an account; with few iterations, which a test need not wait for."""
-    keys = derive_scram_keys(PASSWORD, b"s" * 16, 10)
-    irc.network.accounts.add(name, Proof(make_proof(PASSWORD).password_hash, keys), 1.0)
-
-
-def encode(text: str | bytes) -> str:
-    return base64.b64encode(text.encode() if isinstance(text, str) else text).decode()
-
-
 PLAIN = encode(f"\0alice\0{PASSWORD}")
-
-
-def ask_slowly(client: Client, *lines: str, until: str) -> list[str]:
-    """Send lines whose answer waits for a thread; return it."""
-    client.send(*lines)
-    said: list[str] = []
-
-    def is_there() -> bool:
-        said.extend(client.read())
-        return any(f" {until} " in line for line in said)
-
-    client.irc.harness.wait_for(is_there)
-    return said
 
 
 class TestPlain:
@@ -67,8 +41,8 @@ class TestPlain:
         "answer",
         [
             "\0alice\0wrong",
-            "\0nobody\0correct horse",
-            "bob\0alice\0correct horse",
+            "\0nobody\0correct-horse",
+            "bob\0alice\0correct-horse",
             "\0alice",
             "\0alice\0",
             "\0\0x",
@@ -249,7 +223,7 @@ class TestRegister:
     def test_success(self, irc: Irc) -> None:
         """REGISTER SUCCESS; the client is logged in, and can log in again later."""
         client = irc.client("alice")
-        said = ask_slowly(client, "REGISTER * * :correct horse", until="REGISTER")
+        said = ask_slowly(client, "REGISTER * * :correct-horse", until="REGISTER")
         said += client.read()
         assert untagged(said[0]).split()[1:4] == ["REGISTER", "SUCCESS", "alice"]
         assert irc.network.users["alice"].account == "alice"
@@ -313,7 +287,7 @@ class TestRegister:
         alice = irc.client("alice", "batch draft/chathistory")
         bob = irc.client("bob", "batch draft/chathistory")
         alice.ask("PRIVMSG bob :from a guest")
-        ask_slowly(alice, "REGISTER * * :correct horse", until="REGISTER")
+        ask_slowly(alice, "REGISTER * * :correct-horse", until="REGISTER")
         assert any("from a guest" in line for line in bob.ask("CHATHISTORY LATEST alice * 5"))
 
     def test_verify(self, irc: Irc) -> None:
