@@ -184,6 +184,34 @@ def test_a_person_at_the_prompt(server: Server) -> None:
     assert tapctl_json(server, "status", "telnet")["state"] == "running"
 
 
+PRESSES_WHEN_SHOWN = """
+import os, signal, sys
+from tapd.cli.tapctl import main
+
+class Shown:
+    def write(self, text):
+        sys.__stdout__.write(text)
+        if "begun" in text:
+            os.kill(os.getpid(), signal.SIGINT)
+    def flush(self):
+        sys.__stdout__.flush()
+
+sys.stdout = Shown()
+main()
+"""
+
+
+def test_c_c_pressed_as_output_is_shown_interrupts_the_server(server: Server) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PRESSES_WHEN_SHOWN, "shell", "telnet"],
+        env=server.environ, cwd=server.tap.parent,
+        input="import asyncio; print('begun')\nawait asyncio.sleep(99)\nprint('not reached')\n",
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout == "begun\nKeyboardInterrupt\n"
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 def interrupt(person: TelnetTerminal) -> None:
     """Press C-c at a prompt; readline sleeps over one that comes as it begins to read."""
     for _ in range(20):

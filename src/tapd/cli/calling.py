@@ -12,7 +12,7 @@ import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from tapd import errors
 from tapd.cli.naming import control_paths
@@ -20,6 +20,9 @@ from tapd.errors import BugError, NotAllowed, NotRunning, TapdError
 from tapd.host.control import connect_control
 from tapd.image.inspection import printable
 from tapd.image.lock import holder_of
+
+if TYPE_CHECKING:
+    from _typeshed import HasFileno
 
 _ENDED = "the server ended meanwhile; what was not answered was not applied"
 _START_S = 5.0
@@ -84,9 +87,12 @@ class Call:
             raise kind(printable(str(message.get("message"))))
         return message
 
-    def wait(self, timeout_s: float) -> bool:
-        """Wait until something comes; return whether it did in time."""
-        return b"\n" in self._buffer or bool(select.select([self._sock], [], [], timeout_s)[0])
+    def wait(self, timeout_s: float | None, *others: HasFileno) -> bool:
+        """Wait until a message, or one of `others` to read, comes; return whether a message did."""
+        if b"\n" in self._buffer:
+            return True
+        ready, _, _ = select.select([self._sock, *others], [], [], timeout_s)
+        return self._sock in ready
 
     def wait_until_ended(self) -> None:
         """Wait until the server has closed the connection, as it does when it ends."""

@@ -8,8 +8,11 @@ first statement that fails.
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import sys
-from typing import Any
+from types import FrameType
+from typing import Any, Self
 
 import click
 
@@ -33,40 +36,91 @@ def shell(tap: str) -> None:
     with calling(find_tap(tap)) as call:
         name = call.ask("shell")["name"]
         try:
-            failed = _converse(call, name) if sys.stdin.isatty() else _run_script(call)
+            if sys.stdin.isatty():
+                _converse(call, name)
+            elif _run_script(call):
+                sys.exit(1)
         except NotRunning as error:
             raise NotRunning(_DIED) from error
-    if failed:
-        sys.exit(1)
+
+
+class _CtrlC:
+    """What Ctrl-C does: at the prompt it raises KeyboardInterrupt; elsewhere it is kept.
+
+    So none comes between two steps of ours, where it would end the shell instead
+    of what runs. `fileno` is readable while one is kept.
+    """
+
+    def __init__(self) -> None:
+        self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._at_prompt = False
+
+    def __enter__(self) -> Self:
+        self._before = signal.signal(signal.SIGINT, self._press)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+        os.close(self._fd)
+
+    def _press(self, _number: int, _frame: FrameType | None) -> None:
+        if self._at_prompt:
+            raise KeyboardInterrupt
+        os.eventfd_write(self._fd, 1)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def take(self) -> bool:
+        """Return whether it was pressed, and forget it."""
+        with contextlib.suppress(BlockingIOError):
+            return os.eventfd_read(self._fd) > 0
+        return False
+
+    def input(self, prompt: str) -> str:
+        """Ask for a line.
+
+        Raises:
+            KeyboardInterrupt: it was pressed.
+            EOFError: the person leaves.
+        """
+        self._at_prompt = True
+        try:
+            if self.take():
+                raise KeyboardInterrupt
+            return input(prompt)
+        finally:
+            self._at_prompt = False
 
 
 def _run_script(call: Call) -> bool:
     """Run standard input; return whether it failed."""
-    call.send(script=sys.stdin.read())
-    return bool(_show_until_prompt(call)["failed"])
+    script = sys.stdin.read()
+    with _CtrlC() as ctrl_c:
+        call.send(script=script)
+        return bool(_show_until_prompt(call, ctrl_c)["failed"])
 
 
-def _converse(call: Call, name: str) -> bool:
+def _converse(call: Call, name: str) -> None:
     """Ask for lines and run them, until the person leaves."""
     with contextlib.suppress(ImportError):
         _edit_lines(call)
-    click.echo(f"A prompt in {name}, which runs; Ctrl-D leaves it running.")
-    prompt = ">>> "
-    while True:
-        try:
-            line = input(prompt)
-        except EOFError:
-            click.echo()
-            return False
-        except KeyboardInterrupt:
-            click.echo("\nKeyboardInterrupt")
-            call.send(drop=True)
-        else:
-            call.send(line=line)
-        message = _show_until_prompt(call)
-        if message.get("bye"):
-            return False
-        prompt = message["prompt"]
+    with _CtrlC() as ctrl_c:
+        click.echo(f"A prompt in {name}, which runs; Ctrl-D leaves it running.")
+        prompt: str | None = ">>> "
+        while prompt is not None:
+            try:
+                line = ctrl_c.input(prompt)
+            except EOFError:
+                click.echo()
+                break
+            except KeyboardInterrupt:
+                click.echo("\nKeyboardInterrupt")
+                call.send(drop=True)
+            else:
+                call.send(line=line)
+            message = _show_until_prompt(call, ctrl_c)
+            prompt = None if message.get("bye") else message["prompt"]
 
 
 def _edit_lines(call: Call) -> None:
@@ -94,28 +148,26 @@ def _ask_completions(call: Call, word: str) -> list[str]:
     return [str(name) for name in message["completions"]]
 
 
-def _show_until_prompt(call: Call) -> dict[str, Any]:
+def _show_until_prompt(call: Call, ctrl_c: _CtrlC) -> dict[str, Any]:
     """Print what comes, until the server asks for more or leaves; return that message."""
     ends_line = True
     interrupting = False
     while True:
-        try:
-            while interrupting and not call.wait(_AGAIN_S):
-                call.signal(INTERRUPT)  # the first one came before the code had begun
-            message = call.receive()
-        except KeyboardInterrupt:
+        if ctrl_c.take():
             interrupting = True
             call.send(interrupt=True)  # what is awaited
             call.signal(INTERRUPT)  # what runs without coming back
-            continue
-        if text := message.get("output"):
+        elif not call.wait(_AGAIN_S if interrupting else None, ctrl_c):
+            if interrupting:
+                call.signal(INTERRUPT)  # the first one came before the code had begun
+        elif text := (message := call.receive()).get("output"):
             sys.stdout.write(text)
             sys.stdout.flush()
             ends_line = text.endswith("\n")
-            continue
-        if not ends_line:
-            click.echo()
-        return message
+        else:
+            if not ends_line:
+                click.echo()
+            return message
 
 
 COMMANDS = {"shell": shell}

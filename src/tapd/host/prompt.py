@@ -244,7 +244,7 @@ class Prompt(Persistent):
         if isinstance(error, SystemExit):
             session.leave()
         elif isinstance(error, asyncio.CancelledError):
-            session.print_text("KeyboardInterrupt\n")
+            self.show_error(KeyboardInterrupt())
         elif error is not None:
             self.show_error(error)
         self._v_cancel = _nothing
