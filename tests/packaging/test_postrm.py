@@ -39,7 +39,11 @@ def make(root: Path, name: str) -> None:
         ),
         SocketOptions("0660", "adm"),
     )
-    addresses = [*parse_address("4040"), *parse_address("unix:/run/x.sock")]
+    addresses = [
+        address
+        for text in ("4040", "unix:/run/x.sock", "udp:4040", "udp:unix:/run/y.sock")
+        for address in parse_address(text)
+    ]
     write_texts(plan_drop_ins(name, addresses, options, root / UNITS))
 
 
