@@ -38,6 +38,7 @@ from tapd.cli.install import (
 from tapd.cli.options import common_options, given_options, group_options, take_unit_options
 from tapd.cli.removal import remove_server
 from tapd.cli.rerun import Told, change_server, make_change
+from tapd.cli.setting_options import prepare_given, type_options
 from tapd.errors import AuthorError, TapdError, UsageError
 from tapd.model.application import Application, check_name
 from tapd.model.server_type import ServerType
@@ -145,7 +146,7 @@ def make_tap(request: Request, machine: Machine) -> None:
         if request.is_change(plan):
             ports = request.ports
             change = make_change(
-                service, request.server_type.options,
+                service, type_options(request.server_type),
                 {name: value for name, value in request.given.items() if name in request.options},
                 ports,
             )  # fmt: skip
@@ -226,6 +227,9 @@ def _add_service(
             service = made
             if application.services.get(service.name) is not service:
                 application.add_service(service, name or service.name or request.server_type.name)
+        for apply in prepare_given(request.server_type, service, request.options):
+            with problems.gathered():
+                apply()
     ports = request.ports
     own = [port for port in application.ports if not request.append or port.service is service]
     is_served = bool(own)
@@ -405,7 +409,8 @@ class TypeGroup(click.Group):
 
 def type_command(server_type: ServerType, machine: Machine) -> click.Command:
     """Return the command that makes servers of `server_type`."""
-    own = {param.name for param in server_type.options}
+    type_params = type_options(server_type)
+    own = {param.name for param in type_params}
 
     def callback(**values: Any) -> None:
         given = given_options(values)
@@ -417,7 +422,7 @@ def type_command(server_type: ServerType, machine: Machine) -> click.Command:
 
     return TypeCommand(
         server_type.name,
-        params=[*server_type.options, *common_options()],
+        params=[*type_params, *common_options()],
         callback=callback,
         help=server_type.summary,
         short_help=f"{server_type.summary.partition(':')[0].rstrip('.')}.",

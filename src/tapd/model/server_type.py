@@ -12,6 +12,7 @@ from typing import Any
 
 from tapd.model.application import Application
 from tapd.model.service import Service
+from tapd.model.setting import Setting
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -22,6 +23,9 @@ class ServerType:
         name: as typed after ``tapd-mktap``.
         summary: one line for ``tapd-mktap --help``.
         options: its own `click.Parameter` objects, beside the common options.
+        settings: those of the service that are options, too; where one is given, it is
+            set in what `make` returns.
+        defaults: returns a service that has the settings as they are where none is given.
         make: builds the service from the parsed options (by parameter name)
             and adds what else it needs (accounts, timers) to the application.
             It may raise `UsageError`. It may return an application of its own instead.
@@ -37,6 +41,8 @@ class ServerType:
     summary: str
     make: Callable[[Application, Mapping[str, Any]], Service | Application]
     options: Sequence[Any] = ()
+    settings: Mapping[str, Setting] = dataclasses.field(default_factory=dict)
+    defaults: Callable[[], Service] = Service
     default_port: str | None = None
     aliases: tuple[str, ...] = ()
     welcome: Callable[[Application, Mapping[str, Any]], Sequence[str]] | None = None

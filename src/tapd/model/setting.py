@@ -34,12 +34,14 @@ class Setting(Value):
         read: return the present value, as it would be typed.
         asks_for: what is asked for beside the value ("Password"), never shown and
             never on a command line; "" for nothing.
+        choices: all values there are, where they are few; empty: there are others.
     """
 
     summary: str
     prepare: Callable[[Any, str, str], Change]
     read: Callable[[Any], str]
     asks_for: str = ""
+    choices: tuple[str, ...] = ()
 
 
 class Assignment(Value):
@@ -95,7 +97,7 @@ def choice_setting(attribute: str, summary: str, choices: Mapping[str, Any]) -> 
         kept = getattr(service, attribute)
         return next((text for text, choice in choices.items() if choice == kept), str(kept))
 
-    return Setting(summary, prepare, read)
+    return Setting(summary, prepare, read, choices=tuple(choices))
 
 
 # --- accounts: for every type that people log in to ---------------------------------

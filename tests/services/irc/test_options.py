@@ -3,35 +3,21 @@
 from __future__ import annotations
 
 import pathlib
-from typing import Any
 
-import click
 import pytest
-from click.testing import CliRunner
+from made_servers import make_server
 
 from tapd.errors import UsageError
 from tapd.model.accounts import verify_password
 from tapd.model.application import Application
 from tapd.model.setting import Assignment, describe_settings, prepare_settings
 from tapd.services.irc import IrcNetwork
-from tapd.services.irc.options import default_server_name, irc_type, welcome_lines
+from tapd.services.irc.options import default_server_name, irc_type
 
 
 def make(*arguments: str) -> tuple[Application, IrcNetwork, str]:
-    application = Application("irc")
-    made: list[Any] = []
-
-    def callback(**options: Any) -> None:
-        service = irc_type.make(application, options)
-        application.listen("127.0.0.1:6667", service)
-        made.extend([service, "\n".join(welcome_lines(application, options))])
-
-    command = click.Command("irc", params=list(irc_type.options), callback=callback)
-    result = CliRunner().invoke(command, list(arguments))
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert made, result.output
-    return application, *made
+    made = make_server(irc_type, *arguments, port="127.0.0.1:6667")
+    return made.application, made.service, made.welcome
 
 
 def test_what_is_made_by_default() -> None:
@@ -168,5 +154,5 @@ def test_guards_have_options() -> None:
     assert network.fronts.proxies == ("127.0.0.1", "localhost")
     assert (network.fronts.proxy_port, network.fronts.sts_port) == (6668, 6697)
     assert network.limits.connections_per_address == 3
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="--network-bits: "):
         make("--network-bits", "99/1")

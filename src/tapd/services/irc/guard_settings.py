@@ -208,6 +208,7 @@ GUARD_SETTINGS: Mapping[str, Setting] = {
         "on: whoever comes through a proxy came to it by TLS",
         _set_proxy_tls,
         lambda network: "on" if network.fronts.are_tls else "off",
+        choices=("on", "off"),
     ),
     "webirc": Setting(
         "networks of gateways that may use WEBIRC; nothing for none",

@@ -13,20 +13,13 @@ from tapd.model.accounts import check_credential, generate_password, hash_passwo
 from tapd.model.application import Application
 from tapd.model.server_type import ServerType
 from tapd.services.irc import settings
-from tapd.services.irc.guard_settings import GUARD_SETTINGS
 from tapd.services.irc.network import IrcNetwork
 from tapd.services.irc.opers import Oper
-from tapd.services.irc.people_settings import PEOPLE_SETTINGS
 
-_DEFAULTS = IrcNetwork("Example", "irc.example.internal", 0.0)
-_HISTORY = ("history-size", "history-days")
-_SETTINGS = {
-    **{name: settings.SETTINGS[name] for name in _HISTORY},
-    **GUARD_SETTINGS,
-    **PEOPLE_SETTINGS,
+_NO_OPTIONS = {
+    *("network-name", "server-name", "motd", "admin"),  # options with words of their own, below
+    *("oper-privileges", "remove-oper"),  # of operators who are there
 }
-_GUARDED = [name for name, each in _SETTINGS.items() if not each.asks_for]
-_GUARDED.remove("oper-privileges")  # the one operator that is made here may do everything
 
 
 def make_network(application: Application, options: Mapping[str, Any]) -> IrcNetwork:
@@ -41,14 +34,6 @@ def make_network(application: Application, options: Mapping[str, Any]) -> IrcNet
     for setting in ("motd", "admin"):
         if options[setting]:
             settings.SETTINGS[setting].prepare(network, options[setting], "")()
-    network.ping_s = options["ping"]
-    network.ping_timeout_s = options["ping_timeout"]
-    network.registration_s = options["registration_time"]
-    network.channels_per_user_max = options["channels_per_user"]
-    for name in _GUARDED:
-        value = options[name.replace("-", "_")]
-        if value is not None:
-            _SETTINGS[name].prepare(network, value, "")()
     oper = options["oper"]
     if oper:
         check_credential("operator name", oper)
@@ -58,26 +43,6 @@ def make_network(application: Application, options: Mapping[str, Any]) -> IrcNet
         network.opers[oper] = Oper(oper, hash_password(password))
         application._v_generated_password = password  # volatile: shown once, never saved
     return network
-
-
-def _guard_options() -> Sequence[click.Option]:
-    """Return an option for each of `_SETTINGS` that needs no secret."""
-    return [
-        click.Option(
-            [f"--{name}"],
-            metavar="VALUE",
-            help=f"{_sentence(_SETTINGS[name].summary)} [default: {_shown_default(name)}]",
-        )
-        for name in _GUARDED
-    ]
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}."
-
-
-def _shown_default(name: str) -> str:
-    return _SETTINGS[name].read(_DEFAULTS) or "none"
 
 
 def default_server_name(network_name: str) -> str:
@@ -129,34 +94,11 @@ irc_type = ServerType(
             metavar="NAME",
             help="An IRC operator's name; a password is generated and shown once.",
         ),
-        click.Option(
-            ["--ping"],
-            type=click.FloatRange(min=1),
-            default=_DEFAULTS.ping_s,
-            show_default=True,
-            help="Seconds of silence before a PING.",
-        ),
-        click.Option(
-            ["--ping-timeout"],
-            type=click.FloatRange(min=1),
-            default=_DEFAULTS.ping_timeout_s,
-            show_default=True,
-            help="Seconds to answer it.",
-        ),
-        click.Option(
-            ["--registration-time"],
-            type=click.FloatRange(min=1),
-            default=_DEFAULTS.registration_s,
-            show_default=True,
-            help="Seconds that a registration may take.",
-        ),
-        click.Option(
-            ["--channels-per-user"],
-            type=click.IntRange(min=1),
-            default=_DEFAULTS.channels_per_user_max,
-            show_default=True,
-            help="Channels that one user can be on.",
-        ),
-        *_guard_options(),
     ),
+    settings={
+        name: each
+        for name, each in settings.SETTINGS.items()
+        if name not in _NO_OPTIONS and not each.asks_for
+    },
+    defaults=lambda: IrcNetwork("Example", "irc.example.internal", 0.0),
 )

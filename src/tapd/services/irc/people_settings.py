@@ -1,7 +1,7 @@
 """What `tapctl set` can change of accounts, reserved nicks, always-on users and channels.
 
 Imports `model`, `presence` and the announcing of capabilities. `settings` takes these
-in; `options` makes options of `tapd-mktap irc` of them.
+in.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ PEOPLE_SETTINGS: Mapping[str, Setting] = {
         "on: people register accounts themselves; off: they don't",
         _set_registration,
         lambda network: "on" if network.accounts.may_register else "off",
+        choices=("on", "off"),
     ),
     "nick-protection": choice_setting(
         "nick_protection",
@@ -70,6 +71,7 @@ PEOPLE_SETTINGS: Mapping[str, Setting] = {
         "opt-out (all with an account, but who asks not to)",
         _set_always_on,
         lambda network: str(network.always_on),
+        choices=_ALWAYS_ON,
     ),
     "always-on-days": number_setting(
         "always_on_s_max", "days after which they go, if no client comes", least=0.01,

@@ -12,9 +12,8 @@ from tapd.errors import UsageError
 from tapd.model.accounts import generate_password
 from tapd.model.application import Application
 from tapd.model.server_type import ServerType
+from tapd.model.setting import ACCOUNT_SETTINGS
 from tapd.services.telnet.service import ShellFactory
-
-_DEFAULTS = ShellFactory()
 
 
 def make_shell(application: Application, options: Mapping[str, Any]) -> ShellFactory:
@@ -23,12 +22,7 @@ def make_shell(application: Application, options: Mapping[str, Any]) -> ShellFac
     Raises:
         UsageError: the options contradict each other, or the password can't be had.
     """
-    service = ShellFactory(private=options["namespace"] == "private")
-    service.tries_max = options["tries"]
-    service.login_time_s = options["login_time"]
-    service.line_bytes_max = options["line_length"] * 1024
-    service.connections_max = options["connections"]
-    service.history_lines_max = options["history"]
+    service = ShellFactory()
     user = options["user"]
     password = _given_password(options)
     if password is None and user not in application.authorizer.accounts:
@@ -117,47 +111,9 @@ telnet_type = ServerType(
             metavar="FILE",
             help="Read the password from the first line of FILE.",
         ),
-        click.Option(
-            ["--namespace"],
-            type=click.Choice(["shared", "private"]),
-            default="shared",
-            show_default=True,
-            help="One namespace for all logins, or one for each account.",
-        ),
-        click.Option(
-            ["--tries"],
-            type=click.IntRange(min=1),
-            default=_DEFAULTS.tries_max,
-            show_default=True,
-            help="Wrong passwords after which a connection is closed.",
-        ),
-        click.Option(
-            ["--login-time"],
-            type=click.FloatRange(min=1),
-            default=_DEFAULTS.login_time_s,
-            show_default=True,
-            help="Seconds that a login may take.",
-        ),
-        click.Option(
-            ["--line-length"],
-            type=click.IntRange(min=1),
-            default=_DEFAULTS.line_bytes_max // 1024,
-            show_default=True,
-            help="Longest line, in KiB.",
-        ),
-        click.Option(
-            ["--connections"],
-            type=click.IntRange(min=1),
-            default=_DEFAULTS.connections_max,
-            show_default=True,
-            help="Connections at once; more are turned away.",
-        ),
-        click.Option(
-            ["--history"],
-            type=click.IntRange(min=0),
-            default=_DEFAULTS.history_lines_max,
-            show_default=True,
-            help="Lines of history kept for each account.",
-        ),
     ),
+    settings={
+        name: each for name, each in ShellFactory.settable.items() if name not in ACCOUNT_SETTINGS
+    },
+    defaults=ShellFactory,
 )

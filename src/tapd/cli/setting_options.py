@@ -1,0 +1,55 @@
+"""Settings as options of `tapd-mktap`: what `tapctl set` changes later, given at the start."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import click
+
+from tapd.errors import UsageError
+from tapd.model.server_type import ServerType
+from tapd.model.service import Service
+from tapd.model.setting import Setting
+
+
+def type_options(server_type: ServerType) -> list[click.Parameter]:
+    """Return all options of `server_type`: its own, and one for each of its settings."""
+    defaults = server_type.defaults()
+    return [
+        *server_type.options,
+        *(
+            _option(name, setting, setting.read(defaults) or "none")
+            for name, setting in server_type.settings.items()
+        ),
+    ]
+
+
+def _option(name: str, setting: Setting, default: str) -> click.Option:
+    return click.Option(
+        [f"--{name}"],
+        type=click.Choice(setting.choices) if setting.choices else None,
+        metavar=None if setting.choices else "VALUE",
+        help=f"{setting.summary[:1].upper()}{setting.summary[1:]}. [default: {default}]",
+    )
+
+
+def prepare_given(
+    server_type: ServerType, service: Service, options: Mapping[str, Any]
+) -> Iterator[Callable[[], None]]:
+    """Yield what makes each of the settings given among `options` in a new `service`.
+
+    Each raises `UsageError` where its value can't be used.
+    """
+    for name, setting in server_type.settings.items():
+        value = options[name.replace("-", "_")]
+        if value is not None:
+            yield functools.partial(_apply, name, setting, service, value)
+
+
+def _apply(name: str, setting: Setting, service: Service, value: str) -> None:
+    try:
+        setting.prepare(service, value, "")()
+    except UsageError as error:
+        raise UsageError(f"--{name}: {error}") from error
