@@ -8,7 +8,6 @@ import os
 import select
 import signal
 import socket
-import stat
 import subprocess
 import sys
 import time
@@ -17,11 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from tapd.errors import AddressUnusable
-from tapd.host.binding import bind_all, find_holder
-from tapd.host.manager import run_manager
-from tapd.model.address import Address, parse_address
 
 _CHILD = Path(__file__).with_name("managed_child.py")
 _RUN = """
@@ -515,91 +509,3 @@ def test_a_full_store_is_said(manage: Callable[..., Run]) -> None:
     client = run.connect()
     ask(client, "store")
     run.hear("refused: tapd-polled")
-
-
-# --- binding --------------------------------------------------------------------------------------
-
-
-def test_port_in_use_names_the_holder() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as holder:
-        port = holder.getsockname()[1]
-        with pytest.raises(
-            AddressUnusable, match=rf"in use by .*process {os.getpid()}\)"
-        ) as caught:
-            run_manager([Address("127.0.0.1", port)], ["true"], {})
-        assert "tapd-mktap --port" in str(caught.value)
-        assert str(os.getpid()) in find_holder(port)
-    assert find_holder(port) == ""
-
-
-def test_nothing_stays_bound_when_one_address_fails(tmp_path: Path) -> None:
-    free = Address(path=str(tmp_path / "s"))
-    with pytest.raises(AddressUnusable, match="does not have that address"):
-        bind_all([free, Address("192.0.2.1", 4040)])
-    assert not Path(free.path).exists()
-
-
-def test_host_that_is_no_address() -> None:
-    with pytest.raises(AddressUnusable, match="is not an IP address"):
-        bind_all([Address("localhost.invalid", 4040)])
-
-
-def test_wildcards_of_both_families_stand_together() -> None:
-    (first,) = bind_all([Address("0.0.0.0", 0)])
-    port = first.listener.getsockname()[1]
-    (second,) = bind_all([Address("::", port)])
-    first.close()
-    second.close()
-
-
-def test_unix_socket_mode_and_removal(tmp_path: Path) -> None:
-    path = tmp_path / "socket"
-    (bound,) = bind_all([Address(path=str(path))], unix_mode=0o660)
-    assert path.stat().st_mode & 0o777 == 0o660
-    bound.close()
-    assert not path.exists()
-
-
-def test_unix_socket_group(tmp_path: Path) -> None:
-    """The group gets its rights together with the socket, and nobody before it."""
-    path = tmp_path / "socket"
-    group = os.getgroups()[-1] if os.getgroups() else os.getgid()
-    with contextlib.closing(bind_all([Address(path=str(path))], 0o660, group)[0]):
-        status = path.stat()
-        assert (stat.S_IMODE(status.st_mode), status.st_gid) == (0o660, group)
-
-
-def test_unix_socket_of_another_is_not_removed(tmp_path: Path) -> None:
-    path = tmp_path / "socket"
-    (bound,) = bind_all([Address(path=str(path))])
-    path.unlink()
-    path.touch()
-    bound.close()
-    assert path.exists()
-
-
-def test_stale_unix_socket_is_replaced(tmp_path: Path) -> None:
-    path = tmp_path / "socket"
-    with socket.socket(socket.AF_UNIX) as dead:
-        dead.bind(str(path))
-    (bound,) = bind_all(parse_address(f"unix:{path}"))
-    with socket.socket(socket.AF_UNIX) as client:
-        client.connect(str(path))
-    with pytest.raises(AddressUnusable, match="another process listens there"):
-        bind_all(parse_address(f"unix:{path}"))
-    bound.close()
-
-
-def test_file_in_the_place_of_a_unix_socket(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_text("precious")
-    with pytest.raises(AddressUnusable, match="is no socket"):
-        bind_all([Address(path=str(path))])
-    assert path.read_text() == "precious"
-
-
-def test_abstract_unix_socket() -> None:
-    (bound,) = bind_all(parse_address("unix:@tapd-test-bind"))
-    with socket.socket(socket.AF_UNIX) as client:
-        client.connect("\0tapd-test-bind")
-    bound.close()

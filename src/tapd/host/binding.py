@@ -1,7 +1,8 @@
 """Bind listening sockets where no service manager has done so.
 
-Used by the embedded manager. A failure says who has the port, where that can be
-found out. May import `errors`, `model` and `systemd`.
+Used by the embedded manager, and by `tapd-mktap` to see whether a service manager
+could. A failure says who has the port, where that can be found out. May import
+`errors`, `model` and `systemd`.
 """
 
 from __future__ import annotations
@@ -91,6 +92,23 @@ def bind_all(
     return bound
 
 
+def why_not_free(address: Address) -> str:
+    """Return why nobody could listen on `address` now; "" where a service manager could.
+
+    It is tried, and nothing of that is left behind.
+    """
+    try:
+        if not address.is_unix:
+            _bind_ip(address).close()
+        elif address.path.startswith("@"):
+            _bind_unix(address, 0o600, -1).close()
+        else:
+            _is_stale(address, Path(address.path))
+    except AddressUnusable as error:
+        return str(error)
+    return ""
+
+
 def _bind_ip(address: Address) -> socket.socket:
     try:
         family, kind, protocol, _, name = socket.getaddrinfo(
@@ -150,8 +168,9 @@ def _bind_unix(address: Address, mode: int, group: int) -> Bound:
         name = b"\0" + os.fsencode(address.path[1:])
     else:
         path = Path(address.path)
-        _remove_stale(address, path)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        if _is_stale(address, path):
+            path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, _kind(address))
     # From the first instant, not by a chmod afterwards. Its group may do something only
     # once it is the right one.
     umask = os.umask(0o777 & ~(mode if group < 0 else mode & 0o707))
@@ -160,7 +179,8 @@ def _bind_unix(address: Address, mode: int, group: int) -> Bound:
         if path is not None and group >= 0:
             os.chown(path, -1, group, follow_symlinks=False)
             path.chmod(mode)
-        listener.listen(_BACKLOG)
+        if not address.is_datagram:
+            listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
         raise AddressUnusable(f"can't listen on {address}: {error.strerror}") from None
@@ -175,8 +195,8 @@ def _identity(path: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _remove_stale(address: Address, path: Path) -> None:
-    """Remove the socket of a process that is gone.
+def _is_stale(address: Address, path: Path) -> bool:
+    """Whether `path` is the socket of a process that is gone.
 
     Raises:
         AddressUnusable: something else is there, or somebody answers.
@@ -184,7 +204,7 @@ def _remove_stale(address: Address, path: Path) -> None:
     try:
         mode = path.lstat().st_mode
     except OSError:
-        return  # not there, or bind says what is wrong
+        return False  # not there, or bind says what is wrong
     if not stat.S_ISSOCK(mode):
         raise AddressUnusable(
             f"can't listen on {address}: {path} is there and is no socket. Move it away"
@@ -194,11 +214,9 @@ def _remove_stale(address: Address, path: Path) -> None:
         try:
             probe.connect(str(path))
         except ConnectionRefusedError:
-            with contextlib.suppress(FileNotFoundError):
-                path.unlink()
-            return
+            return True
         except FileNotFoundError:
-            return
+            return False
         except OSError as error:
             if error.errno not in (errno.EAGAIN, errno.EPROTOTYPE):
                 raise AddressUnusable(f"can't listen on {address}: {error.strerror}") from None
@@ -216,9 +234,10 @@ def find_holder(port: int, *, is_datagram: bool = False) -> str:
     inodes = {f"socket:[{inode}]" for inode in _bound_inodes(port, is_datagram)}
     if not inodes:
         return ""
-    for process in Path("/proc").iterdir():
-        if not process.name.isdigit():
-            continue
+    # PID 1 last: it has the sockets of the services that it started, as they have.
+    numbers = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    numbers.sort(key=lambda number: (number == 1, number))
+    for process in (Path(f"/proc/{number}") for number in numbers):
         with contextlib.suppress(OSError):
             if any(str(entry.readlink()) in inodes for entry in (process / "fd").iterdir()):
                 return f"{(process / 'comm').read_text().strip()} (process {process.name})"
