@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
-import importlib.metadata
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -38,14 +37,12 @@ from tapd.cli.install import (
 from tapd.cli.options import common_options, given_options, group_options, take_unit_options
 from tapd.cli.removal import remove_server
 from tapd.cli.rerun import Told, change_server, make_change
-from tapd.cli.setting_options import prepare_given, type_options
+from tapd.cli.server_types import find_types, prepare_given, type_options
 from tapd.errors import AuthorError, TapdError, UsageError
 from tapd.model.application import Application, check_name
 from tapd.model.server_type import ServerType
 from tapd.model.service import Service
 from tapd.units.instance import typed_unit
-
-TYPES_GROUP = "tapd.types"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -315,24 +312,6 @@ def _print_made(request: Request, machine: Machine, plan: Plan, service: Service
 
 
 # --- the command line -------------------------------------------------------------
-
-
-def find_types() -> tuple[dict[str, ServerType], dict[str, str]]:
-    """Return the server types by name, and why others can't be used, by entry point."""
-    types: dict[str, ServerType] = {}
-    broken: dict[str, str] = {}
-    points = importlib.metadata.entry_points(group=TYPES_GROUP)
-    for point in sorted(points, key=lambda point: point.name):
-        try:
-            server_type = point.load()
-        except Exception as error:  # a stranger's package: any error is its own
-            broken[point.name] = f"{point.value}: {type(error).__name__}: {error}"
-            continue
-        if isinstance(server_type, ServerType):
-            types.setdefault(server_type.name, server_type)
-        else:
-            broken[point.name] = f"{point.value}: is no tapd.model.server_type.ServerType"
-    return types, broken
 
 
 _HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}  # as tapd and tapctl have it

@@ -1,8 +1,12 @@
-"""Settings as options of `tapd-mktap`: what `tapctl set` changes later, given at the start."""
+"""Server types: which are installed, and what `tapd-mktap` can be told of each.
+
+What `tapctl set` changes later is an option at the start, see `ServerType.settings`.
+"""
 
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -12,6 +16,26 @@ from tapd.errors import UsageError
 from tapd.model.server_type import ServerType
 from tapd.model.service import Service
 from tapd.model.setting import Setting
+
+TYPES_GROUP = "tapd.types"
+
+
+def find_types() -> tuple[dict[str, ServerType], dict[str, str]]:
+    """Return the server types by name, and why others can't be used, by entry point."""
+    types: dict[str, ServerType] = {}
+    broken: dict[str, str] = {}
+    points = importlib.metadata.entry_points(group=TYPES_GROUP)
+    for point in sorted(points, key=lambda point: point.name):
+        try:
+            server_type = point.load()
+        except Exception as error:  # a stranger's package: any error is its own
+            broken[point.name] = f"{point.value}: {type(error).__name__}: {error}"
+            continue
+        if isinstance(server_type, ServerType):
+            types.setdefault(server_type.name, server_type)
+        else:
+            broken[point.name] = f"{point.value}: is no tapd.model.server_type.ServerType"
+    return types, broken
 
 
 def type_options(server_type: ServerType) -> list[click.Parameter]:
