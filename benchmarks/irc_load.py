@@ -13,8 +13,6 @@ import socket
 import time
 
 TEXT = "The quick brown fox jumps over the lazy dog, and the dog does not mind at all."
-AT_ONCE = 1000
-"""Clients that register at the same time: InspIRCd completes registrations once a second."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -38,10 +36,16 @@ class Load:
         self._members: list[list[Client]] = []
         self._buffer = bytearray(1 << 20)
 
-    def join(self, prefix: str, channels: int, members: int) -> float:
+    def join(self, prefix: str, channels: int, members: int, at_once: int) -> float:
         """Connect, register and join `members` clients to each channel; return the seconds.
 
         A client says JOIN when it was welcomed, and has joined at the end of the names.
+
+        Args:
+            prefix: of the nicks and the channels.
+            channels: how many.
+            members: of each.
+            at_once: clients that register at the same time.
         """
         self._members = [[] for _ in range(channels)]
         waiting: set[int] = set()
@@ -57,7 +61,7 @@ class Load:
             self._by_fd[sock.fileno()] = client
             self._poll.register(sock, select.EPOLLIN)
             waiting.add(sock.fileno())
-            while len(waiting) >= AT_ONCE:
+            while len(waiting) >= at_once:
                 self._go_on(waiting)
         while waiting:
             self._go_on(waiting)
