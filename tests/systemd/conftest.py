@@ -1,11 +1,11 @@
-"""A service manager's end of the notify protocol, small enough to trust."""
+"""A service manager's end of the notify protocol, small enough to trust, and connections."""
 
 from __future__ import annotations
 
 import array
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -77,3 +77,17 @@ def notifier(receiver: Receiver) -> Iterator[Notifier]:
     notifier = Notifier.from_environ({"NOTIFY_SOCKET": receiver.path})
     yield notifier
     notifier.close()
+
+
+@pytest.fixture
+def pairs() -> Iterator[Callable[[int], list[tuple[socket.socket, socket.socket]]]]:
+    made: list[tuple[socket.socket, socket.socket]] = []
+
+    def make(count: int) -> list[tuple[socket.socket, socket.socket]]:
+        made.extend(socket.socketpair() for _ in range(count))
+        return made[-count:]
+
+    yield make
+    for pair in made:
+        for end in pair:
+            end.close()
