@@ -86,12 +86,27 @@ class UnitProtocol(Protocol):
         self._run(data)
         self.unit_skipped()
 
+    def kept_bytes(self) -> int:
+        """Return how much is kept, where whole units may be among it."""
+        return self._kept() if self._is_held_back else 0
+
+    def run_kept_unit(self) -> None:
+        """Hand on the first unit of what was kept back."""
+        self._run(b"", is_single=True)
+
+    def skip_kept_unit(self) -> None:
+        """Drop the first unit of what was kept back, and say so."""
+        self._is_skipping = True
+        self._run(b"", is_single=True)
+        self.unit_skipped()
+
     def unit_skipped(self) -> None:
         """A unit killed the server each time it was run; it was dropped. Tell the peer."""
 
-    def _run(self, data: bytes) -> None:
+    def _run(self, data: bytes, *, is_single: bool = False) -> None:
         data = self._take(data)
         position = 0
+        is_held_back = False
         self._v_is_running = True
         if self._is_held_back:
             self._is_held_back = False
@@ -103,15 +118,18 @@ class UnitProtocol(Protocol):
                 position, hand_on, arguments = unit
                 if hand_on is not None:
                     hand_on(*arguments)
+                if is_single:
+                    is_held_back = True
+                    break
         finally:
             self._v_is_running = False
-            self._put_back(data[position:])
+            self._put_back(data[position:], is_held_back=is_held_back)
 
-    def _put_back(self, data: bytes) -> None:
-        """Keep `data`, which was not handed on."""
+    def _put_back(self, data: bytes, *, is_held_back: bool = False) -> None:
+        """Keep `data`, which was not handed on: whole units of it may have been held back."""
         if data and not self._is_closing():
             self._keep(data)
-            if not self._is_reading():
+            if is_held_back or not self._is_reading():
                 self._is_held_back = True
         is_midway = bool(self._part) or self._pieces is not None or self._is_odd()
         if is_midway is not self._is_midway:

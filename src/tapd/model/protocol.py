@@ -156,6 +156,20 @@ class Protocol(Persistent):
     def input_skipped(self, data: bytes) -> None:
         """`data` killed the server each time it ran; it was dropped. Tell the peer."""
 
+    def kept_bytes(self) -> int:
+        """Return how much input is kept that came while reading was paused; 0 for no whole unit.
+
+        For bases with a `reading_resumed` that runs it. After an unclean death `run_kept_unit`
+        is called in its place, unit by unit. What arrives is kept behind it.
+        """
+        return 0
+
+    def run_kept_unit(self) -> None:
+        """Run the first unit that is kept, and no other."""
+
+    def skip_kept_unit(self) -> None:
+        """The first unit that is kept killed the server each time: drop it and tell the peer."""
+
     def pause_writing(self) -> None:
         """The peer reads too slowly; write less until `resume_writing`."""
 

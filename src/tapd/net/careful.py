@@ -9,12 +9,19 @@ was marked when the process died is run one unit at a time by the next, each wit
 a mark of its own. What dies under its own mark `TRIES` times is skipped, its
 person is told, and the log names it: five deaths in all. A kill from outside would
 have to hit one and the same unit of input that often in a row to be mistaken for it.
+
+Whole units that a protocol keeps, since they came while reading was paused, are not in
+the kernel any more, and whoever resumes reading (a timer, a thread's result, another
+connection) would be blamed for them. So they don't run then and there but after that
+is committed, each under its own mark; the connection reads nothing else until then.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tapd import events
@@ -43,11 +50,21 @@ class Careful:
         level: how many deaths in a row came before the server had settled.
         waiting: for each connection whose input waited at the start: up to which
             position. Its end counts as a byte.
+        kept: for each connection whose protocol kept whole units at the start: the
+            position behind them.
     """
 
-    def __init__(self, level: int, trial: records.Trial | None, waiting: dict[int, int]) -> None:
+    def __init__(
+        self,
+        level: int,
+        trial: records.Trial | None,
+        waiting: dict[int, int],
+        kept: dict[int, int],
+    ) -> None:
         self.level = level
         self.waiting = waiting
+        self.kept = kept
+        self._held: dict[Stream, None] = {}  # frozen, until what they keep was run
         self._trial = trial
         self._has_progressed = False
         self._settled_at = time.monotonic() + SETTLED_S
@@ -81,9 +98,9 @@ class Careful:
         except StateUnwritable as error:
             log.warning("%s (what is run now could not be announced)", error)
 
-    def _note_progress(self, turn: Turn, stream: Stream, until: int) -> None:
+    def _note_progress(self, turn: Turn) -> None:
         """Have the next process know that this one got on, should it die as well."""
-        if not self._has_progressed and _is_done(stream, until):
+        if not self._has_progressed:
             self._has_progressed = True
             self._append(turn, records.render_progress())
 
@@ -99,48 +116,100 @@ class Careful:
 
     def run(self, turn: Turn, events: list[tuple[int, int]]) -> list[tuple[int, int]]:
         """Run what waits, one unit at a time where that is due; return the other events."""
+        if self._is_over(turn):
+            self._settle(turn)
+            return events
+        if not self.is_single:
+            return events
+        turn.commit()  # what ran before this is not to be blamed on a unit
+        ready = {fd for fd, _event in events}
+        for run_unit in self._units(turn, ready):
+            if turn.is_stalled:
+                return []
+            run_unit()
+            turn.commit()
+        if turn.is_stalled:
+            return []
+        waiting_fds = {turn.streams[key].fd for key in self.waiting if key in turn.streams}
+        return [(fd, event) for fd, event in events if fd not in waiting_fds]
+
+    def _is_over(self, turn: Turn) -> bool:
+        """Whether all that waited at the start was run, or this has served for long enough."""
         streams = turn.streams
         self.waiting = {
             key: until
             for key, until in self.waiting.items()
             if key in streams and not _is_done(streams[key], until)
         }
+        self.kept = {
+            key: until
+            for key, until in self.kept.items()
+            if key in streams and _kept_from(streams[key]) < until
+        }
         for port in turn.ports:
             port.look_whether_empty()
         ports_wait = any(not port.was_empty for port in turn.ports)
-        if not (self.waiting or ports_wait) or time.monotonic() > self._settled_at:
-            self._settle(turn)
-            return events
-        if not self.is_single:
-            return events
-        turn.commit()  # what ran before this is not to be blamed on a unit
-        if turn.is_stalled:
-            return []
-        ready = {fd for fd, _event in events}
+        is_all_run = not (self.waiting or self.kept or self._held or ports_wait)
+        return is_all_run or time.monotonic() > self._settled_at
+
+    def _units(self, turn: Turn, ready: set[int]) -> Iterator[Callable[[], None]]:
+        """Yield what runs the next unit of each that waits; it is committed before the next."""
+        for stream in list(self._held):
+            yield partial(self._run_kept_unit, turn, stream)
+            if not turn.is_stalled and stream not in self._held:
+                self._note_progress(turn)
         for port in turn.ports:
             if not port.was_empty and port.wants_input:
-                port.receive(limit=1)
-                turn.commit()
-                if turn.is_stalled:
-                    return []
+                yield partial(port.receive, limit=1)
         for key, until in self.waiting.items():
-            stream = streams.get(key)
-            if stream is not None and stream.fd in ready and stream.wants_input:
-                if self._trial is not None and self._trial.key == key:
-                    self._run_unit(turn, stream, until)
-                else:
-                    self._announce(turn, "stream", key, stream.taken, 1)
-                    turn.receive(stream, min(until - stream.taken, PEEK_BYTES))
-                turn.commit()
-                if turn.is_stalled:
-                    return []
-                self._note_progress(turn, stream, until)
-        waiting_fds = {streams[key].fd for key in self.waiting if key in streams}
-        return [(fd, event) for fd, event in events if fd not in waiting_fds]
+            waiting = turn.streams.get(key)
+            if waiting is None or waiting.fd not in ready or not waiting.wants_input:
+                continue
+            is_suspect = self._trial is not None and self._trial.key == key
+            yield partial(self._run_unit if is_suspect else self._run_all, turn, waiting, until)
+            if not turn.is_stalled and _is_done(waiting, until):
+                self._note_progress(turn)
+
+    def _run_all(self, turn: Turn, stream: Stream, until: int) -> None:
+        """Run all that waits of one connection."""
+        self._announce(turn, "stream", stream.key, stream.taken, 1)
+        turn.receive(stream, min(until - stream.taken, PEEK_BYTES))
 
     def _settle(self, turn: Turn) -> None:
         self._append(turn, records.render_settled())
         turn.careful = None
+        for stream in self._held:
+            stream.thaw()
+            if stream.is_reading():
+                turn.go_on_reading(stream)
+
+    def hold(self, turn: Turn, stream: Stream) -> None:
+        """Have what the protocol of `stream` keeps run unit by unit, and nothing before it."""
+        stream.freeze()
+        if stream not in self._held:
+            self._held[stream] = None
+            turn.call(_look_again)
+
+    def _run_kept_unit(self, turn: Turn, stream: Stream) -> None:
+        """Run or skip the first of what is kept, and commit."""
+        del self._held[stream]
+        stream.thaw()
+        if not stream.is_reading():
+            return  # it was paused again, or has ended
+        protocol = stream.protocol
+        position = _kept_from(stream)
+        if self.may_run(turn, "kept", stream.key, position):
+            turn.guard(stream, protocol.run_kept_unit)
+        else:
+            log.error(
+                "connection %d: input that waited while it was not read killed the server each "
+                "time it ran; skipped",
+                stream.key,
+                extra=events.SKIPPED(TAPD_POISON="input", TAPD_CONNECTION=stream.key),
+            )  # fmt: skip
+            turn.guard(stream, protocol.skip_kept_unit)
+        if stream.is_reading() and protocol.kept_bytes():
+            self.hold(turn, stream)
 
     def _run_unit(self, turn: Turn, stream: Stream, until: int) -> None:
         data = stream.peek(min(until - stream.taken, PEEK_BYTES))
@@ -181,3 +250,12 @@ class Careful:
 def _is_done(stream: Stream, until: int) -> bool:
     """Whether the input of `stream` up to `until` was run, or its end."""
     return stream.taken >= until or bool(stream.flags & (Flag.EOF_RECEIVED | Flag.CLOSING))
+
+
+def _kept_from(stream: Stream) -> int:
+    """Return the position of the first byte that the protocol keeps."""
+    return stream.taken - stream.protocol.kept_bytes()
+
+
+def _look_again() -> None:
+    """Have another turn."""

@@ -267,6 +267,10 @@ class Connections(LiveRuntime):
             self._fail(stream, error)
             return None
 
+    def go_on_reading(self, stream: Stream) -> None:
+        """Have `stream`, at the end of a pause, run what its protocol kept back meanwhile."""
+        self.guard(stream, stream.protocol.reading_resumed)
+
     def _fail(self, stream: Stream, error: BaseException) -> None:
         """Close `stream`, whose protocol raised `error` (SystemExit counts, too)."""
         if isinstance(error, PeerError):

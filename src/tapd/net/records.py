@@ -25,7 +25,7 @@ class Flag(enum.IntFlag):
     EOF_QUEUED = 4  # send FIN once all output is sent
     CLOSING = 8  # read no more; close once all output is sent
     ABORTED = 16  # close at once
-    FROZEN = 32  # this process reads no more; the next one does
+    FROZEN = 32  # this process does not read it (for a while, or any more); the next one does
 
 
 class StreamState:

@@ -168,7 +168,12 @@ def begin_turns(turn: Turn, resumed: Resumed, history: records.History, boot_id:
             + kernel.input_ended(stream.sock)
             for stream in resumed.streams
         }
-        turn.careful = Careful(level, history.trial, waiting)
+        kept = {
+            stream.key: stream.taken
+            for stream in resumed.streams
+            if turn.guard(stream, stream.protocol.kept_bytes)
+        }
+        turn.careful = Careful(level, history.trial, waiting, kept)
     turn.timers.load()
     try:
         _start_services(application)
@@ -197,7 +202,7 @@ def begin_turns(turn: Turn, resumed: Resumed, history: records.History, boot_id:
             )  # fmt: skip
             del application.connections[key]
     for stream in resumed.streams:
-        turn.guard(stream, stream.protocol.connection_resumed)
+        _go_on(turn, stream)
     for held_key, sock in resumed.accepted:
         key = held_key
         if held_key >= ORPHAN_KEY:
@@ -214,6 +219,12 @@ def begin_turns(turn: Turn, resumed: Resumed, history: records.History, boot_id:
             turn.begin(sock, service_or_none, key, protected=True)
     resume_connectors(turn)
     turn.commit()
+
+
+def _go_on(turn: Turn, stream: Stream) -> None:
+    turn.guard(stream, stream.protocol.connection_resumed)
+    if stream.is_reading() and turn.guard(stream, stream.protocol.kept_bytes):
+        turn.go_on_reading(stream)  # reading had been resumed, and what is kept was being tried
 
 
 def _resume_ports(turn: Turn, history: records.History, boot_id: str) -> None:

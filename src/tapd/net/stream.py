@@ -117,8 +117,13 @@ class Stream:
         return f"<connection {self.key}>"
 
     def freeze(self) -> None:
-        """Read no more in this process; what comes waits for the next."""
+        """Read no more in this process, or until `thaw`; what comes waits for the next."""
         self._set(_FROZEN)
+
+    def thaw(self) -> None:
+        """Read again."""
+        self.flags &= ~_FROZEN
+        self.touch()
 
     def touch(self) -> None:
         """Have the turn look at it."""
@@ -199,7 +204,7 @@ class Stream:
             self.flags &= ~_PAUSED
             self._turn.touch(self)
             if not self.flags & _CLOSING:
-                self._turn.guard(self, self.protocol.reading_resumed)
+                self._turn.go_on_reading(self)
 
     def is_reading(self) -> bool:
         """Whether input is being read."""

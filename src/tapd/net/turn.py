@@ -215,6 +215,14 @@ class Turn(Commits):
 
     # --- connections ------------------------------------------------------------
 
+    def go_on_reading(self, stream: Stream) -> None:
+        """Have `stream` run what its protocol kept back, unit by unit where that is due."""
+        careful = self.careful
+        if careful is None or not careful.is_single or not stream.protocol.kept_bytes():
+            super().go_on_reading(stream)
+        else:
+            careful.hold(self, stream)
+
     # --- one turn -----------------------------------------------------------------
 
     def run(self) -> None:

@@ -196,6 +196,25 @@ class Session(Protocol):
         lines, rest = wire.split_lines(self.pending, b"")
         self._run_lines(lines, rest)
 
+    def kept_bytes(self) -> int:
+        """Return how much of what is kept runs when reading is resumed (`reading_resumed`)."""
+        if self.awaits_header:
+            return 0  # it has line ends of its own, and is taken as soon as it is whole
+        pending = self.pending
+        return len(pending) if b"\n" in pending or b"\r" in pending else 0
+
+    def run_kept_unit(self) -> None:
+        """Run the first line that is kept."""
+        self._v_heard_s = self.network.now_s()
+        lines, rest = wire.split_lines(self.pending, b"")
+        self._run_lines(lines[:1], b"\n".join((*lines[1:], rest)))
+
+    def skip_kept_unit(self) -> None:
+        """Drop the first line that is kept, which killed the server, and say so."""
+        lines, rest = wire.split_lines(self.pending, b"")
+        self.pending = b"\n".join((*lines[1:], rest))
+        self._tell_of_skipped(lines)
+
     def _run_lines(self, lines: Sequence[bytes], rest: bytes) -> None:
         latest_s = self._v_heard_s + self.service.limits.burst_s
         is_closing = self._v_transport.is_closing
@@ -276,6 +295,9 @@ class Session(Protocol):
     def input_skipped(self, data: bytes) -> None:
         """Drop what killed the server, and say so."""
         lines, self.pending = wire.split_lines(self.pending, data)
+        self._tell_of_skipped(lines)
+
+    def _tell_of_skipped(self, lines: Sequence[bytes]) -> None:
         if lines:
             self.fail("*", "INTERNAL_ERROR", text=_SKIPPED, is_own=True)
 
