@@ -125,6 +125,28 @@ def test_what_kills_the_server_is_skipped_and_all_are_told(
     assert "5" in killer.type("count")
 
 
+@pytest.mark.parametrize("key", [b"\x03", b"\xff\xf4\xff\xf2"])
+def test_ctrl_c_interrupts_what_does_not_come_back(
+    shell: tuple[Server, int], visit: Visit, key: bytes
+) -> None:
+    """Nobody reads the connection then; the key is seen where it waits."""
+    server, port = shell
+    typing, other = visit(port), visit(port)
+    for person in (typing, other):
+        person.login()
+    child = server.child()
+    typing.sock.sendall(b"n = 1\r\nwhile True: n += 1\r\n\r\n")
+    wait_for(lambda: "a turn has taken more than" in server.log(), "slow turn")
+    typing.sock.sendall(key)
+    shown = typing.read_until("KeyboardInterrupt\r\n")
+    assert "Traceback (most recent call last)" in shown
+    assert "interrupts.py" not in shown
+    typing.read_until("KeyboardInterrupt\r\n>>> ")  # the key itself, read now
+    assert "True" in typing.type("n > 1")
+    assert "42" in other.type("6 * 7")
+    assert server.child() == child
+
+
 def said_times(server: Server, times: int) -> bool:
     return server.log().count("serving goes on") >= times
 

@@ -140,6 +140,10 @@ class Console:
             prompt = self.prompt
             self._send_committed({"prompt": prompt.prompt, "failed": prompt.failed})
 
+    def interrupts_waiting(self) -> int:
+        """Return 0: `tapctl shell` sends a signal."""
+        return 0
+
     def interrupt(self) -> None:
         """Cancel what is awaited."""
         self.prompt.cancel()

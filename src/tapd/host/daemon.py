@@ -29,6 +29,7 @@ from tapd.errors import StateUnwritable
 from tapd.host import story
 from tapd.host.asleep import save_sleep, take_sleep
 from tapd.host.idle import Idleness, next_due_s
+from tapd.host.interrupts import typed_code
 from tapd.host.options import ASLEEP_STATUS, DaemonOptions
 from tapd.host.saving import SAVE_TIMEOUT_S, Saving
 from tapd.host.state import Restored, State
@@ -244,7 +245,9 @@ class Daemon:
             background.append(loop.create_task(self._keep_awake(turn)))
         if restored.wants_save:
             saving.ask()
-        with Watchdog.from_environ(self._environ, notifier, loop), TurnWatch(turn):
+        typed_code.allow_interrupts()
+        watch = TurnWatch(turn, on_look=typed_code.interrupt_if_asked)
+        with Watchdog.from_environ(self._environ, notifier, loop), watch:
             stopping = loop.create_task(self._stop.wait())
             await asyncio.wait([stopping, *background], return_when=asyncio.FIRST_COMPLETED)
             for task in background:

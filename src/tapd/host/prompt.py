@@ -19,6 +19,8 @@ from collections.abc import Callable, Generator
 from typing import Any, ClassVar
 from typing import Protocol as TypingProtocol
 
+from tapd.host import interrupts, streams
+from tapd.host.interrupts import typed_code
 from tapd.host.streams import current
 from tapd.image.typed import compile_typed, will_not_be_saved
 from tapd.model.application import Runtime
@@ -27,6 +29,9 @@ from tapd.model.persistent import Persistent
 
 _MISSING = object()
 _CO_COROUTINE = inspect.CO_COROUTINE
+_OURS = (streams.__file__, interrupts.__file__)
+"""Where typed code is refused its input or interrupted: no news in a traceback."""
+
 _EAGER_CHARACTERS = 4096
 """An indented line of a longer block is not compiled at once: pasting stays linear."""
 
@@ -59,6 +64,9 @@ class Session(TypingProtocol):
 
     def evaluated(self) -> None:
         """Go on: what was awaited has ended."""
+
+    def interrupts_waiting(self) -> int:
+        """Count the Ctrl-C that wait unread; see `host.interrupts`."""
 
     def leave(self) -> None:
         """End the session: ``SystemExit`` was raised."""
@@ -198,7 +206,11 @@ class Prompt(Persistent):
         ended = False
         token = current.set(self.session)
         try:
-            coroutine = eval(code, names)  # noqa: S307 - running what is typed is the service
+            try:
+                typed_code.begin(self.session)
+                coroutine = eval(code, names)  # noqa: S307 - running what is typed is the service
+            finally:
+                typed_code.session = None
             if code.co_flags & _CO_COROUTINE:
                 self._start(coroutine)
             ended = True
@@ -273,7 +285,10 @@ class Prompt(Persistent):
         while frames is not None and frames.tb_frame.f_globals is not self.namespace.names:
             frames = frames.tb_next
         try:
-            text = "".join(traceback.format_exception(type(error), error, frames))
+            shown = traceback.TracebackException(type(error), error, frames)
+            while shown.stack and shown.stack[-1].filename in _OURS:
+                shown.stack.pop()
+            text = "".join(shown.format())
         except BaseException as second:  # typed classes may break even this
             text = f"{type(error).__name__} (and showing it raised {type(second).__name__})\n"
         self.session.print_text(text)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -32,9 +33,16 @@ class Turning(Protocol):
 class TurnWatch:
     """Watches the turns of the thread that makes it, for the length of a ``with`` block."""
 
-    def __init__(self, turn: Turning, limit_s: float = LIMIT_S) -> None:
+    def __init__(
+        self,
+        turn: Turning,
+        limit_s: float = LIMIT_S,
+        on_look: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Watch `turn`; call `on_look`, in the watch's thread, as long as one takes too long."""
         self._turn = turn
         self._limit_s = limit_s
+        self._on_look = on_look
         self._watched = threading.get_ident()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="tapd turn watch", daemon=True)
@@ -56,7 +64,10 @@ class TurnWatch:
         told_s = 0.0
         while not self._done.wait(self._limit_s):
             began_s = self._turn.began_s
-            if not began_s or began_s == told_s or time.monotonic() - began_s < self._limit_s:
+            if not began_s or time.monotonic() - began_s < self._limit_s:
+                continue
+            self._on_look()
+            if began_s == told_s:
                 continue
             place = describe_place(sys._current_frames().get(self._watched))
             if place and self._turn.began_s == began_s:

@@ -131,7 +131,9 @@ def test_leaving(client: Any, line: bytes) -> None:
 
 @pytest.mark.parametrize("line", [b"input()", b"import sys; sys.stdin.readline()"])
 def test_input_is_refused_clearly(client: Any, line: bytes) -> None:
-    assert "EOFError: input() can't be used at this prompt" in client.ask(line)
+    shown = client.ask(line)
+    assert "EOFError: input() can't be used at this prompt" in shown
+    assert "streams.py" not in shown, "where it is refused is no news"
 
 
 def test_help_neither_blocks_nor_pages(client: Any) -> None:

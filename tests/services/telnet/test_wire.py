@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tapd.services.telnet.codec import Negotiation, Subnegotiation
-from tapd.services.telnet.wire import Wire
+from tapd.services.telnet.wire import Wire, count_interrupts
 
 WILL, WONT, DO, DONT = 251, 252, 253, 254
 ECHO, SGA, TTYPE, NAWS = 1, 3, 24, 31
@@ -61,3 +61,18 @@ def test_terminal_and_width() -> None:
     wire.answer(Subnegotiation(NAWS, b"\x00"))
     wire.answer(Subnegotiation(99, b"\x00"))
     assert wire.width == 100
+
+
+@pytest.mark.parametrize(
+    ("waiting", "count"),
+    [
+        (b"", 0),
+        (b"\x03while True: pass\r\n", 0),
+        (b"while True: pass\r\0\x03", 1),
+        (b"while True: pass\n\x03\x03", 2),
+        (b"\xff\xf4\xff\xf2", 1),
+        (b"x\n\xff\xf3\xff\xee", 2),
+    ],
+)
+def test_interrupts_count_after_the_last_line(waiting: bytes, count: int) -> None:
+    assert count_interrupts(waiting) == count

@@ -36,7 +36,7 @@ from tapd.services.telnet.editor import LineEditor
 from tapd.services.telnet.login import Login, render_peer
 from tapd.services.telnet.reading import take_keys, take_lines
 from tapd.services.telnet.terminal import PASTE_BEGIN, PASTE_END, PASTE_OFF, PASTE_ON
-from tapd.services.telnet.wire import Wire
+from tapd.services.telnet.wire import Wire, count_interrupts
 
 if TYPE_CHECKING:
     from tapd.services.telnet.service import ShellFactory
@@ -345,6 +345,21 @@ class ShellSession(Protocol):
             self.shell.drop_block()
             self.out("KeyboardInterrupt\n")
             self.prompt()
+
+    def interrupts_waiting(self) -> int:
+        """Count the C-c that came while a line runs; see `host.interrupts`.
+
+        The line itself may still be in the kernel, in front of them. A UNIX socket is
+        not looked at: peeking moves the offset that its own reads go by.
+        """
+        transport = self.__dict__.get("_v_transport")
+        connection = None if transport is None else transport.get_extra_info("socket")
+        if connection is None or connection.family not in (socket.AF_INET, socket.AF_INET6):
+            return 0
+        try:
+            return count_interrupts(connection.recv(1 << 16, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except OSError:  # nothing there, or the connection is gone
+            return 0
 
     def leave_block(self) -> None:
         """Leave the block, or where there is none the server, as C-d does."""

@@ -131,6 +131,14 @@ class Wire(Persistent):
         return _KEYS.get(command.code, b"")
 
 
+def count_interrupts(waiting: bytes) -> int:
+    """Return how many C-c follow the last whole line of `waiting`, raw input."""
+    line = waiting[max(waiting.rfind(b"\n"), waiting.rfind(b"\r")) + 1 :]
+    return line.count(b"\x03") + sum(
+        line.count(bytes((Code.IAC, code))) for code, key in _KEYS.items() if key == b"\x03"
+    )
+
+
 _KEYS: dict[int, bytes] = {
     Code.IP: b"\x03",
     Code.BRK: b"\x03",
