@@ -79,7 +79,7 @@ def test_installed_for_the_system(
 ) -> None:
     old = os.umask(0o077)
     try:
-        assert run(["example-echo", "--name", "echo", "-p", "10.0.0.1:7"], system) == 0
+        assert run(["example-echo", "--name", "echo", "-p", "127.0.0.2:4007"], system) == 0
     finally:
         os.umask(old)
     tap = tmp_path / "state" / "tapd" / "echo" / "echo.tap"
@@ -87,7 +87,7 @@ def test_installed_for_the_system(
     assert stat.S_IMODE(tap.parent.stat().st_mode) == 0o700
     assert stat.S_IMODE(tap.parent.parent.stat().st_mode) == 0o755
     drop_in = tmp_path / "units" / "tapd@echo.socket.d" / "ports.conf"
-    assert parse_ports_drop_in(drop_in.read_text(), "x") == ["10.0.0.1:7"]
+    assert parse_ports_drop_in(drop_in.read_text(), "x") == ["127.0.0.2:4007"]
     assert stat.S_IMODE(drop_in.stat().st_mode) == 0o644
     assert (tmp_path / "asked").read_text() == "daemon-reload\n"
     assert capsys.readouterr().out.splitlines()[-1] == "systemctl start tapd@echo"
@@ -157,12 +157,12 @@ def test_a_service_is_added(
 
 @pytest.mark.usefixtures("here")
 def test_adding_writes_all_ports_of_an_installed_server(system: Machine, tmp_path: Path) -> None:
-    run(["example-echo", "--name", "echo", "-p", "10.0.0.1:7"], system)
+    run(["example-echo", "--name", "echo", "-p", "127.0.0.2:4007"], system)
     tap = tmp_path / "state" / "tapd" / "echo" / "echo.tap"
-    arguments = ["example-echo", "--append", str(tap), "--name", "b", "-p", "10.0.0.1:8"]
+    arguments = ["example-echo", "--append", str(tap), "--name", "b", "-p", "127.0.0.2:4008"]
     assert run(arguments, system) == 0
     drop_in = tmp_path / "units" / "tapd@echo.socket.d" / "ports.conf"
-    assert parse_ports_drop_in(drop_in.read_text(), "x") == ["10.0.0.1:7", "10.0.0.1:8"]
+    assert parse_ports_drop_in(drop_in.read_text(), "x") == ["127.0.0.2:4007", "127.0.0.2:4008"]
 
 
 def test_nothing_is_added_to_a_tap_that_runs(

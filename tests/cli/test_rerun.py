@@ -34,7 +34,7 @@ def files_below(directory: Path) -> dict[str, bytes]:
 @pytest.fixture
 def installed(here: Path, system: Machine, capsys: pytest.CaptureFixture[str]) -> Path:
     """The TAP of an installed server, with state that no option gives."""
-    assert run(["example-echo", "--name", "echo", "-p", "10.0.0.1:7", "-w", "one"], system) == 0
+    assert run(["example-echo", "--name", "echo", "-p", "127.0.0.2:4007", "-w", "one"], system) == 0
     assert not list(here.iterdir())
     tap = system.installed_path("echo")
     capsys.readouterr()
@@ -48,21 +48,21 @@ def test_a_port_changes_and_nothing_else(
     drop_in = system.unit_directory / "tapd@echo.socket.d" / "ports.conf"
     text = drop_in.read_text() + "# mine\nBacklog = 9\n"
     drop_in.write_text(text)
-    assert run(["example-echo", "--name", "echo", "-p", "10.0.0.1:8"], system) == 0
+    assert run(["example-echo", "--name", "echo", "-p", "127.0.0.2:4008"], system) == 0
     out = capsys.readouterr().out
-    assert "example-echo answers on 10.0.0.1:8" in out
+    assert "example-echo answers on 127.0.0.2:4008" in out
     after = load(installed)
     assert after.lineage == before.lineage
-    assert [str(port.address) for port in after.ports] == ["10.0.0.1:8"]
+    assert [str(port.address) for port in after.ports] == ["127.0.0.2:4008"]
     assert after.services["example-echo"].greeting == "hello"
     hashes = [app.authorizer.accounts["admin"].password_hash for app in (before, after)]
     assert hashes[0] == hashes[1]
-    assert drop_in.read_text() == text.replace("10.0.0.1:7", "10.0.0.1:8")
+    assert drop_in.read_text() == text.replace("127.0.0.2:4007", "127.0.0.2:4008")
     # The script in the place of systemctl says that all is active.
     assert (tmp_path / "asked").read_text().splitlines()[-3:] == [
         "is-active --quiet tapd@echo.socket",
+        "daemon-reload",
         "restart tapd@echo.socket",
-        "is-active --quiet tapd@echo.socket",
     ]
 
 
@@ -71,7 +71,7 @@ def test_settings_and_passwords_change(installed: Path, system: Machine) -> None
     after = load(installed)
     assert after.services["example-echo"].repeats == 3
     assert verify_password(after.authorizer.accounts["admin"].password_hash, "two")
-    assert [str(port.address) for port in after.ports] == ["10.0.0.1:7"], "no port was given"
+    assert [str(port.address) for port in after.ports] == ["127.0.0.2:4007"], "no port was given"
     assert run(["example-echo", "--name", "echo", "-u", "eve", "-w", "three"], system) == 0
     after = load(installed)
     assert verify_password(after.authorizer.accounts["admin"].password_hash, "two")
@@ -83,7 +83,7 @@ def test_told_the_same_again_nothing_is_written(
     system: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = files_below(tmp_path / "state") | files_below(tmp_path / "units")
-    assert run(["example-echo", "--name", "echo", "-p", "10.0.0.1:7"], system) == 0
+    assert run(["example-echo", "--name", "echo", "-p", "127.0.0.2:4007"], system) == 0
     assert "nothing to change" in capsys.readouterr().out
     assert files_below(tmp_path / "state") | files_below(tmp_path / "units") == before
 
@@ -93,11 +93,11 @@ def test_a_dry_run_changes_nothing(
     system: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = files_below(tmp_path / "state") | files_below(tmp_path / "units")
-    arguments = ["example-echo", "--name", "echo", "-p", "10.0.0.1:9", "--repeats", "2"]
+    arguments = ["example-echo", "--name", "echo", "-p", "127.0.0.2:4009", "--repeats", "2"]
     assert run([*arguments, "--dry-run"], system) == 0
     captured = capsys.readouterr()
     assert "# repeats=2 is set" in captured.out
-    assert "ListenStream=10.0.0.1:9" in captured.out
+    assert "ListenStream=127.0.0.2:4009" in captured.out
     assert "Nothing was changed" in captured.err
     assert files_below(tmp_path / "state") | files_below(tmp_path / "units") == before
 
@@ -156,7 +156,7 @@ def test_a_removed_server_comes_back_as_it_was(
     assert not list(system.unit_directory.iterdir())
     assert run(["example-echo", "--name", "echo"], system) == 0
     drop_in = system.unit_directory / "tapd@echo.socket.d" / "ports.conf"
-    assert parse_ports_drop_in(drop_in.read_text(), "x") == ["10.0.0.1:7"]
+    assert parse_ports_drop_in(drop_in.read_text(), "x") == ["127.0.0.2:4007"]
     assert load(installed).lineage == lineage
 
 

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 import click
 from click.core import iter_params_for_processing
 
+from tapd.cli.clashes import Clash, find_clashes, taken, warn_of
 from tapd.cli.dropins import UnitOptions
 from tapd.cli.install import (
     Machine,
@@ -137,6 +138,11 @@ def make_tap(request: Request, machine: Machine) -> None:
                     "systemd booted and no --directory; without it, run the TAP with tapd"
                 )
             )
+        clashes: list[Clash] = []
+        if plan is not None and plan.instance and not request.is_change(plan):
+            clashes = find_clashes(machine, plan.instance, plan.addresses)
+            if request.now:
+                problems.errors += taken(clashes)
         problems.raise_any()
         assert plan is not None
         assert service is not None
@@ -152,11 +158,13 @@ def make_tap(request: Request, machine: Machine) -> None:
             return
         if request.dry_run:
             _print_plan(plan)
+            warn_of(clashes)
             return
         report = write_plan(machine, plan, force=request.force)
     for loss in report.losses:
         click.echo(f"tapd-mktap: not kept: {loss}", err=True)
     _print_made(request, machine, plan, service)
+    warn_of(clashes)
 
 
 def _plan_new(

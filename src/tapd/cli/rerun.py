@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from tapd.cli.calling import Call, call_server
+from tapd.cli.clashes import Clash, find_clashes, refuse_taken, warn_of
 from tapd.cli.dropins import UnitOptions, changed_texts, plan_drop_ins, write_texts
 from tapd.cli.install import FOR_UNITS, Machine, Plan, opened_tap, start_now
 from tapd.errors import StateLocked, UsageError
@@ -117,9 +118,15 @@ def _change_sleeping(machine: Machine, plan: Plan, told: Told) -> None:
     with opened_tap(plan.tap_path) as (state, restored):
         prepared = told.change.prepare(restored.application)
         texts = _texts(machine, plan, told, prepared.ports)
+        clashes = _clashes(machine, plan, prepared.ports)
         if told.dry_run:
             _say_dry(prepared.said, texts)
+            warn_of(clashes)
             return
+        is_open = bool(plan.instance) and machine.is_active(socket_unit(plan.instance))
+        opens = is_open and (prepared.changes_ports or _are_sockets(plan, machine, texts))
+        if opens or told.now:
+            refuse_taken(clashes)
         report: SaveReport | None = None
         if prepared.said:
             prepared.apply()
@@ -130,25 +137,27 @@ def _change_sleeping(machine: Machine, plan: Plan, told: Told) -> None:
             click.echo(f"tapd-mktap: not kept: {loss}", err=True)
     if plan.instance and texts:
         machine.run_systemctl("daemon-reload")
-    is_open = bool(plan.instance) and machine.is_active(socket_unit(plan.instance))
-    if is_open and (prepared.changes_ports or _are_sockets(plan, machine, texts)):
+    if opens:
         # Nobody is connected: only the ports are open, and they are the old ones.
         machine.run_systemctl("restart", socket_unit(plan.instance))
     _say_done(plan, prepared.said, texts)
     if told.now:
         start_now(machine, plan.instance)
-    elif plan.instance and not machine.is_active(socket_unit(plan.instance)):
+    elif plan.instance and not is_open:
         click.echo(f"{machine.typed_systemctl} start {typed_unit(plan.instance)}")
     elif not plan.instance:
         click.echo(f"tapd {plan.tap_path}")
+    warn_of(clashes)
 
 
 def _change_running(machine: Machine, plan: Plan, told: Told, call: Call) -> None:
     change = told.change.to_json()
     answer = call.ask("change", change=change, dry_run=True)
     texts = _texts(machine, plan, told, answer["ports"])
+    clashes = _clashes(machine, plan, answer["ports"])
     if told.dry_run:
         _say_dry(answer["said"], texts)
+        warn_of(clashes)
         return
     changes_sockets = answer["changes_ports"] or _are_sockets(plan, machine, texts)
     if changes_sockets and not (told.now and plan.instance):
@@ -160,6 +169,8 @@ def _change_running(machine: Machine, plan: Plan, told: Told, call: Call) -> Non
                 else "stop it first"
             )
         )
+    if changes_sockets:
+        refuse_taken(clashes)
     write_texts(texts)
     if texts:
         machine.run_systemctl("daemon-reload")
@@ -189,6 +200,14 @@ def _texts(machine: Machine, plan: Plan, told: Told, ports: list[str]) -> dict[P
             plan.instance, addresses, told.options, machine.unit_directory, is_user=machine.is_user
         )
     )
+
+
+def _clashes(machine: Machine, plan: Plan, ports: list[str]) -> list[Clash]:
+    """Return which ports are not for this server alone."""
+    if not plan.instance:
+        return []
+    addresses = [address for port in ports for address in parse_address(port)]
+    return find_clashes(machine, plan.instance, addresses)
 
 
 def _are_sockets(plan: Plan, machine: Machine, texts: dict[Path, str]) -> bool:

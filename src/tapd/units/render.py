@@ -137,7 +137,7 @@ def parse_ports_drop_in(text: str, source: str) -> list[str]:
     """Return the ports of a drop-in, as systemd would read them and tapd-mktap takes them."""
     unit = parse_unit_file(text, source)
     return [
-        prefix + value.replace("%%", "%")
-        for key, prefix in (("ListenStream", ""), ("ListenDatagram", "udp:"))
+        f"{kind}{'unix:' if value[0] in '/@' else ''}{value.replace('%%', '%')}"
+        for key, kind in (("ListenStream", ""), ("ListenDatagram", "udp:"))
         for value in unit.values("Socket", key)
     ]
