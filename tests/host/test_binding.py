@@ -94,9 +94,9 @@ def test_file_in_the_place_of_a_unix_socket(tmp_path: Path) -> None:
 
 
 def test_abstract_unix_socket() -> None:
-    (bound,) = bind_all(parse_address("unix:@tapd-test-bind"))
+    (bound,) = bind_all(parse_address(f"unix:@tapd-test-bind-{os.getpid()}"))
     with socket.socket(socket.AF_UNIX) as client:
-        client.connect("\0tapd-test-bind")
+        client.connect(f"\0tapd-test-bind-{os.getpid()}")
     bound.close()
 
 

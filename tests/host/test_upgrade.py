@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -77,6 +78,17 @@ VERSION_2 = VERSION_1.replace(
 REFUSING = VERSION_2.replace('self.__dict__.pop("title")', "self.description")
 
 
+def is_free(port: int) -> bool:
+    """Whether a server may listen there now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
 class Hall:
     """The server, whose code may be replaced while it is down."""
 
@@ -112,10 +124,13 @@ class Hall:
         pidfd = os.pidfd_open(child)
         try:
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            assert select.select([pidfd], [], [], 60)[0], "it does not die"
         finally:
             os.close(pidfd)
         process.kill()
         process.wait()
+        # The guardian ends a moment after the server, and has its files until then.
+        wait_for(lambda: is_free(self.port), "port that nobody listens on")
 
     def files(self) -> dict[str, bytes]:
         """Return all that the application is made of."""

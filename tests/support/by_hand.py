@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import os
 import random
 import signal
@@ -20,20 +22,31 @@ from tapd.model.application import Application
 SUPPORT = Path(__file__).parent
 
 
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """Return a port of loopback that was free a moment ago.
+# Below those that the kernel gives to whoever connects (ip(7), ip_local_port_range), and
+# above those of the testing kit's peers: one of these may be taken before the server has it.
+_PORTS = range(21_000, 32_768)
 
-    Below those that the kernel gives to whoever connects (ip(7),
-    ip_local_port_range): one of these may be taken before the server has it.
-    """
-    while True:
-        port = random.randrange(10_000, 32_768)
+
+@functools.cache
+def _own_ports() -> Iterator[int]:
+    """Return ports, each once in a long while, that no other worker of pytest-xdist is given."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    own = _PORTS[worker % workers :: workers]
+    first = random.SystemRandom().randrange(len(own))  # another suite may run on this machine
+    return itertools.cycle([*own[first:], *own[:first]])
+
+
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    """Return a port of loopback that was free a moment ago, and that nobody else is given."""
+    for port in _own_ports():
         with socket.socket(socket.AF_INET, kind) as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
+    raise AssertionError("unreachable: the ports come round for ever")
 
 
-def wait_for(condition: Callable[[], object], what: str, timeout_s: float = 30.0) -> None:
+def wait_for(condition: Callable[[], object], what: str, timeout_s: float = 60.0) -> None:
     """Wait until `condition` holds, and fail naming `what` where it never does."""
     deadline = time.monotonic() + timeout_s
     while not condition():

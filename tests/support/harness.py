@@ -24,6 +24,8 @@ from tapd.testing.process import KEY, Home, KeptSockets, Process, QuickFiles, St
 
 BOOT = "boot"
 _TICK_S = 0.01
+PATIENCE_S = 60.0
+"""After which what does not come counts as hung."""
 
 
 class Peer:
@@ -60,7 +62,7 @@ class Peer:
     def expect(self, data: bytes) -> None:
         """Check that `data`, and nothing else, arrives."""
         got = b""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE_S
         while len(got) < len(data) and time.monotonic() < deadline:
             new = self.read()
             got += new
@@ -72,7 +74,7 @@ class Peer:
         """Return what arrives up to the end of the connection."""
         self.sock.setblocking(False)
         chunks = []
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             self.pump()
             with contextlib.suppress(BlockingIOError):
@@ -189,7 +191,7 @@ class Harness:
 
     def wait_for(self, condition: Callable[[], object]) -> None:
         """Let time pass until `condition` holds."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE_S
         while not condition():
             assert time.monotonic() < deadline, "it never came"
             self.pass_time()

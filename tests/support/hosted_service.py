@@ -13,9 +13,11 @@ from uvicorn.server import ServerState
 from tapd.model.application import Application
 from tapd.model.hosted import AsyncioService
 
+_LATER_S = {b"/slow": 1.0, b"/slower": 600.0}
+
 
 async def web(scope: Any, _receive: Any, send: Any) -> None:
-    """Answer with the path; ``/slow`` sends half, and the rest a second later."""
+    """Answer with the path; ``/slow`` sends half, and the rest a second later; ``/slower`` not."""
     path = scope["path"].encode()
     await send(
         {
@@ -25,8 +27,8 @@ async def web(scope: Any, _receive: Any, send: Any) -> None:
         }
     )
     await send({"type": "http.response.body", "body": path, "more_body": True})
-    if path == b"/slow":
-        await asyncio.sleep(1.0)
+    if path in _LATER_S:
+        await asyncio.sleep(_LATER_S[path])
     await send({"type": "http.response.body", "body": path})
 
 

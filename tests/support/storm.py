@@ -116,8 +116,9 @@ async def storm(
     ]
     while time.monotonic() < deadline - 1 and not report.failures:
         await asyncio.sleep(chance.uniform(*pause_s))
-        strike()
-        report.kills += 1
+        if time.monotonic() < deadline:  # afterwards nobody may be left to see it recover
+            strike()
+            report.kills += 1
     await asyncio.gather(*tasks)
     return report
 

@@ -115,7 +115,7 @@ def test_a_storm_over_irc(tmp_path: Path) -> None:
                 poll.register(chatters[-1].sock.fileno(), select.EPOLLIN)
                 if number == CHANNELS * MEMBERS // 2:
                     strike(server, killed)  # while they register
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 100
             while not all(each.has_joined for each in chatters):
                 assert time.monotonic() < deadline, server.log()
                 pump(chatters, poll, 0.05)
