@@ -31,6 +31,7 @@ from tapd.net.listener import Listener
 from tapd.net.outbound import find_connector
 from tapd.net.runtime import LiveRuntime
 from tapd.net.stream import Stream
+from tapd.net.telling import Telling
 from tapd.systemd.guardian import Guardian
 from tapd.systemd.vault import Vault
 
@@ -80,6 +81,8 @@ class Connections(LiveRuntime):
         self._opens: list[records.Open] = []
         self._closes: list[Stream] = []
         self._lost_keys: list[int] = []
+        self._refused = Telling(log, loop)
+        self._closed = Telling(log, loop)
         vault.on_sender = self.guardian.note_sender
 
     def schedule(self) -> None:
@@ -176,7 +179,7 @@ class Connections(LiveRuntime):
             begun = service.build_protocol(peer) if protocol is None else protocol
             begun.service = service
         except PeerError as refusal:
-            log.info("refused a connection to %r: %s", service, refusal)
+            self._refused.tell(f"refused a connection to {service!r}: {refusal}")
             self._refuse(sock, key)
             return
         except OSError:
@@ -274,7 +277,7 @@ class Connections(LiveRuntime):
     def _fail(self, stream: Stream, error: BaseException) -> None:
         """Close `stream`, whose protocol raised `error` (SystemExit counts, too)."""
         if isinstance(error, PeerError):
-            log.info("connection %d: closed: %s", stream.key, error)
+            self._closed.tell(f"connection {stream.key}: closed: {error}")
             stream.close()
             return
         log.error(

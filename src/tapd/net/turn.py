@@ -152,6 +152,8 @@ class Turn(Commits):
             self._loop.remove_reader(self._epoll.fileno())
         self.timers.close()
         self.hosting.close()
+        self._refused.close()
+        self._closed.close()
         self._epoll.close()
         self.cancel_tasks()
 
