@@ -217,3 +217,14 @@ def test_the_nth_call_fails(tmp_path: Path, error: int | None) -> None:
 def test_an_unwritable_directory_is_said(tmp_path: Path) -> None:
     with pytest.raises(StateUnwritable, match="can't write the journal"):
         JournalWriter(tmp_path / "absent" / "j", KEY, LINEAGE, 1)
+
+
+def test_a_symbolic_link_is_not_followed(tmp_path: Path) -> None:
+    """Root writes journals where a server's own user may put what it likes."""
+    victim = tmp_path / "victim"
+    victim.write_text("root's")
+    (tmp_path / "j").symlink_to(victim)
+    for continue_from in (None, (0, b"")):
+        with pytest.raises(StateUnwritable, match="can't write the journal"):
+            JournalWriter(tmp_path / "j", KEY, LINEAGE, 1, continue_from=continue_from)
+    assert victim.read_text() == "root's"

@@ -136,6 +136,9 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
         load_key(environment={"TAPD_KEY_FILE": str(tmp_path / "loop")})
     with pytest.raises(KeyUnusable, match="not a regular file"):
         load_key(environment={"TAPD_KEY_FILE": "/dev/null"})
+    os.mkfifo(tmp_path / "fifo", 0o600)  # to open one waits for a writer
+    with pytest.raises(KeyUnusable, match="not a regular file"):
+        load_key(environment={"TAPD_KEY_FILE": str(tmp_path / "fifo")})
 
 
 def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:

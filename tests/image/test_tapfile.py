@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tapd.errors import TapDamaged, TapdError, TapForeign, TapMissing, TapTooNew
 from tapd.image.key import Key
+from tapd.image.layout import read_bytes
 from tapd.image.tapfile import (
     FOOTER_BYTES,
     MAGIC,
@@ -180,7 +181,7 @@ def test_an_archived_tap_is_compressed_and_verified_before_that_is_undone() -> N
         damaged[position] ^= 0x10
         with pytest.raises((TapDamaged, TapForeign)):
             parse_tap(bytes(damaged), KEY, "t")
-    for wrong in (len(pickled) - 1, len(pickled) + 1, 1):
+    for wrong in (len(pickled) - 1, len(pickled) + 1, 1, (1 << 63) - 1, (1 << 64) - 1):
         stored = archived[: len(split_tap(archived, "t")[0])]
         lying = stored + render_tail(stored, MANIFEST, KEY, encoding=1, pickle_bytes=wrong)
         with pytest.raises(TapDamaged, match="decompressed"):
@@ -198,6 +199,11 @@ def test_the_manifest_is_read_without_the_pickle(tmp_path: Path) -> None:
     (tmp_path / "d.tap").mkdir()
     with pytest.raises(TapDamaged, match="can't be read"):
         read_manifest(tmp_path / "d.tap", KEY)
+    os.mkfifo(tmp_path / "fifo.tap")  # to open one waits for a writer
+    with pytest.raises(TapDamaged, match="not a regular file"):
+        read_manifest(tmp_path / "fifo.tap", KEY)
+    with pytest.raises(TapDamaged, match="not a regular file"):
+        read_bytes(tmp_path / "fifo.tap")
     damaged = bytearray(TAP)
     damaged[2] ^= 1
     path.write_bytes(damaged)
@@ -232,6 +238,27 @@ def test_fields_of_a_later_tapd_are_left_out_of_the_manifest() -> None:
     for junk in (b"", b"[]", b"{}", b"\xff", b'{"generation":1}'):
         with pytest.raises(ValueError):  # noqa: PT011 - json's messages are not ours
             Manifest.parse(junk)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        b'"generation":null', b'"generation":"9"', b'"generation":-1', b'"generation":true',
+        b'"generation":1e3', b'"generation":%d' % (1 << 63), b'"name":["a"]', b'"saved_at":5',
+        b'"ports":"abc"', b'"ports":5', b'"ports":[1]', b'"services":{}', b'"losses":["x"]',
+        b'"loss_count":"many"', b'"python_path":"/x"', b'"python_path":[{}]', b'"globals":[null]',
+        b'"clean":0', b'"journal":[]', b'"name":' + b"[" * 100_000,
+    ],
+    ids=lambda field: field[:24].decode(),
+)  # fmt: skip
+def test_a_manifest_of_wrong_types_makes_no_sense(field: bytes) -> None:
+    class Lying(Manifest):
+        def render(self) -> bytes:
+            return MANIFEST.render()[:-1] + b"," + field + b"}"
+
+    lying = Lying(**MANIFEST.as_dict())
+    with pytest.raises(TapDamaged, match="makes no sense"):
+        _ = split_tap(render_tap(PICKLE, lying, STRANGER), "t")[1].manifest
 
 
 json_texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

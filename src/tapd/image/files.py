@@ -15,8 +15,10 @@ import contextlib
 import datetime as dt
 import errno
 import os
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from tapd.errors import StateUnwritable
 
@@ -64,6 +66,21 @@ class Files:
     def chown(self, fd: int, uid: int, gid: int) -> None:
         """Give the file of `fd` to a user and a group."""
         os.fchown(fd, uid, gid)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file of somebody who may mean harm for reading; the caller closes it.
+
+    To open a pipe would wait for its writer, for ever.
+
+    Raises:
+        OSError: it can't be opened, or is a directory, a pipe or a device.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return os.fdopen(fd, "rb")
 
 
 def temporary_name(path: Path) -> Path:

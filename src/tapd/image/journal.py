@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tapd.errors import JournalDamaged, StateUnwritable
+from tapd.image.files import open_regular
 from tapd.image.key import Key
 
 MAGIC = b"tapd journal 1\n"
@@ -95,7 +96,8 @@ class JournalWriter:
         self.generation = generation
         self._operations = operations
         self._keyed = _chain(key)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+        # Root may write it in the directory of a server's user, who must not lead it elsewhere.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         self.fd = -1
         try:
             if continue_from is None:
@@ -212,7 +214,8 @@ def read_journal(path: Path, key: bytes, lineage: str, generation: int) -> Journ
         JournalDamaged: it is no journal of this lineage, generation and key.
         OSError: it can't be read.
     """
-    data = memoryview(path.read_bytes())
+    with open_regular(path) as file:
+        data = memoryview(file.read())
     mac = _first_mac(key, lineage, generation)
     if len(data) < len(MAGIC) and MAGIC.startswith(bytes(data)):
         # Killed, or the power cut, while it was being made: nothing was in it.

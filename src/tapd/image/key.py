@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tapd.errors import KeyUnusable
-from tapd.image.files import Files, sync_directory, write_temporary
+from tapd.image.files import Files, open_regular, sync_directory, write_temporary
 
 SYSTEM_KEY_PATH = Path("/etc/tapd/key")
 CREDENTIAL_NAME = "tapd.key"
@@ -162,10 +162,8 @@ def load_key(
 
 def _read_key_file(path: Path, *, is_credential: bool) -> str:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise KeyUnusable(f"{path}: the key is not a regular file; put a key file there")
             # systemd grants a credential with an ACL, whose mask shows as the group's bits.
             forbidden = stat.S_IRWXO if is_credential else stat.S_IRWXG | stat.S_IRWXO
             if status.st_mode & forbidden:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tapd.errors import TapDamaged, TapdError, TapMissing, UsageError
+from tapd.image.files import open_regular
 from tapd.image.key import Key
 from tapd.image.tapfile import Manifest, parse_tap, read_manifest
 from tapd.values import Value
@@ -25,6 +26,7 @@ SUFFIX = ".tap"
 SHUTDOWN_SUFFIX = "-shutdown.tap"
 ARCHIVED_SUFFIX = ".tap.gz"
 MEMORY_NAME = "last-generation"
+_MEMORY_BYTES_MAX = 4096
 
 _NUMBERED = re.compile(r"(generation|journal)-(\d{8,18})(\.tap|\.tap\.gz|)\Z")
 
@@ -247,8 +249,8 @@ class Layout:
         raise the number and have good TAPs taken for old ones.
         """
         try:
-            data = (self.journal_directory / MEMORY_NAME).read_bytes()
-            fields = json.loads(data)
+            with open_regular(self.journal_directory / MEMORY_NAME) as file:
+                fields = json.loads(file.read(_MEMORY_BYTES_MAX))
             lineage, generation = str(fields["lineage"]), int(fields["generation"])
             signature = bytes.fromhex(fields["signature"])
             if self.key.verify(memory_text(lineage, generation), signature, fields["key"]):
@@ -271,7 +273,8 @@ def read_bytes(path: Path) -> bytes:
         TapDamaged: it can't be read.
     """
     try:
-        return path.read_bytes()
+        with open_regular(path) as file:
+            return file.read()
     except FileNotFoundError:
         raise TapMissing(f"{path}: it is gone; somebody removed it meanwhile") from None
     except OSError as error:

@@ -1,7 +1,7 @@
 """The TAP file's format: pickle, manifest, footer.
 
-Imports only `errors` and `image.key`. Pure but for `read_manifest`, which reads
-the end of a file.
+Imports only `errors`, `image.files` and `image.key`. Pure but for `read_tail` and
+`read_manifest`, which read the end of a file.
 
 A TAP is
 
@@ -39,6 +39,7 @@ import hashlib
 import json
 import os
 import struct
+import sys
 import types
 import zlib
 from collections.abc import Iterable, Mapping
@@ -46,6 +47,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tapd.errors import TapDamaged, TapForeign, TapMissing, TapTooNew
+from tapd.image.files import open_regular
 from tapd.image.key import Key
 from tapd.values import Value
 
@@ -115,12 +117,15 @@ class Manifest(Value):
         Raises:
             ValueError: it is not a manifest.
         """
-        fields = json.loads(data)
+        try:
+            fields = json.loads(data)
+        except RecursionError:
+            raise ValueError("it nests too deeply") from None
         if not isinstance(fields, dict):
             raise ValueError("a manifest is a JSON object")  # noqa: TRY004 - as json's own errors
         known = cls.__match_args__
         kept: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
+            name: _checked(name, tuple(value) if isinstance(value, list) else value)
             for name, value in fields.items()
             if name in known
         }
@@ -128,6 +133,30 @@ class Manifest(Value):
             return cls(**kept)
         except TypeError as error:
             raise ValueError(str(error)) from None
+
+
+_TYPES: Mapping[str, type[Any]] = {
+    "generation": int, "format": int, "loss_count": int, "clean": bool, "journal": dict,
+    "ports": tuple, "services": tuple, "python_path": tuple, "globals": tuple, "losses": tuple,
+}  # fmt: skip
+"""Of the manifest's fields; those that are not named here are texts."""
+_ITEM_TYPES: Mapping[str, type[Any]] = {"ports": dict, "services": dict, "losses": dict}
+_NUMBER_MAX = 1 << 48  # more digits than that have no place in a file's name
+
+
+def _checked(name: str, value: Any) -> Any:
+    """Return a field of a manifest that may be anybody's, if it is of its type.
+
+    Raises:
+        ValueError: it is not.
+    """
+    kind = _TYPES.get(name, str)
+    if type(value) is not kind or (kind is int and not 0 <= value <= _NUMBER_MAX):
+        raise ValueError(f"{name!r} is no {kind.__name__} of the kind that it should be")
+    item_kind = _ITEM_TYPES.get(name, str)
+    if kind is tuple and any(type(item) is not item_kind for item in value):
+        raise ValueError(f"{name!r} holds something else than each {item_kind.__name__}")
+    return value
 
 
 class Tail(Value):
@@ -196,8 +225,9 @@ class Tail(Value):
         if self.encoding == PLAIN:
             return stored
         inflater = zlib.decompressobj(_GZIP_WBITS)
+        bytes_max = min(self.pickle_bytes + 1, sys.maxsize)
         try:
-            pickle = inflater.decompress(stored, self.pickle_bytes + 1)
+            pickle = inflater.decompress(stored, bytes_max)
         except zlib.error as error:
             raise TapDamaged(f"{self.source}: can't be decompressed ({error})") from error
         if len(pickle) != self.pickle_bytes or not inflater.eof:
@@ -333,8 +363,9 @@ def read_tail(path: Path) -> Tail:
         TapTooNew: in a later format.
     """
     try:
-        with path.open("rb") as file:
-            file_bytes = os.fstat(file.fileno()).st_size
+        with open_regular(path) as file:
+            file_bytes = file.seek(0, os.SEEK_END)
+            file.seek(0)
             begin = file.read(2)
             file.seek(max(0, file_bytes - FOOTER_BYTES))
             end = file.read(FOOTER_BYTES)
