@@ -7,6 +7,7 @@ import datetime as dt
 import os
 import pickle
 import random
+import resource
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from tapd.errors import TapDamaged
 from tapd.image.comparison import compare_graphs
-from tapd.image.inspection import Graph, printable, read_graph
+from tapd.image.inspection import Graph, printable, read_first_graph, read_graph
 from tapd.image.jar import Jar
 from tapd.image.pickler import dump_graph
 from tapd.image.stubs import StubType
@@ -61,6 +62,10 @@ def test_an_application_is_shown_by_its_own_names() -> None:
     assert "      [1]: dict of 1" in lines
     assert "          [0] = 2" in lines
     assert any("yyy'... (50000 long)" in line for line in lines)
+    assert [line.strip() for line in lines if ".host" in line or ".port =" in line] == [
+        ".host = '127.0.0.1'",
+        ".port = 4040",
+    ]
 
 
 def test_what_was_lost_is_shown_with_the_reason() -> None:
@@ -141,6 +146,25 @@ def test_every_value_that_is_read_is_a_stub_or_plain_data() -> None:
 def test_what_is_no_pickle_is_one_clear_error(data: bytes) -> None:
     with pytest.raises(TapDamaged, match=r"t\.tap: its pickle can't be read"):
         read_graph(data, "t.tap")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x80\x05Nr\xff\xff\xff\x0f.",
+        b"\x80\x05Np268435455\n.",
+        b"\x80\x05\x96" + (1 << 32).to_bytes(8, "little") + b".",
+    ],
+    ids=["LONG_BINPUT", "PUT", "BYTEARRAY8"],
+)
+def test_a_few_bytes_can_not_have_all_memory(data: bytes) -> None:
+    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    with pytest.raises(TapDamaged):
+        read_graph(data, "t")
+    assert read_first_graph(data) is None
+    assert resource.getrlimit(resource.RLIMIT_AS) == limits
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 1 << 20
 
 
 def test_a_damaged_pickle_is_an_error_or_a_graph_never_a_crash() -> None:

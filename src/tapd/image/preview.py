@@ -18,7 +18,14 @@ import io
 import pickle
 from typing import Any
 
-from tapd.image.stubs import Stub, StubFinder, StubType, collector_paused, give_state
+from tapd.image.stubs import (
+    Stub,
+    StubFinder,
+    StubType,
+    collector_paused,
+    give_state,
+    memory_bounded,
+)
 
 READ_BYTES = 2 << 20
 _FRAME_BYTES = 1 << 16
@@ -91,7 +98,7 @@ def read_beginning(data: bytes | memoryview, read_bytes: int = READ_BYTES) -> Pr
         it is to be read as a whole then.
     """
     reader = _Beginning(_Bounded(data, read_bytes))
-    with collector_paused():
+    with collector_paused(), memory_bounded(len(data)):
         try:
             reader.load()
         except _EnoughError:

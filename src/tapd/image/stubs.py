@@ -15,7 +15,9 @@ import contextlib
 import gc
 import io
 import pickle
+import resource
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import IO, Any, Self
 
 from tapd.errors import TapDamaged
@@ -23,6 +25,8 @@ from tapd.errors import TapDamaged
 _OWN = "tapd.image."
 _FINISHERS = {"finish_graph": 2, "finish_deep_graph": 2, "finish_nested_graph": 3}
 """What the pickle of a whole TAP calls last, with how many arguments."""
+_MEMORY_MIN_BYTES = 512 << 20
+_MEMORY_PER_BYTE = 256  # an empty set is one byte of a pickle, and takes 232
 _CONTAINERS: dict[str, Callable[[], Any]] = {"list": list, "dict": dict, "set": set}
 
 
@@ -204,6 +208,25 @@ def collector_paused() -> Iterator[None]:
             gc.enable()
 
 
+@contextlib.contextmanager
+def memory_bounded(pickle_bytes: int) -> Iterator[None]:
+    """Have what asks for more memory than a pickle of that size needs fail with MemoryError.
+
+    A few bytes can ask for all there is: an entry of the memo with a large number
+    (opcodes PUT and LONG_BINPUT) is a table of that length. The limit is the
+    process's (setrlimit(2), RLIMIT_AS), so this is for commands, not for servers.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + _MEMORY_MIN_BYTES + _MEMORY_PER_BYTE * pickle_bytes
+    limits = [each for each in (soft, hard, limit) if each != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_AS, (min(limits), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
 def read_stubs(data: bytes | memoryview, source: str) -> tuple[Any, dict[str, StubType]]:
     """Read a pickle, which may be anybody's; return its root and the names it refers to.
 
@@ -212,7 +235,7 @@ def read_stubs(data: bytes | memoryview, source: str) -> tuple[Any, dict[str, St
     """
     unpickler = _StubUnpickler(io.BytesIO(data))
     try:
-        with collector_paused():
+        with collector_paused(), memory_bounded(len(data)):
             root = unpickler.load()
             if isinstance(root, Stub) and type(root).own_name in _FINISHERS:
                 root = _give_states(root)
