@@ -53,3 +53,9 @@ def test_what_is_wrong_is_left_to_argparse(words: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         read_arguments(words)
     assert ended.value.code == 64
+
+
+def test_who_knows_twistd_is_told_the_new_way(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        read_arguments(["-f", "telnet.tap"])
+    assert "the TAP is named without -f" in capsys.readouterr().err

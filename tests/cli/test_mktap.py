@@ -215,6 +215,15 @@ def test_everything_wrong_is_said_at_once(
     assert len(err) == 4
 
 
+def test_an_option_before_the_type_is_told_where_it_belongs(
+    by_hand: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["--colour", "red", "example-echo"], by_hand) == 64
+    assert "there is no option --colour before the type" in capsys.readouterr().err
+    assert run(["--helpp"], by_hand) == 64
+    assert "Did you mean '--help'?" in capsys.readouterr().err
+
+
 def test_wrong_options_are_all_named(
     here: Path, by_hand: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:

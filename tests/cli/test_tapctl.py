@@ -95,10 +95,10 @@ def test_errors_are_one_line_and_a_status(tap: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("statuss", "telnet"), "There is no command 'statuss'; did you mean status?"),
+        (("statuss", "telnet"), "tapctl: there is no command 'statuss'; did you mean status?"),
         (("zzz",), "No such command 'zzz'"),
         (("--nothing",), "No such option"),
-        (("status",), "Missing argument 'TAP'"),
+        (("status",), "tapctl: Missing argument 'TAP'; see "),
         (("history", "telnet", "--verfy"), "--verify"),
     ],
 )
@@ -106,6 +106,7 @@ def test_a_wrong_command_line_ends_with_64(arguments: tuple[str, ...], says: str
     result = run(*arguments)
     assert result.exit_code == 64
     assert says in result.output
+    assert result.output.count("\n") == 1
 
 
 def test_a_directory_that_is_called_like_a_tap_is_no_tap(tap: Path) -> None:
@@ -153,7 +154,10 @@ def test_diff_names_what_changed(tap: Path) -> None:
 
 
 def test_rollback_asks_and_goes_back(tap: Path) -> None:
-    assert run("rollback", tap, 2, answer="n\n").exit_code == 1
+    refused = run("rollback", tap, 2, answer="n\n")
+    assert refused.exit_code == 1
+    assert "nothing was changed" in refused.output
+    assert "Go back?" not in run("rollback", tap, 77).output, "there is none: nothing to ask"
     assert run_json("show", tap)["manifest"]["generation"] == 3
     result = run("rollback", tap, 2, answer="y\n")
     assert "as 4" in result.output

@@ -129,7 +129,7 @@ def call_server(tap: Path) -> Call | None:
         if time.monotonic() >= deadline_s:
             raise NotRunning(
                 f"{tap}: process {holder or 'unknown'} has it and does not answer; it is starting, "
-                "stopping or saving: try again, or see its log"
+                "stopping, saving or long at one thing: try again, or see its log"
             )
         time.sleep(_RETRY_S)  # it is starting: nothing tells when the socket is there
 

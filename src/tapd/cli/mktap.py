@@ -373,6 +373,19 @@ class TypeGroup(click.Group):
     types: dict[str, ServerType]
     broken: dict[str, str]
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse what comes before the type."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if error.possibilities:
+                raise
+            name = error.option_name
+            raise UsageError(
+                f"there is no option {name} before the type; those of a type follow it: "
+                f"tapd-mktap TYPE {name} ..."
+            ) from None
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the types."""
         return sorted(self.types)

@@ -13,7 +13,7 @@ import difflib
 import importlib
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -85,6 +85,14 @@ _ELSEWHERE = {
 """The commands of other modules of this room, by name: imported when one is asked for."""
 
 
+def _refuse_usage(error: click.UsageError) -> NoReturn:
+    """Say in one line what is wrong with the command line, and exit."""
+    message = " ".join(error.format_message().split()).removesuffix(".")
+    path = error.ctx.command_path if error.ctx else "tapctl"
+    click.echo(f"tapctl: {message}; see {path} --help", err=True)
+    sys.exit(UsageError.exit_status)
+
+
 class _Group(click.Group):
     """Ends with the status of a tapd error, and its one line."""
 
@@ -98,7 +106,7 @@ class _Group(click.Group):
             found = super().get_command(ctx, cmd_name)
             close = difflib.get_close_matches(cmd_name, self.list_commands(ctx), n=1)
             if found is None and close and not cmd_name.startswith("-"):
-                ctx.fail(f"There is no command {cmd_name!r}; did you mean {close[0]}?")
+                ctx.fail(f"there is no command {cmd_name!r}; did you mean {close[0]}?")
             return found
         module = importlib.import_module(f"tapd.cli.{_ELSEWHERE[cmd_name]}")
         command: click.Command = module.COMMANDS[cmd_name]
@@ -109,16 +117,17 @@ class _Group(click.Group):
         try:
             return super().make_context(*args, **extra)
         except click.UsageError as error:
-            error.exit_code = UsageError.exit_status  # type: ignore[misc]  # click asks the error
-            raise
+            _refuse_usage(error)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         try:
             return super().invoke(ctx)
         except click.UsageError as error:
-            error.exit_code = UsageError.exit_status  # type: ignore[misc]  # click asks the error
-            raise
+            _refuse_usage(error)
+        except click.Abort:
+            click.echo("tapctl: stopped; nothing was changed", err=True)
+            ctx.exit(1)
         except TapdError as error:
             click.echo(f"tapctl: {error}", err=True)
             ctx.exit(error.exit_status)
@@ -160,6 +169,8 @@ def list_taps(directory: str | None, as_json: bool) -> None:
 def _state(data: dict[str, Any]) -> str:
     if data["running"]:
         return "running"
+    if "asleep_since_s" not in data:
+        return "stopped"
     due_s = data.get("wakes_at_s")
     return f"sleeping until {render_time(due_s)}" if due_s else "sleeping"
 
@@ -256,12 +267,16 @@ def _rehearse(layout: Layout, entry: Entry) -> str:
 @main.command(short_help="Make an earlier generation the newest again.")
 @TAP
 @click.argument("generation", type=int)
-@click.confirmation_option("--yes", "-y", prompt="Go back? What was saved since stays in the past")
-def rollback(tap: str, generation: int) -> None:
+@click.option("--yes", "-y", is_flag=True, help="Confirm the action without prompting.")
+def rollback(tap: str, generation: int, yes: bool) -> None:
     """Make GENERATION the newest again; the server must be stopped."""
     from tapd.image.store import Store  # noqa: PLC0415 - the only command that writes one
 
-    store = Store(find_tap(tap), load_key())
+    path, key = find_tap(tap), load_key()
+    store, layout = Store(path, key), Layout(path, key)
     with store.lock():
+        choose_entry(layout, layout.generations(), generation)  # else there is nothing to ask
+        if not yes:
+            click.confirm("Go back? What was saved since stays in the past", abort=True)
         report = store.rollback(generation)
     click.echo(f"generation {generation} is the newest again, as {report.generation}")

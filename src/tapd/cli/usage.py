@@ -19,6 +19,8 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say how the command is used, and exit with 64 (EX_USAGE)."""
+        if message.startswith("unrecognized arguments: -f"):  # as twistd had it
+            message += "; the TAP is named without -f"
         self.print_usage(sys.stderr)
         self.exit(os.EX_USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
 

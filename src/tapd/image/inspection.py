@@ -1,6 +1,6 @@
 """What is in a TAP, as a tree with sizes, without running anything of it.
 
-Imports `errors` and this room's `stubs`, `preview` and `secrecy`. A `Graph` walks
+Imports `model.address` and this room's `stubs`, `preview` and `secrecy`. A `Graph` walks
 the stubs of a pickle, breadth first, so that every object belongs to the shortest
 path that leads to it, and adds up how many bytes each part takes.
 """
@@ -16,12 +16,14 @@ from typing import Any
 from tapd.image.preview import READ_BYTES, Preview, read_beginning
 from tapd.image.secrecy import hide, is_secret_name, is_secret_value
 from tapd.image.stubs import Stub, StubType, collector_paused, read_stubs
+from tapd.model.address import Address
 
 ROOT_NAME = "application"
 _MAPPINGS = {
     "tapd.model.persistent:TrackedDict", "tapd.model.namespace:Namespace",
     "collections:OrderedDict", "collections:defaultdict",
 }  # fmt: skip
+_ADDRESS = "tapd.model.address:Address"
 SCALARS = (str, bytes, bytearray, int, float, bool, type(None), complex)
 _SCALAR_TYPES = frozenset(SCALARS)  # a pickle of stubs makes no instance of a subclass
 _TEXT_MAX = 60
@@ -151,6 +153,9 @@ def _state_children(obj: Stub, state: Any) -> Iterator[tuple[str, Any]]:
             yield from _state_children(obj, part)
     elif isinstance(state, list) and type(obj).reference.startswith("tapd.model.persistent:"):
         yield from ((f"[{index}]", value) for index, value in enumerate(state))
+    elif isinstance(state, list) and type(obj).reference == _ADDRESS:
+        fields = zip(Address.__match_args__, state, strict=False)
+        yield from ((f".{name}", value) for name, value in fields)
     else:
         yield ".<state>", state
 
