@@ -228,9 +228,9 @@ class State:
                 ports=history.ports,
             )
         )
+        # Root may do this for the server's user, who could put something else at its path.
+        give_to_owner_of(Files(), journal.path.parent, journal.fd)
         journal.close()
-        with journal.path.open("rb") as file:  # root may do this for the server's user
-            give_to_owner_of(Files(), journal.path.parent, file.fileno())
         clean = restored.loaded.manifest.clean
         return self.save(restored.application, self.generation, clean=clean)
 

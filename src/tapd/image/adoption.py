@@ -13,14 +13,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tapd.errors import JournalDamaged, TapdError
-from tapd.image.files import Files, give_to_owner_of, replace_by_link, replace_file
+from tapd.image.files import (
+    Files,
+    give_to_owner_of,
+    replace_by_link,
+    replace_file,
+    sync_directory,
+    temporary_name,
+)
 from tapd.image.inspection import read_graph
 from tapd.image.journal import JournalWriter, journal_key, read_journal, split_records
 from tapd.image.key import Key
@@ -222,13 +228,15 @@ def sign_all(layout: Layout, strangers: Strangers) -> None:
 
 
 def _sign_journal(layout: Layout, journal: StrangeJournal, lineage: str) -> None:
-    aside = journal.path.with_name(f".{journal.path.name}.tmp-{os.getpid()}")
+    files = Files()
+    aside = temporary_name(journal.path)
     writer = JournalWriter(aside, journal_key(layout.key), lineage, journal.generation)
     try:
         for payload in journal.payloads:
             writer.append(payload)
         writer.sync()
-        give_to_owner_of(Files(), journal.path.parent, writer.fd)
+        give_to_owner_of(files, journal.path.parent, writer.fd)
     finally:
         writer.close()
-    aside.replace(journal.path)
+    files.rename(aside, journal.path)
+    sync_directory(files, journal.path.parent)
