@@ -111,6 +111,7 @@ def test_a_dry_run_changes_nothing(
         (["example-portless", "-p", "1"], 73, "a server of another type"),
         (["example-echo", "--allow-read", "/nowhere/at/all"], 64, "no such directory"),
         (["example-echo", "-p", "0"], 64, "picks no free port"),
+        (["example-echo", "-p", "udp:1"], 64, "takes no datagrams"),
     ],
 )
 def test_what_cannot_be_changed(

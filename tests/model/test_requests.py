@@ -180,6 +180,29 @@ def test_the_later_of_another_connection_is_refused(
     assert first.read() == b""
 
 
+def test_a_later_that_is_not_returned_is_refused(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    harness = serve_desk(serve, Forgetting)
+    peer = harness.connect()
+    peer.send(b"fail\nhear\n")
+    peer.expect(b"error: no\r\n")  # a request that is refused needs no reply later
+    peer.send(b"wait\n")
+    assert peer.read_end() == b""
+    assert "Forgetting.request_received called reply_later() and returned None" in caplog.text
+
+
+class Forgetting(RequestProtocol):
+    service: Desk
+
+    def request_received(self, request: str) -> None:
+        if request == "hear":
+            return
+        self.service.due[request] = self.reply_later()
+        if request == "fail":
+            raise PeerError("no")
+
+
 class Storing(RequestProtocol):
     """Requests with a body: ``put SIZE`` and that many bytes."""
 

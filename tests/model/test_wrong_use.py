@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import threading
@@ -13,7 +14,15 @@ from typing import Any
 import pytest
 from harness import Harness, harnesses
 
-from tapd import Application, AuthorError, LineProtocol, Service
+from tapd import (
+    Address,
+    Application,
+    AuthorError,
+    DatagramProtocol,
+    LineProtocol,
+    Service,
+    UsageError,
+)
 from tapd.model import places
 from tapd.net.slow import TurnWatch
 
@@ -232,6 +241,7 @@ def test_state_changed_by_a_thread_is_named(serve: Serve, caplog: pytest.LogCapt
     assert "a Wrong was changed in the thread 'helper'" in said
     assert line_of("self.service.count += 1") in said
     assert "run_blocking" in said
+    assert "application.call_soon_threadsafe" in said
     harness.crash()
     assert harness.application.services["wrong"].count == 2  # it was committed all the same
 
@@ -260,3 +270,73 @@ def test_what_any_thread_may_do(serve: Serve, caplog: pytest.LogCaptureFixture) 
 def test_a_protocol_without_a_connection_says_so() -> None:
     with pytest.raises(AttributeError, match="ask is_connected first"):
         Doer().transport.write(b"")
+
+
+# --- classes and objects in each other's place -----------------------------------------
+
+
+class AsyncioProtocol(asyncio.Protocol):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "said"),
+    [
+        (
+            "protocol",
+            "Doer",
+            "Odd.protocol is 'Doer': write the class itself, one derived from tap",
+        ),
+        (
+            "protocol",
+            Wrong,
+            "is the class Wrong: write the class itself, one derived from tapd.Pro",
+        ),
+        ("protocol", None, "Odd.protocol is None: write the class itself"),
+        ("protocol", AsyncioProtocol, r"hosted by an AsyncioService\(AsyncioProtocol\)"),
+        ("datagram_protocol", Doer, "is the class Doer: .* derived from tapd.DatagramProtocol"),
+    ],
+)
+def test_a_protocol_that_is_none_is_named_with_its_class(
+    attribute: str, value: Any, said: str
+) -> None:
+    with pytest.raises(AuthorError, match=said):
+        type("Odd", (Service,), {attribute: value})
+
+
+def test_a_class_in_place_of_a_service_is_refused() -> None:
+    application = Application("a")
+    wrong: Any
+    for wrong, said in ((Wrong, r"Wrong is a class of services; .*: Wrong\(\)"), (3, "3 is not a")):
+        with pytest.raises(AuthorError, match=said):
+            application.add_service(wrong)
+        with pytest.raises(AuthorError, match=said):
+            application.listen("udp:1", wrong)
+        with pytest.raises(AuthorError, match=said):
+            application.connect("localhost:1", wrong)
+    assert not application.services
+    assert Wrong.name == ""
+
+
+class Datagrams(Service):
+    datagram_protocol = DatagramProtocol
+
+
+def test_a_port_of_the_other_kind_is_refused() -> None:
+    application = Application("a")
+    where: str | int | Address
+    for where in (9000, Address("127.0.0.1", 9000)):
+        with pytest.raises(UsageError, match=r"and no connections, .* 127.0.0.1:9000: put udp: be"):
+            application.listen(where, Datagrams())
+    for where in ("udp:9000", Address("127.0.0.1", 9000, is_datagram=True)):
+        with pytest.raises(UsageError, match="takes no datagrams"):
+            application.listen(where, Wrong())
+    assert not application.services
+
+
+def test_a_durable_object_says_what_it_is(serve: Serve) -> None:
+    assert repr(Doer()).startswith(f"<{__name__}.Doer object at 0x")
+    harness = serve_wrong(serve)
+    harness.connect()
+    [protocol] = harness.application.connections.values()
+    assert repr(protocol) == f"<{__name__}.Doer object {protocol._p_oid}>"

@@ -162,6 +162,7 @@ def _new_ports(
     others = [port for port in application.ports if port.service is not service]
     own = {port.address: port for port in application.ports if port.service is service}
     for address in wanted:
+        service.check_takes(address)
         taken = next((port for port in others if port.address == address), None)
         if taken is not None:
             raise UsageError(

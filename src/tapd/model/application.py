@@ -21,11 +21,11 @@ from tapd.model.datagram import DatagramProtocol
 from tapd.model.namespace import Namespace
 from tapd.model.persistent import Persistent, TrackedDict, TrackedList
 from tapd.model.seal import Sealer
+from tapd.model.service import Service
 from tapd.model.timer import Timer
 
 if TYPE_CHECKING:
     from tapd.model.protocol import Protocol
-    from tapd.model.service import Service
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*\Z")
 
@@ -161,7 +161,9 @@ class Application(Persistent):
 
         Raises:
             UsageError: the name is taken.
+            AuthorError: `service` is not a service, but its class, say.
         """
+        _check_service(service)
         name = name or service.name or type(service).__name__.lower()
         if name in self.services:
             raise UsageError(f"{self!r} already has a service named {name!r}; give another name")
@@ -178,16 +180,14 @@ class Application(Persistent):
         the service's `datagram_protocol`.
 
         Raises:
-            UsageError: it is no address, or taken, or the service takes no datagrams.
+            UsageError: it is no address, or taken, or the service has no protocol for it.
+            AuthorError: `service` is not a service, but its class, say.
         """
-        if str(where).startswith("udp:") and not service.takes_datagrams:
-            raise UsageError(
-                f"{service!r} takes no datagrams, so it can't answer at {where}: leave out udp:, "
-                "or give it a datagram_protocol, a class derived from DatagramProtocol"
-            )
+        _check_service(service)
+        addresses = (where,) if isinstance(where, Address) else parse_address(str(where))
+        service.check_takes(addresses[0])
         if self.services.get(service.name) is not service:
             self.add_service(service)
-        addresses = (where,) if isinstance(where, Address) else parse_address(str(where))
         taken = {port.address for port in self.ports}
         for address in addresses:
             if address in taken and (address.is_unix or address.port):
@@ -209,7 +209,9 @@ class Application(Persistent):
 
         Raises:
             UsageError: `where` is neither.
+            AuthorError: `service` is not a service, but its class, say.
         """
+        _check_service(service)
         if self.services.get(service.name) is not service:
             self.add_service(service)
         path = where[len("unix:") :] if where.startswith("unix:") else ""
@@ -297,6 +299,15 @@ class Application(Persistent):
         The host is a lower room, so the package's own `run` is asked for it.
         """
         tapd.run(self)
+
+
+def _check_service(service: Any) -> None:
+    if isinstance(service, Service):
+        return
+    if isinstance(service, type) and issubclass(service, Service):
+        name = service.__qualname__
+        raise AuthorError(f"{name} is a class of services; give one of them: {name}()")
+    raise AuthorError(f"{service!r} is not a service; derive its class from tapd.Service")
 
 
 def check_name(name: str) -> None:

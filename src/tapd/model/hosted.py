@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from tapd.errors import AuthorError
 from tapd.model.callbacks import check_callback
 from tapd.model.protocol import Protocol, Transport
 from tapd.model.service import Service
@@ -57,7 +58,20 @@ class AsyncioService(Service):
 
     def build_protocol(self, peer: Any) -> Protocol:
         """Return the durable side of a new connection."""
+        self.check_factory()
         return Hosted()
+
+    def check_factory(self) -> None:
+        """Check that it was given a factory.
+
+        Raises:
+            AuthorError: a subclass's `__init__` has forgotten to.
+        """
+        if "factory" not in self.__dict__:
+            raise AuthorError(
+                f"{type(self).__qualname__} has no factory of protocols; "
+                "write super().__init__(FACTORY) in its __init__"
+            )
 
     def is_idle(self, protocol: Any, quiet_s: float) -> bool:
         """Whether a new protocol could take the place of `protocol` now.

@@ -51,6 +51,11 @@ class Persistent(persistent.Persistent):  # type: ignore[misc]  # untyped in its
 
     persistence_version: ClassVar[int] = 1
 
+    def __repr__(self) -> str:
+        cls = type(self)
+        number = f"at {id(self):#x}" if self._p_oid is None else str(self._p_oid)
+        return f"<{cls.__module__}.{cls.__qualname__} object {number}>"
+
 
 class Tracked:
     """Base of the tracked containers; not for use by itself."""

@@ -82,6 +82,7 @@ def warn_of_thread(what: str) -> None:
     warn_once(
         f"{what} in the thread {threading.current_thread().name!r}, by {{place}}: a commit may see "
         "half of it. Have the thread return its result, by application.run_blocking, and "
-        "change state in what is called with it; or call application.runtime.call(function)",
+        "change state in what is called with it; or give what changes it to "
+        "application.call_soon_threadsafe",
         place=place,
     )

@@ -36,7 +36,7 @@ from tapd.model.protocol import Protocol
 
 _log = logging.getLogger(__name__)
 
-_WRONG_KIND = "{0!r} replies (or asks) {1!r}: return {2}, or override render_reply"
+_WRONG_KIND = "{0} replies (or asks) {1!r}: return {2}, or override render_reply"
 
 
 class Later(Persistent):
@@ -95,6 +95,7 @@ class _Requests(Protocol):
 
     _owed: TrackedDeque[Later] | None = None
     _asked: TrackedDeque[tuple[Callable[..., object], tuple[Any, ...]]] | None = None
+    _v_has_promised = False  # by reply_later, in the request that is running
 
     # --- what an author overrides ---------------------------------------------------
 
@@ -128,6 +129,7 @@ class _Requests(Protocol):
 
     def reply_later(self) -> Later:
         """Return the promise of a reply, for `request_received` to return."""
+        self._v_has_promised = True
         return Later(self)
 
     def _take_message(self, message: Any) -> None:
@@ -146,6 +148,7 @@ class _Requests(Protocol):
             self.transport.close()
             return
         except Exception as error:
+            self._v_has_promised = False
             reply, rendered = None, self._explain(error)
         if isinstance(reply, Later):
             if reply.protocol is not self:
@@ -153,7 +156,13 @@ class _Requests(Protocol):
                     f"{type(self).__qualname__}.request_received returned the reply_later() of "
                     "another connection; return self.reply_later() and keep that"
                 )
+            self._v_has_promised = False
             self._owe(reply)
+        elif self._v_has_promised:
+            raise AuthorError(
+                f"{type(self).__qualname__}.request_received called reply_later() and returned "
+                f"{reply!r}, so that reply would never be sent; return what reply_later() gave"
+            )
         elif rendered is not None:
             self._send_in_order(rendered)
 
@@ -247,7 +256,7 @@ class RequestProtocol(_Requests, LineProtocol):
             AuthorError: it is no text.
         """
         if not isinstance(reply, str):
-            raise AuthorError(_WRONG_KIND.format(self, reply, "a str"))
+            raise AuthorError(_WRONG_KIND.format(type(self).__qualname__, reply, "a str"))
         return reply.encode(self.encoding, "replace")
 
     def render_error(self, error: Exception) -> bytes:
@@ -283,7 +292,7 @@ class FrameRequestProtocol(_Requests, FrameProtocol):
             AuthorError: it is no bytes.
         """
         if not isinstance(reply, bytes | bytearray | memoryview):
-            raise AuthorError(_WRONG_KIND.format(self, reply, "bytes"))
+            raise AuthorError(_WRONG_KIND.format(type(self).__qualname__, reply, "bytes"))
         return bytes(reply)
 
     def render_error(self, error: Exception) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from tapd.errors import AuthorError, UsageError
 from tapd.model.address import Address
 from tapd.model.callbacks import check_overrides
 from tapd.model.datagram import DatagramProtocol
@@ -38,13 +39,16 @@ class Service(Persistent):
     application: Application
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Check that a subclass's methods that a turn calls are plain ones.
+        """Check a subclass's protocols, and that its methods that a turn calls are plain ones.
 
         Raises:
-            AuthorError: one is ``async def`` or a generator.
+            AuthorError: `protocol` or `datagram_protocol` is no class of such protocols; or
+                a method is ``async def`` or a generator.
         """
         super().__init_subclass__(**kwargs)
         check_overrides(cls)
+        _check_protocol(cls, "protocol", Protocol)
+        _check_protocol(cls, "datagram_protocol", DatagramProtocol)
 
     def build_protocol(self, peer: Any) -> Protocol:
         """Return a new protocol for a connection from `peer` (a socket address).
@@ -54,10 +58,33 @@ class Service(Persistent):
         return self.protocol()
 
     @property
+    def takes_connections(self) -> bool:
+        """Whether it has a protocol for connections."""
+        own = type(self).build_protocol is not Service.build_protocol
+        return own or self.protocol is not Protocol
+
+    @property
     def takes_datagrams(self) -> bool:
         """Whether it has a protocol for datagram ports."""
         own = type(self).build_datagram_protocol is not Service.build_datagram_protocol
         return own or self.datagram_protocol is not None
+
+    def check_takes(self, address: Address) -> None:
+        """Check that it has a protocol for what comes to `address`.
+
+        Raises:
+            UsageError: it is for connections, or datagrams, and this service is not.
+        """
+        if address.is_datagram and not self.takes_datagrams:
+            raise UsageError(
+                f"{self!r} takes no datagrams, so it can't answer at {address}: leave out udp:, "
+                "or give it a datagram_protocol, a class derived from DatagramProtocol"
+            )
+        if self.takes_datagrams and not (address.is_datagram or self.takes_connections):
+            raise UsageError(
+                f"{self!r} takes datagrams and no connections, so it can't answer at {address}: "
+                "put udp: before it, or give it a protocol, a class derived from Protocol"
+            )
 
     def build_datagram_protocol(self, address: Address) -> DatagramProtocol:
         """Return the protocol of the datagram port `address`; called once in its life.
@@ -84,3 +111,18 @@ class Service(Persistent):
 
     def __repr__(self) -> str:
         return f"<{type(self).__qualname__} {self.name or '(unnamed)'}>"
+
+
+def _check_protocol(cls: type[Service], name: str, base: type) -> None:
+    given = vars(cls).get(name, base)
+    if (isinstance(given, type) and issubclass(given, base)) or (
+        given is None and base is DatagramProtocol
+    ):
+        return
+    kind = f"the class {given.__qualname__}" if isinstance(given, type) else f"{given!r}"
+    advice = f"write the class itself, one derived from tapd.{base.__name__}"
+    if isinstance(given, type) and any(
+        each.__module__ == "asyncio.protocols" for each in given.__mro__
+    ):
+        advice = f"a protocol of asyncio's is hosted by an AsyncioService({given.__qualname__})"
+    raise AuthorError(f"{cls.__module__}.{cls.__qualname__}.{name} is {kind}: {advice}")

@@ -22,7 +22,7 @@ MODULE = """
 import asyncio
 import pathlib
 import threading
-from tapd import Application, LineProtocol, Protocol, Service, UsageError
+from tapd import Application, AsyncioService, LineProtocol, Protocol, Service, UsageError
 
 
 class Chat(LineProtocol):
@@ -55,6 +55,16 @@ def needs(name: str, share: float):
 
 def anything(**options):
     return Room(repr(options))
+
+
+class Unmade(Application):
+    def __init__(self):
+        self.title = "super().__init__ was forgotten"
+
+
+class WithoutFactory(AsyncioService):
+    def __init__(self):
+        self.title = "and here"
 
 
 def the_class():
@@ -261,6 +271,8 @@ def test_what_the_one_at_the_keyboard_can_mend(
         ("rooms:generated", "is a generator: it runs once"),
         ("rooms:local", r"local.<locals>.Inside is not found again.*top of a module"),
         ("rooms:local_protocol", r"local_protocol.<locals>.Outside is not found again"),
+        ("rooms:Unmade", r"Unmade.__init__ .* write super\(\).__init__\(NAME\)"),
+        ("rooms:WithoutFactory", r"write super\(\).__init__\(FACTORY\) in its __init__"),
         ("rooms:number", "rooms:number is a int; name a function"),
         ("rooms:hosts_asyncio", "returned a Protocol; host it: return AsyncioService"),
         ("needing:make", r"imports 'redis_that_is_not_there', which .*\(.*needing.py:2"),

@@ -24,6 +24,7 @@ from typing import Any
 from tapd.errors import AuthorError, TapdError, UsageError
 from tapd.model.application import Application
 from tapd.model.callbacks import kind_of_function
+from tapd.model.hosted import AsyncioService
 from tapd.model.protocol import Protocol
 from tapd.model.service import Service
 from tapd.values import Value
@@ -290,8 +291,15 @@ def check_made(target: Target, made: Any) -> Service | Application:
     if not isinstance(made, Application | Service):
         hint = "forgot its `return`?" if made is None else "return a Service or an Application"
         raise AuthorError(f"{target} returned {_describe(made)}; {hint}")
+    if isinstance(made, Application) and "services" not in made.__dict__:
+        raise AuthorError(
+            f"{target}: {type(made).__qualname__}.__init__ has not made an application of it; "
+            "write super().__init__(NAME) at its beginning"
+        )
     services = made.services.values() if isinstance(made, Application) else [made]
     for service in services:
+        if isinstance(service, AsyncioService):
+            service.check_factory()
         for cls in (type(service), service.protocol):
             _check_class(target, cls)
     return made
