@@ -86,7 +86,7 @@ def saved(server: Server) -> Application:
     return Store(server.tap, server.key).load().application
 
 
-def test_status_of_a_running_and_a_sleeping_server(server: Server) -> None:
+def test_status_of_a_running_and_a_stopped_server(server: Server) -> None:
     status = tapctl_json(server, "status", "telnet")
     assert (status["state"], status["pid"]) == ("running", server.child())
     assert (status["generation"], status["connections"], status["deaths"]) == (1, 0, 0)
@@ -97,9 +97,9 @@ def test_status_of_a_running_and_a_sleeping_server(server: Server) -> None:
     assert "running" in tapctl(server, "list").stdout
     server.stop()
     assert not (server.tap.parent / "telnet.d" / "control").exists()
-    assert tapctl_json(server, "status", "telnet")["state"] == "sleeping"
-    assert "telnet: sleeping" in tapctl(server, "status", "telnet").stdout
-    assert "sleeping" in tapctl(server, "list").stdout
+    assert tapctl_json(server, "status", "telnet")["state"] == "stopped"
+    assert "telnet: stopped\n" in tapctl(server, "status", "telnet").stdout
+    assert "stopped" in tapctl(server, "list").stdout
     for command in ("shell", "checkpoint"):
         assert "not running" in tapctl(server, command, "telnet", status=69).stderr
 
@@ -289,6 +289,8 @@ def test_who_sleeps_is_shown_with_what_wakes_it(server: Server) -> None:
     directory = server.tap.parent / "telnet.d"
     assert "wakes" not in tapctl(server, "status", "telnet").stdout, "it was stopped"
     save_sleep(directory, math.inf)
+    assert tapctl_json(server, "status", "telnet")["state"] == "sleeping"
+    assert "sleeping" in tapctl(server, "list").stdout
     shown = tapctl(server, "status", "telnet").stdout
     assert re.search(r"telnet: sleeping for \d+ s with nothing to do\n", shown)
     assert re.search(r"wakes  for a client\n", shown)
@@ -306,7 +308,7 @@ def test_who_sleeps_is_shown_with_what_wakes_it(server: Server) -> None:
 
 def test_set_on_a_sleeping_tap(tmp_path: Path) -> None:
     server = make_server(tmp_path)
-    assert "it sleeps" in tapctl(server, "set", "telnet", "tries=4").stdout
+    assert "it does not run" in tapctl(server, "set", "telnet", "tries=4").stdout
     server.start()
     try:
         rows = {row["option"]: row["value"] for row in tapctl_json(server, "set", "telnet")}
@@ -331,7 +333,7 @@ def test_set_while_a_killed_server_is_down_loses_nothing(server: Server) -> None
     assert child is not None
     os.kill(child, signal.SIGKILL)
     try:
-        wait_for(lambda: "sleeping" in tapctl(server, "list").stdout, "freed lock")
+        wait_for(lambda: "stopped" in tapctl(server, "list").stdout, "freed lock")
         tapctl(server, "set", "telnet", "tries=5")
     finally:
         os.kill(server.process.pid, signal.SIGCONT)

@@ -26,7 +26,7 @@ def log_in(debian: Booted, port: int, password: str) -> str:
 def test_tapctl_drives_a_server_of_systemd(debian: Booted) -> None:
     name, unit, port = "driven", "tapd@driven.service", 4471
     make_server(debian, name, port)
-    assert tapctl_json(debian, "status", name)["state"] == "sleeping"
+    assert tapctl_json(debian, "status", name)["state"] == "stopped"
     debian.run("tapctl", "set", name, "tries=7")  # asleep, before its user was ever made
     debian.run("systemctl", "start", unit)
     status = tapctl_json(debian, "status", name)
@@ -77,7 +77,7 @@ def test_tapctl_drives_a_server_of_systemd(debian: Booted) -> None:
     assert "markmark" in log_in(debian, port, "newer")
 
     debian.run("systemctl", "stop", unit, f"tapd@{name}.socket")
-    assert tapctl_json(debian, "status", name)["state"] == "sleeping"
+    assert tapctl_json(debian, "status", name)["state"] == "stopped"
     debian.run("tapctl", "set", name, "password=admin", "--password-file", "-", stdin="asleep\n")
     debian.run("systemctl", "start", unit)
     assert "markmark" in log_in(debian, port, "asleep")

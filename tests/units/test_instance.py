@@ -67,3 +67,9 @@ def test_units_of_one_server() -> None:
     assert socket_unit("a+b") == r"tapd@a\x2bb.socket"
     assert timer_unit("irc") == "tapd@irc.timer"
     assert typed_unit("irc") == "tapd@irc"
+
+
+@pytest.mark.parametrize("name", ["irc", "a+b.c@d"])
+def test_what_is_typed_reaches_systemctl_as_it_was_meant(name: str) -> None:
+    echo = ["sh", "-c", f"printf '%s.service' {typed_unit(name)}"]
+    assert subprocess.check_output(echo, text=True) == service_unit(name)

@@ -1,4 +1,4 @@
-"""``tapctl status``, ``checkpoint`` and ``set``: of a running server, or a sleeping TAP."""
+"""``tapctl status``, ``checkpoint`` and ``set``: of a running server, or of its TAP."""
 
 from __future__ import annotations
 
@@ -39,32 +39,33 @@ _STATE_COLOURS = {"running": "green", "stalled": "red"}
 @TAP
 @JSON
 def status(tap: str, as_json: bool) -> None:
-    """Show how the server of TAP is: running or sleeping, its saves, its connections."""
+    """Show how the server of TAP is: running, asleep or stopped, its saves, its connections."""
     path = find_tap(tap)
     call = call_server(path)
     if call is None:
-        data = _sleeping(path)
+        data = _at_rest(path)
     else:
         with call:
             data = call.ask("status")
     emit(as_json, data, lambda: _status_lines(data))
 
 
-def _sleeping(path: Path) -> dict[str, Any]:
+def _at_rest(path: Path) -> dict[str, Any]:
     layout = Layout(path, load_key())
     good = next((entry for entry in layout.generations() if entry.manifest), None)
     if good is None or good.manifest is None:
         raise TapMissing(f"{path}: there is no good TAP; see tapctl verify")
     manifest = good.manifest
+    sleep = sleep_fields(layout.journal_directory)
     return {
         "name": layout.name,
-        "state": "sleeping",
+        "state": "sleeping" if sleep else "stopped",
         "ports": [str(port["address"]) for port in manifest.ports],
         "generation": good.generation,
         "saved_at_s": good.saved_at_s,
         "losses": manifest.loss_count,
         "clean": manifest.clean,
-        **sleep_fields(layout.journal_directory),
+        **sleep,
     }
 
 
@@ -209,7 +210,7 @@ def _option_names(tap: Path) -> list[str]:
 def set_options(
     tap: str, options: tuple[str, ...], password_file: str | None, as_json: bool
 ) -> None:
-    """Set options of TAP, on its running server or while it sleeps.
+    """Set options of TAP, on its running server or while it does not run.
 
     Without OPTION=VALUE the options and their values are listed. A password is
     asked for, or read with --password-file: password=NAME names whose it is.
@@ -241,7 +242,7 @@ def set_options(
     emit(
         as_json,
         {"set": names, "running": call is not None},
-        lambda: [f"set {', '.join(names)}{'' if call is not None else ' (it sleeps)'}"],
+        lambda: [f"set {', '.join(names)}{'' if call is not None else ' (it does not run)'}"],
     )
 
 

@@ -62,9 +62,9 @@ def tell_start(restored: Restored, resumed: Resumed, turn: Turn, sleep: Sleep | 
     elif resumed.streams:
         log.info("connections that go on: %d", len(resumed.streams))
     for listener in turn.listeners:
-        log.info("%r answers on %s", listener.service, listener)
+        log.info("%s answers on %s", listener.service.name, listener)
     for port in turn.ports:
-        log.info("%r answers on %s", port.port.service, port)
+        log.info("%s answers on %s", port.port.service.name, port)
 
 
 def tell_crash_loop(text: str, deaths: int) -> None:

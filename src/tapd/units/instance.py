@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 
 _USER_PREFIX = "tapd-"
 _USER_BYTES_MAX = 31  # user names of 32 bytes and more are refused (useradd(8))
@@ -46,8 +47,8 @@ def has_own_user(name: str) -> bool:
 
 
 def typed_unit(name: str) -> str:
-    """Return what people type for the server `name`: systemctl adds the suffix."""
-    return f"tapd@{escape_instance(name)}"
+    """Return what people type at a shell for the server `name`: systemctl adds the suffix."""
+    return shlex.quote(f"tapd@{escape_instance(name)}")
 
 
 def service_unit(name: str) -> str:
