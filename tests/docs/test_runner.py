@@ -57,7 +57,7 @@ def test_a_page_can_say_that_it_is_checked_elsewhere(tmp_path: Path) -> None:
     assert parse_page(path) == []
 
 
-UNTIL_CTRL_C = "echo up; trap 'echo down; exit' INT; while :; do sleep 0.02; done"
+UNTIL_CTRL_C = "trap 'echo down; exit' INT; echo up; while :; do sleep 0.02; done"
 
 
 @pytest.mark.parametrize(

@@ -204,7 +204,7 @@ class Booted:
         self.run("journalctl", "--sync", check=False)
         return self.output("journalctl", "--no-pager", "--unit", unit, *options)
 
-    def wait_until(self, *words: str, timeout_s: float = 20.0) -> None:
+    def wait_until(self, *words: str, timeout_s: float = 60.0) -> None:
         """Wait until a command inside succeeds.
 
         Raises:

@@ -85,7 +85,9 @@ def test_after_a_boot_the_state_is_there_and_the_lost_are_told(debian: Booted) -
         debian.run("mkdir", "-p", directory)
         debian.write(
             f"{directory}/boot.conf",
-            "[Service]\nEnvironment=TAPD_BOOT_ID=0123456789abcdef0123456789abcdef\n",
+            # The kill and the stop are to be one: no process comes between them.
+            "[Service]\nRestartSec=600\n"
+            "Environment=TAPD_BOOT_ID=0123456789abcdef0123456789abcdef\n",
         )
         debian.run("systemctl", "daemon-reload")
         debian.run("systemctl", "kill", "--signal=KILL", "tapd@booted.service")

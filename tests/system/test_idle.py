@@ -49,7 +49,7 @@ def test_a_timer_wakes_a_server_that_sleeps(debian: Booted) -> None:
         terminal.ask("rung = []")
         terminal.ask("def ring(): rung.append(time.time())", "... ")
         terminal.ask("")
-        terminal.ask("due = __main__.application.call_later(5, ring).due_s")
+        terminal.ask("due = __main__.application.call_later(10, ring).due_s")
         terminal.enter("quit()")
         terminal.expect("onnection closed")
     wait_for_state(debian, "tapd@bell.service", "inactive")
@@ -62,7 +62,7 @@ def test_a_timer_wakes_a_server_that_sleeps(debian: Booted) -> None:
     wait_for_state(debian, "tapd@bell.service", "inactive")
     wait_for_state(debian, "tapd@bell.timer", "inactive")
     with logged_in(debian, 4401) as terminal:
-        assert "'1 True'" in terminal.ask("f'{len(rung)} {-0.1 < rung[0] - due < 3}'")
+        assert "'1 True'" in terminal.ask("f'{len(rung)} {-0.1 < rung[0] - due < 15}'")
 
 
 def test_who_stops_a_sleeping_server_stops_its_timer(debian: Booted) -> None:
@@ -129,6 +129,6 @@ def test_many_sleeping_servers_cost_no_process(debian: Booted) -> None:
             "sh", "-c", 'printf "" | timeout 20 nc -N 127.0.0.1 "$1" | grep -qa username', "sh",
             str(4410 + number),
         )  # fmt: skip
-    debian.wait_until("sh", "-c", with_nobody, timeout_s=30)
+    debian.wait_until("sh", "-c", with_nobody)
     for name in names:
         assert debian.show(f"tapd@{name}.service", "Result") == "success"
