@@ -21,6 +21,7 @@ from tapd.errors import AdministratorError, BugError, StartFailed
 from tapd.model.application import Application
 from tapd.model.hosted import Hosted
 from tapd.model.order import check_classes, start_order
+from tapd.model.protocol import Protocol
 from tapd.model.service import Service
 from tapd.net import kernel, records
 from tapd.net.careful import Careful
@@ -171,7 +172,9 @@ def begin_turns(turn: Turn, resumed: Resumed, history: records.History, boot_id:
         kept = {
             stream.key: stream.taken
             for stream in resumed.streams
-            if turn.guard(stream, stream.protocol.kept_bytes)
+            # What stands in for a missing class has none; the start is refused for it below.
+            if isinstance(stream.protocol, Protocol)
+            and turn.guard(stream, stream.protocol.kept_bytes)
         }
         turn.careful = Careful(level, history.trial, waiting, kept)
     turn.timers.load()
