@@ -13,12 +13,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tapd.cli.naming import find_tap
+from tapd.cli.printing import render_size
 from tapd.cli.tapctl import main
-from tapd.errors import TapMissing
+from tapd.errors import TapDamaged, TapMissing
 from tapd.host.state import State
-from tapd.image.key import load_key, render_new_key
+from tapd.image.adoption import find_strangers, names_of_all, sign_all
+from tapd.image.key import Key, load_key, render_new_key
 from tapd.image.store import Store
-from tapd.image.tapfile import Manifest, render_tap
+from tapd.image.tapfile import Manifest, read_tail, render_tap
 from tapd.model.application import Application
 from tapd.model.persistent import Persistent, TrackedList
 from tapd.model.service import Service
@@ -111,7 +113,14 @@ def test_a_wrong_command_line_ends_with_64(arguments: tuple[str, ...], says: str
 
 def test_a_directory_that_is_called_like_a_tap_is_no_tap(tap: Path) -> None:
     (tap.parent / "directory.tap").mkdir()
+    os.mkfifo(tap.parent / "fifo.tap")  # to open one waits for a writer
+    (tap.parent / "dangling.tap").symlink_to("nowhere.tap")
     assert [each["name"] for each in run_json("list", tap.parent)] == ["telnet"]
+
+
+def test_a_tap_of_two_names_is_listed_once(tap: Path) -> None:
+    tap.with_name("other.tap").symlink_to(tap.name)
+    assert [each["path"] for each in run_json("list", tap.parent)] == [str(tap)]
 
 
 def test_show_prints_the_manifest_and_the_tree(tap: Path) -> None:
@@ -298,6 +307,22 @@ def test_trust_refuses_a_pickle_that_was_changed(tap: Path, tmp_path: Path) -> N
     assert run("trust", "telnet", "--yes").exit_code == 65
 
 
+def test_nothing_is_signed_but_what_was_looked_at(tap: Path, tmp_path: Path) -> None:
+    """Whoever can write there could exchange a TAP while the person reads."""
+    (tmp_path / "key").unlink()
+    store = Store(tap, load_key())
+    strangers = find_strangers(store)
+    names_of_all(strangers)
+    generation = store.generation_path(2)
+    manifest = read_tail(generation).manifest
+    other = render_tap(pickle.dumps(Hostile(), 5), manifest, Key(bytes(32)))
+    generation.write_bytes(other)
+    for act in (lambda: names_of_all(strangers), lambda: sign_all(store, strangers)):
+        with pytest.raises(TapDamaged, match="looked at"):
+            act()
+    assert generation.read_bytes() == other
+
+
 class Late(Persistent):
     it = 7
 
@@ -404,7 +429,9 @@ def test_a_tap_is_shown_where_there_is_no_key(tap: Path, tmp_path: Path) -> None
     assert result.exit_code == 0
     assert "not a tapd key" in result.output
     assert "not trusted" in result.output
-    assert "  .mark = 'one'" in result.output
+    assert "  .mark = 'three'" in result.output  # what trust would have a start load
+    generation = tap.with_name("telnet-shutdown.tap")
+    assert f"{generation} ({render_size(generation.stat().st_size)})" in result.output
 
 
 @pytest.mark.usefixtures("tap")

@@ -18,7 +18,7 @@ from tapd.cli.naming import JSON, TAP, find_tap
 from tapd.cli.printing import emit, render_size, table
 from tapd.cli.progress import Progress
 from tapd.errors import KeyUnusable, TapForeign, TapMissing
-from tapd.image.adoption import is_signed
+from tapd.image.adoption import find_strangers, is_signed
 from tapd.image.comparison import compare_graphs
 from tapd.image.inspection import Graph, printable, read_first_graph, read_graph
 from tapd.image.key import Key, load_key
@@ -69,7 +69,11 @@ def choose_entry(
 
 
 def open_unverified(tap: str, generation: int | None) -> tuple[Path, memoryview, Tail, Key]:
-    """Read what is to be shown: it need not be signed, for it will not be run."""
+    """Read what is to be shown: it need not be signed, for it will not be run.
+
+    The newest good one, as a start would load; of a stranger the newest, which
+    `tapctl trust` would have it load.
+    """
     path, key = find_tap(tap), _key_or_none_known()
     if not path.name.startswith("generation-"):
         layout = Layout(path, key)
@@ -77,10 +81,16 @@ def open_unverified(tap: str, generation: int | None) -> tuple[Path, memoryview,
         if generation is not None or not path.is_file():
             path = choose_entry(layout, entries, generation, strangers=True).path
         else:
-            newest = next((entry for entry in entries if entry.error is None), None)
-            if newest and newest.path.parent == layout.journal_directory:
-                path = newest.path
+            newest = next((entry.path for entry in entries if entry.error is None), None)
+            newest = newest or _newest_stranger(layout)
+            if newest and newest != layout.named_path:
+                path = newest
     return path, *split_tap(read_bytes(path), str(path)), key
+
+
+def _newest_stranger(layout: Layout) -> Path | None:
+    newest = find_strangers(layout).newest
+    return Path(newest.source) if newest else None
 
 
 def _key_or_none_known() -> Key:
@@ -169,7 +179,7 @@ def manifest_lines(path: Path, manifest: Manifest, tail: Tail, *, trusted: bool)
     signed = f"key {tail.key_id}" if trusted else f"a stranger's key {tail.key_id}: not trusted"
     ports = ", ".join(str(port.get("address")) for port in manifest.ports) or "none"
     lines = [
-        ("file", f"{path} ({render_size(tail.stored_bytes)})"),
+        ("file", f"{path} ({render_size(tail.file_bytes)})"),
         ("application", f"{manifest.name}, generation {manifest.generation}"),
         ("saved", f"{manifest.saved_at} by tapd {manifest.tapd}, Python {manifest.python}"),
         ("signed with", signed),

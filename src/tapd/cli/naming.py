@@ -46,7 +46,7 @@ def taps_in(directory: Path) -> list[Path]:
     names = {
         path.name.removesuffix(SHUTDOWN_SUFFIX).removesuffix(SUFFIX)
         for path in directory.glob(f"*{SUFFIX}")
-        if not path.name.startswith(".") and not path.is_dir()
+        if not path.name.startswith(".") and path.is_file()
     }
     return [directory / f"{name}{SUFFIX}" for name in sorted(names)]
 

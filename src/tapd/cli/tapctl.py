@@ -68,6 +68,8 @@ def _installed() -> list[Path]:
 # --- the commands --------------------------------------------------------------------
 
 
+_EX_OSERR = 71  # sysexits.h: no status of ours, for it may pass
+
 _ELSEWHERE = {
     "status": "running",
     "checkpoint": "running",
@@ -134,6 +136,9 @@ class _Group(click.Group):
         except PermissionError as error:
             click.echo(f"tapctl: {error.filename}: only its owner and root may do this", err=True)
             ctx.exit(NotAllowed.exit_status)
+        except MemoryError:
+            click.echo("tapctl: this takes more memory than there is", err=True)
+            ctx.exit(_EX_OSERR)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -152,7 +157,9 @@ def list_taps(directory: str | None, as_json: bool) -> None:
     """List the TAPs of DIRECTORY, or those installed and those here."""
     directories = [Path(directory)] if directory else [*_installed(), Path()]
     key = load_key()
-    found = [_describe(Layout(path, key)) for place in directories for path in taps_in(place)]
+    layouts = [Layout(path, key) for place in directories for path in taps_in(place)]
+    # A symbolic link is another name of one that is there, and this may be where it is installed.
+    found = [_describe(each) for each in {layout.tap_path: layout for layout in layouts}.values()]
     rows = [
         [
             data["name"], str(data["generation"] or "?"),

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tapd.errors import JournalDamaged, TapdError
+from tapd.errors import JournalDamaged, TapDamaged, TapdError
 from tapd.image.files import (
     Files,
     give_to_owner_of,
@@ -40,10 +40,28 @@ _NESTED_MAX = 3
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StrangeTap:
-    """One TAP that this host's key did not sign."""
+    """One TAP that this host's key did not sign.
+
+    Attributes:
+        path: of the file.
+        manifest: what it says of itself.
+        checksum: of what was looked at, so that nothing else is signed.
+    """
 
     path: Path
     manifest: Manifest
+    checksum: bytes
+
+    def read(self) -> tuple[memoryview, Tail]:
+        """Read it whole.
+
+        Raises:
+            TapDamaged: it is not what was looked at.
+        """
+        stored, tail = split_tap(read_bytes(self.path), str(self.path))
+        if tail.checksum != self.checksum:
+            raise TapDamaged(f"{self.path}: changed while you looked at it; look again")
+        return stored, tail
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -103,7 +121,7 @@ def find_strangers(layout: Layout) -> Strangers:
     strange = [(path, tail) for path, tail in ours if not is_signed(tail, layout.key)]
     journals = tuple(_strange_journals(layout, lineage))
     return Strangers(
-        tuple(StrangeTap(path, tail.manifest) for path, tail in strange),
+        tuple(StrangeTap(path, tail.manifest, tail.checksum) for path, tail in strange),
         journals,
         ours[0][1],
         tuple(passed),
@@ -160,13 +178,12 @@ def names_of_all(strangers: Strangers) -> tuple[tuple[str, ...], frozenset[str]]
     """Return every name that the files refer to, and those that loading would call.
 
     Raises:
-        TapDamaged: a TAP changed since it was written, or can't be read.
+        TapDamaged: a TAP is damaged, can't be read, or is not what was found.
     """
     names: set[str] = set()
     called: set[str] = set()
     for tap in strangers.taps:
-        stored, tail = split_tap(read_bytes(tap.path), str(tap.path))
-        tail.check_pickle(stored)
+        stored, tail = tap.read()
         graph = read_graph(tail.decode_pickle(stored), str(tap.path))
         names.update(graph.names)
         called.update(graph.called)
@@ -203,7 +220,7 @@ def sign_all(layout: Layout, strangers: Strangers) -> None:
     journals aside. What an interruption leaves is found again the next time.
 
     Raises:
-        TapDamaged: a TAP changed since it was written.
+        TapDamaged: a TAP is damaged, or not what was looked at.
         OSError: a file can't be written.
     """
     files = Files()
@@ -217,8 +234,7 @@ def sign_all(layout: Layout, strangers: Strangers) -> None:
         if status.st_ino in signed:  # NAME-shutdown.tap is another name of a generation
             replace_by_link(files, signed[status.st_ino], tap.path)
             continue
-        stored, tail = split_tap(read_bytes(tap.path), str(tap.path))
-        tail.check_pickle(stored)
+        stored, tail = tap.read()
         end = render_tail(
             stored, tail.manifest, layout.key,
             encoding=tail.encoding, pickle_bytes=tail.pickle_bytes,

@@ -180,6 +180,11 @@ class Tail(Value):
     manifest_json: bytes
 
     @property
+    def file_bytes(self) -> int:
+        """The size of the file."""
+        return self.stored_bytes + len(self.manifest_json) + FOOTER_BYTES
+
+    @property
     def manifest(self) -> Manifest:
         """The manifest.
 
