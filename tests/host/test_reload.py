@@ -73,6 +73,7 @@ def test_the_manager_passes_a_hangup_on(reloaded: Reloaded, client: Client) -> N
     [
         ("class Desk(:\n", "SyntaxError"),
         ("import nothing_of_that_name\n", "No module named 'nothing_of_that_name'"),
+        ("1 / 0\n", f"needs {MODULE}:Counting, {MODULE}:Desk (ZeroDivisionError: division"),
         (VERSION_1.replace("class Desk", "class Table"), f"{MODULE}:Desk"),
         (VERSION_2.replace("+= 100", "+= self.nothing"), "upgrade_to_version_2 failed: Attribut"),
         (VERSION_1.replace("def line_received", "async def line_received"), "can't be durable"),

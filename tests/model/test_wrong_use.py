@@ -24,6 +24,7 @@ from tapd import (
     UsageError,
 )
 from tapd.model import places
+from tapd.model.places import describe_origin
 from tapd.net.slow import TurnWatch
 
 Serve = Callable[..., Harness]
@@ -340,3 +341,11 @@ def test_a_durable_object_says_what_it_is(serve: Serve) -> None:
     harness.connect()
     [protocol] = harness.application.connections.values()
     assert repr(protocol) == f"<{__name__}.Doer object {protocol._p_oid}>"
+
+
+def test_an_error_that_tapd_raises_is_told_of_the_line_that_caused_it() -> None:
+    with pytest.raises(UsageError) as caught:
+        Application("two words")
+    place = line_of('Application("two words")')
+    name = "test_an_error_that_tapd_raises_is_told_of_the_line_that_caused_it"
+    assert describe_origin(caught.value) == f" ({place} in {name})"

@@ -170,13 +170,13 @@ def load_with_present_code(
     """
     why_broken.clear()
     restored = State(layout.named_path, layout.key).try_to_restore(entry)
-    missing = [
-        f"{module}:{name} ({why})"
-        for (module, name), why in why_broken.items()
-        if f"{module}:{name}" not in missing_before
-    ]
+    missing: dict[str, list[str]] = {}
+    for (module, name), why in why_broken.items():
+        if f"{module}:{name}" not in missing_before:
+            missing.setdefault(why, []).append(f"{module}:{name}")
     if missing:
-        raise UpgradeRefused(f"the saved state needs {'; '.join(missing)}")
+        needed = "; ".join(f"{', '.join(names)} ({why})" for why, names in missing.items())
+        raise UpgradeRefused(f"the saved state needs {needed}")
     check_classes(restored.application)
     start_order(restored.application)
     return restored

@@ -14,6 +14,7 @@ from typing import Any
 from tapd.errors import UpgradeRefused
 from tapd.image.loss import type_name_of
 from tapd.image.names import Broken, BrokenDurable, named, register_rename
+from tapd.model.places import describe_origin
 
 __all__ = [
     "Broken", "BrokenDurable", "Restoration", "VersionedState", "named", "register_rename",
@@ -127,6 +128,6 @@ def _upgrade(obj: Any, version: int) -> None:
         except Exception as error:
             raise UpgradeRefused(
                 f"upgrading {name} from version {version} to {now}: upgrade_to_version_{step} "
-                f"failed: {type(error).__name__}: {error}; everything is as it was: mend the "
-                "upgrade, or go back to the code that saved this"
+                f"failed: {type(error).__name__}: {error}{describe_origin(error)}; everything "
+                "is as it was: mend the upgrade, or go back to the code that saved this"
             ) from error

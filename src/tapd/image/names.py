@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 from tapd.errors import LostObject
 from tapd.model.persistent import Persistent
+from tapd.model.places import describe_origin
 
 _log = logging.getLogger(__name__)
 
@@ -225,7 +226,7 @@ why_broken: dict[tuple[str, str], str] = {}
 
 def _note_why(module_name: str, qualname: str, error: LookupError) -> None:
     cause = error.__cause__ or error
-    why_broken[module_name, qualname] = f"{type(cause).__name__}: {cause}"
+    why_broken[module_name, qualname] = f"{type(cause).__name__}: {cause}{describe_origin(cause)}"
 
 
 @functools.cache

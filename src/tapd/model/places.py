@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import threading
+import traceback
 from pathlib import Path
 from types import FrameType
 
@@ -17,17 +18,19 @@ _log = logging.getLogger("tapd.author")
 
 _OURS = f"{Path(__file__).parents[1]}{os.sep}"
 _SERVER_TYPES = f"{_OURS}services{os.sep}"
+_FACTORIES = f"{_SERVER_TYPES}app{os.sep}"
 _TURNS = f"{_OURS}net{os.sep}"
 _STDLIB = f"{Path(os.__file__).parent}{os.sep}"
 
 _told: set[str] = set()
 _TOLD_MAX = 1000
+_CALLS_MAX = 3
 
 
 def is_authors(filename: str) -> bool:
     """Whether `filename` is code that a turn serves: a server type's, or typed at a prompt."""
     if filename.startswith(_OURS):
-        return filename.startswith(_SERVER_TYPES)
+        return filename.startswith(_SERVER_TYPES) and not filename.startswith(_FACTORIES)
     if filename.startswith(_STDLIB) and "-packages" not in filename:
         return False
     return not filename.startswith("<frozen")
@@ -65,6 +68,16 @@ def describe_place(frame: FrameType | None) -> str:
     if inner is outer:
         return f"{outer.f_code.co_qualname} ({at})"
     return f"{outer.f_code.co_qualname}, in {inner.f_code.co_qualname} ({at})"
+
+
+def describe_origin(error: BaseException) -> str:
+    """Return the author's lines that `error` came from, the innermost first, in brackets.
+
+    As `` (chat.py:12 in start, called at chat.py:7 in <module>)``; "" where there are none.
+    """
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if is_authors(f.filename)]
+    places = [f"{f.filename}:{f.lineno} in {f.name}" for f in reversed(frames[-_CALLS_MAX:])]
+    return f" ({', called at '.join(places)})" if places else ""
 
 
 def warn_once(message: str, *, place: str) -> None:

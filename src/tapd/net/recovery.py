@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
-import traceback
 from collections.abc import Callable, Sequence
 
 from tapd import events
@@ -21,6 +20,7 @@ from tapd.errors import AdministratorError, BugError, StartFailed
 from tapd.model.application import Application
 from tapd.model.hosted import Hosted
 from tapd.model.order import check_classes, start_order
+from tapd.model.places import describe_origin
 from tapd.model.protocol import Protocol
 from tapd.model.service import Service
 from tapd.net import kernel, records
@@ -276,12 +276,9 @@ def _start_failure(
     undone = f"; stopped again: {names}" if names else ""
     if failed is None:
         return StartFailed(f"{application!r} can't start: {error}")
-    frames = traceback.extract_tb(error.__traceback__)
-    last = frames[-1]
-    where = f"{last.filename}:{last.lineno} in {last.name}"
     failure = StartFailed(
         f"{application!r} can't start: the service {failed.name!r} raised "
-        f"{type(error).__name__}: {error} ({where}){undone}; nothing was saved"
+        f"{type(error).__name__}: {error}{describe_origin(error)}{undone}; nothing was saved"
     )
     if isinstance(error, AdministratorError):
         failure.exit_status = error.exit_status

@@ -14,7 +14,6 @@ import inspect
 import pkgutil
 import sys
 import sysconfig
-import traceback
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -25,11 +24,11 @@ from tapd.errors import AuthorError, TapdError, UsageError
 from tapd.model.application import Application
 from tapd.model.callbacks import kind_of_function
 from tapd.model.hosted import AsyncioService
+from tapd.model.places import describe_origin
 from tapd.model.protocol import Protocol
 from tapd.model.service import Service
 from tapd.values import Value
 
-_FRAMES = 3
 _EXAMPLE = "write MODULE:FACTORY, as in mypackage.mymodule:make_application"
 
 
@@ -109,10 +108,10 @@ def _import(name: str) -> ModuleType:
                 raise UsageError(_describe_missing(name, part, before)) from None
             raise AuthorError(
                 f"importing {part}: it imports {error.name!r}, which is not installed for "
-                f"{sys.executable}{_describe_where(error)}"
+                f"{sys.executable}{describe_origin(error)}"
             ) from error
         except TapdError as error:
-            raise AuthorError(f"importing {part}: {error}{_describe_where(error)}") from error
+            raise AuthorError(f"importing {part}: {error}{describe_origin(error)}") from error
         except (Exception, SystemExit) as error:
             raise AuthorError(f"importing {part}: {_describe_error(error)}") from error
     assert module is not None
@@ -166,38 +165,13 @@ def _file_of(module: ModuleType) -> str:
 # --- what a stranger's code raised --------------------------------------------------
 
 
-def _is_authors(filename: str) -> bool:
-    """Whether `filename` is neither tapd's nor the standard library's."""
-    if filename.startswith("<"):
-        return False
-    ours = Path(__file__).parents[2]
-    stdlib = Path(sysconfig.get_path("stdlib"))
-    path = Path(filename)
-    in_stdlib = path.is_relative_to(stdlib) and not {"site-packages", "dist-packages"} & set(
-        path.parts
-    )
-    return not in_stdlib and not path.is_relative_to(ours)
-
-
-def _frames(error: BaseException) -> list[traceback.FrameSummary]:
-    return [
-        frame for frame in traceback.extract_tb(error.__traceback__) if _is_authors(frame.filename)
-    ][-_FRAMES:]
-
-
-def _describe_where(error: BaseException) -> str:
-    """Return where in the author's own code it came from, the innermost first."""
-    places = [f"{f.filename}:{f.lineno} in {f.name}" for f in reversed(_frames(error))]
-    return f" ({', called at '.join(places)})" if places else ""
-
-
 def _describe_error(error: BaseException) -> str:
     kind = type(error).__name__
     if isinstance(error, SyntaxError):
         text = (error.text or "").strip()
         return f"{kind}: {error.msg} ({error.filename}:{error.lineno}: {text})"
     said = f"{kind}: {error}" if str(error) else kind
-    return said + _describe_where(error)
+    return said + describe_origin(error)
 
 
 # --- calling ------------------------------------------------------------------------
