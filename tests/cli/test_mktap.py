@@ -306,6 +306,19 @@ def test_a_directory_that_cannot_be_written(here: Path, by_hand: Machine) -> Non
     assert run(["example-echo"], by_hand) == 74
 
 
+@pytest.mark.usefixtures("here")
+def test_a_tap_whose_drop_in_could_not_be_written_is_made_again(
+    system: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody has seen its password."""
+    in_the_way = system.unit_directory / "tapd@echo.socket.d" / ".ports.conf.new"
+    in_the_way.mkdir(parents=True)
+    assert run(["example-echo", "--name", "echo"], system) == 74
+    assert "run it again with --force" in capsys.readouterr().err
+    in_the_way.rmdir()
+    assert run(["example-echo", "--name", "echo", "--force"], system) == 0
+
+
 def test_this_machine_is_found() -> None:
     booted = Path("/run/systemd/system").is_dir()
     assert find_machine().is_system == (os.geteuid() == 0 and booted)

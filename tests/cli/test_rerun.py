@@ -102,6 +102,20 @@ def test_a_dry_run_changes_nothing(
     assert files_below(tmp_path / "state") | files_below(tmp_path / "units") == before
 
 
+def test_who_could_not_write_a_drop_in_is_not_told_to_set_the_state_aside(
+    installed: Path, system: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    in_the_way = system.unit_directory / "tapd@echo.service.d" / ".10-tapd-mktap.conf.new"
+    in_the_way.mkdir(parents=True)
+    arguments = ["example-echo", "--name", "echo", "--idle-exit", "9"]
+    assert run(arguments, system) == 74
+    assert capsys.readouterr().err.endswith("mend that and run it again\n")
+    in_the_way.rmdir()
+    lineage = load(installed).lineage
+    assert run(arguments, system) == 0
+    assert load(installed).lineage == lineage
+
+
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize(
     ("arguments", "status", "says"),
@@ -176,6 +190,18 @@ def test_what_people_wrote_survives_a_removal(
     assert own.exists()
     assert "Backlog=9" in drop_in.read_text()
     assert "ListenStream=1" not in drop_in.read_text()
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_drop_in_that_cannot_be_read_is_said_before_anything_is_stopped(
+    system: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drop_in = system.unit_directory / "tapd@echo.socket.d" / "ports.conf"
+    drop_in.write_text(drop_in.read_text() + "what is this\n")
+    asked = (tmp_path / "asked").read_text()
+    assert run(["--remove", "echo"], system) == 78
+    assert "nor a comment; mend or remove it" in capsys.readouterr().err
+    assert (tmp_path / "asked").read_text() == asked
 
 
 @pytest.mark.usefixtures("installed")

@@ -116,13 +116,16 @@ def write_texts(texts: dict[Path, str]) -> None:
         _write_text(path, text)
 
 
-def remove_drop_ins(name: str, directory: Path, *, is_user: bool = False) -> list[Path]:
-    """Remove what was written for the server `name`; return the files that people added to.
+def plan_removal(name: str, directory: Path, *, is_user: bool = False) -> dict[Path, str]:
+    """Return what is left of the drop-ins of the server `name` without what was written for it.
+
+    Returns:
+        By path what people added; "" where that is nothing.
 
     Raises:
-        StateUnwritable: a file can't be removed.
+        UnitFileMalformed: one of them can't be read.
     """
-    kept = []
+    left = {}
     for path, strip in (
         (ports_drop_in_path(name, directory), without_ports),
         (
@@ -131,20 +134,28 @@ def remove_drop_ins(name: str, directory: Path, *, is_user: bool = False) -> lis
         ),
     ):
         unit = _read(path)
-        if unit is None:
+        if unit is not None:
+            stripped = strip(unit)
+            left[path] = stripped.render() if stripped.has_settings else ""
+    return left
+
+
+def remove_drop_ins(left: dict[Path, str]) -> None:
+    """Have of each file that much left, and remove those of which nothing is.
+
+    Raises:
+        StateUnwritable: a file can't be removed or written.
+    """
+    for path, text in left.items():
+        if text:
+            _write_text(path, text)
             continue
-        left = strip(unit)
         try:
-            if left.has_settings:
-                _write_text(path, left.render())
-                kept.append(path)
-                continue
             path.unlink()
             if not any(path.parent.iterdir()):
                 path.parent.rmdir()
         except OSError as error:
             raise StateUnwritable(f"{path}: can't be removed ({error.strerror})") from error
-    return kept
 
 
 def make_directory(path: Path, mode: int) -> None:
@@ -156,7 +167,7 @@ def make_directory(path: Path, mode: int) -> None:
                 directory.chmod(mode if directory == path else 0o755)
     except OSError as error:
         raise StateUnwritable(
-            f"{path}: the directory can't be made ({error.strerror}); make it, or free its name"
+            f"{path}: the directory can't be made ({error.strerror}); mend that and run it again"
         ) from error
 
 
@@ -169,5 +180,5 @@ def _write_text(path: Path, text: str) -> None:
         temporary.replace(path)
     except OSError as error:
         raise StateUnwritable(
-            f"{path}: can't be written ({error.strerror}); mend that and run it again with --force"
+            f"{path}: can't be written ({error.strerror}); mend that and run it again"
         ) from error

@@ -20,6 +20,7 @@ from tapd.cli.naming import own_state_directory
 from tapd.cli.visibility import check_visible
 from tapd.errors import (
     ServiceManagerFailed,
+    StateUnwritable,
     TapExists,
     TapMissing,
     UsageError,
@@ -256,7 +257,13 @@ def write_plan(machine: Machine, plan: Plan, *, force: bool) -> SaveReport:
             raise UsageError(f"--directory {plan.tap_path.parent}: is no directory; make it first")
         key = load_key(create=True)
         report = Store(plan.tap_path, key).create(plan.application, force=force)
-    write_texts(plan.texts)
+    try:
+        write_texts(plan.texts)
+    except StateUnwritable as error:
+        if plan.state is not None:
+            raise
+        # Its generated password, too, was shown to nobody.
+        raise StateUnwritable(f"{error} with --force: the TAP was made before") from error
     if plan.instance:
         machine.run_systemctl("daemon-reload")
     return report

@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from tapd.cli.calling import call_server
-from tapd.cli.dropins import remove_drop_ins
+from tapd.cli.dropins import plan_removal, remove_drop_ins
 from tapd.cli.install import Machine
 from tapd.errors import StateLocked, StateUnwritable, TapMissing, UsageError
 from tapd.model.application import check_name
@@ -29,6 +29,7 @@ def remove_server(machine: Machine, name: str, *, purge: bool, yes: bool) -> Non
         UsageError: this is no machine whose servers can be removed, or nobody could
             be asked whether its state is to go.
         TapMissing: there is no such server.
+        UnitFileMalformed: somebody wrote into its drop-ins what can't be read.
         ServiceManagerFailed: it could not be stopped; nothing was removed.
     """
     check_name(name)
@@ -42,6 +43,7 @@ def remove_server(machine: Machine, name: str, *, purge: bool, yes: bool) -> Non
     drop_in = ports_drop_in_path(name, machine.unit_directory)
     if not directory.exists() and not drop_in.exists():
         raise TapMissing(f"{name}: there is no server of that name; see tapctl list")
+    left = plan_removal(name, machine.unit_directory, is_user=machine.is_user)
     if purge and not yes:
         _ask(name, directory)
     units = (socket_unit(name), service_unit(name))
@@ -53,14 +55,14 @@ def remove_server(machine: Machine, name: str, *, purge: bool, yes: bool) -> Non
     if (call := call_server(tap)) is not None:
         call.__exit__()
         raise StateLocked(f"{tap}: somebody runs it by hand; stop that first")
-    kept = remove_drop_ins(name, machine.unit_directory, is_user=machine.is_user)
+    remove_drop_ins(left)
     machine.run_systemctl("daemon-reload")
     if purge:
         _purge(directory)
         click.echo(f"Removed the server {name} and all of its state.")
     else:
         click.echo(f"Removed the server {name}. Its state stays in {directory}.")
-    for path in kept:
+    for path in (path for path, text in left.items() if text):
         click.echo(f"{path}: what you wrote there stays.")
 
 

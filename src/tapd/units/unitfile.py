@@ -240,9 +240,12 @@ def parse_unit_file(text: str, source: str = "unit file") -> UnitFile:
         key, equals, value = " ".join(pieces).partition("=")
         if not equals or not key.strip(_BLANK):
             raise UnitFileMalformed(
-                f"{source}: line {start + 1} is neither Key=value, [Section] nor a comment"
+                f"{source}: line {start + 1} is neither Key=value, [Section] nor a comment; "
+                "mend or remove it"
             )
         if not has_section:
-            raise UnitFileMalformed(f"{source}: line {start + 1} stands above every [Section]")
+            raise UnitFileMalformed(
+                f"{source}: line {start + 1} stands above every [Section]; move or remove it"
+            )
         parts.append(Setting(key.strip(_BLANK), value.strip(_BLANK), "".join(lines[start:index])))
     return UnitFile(tuple(parts))
