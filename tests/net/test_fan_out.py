@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import concurrent.futures
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from harness import Harness
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from storm_service import flood_bytes
 
 from tapd.errors import AuthorError
@@ -126,3 +129,101 @@ def test_write_many_in_a_thread_is_refused(serve: Serve) -> None:
         future = pool.submit(herald.transport.write_many, [herald.transport], b"x")
         with pytest.raises(AuthorError, match="in the thread"):
             future.result()
+
+
+_ONE = st.integers(0, 3)
+_STEP = st.one_of(
+    st.just(("many", 0, None, False)),  # mostly a burst
+    st.tuples(st.just("write"), _ONE),
+    st.just(("many", 1, None, False)),
+    st.tuples(st.just("many"), _ONE, st.none() | _ONE, st.booleans()),
+    st.tuples(st.just("close"), _ONE),
+)
+_TO = ((0, 1, 2, 3), (0, 2), (1, 3), (2, 3, 2))
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(_STEP, min_size=4, max_size=20), st.booleans())
+def test_what_is_written_to_many_and_to_one_keeps_its_order(
+    serve: Serve, steps: list[Any], is_killed: bool
+) -> None:
+    """Whatever comes between the pieces of a burst, and out of the journal, too."""
+    application = Application(f"a{next(_numbers)}")
+    application.add_service(Everybody())
+    harness = serve(application)
+    peers = [harness.connect() for _ in range(4)]
+    transports = [each.transport for each in harness.application.connections.values()]
+    tuples = [tuple(transports[each] for each in group) for group in _TO]
+    expected = [b""] * 4
+    closed = set()
+
+    def run() -> None:
+        for number, (kind, *arguments) in enumerate(steps):
+            data = b"%d;" % number
+            if kind == "close":
+                transports[arguments[0]].close()
+                closed.add(arguments[0])
+                continue
+            if kind == "write":
+                receivers: tuple[int, ...] = (arguments[0],)
+                transports[arguments[0]].write(data)
+            else:
+                group, skip, is_fresh = arguments
+                receivers = tuple(each for each in _TO[group] if each != skip)
+                transports[0].write_many(
+                    list(tuples[group]) if is_fresh else tuples[group],
+                    data,
+                    None if skip is None else transports[skip],
+                )
+            for each in receivers:
+                if each not in closed:
+                    expected[each] += data
+
+    harness.serving.call(run)
+    if is_killed:
+
+        def kill(name: str) -> None:
+            if name == "turn: committed":
+                raise KeyboardInterrupt
+
+        harness.fault = kill
+        with pytest.raises(KeyboardInterrupt):
+            harness.serving.step()
+        harness.fault = lambda _name: None
+        harness.crash()
+    harness.pump()
+    for index, peer in enumerate(peers):
+        if index in closed:
+            assert peer.read_end() == expected[index]
+        else:
+            peer.expect(expected[index])
+
+
+_numbers = itertools.count()
+
+
+def test_a_burst_is_told_to_each_stream_once(serve: Serve) -> None:
+    """That is what it is for: of twenty messages to many each queue has one entry."""
+    application = Application("a")
+    application.add_service(Everybody())
+    harness = serve(application)
+    peers = [harness.connect() for _ in range(3)]
+    streams = tuple(harness.serving.streams.values())
+
+    def run() -> None:
+        for number in range(20):
+            streams[0].write_many(streams, b"%d;" % number, streams[1])
+        assert [len(each.queued) for each in streams] == [1, 0, 1]
+        assert streams[0].queued[0] is streams[2].queued[0]
+        streams[2].write(b"own;")
+        streams[0].write_many(streams, b"20;", streams[1])
+        assert [len(each.queued) for each in streams] == [2, 0, 3]
+        sizes.extend(each.get_write_buffer_size() for each in streams)
+
+    sizes: list[int] = []
+    harness.serving.call(run)
+    harness.pump()
+    whole = b"".join(b"%d;" % number for number in range(20))
+    peers[0].expect(whole + b"20;")
+    peers[2].expect(whole + b"own;20;")
+    assert sizes == [len(whole) + 3, 0, len(whole) + 7]

@@ -19,6 +19,7 @@ from tapd.image.loss import Loss
 from tapd.model.application import Application
 from tapd.model.seal import Sealer
 from tapd.net import records
+from tapd.net.burst import Queue, pieces_of
 from tapd.net.careful import Careful
 from tapd.net.connections import Connections
 from tapd.net.datagrams import DatagramPort
@@ -123,10 +124,12 @@ class Commits(Connections):
             self.hosting.look()
         touched, self._touched = self._touched, []
         ports, self._touched_ports = self._touched_ports, []
+        self._bursts.clear()
         moves: list[records.Move] = []
         bases: list[records.StreamRow] = []
-        shared: dict[object, tuple[records.Share, bytes]] = {}
-        share: records.Share = ([], [])
+        shared: dict[object, tuple[Queue, list[int], list[bytes], bytes]] = {}
+        last: Queue = []
+        keys: list[int] = []
         output = b""
         for stream in touched:
             queued = stream.queued
@@ -138,14 +141,15 @@ class Commits(Connections):
                 # Output alone, as in a message to many: told once for all who get the same
                 # objects. They are all alive, so their ids are theirs alone. Mostly it is
                 # what the stream before got, and lists of the same objects are soon compared.
-                if queued != share[0]:
+                if queued != last:
                     which = id(queued[0]) if len(queued) == 1 else tuple(map(id, queued))
                     known = shared.get(which)
                     if known is None:
-                        joined = queued[0] if len(queued) == 1 else b"".join(queued)
-                        known = shared[which] = ((queued, []), joined)
-                    share, output = known
-                share[1].append(stream.key)
+                        pieces = pieces_of(queued)
+                        joined = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+                        known = shared[which] = (queued, [], pieces, joined)
+                    last, keys, _pieces, output = known
+                keys.append(stream.key)
                 stream.fresh = output
                 stream.queued = []
         changes = self.jar.commit()
@@ -158,12 +162,12 @@ class Commits(Connections):
         port_moves = [move for port in ports if (move := port.move()) is not None]
         if moves or bases or shared or opens or closes or lost_keys or changes or port_moves:
             lost_keys += [stream.key for stream in closes]
-            shares = [share for share, _output in shared.values()]
+            shares = [(pieces, keys) for _queued, keys, pieces, _output in shared.values()]
             payload = records.render_turn(
                 opens, moves, lost_keys, changes, shares, port_moves, bases
             )
             self._output_bytes += len(payload) + sum(
-                len(output) * len(share[1]) for share, output in shared.values()
+                len(output) * len(keys) for _queued, keys, _pieces, output in shared.values()
             )
         self._append(payload, _Leaving(touched, ports, closes))
 

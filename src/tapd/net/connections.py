@@ -25,12 +25,13 @@ from tapd.model.seal import Sealer
 from tapd.model.service import Service
 from tapd.net import kernel, records
 from tapd.net.backlog import Backlog
+from tapd.net.burst import Burst, close_last
 from tapd.net.datagrams import DatagramPort
 from tapd.net.hosted import HostedTransport, Hosting
 from tapd.net.listener import Listener
 from tapd.net.outbound import find_connector
 from tapd.net.runtime import LiveRuntime
-from tapd.net.stream import Stream
+from tapd.net.stream import NOT_WRITING, Stream
 from tapd.net.telling import Telling
 from tapd.systemd.guardian import Guardian
 from tapd.systemd.vault import Vault
@@ -77,6 +78,7 @@ class Connections(LiveRuntime):
         self._epoll = select.epoll()
         self._by_fd: dict[int, Stream | Listener | DatagramPort] = {}
         self._touched: list[Stream] = []
+        self._bursts: dict[int, Burst] = {}  # of this turn, by the id of their tuple
         self._touched_ports: list[DatagramPort] = []
         self._opens: list[records.Open] = []
         self._closes: list[Stream] = []
@@ -111,16 +113,42 @@ class Connections(LiveRuntime):
     def write_many(
         self, transports: Iterable[Transport], data: bytes, skip: Transport | None = None
     ) -> None:
-        """Queue `data` on each of `transports` but `skip`: `Stream.write`, written out."""
-        is_usual = get_ident() == self._thread and data.__class__ is bytes and data != b""
+        """Queue `data` on each of `transports` but `skip`, as `Stream.write` does.
+
+        The same tuple as before, and nothing else written to them since: then it is one
+        step, however many they are (see `net.burst`).
+        """
+        if data.__class__ is not bytes or not data or get_ident() != self._thread:
+            for transport in transports:
+                if transport is not skip:
+                    transport.write(data)  # which refuses what is to be refused
+            return
+        burst = self._bursts.get(id(transports))
+        if burst is not None and burst.is_open and burst.skip is skip:
+            burst.add(data)
+        else:
+            self._begin_burst(tuple(transports), data, skip)
+
+    def _begin_burst(
+        self, transports: tuple[Transport, ...], data: bytes, skip: Transport | None
+    ) -> None:
+        # It keeps the tuple, so that the id is no other's.
+        burst = self._bursts[id(transports)] = Burst(transports, data, skip)
         by_fd, touched = self._by_fd, self._touched
         for stream in transports:
             if stream is skip:
                 continue
-            if stream.__class__ is not Stream or stream.flags or not is_usual:
+            if stream.__class__ is not Stream:
                 stream.write(data)
+                burst.is_open = False  # such a transport has to see each piece
                 continue
-            stream.queued.append(data)
+            if stream.flags and stream.flags & NOT_WRITING:
+                stream.write(data)  # which tells who should know
+                continue
+            queued = stream.queued
+            if queued:
+                close_last(queued)
+            queued.append(burst)
             if not stream.touched and by_fd.get(stream.fd) is stream:
                 stream.touched = True
                 touched.append(stream)

@@ -18,6 +18,7 @@ from typing import Any
 from tapd.model.hosted import Hosted
 from tapd.model.protocol import Transport
 from tapd.net.backlog import OUTPUT_HIGH_BYTES
+from tapd.net.burst import Queue
 from tapd.net.stream import Stream
 
 CHECK_S = 0.05
@@ -34,7 +35,7 @@ class HostedTransport(asyncio.Transport):
         self._hosting = hosting
         self._high = OUTPUT_HIGH_BYTES
         self._low = OUTPUT_HIGH_BYTES // 4
-        self._counted: list[bytes] = []
+        self._counted: Queue = []
         self._counted_bytes = 0
 
     def __repr__(self) -> str:

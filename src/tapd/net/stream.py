@@ -32,6 +32,7 @@ from tapd.model.places import callback_frame, describe_place, warn_once
 from tapd.model.protocol import Protocol, Transport
 from tapd.net import kernel
 from tapd.net.backlog import OUTPUT_BYTES_MAX, OUTPUT_HIGH_BYTES
+from tapd.net.burst import Queue, close_last, pieces_of
 from tapd.net.records import Flag, Move, StreamRow, StreamState, render_row
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ _EOF_RECEIVED = int(Flag.EOF_RECEIVED)
 _EOF_QUEUED = int(Flag.EOF_QUEUED)
 _CLOSING = int(Flag.CLOSING)
 _ABORTED = int(Flag.ABORTED)
-_NOT_WRITING = _CLOSING | _EOF_QUEUED
+NOT_WRITING = _CLOSING | _EOF_QUEUED
 _FROZEN = int(Flag.FROZEN)
 _NOT_READING = _PAUSED | _EOF_RECEIVED | _CLOSING | _FROZEN
 
@@ -103,7 +104,7 @@ class Stream:
         self.pending = state.output  # committed and not yet taken by the kernel
         self.fresh = b""  # committed in this turn, to be sent after `pending`
         self.counted = 0  # how much of `pending` the turn counts as unsent
-        self.queued: list[bytes] = []  # written in this turn, not yet committed
+        self.queued: Queue = []  # written in this turn, not yet committed
         self.peeked = 0  # bytes run in this turn, not yet discarded
         self.is_protected = False  # a duplicate lies in the vault
         self.touched = False  # the turn has to look at it again
@@ -141,12 +142,13 @@ class Stream:
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Queue `data`; it is sent when the turn is committed."""
-        if data and not self.flags & _NOT_WRITING:
+        if data and not self.flags & NOT_WRITING:
+            close_last(self.queued)
             # A `bytes` stays the same object: what goes to many is journaled once.
             self.queued.append(data if data.__class__ is bytes else bytes(memoryview(data)))
             if not self.touched:
                 self._turn.touch(self)
-        elif data and self.flags & _NOT_WRITING:
+        elif data and self.flags & NOT_WRITING:
             self._warn_of_late_output()
 
     def _warn_of_late_output(self) -> None:
@@ -243,6 +245,7 @@ class Stream:
 
     def _set(self, flags: int) -> None:
         if self.flags | flags != self.flags:
+            close_last(self.queued)
             self.flags |= flags
             if not self.touched:
                 self._turn.touch(self)
@@ -284,11 +287,11 @@ class Stream:
         queued = self.queued
         if queued:
             self.queued = []
-            if len(queued) == 1:
-                output = self.fresh = queued[0]
+            output = pieces_of(queued)
+            if len(output) == 1:
+                output = self.fresh = output[0]
             else:
-                output = queued
-                self.fresh = b"".join(queued)
+                self.fresh = b"".join(output)
         if flags & _ABORTED:
             self.pending.clear()
             output = self.fresh = b""

@@ -21,7 +21,22 @@ if TYPE_CHECKING:
     from tapd.services.irc.session import Session
     from tapd.services.irc.user import User
 
-Audience = dict[int, dict["Session", Transport]]
+
+class Group(dict["Session", Transport]):
+    """Sessions with the same capabilities, and their transports.
+
+    Attributes:
+        transports: as one tuple, for `Transport.write_many`; () where it is to be made.
+    """
+
+    __slots__ = ("transports",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.transports: tuple[Transport, ...] = ()
+
+
+Audience = dict[int, Group]
 FOUND_MAX = 1024
 """Of whom a channel remembers whether its lists are about them."""
 ListEntry = tuple[str, float]
@@ -188,14 +203,18 @@ class Channel(Persistent):
             audience = self._v_audience = {}
             for user in self.members:
                 for session in user.sessions:
-                    if session.is_connected:
-                        audience.setdefault(session.caps, {})[session] = session.transport
+                    self.add_session(session)
         return audience
 
     def add_session(self, session: Session) -> None:
         """Take note that a member's session listens from now on."""
-        if self._v_audience is not None and session.is_connected:
-            self._v_audience.setdefault(session.caps, {})[session] = session.transport
+        audience = self._v_audience
+        if audience is not None and session.is_connected:
+            group = audience.get(session.caps)
+            if group is None:
+                group = audience[session.caps] = Group()
+            group[session] = session.transport
+            group.transports = ()
 
     def remove_session(self, session: Session) -> None:
         """Take note that a session listens no more."""
@@ -203,6 +222,7 @@ class Channel(Persistent):
             group = self._v_audience.get(session.caps)
             if group is not None:
                 group.pop(session, None)
+                group.transports = ()
                 if not group:
                     del self._v_audience[session.caps]
 
@@ -223,12 +243,14 @@ class Channel(Persistent):
             having: only to sessions with all of these capabilities.
             lacking: only to sessions with none of these.
         """
-        for caps, sessions in self.audience.items():
+        skipped = None if skip is None else skip._v_transport
+        for caps, group in self.audience.items():
             if caps & having != having or caps & lacking:
                 continue
-            transports = sessions.values()
-            skipped = None if skip is None else sessions.get(skip)
-            next(iter(transports)).write_many(transports, outgoing.render(caps), skipped)
+            transports = group.transports
+            if not transports:
+                transports = group.transports = tuple(group.values())
+            transports[0].write_many(transports, outgoing.render(caps), skipped)
 
     def broadcast_to_rank(
         self, outgoing: Outgoing, needed: str, *, skip: Session | None = None, having: int = 0

@@ -1,0 +1,65 @@
+"""A burst: what is written to the same streams, message after message, told to each of them once.
+
+Imports nothing of this room. Of twenty lines to a channel of a hundred each stream has
+one entry in its queue: touching a hundred queues twenty times costs more than all the
+rest, in memory that the processor's cache does not hold. The entry is the same object
+for all, and grows as long as it is the last in each of their queues.
+
+Whoever adds to a stream's queue, or changes what it may be sent, first calls
+`close_last`, so that the order of a stream's output is the order of the writes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tapd.model.protocol import Transport
+
+Queue = list["bytes | Burst"]
+"""What was written to a stream in a turn, in order."""
+
+
+class Burst:
+    """Some pieces of output, which the same streams get.
+
+    Attributes:
+        transports: to whom it goes, but `skip`.
+        is_open: it is the last thing that was written to each of them.
+    """
+
+    __slots__ = ("_joined", "_pieces", "add", "is_open", "skip", "transports")
+
+    def __init__(
+        self, transports: tuple[Transport, ...], data: bytes, skip: Transport | None
+    ) -> None:
+        self.transports = transports
+        self.skip = skip
+        self.is_open = True
+        self._pieces = [data]
+        self.add = self._pieces.append
+        self._joined: bytes | None = None
+
+    def __len__(self) -> int:
+        return sum(map(len, self._pieces))
+
+    def joined(self) -> bytes:
+        """Return all of it; the same object each time. Nothing can be added after that."""
+        if self._joined is None:
+            self.is_open = False
+            pieces = self._pieces
+            self._joined = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return self._joined
+
+
+def close_last(queue: Queue) -> None:
+    """Have what is last in `queue` grow no more."""
+    if queue:
+        last = queue[-1]
+        if last.__class__ is Burst:
+            last.is_open = False
+
+
+def pieces_of(queue: Queue) -> list[bytes]:
+    """Return the output in `queue`; what went to many is the same object for all of them."""
+    return [each if each.__class__ is bytes else each.joined() for each in queue]  # type: ignore[union-attr]
