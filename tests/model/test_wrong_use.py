@@ -349,3 +349,44 @@ def test_an_error_that_tapd_raises_is_told_of_the_line_that_caused_it() -> None:
     place = line_of('Application("two words")')
     name = "test_an_error_that_tapd_raises_is_told_of_the_line_that_caused_it"
     assert describe_origin(caught.value) == f" ({place} in {name})"
+
+
+class Building(Service):
+    """Gives a connection what a test says."""
+
+    built: Any = None
+
+    def build_protocol(self, peer: Any) -> Any:
+        return self.built
+
+
+@pytest.mark.parametrize("built", [None, Doer])
+def test_what_is_built_in_place_of_a_protocol_is_named(
+    serve: Serve, caplog: pytest.LogCaptureFixture, built: Any
+) -> None:
+    application = Application("wrong")
+    service = Building()
+    service.built = built
+    application.listen("127.0.0.1:0", service)
+    assert serve(application).connect().read_end() == b""
+    assert f"Building.build_protocol returned {built!r}; return an object of a class" in caplog.text
+
+
+def test_one_protocol_for_two_connections_is_refused(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    application = Application("wrong")
+    service = Building()
+    service.built = Echo()
+    application.listen("127.0.0.1:0", service)
+    harness = serve(application)
+    first = harness.connect()
+    assert harness.connect().read_end() == b""
+    assert "the protocol of a connection that is open; make a new one for each" in caplog.text
+    first.send(b"hello\n")
+    first.expect(b"hello\r\n")
+
+
+class Echo(LineProtocol):
+    def line_received(self, line: str) -> None:
+        self.send_line(line)

@@ -204,7 +204,7 @@ class Connections(LiveRuntime):
         try:
             peer = sock.getpeername()
             sent_base = 0 if is_unix else kernel.read_positions(sock).sent
-            begun = service.build_protocol(peer) if protocol is None else protocol
+            begun = _build_protocol(service, peer) if protocol is None else protocol
             begun.service = service
         except PeerError as refusal:
             self._refused.tell(f"refused a connection to {service!r}: {refusal}")
@@ -421,3 +421,17 @@ class Connections(LiveRuntime):
             else:
                 self._epoll.modify(stream.fd, interest)
             stream.interest = interest
+
+
+def _build_protocol(service: Service, peer: Any) -> Protocol:
+    built: Any = service.build_protocol(peer)
+    name = f"{type(service).__qualname__}.build_protocol"
+    if not isinstance(built, Protocol):
+        raise AuthorError(
+            f"{name} returned {built!r}; return an object of a class derived from tapd.Protocol"
+        )
+    if built.is_connected:
+        raise AuthorError(
+            f"{name} returned the protocol of a connection that is open; make a new one for each"
+        )
+    return built
