@@ -82,6 +82,13 @@ class TestPlain:
         client.ask("AUTHENTICATE PLAIN")
         assert codes(client.ask(*[f"AUTHENTICATE {'A' * 400}"] * 11)) == ["905"]
 
+    def test_not_ended(self, irc: Irc) -> None:
+        """Who completes the registration in the midst of it is told 906, and let in (sasl-3.1)."""
+        client = irc.connect()
+        client.ask("CAP REQ sasl", "NICK al", "USER al 0 * :Al", "AUTHENTICATE PLAIN")
+        assert codes(client.ask("CAP END"))[:2] == ["906", "001"]
+        assert client.ask("AUTHENTICATE PLAIN") == ["AUTHENTICATE +"], "a new one"
+
     def test_aborted(self, irc: Irc) -> None:
         """906 for *."""
         client = irc.connect()

@@ -212,3 +212,23 @@ def test_counts_stay_right(irc: Irc) -> None:
     assert irc.network.counts["i"] == 1
     ann.ask("MODE Ann -i")
     assert irc.network.counts["i"] == 0
+
+
+def test_no_change_is_cut_off(irc: Irc) -> None:
+    """What does not fit into one message is told in several (RFC 1459 section 2.3: 512 bytes)."""
+    name = "#" + "c" * 63
+    ann, bob = irc.client("a" * 32, join=name), irc.client("Bob", join=name)
+    masks = [f"{number}{'m' * 40}@{'h' * 43}" for number in range(5)]
+    bob.read()
+    ann.send(f"MODE {name} +bbbbb {' '.join(masks)}")
+    told = bob.read()
+    assert all(len(line) <= 510 for line in told)
+    shown = [word for line in told for word in line.split(" ")[4:]]
+    assert shown == [f"*!{mask}" for mask in masks]
+    assert ann.read()[-len(told) :] == told
+
+
+def test_each_unknown_mode_is_told_once(irc: Irc) -> None:
+    """Else a line of 400 letters is answered with 20 kB."""
+    ann = irc.client("Ann", join="#a")
+    assert codes(ann.ask(f"MODE #a +{'xy' * 200}")) == ["472", "472"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tapd.model.persistent import Persistent, TrackedDict
 from tapd.services.irc.delivery import event_by
-from tapd.services.irc.mode_changes import Change, render_changes
+from tapd.services.irc.mode_changes import Change, fill_messages, render_changes
 from tapd.services.irc.modes import is_at_least
 from tapd.services.irc.names import fold
 
@@ -128,15 +128,14 @@ def change_as_chanserv(
     network: IrcNetwork, channel: Channel, changes: Iterable[Change], *, skip: Session | None = None
 ) -> None:
     """Tell the members of mode changes, which were made, as ChanServ's; `skip` is told last."""
-    done = list(changes)
-    if not done:
-        return
-    event = event_by(network, chanserv_mask(network), "MODE", channel.name, *render_changes(done))
-    network.record(channel, event)
-    outgoing = event.outgoing()
-    channel.broadcast(outgoing, skip=skip)
-    if skip is not None:
-        skip.send(outgoing)
+    source = chanserv_mask(network)
+    for params in fill_messages(changes, source, channel.name):
+        event = event_by(network, source, "MODE", channel.name, *params)
+        network.record(channel, event)
+        outgoing = event.outgoing()
+        channel.broadcast(outgoing, skip=skip)
+        if skip is not None:
+            skip.send(outgoing)
 
 
 def kick_as_chanserv(network: IrcNetwork, channel: Channel, user: User, reason: str) -> None:

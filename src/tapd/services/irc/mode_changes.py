@@ -6,9 +6,10 @@ command MODE.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from tapd.services.irc.message import BODY_BYTES_MAX
 from tapd.services.irc.modes import CHANNEL_MODES, Kind
 
 
@@ -65,3 +66,29 @@ def render_changes(changes: Iterable[Change]) -> list[str]:
         if change.param is not None:
             params.append(change.param)
     return [text, *params]
+
+
+def fill_messages(changes: Iterable[Change], source: str, channel_name: str) -> Iterator[list[str]]:
+    """Yield changes as the parameters of as many MODE messages as they need.
+
+    A message that is cut at its 512 bytes would have members see other modes than the
+    channel has: masks grow when they are normalized, and a source comes in front.
+
+    Args:
+        changes: which, in their order.
+        source: whose they are, without the colon.
+        channel_name: whose modes they are.
+    """
+    room = BODY_BYTES_MAX - 2 - len(f":{source} MODE {channel_name} ".encode())
+    together: list[Change] = []
+    size = 0
+    for change in changes:
+        # A sign, a letter, a space and the parameter, at the most.
+        more = 3 + len((change.param or "").encode())
+        if together and size + more > room:
+            yield render_changes(together)
+            together, size = [], 0
+        together.append(change)
+        size += more
+    if together:
+        yield render_changes(together)

@@ -33,6 +33,9 @@ def try_complete(session: Session) -> None:
     if session.is_registered or session.negotiating or not (user.nick and user.username):
         return
     network = session.network
+    if session.sasl is not None:  # sasl-3.1: registered without it, then
+        session.end_sasl()
+        session.reply(n.ERR_SASLABORTED)
     if network.password_hash:
         sealer = network.application.runtime.sealer
         given = (sealer.open(session.password) or b"").decode() if session.password else ""

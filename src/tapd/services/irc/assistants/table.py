@@ -167,7 +167,7 @@ class Assistant:
             self.say(session, f"Write: {command.name} {command.syntax}".rstrip())
             self.say(session, *command.help_lines)
             return
-        self.say(session, self.summary)
+        self.say(session, f"{self.summary}. Commands:")
         for name, each in sorted(self._allowed(session).items()):
             self.say(session, f"{name:<12} {each.help_lines[0]}")
         self.say(session, "HELP COMMAND tells more.")
@@ -185,8 +185,8 @@ class Assistant:
         return " ".join((name, *words[:first], _HIDDEN))
 
 
-NICKSERV = Assistant("NickServ", "NickServ knows accounts, and whose nick is whose. Commands:")
-CHANSERV = Assistant(CHANSERV_NICK, "ChanServ knows channels, and who is what there. Commands:")
+NICKSERV = Assistant("NickServ", "NickServ knows accounts, and whose nick is whose")
+CHANSERV = Assistant(CHANSERV_NICK, "ChanServ knows channels, and who is what there")
 
 ASSISTANTS = {fold(each.nick): each for each in (NICKSERV, CHANSERV)}
 """All of them, by folded nick."""

@@ -10,7 +10,7 @@ from tapd.services.irc.commands.table import command
 from tapd.services.irc.delivery import event_of
 from tapd.services.irc.isupport import LIST_ENTRIES_MAX, MODE_CHANGES_MAX
 from tapd.services.irc.masks import is_mask, normalize_mask
-from tapd.services.irc.mode_changes import Change, parse_changes, render_changes
+from tapd.services.irc.mode_changes import Change, fill_messages, parse_changes, render_changes
 from tapd.services.irc.modes import CHANNEL_MODES, USER_MODES, ChannelMode, Kind
 from tapd.services.irc.names import is_channel_like
 
@@ -46,9 +46,9 @@ def change_modes(
     """Make those of `changes` that are allowed (all, where `is_forced`), and tell the members."""
     attempt = _Attempt(session, channel, is_forced=is_forced)
     done = [made for change in changes if (made := attempt.make(change)) is not None]
-    if done:
-        network = session.network
-        event = event_of(session.user, network, "MODE", channel.name, *render_changes(done))
+    network, source = session.network, session.user.mask
+    for params in fill_messages(done, source, channel.name):
+        event = event_of(session.user, network, "MODE", channel.name, *params)
         network.record(channel, event)
         outgoing = event.outgoing()
         channel.broadcast(outgoing, skip=session)
@@ -65,12 +65,15 @@ class _Attempt:
         self.params_used = 0
         self.was_refused = False
         self.shown: set[str] = set()
+        self.unknown: set[str] = set()
 
     def make(self, change: Change) -> Change | None:
         """Make one change; return what was done, None for nothing."""
         mode = CHANNEL_MODES.get(change.letter)
         if mode is None:
-            self.session.reply(n.ERR_UNKNOWNMODE, change.letter)
+            if change.letter not in self.unknown:
+                self.unknown.add(change.letter)
+                self.session.reply(n.ERR_UNKNOWNMODE, change.letter)
             return None
         if mode.kind is Kind.LIST and change.param is None:
             self._show_list(mode)
