@@ -14,11 +14,13 @@ import pytest
 from harness import Harness, harnesses
 
 from tapd import events
-from tapd.errors import UsageError
+from tapd.errors import StartFailed, UsageError
+from tapd.model.address import Address
 from tapd.model.application import Application
 from tapd.model.datagram import DatagramProtocol
 from tapd.model.service import Service
 from tapd.net.datagrams import DATAGRAM_BYTES_MAX, DATAGRAMS_PER_TURN, DatagramPort
+from tapd.testing import Host
 
 
 class Killed(KeyboardInterrupt):
@@ -428,3 +430,33 @@ def test_any_sequence_of_kills(udp: Open, seed: int) -> None:
     plain = [answer for answer in answers if not answer.startswith((b"tick", b"again"))]
     assert plain == [b"%d %b" % (number, data) for number, data in enumerate(sent, 1)]
     assert answers.count(b"again") == sent.count(b"twice")
+
+
+class Building(Service):
+    """Gives its ports what a test says."""
+
+    built: Any = None
+
+    def build_datagram_protocol(self, address: Address) -> Any:
+        if isinstance(self.built, Exception):
+            raise self.built
+        return self.built
+
+
+@pytest.mark.parametrize(
+    ("built", "said"),
+    [
+        (ValueError("no luck"), r"the service 'building' raised ValueError: no luck \("),
+        (None, "build_datagram_protocol returned None; return an object of a class derived"),
+        (Tally(), "returned the protocol of another port; make a new one for each"),
+    ],
+)
+def test_a_port_without_a_protocol_of_its_own_fails_the_start(built: Any, said: str) -> None:
+    """Else the first datagram would end the process, again and again."""
+    application = Application("wrong")
+    service = Building()
+    service.built = built
+    for port in (9000, 9001):
+        application.listen(f"udp:127.0.0.1:{port}", service)
+    with pytest.raises(StartFailed, match=said), Host(application):
+        pass

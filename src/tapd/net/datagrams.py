@@ -33,6 +33,7 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from tapd import events
+from tapd.errors import AuthorError
 from tapd.model.datagram import DatagramProtocol
 from tapd.net import kernel
 from tapd.net.records import Batch, Datagram, Identity, PortMove, PortState
@@ -76,6 +77,7 @@ class DatagramPort:
         self.interest = -1
         self.was_empty = False
         self.touched = False
+        self._new: DatagramProtocol | None = None  # built, and not told of its port yet
         self._turn = turn
         self._is_unix = sock.family == socket.AF_UNIX
         self._queued: list[Datagram] = []  # written in this turn
@@ -140,18 +142,38 @@ class DatagramPort:
             self._turn.touch_port(self)
         return self._sent
 
+    def build(self) -> None:
+        """Have its service build the protocol, once in the port's life.
+
+        Raises:
+            AuthorError: what it builds is no protocol of datagrams, or another port's.
+        """
+        service = self.port.service
+        if self.port.protocol is not None:
+            return
+        built: Any = service.build_datagram_protocol(self.port.address)
+        name = f"{type(service).__qualname__}.build_datagram_protocol"
+        if not isinstance(built, DatagramProtocol):
+            raise AuthorError(
+                f"{name} returned {built!r}; return an object of a class derived from "
+                "tapd.DatagramProtocol"
+            )
+        if built.is_connected:
+            raise AuthorError(
+                f"{name} returned the protocol of another port; make a new one for each"
+            )
+        built.service = service
+        built.transport = self
+        self._new = built
+
     def resume(self) -> None:
-        """Begin to serve, or go on, in the first turn."""
-        protocol = self.port.protocol
-        if protocol is None:
-            protocol = self.port.service.build_datagram_protocol(self.port.address)
-            protocol.service = self.port.service
-            self.port.protocol = protocol
-            protocol._v_transport = self
-            protocol.connection_made(self)
+        """Begin to serve, or go on, in the first turn; `build` comes before."""
+        if self._new is not None:
+            self.port.protocol, self._new = self._new, None
+            self.protocol.connection_made(self)
         else:
-            protocol._v_transport = self
-            protocol.connection_resumed()
+            self.protocol.transport = self
+            self.protocol.connection_resumed()
 
     # --- what the turn does ---------------------------------------------------
 

@@ -179,7 +179,7 @@ def begin_turns(turn: Turn, resumed: Resumed, history: records.History, boot_id:
         turn.careful = Careful(level, history.trial, waiting, kept)
     turn.timers.load()
     try:
-        _start_services(application)
+        _start_services(turn)
     except StartFailed:
         # Take back the mark above: this was no death, and no input is to blame.
         streams = list(history.streams.values())
@@ -247,18 +247,24 @@ def _resume_ports(turn: Turn, history: records.History, boot_id: str) -> None:
             log.exception("%s: its protocol failed at the start", port)
 
 
-def _start_services(application: Application) -> None:
+def _start_services(turn: Turn) -> None:
     """Start all services, or none: where one fails, those before it are stopped again.
+
+    A service that has started builds the protocols of its new datagram ports.
 
     Raises:
         StartFailed: one failed, or they can't be put in order.
     """
+    application = turn.application
     started: list[Service] = []
     try:
         check_classes(application)
         for service in start_order(application):
             started.append(service)
             service.start()
+            for port in turn.ports:
+                if port.port.service is service:
+                    port.build()
     except (Exception, SystemExit) as error:
         failed = started.pop() if started else None
         for service in reversed(started):
