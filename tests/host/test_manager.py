@@ -446,6 +446,20 @@ def test_the_watchdog_wakes_a_stopped_process(manage: Callable[..., Run]) -> Non
     run.await_log("ready", 2)
 
 
+def test_ctrl_z_and_fg_are_no_hang(manage: Callable[..., Run]) -> None:
+    """A shell stops the whole group, for longer than the watchdog waits."""
+    run = manage(watchdog_s=2.0)
+    client = run.connect()
+    pid = ask(client, "pid")
+    os.killpg(run.process.pid, signal.SIGSTOP)
+    time.sleep(2.5)  # it is time that has to pass
+    os.killpg(run.process.pid, signal.SIGCONT)
+    assert ask(client, "pid") == pid
+    run.process.terminate()
+    assert run.end() == 0
+    assert "stood still" not in run.said
+
+
 def test_the_child_may_ask_for_its_abort(manage: Callable[..., Run]) -> None:
     run = manage()
     run.connect().sendall(b"trigger\n")

@@ -27,7 +27,8 @@ started again with all that is stored. Signals: SIGTERM and SIGINT stop (a
 second SIGINT sends the child a SIGINT, to hurry it, and a third a SIGKILL); SIGHUP
 is passed on, as `systemctl reload` would: a child that then ends with status 0 and
 does not say that it stops wants to go on with new code, and is started again at once
-with all that is stored. A terminal that went away stops.
+with all that is stored. A terminal that went away stops. After SIGCONT (Ctrl-Z, then
+`fg`) the watchdog waits anew.
 
 May import `errors`, `model` and `systemd`.
 """
@@ -58,7 +59,7 @@ from tapd.systemd.notify import WAKE_FIELD
 _log = logging.getLogger("tapd.manager")
 
 _ASKED_TO_END = (-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCONT)
 _QUICK_S = 1.0  # a life shorter than this after READY counts as a death at the start
 _QUICK_DEATHS_FREE = 5  # so many in a row are not slowed down
 _CLOCK_LOOK_S = 60.0
@@ -212,7 +213,8 @@ class Manager:
         timeout_s = None
         if self._deadline_s is not None:
             timeout_s = max(0.0, self._deadline_s - time.monotonic())
-        ready = {fd for fd, _ in self._epoll.poll(timeout_s)}
+        # Who stood still, as after Ctrl-Z, looks again: what came meanwhile is there now.
+        ready = {fd for fd, _ in self._epoll.poll(timeout_s) or self._epoll.poll(0)}
         if self._notify.fileno() in ready:
             self._read_notify()
         if wakeup.fileno() in ready:
@@ -357,6 +359,10 @@ class Manager:
     # --- signals ------------------------------------------------------------------------
 
     def _take_signal(self, number: int) -> None:
+        if number == signal.SIGCONT:
+            if self._phase is _Phase.RUNNING:  # the child stood still with us: no fault of its own
+                self._enter(_Phase.RUNNING, self._options.watchdog_s)
+            return
         if number == signal.SIGHUP:
             if self._had_terminal and not _has_terminal():
                 _log.warning("the terminal is gone; stopping")
