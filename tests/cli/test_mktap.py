@@ -7,11 +7,14 @@ script in the place of systemctl.
 
 from __future__ import annotations
 
+import dataclasses
+import getpass
 import os
 import stat
 from pathlib import Path
 
 import pytest
+from by_hand import free_port
 
 from tapd.cli.install import Machine, find_machine
 from tapd.cli.mktap import run
@@ -102,12 +105,42 @@ def test_a_directory_is_no_installation(here: Path, system: Machine, tmp_path: P
 
 @pytest.mark.usefixtures("here")
 def test_now_enables_and_starts(system: Machine, tmp_path: Path) -> None:
-    assert run(["example-echo", "--name", "echo", "--now"], system) == 0
+    port = f"127.0.0.1:{free_port()}"
+    assert run(["example-echo", "--name", "echo", "--port", port, "--now"], system) == 0
     assert (tmp_path / "asked").read_text().splitlines() == [
         "daemon-reload",
         "enable --quiet tapd@echo.socket tapd@echo.service",
         "start tapd@echo.service",
     ]
+
+
+@pytest.mark.usefixtures("here")
+def test_who_does_not_linger_is_told_when_the_server_runs(
+    system: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("tapd.cli.install.LINGERING", str(tmp_path / "linger"))
+    own = dataclasses.replace(system, is_user=True)
+    port = f"127.0.0.1:{free_port()}"
+    assert run(["example-echo", "--name", "echo", "--port", port, "--now"], own) == 0
+    assert "while you are logged in (loginctl enable-linger " in capsys.readouterr().out
+    (tmp_path / "linger").mkdir()
+    (tmp_path / "linger" / getpass.getuser()).touch()
+    port = f"127.0.0.1:{free_port()}"
+    assert run(["example-echo", "--name", "other", "--port", port, "--now"], own) == 0
+    assert "It runs, and will after a boot" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("kind", ["telnet", "irc"])
+def test_a_port_on_both_loopbacks_is_told_once(
+    by_hand: Machine, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    assert run([kind, "-p", "4001", "-p", "[::1]:4002"], by_hand) == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if "reach it" in line]
+    assert ["127.0.0.1" in line for line in told] == [True, False]
+    assert "::1" in told[1]
+    assert "4002" in told[1]
 
 
 @pytest.mark.usefixtures("here")

@@ -9,10 +9,11 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
-from tapd.cli.naming import find_tap
+from tapd.cli.naming import complete_tap, find_tap
 from tapd.cli.printing import render_size
 from tapd.cli.tapctl import main
 from tapd.errors import TapDamaged, TapMissing
@@ -116,6 +117,19 @@ def test_a_directory_that_is_called_like_a_tap_is_no_tap(tap: Path) -> None:
     os.mkfifo(tap.parent / "fifo.tap")  # to open one waits for a writer
     (tap.parent / "dangling.tap").symlink_to("nowhere.tap")
     assert [each["name"] for each in run_json("list", tap.parent)] == ["telnet"]
+
+
+def test_ones_own_servers_are_listed_and_complete(
+    tap: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of tapd-mktap --user."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    own = tmp_path / "home" / ".local" / "state" / "tapd" / "mine" / "mine.tap"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(tap.read_bytes())
+    assert str(own) in [each["path"] for each in run_json("list")]
+    context = click.Context(main)
+    assert complete_tap(context, click.Argument(["tap"]), "min") == ["mine"]
 
 
 def test_a_tap_of_two_names_is_listed_once(tap: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import getpass
 import os
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -32,6 +33,9 @@ from tapd.model.address import Address
 from tapd.model.application import Application
 from tapd.units.instance import service_unit, socket_unit
 from tapd.units.render import STATE_DIRECTORY, UNIT_DIRECTORY
+
+LINGERING = "/var/lib/systemd/linger"
+"""Has a file for each user whose service manager runs without a login (systemd-logind(8))."""
 
 FOR_UNITS = (
     "options of units (--allow-network and the like, --idle-exit, --socket-mode) are for servers "
@@ -62,6 +66,16 @@ class Machine:
     def typed_systemctl(self) -> str:
         """What people type to reach the service manager."""
         return "systemctl --user" if self.is_user else "systemctl"
+
+    @property
+    def runs_on(self) -> str:
+        """What is said of a server that was enabled and started."""
+        if not self.is_user or Path(LINGERING, getpass.getuser()).exists():
+            return "It runs, and will after a boot"
+        return (
+            "It runs while you are logged in (loginctl enable-linger has it run without, and after "
+            "a boot)"
+        )
 
     def installed_path(self, name: str) -> Path:
         """Return where the TAP of the installed server `name` lies."""

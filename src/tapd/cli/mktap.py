@@ -312,7 +312,7 @@ def _print_made(request: Request, machine: Machine, plan: Plan, service: Service
     if request.now:
         start_now(machine, plan.instance)
         unit = typed_unit(plan.instance)
-        click.echo(f"It runs, and will after a boot; see {machine.typed_systemctl} status {unit}")
+        click.echo(f"{machine.runs_on}; see {machine.typed_systemctl} status {unit}")
     elif plan.instance:
         click.echo(f"{machine.typed_systemctl} start {typed_unit(plan.instance)}")
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import click
@@ -56,15 +57,17 @@ def complete_tap(
 ) -> list[str]:
     """Return the names that `incomplete` may become: installed servers, and TAPs here."""
     here = [path.name for path in taps_in(Path())]
-    return [name for name in (*installed_names(), *here) if name.startswith(incomplete)]
+    names = [path.name for path in installed_directories()] + here
+    return [name for name in names if name.startswith(incomplete)]
 
 
-def installed_names(state_directory: Path = STATE_DIRECTORY) -> list[str]:
-    """Return the names of the installed servers; their directories may be closed to us."""
-    try:
-        return sorted(path.name for path in state_directory.iterdir())
-    except OSError:
-        return []
+def installed_directories() -> list[Path]:
+    """Return those of the installed servers: the machine's, which may be closed to us, and ours."""
+    found: list[Path] = []
+    for state_directory in (STATE_DIRECTORY, own_state_directory()):
+        with contextlib.suppress(OSError):
+            found += sorted(state_directory.iterdir())
+    return found
 
 
 def control_paths(tap: Path, *, state_directory: Path = STATE_DIRECTORY) -> list[Path]:

@@ -19,7 +19,7 @@ import click
 
 import tapd
 from tapd.cli.looking import choose_entry
-from tapd.cli.naming import JSON, TAP, find_tap, installed_names, taps_in
+from tapd.cli.naming import JSON, TAP, find_tap, installed_directories, taps_in
 from tapd.cli.printing import emit, render_size, render_time, table
 from tapd.cli.progress import Progress
 from tapd.errors import NotAllowed, TapdError, TapMissing, UsageError
@@ -27,7 +27,6 @@ from tapd.host.asleep import sleep_fields
 from tapd.image.key import load_key
 from tapd.image.layout import Entry, Layout
 from tapd.image.lock import holder_of
-from tapd.units.render import STATE_DIRECTORY
 
 # --- output ---------------------------------------------------------------------------
 
@@ -59,10 +58,6 @@ def _entry_row(entry: Entry) -> list[str]:
         str(entry.generation or "?"), render_time(entry.saved_at_s), render_size(entry.size_bytes),
         entry.path.name, ", ".join(notes),
     ]  # fmt: skip
-
-
-def _installed() -> list[Path]:
-    return [STATE_DIRECTORY / name for name in installed_names()]
 
 
 # --- the commands --------------------------------------------------------------------
@@ -155,7 +150,7 @@ def main() -> None:
 @JSON
 def list_taps(directory: str | None, as_json: bool) -> None:
     """List the TAPs of DIRECTORY, or those installed and those here."""
-    directories = [Path(directory)] if directory else [*_installed(), Path()]
+    directories = [Path(directory)] if directory else [*installed_directories(), Path()]
     key = load_key()
     layouts = [Layout(path, key) for place in directories for path in taps_in(place)]
     # A symbolic link is another name of one that is there, and this may be where it is installed.

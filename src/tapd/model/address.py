@@ -55,6 +55,18 @@ class Address(Value):
         return f"{kind}{host}:{self.port}"
 
 
+def without_twins(addresses: Sequence[Address]) -> list[Address]:
+    """Return `addresses` without each ``[::1]:PORT`` that stands beside ``127.0.0.1:PORT``.
+
+    Who tells people where a server answers need not tell them the same twice.
+    """
+    return [
+        address
+        for address in addresses
+        if address.host != "::1" or address.replace(host="127.0.0.1") not in addresses
+    ]
+
+
 def parse_address(text: str) -> tuple[Address, ...]:
     """Parse ``[udp:][HOST:]PORT`` or ``[udp:]unix:PATH`` into the addresses to bind.
 

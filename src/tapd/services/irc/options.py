@@ -10,6 +10,7 @@ import click
 
 from tapd.errors import UsageError
 from tapd.model.accounts import check_credential, generate_password, hash_password
+from tapd.model.address import without_twins
 from tapd.model.application import Application
 from tapd.model.server_type import ServerType
 from tapd.services.irc import settings
@@ -54,12 +55,13 @@ def default_server_name(network_name: str) -> str:
 def welcome_lines(application: Application, options: Mapping[str, Any]) -> Sequence[str]:
     """Say how to connect; a generated password is shown here, once."""
     lines = []
-    for port in application.ports:
-        if isinstance(port.service, IrcNetwork) and port.address.port:
-            host = port.address.host
+    own = [port.address for port in application.ports if isinstance(port.service, IrcNetwork)]
+    for address in without_twins(own):
+        if address.port:
+            host = address.host
             if host in ("0.0.0.0", "::"):  # noqa: S104 - as it was asked for
                 host = "THIS-HOST"
-            lines.append(f"To reach it: irssi -c {host} -p {port.address.port}")
+            lines.append(f"To reach it: irssi -c {host} -p {address.port}")
     password = application.__dict__.get("_v_generated_password")
     if password is not None:
         lines.append(f"Become an operator by: /OPER {options['oper']} {password}")

@@ -10,6 +10,7 @@ import click
 
 from tapd.errors import UsageError
 from tapd.model.accounts import generate_password
+from tapd.model.address import without_twins
 from tapd.model.application import Application
 from tapd.model.server_type import ServerType
 from tapd.model.setting import ACCOUNT_SETTINGS
@@ -68,10 +69,9 @@ def _read_password(path: str) -> str:
 
 def welcome_lines(application: Application, options: Mapping[str, Any]) -> Sequence[str]:
     """Say how to log in; a generated password is shown here, once."""
+    own = [port.address for port in application.ports if isinstance(port.service, ShellFactory)]
     lines = [
-        _how_to_reach(str(port.address), port.address.host, port.address.port)
-        for port in application.ports
-        if isinstance(port.service, ShellFactory)
+        _how_to_reach(str(address), address.host, address.port) for address in without_twins(own)
     ]
     lines = list(dict.fromkeys(lines))
     user = options["user"]
