@@ -39,7 +39,8 @@ if TYPE_CHECKING:
         TapdError,
         UsageError,
     )
-    from tapd.model.accounts import Account, Authorizer
+    from tapd.image.names import register_rename
+    from tapd.model.accounts import Account, Authorizer, hash_password, verify_password
     from tapd.model.address import Address
     from tapd.model.application import Application, Port, Runtime
     from tapd.model.connector import Connector
@@ -59,10 +60,11 @@ if TYPE_CHECKING:
     from tapd.model.requests import FrameRequestProtocol, Later, RequestProtocol
     from tapd.model.server_type import ServerType
     from tapd.model.service import Service
-    from tapd.model.setting import Setting
+    from tapd.model.setting import ACCOUNT_SETTINGS, Setting, choice_setting, number_setting
     from tapd.model.timer import Timer
 
 __all__ = [
+    "ACCOUNT_SETTINGS",
     "Account",
     "Address",
     "Application",
@@ -95,9 +97,15 @@ __all__ = [
     "TrackedSet",
     "Transport",
     "UsageError",
+    "choice_setting",
+    "hash_password",
+    "number_setting",
+    "register_rename",
+    "verify_password",
 ]
 
 _HOMES = {
+    "ACCOUNT_SETTINGS": "tapd.model.setting",
     "Account": "tapd.model.accounts",
     "Address": "tapd.model.address",
     "Application": "tapd.model.application",
@@ -130,6 +138,11 @@ _HOMES = {
     "TrackedSet": "tapd.model.persistent",
     "Transport": "tapd.model.protocol",
     "UsageError": "tapd.errors",
+    "choice_setting": "tapd.model.setting",
+    "hash_password": "tapd.model.accounts",
+    "number_setting": "tapd.model.setting",
+    "register_rename": "tapd.image.names",
+    "verify_password": "tapd.model.accounts",
 }
 
 

@@ -26,7 +26,14 @@ _renames: dict[str, str] = {}
 
 
 def register_rename(old: str, new: str) -> None:
-    """Have TAPs that name `old` find `new`: ``module:qualname``, or ``module:*`` for both."""
+    """Have TAPs that name a class or function `old` find `new`.
+
+    To be called when a module is imported that has it, or that the server imports anyway.
+
+    Args:
+        old: ``module:qualname``, or ``module:*`` for all that a module had.
+        new: what it is called now, in the same form.
+    """
     _renames[old] = new
 
 
