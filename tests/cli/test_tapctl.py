@@ -189,8 +189,9 @@ def test_rollback_asks_and_goes_back(tap: Path) -> None:
 
 def test_rollback_of_a_running_server_is_refused(tap: Path) -> None:
     with Store(tap, load_key()).lock():
-        result = run("rollback", tap, 2, "--yes")
+        result = run("rollback", tap, 2)
         assert result.exit_code == 75
+        assert "Go back?" not in result.output
         assert f"process {os.getpid()}" in result.output
         listed = run_json("list")
     assert [(entry["name"], entry["running"], entry["pid"]) for entry in listed] == [

@@ -359,7 +359,7 @@ def read_until(client: socket.socket, words: bytes) -> None:
 
 def test_reset_sets_aside_and_deletes_nothing(server: Server) -> None:
     tapctl(server, "set", "telnet", "tries=9")
-    assert "process" in tapctl(server, "reset", "telnet", "--yes", status=75).stderr
+    assert "process" in tapctl(server, "reset", "telnet", status=75).stderr, "and asks nothing"
     server.stop()
     shutdown = server.tap.with_name("telnet-shutdown.tap").read_bytes()
     assert "is in" in tapctl(server, "reset", "telnet", "--yes").stdout

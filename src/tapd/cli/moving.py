@@ -36,13 +36,15 @@ from tapd.units.instance import service_unit
 
 @click.command(short_help="Back to the TAP that tapd-mktap made.")
 @TAP
-@click.confirmation_option("--yes", "-y", prompt="Set aside all that happened since it was made?")
-def reset(tap: str) -> None:
+@click.option("--yes", "-y", is_flag=True, help="Confirm the action without prompting.")
+def reset(tap: str, yes: bool) -> None:
     """Go back to the TAP that tapd-mktap made; the rest is set aside, not deleted."""
     store = Store(find_tap(tap), load_key())
     if not store.tap_path.is_file():
         raise TapMissing(f"{store.tap_path}: the TAP that was made is gone; see tapctl history")
     with store.lock():
+        if not yes:  # asked only of what can be done
+            click.confirm("Set aside all that happened since it was made?", abort=True)
         aside = reset_files(store)
     if aside is None:
         click.echo(f"{store.name} is as it was made already")
