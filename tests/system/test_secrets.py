@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 
 from booted import Booted
-from shell_on_systemd import logged_in, main_pid
+from shell_on_systemd import logged_in, main_pid, start_server
 from telnet_terminal import TelnetTerminal
 
 # Shows a secret in both places, until it was seen in both.
@@ -141,3 +142,24 @@ def test_the_key_is_the_servers_alone_and_not_its_shells(debian: Booted) -> None
     with logged_in(debian, 4652) as terminal:
         said = terminal.ask("open('/etc/tapd/key')")
         assert "PermissionError" in said
+
+
+def test_a_key_that_is_gone_is_said_and_waited_for(debian: Booted) -> None:
+    """Connections are kept meanwhile, and systemd is not kept busy."""
+    start_server(debian, "keyless", 4655)
+    service = "tapd@keyless.service"
+    with logged_in(debian, 4655) as terminal:
+        terminal.ask("x = 6")
+        debian.run("mv", "/etc/tapd/key", "/root/key-4655")
+        try:
+            debian.run("systemctl", "restart", "--no-block", service)
+            debian.wait_until("sh", "-c", f"[ $(systemctl show -P NRestarts {service}) -ge 2 ]")
+            told = debian.journal(service, "--priority=err", "--output=cat").splitlines()
+        finally:
+            debian.run("mv", "/root/key-4655", "/etc/tapd/key")
+        said = [line for line in told if "put it back from a backup" in line]
+        assert len(said) in (2, 3), "one for each start"
+        assert "42" in terminal.ask("x * 7")
+    started = 'journalctl -u "$1" -o short-unix | grep "status=243" | cut -d. -f1'
+    times_s = [int(text) for text in debian.output("sh", "-c", started, "sh", service).split()]
+    assert all(later - earlier >= 2 for earlier, later in itertools.pairwise(times_s))
