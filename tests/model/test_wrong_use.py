@@ -19,6 +19,7 @@ from tapd import (
     Application,
     AuthorError,
     DatagramProtocol,
+    FrameProtocol,
     LineProtocol,
     Service,
     UsageError,
@@ -390,3 +391,42 @@ def test_one_protocol_for_two_connections_is_refused(
 class Echo(LineProtocol):
     def line_received(self, line: str) -> None:
         self.send_line(line)
+
+
+class Misspelt(LineProtocol):
+    def line_recieved(self, line: str) -> None:
+        self.send_line(line)
+
+
+class MisspeltFrames(FrameProtocol):
+    def frame_recieved(self, frame: bytes) -> None:
+        self.send_frame(frame)
+
+
+class Misnamed(Service):
+    """Its `protocol` is misspelt, or that one's method is."""
+
+    protocols = Echo
+
+
+@pytest.mark.parametrize(
+    ("protocol", "said"),
+    [
+        (Misspelt, "Misspelt has no line_received, so what it gets is dropped; write that method"),
+        (MisspeltFrames, "MisspeltFrames has no frame_received, so what it gets is dropped"),
+        (None, "<Misnamed misnamed> has no protocol, so what its connections get is dropped"),
+    ],
+)
+def test_input_that_nobody_takes_is_named_once(
+    serve: Serve, caplog: pytest.LogCaptureFixture, protocol: Any, said: str
+) -> None:
+    application = Application("wrong")
+    service = Misnamed() if protocol is None else Building()
+    if protocol is not None:
+        service.built = protocol()
+    application.listen("127.0.0.1:0", service)
+    peer = serve(application).connect()
+    for _ in range(2):
+        peer.send(b"\0\0\0\1\n")
+    [record] = caplog.records
+    assert said in record.getMessage()

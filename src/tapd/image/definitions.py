@@ -188,7 +188,10 @@ def _place_in_library(function: types.FunctionType) -> tuple[str, str]:
         raise CannotKeep("its source text is not known")
     qualname = code.co_qualname
     if "<locals>" not in qualname or library_code(module, qualname) is not code:
-        raise CannotKeep(f"it is not found as {name}:{function.__qualname__}")
+        raise CannotKeep(
+            f"it is not found as {name}:{function.__qualname__}; write a method, or a function at "
+            "the top of a module"
+        )
     return str(name), qualname
 
 

@@ -1,8 +1,7 @@
 """Callbacks that can't work, named where they are written and not where they fail.
 
 A turn calls plain methods. An ``async def`` in their place would give a coroutine
-that nobody runs, and a generator a body that is never entered; a lambda kept for
-later would be gone with the process. Imports `errors` only.
+that nobody runs, and a generator a body that is never entered. Imports `errors` only.
 """
 
 from __future__ import annotations
@@ -56,11 +55,10 @@ def check_overrides(cls: type) -> None:
 
 
 def check_callback(what: str, function: Callable[..., Any]) -> None:
-    """Check that `function` can be kept and called by a later process.
+    """Check that a turn can call `function`; whether it can be kept, `image` finds out.
 
     Raises:
-        AuthorError: it is no function, suspends, or is a lambda or an inner function
-            of a module (those typed at a prompt are kept as text).
+        AuthorError: it is no function, or suspends.
     """
     if not callable(function):
         raise AuthorError(f"{what}: {function!r} can't be called; give the method, without ()")

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from tapd.errors import AuthorError
 from tapd.model.partial import Unit, UnitProtocol
+from tapd.model.places import warn_of_no_handler
 
 _PREFIXES = (1, 2, 4, 8)
 
@@ -52,6 +53,7 @@ class FrameProtocol(UnitProtocol):
 
     def frame_received(self, frame: bytes) -> None:
         """Take one frame, without its length."""
+        warn_of_no_handler(self, "frame_received")
 
     def frame_too_long(self, size: int) -> None:
         """A frame of `size` bytes is announced, more than `frame_bytes_max`: close.

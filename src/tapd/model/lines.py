@@ -12,6 +12,7 @@ from typing import Any
 
 from tapd.errors import AuthorError, InputTooLong
 from tapd.model.partial import SKIPPED, Unit, UnitProtocol
+from tapd.model.places import warn_of_no_handler
 
 
 class LineProtocol(UnitProtocol):
@@ -71,6 +72,7 @@ class LineProtocol(UnitProtocol):
 
     def line_received(self, line: str) -> None:
         """Take one line, without its end."""
+        warn_of_no_handler(self, "line_received")
 
     def raw_line_received(self, line: bytes) -> None:
         """Take one line as bytes, without its end; the default calls `line_received`."""

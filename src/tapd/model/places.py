@@ -99,3 +99,22 @@ def warn_of_thread(what: str) -> None:
         "application.call_soon_threadsafe",
         place=place,
     )
+
+
+def warn_of_no_handler(protocol: object, method: str) -> None:
+    """Warn that `protocol` gets what its class has no `method` of its own for."""
+    cls = type(protocol)
+    warn_once(
+        f"{cls.__module__}.{cls.__qualname__} has no {method}, so what it gets is dropped; "
+        "write that method (mind its spelling)",
+        place=method,
+    )
+
+
+def warn_of_no_protocol(service: object) -> None:
+    """Warn that `service` gets input and says nowhere who takes it."""
+    warn_once(
+        f"{service!r} has no protocol, so what its connections get is dropped; write "
+        "`protocol = ...` in its class (mind the spelling)",
+        place="",
+    )

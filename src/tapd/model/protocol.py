@@ -14,6 +14,7 @@ from typing import Protocol as TypingProtocol
 
 from tapd.model.callbacks import check_overrides
 from tapd.model.persistent import Persistent
+from tapd.model.places import warn_of_no_protocol
 
 if TYPE_CHECKING:
     from tapd.model.service import Service
@@ -124,6 +125,8 @@ class Protocol(Persistent):
 
     def data_received(self, data: bytes) -> None:
         """Take all of `data`; keep what is incomplete in an attribute."""
+        if type(self) is Protocol:
+            warn_of_no_protocol(self.service)
 
     def eof_received(self) -> bool | None:
         """The peer will send no more. Return true to keep the sending half open."""

@@ -218,7 +218,7 @@ class _Requests(Protocol):
             args: more arguments for it.
 
         Raises:
-            AuthorError: `then` would not survive the process.
+            AuthorError: `then` is no function, or suspends.
         """
         check_callback("ask", then)
         if self._asked is None:
