@@ -275,3 +275,15 @@ def test_server_time_on_everything(irc: Irc) -> None:
     ann = irc.client("Ann", "server-time")
     for line in ann.ask("JOIN #a", "TOPIC #a :x", "MODE #a", "WHOIS Ann", "NONSENSE", "CAP LIST"):
         assert list(tags_of(line)) == ["time"], line
+
+
+@pytest.mark.parametrize("modes", ["+k key", "+l 1", "+b Eve"])
+def test_who_is_no_operator_invites_past_no_lock(irc: Irc, modes: str) -> None:
+    """An operator's invitation opens +k, +l and bans; a plain member's is a message."""
+    ann, bob, eve = irc.client("Ann", join="#a"), irc.client("Bob", join="#a"), irc.client("Eve")
+    ann.ask(f"MODE #a {modes}")
+    assert codes(bob.ask("INVITE Eve #a")) == ["341"]
+    assert codes(eve.read()) == ["INVITE"]
+    assert codes(eve.ask("JOIN #a"))[0] in ("471", "474", "475")
+    ann.ask("INVITE Eve #a")
+    assert codes(eve.ask("JOIN #a"))[0] == "JOIN"

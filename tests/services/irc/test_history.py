@@ -195,6 +195,8 @@ class TestMarkread:
         assert "FAIL MARKREAD NEED_MORE_PARAMS :" in alice.ask("MARKREAD")[0]
         for words in ("timestamp=soon", "*", "msgid=x"):
             assert "FAIL MARKREAD INVALID_PARAMS #c :" in alice.ask(f"MARKREAD #c {words}")[0]
+        for target in (":a b", "::x", "x,y", "#"):  # nor would they come back as one parameter
+            assert "FAIL MARKREAD INVALID_PARAMS " in alice.ask(f"MARKREAD {target}")[0]
 
     def test_a_kill_loses_none(self, irc: Irc) -> None:
         alice = irc.client("alice", self.CAPS)

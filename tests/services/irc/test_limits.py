@@ -15,7 +15,7 @@ from tapd.services.irc import IrcNetwork
 from tapd.services.irc.addresses import LOCAL, NetworkIndex, network_key, peer_address
 from tapd.services.irc.bans import Ban, Kind
 from tapd.services.irc.flood import COSTS, WAKE_S, cost_of
-from tapd.services.irc.limits import Pace, next_due
+from tapd.services.irc.limits import KEYS_MAX, Pace, next_due
 from tapd.services.irc.message import Message
 from tapd.services.irc.opers import Oper
 from tapd.testing import Host, kill_everywhere
@@ -288,3 +288,18 @@ def crowd(host: Host) -> None:
 def test_nobody_notices_a_kill_while_some_wait() -> None:
     report = kill_everywhere(make_network(limits=True), crowd)
     assert report.kills > 20
+
+
+def test_a_flood_of_addresses_is_not_looked_through_for_each() -> None:
+    """Tens of thousands of networks that all connect now: none of them can be forgotten yet."""
+    pace = Pace()
+    tables = [pace._due_s]
+    for number in range(3 * KEYS_MAX):
+        assert pace.take(str(number), 0.0, 1, 60.0)
+        if pace._due_s is not tables[-1]:
+            tables.append(pace._due_s)
+    assert len(tables) <= 3
+    pace.take("later", 100.0, 1, 60.0)
+    for number in range(2 * KEYS_MAX):
+        pace.take(str(number), 200.0 + number, 1, 60.0)
+    assert len(pace._due_s) <= 4 * KEYS_MAX

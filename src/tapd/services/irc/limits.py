@@ -43,14 +43,17 @@ class Pace:
 
     def __init__(self) -> None:
         self._due_s: dict[str, float] = {}
+        self._keys_max = KEYS_MAX
 
     def take(self, key: str, now_s: float, count: float, window_s: float) -> bool:
         """Note that `key` does it once more; return whether it may. A `count` of 0 is no limit."""
         due_s = self._next(key, now_s, count, window_s)
         if due_s is None:
             return False
-        if len(self._due_s) >= KEYS_MAX:
+        if len(self._due_s) >= self._keys_max:
             self._due_s = {each: due for each, due in self._due_s.items() if due > now_s}
+            # Where few could go, they are not looked through again for each that comes.
+            self._keys_max = max(KEYS_MAX, 2 * len(self._due_s))
         self._due_s[key] = due_s
         return True
 

@@ -185,7 +185,8 @@ def invite(session: Session, message: Message) -> None:
 
 def _invite(session: Session, target: User, channel: Channel) -> None:
     network, user = session.network, session.user
-    target.add_invite(channel)
+    if channel.has_rank(user, "h"):
+        target.add_invite(channel)  # which opens +i, +k, +l and bans: no other member's does
     outgoing = event_of(user, network, "INVITE", target.nick, trailing=channel.name).outgoing()
     session.reply(n.RPL_INVITING, target.nick, channel.name)
     if target.away:

@@ -16,7 +16,7 @@ from tapd.services.irc.delivery import Event, event_of, render_time
 from tapd.services.irc.history import Log, Reference
 from tapd.services.irc.markers import send_marker
 from tapd.services.irc.modes import is_at_least
-from tapd.services.irc.names import fold, is_channel_like
+from tapd.services.irc.names import fold, is_channel_like, is_channel_name, is_nick
 from tapd.services.irc.playback import EVENTS_MAX, play, visible_to
 
 if TYPE_CHECKING:
@@ -227,6 +227,9 @@ def markread(session: Session, message: Message) -> None:
         session.fail("MARKREAD", "NEED_MORE_PARAMS", text="Missing parameters")
         return
     target = params[0]
+    if not (is_channel_name(target) or is_nick(target)):
+        session.fail("MARKREAD", "INVALID_PARAMS", target, text="Name a channel or a nick")
+        return
     if len(params) == 1:
         send_marker(session, target)
         return
