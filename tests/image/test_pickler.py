@@ -16,6 +16,7 @@ import pickle
 import re
 import sys
 import threading
+import time
 import types
 import typing
 import uuid
@@ -439,6 +440,38 @@ def test_a_state_that_cannot_be_made_loses_the_object_only() -> None:
         ("list[0]", "its state: ValueError: not now")
     ]
     assert load_graph(dump.data)[1] == 1
+
+
+@pytest.mark.parametrize("kind", ["durable", "plain", "list"])
+def test_losses_at_the_end_of_a_long_chain_take_no_longer(kind: str) -> None:
+    """Each has a path, and none is as long as the chain: they stand in the manifest."""
+    make = {"durable": Room, "plain": Node, "list": list}[kind]
+    root = last = make()
+    for number in range(20_000):
+        link = make()
+        parts = [link] if number < 19_000 else [link, (_ for _ in range(0))]
+        if isinstance(last, list):
+            last += parts
+        else:
+            last.parts = parts
+        last = link
+    started_s = time.process_time()
+    losses = dump_graph(root).losses
+    assert time.process_time() - started_s < 5.0  # it was hours
+    assert len(losses) == 1000
+    assert {loss.type_name for loss in losses} == {"generator"}
+    assert max(len(loss.path) for loss in losses) < 1000
+    assert losses[-1].path.startswith(f"{make.__name__.lower()}...")
+    assert losses[-1].path.endswith("[0][0][0][1]" if kind == "list" else ".parts[0].parts[1]")
+
+
+def test_a_reason_is_of_a_readable_length() -> None:
+    class Talks(Persistent):
+        def __getstate__(self) -> Any:
+            raise ValueError("x" * 1_000_000)
+
+    housed(Talks)
+    assert len(dump_graph([Talks()]).losses[0].reason) < 2000
 
 
 # --- states -----------------------------------------------------------------------

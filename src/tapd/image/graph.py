@@ -21,7 +21,7 @@ from tapd.image import definitions, paths, rebuild
 from tapd.image.evolution import version_of
 from tapd.image.loss import Placeholder, type_name_of
 from tapd.image.reducer import NEWOBJ, Reduced, Reducer, has_usual_hash
-from tapd.model.persistent import Persistent, TrackedDict, TrackedList
+from tapd.model.persistent import Persistent, TrackedDict, TrackedList, is_durable_type
 
 
 class GraphQueue:
@@ -54,7 +54,8 @@ class GraphPickler(Reducer):
         self._plain: dict[type, tuple[type]] = {}
         self._waiting: dict[type, tuple[type]] = {}
         self._durable: dict[type, tuple[type]] = {}
-        self._local: dict[int, Any] = {}
+        self._local: dict[int, paths.LocalPaths] = {}
+        self._numbers: dict[int, int] = {}  # in `_late`, of those that were looked up
         self._deciders[GraphQueue] = self._reduce_queue
         self._deciders[GraphRoot] = self._reduce_root
 
@@ -103,8 +104,9 @@ class GraphPickler(Reducer):
         """Return the object in whose state `item` was first met; None for the graph itself."""
         if id(item) in self._parents:
             return self._parents[id(item)]
-        index = next(index for index, obj in enumerate(self._late) if obj is item)
-        after = bisect.bisect_right(self._bounds, index) - 1
+        late, numbers = self._late, self._numbers
+        numbers.update((id(late[number]), number) for number in range(len(numbers), len(late)))
+        after = bisect.bisect_right(self._bounds, numbers[id(item)]) - 1
         return self._items[after] if after >= 0 else None
 
     def _state_of(self, obj: Any) -> Any:
@@ -184,21 +186,25 @@ class GraphPickler(Reducer):
     def path_of(self, obj: Any) -> str:
         item = self._items[-1] if self._items else None
         path = self._local_path(item, obj)
-        while item is not None and item is not self._root:
+        for _ in range(paths.LABELS_MAX):
+            if item is None or item is self._root:
+                return root_name(self._root) + path
             parent = self._parent_of(item)
             path = self._local_path(parent, item) + path
             item = parent
-        return root_name(self._root) + path
+        return f"{root_name(self._root)}...{path}"
 
     def _local_path(self, item: Any, obj: Any) -> str:
         local = self._local.get(id(item))
         if local is None:
-            if item is None:
-                roots: Any = (("", self._root),)
-            else:
+            roots: Any = (("", self._root),)
+            if is_durable_type(type(item)):
                 roots = paths.durable_children(item, self._state_of_known(item))
-            local = self._local[id(item)] = paths.local_paths(roots)
-        return str(local.get(id(obj), ".<...>"))
+            elif item is not None:
+                roots = paths.children(item)
+            local = self._local[id(item)] = paths.LocalPaths(roots)
+        way = local.of(obj)
+        return ".<...>" if way is None else way
 
     def _state_of_known(self, item: Any) -> Any:
         try:

@@ -22,6 +22,8 @@ _ATOMS = frozenset({int, str, bytes, float, bool, type(None), complex, type})
 
 
 _HEAP_TYPE = 1 << 9
+LABELS_MAX = 30
+"""Of a longer path the end is told: each loss of a chain of a million has one."""
 
 
 def _key_label(key: object) -> str:
@@ -109,30 +111,38 @@ def children(obj: Any) -> Iterator[tuple[str, Any]]:
         yield from _attributes(obj)
 
 
-def local_paths(roots: Iterable[tuple[str, Any]]) -> Mapping[int, str]:
-    """Return the label path of each object reached from `roots`, by its id."""
-    came_from: dict[int, tuple[int, str]] = {}
-    queue: collections.deque[Any] = collections.deque()
-    kept = []  # ids are only good while their objects live
+class LocalPaths:
+    """Label paths of what is reached from `roots`, breadth first, but not through what is durable.
 
-    def visit(parent: int, label: str, value: Any) -> None:
-        if type(value) in _ATOMS or id(value) in came_from:
+    It walks no further than it has to for what it is asked.
+    """
+
+    def __init__(self, roots: Iterable[tuple[str, Any]]) -> None:
+        """Begin at `roots`, each with its label."""
+        self._came_from: dict[int, tuple[int, str]] = {}
+        self._kept: list[Any] = []  # ids are only good while their objects live
+        self._queue: collections.deque[Any] = collections.deque()
+        for label, value in roots:
+            self._visit(0, label, value)
+
+    def of(self, wanted: Any) -> str | None:
+        """Return the path of `wanted`; None where it is not reached."""
+        while id(wanted) not in self._came_from and self._queue:
+            obj = self._queue.popleft()
+            try:
+                for label, value in children(obj):
+                    self._visit(id(obj), label, value)
+            except Exception:  # noqa: S112 - a stranger's container that can't be walked
+                continue
+        return _joined(self._came_from, id(wanted)) if id(wanted) in self._came_from else None
+
+    def _visit(self, parent: int, label: str, value: Any) -> None:
+        if type(value) in _ATOMS or id(value) in self._came_from:
             return
-        came_from[id(value)] = (parent, label)
-        kept.append(value)
+        self._came_from[id(value)] = (parent, label)
+        self._kept.append(value)
         if not is_durable_type(type(value)) and type(value) is not types.ModuleType:
-            queue.append(value)
-
-    for label, value in roots:
-        visit(0, label, value)
-    while queue:
-        obj = queue.popleft()
-        try:
-            for label, value in children(obj):
-                visit(id(obj), label, value)
-        except Exception:  # noqa: S112 - a stranger's container that can't be walked
-            continue
-    return _Paths(came_from, kept)
+            self._queue.append(value)
 
 
 def find_path(root: Any, wanted: Any, *, objects_max: int = 200_000) -> str:
@@ -156,7 +166,7 @@ def find_path(root: Any, wanted: Any, *, objects_max: int = 200_000) -> str:
                     continue
                 came_from[id(value)] = id(obj), label
                 if value is wanted:
-                    return _Paths(came_from, kept)[id(value)]
+                    return _joined(came_from, id(value))
                 kept.append(value)
                 if type(value) is not types.ModuleType:
                     queue.append(value)
@@ -165,26 +175,15 @@ def find_path(root: Any, wanted: Any, *, objects_max: int = 200_000) -> str:
     return ""
 
 
-class _Paths(Mapping[int, str]):
-    def __init__(self, came_from: dict[int, tuple[int, str]], kept: list[Any]) -> None:
-        self._came_from = came_from
-        self._kept = kept
-
-    def __getitem__(self, key: int) -> str:
-        labels = []
-        while key:
-            key, label = self._came_from[key]
-            labels.append(label)
-            if len(labels) > 30:
-                labels.append("...")
-                break
-        return "".join(reversed(labels))
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._came_from)
-
-    def __len__(self) -> int:
-        return len(self._came_from)
+def _joined(came_from: Mapping[int, tuple[int, str]], key: int) -> str:
+    labels = []
+    while key:
+        key, label = came_from[key]
+        labels.append(label)
+        if len(labels) > LABELS_MAX:
+            labels.append("...")
+            break
+    return "".join(reversed(labels))
 
 
 def durable_children(obj: Any, state: Any) -> Iterator[tuple[str, Any]]:

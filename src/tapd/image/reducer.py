@@ -299,6 +299,8 @@ class Reducer(pickle.Pickler):
 
     def lose(self, obj: Any, reason: str) -> Reduced:
         """Name `obj` as lost; return how its placeholder is written."""
+        if len(reason) > _REASON_MAX:  # it may be a stranger's exception, with all its data
+            reason = f"{reason[:_REASON_MAX]}..."
         loss = Loss(self.path_of(obj), type_name_of(type(obj)), reason)
         self.losses.append(loss)
         return Placeholder, (loss.path, loss.type_name, loss.reason)
@@ -308,6 +310,7 @@ class Reducer(pickle.Pickler):
         raise NotImplementedError
 
 
+_REASON_MAX = 1000
 _SAFE_ITERATORS = frozenset(
     map(type, (None, iter([]), iter(()), iter({}.items()), iter(set()), iter(deque())))
 )

@@ -21,7 +21,7 @@ from typing import Any
 
 from tapd.image import names
 from tapd.image.loss import type_name_of
-from tapd.image.paths import children, durable_children, local_paths
+from tapd.image.paths import LocalPaths, children, durable_children
 from tapd.image.reducer import is_plain_type
 from tapd.image.strangers import is_immutable_type
 from tapd.model.persistent import is_durable_type
@@ -110,8 +110,8 @@ class Sharing:
         )
 
     def _place(self, holder: Any, part: Any) -> str:
-        way = local_paths(durable_children(holder, holder.__getstate__())).get(id(part), "")
-        return f"{self._locate(holder)}{way}"
+        way = LocalPaths(durable_children(holder, holder.__getstate__())).of(part)
+        return f"{self._locate(holder)}{way or ''}"
 
     def _parts_of(self, obj: Any) -> dict[int, Any]:
         """Return what can change and is held by the durable `obj` alone, nearest first, by id."""

@@ -72,7 +72,7 @@ class _StatePickler(Reducer):
         self._durable: set[type] = set()
         self.path = ""
         self.state: Any = None
-        self._local: Any = None
+        self._local: paths.LocalPaths | None = None
 
     def reducer_override(self, obj: Any) -> Reduced:
         """Return how `obj` is written; the shortest way is for durable ones."""
@@ -94,8 +94,9 @@ class _StatePickler(Reducer):
         if self._local is None:
             state = split_state(self.state)[1]
             roots = (("", state), *paths.durable_children(None, state))
-            self._local = paths.local_paths(roots)
-        return self.path + str(self._local.get(id(obj), ".<...>"))
+            self._local = paths.LocalPaths(roots)
+        way = self._local.of(obj)
+        return self.path + (".<...>" if way is None else way)
 
     def forget(self) -> None:
         """Make ready for the next state."""

@@ -59,7 +59,6 @@ _HEAD = struct.Struct("<QQQI8s32s")
 _END = struct.Struct("<I8s")
 _DIGEST_BYTES = 32
 FOOTER_BYTES = _HEAD.size + 2 * _DIGEST_BYTES + _END.size
-_MANIFEST_BYTES_MAX = 64 << 20
 _SIGNED_AS = b"tapd tap file 1 "
 _GZIP_WBITS = 31  # a gzip header and trailer (zlib.compressobj)
 
@@ -375,8 +374,8 @@ def read_tail(path: Path) -> Tail:
             file.seek(max(0, file_bytes - FOOTER_BYTES))
             end = file.read(FOOTER_BYTES)
             if len(end) == FOOTER_BYTES and end.endswith(MAGIC):
-                wanted = FOOTER_BYTES + min(_HEAD.unpack_from(end)[2], _MANIFEST_BYTES_MAX)
-                file.seek(max(0, file_bytes - wanted))
+                wanted = min(FOOTER_BYTES + _HEAD.unpack_from(end)[2], file_bytes)
+                file.seek(file_bytes - wanted)
                 end = file.read(wanted)
     except FileNotFoundError:
         raise TapMissing(f"{path}: there is no such TAP; make one with tapd-mktap") from None
