@@ -421,6 +421,19 @@ def test_connectors_are_killed_everywhere() -> None:
     assert kill_everywhere(Calling, call).kills > 20
 
 
+def call_and_be_called(host: Host) -> None:
+    host.remote("irc.example.org:6667")
+    host.clock.advance(1)
+    client = host.connect()
+    client.expect("calling\n")
+    host.remote("irc.example.org:6667").accept().expect("calling\n")
+
+
+def test_a_connection_made_anew_by_the_application_renames_no_client() -> None:
+    """A kill before it was committed: the next process makes it once more."""
+    assert kill_everywhere(Calling, call_and_be_called).kills > 10
+
+
 class CallingPath(Calling):
     def start(self) -> None:
         if not self.application.connectors:

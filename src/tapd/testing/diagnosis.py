@@ -84,7 +84,9 @@ def _show(difference: Any, titles: tuple[str, str] = ("undisturbed", "killed")) 
         return f"The scenario failed:\n  {type(difference).__name__}: {difference}"
     if isinstance(difference, list):
         return f"There are other peers: {show([name for name, _data, _ended in difference])}"
-    (name, one, one_ended), (_name, other, other_ended) = difference
+    (name, one, one_ended), (other_name, other, other_ended) = difference
+    if name != other_name:
+        return f"There are other peers: {name} in the {titles[0]} run is {other_name} in the other."
     if one == other:
         ends = ("was closed by the server", "was left open")
         return (

@@ -237,10 +237,13 @@ class Host:
 
     @property
     def transcripts(self) -> list[tuple[str, bytes, bool]]:
-        """What each peer got: its name, the bytes, and whether it was closed."""
+        """What each peer got: its name, the bytes, and whether it was closed.
+
+        Clients come first: when an application connects to others is its own affair.
+        """
         streams = [
             (peer.name, bytes(peer.transcript), peer.has_ended)
-            for peer in self._network.peers
+            for peer in sorted(self._network.peers, key=lambda peer: peer.is_remote)
             if not peer.is_stillborn
         ]
         return streams + [

@@ -123,7 +123,8 @@ class Network:
             sock = socket.socket(listening.family)
             sock.connect(listening.getsockname())
         select.select([listening], [], [], _PATIENCE_S)
-        return self.adopt(sock, name or f"peer {len(self.peers) + 1}", line_end)
+        number = 1 + sum(not peer.is_remote for peer in self.peers)
+        return self.adopt(sock, name or f"peer {number}", line_end)
 
     def connect_datagram(self, port: socket.socket, name: str) -> DatagramPeer:
         """Make a peer of a datagram port."""
