@@ -102,6 +102,9 @@ def test_lists_are_bounded(irc: Irc) -> None:
         ann.send("MODE #a +bbbbb " + " ".join(f"m{start + each}" for each in range(5)))
     ann.read()
     assert codes(ann.ask("MODE #a +b one-more")) == ["478"]
+    assert codes(ann.ask("MODE #a +e one-more")) == ["MODE"]
+    limits = {line.partition("MAXLIST=")[2].partition(" ")[0] for line in ann.ask("VERSION")}
+    assert limits - {""} == {",".join(f"{each}:{LIST_ENTRIES_MAX}" for each in "Ibe")}
 
 
 def test_only_so_many_at_once(irc: Irc) -> None:

@@ -38,6 +38,11 @@ def _target_limits(_network: IrcNetwork) -> str:
     return ",".join(f"{command}:{limits[command]}" for command in sorted(limits))
 
 
+def _list_limits(_network: IrcNetwork) -> str:
+    # One pair for each: letters that share a pair would share its limit.
+    return ",".join(f"{each}:{LIST_ENTRIES_MAX}" for each in sorted(modes.letters_of(Kind.LIST)))
+
+
 TOKENS: dict[str, Callable[[IrcNetwork], str | None]] = {
     "ACCOUNTEXTBAN": lambda _: masks.ACCOUNT,
     "AWAYLEN": lambda _: str(names.AWAY_BYTES_MAX),
@@ -56,7 +61,7 @@ TOKENS: dict[str, Callable[[IrcNetwork], str | None]] = {
     "KEYLEN": lambda _: str(names.KEY_BYTES_MAX),
     "KICKLEN": lambda _: str(names.KICK_BYTES_MAX),
     "KNOCK": lambda _: "",
-    "MAXLIST": lambda _: f"{''.join(sorted(modes.letters_of(Kind.LIST)))}:{LIST_ENTRIES_MAX}",
+    "MAXLIST": _list_limits,
     "MAXTARGETS": lambda _: str(TARGETS_MAX),
     "MODES": lambda _: str(MODE_CHANGES_MAX),
     "MONITOR": lambda _: str(monitor.TARGETS_MAX),
