@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,17 @@ from hypothesis import strategies as st
 from tapd.errors import UsageError
 from tapd.model.address import Address, parse_address
 from tapd.units.render import (
+    change_ports_drop_in,
+    new_ports_drop_in,
     parse_ports_drop_in,
     ports_drop_in_path,
     render_listen,
-    render_ports_drop_in,
 )
+
+
+def render_ports_drop_in(name: str, addresses: Sequence[Address]) -> str:
+    """Return the drop-in of a new server."""
+    return change_ports_drop_in(new_ports_drop_in(name), addresses).render()
 
 
 def test_the_ports_stand_in_the_order_of_the_application() -> None:

@@ -117,15 +117,6 @@ def change_ports_drop_in(
     return unit
 
 
-def render_ports_drop_in(name: str, addresses: Sequence[Address]) -> str:
-    """Return the drop-in that has systemd listen at `addresses` for the server `name`.
-
-    Raises:
-        UsageError: systemd can't listen at one of them.
-    """
-    return change_ports_drop_in(new_ports_drop_in(name), addresses).render()
-
-
 def without_ports(unit: UnitFile) -> UnitFile:
     """Return what is left of a drop-in when what tapd-mktap wrote is taken out."""
     for key in ("ListenStream", "ListenDatagram", "NoDelay", "SocketMode", "SocketGroup"):
