@@ -6,6 +6,8 @@ import datetime as dt
 import json
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +105,8 @@ def test_errors_are_one_line_and_a_status(tap: Path) -> None:
         (("--nothing",), "No such option"),
         (("status",), "tapctl: Missing argument 'TAP'; see "),
         (("history", "telnet", "--verfy"), "--verify"),
+        (("show", "telnet", "--width", "-3"), "x>=0"),
+        (("du", "telnet", "--count", "-4"), "x>=0"),
     ],
 )
 def test_a_wrong_command_line_ends_with_64(arguments: tuple[str, ...], says: str) -> None:
@@ -336,6 +340,29 @@ def test_nothing_is_signed_but_what_was_looked_at(tap: Path, tmp_path: Path) -> 
         with pytest.raises(TapDamaged, match="looked at"):
             act()
     assert generation.read_bytes() == other
+
+
+@pytest.mark.parametrize("to", ["/dev/full", "latin-1"])
+def test_output_that_cannot_be_written_is_no_traceback(tap: Path, to: str) -> None:
+    store = Store(tap, load_key())
+    application = store.load().application
+    application.mark = "日本"
+    with store.lock():
+        store.save(application, store.next_generation(), clean=False)
+    command = [sys.executable, "-c", "from tapd.cli.tapctl import main; main()", "show", str(tap)]
+    environment = {**os.environ, "PYTHONIOENCODING": to if to == "latin-1" else "utf-8"}
+    where = Path(to) if to.startswith("/") else tap.with_name("output")
+    with where.open("wb") as output:
+        ended = subprocess.run(
+            command, env=environment, stdout=output, stderr=subprocess.PIPE, check=False
+        )
+    if to == "latin-1":
+        assert ended.returncode == 0, ended.stderr
+        assert b"  .mark = '\\u65e5\\u672c'" in where.read_bytes()
+    else:
+        assert ended.returncode != 0
+        assert b"tapctl: the output: No space left on device\n" in ended.stderr
+        assert b"Traceback" not in ended.stderr
 
 
 class Late(Persistent):

@@ -207,7 +207,10 @@ def test_a_chain_of_a_hundred_thousand_objects_is_walked() -> None:
     graph = read_graph(parts, "t")
     assert len(graph) == 100_000
     assert len(tree(graph, depth=3)) == 4
-    assert graph.largest(1)[0][1].startswith("application[0][0]")
+    paths = [path for _size, path, _kind in graph.largest(20)]
+    assert paths[0].startswith("application[0][0]")
+    assert max(map(len, paths)) < 300  # not as long as the chain
+    assert paths[-1].endswith(" more)... " + "[0]" * 30)
 
 
 def test_sizes_add_up_to_about_the_size_of_the_pickle() -> None:

@@ -116,8 +116,22 @@ def graph_of(path: Path, stored: memoryview, tail: Tail) -> Graph:
 @JSON
 @_GENERATION
 @_SECRETS
-@click.option("--depth", "-d", default=4, show_default=True, help="How deep to go.")
-@click.option("--width", "-w", default=20, show_default=True, help="How many parts of one object.")
+@click.option(
+    "--depth",
+    "-d",
+    type=click.IntRange(min=0),
+    default=4,
+    show_default=True,
+    help="How deep to go.",
+)
+@click.option(
+    "--width",
+    "-w",
+    type=click.IntRange(min=0),
+    default=20,
+    show_default=True,
+    help="How many parts of one object.",
+)
 @click.option("--all", "-a", "read_all", is_flag=True, help="Read all of a large TAP (as --json).")
 def show(
     tap: str,
@@ -207,7 +221,14 @@ def manifest_lines(path: Path, manifest: Manifest, tail: Tail, *, trusted: bool)
 @JSON
 @_GENERATION
 @click.option("--types", is_flag=True, help="By type, not by path.")
-@click.option("--count", "-n", default=20, show_default=True, help="How many to name.")
+@click.option(
+    "--count",
+    "-n",
+    type=click.IntRange(min=0),
+    default=20,
+    show_default=True,
+    help="How many to name.",
+)
 def du(tap: str, as_json: bool, generation: int | None, types: bool, count: int) -> None:
     """Show where the bytes of TAP are; nothing in it is run."""
     path, stored, tail, _key = open_unverified(tap, generation)

@@ -10,7 +10,9 @@ talks to a running server is in `running` and `shell`, what looks into a TAP in
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
+import io
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,7 +24,7 @@ from tapd.cli.looking import choose_entry
 from tapd.cli.naming import JSON, TAP, find_tap, installed_directories, taps_in
 from tapd.cli.printing import emit, render_size, render_time, table
 from tapd.cli.progress import Progress
-from tapd.errors import NotAllowed, TapdError, TapMissing, UsageError
+from tapd.errors import NotAllowed, StateUnwritable, TapdError, TapMissing, UsageError
 from tapd.host.asleep import sleep_fields
 from tapd.image.key import load_key
 from tapd.image.layout import Entry, Layout
@@ -131,6 +133,11 @@ class _Group(click.Group):
         except PermissionError as error:
             click.echo(f"tapctl: {error.filename}: only its owner and root may do this", err=True)
             ctx.exit(NotAllowed.exit_status)
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # head(1), or a pager that was left: click's to end
+                raise
+            click.echo(f"tapctl: {error.filename or 'the output'}: {error.strerror}", err=True)
+            ctx.exit(StateUnwritable.exit_status)
         except MemoryError:
             click.echo("tapctl: this takes more memory than there is", err=True)
             ctx.exit(_EX_OSERR)
@@ -143,6 +150,8 @@ def main() -> None:
 
     A TAP is named by its file, or by the name of an installed server.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a TAP has more letters than ISO 8859-1
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 @main.command("list", short_help="The TAPs of a directory, or those installed and here.")

@@ -190,6 +190,7 @@ _NEXT_STEPS = {
     errno.ENOSPC: "the disk is full: free some space, then save again",
     errno.EDQUOT: "the quota is used up: free some space, then save again",
     errno.EROFS: "the file system is read-only: mount it writable",
+    errno.ENOENT: "make the directory first, then save again",
     errno.EACCES: "let the user who runs tapd write there",
     errno.EPERM: "let the user who runs tapd write there",
     errno.EIO: "the disk is failing: check it, and keep a copy of the TAPs elsewhere",

@@ -27,6 +27,7 @@ _ADDRESS = "tapd.model.address:Address"
 SCALARS = (str, bytes, bytearray, int, float, bool, type(None), complex)
 _SCALAR_TYPES = frozenset(SCALARS)  # a pickle of stubs makes no instance of a subclass
 _TEXT_MAX = 60
+_LABELS_MAX = 60
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa1-\u024f\u0370-\u1fff\u2010-\u2027\u3040-\ud7ff]")
 
 
@@ -245,12 +246,16 @@ class Graph:
         return len(self._walk())
 
     def path(self, at: int) -> str:
-        """Return the path of object number `at`."""
+        """Return the path of object number `at`; of a very long one the beginning and the end."""
         labels = []
         while at >= 0:
             labels.append(self._labels[at])
             at = self._parents[at]
-        return "".join(reversed(labels))
+        labels.reverse()
+        if (left_out := len(labels) - _LABELS_MAX) > 0:
+            half = _LABELS_MAX // 2
+            labels[half:-half] = [f" ...({left_out} more)... "]
+        return "".join(labels)
 
     def size_bytes(self, obj: Any) -> int:
         """Return about how many bytes `obj` takes with all that only it leads to shortest."""
