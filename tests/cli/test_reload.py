@@ -64,6 +64,8 @@ def test_it_returns_when_the_new_code_serves(reloaded: Reloaded, client: Client)
     assert "saved generation 3: " in told
     assert f"process {second} goes on with new code of {MODULE}\n" in told
     assert second != first
+    assert "the server ended for its new code; starting it again" in reloaded.server.log()
+    assert "ended with status" not in reloaded.server.log()
     assert client.ask(b"f\n") == "two 102 half"
     # As a program reads it.
     reloaded.install(VERSION_2.replace("two {self", "three {self"))

@@ -429,6 +429,7 @@ class Manager:
         if wake := fields.get(WAKE_FIELD):
             with contextlib.suppress(ValueError):
                 self._wake_s = float(wake)
+        self._was_reloaded = self._was_reloaded or fields.get("RELOADING") == "1"
         self._says_stopping = self._says_stopping or fields.get("STOPPING") == "1"
         if fields.get("STOPPING") == "1" and self._phase in (_Phase.STARTING, _Phase.RUNNING):
             self._enter(_Phase.STOPPING, self._options.stop_timeout_s)
