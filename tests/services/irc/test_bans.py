@@ -215,6 +215,8 @@ def test_bans_by_real_name(irc: Irc) -> None:
     boss.ask("XLINE bob\\sre?l :no bobs")
     assert " 465 Bob " in said(bob.read_end())
     assert "X bob\\sre?l 0 boss :no bobs" in said(boss.ask("STATS x"))
+    ann = irc.client("Ann")
+    assert " 465 Ann " in said(ann.ask("SETNAME :Bob Real"))  # nor is it taken on afterwards
     boss.ask("UNXLINE bob\\sre?l")
     irc.client("Bob")
 

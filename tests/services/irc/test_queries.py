@@ -281,7 +281,7 @@ def test_privileges(irc: Irc) -> None:
 
 def test_rehash(irc: Irc, tmp_path: Path) -> None:
     op = oper_up(irc)
-    assert codes(op.ask("REHASH")) == ["382"]
+    assert op.ask("REHASH") == [f":{SERVER} 382 Op * :Rehashing"]
     path = tmp_path / "motd"
     path.write_text("one\n")
     network = irc.network

@@ -140,7 +140,7 @@ def may_enter(session: Session) -> bool:
 
 
 def recheck_soon(session: Session) -> None:
-    """Check the bans again, for what is new of a client: its account, its nick.
+    """Check the bans again, for what is new of a client: its account, its nick, its real name.
 
     In a turn of its own, so that what brought this about can be answered first.
     """

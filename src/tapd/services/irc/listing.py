@@ -87,8 +87,8 @@ An operator (`--oper NAME`, later `tapctl set NAME oper=NAME`; what one may do: 
 The host of a mask may be a network (`*!*@192.0.2.0/24`), and `~a:ACCOUNT` is an account. \
 `DLINE` takes an address, a network or a nick, `XLINE` a real name, `ELINE` exempts; `UN` in \
 front takes each away, and `STATS k`, `d`, `x` and `e` list them. SOFT lets in who logs in by \
-SASL. A ban is looked at when somebody connects, comes in, logs in or changes the nick, and \
-meets those present at once. It is kept through restarts and ends in its second.
+SASL. A ban is looked at when somebody connects, comes in, logs in or changes the nick or the \
+real name, and meets those present at once. It is kept through restarts and ends in its second.
 
 Who writes too fast waits: after `flood-burst` commands only `flood-rate` a second are run, \
 and the rest of the input stays in the kernel, so that the client feels it. Some count as \

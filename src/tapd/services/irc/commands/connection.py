@@ -141,3 +141,4 @@ def set_realname(session: Session, message: Message) -> None:
             each.send(outgoing)
     if session.caps & cap.SETNAME:
         session.send(outgoing)
+    recheck_soon(session)

@@ -74,7 +74,7 @@ def kill(session: Session, message: Message) -> None:
 def rehash(session: Session, _message: Message) -> None:
     """Read the message of the day's file again (modern, "REHASH message")."""
     network = session.network
-    session.reply(n.RPL_REHASHING, network.motd_file or "(no file)")
+    session.reply(n.RPL_REHASHING, network.motd_file or "*")
     if not network.motd_file:
         return
     try:
