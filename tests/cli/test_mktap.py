@@ -196,6 +196,8 @@ def test_adding_writes_all_ports_of_an_installed_server(system: Machine, tmp_pat
     assert run(arguments, system) == 0
     drop_in = tmp_path / "units" / "tapd@echo.socket.d" / "ports.conf"
     assert parse_ports_drop_in(drop_in.read_text(), "x") == ["127.0.0.2:4007", "127.0.0.2:4008"]
+    # The script in the place of systemctl says that its old ports are open.
+    assert (tmp_path / "asked").read_text().splitlines()[-1] == "restart tapd@echo.socket"
 
 
 def test_nothing_is_added_to_a_tap_that_runs(
@@ -246,6 +248,16 @@ def test_everything_wrong_is_said_at_once(
     for words in ("name 'a b'", "port 'x'", "port '7:7:7'", "be friendly"):
         assert sum(words in line for line in err) == 1, words
     assert len(err) == 4
+
+
+@pytest.mark.usefixtures("here")
+def test_a_group_that_is_not_there_is_said_before_a_start_fails(
+    system: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["example-echo", "-p", "unix:/run/tapd-test", "--socket-group"]
+    assert run([*arguments, "tapd-nobody"], system) == 64
+    assert "there is no such group" in capsys.readouterr().err
+    assert run([*arguments, "root"], system) == 0
 
 
 def test_an_option_before_the_type_is_told_where_it_belongs(

@@ -7,6 +7,7 @@ is rewritten only where it changes.
 from __future__ import annotations
 
 import dataclasses
+import grp
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,7 +44,7 @@ class UnitOptions:
         return self == UnitOptions()
 
     def check(self) -> None:
-        """Check them, and that directories which are to be opened are there.
+        """Check them, and that the directories and the group that they name are there.
 
         Raises:
             UsageError: something is wrong.
@@ -53,6 +54,14 @@ class UnitOptions:
         for path in (*(self.service.read or ()), *(self.service.write or ())):
             if not Path(path).is_dir():
                 raise UsageError(f"{path}: there is no such directory to open; make it first")
+        group = self.socket.group
+        if group and not group.isdigit():
+            try:
+                grp.getgrnam(group)
+            except KeyError:
+                raise UsageError(
+                    f"--socket-group {group}: there is no such group; make it first (addgroup)"
+                ) from None
 
 
 def plan_drop_ins(

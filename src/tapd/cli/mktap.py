@@ -43,7 +43,7 @@ from tapd.errors import AuthorError, TapdError, UsageError
 from tapd.model.application import Application, check_name
 from tapd.model.server_type import ServerType
 from tapd.model.service import Service
-from tapd.units.instance import typed_unit
+from tapd.units.instance import socket_unit, typed_unit
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -139,9 +139,12 @@ def make_tap(request: Request, machine: Machine) -> None:
                 )
             )
         clashes: list[Clash] = []
+        reopens = False
         if plan is not None and plan.instance and not request.is_change(plan):
             clashes = find_clashes(machine, plan.instance, plan.addresses)
-            if request.now:
+            # Its ports may be open though it does not run: they are to be the new ones.
+            reopens = bool(request.append) and machine.is_active(socket_unit(plan.instance))
+            if request.now or reopens:
                 problems.errors += taken(clashes)
         problems.raise_any()
         assert plan is not None
@@ -161,6 +164,8 @@ def make_tap(request: Request, machine: Machine) -> None:
             warn_of(clashes)
             return
         report = write_plan(machine, plan, force=request.force)
+        if reopens:
+            machine.run_systemctl("restart", socket_unit(plan.instance))
     for loss in report.losses:
         click.echo(f"tapd-mktap: not kept: {loss}", err=True)
     _print_made(request, machine, plan, service)
