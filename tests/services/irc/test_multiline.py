@@ -264,3 +264,20 @@ def test_as_many_lines_as_allowed_come_in_time(irc: Irc, ann: Client) -> None:
     ann.send("BATCH +1 draft/multiline #c", *lines, "BATCH -1")
     irc.harness.clock.advance(OPEN_S_MAX - 5)
     assert sum(" PRIVMSG " in line for line in bob.read()) == MULTILINE_LINES_MAX
+
+
+@pytest.mark.parametrize("tags", ["@batch=1", "@batch=1;draft/multiline-concat"])
+def test_no_ctcp_comes_in_by_a_later_line(irc: Irc, ann: Client, tags: str) -> None:
+    """Modes +C and +T look at how a message begins; each line of it is one to older clients."""
+    bob = irc.client("Bob", join="#c")
+    ann.ask("MODE #c +C")
+    bob.ask("MODE Bob +T")
+    for target in ("#c", "Bob"):
+        (line,) = ann.ask(
+            f"BATCH +1 draft/multiline {target}",
+            f"@batch=1 PRIVMSG {target} :hello",
+            f"{tags} PRIVMSG {target} :\x01VERSION\x01",
+            "BATCH -1",
+        )
+        assert " FAIL BATCH MULTILINE_INVALID :" in line
+    assert bob.read() == []

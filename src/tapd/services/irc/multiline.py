@@ -82,6 +82,10 @@ class ClientBatch(Persistent):
         if has_tag and not text:
             self.fail(session, "MULTILINE_INVALID", text="A blank line can't be a continuation")
             return
+        if text[:1] == "\x01" and self.lines:
+            # Who knows no such messages would get a CTCP which no mode had been asked about.
+            self.fail(session, "MULTILINE_INVALID", text="A CTCP can only be its first line")
+            return
         self.command = message.command
         is_concat = has_tag and bool(self.lines)
         self._add(session, text, is_concat=is_concat)
