@@ -36,6 +36,7 @@ from tapd.cli.install import (
     write_plan,
 )
 from tapd.cli.options import common_options, given_options, group_options, take_unit_options
+from tapd.cli.problems import Problems, report_errors
 from tapd.cli.removal import remove_server
 from tapd.cli.rerun import Told, change_server, make_change
 from tapd.cli.server_types import find_types, prepare_given, type_options
@@ -86,30 +87,6 @@ class Request:
 
 
 _SAYING_WHICH = frozenset({"name", "directory", "now", "dry_run"})
-
-
-@dataclasses.dataclass(slots=True)
-class Problems:
-    """Everything that is wrong, gathered so that it is said at once."""
-
-    errors: list[Exception] = dataclasses.field(default_factory=list)
-
-    @contextlib.contextmanager
-    def gathered(self) -> Any:
-        """Keep an error of the block for later."""
-        try:
-            yield
-        except (TapdError, click.UsageError, OSError) as error:
-            self.errors.append(error)
-
-    def raise_any(self) -> None:
-        """Raise what was gathered, if anything.
-
-        Raises:
-            ExceptionGroup: of all the errors.
-        """
-        if self.errors:
-            raise ExceptionGroup("the command line is wrong", self.errors)
 
 
 # --- making ---------------------------------------------------------------------
@@ -475,30 +452,13 @@ def run(argv: Sequence[str], machine: Machine) -> int:
             list(argv) or ["--help"], prog_name="tapd-mktap", standalone_mode=False
         )
     except ExceptionGroup as group:
-        return _report(*group.exceptions)
+        return report_errors(*group.exceptions)
     except (TapdError, click.ClickException, OSError) as error:
-        return _report(error)
+        return report_errors(error)
     except (click.Abort, KeyboardInterrupt):
         click.echo("tapd-mktap: stopped; nothing was written", err=True)
         return 130
     return (status or 0) if argv else UsageError.exit_status
-
-
-def _report(*errors: Exception) -> int:
-    statuses = []
-    said: set[str] = set()
-    for error in errors:
-        if isinstance(error, click.ClickException):
-            message, status = error.format_message(), UsageError.exit_status
-        elif isinstance(error, TapdError):
-            message, status = str(error), error.exit_status
-        else:
-            message, status = str(error), 74  # EX_IOERR: what is left are OSErrors
-        statuses.append(status)
-        if message not in said:  # one thing may be wrong for several reasons
-            said.add(message)
-            click.echo(f"tapd-mktap: {' '.join(message.split())}", err=True)
-    return statuses[0]
 
 
 def main() -> NoReturn:
