@@ -45,7 +45,7 @@ def running(environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
         yield process
     finally:
         process.send_signal(signal.SIGINT)
-        rest = process.communicate(timeout=20)[0]
+        rest = process.communicate(timeout=120)[0]
         assert process.returncode == 0, rest
 
 
@@ -60,7 +60,7 @@ def read_until(process: subprocess.Popen[str], words: str) -> str:
 
 
 def log_in(port: int) -> socket.socket:
-    client = socket.create_connection(("127.0.0.1", port), timeout=10)
+    client = socket.create_connection(("127.0.0.1", port), timeout=120)
     expect(client, b"username: ")
     client.sendall(b"admin\r\n")
     expect(client, b"password: ")
@@ -120,7 +120,7 @@ def test_a_port_in_use_leaves_nothing_behind(environment: dict[str, str], port: 
         taken.bind(("127.0.0.1", port))
         taken.listen()
         done = subprocess.run(
-            [RECIPE], env=environment, text=True, capture_output=True, check=False, timeout=20
+            [RECIPE], env=environment, text=True, capture_output=True, check=False, timeout=120
         )
     assert done.returncode == 69
     assert "in use" in done.stderr

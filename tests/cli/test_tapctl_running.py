@@ -322,7 +322,7 @@ def test_set_on_a_sleeping_tap(tmp_path: Path) -> None:
 def test_set_while_a_killed_server_is_down_loses_nothing(server: Server) -> None:
     """Neither what its journal holds nor the connections that wait for the next process."""
     port = int(server.log().split(" answers on ")[1].split()[0].rpartition(":")[2])
-    client = socket.create_connection(("127.0.0.1", port), timeout=20)
+    client = socket.create_connection(("127.0.0.1", port), timeout=120)
     read_until(client, b"username: ")
     client.sendall(b"adm")
     wait_for(lambda: tapctl_json(server, "status", "telnet")["connections"] == 1, "client")

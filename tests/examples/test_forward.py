@@ -20,7 +20,7 @@ from tapd.testing import Host
 def target() -> Iterator[socket.socket]:
     """Return where it forwards to: a listening socket."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        listening.settimeout(30)
+        listening.settimeout(120)
         yield listening
 
 
@@ -36,7 +36,7 @@ def accept(target: socket.socket) -> socket.socket:
     """
     while True:
         far, _ = target.accept()
-        far.settimeout(30)
+        far.settimeout(120)
         if far.recv(1, socket.MSG_PEEK):
             return far
         far.close()

@@ -22,7 +22,7 @@ def kill(play: Play) -> None:
 
 def test_entries_and_connections_are_kept(tmp_path: Path) -> None:
     with playing(tmp_path / "server", load_example("guestbook", "GuestBook"), kills=True) as play:
-        client = http.client.HTTPConnection("127.0.0.1", play.port, timeout=30)
+        client = http.client.HTTPConnection("127.0.0.1", play.port, timeout=120)
         with contextlib.closing(client):
             client.request("POST", "/", "It was very nice.")
             assert client.getresponse().read() == b"It was very nice.\n"

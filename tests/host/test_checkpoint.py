@@ -56,7 +56,7 @@ def save():
 async def run():
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, got.set)
     report = await Checkpointer().checkpoint(save)
-    await asyncio.wait_for(got.wait(), 10)
+    await asyncio.wait_for(got.wait(), 120)
     print(report.generation)
 
 got = asyncio.Event()
@@ -67,7 +67,7 @@ asyncio.run(run())
 def test_ctrl_c_at_the_server_leaves_the_child_alone() -> None:
     done = subprocess.run(
         [sys.executable, "-c", CTRL_C],
-        start_new_session=True, capture_output=True, text=True, check=False, timeout=30,
+        start_new_session=True, capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     assert (done.stdout, done.stderr) == ("7\n", "")
 
@@ -236,7 +236,7 @@ def test_a_clients_end_does_not_wait_for_the_child() -> None:
         os.write(writing, b"x")
         await saving
 
-    theirs.settimeout(30)
+    theirs.settimeout(120)
     asyncio.run(run())
     theirs.close()
     os.close(reading)
@@ -350,6 +350,6 @@ def test_the_child_dies_with_its_parent_and_then_the_lock_is_free(tmp_path: Path
         pidfd = os.pidfd_open(child_pid)
         parent.kill()
         parent.wait()
-        Store(tap, KEY).lock(timeout_s=30).release()
+        Store(tap, KEY).lock(timeout_s=120).release()
         assert select.select([pidfd], [], [], 30)[0], "the child outlived its parent"
         os.close(pidfd)

@@ -43,7 +43,7 @@ class Asker:
     def __init__(self, server: Server) -> None:
         wait_for(path_of(server).exists, "control socket")
         self.sock = connect_control(path_of(server))  # what has its name listens
-        self.sock.settimeout(20)
+        self.sock.settimeout(120)
         self.file = self.sock.makefile("rwb")
 
     def send(self, raw: bytes) -> None:
@@ -157,7 +157,7 @@ def test_the_socket_is_made_anew_by_each_process(server: Server, asker: Asker) -
 
 def test_clients_are_not_disturbed_by_what_happens_here(server: Server) -> None:
     port = int(server.log().split(" answers on ")[1].split()[0].rpartition(":")[2])
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+    with socket.create_connection(("127.0.0.1", port), timeout=120) as client:
         assert client.recv(100)
         wait_for(lambda: connections(server) == 1, "client")
         for _ in range(20):

@@ -21,7 +21,7 @@ class Person:
     """Somebody at a telnet client that negotiates nothing, as nc."""
 
     def __init__(self, port: int) -> None:
-        self.sock = socket.create_connection(("127.0.0.1", port), timeout=20)
+        self.sock = socket.create_connection(("127.0.0.1", port), timeout=120)
         self.seen = ""
 
     def read_until(self, text: str) -> str:
@@ -241,7 +241,7 @@ def test_a_full_disk_stalls_and_loses_nothing(tmp_path: Path) -> None:
     server = Server(tmp_path, make_application("full", f"127.0.0.1:{port}"))
     server.start()
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as sock:
+        with socket.create_connection(("127.0.0.1", port), timeout=120) as sock:
             reader = sock.makefile("rb")
             assert reader.readline() == b"hello\n"
             child = server.child()
@@ -267,7 +267,7 @@ def test_a_full_disk_at_the_start_keeps_connections(tmp_path: Path) -> None:
     server = Server(tmp_path, make_application("full", f"127.0.0.1:{port}"))
     server.start()
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=30) as sock:
+        with socket.create_connection(("127.0.0.1", port), timeout=120) as sock:
             assert sock.recv(100) == b"hello\n"
             assert server.process is not None
             limits = ["prlimit", "--pid", str(server.process.pid)]
@@ -297,7 +297,7 @@ def test_too_few_files_cost_no_connection(tmp_path: Path) -> None:
     server.environ["FEW_FILES"] = str(limit)
     server.start()
     try:
-        socks = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(60)]
+        socks = [socket.create_connection(("127.0.0.1", port), timeout=120) for _ in range(60)]
         for sock in socks:
             sock.sendall(b"0 a\n")
             assert sock.recv(100).startswith(b"hello\n")

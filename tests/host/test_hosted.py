@@ -35,7 +35,7 @@ class Hosting:
 
     def line(self, port: int) -> socket.socket:
         """Open a connection."""
-        return socket.create_connection(("127.0.0.1", port), timeout=20)
+        return socket.create_connection(("127.0.0.1", port), timeout=120)
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def get(client: http.client.HTTPConnection, path: str) -> bytes:
 
 def test_idle_connections_go_on(hosting: Hosting) -> None:
     """A keep-alive HTTP client and an asyncio stream see neither a restart nor a SIGKILL."""
-    client = http.client.HTTPConnection("127.0.0.1", hosting.http, timeout=20)
+    client = http.client.HTTPConnection("127.0.0.1", hosting.http, timeout=120)
     fresh = hosting.line(hosting.http)
     line, buffered = hosting.line(hosting.streams), hosting.line(hosting.buffered)
     assert get(client, "/a") == b"/a/a"

@@ -51,7 +51,7 @@ class BellProtocol(Numbered):
 def visit(path: Path) -> tuple[socket.socket, bytes]:
     """Connect and return what the server says first."""
     client = socket.socket(socket.AF_UNIX)
-    client.settimeout(20)
+    client.settimeout(120)
     client.connect(str(path))
     return client, client.recv(100)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-_PATIENCE_S = 60.0  # after which what does not come counts as hung
+_PATIENCE_S = 120.0  # after which what does not come counts as hung
 _CHILD = Path(__file__).with_name("managed_child.py")
 _RUN = """
 import json, os, sys
@@ -79,7 +79,7 @@ class Run:
         return int(self.hear("listening on 127.0.0.1:").rpartition(":")[2])
 
     def connect(self) -> socket.socket:
-        client = socket.create_connection(("127.0.0.1", self.port()), timeout=20)
+        client = socket.create_connection(("127.0.0.1", self.port()), timeout=120)
         self.clients.append(client)
         return client
 

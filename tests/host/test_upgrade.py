@@ -111,7 +111,7 @@ class Hall:
         (self.code / f"{MODULE}.py").write_text(text)
 
     def ask(self, line: str) -> str:
-        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as client:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=120) as client:
             client.sendall(f"{line}\n".encode())
             return client.makefile().readline().strip()
 
@@ -145,7 +145,7 @@ class Hall:
         """Return the one line that says why the server does not start."""
         done = subprocess.run(
             self.server.command, env=self.server.environ, capture_output=True, text=True,
-            stdin=subprocess.DEVNULL, timeout=60, check=False,
+            stdin=subprocess.DEVNULL, timeout=120, check=False,
         )  # fmt: skip
         assert done.returncode == 65
         # The embedded manager has its own lines, before and after, which no error is in.

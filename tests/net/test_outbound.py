@@ -46,7 +46,7 @@ def far_end(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[socket.s
         listening = socket.socket()
         listening.bind(("127.0.0.1", 0))
     listening.listen()
-    listening.settimeout(10)
+    listening.settimeout(120)
     with listening:
         yield listening
 
@@ -110,7 +110,7 @@ def test_it_is_tried_until_somebody_answers(serve: Serve) -> None:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(("127.0.0.1", port))
         listening.listen()
-        listening.settimeout(10)
+        listening.settimeout(120)
         accept(harness, listening).expect(b"calling;")
     assert harness.application.connectors[connector.key].failures == 0
 

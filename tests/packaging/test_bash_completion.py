@@ -33,7 +33,7 @@ def bash(script: str, *arguments: str | Path, cwd: Path) -> str:
     path = f"{COMMANDS}:{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "--norc", "-uc", script, "bash", *arguments],
-        check=True, capture_output=True, text=True, cwd=cwd, timeout=60,
+        check=True, capture_output=True, text=True, cwd=cwd, timeout=120,
         env={"PATH": path, "HOME": str(cwd), "LC_ALL": "C.UTF-8"},
     )  # fmt: skip
     assert done.stderr == ""

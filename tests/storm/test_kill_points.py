@@ -20,7 +20,7 @@ class Dialogue:
     """A client that sends numbered lines and checks each byte of the answers."""
 
     def __init__(self, port: int) -> None:
-        self.sock = socket.create_connection(("127.0.0.1", port), timeout=30)
+        self.sock = socket.create_connection(("127.0.0.1", port), timeout=120)
         self.buffer = b""
         self.number = 0
         self.counts: list[int] = []

@@ -139,7 +139,7 @@ class Booted:
                 os.kill(self.leader, signal.SIGKILL)
         else:
             self._nspawn.kill()
-        self._nspawn.wait(timeout=30)
+        self._nspawn.wait(timeout=120)
         if self._cgroup:
             # The deepest first; the kernel lets go of them once their last process is reaped.
             for group, _names, _files in os.walk(self._cgroup, topdown=False):

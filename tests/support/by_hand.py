@@ -46,7 +46,7 @@ def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
     raise AssertionError("unreachable: the ports come round for ever")
 
 
-def wait_for(condition: Callable[[], object], what: str, timeout_s: float = 60.0) -> None:
+def wait_for(condition: Callable[[], object], what: str, timeout_s: float = 120.0) -> None:
     """Wait until `condition` holds, and fail naming `what` where it never does."""
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -136,7 +136,7 @@ class Server:
         new.replace(self._module)
         self.process.send_signal(signal.SIGHUP)
 
-    def stop(self, timeout_s: float = 30.0) -> int:
+    def stop(self, timeout_s: float = 120.0) -> int:
         """Stop the manager as Ctrl-C or systemctl stop would; return its status."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)

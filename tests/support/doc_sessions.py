@@ -27,7 +27,7 @@ from by_hand import free_port
 from doc_pages import Block
 
 ROOT = Path(__file__).parents[2]
-TIMEOUT_S = 60.0
+TIMEOUT_S = 120.0
 
 _PORT = re.compile(r"(?<![\d.])90\d\d(?!\d)")
 _VARYING = re.compile(r"(\.\.\.)|(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)|\b(471\d)\b")
@@ -194,7 +194,7 @@ class Session:
             command = re.sub(rf"\b{shown}\b", seen, command)
         done = subprocess.run(
             ["bash", "-c", command],
-            cwd=self.directory, env=self.environ, text=True, timeout=60, check=False,
+            cwd=self.directory, env=self.environ, text=True, timeout=120, check=False,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         return done.stdout.splitlines()
@@ -203,7 +203,7 @@ class Session:
         self.python += text + "\n"
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", self.python],
-            cwd=self.directory, env=self.environ, text=True, timeout=60, check=False,
+            cwd=self.directory, env=self.environ, text=True, timeout=120, check=False,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout

@@ -22,7 +22,7 @@ from tapd.model.application import Application
 from tapd.testing import Host, KillReport, Peer, kill_everywhere
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-TIMEOUT_S = 30.0
+TIMEOUT_S = 120.0
 
 
 class Actor(Protocol):

@@ -35,7 +35,7 @@ async def web(scope: Any, _receive: Any, send: Any) -> None:
 @functools.cache
 def configuration() -> tuple[uvicorn.Config, ServerState]:
     """Return what uvicorn's protocols share, made when a process first needs it."""
-    config = uvicorn.Config(web, log_config=None, timeout_keep_alive=60)
+    config = uvicorn.Config(web, log_config=None, timeout_keep_alive=600)
     config.load()
     return config, ServerState()
 

@@ -85,7 +85,7 @@ class Client:
     """One connection, which must live through all of it."""
 
     def __init__(self, port: int) -> None:
-        self.sock = socket.create_connection(("127.0.0.1", port), timeout=20)
+        self.sock = socket.create_connection(("127.0.0.1", port), timeout=120)
         self.lines = self.sock.makefile("r", newline="\r\n")
 
     def ask(self, text: bytes) -> str:

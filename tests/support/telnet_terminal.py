@@ -20,7 +20,7 @@ class TelnetTerminal:
         self.transcript = ""
         self._seen = 0
 
-    def expect(self, words: str, timeout_s: float = 60.0) -> str:
+    def expect(self, words: str, timeout_s: float = 120.0) -> str:
         """Wait until `words` appear after what was expected last; return all up to their end.
 
         Raises:

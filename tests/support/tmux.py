@@ -38,7 +38,7 @@ class Terminal:
         command = [*self._tmux, "capture-pane", "-p", *(["-e"] if colours else [])]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
-    def wait_for(self, text: str, timeout_s: float = 60.0) -> None:
+    def wait_for(self, text: str, timeout_s: float = 120.0) -> None:
         """Wait until `text` is on the screen."""
         try:
             wait_for(lambda: text in self.screen(), f"{text!r} on the screen", timeout_s)

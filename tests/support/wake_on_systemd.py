@@ -53,7 +53,7 @@ def bare_weight(python: str = PYTHON) -> dict[str, int]:
 def wake_s(port: int) -> tuple[float, socket.socket]:
     """Return the time from SYN to first byte, and the connection."""
     started = time.perf_counter()
-    client = socket.create_connection(("127.0.0.1", port), timeout=30)
+    client = socket.create_connection(("127.0.0.1", port), timeout=120)
     assert client.recv(1)
     return time.perf_counter() - started, client
 

@@ -42,7 +42,7 @@ async def run_watchdog(receiver: Any, notifier: Notifier, environ: dict[str, str
     with Watchdog.from_environ(environ, notifier, loop):
         messages.extend(receiver.read())
         assert messages == [b"WATCHDOG=1"], "the first at once"
-        await asyncio.wait_for(arrived.wait(), 20)
+        await asyncio.wait_for(arrived.wait(), 120)
         receiver.read()  # one may have come since, in the same pass of the loop
         time.sleep(0.1)  # noqa: ASYNC251 - a loop that stands still is what is tested
         assert receiver.read() == []

@@ -16,8 +16,8 @@ def test_a_shell_sees_and_changes_what_a_line_service_keeps(tmp_path: Path) -> N
     application = make_application(till_port, shell_port)
     with (
         serving(tmp_path, application) as server,
-        socket.create_connection(("127.0.0.1", till_port), timeout=20) as till,
-        socket.create_connection(("127.0.0.1", shell_port), timeout=20) as shell,
+        socket.create_connection(("127.0.0.1", till_port), timeout=120) as till,
+        socket.create_connection(("127.0.0.1", shell_port), timeout=120) as shell,
     ):
         terminal = TelnetTerminal(shell.fileno())
         terminal.expect("username: ")

@@ -109,9 +109,9 @@ def test_a_server_of_it_is_made_shown_set_and_served(run: Run, tmp_path: Path) -
         for line in server.stderr:
             if " answers on " in line:
                 break
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+        with socket.create_connection(("127.0.0.1", port), timeout=120) as client:
             client.sendall(b"hello\n")
             assert client.makefile("rb").readline() == b"hello hello\r\n"
     finally:
         server.terminate()
-        server.communicate(timeout=20)
+        server.communicate(timeout=120)

@@ -239,7 +239,7 @@ def make_certificate(directory: Path) -> tuple[Path, Path]:
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
          "-nodes", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
          "-keyout", key, "-out", certificate],
-        check=True, capture_output=True, timeout=60,
+        check=True, capture_output=True, timeout=120,
     )  # fmt: skip
     return certificate, key
 
@@ -279,7 +279,7 @@ class TlsFront:
 
     def connect(self) -> ssl.SSLSocket:
         context = ssl.create_default_context(cafile=str(self.certificate))
-        raw = socket.create_connection(self.listening.getsockname(), timeout=30)
+        raw = socket.create_connection(self.listening.getsockname(), timeout=120)
         return context.wrap_socket(raw, server_hostname="localhost")
 
 
@@ -380,6 +380,6 @@ def test_terminators_that_people_use(
 def connect_when_ready(process: subprocess.Popen[bytes], port: int) -> socket.socket:
     while process.poll() is None:
         with contextlib.suppress(ConnectionRefusedError):
-            return socket.create_connection(("127.0.0.1", port), timeout=30)
+            return socket.create_connection(("127.0.0.1", port), timeout=120)
         os.sched_yield()
     raise AssertionError(f"it ended with {process.returncode}")

@@ -60,7 +60,7 @@ class Scripted:
 
     def wait_for(self, text: str) -> None:
         """Read until `text` has come."""
-        self.sock.settimeout(30)
+        self.sock.settimeout(120)
         while text.encode() not in self.got:
             data = self.sock.recv(1 << 16)
             assert data, self.got

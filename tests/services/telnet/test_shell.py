@@ -247,3 +247,9 @@ def test_a_background_task_prints_above_the_line_being_edited(server: Any) -> No
     client.session.shell.namespace.names["e"].set()
     client.server.settle()
     assert client.read() == b"\r\0\x1b[Jab\r\n>>> half"
+
+
+def test_the_application_is_at_hand(server: Any, client: Any) -> None:
+    assert client.ask(b"application") == f"{server.application!r}\n"
+    assert client.ask(b"application = 5") == ""
+    assert server.connect().log_in().ask(b"application") == "5\n", "a name like others"
