@@ -80,9 +80,18 @@ class ShellFactory(Service):
         streams.install()
 
     def namespace_of(self, account: Account) -> Namespace:
-        """Return the namespace that `account` works in."""
-        if not self.private:
-            return self.namespace
+        """Return the namespace that `account` works in; `application` is bound in it.
+
+        As it was in Twisted, and as it is in `tapctl shell`; who binds the name
+        to something else finds that again.
+        """
+        namespace = self._private_namespace(account) if self.private else self.namespace
+        if "application" not in namespace.names:
+            namespace.names["application"] = self.application
+            namespace.touch()
+        return namespace
+
+    def _private_namespace(self, account: Account) -> Namespace:
         namespace = account.settings.get(_NAMESPACE_KEY)
         if not isinstance(namespace, Namespace):
             namespace = account.settings[_NAMESPACE_KEY] = _new_namespace()
