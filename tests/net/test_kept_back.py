@@ -6,6 +6,7 @@ a thread's result, another connection. None of these is to blame, nor the units 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -81,6 +82,7 @@ class Slow(Service):
         self.kind = kind
         self.paused: list[Protocol] = []
         self.has_thread = False
+        self.said: list[str] = []
 
     def build_protocol(self, peer: Any) -> Protocol:
         return self.kind()
@@ -99,6 +101,7 @@ class Slow(Service):
             elif how == "thread":
                 self.has_thread = True
                 self.application.runtime.run_blocking(double, (2,), self.doubled)
+        self.said.append(text)
         return text
 
     def start(self) -> None:
@@ -123,6 +126,16 @@ class Lines(LineProtocol):
         self.send_line(self.service.run(self, line))
 
 
+class Mute(LineProtocol):
+    service: Slow
+
+    def line_received(self, line: str) -> None:
+        self.service.run(self, line)
+
+    def unit_skipped(self) -> None:
+        pass
+
+
 class Frames(FrameProtocol):
     service: Slow
 
@@ -145,10 +158,10 @@ def frames(*texts: str) -> bytes:
     return b"".join(len(text).to_bytes(4, "big") + text.encode() for text in texts)
 
 
-def slow(serve: Serve, protocol: type[Protocol]) -> Harness:
+def slow(serve: Serve, protocol: type[Protocol], family: str = "tcp") -> Harness:
     application = Application("a")
     application.add_service(Slow(protocol))
-    return serve(application)
+    return serve(application, family=family)
 
 
 SKIPPED = "error: the server was killed each time it ran this; it was not applied"
@@ -203,3 +216,23 @@ def test_what_pauses_again_while_its_units_are_tried(serve: Serve, deaths: Death
     peer.sock.sendall(lines("wait timer", "one", "wait timer", "die", "wait timer", "two"))
     deaths.live_on(harness)
     peer.expect(replies("wait timer", "one", "wait timer", SKIPPED, "wait timer", "two"))
+
+
+@pytest.mark.parametrize("family", ["tcp", "unix"])
+def test_what_is_kept_of_a_peer_that_is_gone(serve: Serve, deaths: Deaths, family: str) -> None:
+    """All of it is run, as far as no answer meets the closed connection."""
+    harness = slow(serve, Mute, family)
+    peer = harness.connect()
+    peer.sock.sendall(lines("wait timer", "one", "die", "two", "three"))
+    for _ in range(4):
+        with contextlib.suppress(Killed):
+            harness.pump()
+        harness.give_up()
+        deaths.is_dying = False
+        harness.start()
+    peer.sock.close()  # this process has found nothing that waits in the kernel
+    deaths.live_on(harness)
+    service = harness.application.services["slow"]
+    assert isinstance(service, Slow)
+    assert list(service.said) == ["wait timer", "one", "two", "three"]
+    assert not harness.application.connections

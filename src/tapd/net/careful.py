@@ -130,8 +130,9 @@ class Careful:
             turn.commit()
         if turn.is_stalled:
             return []
-        waiting_fds = {turn.streams[key].fd for key in self.waiting if key in turn.streams}
-        return [(fd, event) for fd, event in events if fd not in waiting_fds]
+        later_fds = {turn.streams[key].fd for key in self.waiting if key in turn.streams}
+        later_fds.update(stream.fd for stream in self._held)
+        return [(fd, event) for fd, event in events if fd not in later_fds]
 
     def _is_over(self, turn: Turn) -> bool:
         """Whether all that waited at the start was run, or this has served for long enough."""
