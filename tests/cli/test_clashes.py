@@ -103,6 +103,28 @@ def test_two_servers_on_one_port(
     assert not system.installed_path("three").exists()
 
 
+@pytest.mark.usefixtures("here")
+def test_who_has_the_port_is_named_not_who_wants_it(
+    system: Machine, taken: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The other server of that port is not started, and could not be."""
+    Path(system.systemctl[0]).write_text('#!/bin/sh\n[ "$1" != is-active ]\n')
+    assert run(["example-echo", "--name", "one", "-p", taken], system) == 0
+    capsys.readouterr()
+    assert run(["example-echo", "--name", "two", "-p", taken], system) == 0
+    assert f"(process {os.getpid()})" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("here")
+def test_both_loopbacks_are_said_once(
+    system: Machine, free: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    port = free.rpartition(":")[2]
+    assert run(["example-echo", "--name", "one", "-p", port], system) == 0
+    assert run(["example-echo", "--name", "two", "-p", port], system) == 0
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("port", "wanted", "clashes"),
     [

@@ -15,7 +15,7 @@ import click
 from tapd.cli.install import Machine
 from tapd.errors import AddressUnusable, UnitFileMalformed, UsageError
 from tapd.host.binding import why_not_free
-from tapd.model.address import Address, parse_address
+from tapd.model.address import Address, parse_address, without_twins
 from tapd.systemd.inherited import is_spare_loopback
 from tapd.units.instance import escape_instance, socket_unit
 from tapd.units.render import parse_ports_drop_in, ports_drop_in_path
@@ -45,7 +45,7 @@ def find_clashes(machine: Machine, name: str, addresses: Sequence[Address]) -> l
     is_open = own_path.exists() and machine.is_active(socket_unit(name))
     own = _ports_in(own_path) if is_open else []
     others = _other_servers(machine, name)
-    clashes = []
+    clashes: dict[Address, Clash] = {}
     for address in addresses:
         if is_spare_loopback(address, addresses):
             continue
@@ -56,16 +56,17 @@ def find_clashes(machine: Machine, name: str, addresses: Sequence[Address]) -> l
             (other for other, ports in others.items() if any(_overlap(address, p) for p in ports)),
             "",
         )
-        if server:
+        # A server that is not started has no ports: somebody else has this one then.
+        if server and (not reason or machine.is_active(f"tapd@{server}.socket")):
             text = (
                 f"{address} is a port of the server {server}, too: stop that one "
                 f"({machine.typed_systemctl} stop 'tapd@{server}.socket'), or choose another with "
                 "tapd-mktap --port"
             )
-            clashes.append(Clash(text, is_taken=bool(reason)))
+            clashes[address] = Clash(text, is_taken=bool(reason))
         elif reason:
-            clashes.append(Clash(reason, is_taken=True))
-    return clashes
+            clashes[address] = Clash(reason, is_taken=True)
+    return [clashes[address] for address in without_twins(list(clashes))]
 
 
 def taken(clashes: Sequence[Clash]) -> list[AddressUnusable]:
