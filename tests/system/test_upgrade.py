@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from booted import Booted
 from packaged import build_package, put
 from shell_on_systemd import logged_in, main_pid, make_server
+from telnet_terminal import TelnetTerminal
 
 pytestmark = pytest.mark.timeout(600)  # a busy machine installs packages slowly
 
@@ -28,8 +31,37 @@ def package_before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_package(tmp_path_factory.mktemp("before"), BEFORE)
 
 
+class Upgrade(NamedTuple):
+    """A Debian with the version before installed, and where in it both packages lie."""
+
+    system: Booted
+    before: str
+    after: str
+
+
+@pytest.fixture
+def upgrade(bare_debian: Booted, package_before: Path, package: Path) -> Upgrade:
+    before, after = put(bare_debian, package_before), put(bare_debian, package)
+    bare_debian.run("apt-get", "install", "--yes", before)
+    return Upgrade(bare_debian, before, after)
+
+
 def installed_version(system: Booted) -> str:
     return system.output("dpkg-query", "--show", "--showformat=${Version}", "tapd")
+
+
+@contextlib.contextmanager
+def somebody_at_busy(system: Booted) -> Iterator[tuple[TelnetTerminal, str]]:
+    """Start the server `busy`, and log in; at the end that person still has what was typed.
+
+    Yields:
+        The person's terminal, and the server's process id.
+    """
+    make_server(system, "busy", "4310", options=("--now",))
+    with logged_in(system, 4310) as person:
+        person.ask("x = 6")
+        yield person, main_pid(system, "busy")
+        assert "42" in person.ask("x * 7")
 
 
 class Typist(threading.Thread):
@@ -66,17 +98,13 @@ class Typist(threading.Thread):
             self._enough.wait(0.01)
 
 
-def test_an_upgrade_with_three_sessions_open(
-    bare_debian: Booted, package_before: Path, package: Path
-) -> None:
+def test_an_upgrade_with_three_sessions_open(upgrade: Upgrade) -> None:
     """Three people type through an upgrade, a downgrade and another upgrade.
 
     A sleeping server sleeps on, a stopped one stays stopped, a disabled one too,
     and the ports are the same sockets throughout.
     """
-    system = bare_debian
-    before, after = put(system, package_before), put(system, package)
-    system.run("apt-get", "install", "--yes", before)
+    system, before, after = upgrade
     for number, name in enumerate(("busy", "asleep", "stopped")):
         make_server(system, name, str(4310 + number))
     system.run("systemctl", "start", "tapd@busy", "tapd@asleep.socket")
@@ -125,23 +153,16 @@ def test_an_upgrade_with_three_sessions_open(
     assert "Traceback" not in story
 
 
-def test_an_upgrade_that_fails_leaves_people_where_they_were(
-    bare_debian: Booted, package_before: Path, package: Path
-) -> None:
+def test_an_upgrade_that_fails_leaves_people_where_they_were(upgrade: Upgrade) -> None:
     """The new package's preinst refuses: dpkg unwinds, and nobody at a prompt sees it."""
-    system = bare_debian
-    before, after = put(system, package_before), put(system, package)
-    system.run("apt-get", "install", "--yes", before)
+    system, before, after = upgrade
     broken = (
         "cd /root && dpkg-deb --raw-extract $1 broken && "
         "printf '#!/bin/sh\\nexit 1\\n' >broken/DEBIAN/preinst && "
         "dpkg-deb --build broken broken.deb"
     )
     system.run("sh", "-c", broken, "sh", after)
-    make_server(system, "busy", "4310", options=("--now",))
-    with logged_in(system, 4310) as person:
-        person.ask("x = 6")
-        pid = main_pid(system, "busy")
+    with somebody_at_busy(system) as (person, pid):
         failed = system.run("dpkg", "--install", "/root/broken.deb", check=False)
         assert failed.returncode
         assert installed_version(system) in Path(before).name
@@ -152,16 +173,11 @@ def test_an_upgrade_that_fails_leaves_people_where_they_were(
         assert "42" in person.ask("x * 7")
         system.run("dpkg", "--configure", "tapd")
         assert main_pid(system, "busy") not in ("0", pid)
-        assert "42" in person.ask("x * 7")
 
 
-def test_new_code_that_refuses_the_state_leaves_people_connected(
-    bare_debian: Booted, package_before: Path, package: Path
-) -> None:
+def test_new_code_that_refuses_the_state_leaves_people_connected(upgrade: Upgrade) -> None:
     """The upgrade is done, and says whose server did not follow it, and why."""
-    system = bare_debian
-    before, after = put(system, package_before), put(system, package)
-    system.run("apt-get", "install", "--yes", before)
+    system, _before, after = upgrade
     refusing = (
         "cd /root && dpkg-deb --raw-extract $1 refusing && "
         "cd refusing/usr/lib/python3/dist-packages/tapd && "
@@ -169,10 +185,7 @@ def test_new_code_that_refuses_the_state_leaves_people_connected(
         "cd /root && dpkg-deb --build refusing refusing.deb"
     )
     system.run("sh", "-c", refusing, "sh", after)
-    make_server(system, "busy", "4310", options=("--now",))
-    with logged_in(system, 4310) as person:
-        person.ask("x = 6")
-        pid = main_pid(system, "busy")
+    with somebody_at_busy(system) as (person, pid):
         done = system.run("dpkg", "--install", "/root/refusing.deb", timeout_s=120)
         told = done.stdout + done.stderr
         assert "tapd@busy: tapctl: new code of " in told
@@ -185,33 +198,20 @@ def test_new_code_that_refuses_the_state_leaves_people_connected(
         # Mended: it is taken, as by the next upgrade.
         system.run("dpkg", "--install", after, timeout_s=120)
         assert main_pid(system, "busy") not in ("0", pid)
-        assert "42" in person.ask("x * 7")
 
 
-def test_a_server_that_can_not_be_asked_is_restarted(
-    bare_debian: Booted, package_before: Path, package: Path
-) -> None:
+def test_a_server_that_can_not_be_asked_is_restarted(upgrade: Upgrade) -> None:
     """Its control socket is gone, say: people stay connected all the same."""
-    system = bare_debian
-    before, after = put(system, package_before), put(system, package)
-    system.run("apt-get", "install", "--yes", before)
-    make_server(system, "busy", "4310", options=("--now",))
-    with logged_in(system, 4310) as person:
-        person.ask("x = 6")
-        pid = main_pid(system, "busy")
+    system, _before, after = upgrade
+    with somebody_at_busy(system) as (_person, pid):
         system.run("rm", "/run/tapd/busy/control")
         system.run("dpkg", "--install", after, timeout_s=120)
         assert main_pid(system, "busy") not in ("0", pid)
-        assert "42" in person.ask("x * 7")
 
 
-def test_a_server_that_is_killed_between_unpack_and_configure(
-    bare_debian: Booted, package_before: Path, package: Path
-) -> None:
+def test_a_server_that_is_killed_between_unpack_and_configure(upgrade: Upgrade) -> None:
     """Whatever starts in mid-upgrade runs: the new files are whole, though not compiled."""
-    system = bare_debian
-    before, after = put(system, package_before), put(system, package)
-    system.run("apt-get", "install", "--yes", before)
+    system, _before, after = upgrade
     make_server(system, "busy", "4310")
     make_server(system, "asleep", "4311")
     system.run("systemctl", "start", "tapd@busy", "tapd@asleep.socket")
