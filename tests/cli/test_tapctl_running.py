@@ -217,7 +217,7 @@ def interrupt(person: TelnetTerminal) -> None:
     for _ in range(20):
         person.type("\x03")
         with contextlib.suppress(AssertionError):
-            person.expect("KeyboardInterrupt", timeout_s=1.0)
+            person.expect("KeyboardInterrupt", timeout_s=5.0)
             return
     raise AssertionError(person.transcript)
 
