@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 import pytest
 from booted import Booted
@@ -142,7 +143,8 @@ def test_odd_names(debian: Booted, name: str, port: int) -> None:
         "tapd-mktap", "telnet", "--name", name, "--port", str(port), "--password-file", "-",
         stdin=PASSWORD,
     )  # fmt: skip
-    unit = made.splitlines()[-1].removeprefix("systemctl start ")
+    *start, unit = shlex.split(made.splitlines()[-1])  # as a shell reads it
+    assert start == ["systemctl", "start"]
     debian.run("systemctl", "start", unit)
     with logged_in(debian, port) as terminal:
         terminal.ask("x = 6")
