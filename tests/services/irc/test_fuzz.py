@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from irc_kit import make_network
+from irc_kit import make_network, steady
 
 from tapd.services.irc import IrcNetwork
 from tapd.services.irc.commands.table import COMMANDS
@@ -129,6 +129,44 @@ def test_whatever_bytes_come(pieces: list[bytes]) -> None:
             if not peer.has_ended:
                 peer.send(piece)
         check_agreement(host.service("irc"))
+
+
+SAID = b"PRIVMSG #a :one more"
+PREFIXES = (
+    b"PRIVMSG #a :", b"NOTICE #a :", b"PRIVMSG #A :", b"privmsg #a :", b"PRIVMSG #b :",
+    b"PRIVMSG #a ", b"@+x PRIVMSG #a :", b"PRIVMSG #a,#b :", b"PRIVMSG @#a :",
+)  # fmt: skip
+TEXTS = (
+    b"x", b"", b" ", b":", b"a :b", "é".encode(), b"\xff", b"a\0", b"y" * 498, b"y" * 499,
+    b"\x02bold", b"\x01VERSION\x01",
+)  # fmt: skip
+PASTED = [
+    *(prefix + text for prefix in PREFIXES for text in TEXTS),
+    b"PING x", b"CAP REQ :echo-message", b"MODE #a +cC", SAID + b"\x02", SAID, SAID + b"\x02", SAID,
+    b"PRIVMSG #a :\x01PING\x01", b"MODE #a -cC", b"NICK Eve", b"MODE #a -o Eve", SAID, b"PART #a",
+    SAID, b"JOIN #a", b"MODE #a +m",
+]  # fmt: skip
+
+
+def test_what_is_pasted_is_said_as_if_it_came_line_by_line() -> None:
+    """What holds for a line is not taken to hold for the next where it may not."""
+    alternating = [line + b"\r\n" for each in PASTED for line in (SAID, each)]
+    transcripts = []
+    for pieces in ([b"".join(alternating)], alternating):
+        with Host(make_network(), raise_errors=True) as host:
+            peers = [host.connect() for _ in range(3)]
+            for peer, nick in zip(peers, (b"Ann", b"Bob", b"Una"), strict=True):
+                peer.send(b"CAP REQ :message-tags\r\nCAP END\r\n" if nick == b"Una" else b"")
+                peer.send(b"NICK %b\r\nUSER u 0 * :x\r\nJOIN #a,#b\r\n" % nick)
+            for piece in pieces:
+                peers[0].send(piece)
+            logs = [
+                [each.trailing for each in channel.log.events(channel.log.kept)]
+                for channel in host.service("irc").channels.values()
+                if channel.log is not None
+            ]
+            transcripts.append((logs, [steady(bytes(peer.transcript).decode()) for peer in peers]))
+    assert transcripts[0] == transcripts[1]
 
 
 # --- guarded: with limits, cloaks, bans and operators -------------------------------------

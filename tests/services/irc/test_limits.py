@@ -303,3 +303,13 @@ def test_a_flood_of_addresses_is_not_looked_through_for_each() -> None:
     for number in range(2 * KEYS_MAX):
         pace.take(str(number), 200.0 + number, 1, 60.0)
     assert len(pace._due_s) <= 4 * KEYS_MAX
+
+
+def test_lines_that_are_alike_count_each(strict: Irc) -> None:
+    """What is pasted into a channel is counted as what is typed."""
+    ann, bob = strict.client("Ann", join="#a"), strict.client("Bob", join="#a")
+    strict.harness.clock.advance(60.0)
+    count = strict.network.limits.burst_lines
+    bob.read()
+    ann.send(*["PRIVMSG #a :x"] * (count * 3))
+    assert len(bob.read()) == count

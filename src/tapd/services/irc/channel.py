@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 from tapd.model.persistent import Persistent, TrackedDict
 from tapd.model.protocol import Transport
 from tapd.services.irc.delivery import Outgoing
-from tapd.services.irc.modes import CHANNEL_MODES, Kind, is_at_least, sort_ranks, symbols_of
+from tapd.services.irc.modes import (
+    CHANNEL_MODES,
+    SILENCING,
+    Kind,
+    is_at_least,
+    sort_ranks,
+    symbols_of,
+)
 from tapd.services.irc.names import fold
 
 if TYPE_CHECKING:
@@ -169,19 +176,21 @@ class Channel(Persistent):
 
     def why_silent(self, user: User, command: str, text: str) -> str:
         """Return why `user` may not send `text` here; "" where they may."""
-        ranks = self.members.get(user, "")
+        ranks = self.members.get(user)
+        is_member = ranks is not None
+        if is_member and SILENCING.isdisjoint(self.modes):  # as mostly
+            return "you are banned (+b)" if not ranks and self.is_banned(user) else ""
+        ranks = ranks or ""
         for letter in self.modes:
             mode = CHANNEL_MODES.get(letter)
-            if mode is None or mode.speech is None:
+            if mode is None or mode.speech is None or (is_member and mode.is_for_outsiders):
                 continue
             if mode.exempt and is_at_least(ranks, mode.exempt):
                 continue
             reason = mode.speech(self, user, command, text)
             if reason:
                 return reason
-        if not ranks and self.is_banned(user):
-            return "you are banned (+b)"
-        return ""
+        return "you are banned (+b)" if not ranks and self.is_banned(user) else ""
 
     def mode_text(self, *, with_key: bool) -> list[str]:
         """Return the modes that are set as parameters of RPL_CHANNELMODEIS."""

@@ -52,7 +52,7 @@ class Outgoing:
         self.batch = batch
         self._tags = tags
         self._event = event
-        self._rendered: dict[int, bytes] = {}
+        self._rendered: dict[int, bytes] | None = None
         self._mask = _EVENT_CAPS if event is not None else _mask_of(tags)
 
     @property
@@ -69,10 +69,13 @@ class Outgoing:
             return self.body
         if self._event is not None:
             _ = self.tags  # which of the capabilities matter is known from now on
+        rendered = self._rendered
+        if rendered is None:
+            rendered = self._rendered = {}
         key = caps & self._mask
-        data = self._rendered.get(key)
+        data = rendered.get(key)
         if data is None:
-            data = self._rendered[key] = self.render_with(caps, b"")
+            data = rendered[key] = self.render_with(caps, b"")
         return data
 
     def render_with(self, caps: int, tag: bytes) -> bytes:
@@ -261,10 +264,16 @@ def event_of(
     tags = ""
     if client_tags:
         tags = render_tags((key, value) for key, value in client_tags.items() if key[0] == "+")
-    return Event(
-        network.now_ms(), network.next_reference(), sender.mask, sender.account, sender.is_bot,
-        command, params, trailing, tags, lines,
+    return _new_event(
+        Event,
+        (
+            network.now_ms(), network.next_reference(), sender.mask, sender.account,
+            "B" in sender.modes, command, params, trailing, tags, lines,
+        ),
     )  # fmt: skip
+
+
+_new_event = tuple.__new__  # what `Event(...)` comes to; each message passes here
 
 
 def event_by(

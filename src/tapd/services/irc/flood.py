@@ -61,6 +61,20 @@ def cost_of(message: Message | Rejected, batch: str = "") -> float:
     return cost
 
 
+def note_line(session: Session, line_s: float, message: Message | Rejected | None = None) -> None:
+    """Count a line of a client's; `message` is what it was, None for one of one command.
+
+    Args:
+        session: the client.
+        line_s: what one command costs, in seconds of its time.
+        message: see there.
+    """
+    cost = 1.0
+    if message is not None:
+        cost = cost_of(message, session.batch.reference if session.batch is not None else "")
+    session._v_due_s = max(session._v_due_s, session._v_heard_s) + line_s * cost
+
+
 class WaitingRoom(Persistent):
     """Who is too fast and has to wait.
 

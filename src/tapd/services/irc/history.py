@@ -173,7 +173,7 @@ class Archive(Persistent):
 
     def record(self, log: Log | None, event: Event) -> Log | None:
         """Keep `event` in `log`; return the log, made where there was none."""
-        if not self.events_max or is_passing(event):
+        if not self.events_max or (event.command == "TAGMSG" and is_passing(event)):
             return log
         if log is None:
             log = Log(self.events_max)

@@ -217,10 +217,8 @@ def render_body(source: str, command: str, params: Iterable[str], trailing: str 
         params: middle parameters: not empty, no space, no leading colon.
         trailing: the last parameter, always with its colon; None for none.
     """
-    parts = [f":{source}", command, *params] if source else [command, *params]
-    if trailing is not None:
-        parts.append(f":{trailing}")
-    data = " ".join(parts).encode()
+    text = " ".join((f":{source}", command, *params) if source else (command, *params))
+    data = (text if trailing is None else f"{text} :{trailing}").encode()
     if len(data) > BODY_BYTES_MAX - 2:
         data = data[: BODY_BYTES_MAX - 2].decode("utf-8", "ignore").encode()
     return data + b"\r\n"

@@ -56,6 +56,7 @@ class ChannelMode:
         speech: given channel, user, command and text, returns why a message is
             refused; "" where it is not. Nobody of rank `exempt` or higher is asked.
         exempt: see `speech`.
+        is_for_outsiders: nor is any member.
         entry: given channel, user and key, returns the numeric that refuses a JOIN.
             Who was invited is not asked.
         listing: RPL_ numerics of an entry and of the end, for a list.
@@ -69,6 +70,7 @@ class ChannelMode:
     check: Callable[[str], str] | None = None
     speech: SpeechRule | None = None
     exempt: str = ""
+    is_for_outsiders: bool = False
     entry: EntryRule | None = None
     listing: tuple[n.Numeric, n.Numeric] | None = None
 
@@ -112,8 +114,8 @@ def _registered_speech(_channel: Channel, user: User, _command: str, _text: str)
     return "" if user.account else "you must be logged in to an account to speak here (+M)"
 
 
-def _no_outsiders(channel: Channel, user: User, _command: str, _text: str) -> str:
-    return "" if user in channel.members else "you are not on the channel (+n)"
+def _no_outsiders(_channel: Channel, _user: User, _command: str, _text: str) -> str:
+    return "you are not on the channel (+n)"
 
 
 def _no_notices(_channel: Channel, _user: User, command: str, _text: str) -> str:
@@ -172,11 +174,20 @@ CHANNEL_MODES: dict[str, ChannelMode] = {
         ChannelMode("c", Kind.FLAG, "no colours or formatting", speech=_no_formatting),
         ChannelMode("i", Kind.FLAG, "only who is invited joins", entry=_invite_only),
         ChannelMode("m", Kind.FLAG, "only voice and up speaks", speech=_moderated, exempt="v"),
-        ChannelMode("n", Kind.FLAG, "only members speak", speech=_no_outsiders),
+        ChannelMode(
+            "n", Kind.FLAG, "only members speak", speech=_no_outsiders, is_for_outsiders=True
+        ),
         ChannelMode("s", Kind.FLAG, "hidden from who is not on it"),
         ChannelMode("t", Kind.FLAG, "only half operators and up change the topic"),
     )
 }  # fmt: skip
+
+SILENCING = frozenset(
+    letter
+    for letter, mode in CHANNEL_MODES.items()
+    if mode.speech is not None and not mode.is_for_outsiders
+)
+"""The modes that may refuse what a member says."""
 
 PREFIX_SYMBOLS = "".join(CHANNEL_MODES[letter].symbol for letter in RANKS)
 SYMBOL_OF = {letter: CHANNEL_MODES[letter].symbol for letter in RANKS}

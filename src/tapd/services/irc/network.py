@@ -7,6 +7,7 @@ that an index can't lie.
 
 from __future__ import annotations
 
+import itertools
 import secrets
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
@@ -79,8 +80,7 @@ class IrcNetwork(Service):
     version: ClassVar[str] = "tapd-irc-1"
 
     _v_clock: Callable[[], float] | None = None
-    _v_epoch = ""
-    _v_serial = 0
+    _v_references: Iterator[str] | None = None
     _v_counts: dict[str, int] | None = None
     _v_crowd: Crowd | None = None
     _v_connection_pace: Pace | None = None
@@ -146,7 +146,8 @@ class IrcNetwork(Service):
 
     def now_ms(self) -> int:
         """Return the wall clock, in whole milliseconds since the epoch."""
-        return int(self.now_s() * 1000)
+        clock = self._v_clock  # as in `now_s`: each message is asked when it was
+        return int((self.application.runtime.now_s() if clock is None else clock()) * 1000)
 
     def next_reference(self) -> str:
         """Return an id that no other batch or message of this network has.
@@ -154,10 +155,11 @@ class IrcNetwork(Service):
         It is made of a random number of this process and a counter, so nothing
         need be stored: what was not committed was never seen.
         """
-        if not self._v_epoch:
-            self._v_epoch = secrets.token_hex(6)
-        self._v_serial += 1
-        return f"{self._v_epoch}{self._v_serial:x}"
+        references = self._v_references
+        if references is None:
+            render = f"{secrets.token_hex(6)}%x".__mod__
+            references = self._v_references = map(render, itertools.count(1))
+        return next(references)
 
     # --- look-ups ----------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ from tapd.services.irc.user import User
 
 if TYPE_CHECKING:
     from tapd.services.irc.checking import Check
+    from tapd.services.irc.commands.messages import Floor
     from tapd.services.irc.multiline import ClientBatch
     from tapd.services.irc.network import IrcNetwork
     from tapd.services.irc.sasl import Exchange
@@ -107,6 +108,7 @@ class Session(Protocol):
     _v_target_due_s = 0.0
     _v_targets: dict[str, None] | None = None
     _v_counted: tuple[str, ...] = ()
+    _v_floor: Floor | None = None  # while the lines of one piece of input run
 
     def __repr__(self) -> str:
         return f"<Session of {self.user.nick or 'a half-registered client'}>"
@@ -216,30 +218,33 @@ class Session(Protocol):
         self._tell_of_skipped(lines)
 
     def _run_lines(self, lines: Sequence[bytes], rest: bytes) -> None:
-        latest_s = self._v_heard_s + self.service.limits.burst_s
-        is_closing = self._v_transport.is_closing
+        limits = self.service.limits
+        line_s, latest_s = limits.line_s, self._v_heard_s + limits.burst_s
+        self._v_floor, is_closing = None, self._v_transport.is_closing
         for index, line in enumerate(lines):
             if is_closing():
                 rest = b""
                 break
-            if self._v_due_s > latest_s and not self.network.may(self.user, "flood"):
+            if line_s and self._v_due_s > latest_s and not self.network.may(self.user, "flood"):
                 rest = flood.hold(self, b"\n".join((*lines[index:], rest)))
                 break
-            self._run_line(line)
+            self._run_line(line, line_s)
             if self.check is not None:
                 rest = b"\n".join((*lines[index + 1 :], rest))
                 break
         if rest != self.pending:
             self.pending = rest
 
-    def _run_line(self, line: bytes) -> None:
+    def _run_line(self, line: bytes, line_s: float) -> None:
+        floor = self._v_floor
+        if floor is not None:
+            if floor.goes_on(self, line):
+                flood.note_line(self, line_s)
+                return
+            self._v_floor = None
         message = parse_line(line)
-        line_s = self.service.limits.line_s
         if line_s:
-            start_s = max(self._v_due_s, self._v_heard_s)
-            self._v_due_s = start_s + line_s * flood.cost_of(
-                message, self.batch.reference if self.batch is not None else ""
-            )
+            flood.note_line(self, line_s, message)
         label = message.tags.get("label") if message.tags else None
         if label is not None and self.caps & cap.LABELED_RESPONSE and is_label(label):
             self.begin_label(label)

@@ -60,6 +60,7 @@ class User(Persistent):
     active_s = 0.0
     left_s = 0.0
     invites: dict[str, Channel] | None = None
+    _v_mask = ""
 
     def __init__(self, ip: str, host: str) -> None:
         self.ip = ip
@@ -70,10 +71,19 @@ class User(Persistent):
     def __repr__(self) -> str:
         return f"<User {self.nick or '(unregistered)'}>"
 
+    def __setattr__(self, name: str, value: object) -> None:
+        """Set an attribute; after one that the mask is made of, that is made anew."""
+        super().__setattr__(name, value)
+        if name in _IN_MASK:
+            super().__setattr__("_v_mask", "")
+
     @property
     def mask(self) -> str:
-        """``nick!user@host``, as others see it."""
-        return f"{self.nick}!{self.username}@{self.host}"
+        """``nick!user@host``, as others see it; the same object in all that they say."""
+        mask = self._v_mask
+        if not mask:
+            mask = self._v_mask = f"{self.nick}!{self.username}@{self.host}"
+        return mask
 
     @property
     def identity(self) -> str:
@@ -141,6 +151,8 @@ class User(Persistent):
         few, many = sorted((self.channels, other.channels), key=len)
         return any(channel in many for channel in few)
 
+
+_IN_MASK = frozenset({"nick", "username", "host"})
 
 INVITES_MAX = 50
 """Invitations that one user has at once: others make them, so they are bounded."""

@@ -17,7 +17,8 @@ from tapd.services.irc.commands.table import command
 from tapd.services.irc.delivery import Event, Line, Outgoing, event_of
 from tapd.services.irc.flood import target_wait_s
 from tapd.services.irc.isupport import TARGETS_MAX
-from tapd.services.irc.modes import RANK_OF_SYMBOL
+from tapd.services.irc.message import BODY_BYTES_MAX
+from tapd.services.irc.modes import RANK_OF_SYMBOL, SILENCING
 from tapd.services.irc.names import CHANNEL_TYPES, is_channel_like
 from tapd.services.irc.user import ACTIVE_S
 
@@ -98,15 +99,15 @@ def say_to(session: Session, said: Said, target: str) -> None:
     network, user = session.service, session.user
     if session._v_heard_s - user.active_s >= ACTIVE_S and said.command != "TAGMSG":
         user.active_s = session._v_heard_s
-    symbol, name = "", target
+    name = target
     if target[0] in RANK_OF_SYMBOL and is_channel_like(target[1:]):  # STATUSMSG
-        symbol, name = target[0], target[1:]
+        name = target[1:]
     if name[0] in CHANNEL_TYPES:
         channel = network.find_channel(name)
         if channel is None:
             _refuse(session, said.command, n.ERR_NOSUCHCHANNEL, name)
         else:
-            _say_on_channel(session, said, channel, symbol)
+            _say_on_channel(session, said, channel, target)
         return
     assistant = find_assistant(network, name)
     if assistant is not None:
@@ -128,8 +129,9 @@ def _event(session: Session, said: Said, target: str) -> Event:
     )  # fmt: skip
 
 
-def _say_on_channel(session: Session, said: Said, channel: Channel, symbol: str) -> None:
+def _say_on_channel(session: Session, said: Said, channel: Channel, target: str) -> None:
     verb = said.command
+    symbol = target[0] if target[0] in RANK_OF_SYMBOL else ""
     why = channel.why_silent(session.user, verb, said.text or "")
     if why:
         _refuse(
@@ -138,14 +140,56 @@ def _say_on_channel(session: Session, said: Said, channel: Channel, symbol: str)
         return
     event = _event(session, said, symbol + channel.name)
     having = cap.MESSAGE_TAGS if verb == "TAGMSG" else 0
-    outgoing = event.outgoing()
     if symbol:
+        outgoing = event.outgoing()
         rank = RANK_OF_SYMBOL[symbol]
         channel.broadcast_to_rank(outgoing, rank, skip=session, having=having)
-    else:
-        session.service.record(channel, event)
-        channel.broadcast(outgoing, skip=session, having=having)
+        _echo(session, outgoing)
+        return
+    _tell_channel(session, channel, event, having)
+    is_member = verb != "TAGMSG" and session.user in channel.members
+    if is_member and SILENCING.isdisjoint(channel.modes):
+        session._v_floor = Floor(f"{verb} {target} :".encode(), verb, channel)
+
+
+def _tell_channel(session: Session, channel: Channel, event: Event, having: int = 0) -> None:
+    outgoing = event.outgoing()
+    session.service.record(channel, event)
+    channel.broadcast(outgoing, skip=session, having=having)
     _echo(session, outgoing)
+
+
+class Floor(NamedTuple):
+    """What a member has just said on a channel, where no mode asks what it is.
+
+    Lines that come in one piece are mostly alike: a text that was pasted. As nothing else
+    runs between them, what was found out for the first holds for those after it.
+
+    Attributes:
+        prefix: the line, as far as it has to be the same.
+        command: PRIVMSG or NOTICE.
+        channel: where.
+    """
+
+    prefix: bytes
+    command: str
+    channel: Channel
+
+    def goes_on(self, session: Session, line: bytes) -> bool:
+        """Say what is in `line`, if it is one more; return whether it was."""
+        prefix = self.prefix
+        if not line.startswith(prefix) or len(line) > BODY_BYTES_MAX - 2:
+            return False
+        try:
+            text = line[len(prefix) :].decode()
+        except UnicodeDecodeError:
+            return False
+        if not text or "\0" in text:
+            return False
+        channel = self.channel
+        event = event_of(session.user, session.service, self.command, channel.name, trailing=text)
+        _tell_channel(session, channel, event)
+        return True
 
 
 def _say_to_user(session: Session, said: Said, target: User) -> None:
