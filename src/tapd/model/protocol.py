@@ -38,7 +38,8 @@ class Transport(TypingProtocol):
         very same `bytes` the journal has one copy, however many get them.
 
         Args:
-            transports: to whom; to this one only if it is among them.
+            transports: to whom; to this one only if it is among them. Cheapest is the same
+                tuple for message after message.
             data: what.
             skip: one of them that is left out.
         """
