@@ -21,15 +21,14 @@ class Echo(Service):
 
     def __init__(self, greeting):
         self.greeting = greeting
+        self.repeats = 1
 
 def make(application, options):
     if options["greeting"] == "rude":
         raise UsageError("--greeting rude: be friendly")
     if options["password"]:
         application.authorizer.add_account(options["user"], options["password"])
-    echo = Echo(options["greeting"])
-    echo.repeats = options["repeats"]
-    return echo
+    return Echo(options["greeting"])
 
 example = ServerType(
     name="example-echo",
@@ -38,10 +37,11 @@ example = ServerType(
     options=[
         click.Option(["--greeting"], default="hello", help="Said first."),
         click.Option(["--times"], type=click.IntRange(1, 9), default=1),
-        click.Option(["--repeats"], type=int, default=1),
         click.Option(["-u", "--user"], default="admin"),
         click.Option(["-w", "--password"]),
     ],
+    settings={"repeats": Echo.settable["repeats"]},
+    defaults=lambda: Echo("hello"),
     default_port="4000",
     aliases=("example-repeat",),
     welcome=lambda application, options: [f"It says {options['greeting']}."],

@@ -343,6 +343,25 @@ def test_help_lists_the_types_that_work(
     for option in ("--greeting", "--name", "--port", "--append", "--directory", "--now",
                    "--dry-run", "--force", "--help"):  # fmt: skip
         assert option in out, option
+    assert "--repeats NUMBER" in out
+    assert "How often. [default: 1]" in out
+    words = " ".join(out.split())
+    assert "its files. [default: example-echo]" in words
+    assert "[default: 4000]" in words
+
+
+@pytest.mark.usefixtures("here")
+def test_settings_are_options(
+    here: Path, by_hand: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["example-echo", "--repeats", "7"], by_hand) == 0
+    assert load(here / "example-echo.tap").services["example-echo"].repeats == 7
+    capsys.readouterr()
+    assert run(["example-echo", "--repeats", "0", "-p", "x:y", "--name", "b"], by_hand) == 64
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "tapd-mktap: --repeats: '0': write a whole number from 1 up"
+    assert "x:y" in said[1], "all that is wrong is said at once"
+    assert not (here / "b.tap").exists()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root can write anywhere")

@@ -91,6 +91,7 @@ def test_what_is_shown_can_be_set(application: Application) -> None:
         "add-user=admin",
         "add-user=a\x07b",
         "remove-user=nobody",
+        "remove-user=admin",  # the last
     ],
 )
 def test_what_is_wrong_changes_nothing(application: Application, text: str) -> None:

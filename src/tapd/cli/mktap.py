@@ -224,7 +224,10 @@ def _add_service(
         ports = (request.server_type.default_port,)
     if not ports and not is_served and not is_there:
         problems.errors.append(
-            UsageError(f"--port is needed: the type {request.server_type.name} has no usual one")
+            UsageError(
+                f"--port is needed, such as --port 4040: the type {request.server_type.name} has "
+                "no usual one"
+            )
         )
     # Ports are checked even where there is no service to listen on them.
     listener = service if service is not None and service.name else Service()
@@ -404,7 +407,7 @@ def type_command(server_type: ServerType, machine: Machine) -> click.Command:
 
     return TypeCommand(
         server_type.name,
-        params=[*type_params, *common_options()],
+        params=[*type_params, *common_options(server_type)],
         callback=callback,
         help=server_type.summary,
         short_help=f"{server_type.summary.partition(':')[0].rstrip('.')}.",

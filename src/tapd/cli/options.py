@@ -10,6 +10,7 @@ import click
 
 import tapd
 from tapd.cli.dropins import UnitOptions
+from tapd.model.server_type import ServerType
 from tapd.units.render import SocketOptions
 from tapd.units.service import ServiceOptions
 
@@ -17,19 +18,21 @@ NONE = "none"
 """Given instead of a directory, it takes back all that were opened before."""
 
 
-def common_options() -> list[click.Parameter]:
-    """Return the options that every type has."""
+def common_options(server_type: ServerType) -> list[click.Parameter]:
+    """Return the options that every type has, as `server_type` has them."""
     path = click.Path(path_type=Path)
+    name = server_type.name if server_type.default_name is None else "as the type names it"
+    ports = server_type.default_port or "none"
     return [
         click.Option(
-            ["--name"], default="", help="Name of the server and its files. [default: the type]"
+            ["--name"], default="", help=f"Name of the server and its files. [default: {name}]"
         ),
         click.Option(
             ["-p", "--port", "ports"],
             multiple=True,
             metavar="[HOST:]PORT|unix:PATH",
             help="Where it listens; may be given several times. Without a host: on this machine "
-            "only (127.0.0.1 and ::1).",
+            f"only (127.0.0.1 and ::1). [default: {ports}]",
         ),
         click.Option(
             ["--append"], type=path, metavar="TAP", help="Add the service to this TAP instead."

@@ -54,7 +54,7 @@ def _option(name: str, setting: Setting, default: str) -> click.Option:
     return click.Option(
         [f"--{name}"],
         type=click.Choice(setting.choices) if setting.choices else None,
-        metavar=None if setting.choices else "VALUE",
+        metavar=None if setting.choices else setting.form,
         help=f"{setting.summary[:1].upper()}{setting.summary[1:]}. [default: {default}]",
     )
 

@@ -35,6 +35,7 @@ class Setting(Value):
         asks_for: what is asked for beside the value ("Password"), never shown and
             never on a command line; "" for nothing.
         choices: all values there are, where they are few; empty: there are others.
+        form: what stands for the value in help.
     """
 
     summary: str
@@ -42,6 +43,7 @@ class Setting(Value):
     read: Callable[[Any], str]
     asks_for: str = ""
     choices: tuple[str, ...] = ()
+    form: str = "VALUE"
 
 
 class Assignment(Value):
@@ -82,7 +84,7 @@ def number_setting(
         number = getattr(service, attribute)
         return str(number // factor) if whole else f"{number / factor:g}"
 
-    return Setting(summary, prepare, read)
+    return Setting(summary, prepare, read, form="NUMBER")
 
 
 def choice_setting(attribute: str, summary: str, choices: Mapping[str, Any]) -> Setting:
@@ -137,6 +139,11 @@ def _keep(service: Service, name: str, password: str) -> Change:
 def _remove_user(service: Service, name: str, _secret: str) -> Change:
     accounts = service.application.authorizer.accounts
     _known(service.application.authorizer, name)
+    if len(accounts) == 1:
+        raise UsageError(
+            f"{name!r} is the last user: nobody could log in any more; add another before "
+            "(add-user=NAME)"
+        )
     return lambda: accounts.pop(name, None)
 
 

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import functools
+import os
 import pathlib
+import pty
+import subprocess
+import sys
 
 import pytest
 from made_servers import make_server
+from telnet_terminal import TelnetTerminal
 
 from tapd.errors import UsageError
+from tapd.image.key import load_key
+from tapd.image.store import Store
 from tapd.model.accounts import verify_password
 from tapd.model.application import Application
 from tapd.services.telnet import ShellFactory
@@ -32,10 +39,34 @@ def test_a_password_on_the_command_line_is_warned_of() -> None:
     assert "woohoo" not in made.welcome
 
 
-def test_a_password_is_asked_for() -> None:
-    made = _make("-w", "-", stdin="woohoo\nwoohoo\n")
+def test_a_password_is_read_from_a_pipe() -> None:
+    made = _make("-w", "-", stdin="woohoo\n")
     assert verify_password(made.application.authorizer.accounts["admin"].password_hash, "woohoo")
-    assert "woohoo" not in made.stderr
+    assert made.stderr == ""
+
+
+def test_a_password_is_asked_for(tmp_path: pathlib.Path) -> None:
+    near, far = pty.openpty()
+    environment = {"TAPD_KEY_FILE": str(tmp_path / "key")}
+    mktap = [sys.executable, "-c", "from tapd.cli.mktap import main; main()"]
+    process = subprocess.Popen(
+        # setsid: it is the terminal's own, where getpass asks.
+        ["setsid", "-c", *mktap, "telnet", "-p", "4040", "-w", "-", "--directory", str(tmp_path)],
+        stdin=far, stdout=far, stderr=far, env={**os.environ, **environment},
+    )  # fmt: skip
+    os.close(far)
+    person = TelnetTerminal(near)
+    person.expect("Password: ")
+    person.enter("woohoo")
+    person.expect("Repeat for confirmation: ")
+    person.enter("woohoo")
+    said = person.expect(str(tmp_path / "telnet.tap") + "\r\n")
+    assert process.wait() == 0
+    os.close(near)
+    assert "woohoo" not in said
+    key = load_key(environment=environment)
+    application = Store(tmp_path / "telnet.tap", key).load().application
+    assert verify_password(application.authorizer.accounts["admin"].password_hash, "woohoo")
 
 
 def test_a_password_is_read_from_a_file(tmp_path: pathlib.Path) -> None:

@@ -68,7 +68,7 @@ def _limit(attribute: str, summary: str) -> Setting:
     def read(network: IrcNetwork) -> str:
         return f"{getattr(network.limits, attribute):g}"
 
-    return Setting(f"{summary}; 0 for no limit", prepare, read)
+    return Setting(f"{summary}; 0 for no limit", prepare, read, form="NUMBER")
 
 
 def _set_rate(network: IrcNetwork, value: str, _secret: str) -> Change:
@@ -163,6 +163,7 @@ GUARD_SETTINGS: Mapping[str, Setting] = {
         "commands a second that one client may send on and on; 0 for no limit",
         _set_rate,
         lambda network: f"{network.limits.lines_per_s:g}",
+        form="NUMBER",
     ),
     "flood-burst": _limit("burst_lines", "commands that it may send at once"),
     "flood-bytes": _limit("flood_bytes", "bytes from one that is too fast before it is closed"),
@@ -203,6 +204,7 @@ GUARD_SETTINGS: Mapping[str, Setting] = {
         "only those to this port of ours do; 0 for any",
         _set_proxy_port,
         lambda network: str(network.fronts.proxy_port),
+        form="PORT",
     ),
     "proxy-tls": Setting(
         "on: whoever comes through a proxy came to it by TLS",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -42,6 +43,8 @@ def _given_password(options: Mapping[str, Any]) -> str | None:
     if path is not None:
         return _read_password(path)
     if password == "-":  # noqa: S105 - this asks for one
+        if not sys.stdin.isatty():
+            return _read_password("-")
         answer = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
         return str(answer)
     if password is not None:
@@ -104,7 +107,8 @@ telnet_type = ServerType(
         ),
         click.Option(
             ["-w", "--password"],
-            help="Its password; - asks for it. None given: one is generated and shown once.",
+            help="Its password; - asks for it, or reads it from a pipe. None given: one is "
+            "generated and shown once.",
         ),
         click.Option(
             ["--password-file"],
