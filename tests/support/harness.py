@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from delivery import SYN, was_late
+
 from tapd.host.state import State
 from tapd.image.store import Store
 from tapd.model.application import Application
@@ -36,18 +38,25 @@ class Peer:
         sock: socket.socket,
         pump: Callable[[], None],
         pass_time: Callable[[], None] = lambda: None,
+        far_end: Callable[[], socket.socket | None] = lambda: None,
     ) -> None:
         self.sock = sock
         self.pump = pump
         self.pass_time = pass_time
+        self._far_end = far_end
 
     def send(self, data: bytes) -> None:
         self.sock.sendall(data)
         self.pump()
+        if was_late(self.sock, self._far_end(), SYN):
+            self.pump()
 
     def read(self) -> bytes:
         """Return what has arrived by now."""
         self.pump()
+        far_end = self._far_end()
+        if far_end is not None:
+            was_late(far_end, self.sock)
         self.sock.setblocking(False)
         chunks = []
         try:
@@ -125,6 +134,7 @@ class Harness:
         self.clock = Clock(time.time())
         self.clock.drive(self.pump, self._next_moment_s)
         self.peers: list[Peer] = []
+        self._keys: dict[Any, int] = {}  # of streams, by the peer's address
         self.fault: Callable[[str], None] = lambda _name: None
         first = next(iter(application.services))
         listening: dict[int | str, socket.socket] = {first: self.listening}
@@ -176,7 +186,7 @@ class Harness:
         return self.process.loop.next_moment_s() if self.process is not None else None
 
     def pump(self) -> None:
-        """Run turns until nothing is due. Loopback delivers at once."""
+        """Run turns until nothing is due."""
         assert self.process is not None
         turn = self.serving
         for _ in range(1000):
@@ -203,10 +213,24 @@ class Harness:
     def open(self) -> Peer:
         """Open a connection, without letting the server see it yet."""
         sock = socket.socket(self.listening.family)
-        peer = Peer(sock, self.pump, self.pass_time)
-        self.peers.append(peer)
         sock.connect(self.listening.getsockname())
+        name = sock.getsockname()
+        peer = Peer(sock, self.pump, self.pass_time, lambda: self._socket_of(name))
+        self.peers.append(peer)
         return peer
+
+    def _socket_of(self, name: Any) -> socket.socket | None:
+        """Return the server's socket of the peer at the address `name`, if it has one."""
+        if self.process is None or self.listening.family != socket.AF_INET:
+            return None
+        streams = self.serving.streams
+        known = set(self._keys.values())
+        for key, stream in streams.items():
+            if key not in known:
+                with contextlib.suppress(OSError):
+                    self._keys[stream.sock.getpeername()] = key
+        found = streams.get(self._keys.get(name, -1))
+        return None if found is None else found.sock
 
     def connect(self) -> Peer:
         """Open a connection."""
