@@ -276,3 +276,14 @@ class TestMembers:
         assert f"{MASK} MODE #tea -bb bob!*@* *!~bob@*" in alice.read()
         assert "JOIN" in codes(bob.ask("JOIN #tea"))
         assert "You are on" in ask(bob, "INVITE #tea")[0]
+
+
+def test_what_chanserv_does_in_one_line_holds_for_the_next(irc: Irc, alice: Client) -> None:
+    """Of lines in one piece, the first also tells ChanServ to take its sender's rank."""
+    bob = member(irc, "bob", level="op", by=alice)
+    bob.ask("JOIN #tea")
+    alice.ask("MODE #tea +b bob!*@*")
+    alice.read()
+    bob.send("PRIVMSG #tea,ChanServ :DEOP #tea", "PRIVMSG #tea :still here")
+    assert not [line for line in alice.read() if line.endswith(":still here")]
+    assert "404" in codes(bob.read())

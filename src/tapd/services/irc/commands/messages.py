@@ -229,6 +229,7 @@ def _say_to_assistant(session: Session, said: Said, assistant: Assistant) -> Non
     hidden = Said(said.command, assistant.hide_secrets(line), said.tags)
     _echo(session, _event(session, hidden, assistant.nick).outgoing())
     assistant.run(session, line)
+    session._v_floor = None  # they change ranks and nicks; the same line may be to a channel, too
 
 
 def _echo(session: Session, outgoing: Outgoing) -> None:
