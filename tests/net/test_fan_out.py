@@ -227,3 +227,53 @@ def test_a_burst_is_told_to_each_stream_once(serve: Serve) -> None:
     peers[0].expect(whole + b"20;")
     peers[2].expect(whole + b"own;20;")
     assert sizes == [len(whole) + 3, 0, len(whole) + 7]
+
+
+def test_a_burst_that_broke_off_does_not_grow(serve: Serve) -> None:
+    """Ctrl-C, or what is no transport: those behind it get what is written after that."""
+    application = Application("a")
+    application.add_service(Everybody())
+    harness = serve(application)
+    peers = [harness.connect() for _ in range(2)]
+    first, last = harness.serving.streams.values()
+    broken: Any = (first, "no transport", last)
+    errors = []
+
+    def run() -> None:
+        for number in range(2):
+            try:
+                first.write_many(broken, b"%d;" % number)
+            except AttributeError as error:
+                errors.append(error)
+
+    harness.serving.call(run)
+    peers[0].expect(b"0;1;")
+    assert len(errors) == 2
+
+
+def test_who_writes_in_pause_writing_finds_no_half_of_a_burst(serve: Serve) -> None:
+    """Protocols of asyncio's own are told at once, in the midst of a message to many."""
+
+    class Full:
+        """A transport that says so while it is written to."""
+
+        def __init__(self) -> None:
+            self.got = b""
+
+        def write(self, data: bytes) -> None:
+            self.got += data
+            if data == b"0;":
+                first.write_many(transports, b"1;")
+
+    application = Application("a")
+    application.add_service(Everybody())
+    harness = serve(application)
+    peers = [harness.connect() for _ in range(2)]
+    first, last = harness.serving.streams.values()
+    full: Any = Full()
+    transports = (first, full, last)
+    harness.serving.call(lambda: first.write_many(transports, b"0;"))
+    harness.pump()
+    assert full.got == b"0;1;"
+    peers[0].expect(b"0;1;")
+    peers[1].expect(b"1;0;")

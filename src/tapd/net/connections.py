@@ -132,8 +132,7 @@ class Connections(LiveRuntime):
     def _begin_burst(
         self, transports: tuple[Transport, ...], data: bytes, skip: Transport | None
     ) -> None:
-        # It keeps the tuple, so that the id is no other's.
-        burst = self._bursts[id(transports)] = Burst(transports, data, skip)
+        burst = Burst(transports, data, skip)
         by_fd, touched = self._by_fd, self._touched
         for stream in transports:
             if stream is skip:
@@ -152,6 +151,9 @@ class Connections(LiveRuntime):
             if not stream.touched and by_fd.get(stream.fd) is stream:
                 stream.touched = True
                 touched.append(stream)
+        # Known only now: one that broke off has not come to all of them. It keeps the
+        # tuple, so that the id is no other's.
+        self._bursts[id(transports)] = burst
         if touched and not self.is_running:
             self.schedule()
 
