@@ -116,6 +116,12 @@ def test_a_wrong_command_line_ends_with_64(arguments: tuple[str, ...], says: str
     assert result.output.count("\n") == 1
 
 
+def test_without_a_command_the_commands_are_listed() -> None:
+    result = run()
+    assert result.exit_code == 64
+    assert "\n  rollback " in result.stderr
+
+
 def test_a_directory_that_is_called_like_a_tap_is_no_tap(tap: Path) -> None:
     (tap.parent / "directory.tap").mkdir()
     os.mkfifo(tap.parent / "fifo.tap")  # to open one waits for a writer

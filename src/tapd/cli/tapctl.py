@@ -95,6 +95,13 @@ def _refuse_usage(error: click.UsageError) -> NoReturn:
 class _Group(click.Group):
     """Ends with the status of a tapd error, and its one line."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse what comes before the command; where there is none, say which there are."""
+        if not args:
+            click.echo(ctx.get_help(), err=True)
+            ctx.exit(UsageError.exit_status)
+        return super().parse_args(ctx, args)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""
         return sorted([*super().list_commands(ctx), *_ELSEWHERE])
