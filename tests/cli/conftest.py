@@ -17,11 +17,16 @@ from tapd.model.service import Service
 from tapd.model.setting import ACCOUNT_SETTINGS, number_setting
 
 class Echo(Service):
-    settable = {**ACCOUNT_SETTINGS, "repeats": number_setting("repeats", "how often")}
+    settable = {
+        **ACCOUNT_SETTINGS,
+        "repeats": number_setting("repeats", "how often"),
+        "lineBytes": number_setting("line_bytes", "longest line"),
+    }
 
     def __init__(self, greeting):
         self.greeting = greeting
         self.repeats = 1
+        self.line_bytes = 80
 
 def make(application, options):
     if options["greeting"] == "rude":
@@ -40,7 +45,7 @@ example = ServerType(
         click.Option(["-u", "--user"], default="admin"),
         click.Option(["-w", "--password"]),
     ],
-    settings={"repeats": Echo.settable["repeats"]},
+    settings={name: Echo.settable[name] for name in ("repeats", "lineBytes")},
     defaults=lambda: Echo("hello"),
     default_port="4000",
     aliases=("example-repeat",),
@@ -48,6 +53,10 @@ example = ServerType(
 )
 portless = ServerType(name="example-portless", summary="Has no usual port.",
                       make=lambda application, options: Service())
+no_defaults = ServerType(
+    name="example-defaultless", summary="Forgot one argument.", settings=example.settings,
+    make=lambda application, options: Echo("hello"), default_port="4000",
+)
 nothing = 5
 """
 ENTRY_POINTS = """\
@@ -55,6 +64,7 @@ ENTRY_POINTS = """\
 example-echo = tapd_example_types:example
 example-portless = tapd_example_types:portless
 example-broken = tapd_example_missing:gone
+example-defaultless = tapd_example_types:no_defaults
 example-wrong = tapd_example_types:nothing
 """
 

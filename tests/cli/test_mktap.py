@@ -308,6 +308,7 @@ def test_a_wrong_name_is_not_said_to_be_taken(
         (["example-echo", "--now"], 64, "--now"),
         (["example-echo", "--directory", "nowhere"], 64, "is no directory"),
         (["example-broken"], 70, "tapd_example_missing"),
+        (["example-defaultless"], 70, "the type example-defaultless can't be used"),
         (["example-wrong"], 70, "is no tapd.model.server_type.ServerType"),
     ],
 )
@@ -335,6 +336,7 @@ def test_help_lists_the_types_that_work(
     assert "example-echo" in out
     assert "Says everything again." in out
     assert "example-broken" not in out
+    assert "example-defaultless" not in out
     assert "A server of your own.\n" in out, "not cut short"
     assert run(["-h"], by_hand) == 0
     assert capsys.readouterr().out == out
@@ -356,6 +358,8 @@ def test_settings_are_options(
 ) -> None:
     assert run(["example-echo", "--repeats", "7"], by_hand) == 0
     assert load(here / "example-echo.tap").services["example-echo"].repeats == 7
+    assert run(["example-echo", "--lineBytes", "9"], by_hand) == 0
+    assert load(here / "example-echo.tap").services["example-echo"].line_bytes == 9
     capsys.readouterr()
     assert run(["example-echo", "--repeats", "0", "-p", "x:y", "--name", "b"], by_hand) == 64
     said = capsys.readouterr().err.splitlines()

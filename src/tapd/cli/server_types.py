@@ -28,6 +28,8 @@ def find_types() -> tuple[dict[str, ServerType], dict[str, str]]:
     for point in sorted(points, key=lambda point: point.name):
         try:
             server_type = point.load()
+            if isinstance(server_type, ServerType):
+                type_options(server_type)  # its service may lack what its settings read
         except Exception as error:  # a stranger's package: any error is its own
             broken[point.name] = f"{point.value}: {type(error).__name__}: {error}"
             continue
@@ -50,9 +52,14 @@ def type_options(server_type: ServerType) -> list[click.Parameter]:
     ]
 
 
+def _parameter(name: str) -> str:
+    """Return what click calls the option of the setting `name`: of itself it makes it small."""
+    return name.replace("-", "_")
+
+
 def _option(name: str, setting: Setting, default: str) -> click.Option:
     return click.Option(
-        [f"--{name}"],
+        [f"--{name}", _parameter(name)],
         type=click.Choice(setting.choices) if setting.choices else None,
         metavar=None if setting.choices else setting.form,
         help=f"{setting.summary[:1].upper()}{setting.summary[1:]}. [default: {default}]",
@@ -67,7 +74,7 @@ def prepare_given(
     Each raises `UsageError` where its value can't be used.
     """
     for name, setting in server_type.settings.items():
-        value = options[name.replace("-", "_")]
+        value = options[_parameter(name)]
         if value is not None:
             yield functools.partial(_apply, name, setting, service, value)
 
