@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import functools
 import logging
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from harness import Harness, harnesses
@@ -17,16 +19,20 @@ from harness import Harness, harnesses
 from tapd import (
     Address,
     Application,
+    AsyncioService,
     AuthorError,
     DatagramProtocol,
     FrameProtocol,
     LineProtocol,
+    Protocol,
+    RequestProtocol,
     Service,
     UsageError,
 )
 from tapd.model import places
 from tapd.model.places import describe_origin
 from tapd.net.slow import TurnWatch
+from tapd.testing import Host
 
 Serve = Callable[..., Harness]
 
@@ -294,7 +300,7 @@ class AsyncioProtocol(asyncio.Protocol):
             Wrong,
             "is the class Wrong: write the class itself, one derived from tapd.Pro",
         ),
-        ("protocol", None, "Odd.protocol is None: write the class itself"),
+        ("protocol", LineProtocol(), "Odd.protocol is <.*: write the class itself"),
         ("protocol", AsyncioProtocol, r"hosted by an AsyncioService\(AsyncioProtocol\)"),
         ("datagram_protocol", Doer, "is the class Doer: .* derived from tapd.DatagramProtocol"),
     ],
@@ -430,3 +436,139 @@ def test_input_that_nobody_takes_is_named_once(
         peer.send(b"\0\0\0\1\n")
     [record] = caplog.records
     assert said in record.getMessage()
+
+
+# --- what looks like that and is right ---------------------------------------------------
+
+
+class Base(Service):
+    """Its subclasses say what they speak."""
+
+    protocol: ClassVar[Any] = None
+
+
+class Derived(Base):
+    protocol = Echo
+
+
+class Prepared(Service):
+    protocol: ClassVar[Any] = functools.partial(Echo)
+
+
+class Made(Service):
+    def protocol(self) -> LineProtocol:  # type: ignore[override]  # as of asyncio's servers
+        return Echo()
+
+
+class Computed(Service):
+    @property
+    def protocol(self) -> Any:  # type: ignore[override]  # which one is found out while it runs
+        return Echo
+
+
+@dataclasses.dataclass(eq=False)
+class Field(Service):
+    protocol: Any = dataclasses.field(default=Echo)  # type: ignore[misc]  # one each
+
+
+class Noting(LineProtocol):
+    """A mixin, which hands on what it noted."""
+
+    def line_received(self, line: str) -> None:
+        self.noted = line
+        super().line_received(line)
+
+
+class NotingFrames(FrameProtocol):
+    def frame_received(self, frame: bytes) -> None:
+        self.noted = frame
+        super().frame_received(frame)
+
+
+class NotingEcho(Noting, Echo):
+    """Noting, and a handler after it."""
+
+
+class Sink(Service):
+    """Drops all that it gets, and says so."""
+
+    def build_protocol(self, peer: Any) -> Protocol:
+        return Protocol()
+
+
+class Promising(RequestProtocol):
+    """Promises before it knows whether it will be able to answer at once."""
+
+    def connection_made(self, transport: Any) -> None:
+        self.first = self.reply_later()
+
+    def request_received(self, request: str) -> str | None:
+        if request == "nothing":
+            return None
+        later = self.reply_later()
+        assert later.protocol is self
+        return "at once"
+
+
+class HostedEcho(asyncio.Protocol):
+    def connection_made(self, transport: Any) -> None:
+        self.write = transport.write
+
+    def data_received(self, data: bytes) -> None:
+        if b"x" in data:
+            self.write(data)
+
+
+class Hosting(AsyncioService):
+    """Has a factory of its own, so that it needs none given."""
+
+    idle = None
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def factory(self) -> HostedEcho:
+        return HostedEcho()
+
+
+def speaking(protocol: type[Protocol]) -> type[Service]:
+    return type("Speaking", (Building,), {"built": property(lambda _service: protocol())})
+
+
+@pytest.mark.parametrize(
+    ("service", "answer"),
+    [
+        (Derived, "x\r\n"),
+        (Prepared, "x\r\n"),
+        (Made, "x\r\n"),
+        (Computed, "x\r\n"),
+        (Field, "x\r\n"),
+        (speaking(NotingEcho), "x\r\n"),
+        (speaking(Noting), ""),
+        (speaking(NotingFrames), ""),
+        (Sink, ""),
+        (Hosting, "x\r\n"),
+        (speaking(Promising), "at once\r\n"),
+    ],
+)
+def test_what_is_right_is_neither_refused_nor_warned_of(
+    caplog: pytest.LogCaptureFixture, service: type[Service], answer: str
+) -> None:
+    made = service()
+    application = Application("right")
+    application.listen("127.0.0.1:0", made)
+    with Host(application, strict=False) as host:
+        peer = host.connect()
+        for line in (b"nothing\r\n", b"x\r\n") if "once" in answer else (b"x\r\n",):
+            peer.send(line)
+        assert peer.read() == answer.encode()
+        peer.send(b"\0\0\0\1\n")
+    assert not caplog.records
+
+
+def test_a_service_of_datagrams_alone_may_say_so() -> None:
+    service = type("Alone", (Datagrams,), {"protocol": None})()
+    application = Application("a")
+    application.listen("udp:127.0.0.1:0", service)
+    with pytest.raises(UsageError, match="and no connections"):
+        application.listen("127.0.0.1:0", service)

@@ -62,12 +62,12 @@ class AsyncioService(Service):
         return Hosted()
 
     def check_factory(self) -> None:
-        """Check that it was given a factory.
+        """Check that it was given a factory, or that its class has one.
 
         Raises:
             AuthorError: a subclass's `__init__` has forgotten to.
         """
-        if "factory" not in self.__dict__:
+        if not hasattr(self, "factory"):
             raise AuthorError(
                 f"{type(self).__qualname__} has no factory of protocols; "
                 "write super().__init__(FACTORY) in its __init__"

@@ -126,7 +126,7 @@ class Protocol(Persistent):
 
     def data_received(self, data: bytes) -> None:
         """Take all of `data`; keep what is incomplete in an attribute."""
-        if type(self) is Protocol:
+        if type(self) is Protocol and not self.service.takes_connections:
             warn_of_no_protocol(self.service)
 
     def eof_received(self) -> bool | None:

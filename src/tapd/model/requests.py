@@ -137,6 +137,8 @@ class _Requests(Protocol):
             then, arguments = self._asked.popleft()
             then(message, *arguments)
             return
+        if self._v_has_promised:
+            self._v_has_promised = False  # before this request
         try:
             reply = self.request_received(message)
             rendered = (
@@ -156,12 +158,11 @@ class _Requests(Protocol):
                     f"{type(self).__qualname__}.request_received returned the reply_later() of "
                     "another connection; return self.reply_later() and keep that"
                 )
-            self._v_has_promised = False
             self._owe(reply)
-        elif self._v_has_promised:
+        elif reply is None and self._v_has_promised:
             raise AuthorError(
                 f"{type(self).__qualname__}.request_received called reply_later() and returned "
-                f"{reply!r}, so that reply would never be sent; return what reply_later() gave"
+                "None, so that reply would never be sent; return what reply_later() gave"
             )
         elif rendered is not None:
             self._send_in_order(rendered)

@@ -42,8 +42,8 @@ class Service(Persistent):
         """Check a subclass's protocols, and that its methods that a turn calls are plain ones.
 
         Raises:
-            AuthorError: `protocol` or `datagram_protocol` is no class of such protocols; or
-                a method is ``async def`` or a generator.
+            AuthorError: `protocol` or `datagram_protocol` is no class of such protocols, and
+                nothing that can be called for one; or a method is ``async def`` or a generator.
         """
         super().__init_subclass__(**kwargs)
         check_overrides(cls)
@@ -55,13 +55,13 @@ class Service(Persistent):
 
         Its `service` is set afterwards. Raise `PeerError` to refuse the connection.
         """
-        return self.protocol()
+        return (self.protocol or Protocol)()
 
     @property
     def takes_connections(self) -> bool:
         """Whether it has a protocol for connections."""
         own = type(self).build_protocol is not Service.build_protocol
-        return own or self.protocol is not Protocol
+        return own or (self.protocol or Protocol) is not Protocol
 
     @property
     def takes_datagrams(self) -> bool:
@@ -115,9 +115,14 @@ class Service(Persistent):
 
 def _check_protocol(cls: type[Service], name: str, base: type) -> None:
     given = vars(cls).get(name, base)
-    if (isinstance(given, type) and issubclass(given, base)) or (
-        given is None and base is DatagramProtocol
-    ):
+    if isinstance(given, type):
+        is_fit = issubclass(given, base)
+    else:  # a factory; or a property or a dataclass's field, whose value is seen later
+        is_fit = given is None or (
+            not isinstance(given, base)
+            and (callable(given) or hasattr(given, "__get__") or hasattr(given, "__set_name__"))
+        )
+    if is_fit:
         return
     kind = f"the class {given.__qualname__}" if isinstance(given, type) else f"{given!r}"
     advice = f"write the class itself, one derived from tapd.{base.__name__}"

@@ -490,7 +490,8 @@ def as_application(made: Any) -> Application:
 
 def _classes_of(application: Application) -> set[type]:
     classes = {type(value) for _path, value in walk(application)}
-    return classes | {service.protocol for service in application.services.values()}
+    protocols: list[Any] = [service.protocol for service in application.services.values()]
+    return classes | {each for each in protocols if isinstance(each, type)}
 
 
 def _fast_directory() -> str | None:

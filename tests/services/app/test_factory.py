@@ -20,6 +20,7 @@ from tapd.services.app.factory import make_from, parse_options, parse_target
 
 MODULE = """
 import asyncio
+import functools
 import pathlib
 import threading
 from tapd import Application, AsyncioService, LineProtocol, Protocol, Service, UsageError
@@ -40,6 +41,10 @@ class Room(Service):
 
 def plain():
     return Room("plain")
+
+
+class Prepared(Room):
+    protocol = functools.partial(Chat)
 
 
 def of_application(application, *, greeting="hello", tries=3, where: pathlib.Path | None = None):
@@ -196,6 +201,7 @@ Make = Callable[..., Any]
         ("rooms:of_application", "hello"),
         ("rooms:the_class", "hall"),
         ("rooms:Room", "hall"),
+        ("rooms:Prepared", "hall"),
         ("rooms:instance", "instance"),
         ("office.desk:Room", "hall"),
     ],

@@ -275,7 +275,8 @@ def check_made(target: Target, made: Any) -> Service | Application:
         if isinstance(service, AsyncioService):
             service.check_factory()
         for cls in (type(service), service.protocol):
-            _check_class(target, cls)
+            if isinstance(cls, type):  # no factory of protocols
+                _check_class(target, cls)
     return made
 
 
