@@ -236,3 +236,19 @@ def test_what_is_kept_of_a_peer_that_is_gone(serve: Serve, deaths: Deaths, famil
     assert isinstance(service, Slow)
     assert list(service.said) == ["wait timer", "one", "two", "three"]
     assert not harness.application.connections
+
+
+def test_units_kept_of_a_peer_that_left_as_reading_was_resumed(serve: Serve) -> None:
+    """Its end comes in the very turn in which another has reading resumed, and waits, too."""
+    harness = slow(serve, Mute, "unix")
+    peer, other = harness.connect(), harness.connect()
+    peer.sock.sendall(lines("wait nobody", "one", "two"))
+    harness.pump()
+    harness.start_unclean(2)
+    other.sock.sendall(lines("go"))
+    peer.sock.close()
+    harness.pump()
+    service = harness.application.services["slow"]
+    assert isinstance(service, Slow)
+    assert list(service.said) == ["wait nobody", "go", "one", "two"]
+    assert len(harness.application.connections) == 1

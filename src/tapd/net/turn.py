@@ -310,6 +310,8 @@ class Turn(Commits):
         if stream.wants_input:
             if event & (_IN | _GONE):
                 self.receive(stream)
+        elif stream.flags & Flag.FROZEN:
+            pass  # what comes before its end is run first: soon, or by the next process
         elif event & _GONE and not (stream.is_unix and stream.flags & Flag.PAUSED):
             self.end(stream, None if stream.is_closing() else ConnectionResetError())
 
