@@ -281,3 +281,16 @@ def test_no_ctcp_comes_in_by_a_later_line(irc: Irc, ann: Client, tags: str) -> N
         )
         assert " FAIL BATCH MULTILINE_INVALID :" in line
     assert bob.read() == []
+
+
+def test_no_ctcp_begins_where_a_long_line_is_parted(irc: Irc, ann: Client) -> None:
+    """A line that is too long behind its sender's name is several to older clients."""
+    bob = irc.client("Bob", join="#c")
+    ann.ask("MODE #c +C")
+    bob.read()
+    room = 510 - len(f"{ANN} PRIVMSG #c :")
+    text = "x" * room + "\x01PING 1\x01"
+    lines = [f"@batch=1 PRIVMSG #c :{each}" for each in ("hello", text)]
+    ann.send("BATCH +1 draft/multiline #c", *lines, "BATCH -1")
+    said = [line.partition(" :")[2] for line in bob.read()]
+    assert said == ["hello", "x" * room, "PING 1\x01"]

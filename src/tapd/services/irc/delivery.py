@@ -153,7 +153,9 @@ class LongOutgoing(Outgoing):
         if caps & _MULTILINE == _MULTILINE:
             return self._render_batch(caps, tag)
         messages: list[bytes] = []
-        for text, _is_concat in self._fitting_lines():
+        for line, _is_concat in self._fitting_lines():
+            # Where a line was parted, no CTCP begins: no mode was asked about it.
+            text = line.lstrip("\x01") if messages else line
             if text:
                 tags = self.later_tags if messages else self.tags
                 messages.append(Outgoing(self._render_line(text), tags).render_with(caps, tag))
