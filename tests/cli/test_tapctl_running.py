@@ -65,11 +65,13 @@ def tapctl_json(server: Server, *arguments: str, stdin: str = "") -> Any:
 
 
 @contextlib.contextmanager
-def terminal(server: Server, *arguments: str) -> Iterator[TelnetTerminal]:
+def terminal(
+    server: Server, *arguments: str, program: tuple[str, ...] = TAPCTL
+) -> Iterator[TelnetTerminal]:
     near, far = pty.openpty()
     process = subprocess.Popen(
         # setsid: it is the terminal's own, so that C-c is a signal.
-        ["setsid", "-c", *TAPCTL, *arguments],
+        ["setsid", "-c", *program, *arguments],
         env={**server.environ, "TERM": "xterm"}, cwd=server.tap.parent,
         stdin=far, stdout=far, stderr=far,
     )  # fmt: skip
@@ -212,6 +214,36 @@ def test_c_c_pressed_as_output_is_shown_interrupts_the_server(server: Server) ->
     assert (done.returncode, done.stderr) == (1, "")
 
 
+PRESSES_AFTER_TAB = """
+import os, signal
+from tapd.cli.calling import Call
+from tapd.cli.tapctl import main
+
+def send(self, **message):
+    send_message(self, **message)
+    if message.get("complete") == "given_up":
+        os.kill(os.getpid(), signal.SIGINT)
+
+send_message, Call.send = Call.send, send
+main()
+"""
+
+
+def test_c_c_gives_up_waiting_for_a_completion(server: Server) -> None:
+    """What the server answers later is for nobody, and no answer to what comes next."""
+    program = (sys.executable, "-c", PRESSES_AFTER_TAB)
+    with terminal(server, "shell", "telnet", program=program) as person:
+        person.expect(">>> ")
+        person.ask("given_upon = 6")
+        person.type("given_up\t")
+        assert "60" in person.ask("on * 10 if True else 0")
+        person.type("given_up\t")
+        person.type("on * appl\t")
+        person.expect("application")
+        person.type(".name.__len__()\n")
+        assert "36" in person.expect(">>> ")
+
+
 def interrupt(person: TelnetTerminal) -> None:
     """Press C-c at a prompt; readline sleeps over one that comes as it begins to read."""
     for _ in range(20):
@@ -289,6 +321,10 @@ def test_who_sleeps_is_shown_with_what_wakes_it(server: Server) -> None:
     directory = server.tap.parent / "telnet.d"
     assert "wakes" not in tapctl(server, "status", "telnet").stdout, "it was stopped"
     save_sleep(directory, math.inf)
+    assert tapctl_json(server, "status", "telnet")["state"] == "stopped", "nobody would hear"
+    assert "sleeping" not in tapctl(server, "list").stdout
+    port = saved(server).ports[0].address.port
+    ports = socket.create_server(("127.0.0.1", port))
     assert tapctl_json(server, "status", "telnet")["state"] == "sleeping"
     assert "sleeping" in tapctl(server, "list").stdout
     shown = tapctl(server, "status", "telnet").stdout
@@ -302,6 +338,7 @@ def test_who_sleeps_is_shown_with_what_wakes_it(server: Server) -> None:
         f"wakes  {at}, for a timer; or for a client\n" in tapctl(server, "status", "telnet").stdout
     )
     assert f"sleeping until {at}" in tapctl(server, "list").stdout
+    ports.close()
     server.start()
     assert "wakes" not in tapctl(server, "status", "telnet").stdout
 

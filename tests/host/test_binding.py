@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tapd.errors import AddressUnusable
-from tapd.host.binding import bind_all, find_holder, why_not_free
+from tapd.host.binding import bind_all, find_holder, is_open, why_not_free
 from tapd.model.address import Address, parse_address
+from tapd.systemd.inherited import listener_address
 
 
 def test_port_in_use_names_the_holder() -> None:
@@ -139,3 +140,16 @@ def test_looking_removes_no_stale_socket(tmp_path: Path) -> None:
         dead.bind(str(path))
     assert why_not_free(Address(path=str(path))) == ""
     assert path.exists()
+
+
+@pytest.mark.parametrize("is_datagram", [False, True])
+def test_who_listens_is_seen(tmp_path: Path, is_datagram: bool) -> None:
+    for host, path in (
+        ("127.0.0.1", ""), ("::1", ""), ("", str(tmp_path / "a b")), ("", "@tapd-tests/open"),
+    ):  # fmt: skip
+        (bound,) = bind_all([Address(host, 0, path, is_datagram=is_datagram)])
+        address = listener_address(bound.listener)
+        assert is_open(address)
+        assert not is_open(address.replace(path=address.path and f"{address.path}2", port=1))
+        bound.close()
+        assert not is_open(address)

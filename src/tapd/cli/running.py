@@ -16,8 +16,8 @@ from tapd.cli.calling import call_next, call_server, calling, try_to_call
 from tapd.cli.naming import JSON, TAP, complete_tap, find_tap
 from tapd.cli.printing import emit, render_duration, render_size, render_time, table
 from tapd.cli.progress import Progress
+from tapd.cli.sleeping import describe_sleep
 from tapd.errors import NotAllowed, TapMissing, UsageError
-from tapd.host.asleep import sleep_fields
 from tapd.host.state import State
 from tapd.host.upgrade import name_modules
 from tapd.image.key import load_key
@@ -56,11 +56,12 @@ def _at_rest(path: Path) -> dict[str, Any]:
     if good is None or good.manifest is None:
         raise TapMissing(f"{path}: there is no good TAP; see tapctl verify")
     manifest = good.manifest
-    sleep = sleep_fields(layout.journal_directory)
+    ports = [str(port["address"]) for port in manifest.ports]
+    sleep = describe_sleep(layout.journal_directory, ports)
     return {
         "name": layout.name,
         "state": "sleeping" if sleep else "stopped",
-        "ports": [str(port["address"]) for port in manifest.ports],
+        "ports": ports,
         "generation": good.generation,
         "saved_at_s": good.saved_at_s,
         "losses": manifest.loss_count,

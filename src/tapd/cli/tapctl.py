@@ -24,8 +24,8 @@ from tapd.cli.looking import choose_entry
 from tapd.cli.naming import JSON, TAP, find_tap, installed_directories, taps_in
 from tapd.cli.printing import emit, render_size, render_time, table
 from tapd.cli.progress import Progress
+from tapd.cli.sleeping import describe_sleep
 from tapd.errors import NotAllowed, StateUnwritable, TapdError, TapMissing, UsageError
-from tapd.host.asleep import sleep_fields
 from tapd.image.key import load_key
 from tapd.image.layout import Entry, Layout
 from tapd.image.lock import holder_of
@@ -199,17 +199,18 @@ def _describe(layout: Layout) -> dict[str, Any]:
     manifest = good.manifest if good else None
     error = entries[0].error if entries and manifest is None else None
     pid = holder_of(layout.journal_directory)
+    ports = [str(port["address"]) for port in manifest.ports] if manifest else []
     return {
         "name": layout.name,
         "path": str(layout.tap_path),
         "generation": good.generation if good else None,
         "saved_at": manifest.saved_at if manifest else None,
         "saved_at_s": good.saved_at_s if good else None,
-        "ports": [str(port["address"]) for port in manifest.ports] if manifest else [],
+        "ports": ports,
         "running": pid is not None,
         "pid": pid,
         "error": str(error) if error else None,
-        **(sleep_fields(layout.journal_directory) if pid is None else {}),
+        **(describe_sleep(layout.journal_directory, ports) if pid is None else {}),
     }
 
 

@@ -21,6 +21,7 @@ from tapd.model.address import Address
 from tapd.systemd.inherited import is_spare_loopback
 
 _BACKLOG = 4096  # the kernel caps it at net.core.somaxconn; clients wait here during a restart
+_ACCEPTS = 1 << 16  # __SO_ACCEPTCON of the flags in /proc/net/unix
 
 
 @dataclasses.dataclass
@@ -107,6 +108,19 @@ def why_not_free(address: Address) -> str:
     except AddressUnusable as error:
         return str(error)
     return ""
+
+
+def is_open(address: Address) -> bool:
+    """Whether some process, whoever's, listens on `address` or its number; without trying it."""
+    if not address.is_unix:
+        return any(_bound_inodes(address.port, address.is_datagram))
+    with contextlib.suppress(OSError):
+        for line in os.fsdecode(Path("/proc/net/unix").read_bytes()).splitlines()[1:]:
+            fields = line.split(maxsplit=7)  # what is accepted has the name, too, and no flag
+            has_flag = int(fields[3], 16) & _ACCEPTS or address.is_datagram
+            if has_flag and fields[7:] == [address.path]:
+                return True
+    return False
 
 
 def _bind_ip(address: Address) -> socket.socket:
