@@ -192,6 +192,17 @@ def test_what_people_wrote_survives_a_removal(
     assert "ListenStream=1" not in drop_in.read_text()
 
 
+def test_the_state_that_a_removal_left_can_be_removed(installed: Path, system: Machine) -> None:
+    """Without its ports the socket unit can't be loaded, and systemctl stops no such unit."""
+    Path(system.systemctl[0]).write_text(
+        '#!/bin/sh\ncase "$*" in is-active* | "stop "*.socket*) exit 5 ;; esac\n'
+    )
+    assert run(["--remove", "echo"], system) == 0
+    assert installed.exists()
+    assert run(["--remove", "echo", "--purge", "--yes"], system) == 0
+    assert not installed.parent.exists()
+
+
 @pytest.mark.usefixtures("installed")
 def test_a_drop_in_that_cannot_be_read_is_said_before_anything_is_stopped(
     system: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]

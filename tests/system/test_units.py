@@ -198,6 +198,7 @@ def test_remove_stops_and_leaves_the_state(debian: Booted) -> None:
     mktap(debian, "leaves", "--now")
     with logged_in(debian, 4614) as terminal:
         assert "42" in terminal.ask("x * 7")
+    debian.run("tapd-mktap", "--remove", "leaves")
     debian.run("tapd-mktap", "--remove", "leaves", "--purge", "--yes")
     assert not debian.exists("/var/lib/tapd/leaves")
     assert not debian.exists("/var/lib/private/tapd/leaves")

@@ -48,7 +48,9 @@ def remove_server(machine: Machine, name: str, *, purge: bool, yes: bool) -> Non
         _ask(name, directory)
     units = (socket_unit(name), service_unit(name))
     # Stopping the ports stops the server, which saves itself; its timer goes with it.
-    machine.run_systemctl("stop", *units)
+    if machine.is_active(socket_unit(name)):  # else it may have no ports, and can't be loaded
+        machine.run_systemctl("stop", *units)
+    machine.run_systemctl("stop", service_unit(name))
     if machine.is_active(timer_unit(name)):
         machine.run_systemctl("stop", timer_unit(name))
     machine.run_systemctl("disable", "--quiet", *units)
