@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any, Self
 
@@ -92,6 +93,55 @@ class _CtrlC:
         finally:
             self._at_prompt = False
 
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keep it while a line is being asked for, too; forget it at the end."""
+        self._at_prompt = False
+        try:
+            yield
+        finally:
+            self._at_prompt = True
+            self.take()
+
+
+class _Completer:
+    """Completes the server's names; Ctrl-C gives up waiting for them.
+
+    Attributes:
+        owed: how many answers the server has not given yet. One that nobody waits for
+            any more is skipped when it comes.
+    """
+
+    def __init__(self, call: Call, ctrl_c: _CtrlC) -> None:
+        self.owed = 0
+        self._call = call
+        self._ctrl_c = ctrl_c
+        self._found: list[str] = []
+
+    def complete(self, word: str, state: int) -> str | None:
+        """Return what `word` may become, one for each `state` from 0 on; then None."""
+        if state == 0:
+            self._found = []
+            if word:
+                with self._ctrl_c.kept():
+                    self._found = self._ask(word)
+        return self._found[state] if state < len(self._found) else None
+
+    def _ask(self, word: str) -> list[str]:
+        found: list[str] = []
+        self._call.send(complete=word)
+        self.owed += 1
+        while self.owed:
+            if not self._call.wait(None, self._ctrl_c):
+                return []
+            message = self._call.receive()
+            if "completions" in message:
+                self.owed -= 1
+                found = [str(name) for name in message["completions"]]
+            else:
+                sys.stdout.write(message.get("output", ""))  # of the background
+        return found
+
 
 def _run_script(call: Call) -> bool:
     """Run standard input; return whether it failed."""
@@ -103,9 +153,10 @@ def _run_script(call: Call) -> bool:
 
 def _converse(call: Call, name: str) -> None:
     """Ask for lines and run them, until the person leaves."""
-    with contextlib.suppress(ImportError):
-        _edit_lines(call)
     with _CtrlC() as ctrl_c:
+        completer = _Completer(call, ctrl_c)
+        with contextlib.suppress(ImportError):
+            _edit_lines(completer)
         click.echo(f"A prompt in {name}, which runs; Ctrl-D leaves it running.")
         prompt: str | None = ">>> "
         while prompt is not None:
@@ -120,32 +171,17 @@ def _converse(call: Call, name: str) -> None:
             else:
                 call.send(line=line)
             message = _show_until_prompt(call, ctrl_c)
+            completer.owed = 0  # it answers in order
             prompt = None if message.get("bye") else message["prompt"]
 
 
-def _edit_lines(call: Call) -> None:
+def _edit_lines(completer: _Completer) -> None:
     """Have input() edit lines, and complete the server's names by Tab."""
     import readline  # noqa: PLC0415 - with a terminal only
 
-    found: list[str] = []
-
-    def complete(word: str, state: int) -> str | None:
-        if state == 0:
-            found[:] = _ask_completions(call, word)
-        return found[state] if state < len(found) else None
-
-    readline.set_completer(complete)
+    readline.set_completer(completer.complete)
     readline.set_completer_delims(" \t\n`~!@#$%^&*()-=+[{]}\\|;:'\",<>/?")
     readline.parse_and_bind("tab: complete")
-
-
-def _ask_completions(call: Call, word: str) -> list[str]:
-    if not word:
-        return []
-    call.send(complete=word)
-    while "completions" not in (message := call.receive()):
-        sys.stdout.write(message.get("output", ""))  # of the background
-    return [str(name) for name in message["completions"]]
 
 
 def _show_until_prompt(call: Call, ctrl_c: _CtrlC) -> dict[str, Any]:
@@ -164,7 +200,7 @@ def _show_until_prompt(call: Call, ctrl_c: _CtrlC) -> dict[str, Any]:
             sys.stdout.write(text)
             sys.stdout.flush()
             ends_line = text.endswith("\n")
-        else:
+        elif "completions" not in message:
             if not ends_line:
                 click.echo()
             return message
