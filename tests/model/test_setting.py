@@ -113,5 +113,15 @@ def test_accounts_belong_to_all_services(application: Application) -> None:
     assert list(accounts) == ["admin"]
 
 
+def test_somebody_can_log_in_after_all_changes(application: Application) -> None:
+    """One who comes in the same command counts; the last two don't go in one either."""
+    accounts = application.authorizer.accounts
+    assign(application, "add-user=eve", "add-user=bob", "remove-user=admin", secret="new")
+    assert list(accounts) == ["eve", "bob"]
+    with pytest.raises(UsageError, match=r"remove-user: 'bob' is the last user: .*; add another"):
+        assign(application, "remove-user=eve", "remove-user=bob")
+    assert list(accounts) == ["eve", "bob"]
+
+
 def test_a_secret_is_not_in_the_repr() -> None:
     assert "hush" not in repr(Assignment("password", "admin", "hush"))

@@ -139,11 +139,6 @@ def _keep(service: Service, name: str, password: str) -> Change:
 def _remove_user(service: Service, name: str, _secret: str) -> Change:
     accounts = service.application.authorizer.accounts
     _known(service.application.authorizer, name)
-    if len(accounts) == 1:
-        raise UsageError(
-            f"{name!r} is the last user: nobody could log in any more; add another before "
-            "(add-user=NAME)"
-        )
     return lambda: accounts.pop(name, None)
 
 
@@ -191,15 +186,30 @@ def prepare_settings(application: Application, assignments: list[Assignment]) ->
         UsageError: one of them is wrong.
     """
     changes = []
+    users = set(application.authorizer.accounts)
     for each in assignments:
         service, setting = find_setting(application, each.option)
         if setting.asks_for and not each.secret:
             raise UsageError(f"{each.option}={each.value}: no {setting.asks_for.lower()} was given")
         try:
             changes.append(setting.prepare(service, each.value, each.secret))
+            if setting is ACCOUNT_SETTINGS["add-user"]:
+                users.add(each.value)
+            elif setting is ACCOUNT_SETTINGS["remove-user"]:
+                _check_not_last(users, each.value)
         except UsageError as error:
             raise UsageError(f"{each.option}: {error}") from error
     return changes
+
+
+def _check_not_last(users: set[str], name: str) -> None:
+    """Take `name` from `users`: those that there are after all changes so far."""
+    users.discard(name)
+    if not users:
+        raise UsageError(
+            f"{name!r} is the last user: nobody could log in any more; add another before "
+            "(add-user=NAME)"
+        )
 
 
 def describe_settings(application: Application) -> list[dict[str, str]]:
