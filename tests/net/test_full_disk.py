@@ -67,6 +67,24 @@ def test_what_is_written_while_the_disk_is_full_is_sent_afterwards(serve: Serve)
     assert peer.read_end() == b"0 1 a\nfrom a task\n"
 
 
+def test_input_after_what_was_written_while_the_disk_is_full_is_counted_once(serve: Serve) -> None:
+    harness = serve(make_application("a"))
+    peer = harness.connect()
+    peer.expect(b"hello\n")
+    disk = fill_disk(harness)
+    peer.send(b"0 a\n")
+    (stream,) = harness.serving.streams.values()
+    stream.write(b"from a task\n")
+    peer.sock.sendall(b"1 b\n")
+    disk.is_full = False
+    harness.wait_for(lambda: not harness.serving.is_stalled)
+    harness.pump()
+    assert stream.taken == 8
+    harness.crash()
+    peer.send(b"2 c\n")
+    peer.expect(b"0 1 a\nfrom a task\n1 2 b\n2 3 c\n")
+
+
 def test_no_generation_begins_while_a_record_waits(serve: Serve) -> None:
     harness = serve(make_application("a"))
     peer = harness.connect()

@@ -252,3 +252,17 @@ def test_units_kept_of_a_peer_that_left_as_reading_was_resumed(serve: Serve) -> 
     assert isinstance(service, Slow)
     assert list(service.said) == ["wait nobody", "go", "one", "two"]
     assert len(harness.application.connections) == 1
+
+
+@pytest.mark.parametrize("family", ["tcp", "unix"])
+def test_reading_is_resumed_in_the_turn_that_paused_it(serve: Serve, family: str) -> None:
+    """What was read is counted once: else a kill would cost as much of what comes after it."""
+    harness = slow(serve, Lines, family)
+    peer, other = harness.connect(), harness.connect()
+    peer.sock.sendall(lines("wait nobody", "one"))
+    other.sock.sendall(lines("go"))
+    harness.pump()
+    peer.send(lines("two"))
+    harness.crash()
+    peer.send(lines("three"))
+    peer.expect(replies("wait nobody", "one", "two", "three"))

@@ -201,6 +201,10 @@ class Commits(Connections):
         self._fault("turn: committed")
         sent = self.externalise(leaving.streams)
         ports_sent = self.externalise_ports(leaving.ports) if leaving.ports else []
+        for each in self._touched:
+            each.touched = True  # again, during a stall: it must not be noted twice
+        for port in self._touched_ports:
+            port.touched = True
         self._fault("turn: externalised")
         self.close_ended(leaving.closes)
         if self._output_bytes > POSITIONS_EACH_BYTES:

@@ -103,8 +103,8 @@ class Connections(LiveRuntime):
                 f"{current_thread().name!r}: output belongs to a turn; use application."
                 "run_blocking and write in what it calls, or application.call_soon_threadsafe"
             )
-        if self._by_fd.get(stream.fd) is not stream:
-            return  # it ended: the journal knows it no more, and its fd may be another's
+        if stream.touched or self._by_fd.get(stream.fd) is not stream:
+            return  # known; or it ended: the journal knows it no more, its fd may be another's
         stream.touched = True
         self._touched.append(stream)
         if not self.is_running:
