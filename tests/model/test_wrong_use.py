@@ -358,6 +358,24 @@ def test_an_error_that_tapd_raises_is_told_of_the_line_that_caused_it() -> None:
     assert describe_origin(caught.value) == f" ({place} in {name})"
 
 
+def test_what_a_dataclass_generates_is_no_line_of_the_authors() -> None:
+    with pytest.raises(ValueError, match="no topic") as caught:
+        Checking("")
+    place = line_of('raise ValueError("no topic")')
+    origin = describe_origin(caught.value)
+    assert origin.startswith(f" ({place} in __post_init__, called at {__file__}:")
+    assert "<string>" not in origin
+
+
+@dataclasses.dataclass(eq=False)
+class Checking(Service):
+    topic: str
+
+    def __post_init__(self) -> None:
+        if not self.topic:
+            raise ValueError("no topic")
+
+
 class Building(Service):
     """Gives a connection what a test says."""
 

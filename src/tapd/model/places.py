@@ -22,6 +22,9 @@ _FACTORIES = f"{_SERVER_TYPES}app{os.sep}"
 _TURNS = f"{_OURS}net{os.sep}"
 _STDLIB = f"{Path(os.__file__).parent}{os.sep}"
 
+_GENERATED = "<string>"
+"""Where Python says that the methods are which it writes for a dataclass, say."""
+
 _told: set[str] = set()
 _TOLD_MAX = 1000
 _CALLS_MAX = 3
@@ -75,7 +78,11 @@ def describe_origin(error: BaseException) -> str:
 
     As `` (chat.py:12 in start, called at chat.py:7 in <module>)``; "" where there are none.
     """
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if is_authors(f.filename)]
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if is_authors(frame.filename) and frame.filename != _GENERATED
+    ]
     places = [f"{f.filename}:{f.lineno} in {f.name}" for f in reversed(frames[-_CALLS_MAX:])]
     return f" ({', called at '.join(places)})" if places else ""
 
