@@ -97,7 +97,7 @@ class _Group(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse what comes before the command; where there is none, say which there are."""
-        if not args:
+        if not args and not ctx.resilient_parsing:  # which completion is
             click.echo(ctx.get_help(), err=True)
             ctx.exit(UsageError.exit_status)
         return super().parse_args(ctx, args)
