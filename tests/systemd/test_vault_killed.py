@@ -50,6 +50,17 @@ def run_until_fault(number: int, receiver: Any, stored: Any, life: Callable[...,
     return os.WIFSIGNALED(status)
 
 
+def empty(receiver: Any, made: Any) -> list[int]:
+    """Recover what the manager has, check that it is what was `made`, and give it all back."""
+    held = Vault(None).recover(receiver.duplicates())
+    assert all(socket_cookie(made[one.key][0].fileno()) == one.cookie for one in held)
+    discard(held)
+    for name in list(receiver.stored):
+        for fd in receiver.stored.pop(name):
+            os.close(fd)
+    return [one.key for one in held]
+
+
 def test_kill_at_each_step_of_keeping(receiver: Any, pairs: Any) -> None:
     made = pairs(5)
     done_reading, done = os.pipe()
@@ -65,16 +76,9 @@ def test_kill_at_each_step_of_keeping(receiver: Any, pairs: Any) -> None:
         was_killed = run_until_fault(number, receiver, {}, life)
         os.write(done, b".")
         count = len(os.read(done_reading, 100)) - 1
-        vault = Vault(None)
-        held = vault.recover(receiver.duplicates())
-        keys = [one.key for one in held]
+        keys = empty(receiver, made)
         # The put that was under way may have made it or not.
         assert keys in (list(range(count)), list(range(count + 1)))
-        assert all(socket_cookie(made[one.key][0].fileno()) == one.cookie for one in held)
-        discard(held)
-        for name in list(receiver.stored):
-            for fd in receiver.stored.pop(name):
-                os.close(fd)
         if not was_killed:
             break
     assert number > 20
@@ -106,15 +110,9 @@ def test_kill_at_each_step_of_recovery_and_compaction(receiver: Any, pairs: Any)
         for fds in stored.values():
             for fd in fds:
                 os.close(fd)
-        vault = Vault(None)
-        held = vault.recover(receiver.duplicates())
-        assert {one.key for one in held} >= living
-        assert len({one.key for one in held}) == len(held)
-        assert all(socket_cookie(made[one.key][0].fileno()) == one.cookie for one in held)
-        discard(held)
-        for name in list(receiver.stored):
-            for fd in receiver.stored.pop(name):
-                os.close(fd)
+        keys = empty(receiver, made)
+        assert set(keys) >= living
+        assert len(set(keys)) == len(keys)
         if not was_killed:
             break
     assert number > 20
