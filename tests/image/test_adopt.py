@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tapd.image.evolution import Restoration
-from tapd.image.jar import Jar, Replay
+from tapd.image.jar import Jar
 from tapd.image.pickler import dump_graph, load_graph
+from tapd.image.replay import Replay
 from tapd.model.persistent import Persistent, Tracked, TrackedDeque, TrackedDict, TrackedList
 
 

@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tapd.image.changes import Changes
 from tapd.image.evolution import Restoration
-from tapd.image.jar import Changes, Jar, Replay
+from tapd.image.jar import Jar
 from tapd.image.pickler import StateLoader, StatePickler, dump_graph, load_graph
+from tapd.image.replay import Replay
 from tapd.image.strict import StrictJar
 from tapd.image.typed import compile_typed
 from tapd.model.namespace import Namespace

@@ -7,7 +7,7 @@ import pickle
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapd.image.jar import Changes
+from tapd.image.changes import Changes
 from tapd.net.records import History, Move, Open, Share, StreamState, render_base, render_turn
 
 KEYS = st.integers(1, 6)

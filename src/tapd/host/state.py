@@ -19,10 +19,11 @@ from pathlib import Path
 from tapd import events
 from tapd.errors import JournalDamaged, StateUnwritable
 from tapd.image.files import Files, free_name, give_to_owner_of, sync_directory
-from tapd.image.jar import Jar, Replay
+from tapd.image.jar import Jar
 from tapd.image.journal import JournalContents, JournalWriter, journal_key, read_journal
 from tapd.image.key import Key
 from tapd.image.layout import Entry
+from tapd.image.replay import Replay
 from tapd.image.store import Loaded, SaveReport, Store
 from tapd.model.application import Application
 from tapd.net.records import History, render_base

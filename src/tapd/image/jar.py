@@ -1,8 +1,8 @@
 """The jar: knows every durable object of a running application by number.
 
-`commit` turns what changed since the last one into bytes for the journal;
-`Replay` turns such bytes back into changes of a graph loaded from a TAP. Built
-on `image.pickler`, which knows how one state becomes bytes.
+`commit` turns what changed since the last one into bytes for the journal
+(`image.replay` turns such bytes back into changes of a graph). Built on
+`image.pickler`, which knows how one state becomes bytes.
 
 Nothing that changes is missed, by construction:
 
@@ -25,15 +25,13 @@ from collections.abc import Callable, Iterable
 from threading import get_ident
 from typing import Any
 
-from tapd.errors import TapdError
 from tapd.image.census import Census
+from tapd.image.changes import Changes
 from tapd.image.conversion import Conversion
-from tapd.image.evolution import Restoration
-from tapd.image.loss import Loss, Placeholder, type_name_of
+from tapd.image.loss import Loss
 from tapd.image.names import name_of
 from tapd.image.paths import find_path
-from tapd.image.pickler import StateLoader, StatePickler
-from tapd.image.reducer import has_usual_hash
+from tapd.image.pickler import StatePickler
 from tapd.image.sharing import Sharing
 from tapd.image.watching import Watch, digest_of
 from tapd.model.persistent import Tracked, is_durable_type
@@ -43,31 +41,6 @@ _log = logging.getLogger(__name__)
 
 _LOSSY_MAX = 1000
 _LOOKED_AT_MAX = 20_000
-
-
-class Changes:
-    """What one commit found.
-
-    Attributes:
-        new: number and class of each durable object met for the first time.
-        states: number and pickled state of each object that changed.
-        deltas: number and pickled delta of containers of which little changed.
-    """
-
-    __slots__ = ("deltas", "new", "states")
-
-    def __init__(
-        self,
-        new: list[tuple[int, bytes]] | None = None,
-        states: list[tuple[int, bytes]] | None = None,
-        deltas: list[tuple[int, bytes]] | None = None,
-    ) -> None:
-        self.new = [] if new is None else new
-        self.states = [] if states is None else states
-        self.deltas = [] if deltas is None else deltas
-
-    def __bool__(self) -> bool:
-        return bool(self.new or self.states or self.deltas)
 
 
 class Jar:
@@ -356,123 +329,3 @@ class Jar:
             self._sharing.note(obj)
             changes.states.append((obj._p_oid, data))
             losses += self._named(obj, found)
-
-
-class Replay:
-    """Applies the changes of journal records to a graph that a TAP gave.
-
-    States are kept as bytes until `finish`, so that of a hundred states of one
-    object only the last is unpickled.
-    """
-
-    def __init__(
-        self, objects: dict[int, Any], restoration: Restoration, jar: Jar | None = None
-    ) -> None:
-        """Begin.
-
-        Args:
-            objects: those of the TAP, by number (from `Jar.adopt`).
-            restoration: the TAP's; it is finished here.
-            jar: that adopted them, and adopts what the records bring.
-        """
-        self._objects = objects
-        self._jar = jar
-        self._restoration = restoration
-        self._states: dict[int, bytes] = {}
-        self._deltas: dict[int, list[bytes]] = {}
-        self._met_own_hash = False
-        self._loader = StateLoader(self._resolve, restoration)
-
-    def _resolve(self, oid: int) -> Any:
-        obj = self._objects.get(oid)
-        if not has_usual_hash(type(obj)):
-            self._met_own_hash = True
-        if obj is None:
-            return Placeholder(f"(object {oid})", "durable object", "it could not be loaded")
-        return obj
-
-    def apply(self, changes: Changes) -> None:
-        """Take in one record's changes."""
-        for oid, class_data in changes.new:
-            cls = self._loader.load_class(class_data)
-            obj = cls.__new__(cls)
-            obj._p_oid = oid
-            self._objects[oid] = obj
-        for oid, data in changes.states:
-            self._states[oid] = data
-            self._deltas.pop(oid, None)
-        for oid, data in changes.deltas:
-            self._deltas.setdefault(oid, []).append(data)
-
-    def finish(self) -> int:
-        """Set all states and run the upgrades of classes that have changed since.
-
-        Objects that nothing refers to any more vanish with this. What an upgrade
-        changed counts as changed, so that the next commit writes all of it: half
-        of an upgrade in a journal would be worse than none.
-
-        Returns:
-            How many objects were upgraded.
-
-        Raises:
-            UpgradeRefused: state can't be brought to the installed code's version.
-        """
-        loader = self._loader
-        self._restore_states()
-        for oid, deltas in self._deltas.items():
-            obj = self._find(oid)
-            if obj is not None:
-                for data in deltas:
-                    obj.apply_delta(loader.load_state(data))
-        if self._jar is not None:
-            touched = self._states.keys() | self._deltas.keys()
-            self._jar.join(
-                {oid: self._objects[oid] for oid in sorted(touched & self._objects.keys())}
-            )
-        upgraded = loader.finish()
-        if self._jar is not None:
-            for obj in self._restoration.upgraded:
-                self._jar.mark_changed(obj)
-        return upgraded
-
-    def _restore_states(self) -> None:
-        """Set all states, those with a durable object for a key when its hash is right.
-
-        A hash of its own is made of the object's state, and of the states of
-        others: so what may be keyed by one is set again once all are there.
-        """
-        again = []
-        for oid in sorted(
-            self._states, key=lambda oid: has_usual_hash(type(self._objects.get(oid)))
-        ):
-            self._met_own_hash = False
-            obj = self._find(oid)
-            error = None if obj is None else self._restore(obj, oid)
-            if self._met_own_hash:
-                again.append(oid)
-            elif error is not None:
-                self._tell_unset(obj, error)
-        for oid in again:
-            obj = self._objects[oid]
-            error = self._restore(obj, oid)
-            if error is not None:
-                self._tell_unset(obj, error)
-
-    def _restore(self, obj: Any, oid: int) -> Exception | None:
-        """Set one state; return what the object's own code raised, which costs no other."""
-        try:
-            self._loader.restore(obj, self._states[oid])
-        except (TapdError, MemoryError):
-            raise
-        except Exception as error:
-            return error
-        return None
-
-    def _tell_unset(self, obj: Any, error: Exception) -> None:
-        _log.warning("the state of a %s can't be set: %s", type_name_of(type(obj)), error)
-
-    def _find(self, oid: int) -> Any:
-        obj = self._objects.get(oid)
-        if obj is None:
-            _log.warning("the journal changes object %d, which could not be loaded; left out", oid)
-        return obj

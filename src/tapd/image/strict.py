@@ -14,9 +14,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from tapd.errors import UntrackedChange
+from tapd.image.changes import Changes
 from tapd.image.evolution import Restoration
-from tapd.image.jar import Changes, Jar, Replay
+from tapd.image.jar import Jar
 from tapd.image.pickler import dump_graph, load_graph
+from tapd.image.replay import Replay
 from tapd.model.persistent import is_durable_type
 
 _ATOMS = (

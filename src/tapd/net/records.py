@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tapd.errors import BugError
-from tapd.image.jar import Changes
+from tapd.image.changes import Changes
 from tapd.values import Value
 
 

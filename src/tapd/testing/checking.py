@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tapd.errors import UntrackedChange
-from tapd.image.jar import Changes, Jar
+from tapd.image.changes import Changes
+from tapd.image.jar import Jar
 from tapd.image.loss import Loss, type_name_of
 from tapd.image.strict import StrictJar
 from tapd.model.persistent import Tracked

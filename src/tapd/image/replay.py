@@ -1,0 +1,136 @@
+"""The changes that a journal holds, applied to a graph that a TAP gave."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from tapd.errors import TapdError
+from tapd.image.changes import Changes
+from tapd.image.evolution import Restoration
+from tapd.image.jar import Jar
+from tapd.image.loss import Placeholder, type_name_of
+from tapd.image.pickler import StateLoader
+from tapd.image.reducer import has_usual_hash
+
+_log = logging.getLogger(__name__)
+
+
+class Replay:
+    """Applies the changes of journal records to a graph that a TAP gave.
+
+    States are kept as bytes until `finish`, so that of a hundred states of one
+    object only the last is unpickled.
+    """
+
+    def __init__(
+        self, objects: dict[int, Any], restoration: Restoration, jar: Jar | None = None
+    ) -> None:
+        """Begin.
+
+        Args:
+            objects: those of the TAP, by number (from `Jar.adopt`).
+            restoration: the TAP's; it is finished here.
+            jar: that adopted them, and adopts what the records bring.
+        """
+        self._objects = objects
+        self._jar = jar
+        self._restoration = restoration
+        self._states: dict[int, bytes] = {}
+        self._deltas: dict[int, list[bytes]] = {}
+        self._met_own_hash = False
+        self._loader = StateLoader(self._resolve, restoration)
+
+    def _resolve(self, oid: int) -> Any:
+        obj = self._objects.get(oid)
+        if not has_usual_hash(type(obj)):
+            self._met_own_hash = True
+        if obj is None:
+            return Placeholder(f"(object {oid})", "durable object", "it could not be loaded")
+        return obj
+
+    def apply(self, changes: Changes) -> None:
+        """Take in one record's changes."""
+        for oid, class_data in changes.new:
+            cls = self._loader.load_class(class_data)
+            obj = cls.__new__(cls)
+            obj._p_oid = oid
+            self._objects[oid] = obj
+        for oid, data in changes.states:
+            self._states[oid] = data
+            self._deltas.pop(oid, None)
+        for oid, data in changes.deltas:
+            self._deltas.setdefault(oid, []).append(data)
+
+    def finish(self) -> int:
+        """Set all states and run the upgrades of classes that have changed since.
+
+        Objects that nothing refers to any more vanish with this. What an upgrade
+        changed counts as changed, so that the next commit writes all of it: half
+        of an upgrade in a journal would be worse than none.
+
+        Returns:
+            How many objects were upgraded.
+
+        Raises:
+            UpgradeRefused: state can't be brought to the installed code's version.
+        """
+        loader = self._loader
+        self._restore_states()
+        for oid, deltas in self._deltas.items():
+            obj = self._find(oid)
+            if obj is not None:
+                for data in deltas:
+                    obj.apply_delta(loader.load_state(data))
+        if self._jar is not None:
+            touched = self._states.keys() | self._deltas.keys()
+            self._jar.join(
+                {oid: self._objects[oid] for oid in sorted(touched & self._objects.keys())}
+            )
+        upgraded = loader.finish()
+        if self._jar is not None:
+            for obj in self._restoration.upgraded:
+                self._jar.mark_changed(obj)
+        return upgraded
+
+    def _restore_states(self) -> None:
+        """Set all states, those with a durable object for a key when its hash is right.
+
+        A hash of its own is made of the object's state, and of the states of
+        others: so what may be keyed by one is set again once all are there.
+        """
+        again = []
+        for oid in sorted(
+            self._states, key=lambda oid: has_usual_hash(type(self._objects.get(oid)))
+        ):
+            self._met_own_hash = False
+            obj = self._find(oid)
+            error = None if obj is None else self._restore(obj, oid)
+            if self._met_own_hash:
+                again.append(oid)
+            elif error is not None:
+                self._tell_unset(obj, error)
+        for oid in again:
+            obj = self._objects[oid]
+            error = self._restore(obj, oid)
+            if error is not None:
+                self._tell_unset(obj, error)
+
+    def _restore(self, obj: Any, oid: int) -> Exception | None:
+        """Set one state; return what the object's own code raised, which costs no other."""
+        try:
+            self._loader.restore(obj, self._states[oid])
+        except (TapdError, MemoryError):
+            raise
+        except Exception as error:
+            return error
+        return None
+
+    def _tell_unset(self, obj: Any, error: Exception) -> None:
+        _log.warning("the state of a %s can't be set: %s", type_name_of(type(obj)), error)
+
+    def _find(self, oid: int) -> Any:
+        obj = self._objects.get(oid)
+        if obj is None:
+            _log.warning("the journal changes object %d, which could not be loaded; left out", oid)
+        return obj
