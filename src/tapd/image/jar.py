@@ -34,9 +34,12 @@ from tapd.image.names import name_of
 from tapd.image.paths import find_path
 from tapd.image.pickler import StatePickler
 from tapd.image.watching import Watch, Watched, digest_of
+from tapd.model.heaps import teach_heapq
 from tapd.model.namespace import Namespace
-from tapd.model.persistent import Tracked, is_durable_type, own_dict
+from tapd.model.persistent import Tracked, has_usual_setattr, is_durable_type, own_dict, set_mark
 from tapd.model.places import warn_of_thread
+
+teach_heapq()  # before the modules of authors are imported, which may take its functions
 
 _HEAP_TYPE = 1 << 9
 _LOSSY_MAX = 1000
@@ -63,6 +66,7 @@ class Jar:
         self._watch = Watch(self._locate)
         self._root: Any = None
         self._census = Census()
+        self._unguarded: set[type] = set()  # whose assignments run no code of their author
         self._last_tag = 0
         # They go when nobody has them any more: those of a prompt come and go for years.
         self._typed_classes: weakref.WeakKeyDictionary[type, bytes] = weakref.WeakKeyDictionary()
@@ -128,10 +132,14 @@ class Jar:
         # Only now, so that no number is given twice.
         self.last_oid = max(self.last_oid, max(objects, default=0))
         for self.last_oid, obj in enumerate(free, self.last_oid + 1):  # noqa: B020 - it counts
-            obj._p_oid = self.last_oid
+            set_mark(obj, "_p_oid", self.last_oid)
             objects[self.last_oid] = obj
-        for obj in objects.values():
-            obj._p_jar = self
+        if all(map(has_usual_setattr, kinds)):
+            for obj in objects.values():
+                obj._p_jar = self
+        else:
+            for obj in objects.values():
+                set_mark(obj, "_p_jar", self)
         return objects
 
     def settle(self, objects: Iterable[Any]) -> None:
@@ -140,7 +148,7 @@ class Jar:
         is_calm = self._census.is_calm_at_sight
         for obj in objects:
             if is_calm(obj):
-                obj._p_changed = False
+                self._settle(obj)
             else:
                 rest.append(obj)
         self._take_in(rest)
@@ -148,7 +156,7 @@ class Jar:
     def join(self, objects: dict[int, Any]) -> None:
         """Take in `objects`, by number, whose states a journal's records gave."""
         for oid, obj in objects.items():
-            obj._p_jar = self
+            set_mark(obj, "_p_jar", self)
             self.last_oid = max(self.last_oid, oid)
         self.settle(objects.values())
         self._changed.clear()
@@ -160,7 +168,7 @@ class Jar:
         if not obj._p_changed:
             if isinstance(obj, Tracked):
                 self.register(obj)
-            obj._p_changed = True  # a `Persistent` registers itself
+            set_mark(obj, "_p_changed", True)  # a `Persistent` registers itself
 
     def _take_in(self, objects: Iterable[Any]) -> None:
         """Count `objects` as unchanged; watch those that have to be, number what is in them."""
@@ -169,20 +177,30 @@ class Jar:
         entries = {}
         for obj in rest:
             dump = self._pickler.dump_object(obj)
-            obj._p_changed = False
+            self._settle(obj)
             if self._has_parts(obj, dump.parts):
                 entries[obj._p_oid] = obj, Watched(digest_of(dump.data), dump.parts or ())
         self._watch.put(entries)
+
+    def _settle(self, obj: Any) -> None:
+        """Count `obj` as unchanged."""
+        cls = type(obj)
+        if cls in self._unguarded:
+            obj._p_changed = False
+            return
+        set_mark(obj, "_p_changed", False)
+        if has_usual_setattr(cls) and name_of(cls) is not None:
+            self._unguarded.add(cls)
 
     def _oid_of(self, obj: Any) -> int:
         if obj._p_jar is self:
             return obj._p_oid  # type: ignore[no-any-return]  # an int, set below
         if obj._p_oid is None:
             self.last_oid += 1
-            obj._p_oid = self.last_oid
+            set_mark(obj, "_p_oid", self.last_oid)
         elif obj._p_oid > self.last_oid:
             self.last_oid = obj._p_oid
-        obj._p_jar = self
+        set_mark(obj, "_p_jar", self)
         self._fresh.append(obj)
         return obj._p_oid  # type: ignore[no-any-return]  # an int, set above
 
@@ -219,7 +237,7 @@ class Jar:
                 if issubclass(cls, Tracked):
                     obj._p_delta = None
                 else:
-                    obj._p_serial = self._tag_of(cls)
+                    set_mark(obj, "_p_serial", self._tag_of(cls))
             self._dump_each(fresh, commit)
 
     def _dump_each(self, objects: Iterable[Any], commit: _Commit) -> None:
@@ -256,7 +274,7 @@ class Jar:
                         return False
                     dump = self._pickler.dump_state(delta)
                     commit.changes.deltas.append((oid, dump.data))
-                    obj._p_changed = False
+                    self._settle(obj)
                     return True
             elif obj._p_serial != self._tag_of(type(obj)):
                 self._note_class(obj, commit)
@@ -269,7 +287,7 @@ class Jar:
         if dump.losses:  # of what is durable, but not to be kept
             commit.losses += self._named(obj, dump.losses)
         commit.changes.states.append((oid, dump.data))
-        obj._p_changed = False
+        self._settle(obj)
         return True
 
     def _dump_other(self, obj: Any, commit: _Commit, *, was_converted: bool) -> None:
@@ -281,12 +299,12 @@ class Jar:
             delta = obj.take_delta()
             if delta is not None and self._census.is_calm_delta(obj, delta):
                 commit.changes.deltas.append((oid, self._pickler.dump_state(delta).data))
-                obj._p_changed = False
+                self._settle(obj)
                 return
         if not is_tracked and obj._p_changed and obj._p_serial != self._tag_of(type(obj)):
             self._note_class(obj, commit)
         dump = self._pickler.dump_object(obj)
-        obj._p_changed = False
+        self._settle(obj)
         if is_tracked:
             obj._p_delta = None
         digest = digest_of(dump.data)
@@ -376,7 +394,7 @@ class Jar:
 
     def _note_class(self, obj: Any, commit: _Commit) -> None:
         commit.changes.classes.append((obj._p_oid, self._class_reference(type(obj))))
-        obj._p_serial = self._tag_of(type(obj))
+        set_mark(obj, "_p_serial", self._tag_of(type(obj)))
 
     def _note_unsaved(self, obj: Any, error: Exception, losses: list[Loss]) -> None:
         """Name `obj`, which could not be dumped, and have the next commit try all of it again."""

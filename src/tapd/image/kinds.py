@@ -50,7 +50,9 @@ def kind_of(cls: type) -> Kind:
 def _decide(cls: type) -> Kind:  # noqa: PLR0911 - one for each kind
     if is_durable_type(cls):
         return Kind.DURABLE
-    if cls in (tuple, frozenset, types.MethodType, *_PARTS_OF_CLASSES) or issubclass(cls, Value):
+    if cls in (tuple, frozenset, slice, types.MethodType, *_PARTS_OF_CLASSES) or issubclass(
+        cls, Value
+    ):
         return Kind.ROW
     if issubclass(cls, (type, types.FunctionType)):
         return Kind.DEFINITION
@@ -74,6 +76,8 @@ def parts_of_row(row: Any) -> Iterable[Any]:
     cls = type(row)
     if cls is types.MethodType:
         return row.__self__, row.__func__
+    if cls is slice:
+        return row.start, row.stop, row.step
     if cls is property:
         return row.fget, row.fset, row.fdel
     if cls in (staticmethod, classmethod):

@@ -1,8 +1,8 @@
 """`heapq` for tracked lists: its functions, written in C, change a list past its methods.
 
 Importing this replaces them, in `heapq` and wherever they were imported to
-before, by ones that report a `TrackedList` first. A plain list costs one more
-comparison.
+before under the same name, by ones that report a `TrackedList` first. A plain list
+costs one more comparison.
 """
 
 from __future__ import annotations
@@ -44,10 +44,11 @@ def teach_heapq() -> None:
             setattr(heapq, name, replaced[function])
     if not replaced:
         return
-    for module in list(sys.modules.values()):
+    for module_name, module in list(sys.modules.items()):
         names = getattr(module, "__dict__", None)
-        if type(names) is not dict or names.get("__name__") == "_heapq":
+        if type(names) is not dict or module_name == "_heapq":
             continue
-        for name, value in list(names.items()):
+        for name in _CHANGING:  # to look at all that modules hold takes milliseconds
+            value = names.get(name)
             if type(value) is types.BuiltinFunctionType and value in replaced:
                 names[name] = replaced[value]

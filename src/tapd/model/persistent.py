@@ -48,8 +48,22 @@ class _Attributes(persistent.Persistent):  # type: ignore[misc]  # untyped in it
 
 
 _own_dict: Any = _Attributes.__dict__["__dict__"]
+_set_attribute: Any = persistent.Persistent.__setattr__
 own_dict: Callable[[Any], dict[str, Any]] = _own_dict.__get__
 """Return the ``__dict__`` of a `Persistent` without reporting; for reading only."""
+
+
+def set_mark(obj: Any, name: str, value: Any) -> None:
+    """Set one of the ``_p_`` attributes of a durable object, past its author's ``__setattr__``."""
+    if issubclass(type(obj), persistent.Persistent):
+        _set_attribute(obj, name, value)
+    else:
+        object.__setattr__(obj, name, value)
+
+
+def has_usual_setattr(cls: Any) -> bool:
+    """Whether an assignment to an attribute of a `cls` runs no code of its author."""
+    return cls.__setattr__ in (_set_attribute, object.__setattr__)
 
 
 def attributes_of(obj: Any) -> dict[str, Any] | None:
@@ -76,13 +90,13 @@ class Persistent(_Attributes):
     @property
     def __dict__(self) -> dict[str, Any]:
         if self._p_jar is not None:
-            self._p_changed = True
+            _set_attribute(self, "_p_changed", True)
         return own_dict(self)
 
     @__dict__.setter
     def __dict__(self, attributes: dict[str, Any]) -> None:
         if self._p_jar is not None:
-            self._p_changed = True
+            _set_attribute(self, "_p_changed", True)
         _own_dict.__set__(self, attributes)
 
     def __repr__(self) -> str:
