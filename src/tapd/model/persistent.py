@@ -86,6 +86,7 @@ class Persistent(_Attributes):
     """
 
     persistence_version: ClassVar[int] = 1
+    _p_convert: ClassVar[bool] = True  # whether its plain containers may become tracked ones
 
     @property
     def __dict__(self) -> dict[str, Any]:
