@@ -108,11 +108,16 @@ class Census:
         if not issubclass(cls, TrackedDict):
             return self.is_calm(delta)
         items, deleted = delta
-        return (
-            self.is_calm([value for _key, value in items])
-            and all(type(key) in _SURE or _is_found(key) for key, _value in items)
-            and all(type(key) in _SURE or _is_found(key) for key in deleted)
-        )
+        calm = self._calm
+        for key, value in items:
+            if type(key) not in _SURE and not _is_found(key):
+                return False
+            if type(value) not in calm and not self.is_calm((value,)):
+                return False
+        for key in deleted:
+            if type(key) not in _SURE and not _is_found(key):
+                return False
+        return True
 
     def is_calm_at_sight(self, obj: Any) -> bool:
         """Whether `obj`, just loaded, is calm; a look that is quick and may say no too often."""

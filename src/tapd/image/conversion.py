@@ -81,15 +81,7 @@ def convert_simple(obj: Any) -> bool:
     attributes = own_dict(obj)
     if _PLAIN.isdisjoint(map(type, attributes.values())):
         return False
-    names = [
-        name
-        for name, value in attributes.items()
-        if type(value) in _PLAIN
-        and _PLAIN.isdisjoint(map(type, value.values() if type(value) is dict else value))
-        and sys.getrefcount(value) == _IN_ONE_PLACE
-        and not name.startswith("_v_")
-        and not (type(value) in _CAN_BE_REFERRED_TO and weakref.getweakrefcount(value))
-    ]
+    names = [name for name in attributes if _is_simple(attributes, name)]
     for name in names:
         made = _make(attributes[name])
         _fill(attributes[name], made, {})
@@ -97,8 +89,22 @@ def convert_simple(obj: Any) -> bool:
     return bool(names)
 
 
+def _is_simple(attributes: dict[str, Any], name: str) -> bool:
+    cls = type(attributes[name])
+    return (
+        cls in _PLAIN
+        and sys.getrefcount(attributes[name]) == _IN_ONE_PLACE
+        and _PLAIN.isdisjoint(
+            map(type, attributes[name].values() if cls is dict else attributes[name])
+        )
+        and not name.startswith("_v_")
+        and not (cls in _CAN_BE_REFERRED_TO and weakref.getweakrefcount(attributes[name]))
+    )
+
+
 def _references_in_one_place() -> int:
-    return next(sys.getrefcount(value) for value in {"it": list[int]()}.values())
+    attributes = {"it": list[int]()}
+    return sys.getrefcount(attributes["it"])
 
 
 _IN_ONE_PLACE = _references_in_one_place()
