@@ -114,10 +114,7 @@ class Census:
                 return False
             if type(value) not in calm and not self.is_calm((value,)):
                 return False
-        for key in deleted:
-            if type(key) not in _SURE and not _is_found(key):
-                return False
-        return True
+        return not deleted or all(type(key) in _SURE or _is_found(key) for key in deleted)
 
     def is_calm_at_sight(self, obj: Any) -> bool:
         """Whether `obj`, just loaded, is calm; a look that is quick and may say no too often."""
