@@ -178,9 +178,9 @@ class Jar:
         entries = {}
         for obj in rest:
             dump = self._pickler.dump_object(obj)
-            self._settle(obj)
             if self._has_parts(obj, dump.parts):
                 entries[obj._p_oid] = obj, Watched(digest_of(dump.data), dump.parts or ())
+            self._settle(obj)
         self._watch.put(entries)
 
     def _settle(self, obj: Any) -> None:
@@ -314,7 +314,6 @@ class Jar:
         if not is_tracked and obj._p_changed:
             self._note_class(obj, commit)
         dump = self._pickler.dump_object(obj)
-        self._settle(obj)
         if is_tracked:
             obj._p_delta = None
         digest = digest_of(dump.data)
@@ -328,6 +327,7 @@ class Jar:
         if dump.losses and has_changed:
             commit.losses += self._named(obj, dump.losses)
         if self._has_parts(obj, dump.parts):
+            self._settle(obj)  # its author's ``__getstate__`` may have been asked once more
             watched = Watched(digest, dump.parts or ())
             looks.entries[oid] = obj, watched
             if has_changed or (part_ids != watched.part_ids and self._watch.is_shared(oid)):
@@ -338,6 +338,7 @@ class Jar:
         if has_changed or self._watch.is_shared(oid):
             commit.changes.states.append((oid, dump.data))
         self._watch.forget(obj)
+        self._settle(obj)
 
     def _has_parts(self, obj: Any, parts: tuple[Any, ...] | None) -> bool:
         """Whether `obj` has to be watched, given what plain objects it holds."""
@@ -362,12 +363,15 @@ class Jar:
         for obj, watched in looks.unchanged:
             if watched is watch.get(obj):
                 watch.rest(obj, self._census.roots_of(obj))
+                self._settle(obj)
 
     def _write_group(self, group: list[int], commit: _Commit) -> None:
         members = [(each, self._watch.object_of(each)) for each in group]
         members = [(oid, obj) for oid, obj in members if obj is not None]
         try:
             dump = self._pickler.dump_joint([obj for _oid, obj in members])
+            for _oid, obj in members:
+                self._settle(obj)
         except Exception as error:
             for _oid, obj in members:
                 self._note_unsaved(obj, error, commit.losses)

@@ -24,7 +24,7 @@ from tapd.image.parts import parts_in
 from tapd.image.rebuild import Containers
 from tapd.image.reducer import RETRIES_MAX, Reduced, Reducer
 from tapd.image.salvage import Salvager
-from tapd.model.persistent import is_durable_type
+from tapd.model.persistent import forget_state, is_durable_type
 
 _log = logging.getLogger(__name__)
 
@@ -309,6 +309,7 @@ class StateLoader:
     def restore_loaded(self, obj: Any, versioned_state: Any) -> None:
         """Set the state of `obj`, as `load_state` gave it."""
         version, state = split_state(versioned_state)
+        forget_state(obj)  # it may be one that a ``__setstate__`` would only add to
         obj.__setstate__(state)
         self.restoration.note(obj, version)
 
