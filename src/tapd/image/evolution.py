@@ -1,7 +1,7 @@
 """Class evolution: versions of state, and the upgrades that a load must run.
 
-Imports `errors`, `model` and this room's `names`, `salvage` and `stand_ins`. A class with ``persistence_version
-= N`` brings older state up with ``upgrade_to_version_2(self)`` to
+Imports `errors`, `model` and this room's `names`, `salvage` and `stand_ins`. A class with
+``persistence_version = N`` brings older state up with ``upgrade_to_version_2(self)`` to
 ``upgrade_to_version_N(self)``, called in turn after the state of every object is
 set, so that an upgrade may look at other objects. What can't be upgraded is
 refused, before anything is served.
@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import Any
 
 from tapd.errors import UpgradeRefused
-from tapd.image.loss import type_name_of
 from tapd.image import stand_ins
+from tapd.image.loss import type_name_of
 from tapd.image.names import Broken, BrokenDurable, named, register_rename
 from tapd.image.salvage import Faults
 from tapd.model.places import describe_origin

@@ -1,6 +1,6 @@
 """States of dataclasses and attrs classes, set by the names of their fields.
 
-Imports `image.stand_ins`. Both libraries generate a ``__setstate__`` for classes with
+Imports `image.bare`. Both libraries generate a ``__setstate__`` for classes with
 slots, made for the class as it was: that of `dataclasses` gives values to fields by
 their order, whatever their number, and even takes the keys of a dict for values; that
 of attrs leaves out what it does not know, and can't set an attribute of a `Persistent`.
@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from tapd.image.stand_ins import object_setattr
+from tapd.image.bare import object_setattr
 
 _DATACLASS_SETSTATE: Any = getattr(dataclasses, "_dataclass_setstate", None)
 _DATACLASS_GETSTATE: Any = getattr(dataclasses, "_dataclass_getstate", None)
@@ -82,4 +82,16 @@ def field_names(cls: Any) -> list[str]:
 
 def is_saved_by_order(cls: Any) -> bool:
     """Whether instances of `cls` would be saved as values without names."""
-    return _DATACLASS_GETSTATE is not None and cls.__getstate__ is _DATACLASS_GETSTATE
+    return (
+        _DATACLASS_GETSTATE is not None
+        and cls.__getstate__ is _DATACLASS_GETSTATE
+        and cls.__reduce_ex__ is object.__reduce_ex__
+        and cls.__reduce__ is object.__reduce__
+    )
+
+
+def reduce_by_names(obj: Any) -> tuple[Any, ...]:
+    """Return how an instance is written whose class would give values without names."""
+    made, args, *more = obj.__reduce_ex__(4)
+    state = dict(zip(field_names(type(obj)), more[0], strict=True))
+    return made, args, state, *(*more[1:], None, None)[:2], set_fields

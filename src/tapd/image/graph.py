@@ -18,10 +18,10 @@ from typing import Any, ClassVar
 
 from tapd.errors import CannotKeep
 from tapd.image import definitions, paths, rebuild
+from tapd.image.bare import bare_object, has_usual_new
 from tapd.image.evolution import version_of
 from tapd.image.loss import Placeholder, type_name_of
 from tapd.image.reducer import NEWOBJ, Reduced, Reducer, has_usual_hash
-from tapd.image.stand_ins import bare_object, has_usual_new
 from tapd.model.persistent import Persistent, TrackedDict, TrackedList, is_durable_type
 
 

@@ -10,6 +10,7 @@ that make these again are part of the format.
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from typing import Any
 
 Reduced = tuple[Any, ...]
@@ -19,6 +20,13 @@ _OWN_MISSING = tuple(
     for cls in (enum.Enum, enum.Flag)
     if "_missing_" in cls.__dict__
 )
+
+
+def reducer_by_name(cls: Any) -> Callable[[Any], Reduced] | None:
+    """Return what reduces instances of `cls`, where that is an enum or a named tuple."""
+    if is_usual_enum(cls):
+        return reduce_member
+    return reduce_named_tuple if is_usual_named_tuple(cls) else None
 
 
 def is_usual_enum(cls: Any) -> bool:
@@ -93,7 +101,8 @@ def _why(name: str | None, value: Any, member: Any, taken: list[Any]) -> str:
 def _is_same(one: Any, other: Any) -> bool:
     if type(one) is not type(other):
         return False
-    return type(one).__eq__ is object.__eq__ or one is other or bool(one == other)
+    equal: Any = type(one).__eq__
+    return equal is object.__eq__ or one is other or bool(one == other)
 
 
 def named_tuple(cls: Any, fields: tuple[str, ...], *values: Any) -> Any:

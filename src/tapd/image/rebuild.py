@@ -7,21 +7,24 @@ needs an entry in the rename map for ever.
 
 from __future__ import annotations
 
+import collections
 import gc
 import io
 import logging
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import persistent
 
 from tapd.errors import UpgradeRefused
 from tapd.image import definitions, names
+from tapd.image.bare import has_usual_new, mute, set_number
 from tapd.image.evolution import Restoration, version_of
 from tapd.image.loss import Placeholder, type_name_of
-from tapd.image.salvage import Faults, Salvager
-from tapd.image.stand_ins import STAND_INS, has_usual_new, mute, reason_of, set_number
-from tapd.model.persistent import TrackedDict, TrackedList, is_durable_type
+from tapd.image.salvage import Faults, Salvager, unhashable_in
+from tapd.image.stand_ins import STAND_INS, reason_of
+from tapd.model.persistent import Tracked, TrackedDict, TrackedList, TrackedSet, is_durable_type
 
 _log = logging.getLogger(__name__)
 
@@ -73,9 +76,24 @@ def give_state(obj: Any, version: int, state: Any, restoration: Restoration | No
     if issubclass(type(obj), STAND_INS):
         (restoration or Restoration()).keep(obj, version, state, obj.broken_reason)
         return
-    obj.__setstate__(state)
+    setstate = type(obj).__setstate__
+    setstate(obj, state)
+    if issubclass(type(obj), Tracked) and setstate.__module__ == Tracked.__module__:
+        _check_contents(obj, state)
     if restoration is not None:
         restoration.note(obj, version)
+
+
+def _check_contents(obj: Any, state: Any) -> None:
+    """Check that a tracked container took a state of its own kind.
+
+    Raises:
+        TypeError: it was another kind of container, and what is in it now is less.
+    """
+    kinds = {list: list, dict: dict, set: list, bytearray: bytes, collections.deque: tuple}
+    kind = next(kind for base, kind in kinds.items() if isinstance(obj, base))
+    if type(state) is not kind or (isinstance(obj, set) and len(obj) != len(state)):
+        raise TypeError(f"it was another kind of container: its state is a {type(state).__name__}")
 
 
 def _number(obj: Any, oid: Any) -> None:
@@ -148,7 +166,7 @@ class StateQueue:
             except (UpgradeRefused, MemoryError):
                 raise
             except BaseException as error:  # its neighbours are to be kept
-                self._fail(place, obj, meta, error)
+                self._fail(place, obj, meta, state, error)
         self._count += whole // 3
 
     def _give(self, place: int, obj: Any, meta: Any, state: Any) -> None:
@@ -176,18 +194,24 @@ class StateQueue:
         if _is_usual(cls):
             self._usual.add(cls)
 
-    def _fail(self, place: int, obj: Any, meta: Any, error: BaseException) -> None:
+    def _fail(self, place: int, obj: Any, meta: Any, state: Any, error: BaseException) -> None:
         """Take note that one can't have its state, to begin again without trying it."""
         cls = type(obj)
         reason = f"its state can't be set: {reason_of(error)}"
         if self._restoration.faults is None:  # plain `pickle.load`: there is no second time
             _log.warning("the state of a %s can't be set: %s", type_name_of(cls), error)
+        elif issubclass(cls, TrackedSet) and (culprits := unhashable_in(tuple(state))):
+            for each in culprits:
+                self._tell_sink(each, f"it can't be a key: {reason_of(error)}", error)
         elif (meta is None or type(meta) in (int, tuple)) and is_durable_type(cls):
             self._faults.note_queued(place, reason)
-        elif self._faults.sink is not None:
-            self._faults.sink(obj, reason)
         else:
+            self._tell_sink(obj, reason, error)
+
+    def _tell_sink(self, obj: Any, reason: str, error: BaseException) -> None:
+        if self._faults.sink is None:  # C can't tell where it was made
             raise error
+        self._faults.sink(obj, reason)
 
     def finish(self) -> None:
         """Run the upgrades that are due, unless who loads goes on to a journal."""
@@ -310,39 +334,57 @@ def load_graph(data: bytes, restoration: Restoration | None = None) -> Any:
     gc.disable()
     try:
         with definitions.restoring(own):
-            root = _load_in_rounds(data, own)
+            root = load_in_rounds(
+                lambda faults: (
+                    _Loader(data)
+                    if faults is None
+                    else Salvager(data, names.named, Containers(), faults)
+                ),
+                own,
+                own.forget,
+            )
         if restoration is None:
             own.finish()
         return root
     finally:
-        own.faults = None
         if enabled:
             gc.enable()
 
 
-def _load_in_rounds(data: bytes, restoration: Restoration) -> Any:
-    """Load until nothing fails that was not known to fail."""
+def load_in_rounds(
+    make_loader: Callable[[Faults | None], Any],
+    restoration: Restoration,
+    forget: Callable[[], None] = lambda: None,
+) -> Any:
+    """Load until nothing fails that was not known to fail.
+
+    Args:
+        make_loader: returns what loads, in C, or by a `Salvager` where faults are told.
+        restoration: the one that runs.
+        forget: what a round that was given up has left is of no use.
+    """
     faults = restoration.faults = Faults()
     in_c = True
-    while True:
-        loader: Any = (
-            _Loader(data) if in_c else Salvager(data, names.named, Containers(), faults)
-        )
-        faults.grew = False
-        try:
-            root = loader.load()
-        except (UpgradeRefused, MemoryError):
-            raise
-        except BaseException as error:
-            if not in_c:
+    try:
+        while True:
+            loader: Any = make_loader(None if in_c else faults)
+            faults.grew = False
+            try:
+                loaded = loader.load()
+            except (UpgradeRefused, MemoryError):
                 raise
-            _log.warning("loading: %s; reading it piece by piece", reason_of(error))
-            in_c, faults.grew = False, True
-        if not faults.grew:
-            return root
-        root = None
-        give_up(loader)
-        restoration.forget()
+            except BaseException as error:
+                if not in_c:
+                    raise
+                _log.debug("loading: %s; reading it piece by piece", reason_of(error))
+                in_c, faults.grew = False, True
+            if not faults.grew:
+                return loaded
+            loaded = None
+            give_up(loader)
+            forget()
+    finally:
+        restoration.faults = None
 
 
 def give_up(loader: Any) -> None:

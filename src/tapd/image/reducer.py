@@ -109,7 +109,9 @@ class Reducer(pickle.Pickler):
             reduce = self._reduce_frozen if immutable else self._reduce_plain
             self.remember_plain(cls)
             return reduce, True
-        reduce = known or _own_reduce
+        reduce = known or (
+            generated.reduce_by_names if generated.is_saved_by_order(cls) else _own_reduce
+        )
         if immutable and not issubclass(cls, enum.Enum):  # what its members hold is its module's
             reduce = self._looking_into(reduce)
         return self._checked(reduce, cls, immutable=immutable), True
@@ -152,7 +154,6 @@ class Reducer(pickle.Pickler):
     ) -> Callable[[Any], Reduced]:
         """Wrap `reduce` so that what goes wrong in it is a reason to name."""
         odd, base = _is_odd(cls), _base_value(cls)
-        by_order = generated.is_saved_by_order(cls)
         is_in_c = not cls.__flags__ & _HEAP_TYPE or classes.is_made_in_c(cls)
 
         def checked(obj: Any) -> Reduced:
@@ -179,10 +180,7 @@ class Reducer(pickle.Pickler):
                     reduced = (names.value_object, (cls, base, base(*args[1:])), *reduced[2:])
                 elif odd or len(args) != 1 or args[0] is not cls:
                     reduced = (names.new_object, *reduced[1:])
-            if len(reduced) == 3 and by_order and type(reduced[2]) is list:
-                state = dict(zip(generated.field_names(cls), reduced[2], strict=True))
-                reduced = (*reduced[:2], state, None, None, generated.set_fields)
-            elif odd and len(reduced) > 2 and reduced[2] is not None:
+            if odd and len(reduced) > 2 and reduced[2] is not None:
                 parts = (*reduced[2:], None, None)[:3]
                 reduced = (*reduced[:2], *parts, rebuild.set_reduced)
             if len(reduced) > 3 and any(type(part) not in _SAFE_ITERATORS for part in reduced[3:5]):

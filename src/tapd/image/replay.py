@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from tapd.errors import TapdError
+from tapd.errors import UpgradeRefused
+from tapd.image.bare import set_number
 from tapd.image.changes import Changes
 from tapd.image.evolution import Restoration
 from tapd.image.jar import Jar
@@ -39,12 +40,14 @@ class Replay:
         self._states: dict[int, bytes] = {}
         self._deltas: dict[int, list[bytes]] = {}
         self._met_own_hash = False
+        self._is_last_round = False
         self._loader = StateLoader(self._resolve, restoration)
 
     def _resolve(self, oid: int) -> Any:
         obj = self._objects.get(oid)
         if not has_usual_hash(type(obj)):
             self._met_own_hash = True
+            self._loader.may_wait = not self._is_last_round
         if obj is None:
             return Placeholder(f"(object {oid})", "durable object", "it could not be loaded")
         return obj
@@ -52,9 +55,8 @@ class Replay:
     def apply(self, changes: Changes) -> None:
         """Take in one record's changes."""
         for oid, class_data in changes.new:
-            cls = self._loader.load_class(class_data)
-            obj = cls.__new__(cls)
-            obj._p_oid = oid
+            obj = self._loader.make(class_data)
+            set_number(obj, oid)
             self._objects[oid] = obj
         for oid, data in changes.states:
             self._states[oid] = data
@@ -81,7 +83,7 @@ class Replay:
             obj = self._find(oid)
             if obj is not None:
                 for data in deltas:
-                    obj.apply_delta(loader.load_state(data))
+                    loader.apply_delta(obj, data)
         if self._jar is not None:
             touched = self._states.keys() | self._deltas.keys()
             self._jar.join(
@@ -110,6 +112,7 @@ class Replay:
                 again.append(oid)
             elif error is not None:
                 self._tell_unset(obj, error)
+        self._is_last_round = True
         for oid in again:
             obj = self._objects[oid]
             error = self._restore(obj, oid)
@@ -120,7 +123,7 @@ class Replay:
         """Set one state; return what the object's own code raised, which costs no other."""
         try:
             self._loader.restore(obj, self._states[oid])
-        except (TapdError, MemoryError):
+        except (UpgradeRefused, MemoryError):
             raise
         except Exception as error:
             return error

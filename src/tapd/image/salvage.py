@@ -22,6 +22,7 @@ from typing import Any
 
 from tapd.errors import UpgradeRefused
 from tapd.image import stand_ins
+from tapd.image.bare import bare_object, object_setattr
 from tapd.image.loss import Placeholder
 from tapd.image.stand_ins import Broken, reason_of
 from tapd.model.persistent import is_durable_type
@@ -142,8 +143,7 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
 
     def _stand_in(self, step: int, maker: Any, args: Any, reason: str, **kept: Any) -> Any:
         if is_stand_in_type(maker):  # its class is known to be gone, and is told by itself
-            made = maker(*args) if kept["called"] else maker.__new__(maker, *args)
-            return made
+            return maker(*args) if kept["called"] else maker.__new__(maker, *args)
         name = self._names.get(id(maker), "")
         is_class = issubclass(type(maker), type)
         if step in self.faults.durable_steps or (
@@ -154,7 +154,7 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
                 if name
                 else stand_ins.broken_durable_type_of(maker)
             )
-            return stand_ins.bare_object(cls)
+            return bare_object(cls)
         made = stand_ins.broken_object(name, maker, args, kept.get("kwargs", {}),
                                        called=kept["called"])  # fmt: skip
         made._p_broken["reason"] = reason
@@ -196,7 +196,7 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
 
         def make() -> Any:
             if issubclass(type(cls), type) and is_durable_type(cls):
-                return stand_ins.bare_object(cls)
+                return bare_object(cls)
             return stand_ins.new_object(cls, *args)
 
         self.append(self._make(make, cls, args, called=False))
@@ -261,7 +261,7 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
         """Note whose fault it is that an item can't be put into `container`."""
         cls = type(container)
         keyed = (item[0],) if issubclass(cls, dict) else (item,) if issubclass(cls, set) else ()
-        culprits = _unhashable_in(keyed)
+        culprits = unhashable_in(keyed)
         if not culprits and id(container) in self._made and cls not in (dict, set, list):
             self._fail(container, f"an item can't be put back: {reason}")
             return
@@ -355,13 +355,13 @@ def _set_state(obj: Any, state: Any) -> None:
         try:
             setattr(obj, name, value)
         except Exception:  # a frozen class refuses everybody
-            stand_ins.object_setattr(obj, name, value)
+            object_setattr(obj, name, value)
 
 
-def _unhashable_in(key: Any) -> list[Any]:
+def unhashable_in(key: Any) -> list[Any]:
     """Return the parts of `key` whose own hash fails."""
     if type(key) in (tuple, frozenset):
-        return [found for part in key for found in _unhashable_in(part)]
+        return [found for part in key for found in unhashable_in(part)]
     try:
         hash(key)
     except BaseException:

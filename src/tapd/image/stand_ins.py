@@ -1,6 +1,6 @@
 """Stand-ins: what is kept, as it was saved, of objects that today's code can't take.
 
-Imports `errors`, `model` and `image.loss`. The class may be gone (`names` finds no
+Imports `errors`, `model` and this room's `loss` and `bare`. The class may be gone (`names` finds no
 such name), or it is there and does not take what was saved: an enum's member was
 renamed, a constructor wants another argument, ``__setstate__`` raises. Either way
 nothing is thrown away: the stand-in has the name of the class, what the object was
@@ -22,10 +22,10 @@ from typing import Any, ClassVar
 import persistent
 
 from tapd.errors import LostObject, UpgradeRefused
+from tapd.image.bare import attributes_of, object_setattr, set_class
 from tapd.image.loss import type_name_of
-from tapd.model.persistent import Persistent, Tracked
+from tapd.model.persistent import Persistent, is_durable_type
 
-_SET_CLASS: Any = object.__dict__["__class__"].__set__  # past the author's __setattr__
 _REASON_MAX = 300
 GONE = "it can't be found"
 
@@ -48,6 +48,9 @@ class Registry:
 
     def __init__(self) -> None:
         self._made: dict[int, weakref.ref[Any]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._made)
 
     def add(self, stand_in: Any) -> None:
         """Take note of a stand-in."""
@@ -195,6 +198,32 @@ def broken_object(
     return self
 
 
+def broken_copy(obj: Any, reason: str) -> Any:
+    """Return a stand-in for the plain `obj`, which was made and is of no use.
+
+    Raises:
+        UpgradeRefused: it can't be taken apart again.
+    """
+    cls = type(obj)
+    try:
+        made, args, *more = obj.__reduce_ex__(4)
+    except BaseException as error:
+        raise UpgradeRefused(
+            f"loading a {type_name_of(cls)}: {reason}, and it can't be kept ({reason_of(error)}); "
+            "mend the class, or go back to the code that saved it"
+        ) from error
+    is_new = getattr(made, "__name__", "") == "__newobj__"
+    maker = args[0] if is_new else made
+    stand_in = broken_object(
+        _name_of(maker), maker, args[1:] if is_new else args, {}, called=not is_new
+    )
+    state, items, entries = (*more, None, None, None)[:3]
+    stand_in._p_broken.update(
+        reason=reason, state=state, list=list(items or ()), items=list(entries or ())
+    )
+    return stand_in
+
+
 @functools.cache
 def broken_type(name: str) -> Any:
     """Return the class of stand-ins for plain instances of ``module:qualname``."""
@@ -243,11 +272,11 @@ class DurableStandIn:
         _hold(self, state, GONE)
 
     def __getstate__(self) -> Any:
-        return _held(self).get("broken_state")
+        return attributes_of(self).get("broken_state")
 
     def apply_delta(self, delta: Any) -> None:
         """Change the kept state as the container would have changed its contents."""
-        kept = _held(self)
+        kept = attributes_of(self)
         kept["broken_state"] = _with_delta(kept.get("broken_state"), delta)
 
     def __init_subclass__(cls, **_kwargs: Any) -> None:
@@ -273,12 +302,12 @@ class BrokenDurable(DurableStandIn, Persistent):
     @property
     def broken_state(self) -> Any:
         """The state that was saved."""
-        return _held(self).get("broken_state")
+        return attributes_of(self).get("broken_state")
 
     @property
     def broken_reason(self) -> str:
         """Why it is not itself."""
-        return str(type(self).broken_why or _held(self).get("broken_reason") or GONE)
+        return str(type(self).broken_why or attributes_of(self).get("broken_reason") or GONE)
 
     broken_why: ClassVar[str] = ""
 
@@ -306,16 +335,21 @@ class Unfit(DurableStandIn):
     @property
     def broken_state(self) -> Any:
         """The state that was saved."""
-        return _held(self).get("broken_state")
+        return attributes_of(self).get("broken_state")
 
     @property
     def broken_reason(self) -> str:
         """Why it is not itself."""
-        return str(_held(self).get("broken_reason") or GONE)
+        return str(attributes_of(self).get("broken_reason") or GONE)
 
 
 _OPEN = frozenset({"apply_delta", "take_delta", "persistence_version"})
 STAND_INS = (Broken, DurableStandIn)
+
+
+def is_stand_in(obj: Any) -> bool:
+    """Whether `obj` stands for another, which today's code can't take."""
+    return issubclass(type(obj), STAND_INS)
 
 
 @functools.cache
@@ -348,11 +382,9 @@ def _unfit_type(cls: Any, version: int) -> Any:
     """Return a class of the layout of `cls` whose instances keep states of `version`."""
     known = _unfit_types.setdefault(cls, {})
     if version not in known:
-        module, name = cls.__module__, cls.__qualname__
         attributes = {
             "__slots__": (), "__module__": __name__, "broken_of": cls,
-            "broken_name": "" if "<" in name or module == "__main__" else f"{module}:{name}",
-            "persistence_version": version,
+            "broken_name": _name_of(cls), "persistence_version": version,
         }  # fmt: skip
         # Not the metaclass's own way: it may have a hook that raises.
         known[version] = type.__new__(type(cls), cls.__name__, (Unfit, cls), attributes)
@@ -374,14 +406,14 @@ def keep(obj: Any, version: int, state: Any, reason: str) -> None:
     cls: Any = type(obj)
     try:
         if not issubclass(cls, DurableStandIn):
-            _SET_CLASS(obj, _unfit_type(cls, version))
+            set_class(obj, _unfit_type(cls, version))
         elif version != cls.persistence_version:
             other = (
                 _unfit_type(cls.broken_of, version)
                 if issubclass(cls, Unfit)
                 else broken_durable_type(cls.broken_name, cls.broken_why, version)
             )
-            _SET_CLASS(obj, other)
+            set_class(obj, other)
         _hold(obj, state, reason)
     except TypeError as error:
         raise UpgradeRefused(
@@ -400,18 +432,45 @@ def revive(obj: Any) -> bool:
     cls = type(obj)
     if not issubclass(cls, Unfit):
         return False
-    _SET_CLASS(obj, cls.broken_of)
+    try:
+        set_class(obj, cls.broken_of)
+    except TypeError:  # its instances are of another layout
+        return False
     _clear(obj)
     return True
 
 
-def _held(obj: Any) -> dict[str, Any]:
-    return object.__getattribute__(obj, "__dict__")  # type: ignore[no-any-return]  # any instance's
+def change_class(obj: Any, cls: Any) -> None:
+    """Have the durable `obj` be of `cls`, or a stand-in for one of that class.
+
+    Args:
+        obj: whose class was changed when it lived.
+        cls: as it was loaded: it may be no class of durable objects any more.
+    """
+    if not (issubclass(type(cls), type) and is_durable_type(cls)):
+        cls = broken_durable_type_of(cls)
+    try:
+        set_class(obj, cls)
+    except TypeError as error:
+        bare: Any = type(obj).broken_of if issubclass(type(obj), Unfit) else type(obj)
+        attributes = {
+            "__slots__": (), "__module__": __name__, "broken_of": cls,
+            "broken_name": getattr(cls, "broken_name", "") or _name_of(cls),
+        }  # fmt: skip
+        other: Any = type.__new__(type(bare), cls.__name__, (Unfit, bare), attributes)
+        set_class(obj, other)
+        _hold(obj, None, f"it can't change its class: {reason_of(error)}")
+        _note(obj)
+
+
+def _name_of(cls: Any) -> str:
+    module, name = cls.__module__, cls.__qualname__
+    return "" if "<" in name or module == "__main__" else f"{module}:{name}"
 
 
 def _hold(obj: Any, state: Any, reason: str) -> None:
     _clear(obj)
-    _held(obj).update(broken_state=state, broken_reason=reason)
+    attributes_of(obj).update(broken_state=state, broken_reason=reason)
 
 
 def _clear(obj: Any) -> None:
@@ -421,7 +480,7 @@ def _clear(obj: Any) -> None:
             base.clear(obj)
     if isinstance(obj, persistent.Persistent):
         persistent.Persistent.__setstate__(obj, {})
-    _held(obj).clear()
+    attributes_of(obj).clear()
 
 
 def _with_delta(state: Any, delta: Any) -> Any:
@@ -439,79 +498,7 @@ def _with_delta(state: Any, delta: Any) -> Any:
     )
 
 
-_silent_types: weakref.WeakKeyDictionary[type, type] = weakref.WeakKeyDictionary()
-
-
-def mute(obj: Any) -> None:
-    """Have `obj`, of an attempt at loading that was given up, go without its ``__del__``.
-
-    It may be of use to the object that will be made in its place, which has the same
-    state: the name of a temporary file, say.
-    """
-    cls: Any = type(obj)
-    if not cls.__flags__ & _HEAP_TYPE or not any("__del__" in base.__dict__ for base in cls.__mro__):
-        return
-    silent = _silent_types.get(cls)
-    try:
-        if silent is None:
-            attributes = {"__slots__": (), "__module__": __name__}
-            silent = type.__new__(type(cls), cls.__name__, (_Silent, cls), attributes)
-            _silent_types[cls] = silent
-        _SET_CLASS(obj, silent)
-    except TypeError:  # no Python class: its __del__ is nobody's but its library's
-        return
-
-
-class _Silent:
-    __slots__ = ()
-
-    def __init_subclass__(cls, **_kwargs: Any) -> None:
-        """Keep the author's from being told."""
-
-    def __del__(self) -> None:
-        """Do nothing."""
-
-
-# --- objects without their authors' code -------------------------------------
-
-_HEAP_TYPE = 1 << 9
-
-
-def is_own_code(cls: Any) -> bool:
-    """Whether `cls` was written by the author of an application, and not by us or in C."""
-    return bool(cls.__flags__ & _HEAP_TYPE) and not cls.__module__.startswith("tapd.model.")
-
-
-def has_usual_new(cls: Any) -> bool:
-    """Whether no code of an author's is run when an instance of the durable `cls` is made."""
-    return not any("__new__" in base.__dict__ for base in cls.__mro__ if is_own_code(base))
-
-
-def bare_object(cls: Any) -> Any:
-    """Return an instance of the durable `cls` that no ``__new__`` of its author has seen.
-
-    What that would do is part of the state, which follows. Part of the format.
-    """
-    for base in cls.__mro__:
-        if "__new__" in base.__dict__ and not (is_own_code(base) and base is not BrokenDurable):
-            return base.__new__(cls)
-    raise AssertionError(cls)  # object has one
-
-
-def object_setattr(obj: Any, name: str, value: Any) -> None:
-    """Set an attribute of any object past its class's own ``__setattr__``."""
-    if issubclass(type(obj), persistent.Persistent):
-        persistent.Persistent.__setattr__(obj, name, value)
-    else:
-        object.__setattr__(obj, name, value)
-
-
-def set_number(obj: Any, oid: Any) -> None:
-    """Give a durable object its number, past the author's ``__setattr__``."""
-    owner: Any = persistent.Persistent
-    if issubclass(type(obj), Tracked):
-        owner = next(base for base in type(obj).__mro__ if "_p_oid" in base.__dict__)
-    owner.__dict__["_p_oid"].__set__(obj, oid)
+# --- part of the format ------------------------------------------------------
 
 
 def new_object(cls: Any, *args: Any) -> Any:
