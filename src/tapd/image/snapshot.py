@@ -54,7 +54,7 @@ def take_snapshot(
     journal: Mapping[str, Any] | None = None,
 ) -> Snapshot:
     """Pickle and sign `application`; it must not change meanwhile."""
-    dump = dump_graph(application)
+    dump = dump_graph(application, detached=not clean)
     losses = tuple(dump.losses)
     unfit = kept_in(application)
     manifest = Manifest(

@@ -56,7 +56,8 @@ class StubType(type):
         if cls.own_name == "make_class" and len(args) > 5:
             return new_stub_type(f"{args[5]}:{args[4]}", args)
         if cls.own_name in _MAKERS and args and type(args[0]) is StubType:
-            return args[0].__new__(args[0], *args[_MAKERS[cls.own_name] :])
+            made: Any = args[0]
+            return made.__new__(made, *args[_MAKERS[cls.own_name] :])
         if cls.own_name.startswith("set_") and len(args) == 2:
             obj, state = args
             if cls.own_name == "set_durable" and type(state) is tuple:

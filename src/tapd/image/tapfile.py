@@ -139,7 +139,8 @@ class Manifest(Value):
 
 
 _TYPES: Mapping[str, type[Any]] = {
-    "generation": int, "format": int, "loss_count": int, "unfit_count": int, "clean": bool, "journal": dict,
+    "generation": int, "format": int, "loss_count": int, "unfit_count": int,
+    "clean": bool, "journal": dict,
     "ports": tuple, "services": tuple, "python_path": tuple, "globals": tuple, "losses": tuple,
     "unfit": tuple,
 }  # fmt: skip
