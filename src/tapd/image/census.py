@@ -1,6 +1,6 @@
 """Tells states that are only data from those that hold plain objects.
 
-Imports `model` and `kinds`. Most durable objects hold numbers, texts and other
+Imports `model` and `mutability`. Most durable objects hold numbers, texts and other
 durable objects: they tell of each change, and nothing in them needs to be looked
 at. The types of what they hold show it, for a tenth of what pickling them costs.
 """
@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from tapd.image import names
-from tapd.image.kinds import ATOMS, Kind, is_named, kind_of, parts_of_row
+from tapd.image.mutability import ATOMS, Kind, is_named, kind_of, parts_of_row
 from tapd.image.reducer import has_usual_hash
 from tapd.model.namespace import Namespace
 from tapd.model.persistent import Persistent, Tracked, TrackedDict, attributes_of, own_dict

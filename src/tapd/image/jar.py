@@ -11,7 +11,7 @@ Nothing that changes is missed, by construction. A durable object is one of two:
   nobody else holds are replaced by tracked ones, which report as well
   (`conversion`);
 * *watched*: it holds something else. What that is, the pickler's memo tells, so
-  whatever is pickled counts (`parts`). It is looked at in every commit
+  whatever is pickled counts (`memo`). It is looked at in every commit
   (`watching`), and always written whole. Watched objects that share a plain one
   are written together.
 

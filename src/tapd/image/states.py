@@ -20,7 +20,7 @@ from tapd.image.deep import DeepGraphPickler
 from tapd.image.evolution import Restoration, split_state, version_of, versioned
 from tapd.image.graph import GraphPickler, GraphRoot
 from tapd.image.loss import Loss
-from tapd.image.parts import parts_in
+from tapd.image.memo import parts_in
 from tapd.image.rebuild import Containers, give_state, load_in_rounds
 from tapd.image.reducer import RETRIES_MAX, Reduced, Reducer
 from tapd.image.salvage import Faults, Salvager, unhashable_in
@@ -33,7 +33,7 @@ class StateDump:
     Attributes:
         data: the pickle, for `StateLoader` only.
         losses: what was replaced by placeholders.
-        parts: the plain objects in it (`parts`), where they were asked for.
+        parts: the plain objects in it (`memo`), where they were asked for.
     """
 
     __slots__ = ("data", "losses", "parts")
