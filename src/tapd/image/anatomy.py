@@ -388,6 +388,19 @@ def _is_in_c(cls: type) -> bool:
 _HOOKS = ("__getstate__", "__reduce__", "__reduce_ex__")
 
 
+def has_own_state(cls: type) -> bool:
+    """Whether an author's code has a part in what is saved or restored of instances."""
+    if _has_hooks(cls):
+        return True
+    for base in type.__dict__["__mro__"].__get__(cls):
+        names = type.__dict__["__dict__"].__get__(base)
+        if base.__flags__ & _HEAP_TYPE and base.__module__ not in _OWN_WAYS:
+            hook = names.get("__setstate__")
+            if type(hook) is types.FunctionType and hook.__module__ != "dataclasses":
+                return True
+    return False
+
+
 def _has_hooks(cls: type) -> bool:
     """Whether a class written in Python says itself what its state is."""
     if cls in copyreg.dispatch_table and cls not in _DISPATCHED:

@@ -1,6 +1,6 @@
 """Where two graphs differ: paths from the root on, and what is there, in a few words.
 
-Imports `model` and this room's `showing`. For `image.likeness`, which finds them. A
+Imports `model` and this room's `anatomy` and `showing`. For `image.likeness`, which finds them. A
 place in the graphs is a node that knows the one that led to it, so a path costs
 nothing until somebody wants to read it.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tapd.image.anatomy import has_own_state
 from tapd.image.showing import show
 from tapd.model.persistent import Tracked, is_durable_type
 from tapd.values import Value
@@ -35,6 +36,7 @@ class Difference(Value):
             other place where it is.
         is_one: with `other_path`: it is the first graph that has a single object.
         holder: the class of what holds the thing that differs.
+        is_hooked: a class on the way says itself what is saved or restored of it.
     """
 
     path: str
@@ -45,6 +47,7 @@ class Difference(Value):
     other_path: str | None = None
     is_one: bool = True
     holder: str = ""
+    is_hooked: bool = False
 
 
 class Outcome(Value):
@@ -71,6 +74,11 @@ def difference_at(node: Node, known: Node | None, *, is_one: bool) -> Difference
     """
     one, other = node[3], node[4]
     there = one if one is not MISSING else other
+    is_hooked = False
+    step = node
+    while step is not None:
+        is_hooked = is_hooked or has_own_state(type(step[3])) or has_own_state(type(step[4]))
+        step = step[0]
     above, root = node[0], there
     while above is not None and (
         not is_durable_type(type(above[3])) or issubclass(type(above[3]), Tracked)
@@ -85,6 +93,7 @@ def difference_at(node: Node, known: Node | None, *, is_one: bool) -> Difference
         None if known is None else path_of(known),
         is_one,
         type(node[0][3] if node[0] is not None else there).__qualname__,
+        is_hooked,
     )
 
 
