@@ -1,4 +1,4 @@
-"""``tapctl status``, ``checkpoint``, ``audit``, ``reload`` and ``set``: of a running server, or of its TAP."""
+"""``tapctl status``, ``checkpoint``, ``audit``, ``reload``, ``set``: of a server, or of its TAP."""
 
 from __future__ import annotations
 
@@ -167,10 +167,8 @@ def audit_lines(found: dict[str, Any]) -> list[str]:
     for each in found["differences"]:
         lines.append(f"{each['path'] or 'the application'} (in a {each['owner']}):")
         if each["other_path"] is not None:
-            one, two = ("one object", "two") if each["is_one"] else ("two objects", "one")
-            lines.append(
-                f"  with {each['other_path']}: a kill would have restored {one}, not {two}"
-            )
+            restored = "one object, not two" if each["is_one"] else "two objects, not one"
+            lines.append(f"  and {each['other_path']}: a kill would have restored {restored}")
         else:
             lines += [f"  in memory     {each['other']}", f"  after a kill  {each['one']}"]
         if each["path"] in found["lasting"]:

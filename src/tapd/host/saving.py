@@ -2,8 +2,8 @@
 
 A generation is saved when one is asked for, when it is time and something changed, and
 when the journal is long. Who asked is answered with the very generation that holds
-all that was committed before. What a kill would have restored is compared with it by the
-child that saved it, when it is saved (`audit`). A reload (SIGHUP, or over the control socket) also looks for
+all that was committed before. The child that saved it then compares it with what a kill
+would have restored (`audit`). A reload (SIGHUP, or over the control socket) also looks for
 new code, and has the process end where that loads what was saved (`upgrade`). The
 journal is synced beside it. Imports what the daemon has; what forks and rehearses is
 imported when the first client has been served.
@@ -225,7 +225,7 @@ class Saving:
         audit = None if checkpointer.is_auditing else self._audit(base, generation)
         report = await checkpointer.checkpoint(
             functools.partial(state.save, application, generation, clean=False),
-            audit and functools.partial(audit.run, application),
+            None if audit is None else functools.partial(audit.run, application),
             functools.partial(self._note_audited, generation, vitals),
         )
         self._fault("checkpoint: saved")
