@@ -32,7 +32,7 @@ from tapd.values import Value
 
 DIFFERENCES_MAX = 20
 DEADLINE_S = 600.0
-MEMORY_FACTOR = 9
+MEMORY_FACTOR = 20
 """How much memory a restored TAP and the walk take, for each byte of the file (`bench_audit`)."""
 
 _NICE_MOST = 19
@@ -111,8 +111,6 @@ class Audit(Value):
             outcome = (
                 outcome.replace(reason=reason) if reason else self._compare(application, outcome)
             )
-        except MemoryError:
-            outcome = outcome.replace(reason="there was not enough memory")
         except BaseException as error:  # SystemExit of an author's hook, say
             outcome = outcome.replace(reason=_failed(self.base, error))
         with contextlib.suppress(Exception):
@@ -176,6 +174,11 @@ class Audit(Value):
 
 
 def _failed(base: int, error: BaseException) -> str:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MemoryError):
+            return "there was not enough memory"
+        cause = cause.__cause__
     return f"generation {base} could not be restored: {type(error).__name__}: {error!s:.300}"
 
 
