@@ -62,7 +62,7 @@ def save_and_audit(graph: Any, key: Key, directory: pathlib.Path, what: str) -> 
 
             audit = Audit(store.named_path, key, base, generation)
             report, found = asyncio.run(_checkpoint(checkpointer, save, audit, application))
-            assert found is not None
+            assert isinstance(found, Audited), found
             assert not found.differences, found
             assert not found.reason, found
             saved_s, size = report.duration_s, report.size_bytes
@@ -78,8 +78,8 @@ def save_and_audit(graph: Any, key: Key, directory: pathlib.Path, what: str) -> 
 
 async def _checkpoint(
     checkpointer: Checkpointer, save: Any, audit: Audit, application: Any
-) -> tuple[SaveReport, Audited | None]:
-    over: asyncio.Future[Audited | None] = asyncio.get_running_loop().create_future()
+) -> tuple[SaveReport, Audited | str]:
+    over: asyncio.Future[Audited | str] = asyncio.get_running_loop().create_future()
     run = functools.partial(audit.run, application)
     report = await checkpointer.checkpoint(save, run, over.set_result)
     return report, await over

@@ -50,7 +50,7 @@ class Server:
         self.state.store.lock()
         self.application = self.state.restore().application
         self.checkpointer = Checkpointer(keep_fds=self.state.store.lock_fds)
-        self.found: list[Audited | None] = []
+        self.found: list[Audited | str] = []
         self.is_over = asyncio.Event()
 
     @property
@@ -75,12 +75,12 @@ class Server:
         self.state.note_saved(report.generation)
         return report
 
-    async def finish(self) -> Audited | None:
+    async def finish(self) -> Audited | str:
         """Wait for what the audit finds."""
         await self.is_over.wait()
         return self.found[-1]
 
-    def note(self, found: Audited | None) -> None:
+    def note(self, found: Audited | str) -> None:
         """Take in what the audit found."""
         self.found.append(found)
         self.is_over.set()
@@ -88,12 +88,12 @@ class Server:
     def audited(self, **options: Any) -> Audited:
         """Save and audit; return what that found."""
 
-        async def run() -> Audited | None:
+        async def run() -> Audited | str:
             await self.checkpoint(**options)
             return await self.finish()
 
         found = asyncio.run(run())
-        assert found is not None
+        assert isinstance(found, Audited)
         return found
 
 
@@ -128,7 +128,7 @@ def test_the_save_is_reported_first_and_never_waits(tmp_path: Path) -> None:
         assert saved.generation == 3
         assert server.checkpointer.is_auditing
         await server.checkpointer.end_audit()
-        assert server.found == [None]
+        assert server.found == ["was killed by SIGKILL (out of memory?)"]
         assert not server.checkpointer.is_auditing
 
     started_s = time.monotonic()
@@ -221,11 +221,11 @@ def test_a_hook_that_ends_the_process_costs_the_audit_alone(
     server = Server(tmp_path, hooked=Hooked(1))
     monkeypatch.setattr(Hooked, "effect", staticmethod(lambda: os._exit(0)), raising=False)
 
-    async def run() -> Audited | None:
+    async def run() -> Audited | str:
         assert (await server.checkpoint()).generation == 2
         return await server.finish()
 
-    assert asyncio.run(run()) is None
+    assert asyncio.run(run()) == "ended with status 0"
 
 
 def test_nothing_that_is_restored_has_an_effect(

@@ -135,7 +135,8 @@ class Audit(Value):
             _soft, hard = resource.getrlimit(resource.RLIMIT_AS)
             if hard != resource.RLIM_INFINITY:
                 limit = min(limit, hard)
-            resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+            with contextlib.suppress(OSError, ValueError):  # a filter may refuse it
+                resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
         return ""
 
     def _compare(self, application: Application, outcome: Audited) -> Audited:

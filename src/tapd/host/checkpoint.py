@@ -92,14 +92,14 @@ class Checkpointer:
         self,
         save: Save,
         audit: RunAudit | None = None,
-        on_audited: Callable[[Audited | None], None] = lambda _audited: None,
+        on_audited: Callable[[Audited | str], None] = lambda _audited: None,
     ) -> SaveReport:
         """Fork now, have the child call `save`, and return its report.
 
         Args:
             save: called in the child.
             audit: called in the child when `save` was reported. Needs that none runs.
-            on_audited: called here with what it returned; None if it did not return.
+            on_audited: called here with what it returned; with how the child ended if it did not.
 
         What is saved is the state at the call, if no other checkpoint runs:
         there is no suspension before the fork. Cancelling it kills the child.
@@ -129,7 +129,7 @@ class Checkpointer:
         return report
 
     async def _watch_audit(
-        self, child: _Child, on_audited: Callable[[Audited | None], None]
+        self, child: _Child, on_audited: Callable[[Audited | str], None]
     ) -> None:
         """Wait for what the audit finds; the child is ended with this task."""
         try:
@@ -137,7 +137,7 @@ class Checkpointer:
         finally:
             self._auditing = None
             child.end()
-        on_audited(_audited_of(answer))
+        on_audited(_audited_of(answer) or _ending(child.exit_code))
 
     def _fork(self, save: Save, audit: RunAudit | None) -> _Child:
         _prctl()  # found before the fork: the child looks up nothing

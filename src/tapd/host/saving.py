@@ -240,12 +240,12 @@ class Saving:
             return Audit(store.named_path, store.key, base, generation)
         return Audit(store.named_path, store.key, base, generation, allowed) if allowed else None
 
-    def _note_audited(self, generation: int, vitals: Vitals, audited: Audited | None) -> None:
-        """Take in what an audit found; None where it was ended."""
+    def _note_audited(self, generation: int, vitals: Vitals, audited: Audited | str) -> None:
+        """Take in what an audit found, or how its process ended before that."""
         waiting = _take(self._awaiting_audit)
-        if audited is None:
-            text = f"the audit of generation {generation} was ended before it was done"
-            log.info("%s", text)
+        if isinstance(audited, str):
+            text = f"the audit of generation {generation} {audited} before it was done"
+            log.info("%s; the generation is saved", text)
             _answer(waiting, StateUnwritable(f"{text}; try again"))
             return
         vitals.note_audited(audited)
