@@ -43,6 +43,9 @@ from tapd.image.store import SaveReport
 
 log = logging.getLogger(__name__)
 
+GIVEN_UP = "was given up"
+"""Of an audit that was ended by intent: by a stop, or for another one."""
+
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _NICE = 5
 _FDS_MAX = 1 << 20  # the default of fs.nr_open
@@ -85,6 +88,7 @@ class Checkpointer:
         """End the audit that runs, if one does, and wait until it is told that it is over."""
         child = self._auditing
         if child is not None and child.watching is not None:
+            child.is_unwanted = True
             child.kill()
             await child.watching
 
@@ -137,7 +141,8 @@ class Checkpointer:
         finally:
             self._auditing = None
             child.end()
-        on_audited(_audited_of(answer) or _ending(child.exit_code))
+        ended = GIVEN_UP if child.is_unwanted else _ending(child.exit_code)
+        on_audited(_audited_of(answer) or ended)
 
     def _fork(self, save: Save, audit: RunAudit | None) -> _Child:
         _prctl()  # found before the fork: the child looks up nothing
@@ -200,6 +205,7 @@ class _Child:
         self.answer = bytearray()
         self.exit_code: int | None = None
         self.is_late = False
+        self.is_unwanted = False
         self.watching: asyncio.Task[None] | None = None
         try:
             self.pidfd = os.pidfd_open(pid)

@@ -244,8 +244,11 @@ class Saving:
         """Take in what an audit found, or how its process ended before that."""
         waiting = _take(self._awaiting_audit)
         if isinstance(audited, str):
+            from tapd.host.checkpoint import GIVEN_UP  # noqa: PLC0415 - as in `run`
+
             text = f"the audit of generation {generation} {audited} before it was done"
-            log.info("%s; the generation is saved", text)
+            level = logging.DEBUG if audited == GIVEN_UP else logging.WARNING
+            log.log(level, "%s; the generation is saved", text)
             _answer(waiting, StateUnwritable(f"{text}; try again"))
             return
         vitals.note_audited(audited)
