@@ -1,0 +1,193 @@
+"""A graph as lines of text that say its values and its identities, and nothing else.
+
+Each object gets a number when it is first met, on a walk that goes the same way in
+both worlds; where it is met again its number stands. What tapd puts in the place of a
+plain container counts as that. What can't be changed and has no attributes (numbers,
+texts, tuples, methods) is written where it stands: its identity says nothing.
+"""
+
+from __future__ import annotations
+
+import array
+import collections
+import datetime
+import decimal
+import enum
+import fractions
+import functools
+import gc
+import io
+import itertools
+import random
+import threading
+import types
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from BTrees.IOBTree import IOBTree
+from BTrees.OOBTree import OOBTree, OOTreeSet
+
+from tapd.model.persistent import Tracked
+
+_LOCK = type(threading.Lock())
+_RLOCK = type(threading.RLock())
+_ATOMS = (int, float, complex, str, bytes, bool, type(None), type(...), range, slice)
+_VALUES = (datetime.date, datetime.datetime, datetime.timedelta, decimal.Decimal, fractions.Fraction)
+_BARE = (int, float, str, bytes, bytearray, tuple, decimal.Decimal, datetime.date)
+_ITERATORS = (type(iter([])), type(iter(())), type(iter(range(1))), itertools.count)
+_NAMED = (type, types.FunctionType, types.ModuleType, enum.Enum)
+_UNSAVED = ("lock", "__dict__", "__weakref__")
+
+
+def render_graph(root: object) -> list[str]:
+    """Return the graph under `root` as lines, each object in one."""
+    return _Walk().lines_of(root)
+
+
+def render_value(value: object) -> str:
+    """Return all of `value` as one text."""
+    walk = _Walk()
+    text = walk.text(value)
+    return " ".join([text, *walk.rest()])
+
+
+class _Walk:
+    def __init__(self) -> None:
+        self._numbers: dict[int, int] = {}
+        self._met: list[Any] = []  # also so that no id is used twice
+        self._done = 0
+        self._sets: list[tuple[int, Any]] = []
+
+    def lines_of(self, root: Any) -> list[str]:
+        self.text(root)
+        return self.rest()
+
+    def rest(self) -> list[str]:
+        """Return the lines of all that was met, and of what these lead to."""
+        lines: list[str] = []
+        while True:
+            while self._done < len(self._met):
+                number, obj = self._done, self._met[self._done]
+                self._done += 1
+                lines.append(f"#{number} {type_name(obj)}({', '.join(self._parts(number, obj))})")
+            if not self._sets:
+                return lines
+            # At the end: most of what is in them has a number then, whatever their order.
+            number, items = self._sets.pop(0)
+            lines.append(f"#{number} holds {{{', '.join(self._ordered(items))}}}")
+
+    def _ordered(self, items: Any) -> list[str]:
+        return [self.text(item) for item in sorted(items, key=self._label)]
+
+    def _label(self, item: Any) -> str:
+        number = self._numbers.get(id(item))
+        if number is not None:
+            return f"#{number:06}"
+        if isinstance(item, tuple):
+            return f"({', '.join(map(self._label, item))})"
+        if isinstance(item, types.MethodType):
+            return f"{self._label(item.__self__)}.{item.__name__}"
+        if isinstance(item, (*_ATOMS, *_NAMED)):
+            return self.text(item)
+        return f"~{type_name(item)} {getattr(item, 'name', '')!r:.40}"
+
+    def text(self, value: Any) -> str:
+        """Return what stands for `value` where it is referred to."""
+        cls = type(value)
+        if cls in _ATOMS or cls in _VALUES:
+            return repr(value)
+        if isinstance(value, enum.Enum):
+            return f"{cls.__qualname__}.{value.name}"
+        if isinstance(value, (type, types.FunctionType)):
+            return f"<{value.__qualname__}>"
+        if isinstance(value, types.ModuleType):
+            return f"<module {value.__name__}>"
+        if cls is frozenset:
+            return f"frozenset({', '.join(self._ordered(value))})"
+        if isinstance(value, tuple) and not getattr(value, "__dict__", None):
+            name = "" if cls is tuple else cls.__qualname__
+            return f"{name}({', '.join(map(self.text, value))})"
+        if cls in (types.MethodType, types.BuiltinMethodType, types.MethodWrapperType):
+            return f"{self.text(value.__self__)}.{value.__name__}"
+        if cls in (_LOCK, _RLOCK):
+            return "lock"
+        if isinstance(value, weakref.ref):
+            return f"ref({self.text(value())})"
+        number = self._numbers.get(id(value))
+        if number is None:
+            number = self._numbers[id(value)] = len(self._met)
+            self._met.append(value)
+        return f"#{number}"
+
+    def _parts(self, number: int, obj: Any) -> Iterator[str]:
+        text = self.text
+        if isinstance(obj, (set, frozenset)):
+            own_set = set.__iter__ if isinstance(obj, set) else frozenset.__iter__
+            self._sets.append((number, list(own_set(obj))))
+        elif isinstance(obj, (list, collections.deque)):
+            own = list.__iter__ if isinstance(obj, list) else collections.deque.__iter__
+            yield from map(text, list(own(obj)))
+            if isinstance(obj, collections.deque) and obj.maxlen is not None:
+                yield f"maxlen={obj.maxlen}"
+        elif isinstance(obj, dict):
+            for key in dict.__iter__(obj):
+                yield f"{text(key)}: {text(dict.__getitem__(obj, key))}"
+            if isinstance(obj, collections.defaultdict):
+                yield f"default_factory={text(obj.default_factory)}"
+        elif isinstance(obj, (OOBTree, IOBTree)):
+            yield from (f"{text(key)}: {text(item)}" for key, item in obj.items())
+        elif isinstance(obj, OOTreeSet):
+            yield from map(text, obj)
+        else:
+            yield from self._other_parts(obj)
+        for name, item in attributes(obj):
+            yield f"{name}={text(item)}"
+
+    def _other_parts(self, obj: Any) -> Iterator[str]:
+        text = self.text
+        for base in _BARE:
+            if isinstance(obj, base):
+                bare: Callable[[Any], str] = tuple if base is tuple else base.__repr__
+                shown = bare(obj)
+                yield text(shown) if base is tuple else shown.partition("(")[2] or shown
+                return
+        if isinstance(obj, functools.partial):
+            yield from (text(obj.func), text(obj.args), text(obj.keywords))
+        elif isinstance(obj, types.MappingProxyType):
+            yield from map(text, gc.get_referents(obj))
+        elif isinstance(obj, BaseException):
+            yield from (text(obj.args), text(obj.__cause__), text(obj.__context__))
+        elif isinstance(obj, random.Random):
+            yield f"state {hash(obj.getstate())}"
+        elif isinstance(obj, io.BytesIO | io.StringIO):
+            yield f"{obj.getvalue()!r} at {obj.tell()}"
+        elif isinstance(obj, array.array):
+            yield f"{obj.typecode} {obj.tolist()}"
+        elif isinstance(obj, _ITERATORS):
+            reduced: Any = obj.__reduce__()
+            yield from map(text, reduced)
+
+
+def type_name(obj: Any) -> str:
+    """Return the name of the class of `obj`; a tracked container's is that of the plain one."""
+    name: str = type(obj).__qualname__
+    return name.removeprefix("Tracked").lower() if isinstance(obj, Tracked) else name
+
+
+def attributes(obj: Any) -> Iterator[tuple[str, Any]]:
+    """Yield name and value of what is in the `__dict__` and the slots of `obj`.
+
+    Without what isn't saved, by its name, and what is tapd's own.
+    """
+    names = getattr(obj, "__dict__", None)
+    if isinstance(names, dict):
+        for name, value in list(names.items()):
+            if not (name in _UNSAVED or name.startswith(("_v_", "_p_"))):
+                yield name, value
+    for cls in type(obj).__mro__:
+        slots = cls.__dict__.get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if name in _UNSAVED or name.startswith(("_p_", "_v_")) or not hasattr(obj, name):
+                continue
+            yield name, getattr(obj, name)

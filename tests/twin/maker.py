@@ -1,0 +1,156 @@
+"""Writes a program for a seed, by running it: each statement fits what is there by then.
+
+The statements are chosen in a twin's world as they are run, so nearly all of them do
+something; the answers that the twin gives meanwhile are what the others have to give.
+"""
+
+from __future__ import annotations
+
+import random
+import types
+from typing import Any
+
+from twin.kinds import make_class
+from twin.moves import move
+from twin.places import Place, places_of
+from twin.program import TURN, Cell, Program
+from twin.values import Values
+from twin.worlds import Entry, Twin, graph_of
+
+_NAMES = "abcdef"
+_EVENTS = ("kill", "kill", "kill", "save", "save", "stop", "reload")
+_PLAIN = (list, dict, set)
+
+
+class Maker:
+    """Makes one program."""
+
+    def __init__(self, seed: int) -> None:
+        self._rng = rng = random.Random(seed)
+        count = rng.choices([1, 2, 3, 4], [2, 4, 4, 2])[0]
+        names = [f"K{number}" for number in range(1, count + 1)]
+        self._classes = tuple(make_class(rng, name) for name in names)
+        enums = [
+            name for name, source in zip(names, self._classes, strict=True) if "(enum." in source
+        ]
+        self._values = Values(rng, names, enums)
+        self._world = Twin(self._classes)
+        self._cells: list[Cell] = []
+        self._entries: list[Entry] = []
+
+    def make(self) -> tuple[Program, list[Entry]]:
+        """Return the program, and what the twin says of it."""
+        rng = self._rng
+        self._world.begin()
+        self._turn(rng.randrange(3, 8), self._set_up)
+        if rng.random() < 0.6:
+            self._event("save")
+        for _ in range(rng.randrange(2, 7)):
+            self._turn(rng.randrange(1, 5), self._statement)
+            if rng.random() < 0.6:
+                self._event(rng.choice(_EVENTS))
+        self._event("kill")
+        self._turn(2, self._statement)
+        self._event("stop")
+        self._event("kill")
+        self._entries += graph_of(self._world, len(self._cells), "graph at the end")
+        return Program(self._classes, tuple(self._cells)), self._entries
+
+    def _event(self, kind: str) -> None:
+        number = len(self._cells)
+        self._cells.append(Cell(kind))
+        self._world.happen(kind)
+        self._entries += graph_of(self._world, number, f"graph after {kind}")
+
+    def _turn(self, count: int, write: Any) -> None:
+        lines: list[str] = []
+        turn_names: dict[str, Any] = {}
+        number = len(self._cells)
+        for _ in range(count):
+            self._values.places = places = self._places()
+            line = write(places)
+            places.clear()
+            lines.append(line)
+            for answer in self._world.run_line(line, turn_names):
+                self._entries.append(Entry(number, f"answer of `{line}`", answer))
+        turn_names.clear()
+        self._world.end_turn()
+        self._cells.append(Cell(TURN, tuple(lines)))
+
+    def _places(self) -> list[Place]:
+        volatile = vars(self._world.volatile).items()
+        roots = [("app", self._world.app), *((f"v.{name}", value) for name, value in volatile)]
+        return [
+            place
+            for place in places_of(roots)
+            if not isinstance(place.obj, (type, types.ModuleType))
+        ]
+
+    def _set_up(self, places: list[Place]) -> str:
+        return f"app.{self._rng.choice(_NAMES)} = {self._values.new()}"
+
+    def _statement(self, places: list[Place]) -> str:
+        rng, values = self._rng, self._values
+        chance = rng.random()
+        if chance < 0.05:
+            return self._set_up(places)
+        if chance < 0.15:
+            return f"app.{rng.choice(_NAMES)} = {values.alias()}"
+        if chance < 0.22:
+            return f"show({values.alias()})"
+        if chance < 0.26:
+            return f"show({values.alias()} is {values.alias()})"
+        if chance < 0.34:
+            return self._taking_out()
+        if chance < 0.40:
+            return self._moving()
+        if chance < 0.46 and vars(self._world.volatile):
+            return self._by_volatile()
+        place = rng.choice(places)
+        return move(values, place) or f"show({place.path})"
+
+    def _holder(self) -> str:
+        """Return an expression for a place to put something: assigning to it is enough."""
+        values, rng = self._values, self._rng
+        listed, mapped = values.alias_of(list), values.alias_of(dict)
+        return rng.choice([
+            f"app.{rng.choice(_NAMES)} = @",
+            f"{values.alias()}.b = @",
+            f"{listed}.append(@)" if listed else "app.a = @",
+            f"{mapped}[{values.word()}] = @" if mapped else "app.b = @",
+        ])  # fmt: skip
+
+    def _source(self) -> str:
+        """Return an expression that takes something out of where it is."""
+        values, rng = self._values, self._rng
+        listed, mapped = values.alias_of(list), values.alias_of(dict)
+        return rng.choice([
+            f"app.__dict__.pop({rng.choice(_NAMES)!r})",
+            f"{listed}.pop()" if listed else values.alias(),
+            f"{mapped}.popitem()[1]" if mapped else values.alias(),
+        ])  # fmt: skip
+
+    def _taking_out(self) -> str:
+        if self._rng.random() < 0.5:
+            name = self._rng.choice(_NAMES)
+            return f"v.held = app.{name}; del app.{name}"
+        return f"v.held = {self._source()}"
+
+    def _moving(self) -> str:
+        return self._holder().replace("@", self._source())
+
+    def _by_volatile(self) -> str:
+        rng, values = self._rng, self._values
+        held = rng.choice(list(vars(self._world.volatile)))
+        return rng.choice([
+            self._holder().replace("@", f"v.{held}"),
+            f"v.{held}.append({values.any()})",
+            f"v.{held}({values.any()})" if held == "add" else f"v.{held}.a = {values.any()}",
+            f"v.items[{values.word()}] = {values.any()}",
+            "v.kept = [app.a]" if rng.random() < 0.5 else "v.kept = app.b",
+        ])  # fmt: skip
+
+
+def make_program(seed: int) -> tuple[Program, list[Entry]]:
+    """Return the program of `seed`, and what plain Python says of it."""
+    return Maker(seed).make()
