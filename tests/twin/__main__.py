@@ -10,10 +10,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from twin.maker import make_program  # the path has to be set first
+from twin.kit import UnderKit  # the path has to be set first
+from twin.maker import make_program
 from twin.program import Program, parse_program, render_program
 from twin.shrink import shrink
-from twin.worlds import Difference, differ
+from twin.under import UnderJar, UnderPrompt, UnderTapd, differ
+from twin.worlds import Difference
+
+
+WORLDS: dict[str, type[UnderTapd]] = {
+    "jar": UnderJar, "prompt": UnderPrompt, "kit": UnderKit,
+}  # fmt: skip
 
 
 def main() -> int:
@@ -24,16 +31,18 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, help="run as many as there is time for")
     parser.add_argument("--shrink", type=int, default=5, help="how many failures to shrink")
     parser.add_argument("--into", type=Path, help="a directory for what was shrunk")
+    parser.add_argument("--world", choices=WORLDS, default="jar", help="what runs it")
     args = parser.parse_args()
+    kind = WORLDS[args.world]
     if args.file is not None:
         program = parse_program(args.file.read_text())
-        difference = differ(program)
+        difference = differ(program, kind=kind)
         print(difference or "no difference")
         return difference is not None
-    return run_many(args)
+    return run_many(args, kind)
 
 
-def run_many(args: argparse.Namespace) -> int:
+def run_many(args: argparse.Namespace, kind: type[UnderTapd]) -> int:
     begin_s = time.monotonic()
     kinds: collections.Counter[str] = collections.Counter()
     failed: list[int] = []
@@ -44,12 +53,12 @@ def run_many(args: argparse.Namespace) -> int:
         else seed < args.seed + args.count
     ):
         program, expected = make_program(seed)
-        difference = differ(program, expected)
+        difference = differ(program, expected, kind)
         if difference is not None:
             kinds[difference.kind + (" (named)" if difference.named else "")] += 1
             failed.append(seed)
             if len(failed) <= args.shrink:
-                show_failure(seed, program, difference, args.into)
+                show_failure(seed, program, difference, args.into, kind)
         seed += 1
     took_s = time.monotonic() - begin_s
     print(f"{seed - args.seed} programs in {took_s:.0f} s, {len(failed)} differ")
@@ -59,15 +68,17 @@ def run_many(args: argparse.Namespace) -> int:
     return bool(failed)
 
 
-def show_failure(seed: int, program: Program, difference: Difference, into: Path | None) -> None:
-    kind = difference.kind
+def show_failure(
+    seed: int, program: Program, difference: Difference, into: Path | None, world: type[UnderTapd]
+) -> None:
+    """Shrink it, and show what is left."""
 
     def fails(candidate: Program) -> bool:
-        found = differ(candidate)
-        return found is not None and found.kind == kind
+        found = differ(candidate, kind=world)
+        return found is not None and found.kind == difference.kind
 
     small = shrink(program, fails)
-    found = differ(small)
+    found = differ(small, kind=world)
     text = render_program(small, f"seed {seed}\n{found}")
     print(text, "\n", "-" * 70, sep="", flush=True)
     if into is not None:

@@ -16,7 +16,7 @@ _FIELDS = "    name: str\n    a: Any = None\n    b: Any = None\n"
 def make_class(rng: random.Random, name: str) -> str:
     """Return the source of a class called `name`."""
     make = rng.choices([make for make, _weight in KINDS], [weight for _make, weight in KINDS])[0]
-    return make(rng, name)
+    return make(rng, name).strip()
 
 
 def _plain(rng: random.Random, name: str, base: str = "") -> str:

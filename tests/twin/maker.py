@@ -15,10 +15,10 @@ from twin.moves import move
 from twin.places import Place, places_of
 from twin.program import TURN, Cell, Program
 from twin.values import Values
-from twin.worlds import Entry, Twin, graph_of
+from twin.worlds import Entry, Twin
 
 _NAMES = "abcdef"
-_EVENTS = ("kill", "kill", "kill", "save", "save", "stop", "reload")
+_EVENTS = ("kill", "kill", "kill", "save", "save", "stop", "reload", "pass")
 _PLAIN = (list, dict, set)
 
 
@@ -53,14 +53,14 @@ class Maker:
         self._turn(2, self._statement)
         self._event("stop")
         self._event("kill")
-        self._entries += graph_of(self._world, len(self._cells), "graph at the end")
+        self._entries += self._world.graph(len(self._cells), "at the end")
         return Program(self._classes, tuple(self._cells)), self._entries
 
     def _event(self, kind: str) -> None:
         number = len(self._cells)
         self._cells.append(Cell(kind))
         self._world.happen(kind)
-        self._entries += graph_of(self._world, number, f"graph after {kind}")
+        self._entries += self._world.graph(number, f"after {kind}")
 
     def _turn(self, count: int, write: Any) -> None:
         lines: list[str] = []
@@ -75,6 +75,7 @@ class Maker:
                 self._entries.append(Entry(number, f"answer of `{line}`", answer))
         turn_names.clear()
         self._world.end_turn()
+        self._world.end_threads()
         self._cells.append(Cell(TURN, tuple(lines)))
 
     def _places(self) -> list[Place]:
@@ -106,6 +107,8 @@ class Maker:
             return self._moving()
         if chance < 0.46 and vars(self._world.volatile):
             return self._by_volatile()
+        if chance < 0.50:
+            return self._in_time()
         place = rng.choice(places)
         return move(values, place) or f"show({place.path})"
 
@@ -138,6 +141,19 @@ class Maker:
 
     def _moving(self) -> str:
         return self._holder().replace("@", self._source())
+
+    def _in_time(self) -> str:
+        """Return a call that comes by a timer or as a thread's result."""
+        rng, values = self._rng, self._values
+        listed, mapped = values.alias_of(list), values.alias_of(dict)
+        return rng.choice([
+            f"later({listed}.append, {values.any()})" if listed else "later(app.add, 1)",
+            f"later({mapped}.update, {{'x': {values.any()}}})" if mapped else "later(app.a)",
+            f"later(setattr, {values.alias()}, 'a', {values.any()})",
+            f"later(functools.partial(setattr, app, 'e'), {values.any()})",
+            f"thread({listed}, {self._source()})" if listed else f"thread(app.a, {values.any()})",
+            f"thread({values.alias()}, {values.any()})",
+        ])  # fmt: skip
 
     def _by_volatile(self) -> str:
         rng, values = self._rng, self._values

@@ -15,7 +15,9 @@ from typing import Any
 
 from BTrees.IOBTree import IOBTree
 from BTrees.OOBTree import OOBTree, OOTreeSet
+from twin.limits import is_left_out
 from twin.places import Place
+from twin.prelude import WITHOUT
 from twin.values import Values
 
 Moves = Iterator[Callable[[], str]]
@@ -31,10 +33,14 @@ def _moves(v: Values, p: str, obj: Any) -> Moves:
     for types_, moves in _TABLE:
         if isinstance(obj, types_):
             yield from moves(v, p)
+    if isinstance(obj, dict) and not isinstance(obj, collections.OrderedDict):
+        yield from _bare_dict(v, p)  # an OrderedDict itself is broken by that
     if hasattr(obj, "__dict__") and not isinstance(obj, _NO_DICT):
         yield from _by_dict(v, p)
     if not isinstance(obj, _NO_ATTRIBUTES):
         yield from _by_attributes(v, p)
+        if not (isinstance(obj, _PERSISTENT) and is_left_out("object.__setattr__ of a durable")):
+            yield lambda: f"object.__setattr__({p}, 'a', {v.any()})"
 
 
 def _by_attributes(v: Values, p: str) -> Moves:
@@ -45,7 +51,6 @@ def _by_attributes(v: Values, p: str) -> Moves:
     yield lambda: f"{p}.a, {p}.b = {p}.b, {p}.a"
     yield lambda: f"del {p}.{name}"
     yield lambda: f"setattr({p}, {name!r}, {v.any()})"
-    yield lambda: f"object.__setattr__({p}, {name!r}, {v.any()})"
     yield lambda: f"{p}.add({v.any()})"
     yield lambda: f"{p}.cached.append({v.any()})"
     yield lambda: f"{p}.kept = {v.any()}"
@@ -118,10 +123,13 @@ def _dict(v: Values, p: str) -> Moves:
     yield lambda: f"{p}[{v.word()}] += {v.rng.choice(['1', '[1]'])}"
     yield lambda: f"{p}.clear()"
     yield lambda: f"{p}.__init__(x={v.any()})"
+    yield lambda: f"v.items = {p}"
+
+
+def _bare_dict(v: Values, p: str) -> Moves:
     yield lambda: f"dict.__setitem__({p}, {v.word()}, {v.any()})"
     yield lambda: f"dict.update({p}, z={v.any()})"
     yield lambda: f"exec('y = [1]', {{}}, {p})"
-    yield lambda: f"v.items = {p}"
 
 
 def _ordered_dict(v: Values, p: str) -> Moves:
@@ -275,4 +283,5 @@ _NO_ATTRIBUTES = (
     types.MappingProxyType, random.Random, type(iter([])), itertools.count, OOBTree, IOBTree,
     OOTreeSet,
 )  # fmt: skip
-_NO_DICT = (type, enum.Enum, types.FunctionType, random.Random)
+_PERSISTENT: type = WITHOUT["Persistent"]
+_NO_DICT = (type, enum.Enum, types.FunctionType, types.MethodType, random.Random)

@@ -24,7 +24,7 @@ import struct
 import threading
 import types
 import typing
-from typing import Any
+from typing import Any, Self
 
 import attrs
 import BTrees
@@ -35,7 +35,10 @@ from tapd import Persistent
 
 
 class _PlainPersistent:
-    """What `Persistent` is in a Python without tapd."""
+    """What `Persistent` is in a Python without tapd; as there, arguments are no error."""
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
+        return super().__new__(cls)
 
 
 _PlainPersistent.__name__ = _PlainPersistent.__qualname__ = "Persistent"

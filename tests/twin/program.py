@@ -6,7 +6,7 @@ import ast
 import dataclasses
 
 TURN = "turn"
-EVENTS = ("kill", "save", "stop", "reload")
+EVENTS = ("kill", "save", "stop", "reload", "pass")
 _MARK = "# %% "
 _HEAD = "from twin.prelude import *  # app: the root; v: no kill leaves it; show(): an answer"
 

@@ -1,37 +1,24 @@
-"""Where a program runs: in plain Python, or under tapd's jar and its replay.
+"""Where a program runs, and what is written down meanwhile: the world without tapd is here.
 
-Both give a transcript: the answers of each statement, and the graph at each event
-and at the end. `differ` runs a program in both and says where they part.
+A transcript has the answers of each statement, and the graph at each event and at the
+end. Two transcripts of one program must be the same (`compare`).
 """
 
 from __future__ import annotations
 
 import abc
+import contextlib
 import dataclasses
 import functools
-import importlib.machinery
 import itertools
-import logging
-import sys
 import types
 from typing import Any
 
-from tapd.image.changes import Changes
-from tapd.image.evolution import Restoration
-from tapd.image.jar import Jar
-from tapd.image.loss import Loss
-from tapd.image.pickler import dump_graph, load_graph
-from tapd.image.replay import Replay
 from twin.canon import render_graph, render_value
-from twin.prelude import UNDER_TAPD, WITHOUT
+from twin.prelude import WITHOUT
 from twin.program import TURN, Program
 
-_APP = "class App(Persistent):\n    pass\n"
-_numbers = itertools.count(1)
-
-
-class Lost(Exception):
-    """Something could not be saved, and was named."""
+APP = "class App(Persistent):\n    pass\n"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,6 +28,9 @@ class Entry:
     cell: int
     what: str
     text: str
+
+
+RAISES = "tapd raises"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -82,6 +72,7 @@ class World(abc.ABC):
         self.volatile = types.SimpleNamespace()
         self.names: dict[str, Any] = {}
         self._answers: list[str] = []
+        self._threads: list[tuple[Any, Any]] = []
 
     def begin(self) -> None:
         """Run the classes and make the root."""
@@ -90,33 +81,104 @@ class World(abc.ABC):
 
     def define(self) -> None:
         """Have the module's names be as a new process would make them."""
-        self.names.update(v=self.volatile, show=self._show)
-        for source in (_APP, *self._classes):
+        self.names.update(self.helpers())
+        for source in (APP, *self._classes):
             exec(compiled(source), self.names)
+
+    def helpers(self) -> dict[str, Any]:
+        """Return what statements may call beside what the prelude has."""
+        return {
+            "v": self.volatile, "show": self._show, "later": self._later, "thread": self._thread,
+        }  # fmt: skip
 
     def _show(self, value: object) -> None:
         self._answers.append(render_value(value))
+
+    def _later(self, function: Any, *args: Any) -> None:
+        if not callable(function):
+            raise TypeError(function)
+        self.call_later(function, args)
+
+    def _thread(self, target: Any, value: Any) -> None:
+        self.run_in_thread(functools.partial(put_into, target), value)
+
+    # --- turns ------------------------------------------------------------------------
 
     def run_line(self, line: str, turn_names: dict[str, Any]) -> list[str]:
         """Run one statement; return its answers. What it raises is one, too."""
         self._answers = []
         try:
-            exec(compiled(line), self.names, turn_names)
+            exec(self.code_of(line), self.names, turn_names)
         except Exception as error:
             self._answers.append(f"raises {type(error).__name__}")
         return self._answers
+
+    def code_of(self, line: str) -> types.CodeType:
+        """Return what to run for a statement."""
+        return compiled(line)
+
+    def run_turn(self, number: int, lines: tuple[str, ...]) -> list[Entry]:
+        """Run the statements of cell `number`, and end the turn."""
+        turn_names: dict[str, Any] = {}
+        entries = [
+            Entry(number, f"answer of `{line}`", answer)
+            for line in lines
+            for answer in self.run_line(line, turn_names)
+        ]
+        turn_names.clear()
+        self.end_turn()
+        self.end_threads()
+        return entries
 
     @abc.abstractmethod
     def end_turn(self) -> None:
         """Do what a server does after a turn."""
 
+    def run_in_thread(self, then: Any, value: Any) -> None:
+        """Have `then` called with `value` after this turn, as a thread's result; volatile."""
+        self._threads.append((then, value))
+
+    def end_threads(self) -> None:
+        """Let the results of threads come, each in a turn of its own."""
+        while self._threads:
+            then, value = self._threads.pop(0)
+            with contextlib.suppress(Exception):
+                then(value, None)
+            del then, value
+            self.end_turn()
+
+    # --- what happens between turns -----------------------------------------------------
+
     @abc.abstractmethod
     def happen(self, event: str) -> None:
         """Let one of `program.EVENTS` come."""
 
+    @abc.abstractmethod
+    def timers(self) -> list[Any]:
+        """Return what `call_later` was told, to be changed."""
+
+    def call_later(self, function: Any, args: tuple[Any, ...]) -> None:
+        """Have `function` called with `args` when time passes; durable."""
+        self.timers().append([function, args])
+
+    def pass_time(self) -> None:
+        """Let all timers be due."""
+        timers = self.timers()
+        for _ in range(len(timers)):
+            function, args = timers.pop(0)
+            with contextlib.suppress(Exception):
+                function(*args)
+            del function, args
+            self.end_turn()
+
     def forget_volatile(self) -> None:
         """Drop what no kill leaves."""
         self.volatile.__dict__.clear()
+        self._threads.clear()
+
+    def graph(self, number: int, what: str) -> list[Entry]:
+        """Return the graph as it is now, for cell `number`."""
+        return [Entry(number, f"graph {what}", line) for line in render_graph(self.app)]
 
     def close(self) -> None:
         """Give back what others would find."""
@@ -125,99 +187,32 @@ class World(abc.ABC):
 class Twin(World):
     """Plain Python: a kill takes nothing but what is volatile."""
 
+    def begin(self) -> None:
+        self._pending: list[Any] = []
+        super().begin()
+
     def define(self) -> None:
         self.names.update(WITHOUT, __name__="twin_without")
         super().define()
+
+    def timers(self) -> list[Any]:
+        """Return a list that nothing ends."""
+        return self._pending
 
     def end_turn(self) -> None:
         """Do nothing."""
 
     def happen(self, event: str) -> None:
         """Drop what is volatile, where the process ends."""
-        if event != "save":
+        if event == "pass":
+            self.pass_time()
+        elif event != "save":
             self.forget_volatile()
 
 
-class UnderJar(World):
-    """Under tapd: records at each turn's end, memory thrown away and replayed at each kill.
-
-    Attributes:
-        log: what was warned of.
-    """
-
-    def __init__(self, classes: tuple[str, ...]) -> None:
-        super().__init__(classes)
-        self._module_name = f"twin_under_{next(_numbers)}"
-        self._records: list[Changes] = []
-        self.log = _Log()
-
-    def begin(self) -> None:
-        logging.getLogger("tapd").addHandler(self.log)
-        super().begin()
-        self._jar = Jar()
-        self._jar.adopt(self.app)
-        self._save()
-
-    def define(self) -> None:
-        module = types.ModuleType(self._module_name)
-        module.__spec__ = importlib.machinery.ModuleSpec(self._module_name, None)
-        sys.modules[self._module_name] = module
-        self.names = vars(module)
-        self.names.update(UNDER_TAPD)
-        super().define()
-
-    def end_turn(self) -> None:
-        """Commit."""
-        self._records.append(self._jar.commit())
-        _refuse_losses(self._jar.losses)
-
-    def happen(self, event: str) -> None:
-        """Save a TAP, or throw all away and restore it, or both."""
-        if event in ("save", "stop", "reload"):
-            self._save()
-        if event != "save":
-            self.forget_volatile()
-            self._restore()
-
-    def _save(self) -> None:
-        dump = dump_graph(self.app)
-        _refuse_losses(dump.losses)
-        self._base, self._records = dump.data, []
-
-    def _restore(self) -> None:
-        self.names.clear()
-        self.define()
-        restoration = Restoration()
-        self.app = app = load_graph(self._base, restoration)
-        self.names["app"] = app
-        self._jar = jar = Jar()
-        objects = jar.adopt(app, restoration.durables)
-        restoration.durables.clear()
-        replay = Replay(objects, restoration, jar)
-        for changes in self._records:
-            replay.apply(changes)
-        replay.finish()
-
-    def close(self) -> None:
-        sys.modules.pop(self._module_name, None)
-        logging.getLogger("tapd").removeHandler(self.log)
-
-
-class _Log(logging.Handler):
-    """What tapd says."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.said: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.said.append(record.getMessage())
-
-
-def _refuse_losses(losses: Any) -> None:
-    each: Loss
-    for each in losses:
-        raise Lost(f"{each.path}: {each.type_name}: {each.reason}")
+def put_into(target: Any, result: Any, error: Any) -> None:
+    """Take a thread's result."""
+    target.append(result)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -234,48 +229,16 @@ def transcript_of(program: Program, world: World) -> list[Entry]:
         world.begin()
         for number, cell in enumerate(program.cells):
             if cell.kind == TURN:
-                entries += run_turn(world, number, cell.lines)
+                entries += world.run_turn(number, cell.lines)
             else:
                 world.happen(cell.kind)
-                entries += graph_of(world, number, f"graph after {cell.kind}")
-        entries += graph_of(world, len(program.cells), "graph at the end")
+                entries += world.graph(number, f"after {cell.kind}")
+        entries += world.graph(len(program.cells), "at the end")
     except Exception as error:
-        entries.append(Entry(number, "tapd raises", f"{type(error).__name__}: {error}"))
+        entries.append(Entry(number, RAISES, f"{type(error).__name__}: {error}"))
     finally:
         world.close()
     return entries
-
-
-def run_turn(world: World, number: int, lines: tuple[str, ...]) -> list[Entry]:
-    """Run the statements of one turn, and end it."""
-    turn_names: dict[str, Any] = {}
-    entries = [
-        Entry(number, f"answer of `{line}`", answer)
-        for line in lines
-        for answer in world.run_line(line, turn_names)
-    ]
-    turn_names.clear()
-    world.end_turn()
-    return entries
-
-
-def graph_of(world: World, number: int, what: str) -> list[Entry]:
-    """Return the graph as it is now."""
-    return [Entry(number, what, line) for line in render_graph(world.app)]
-
-
-def differ(program: Program, expected: list[Entry] | None = None) -> Difference | None:
-    """Run `program` without and under tapd; return where they part first.
-
-    Args:
-        program: to be run.
-        expected: what the twin says, where that is known.
-    """
-    if expected is None:
-        expected = transcript_of(program, Twin(program.classes))
-    world = UnderJar(program.classes)
-    found = transcript_of(program, world)
-    return compare(expected, found, tuple(dict.fromkeys(world.log.said)))
 
 
 def compare(
@@ -286,9 +249,9 @@ def compare(
     for one, other in itertools.zip_longest(expected, found, fillvalue=nothing):
         if one == other:
             continue
-        at = other if other.what == "tapd raises" else one if one is not nothing else other
+        at = other if other.what == RAISES or one is nothing else one
         kind = at.what.partition(" of ")[0]
-        if kind == "tapd raises":
+        if kind == RAISES:
             kind += " " + at.text.partition(":")[0]
         return Difference(kind, f"cell {at.cell + 1}, {at.what}", one.text, other.text, named)
     return None
