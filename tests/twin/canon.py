@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import array
 import collections
-import datetime
+import datetime as dt
 import decimal
 import enum
 import fractions
@@ -22,7 +22,7 @@ import random
 import threading
 import types
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from BTrees.IOBTree import IOBTree
@@ -30,12 +30,23 @@ from BTrees.OOBTree import OOBTree, OOTreeSet
 
 from tapd.model.persistent import Tracked
 
-_LOCK = type(threading.Lock())
-_RLOCK = type(threading.RLock())
+_LOCKS = (type(threading.Lock()), type(threading.RLock()))
+_METHODS = (types.MethodType, types.BuiltinMethodType, types.MethodWrapperType)
 _ATOMS = (int, float, complex, str, bytes, bool, type(None), type(...), range, slice)
-_VALUES = (datetime.date, datetime.datetime, datetime.timedelta, decimal.Decimal, fractions.Fraction)
-_BARE = (int, float, str, bytes, bytearray, tuple, decimal.Decimal, datetime.date)
-_ITERATORS = (type(iter([])), type(iter(())), type(iter(range(1))), itertools.count)
+_VALUES = (
+    dt.date,
+    dt.datetime,
+    dt.timedelta,
+    decimal.Decimal,
+    fractions.Fraction,
+)
+_BARE = (int, float, str, bytes, bytearray, tuple, decimal.Decimal, dt.date)
+_ITERATORS: tuple[type, ...] = (
+    type(iter([])),
+    type(iter(())),
+    type(iter(range(1))),
+    itertools.count,
+)
 _NAMED = (type, types.FunctionType, types.ModuleType, enum.Enum)
 _UNSAVED = ("lock", "__dict__", "__weakref__")
 
@@ -94,40 +105,48 @@ class _Walk:
 
     def text(self, value: Any) -> str:
         """Return what stands for `value` where it is referred to."""
-        cls = type(value)
-        if cls in _ATOMS or cls in _VALUES:
-            return repr(value)
-        if isinstance(value, enum.Enum):
-            return f"{cls.__qualname__}.{value.name}"
-        if isinstance(value, (type, types.FunctionType)):
-            return f"<{value.__qualname__}>"
-        if isinstance(value, types.ModuleType):
-            return f"<module {value.__name__}>"
-        if cls is frozenset:
-            return f"frozenset({', '.join(self._ordered(value))})"
-        if isinstance(value, tuple) and not getattr(value, "__dict__", None):
-            name = "" if cls is tuple else cls.__qualname__
-            return f"{name}({', '.join(map(self.text, value))})"
-        if cls in (types.MethodType, types.BuiltinMethodType, types.MethodWrapperType):
-            return f"{self.text(value.__self__)}.{value.__name__}"
-        if cls in (_LOCK, _RLOCK):
-            return "lock"
-        if isinstance(value, weakref.ref):
-            return f"ref({self.text(value())})"
+        shown = self._value_text(value)
+        if shown is not None:
+            return shown
         number = self._numbers.get(id(value))
         if number is None:
             number = self._numbers[id(value)] = len(self._met)
             self._met.append(value)
         return f"#{number}"
 
+    def _value_text(self, value: Any) -> str | None:
+        """Return all of what has no identity that matters; None for what has one."""
+        cls = type(value)
+        shown: str | None = None
+        if cls in _ATOMS or cls in _VALUES:
+            shown = repr(value)
+        elif isinstance(value, enum.Enum):
+            shown = f"{cls.__qualname__}.{value.name}"
+        elif isinstance(value, (type, types.FunctionType)):
+            shown = f"<{value.__qualname__}>"
+        elif isinstance(value, types.ModuleType):
+            shown = f"<module {value.__name__}>"
+        elif cls is frozenset:
+            shown = f"frozenset({', '.join(self._ordered(value))})"
+        elif isinstance(value, tuple) and not getattr(value, "__dict__", None):
+            name = "" if cls is tuple else cls.__qualname__
+            shown = f"{name}({', '.join(map(self.text, value))})"
+        elif cls in _METHODS:
+            shown = f"{self.text(value.__self__)}.{value.__name__}"
+        elif cls in _LOCKS:
+            shown = "lock"
+        elif isinstance(value, weakref.ref):
+            shown = f"ref({self.text(value())})"
+        return shown
+
     def _parts(self, number: int, obj: Any) -> Iterator[str]:
         text = self.text
         if isinstance(obj, (set, frozenset)):
-            own_set = set.__iter__ if isinstance(obj, set) else frozenset.__iter__
-            self._sets.append((number, list(own_set(obj))))
+            own_set: Any = set if isinstance(obj, set) else frozenset
+            self._sets.append((number, list(own_set.__iter__(obj))))
         elif isinstance(obj, (list, collections.deque)):
-            own = list.__iter__ if isinstance(obj, list) else collections.deque.__iter__
-            yield from map(text, list(own(obj)))
+            own: Any = list if isinstance(obj, list) else collections.deque
+            yield from map(text, list(own.__iter__(obj)))
             if isinstance(obj, collections.deque) and obj.maxlen is not None:
                 yield f"maxlen={obj.maxlen}"
         elif isinstance(obj, dict):
@@ -148,9 +167,9 @@ class _Walk:
         text = self.text
         for base in _BARE:
             if isinstance(obj, base):
-                bare: Callable[[Any], str] = tuple if base is tuple else base.__repr__
-                shown = bare(obj)
-                yield text(shown) if base is tuple else shown.partition("(")[2] or shown
+                whole: Any = obj
+                shown = text(tuple(whole)) if base is tuple else base.__repr__(obj)
+                yield shown.removeprefix(f"{type(obj).__name__}(")
                 return
         if isinstance(obj, functools.partial):
             yield from (text(obj.func), text(obj.args), text(obj.keywords))

@@ -6,6 +6,7 @@ Each is called with `name` (a text, of its own), `a` and `b` (anything), by keyw
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 
 _INIT = "    def __init__(self, name, a=None, b=None):\n"
@@ -25,19 +26,50 @@ def _plain(rng: random.Random, name: str, base: str = "") -> str:
     return source + "".join(rng.sample(_EXTRAS, extras))
 
 
-_EXTRAS = (
-    "\n    def add(self, item):\n        self.b = [*(self.b or ()), item]\n",
-    "\n    @functools.cached_property\n    def cached(self):\n        return [self.name]\n",
-    "\n    kept = Descriptor()\n",
-    "\n    def __eq__(self, other):\n        return type(other) is type(self) and other.name == self.name"
-    "\n\n    def __hash__(self):\n        return hash(self.name)\n",
-    "\n    def __setattr__(self, name, value):\n        self.__dict__[name] = value\n",
-    "\n    @property\n    def twice(self):\n        return [self.a, self.a]\n"
-    "\n    @twice.setter\n    def twice(self, value):\n        self.__dict__['a'] = value\n",
-    "\n    shared = ()\n",
-    "\n    def __len__(self):\n        return 0\n",
-    "\n    def __bool__(self):\n        return False\n",
-)
+_EXTRA_TEXT = """
+    def add(self, item):
+        self.b = [*(self.b or ()), item]
+---
+
+    @functools.cached_property
+    def cached(self):
+        return [self.name]
+---
+
+    kept = Descriptor()
+---
+
+    def __eq__(self, other):
+        return type(other) is type(self) and other.name == self.name
+
+    def __hash__(self):
+        return hash(self.name)
+---
+
+    def __setattr__(self, name, value):
+        self.__dict__[name] = value
+---
+
+    @property
+    def twice(self):
+        return [self.a, self.a]
+
+    @twice.setter
+    def twice(self, value):
+        self.__dict__['a'] = value
+---
+
+    shared = ()
+---
+
+    def __len__(self):
+        return 0
+---
+
+    def __bool__(self):
+        return False
+"""
+_EXTRAS = re.split("---\n", _EXTRA_TEXT)
 
 
 def _slots(rng: random.Random, name: str, base: str = "") -> str:
@@ -159,8 +191,7 @@ _METHODS = {
     ),
     "set": ("\n    def add(self, item):\n        super().add((item, 0))\n",),
     "collections.OrderedDict": (
-        "\n    def __setitem__(self, key, value):\n        super().__setitem__(key, value)\n"
-        "        self.move_to_end(key, last=False)\n",
+        "\n    def __setitem__(self, key, value):\n        super().__setitem__(key, [value])\n",
     ),
 }
 

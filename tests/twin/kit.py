@@ -12,11 +12,12 @@ import contextvars
 import functools
 from typing import Any
 
+from tests.twin.under import UnderTapd
+from tests.twin.worlds import Entry
+
 from tapd import Application, LineProtocol, Service
 from tapd.testing import Host
 from tapd.testing.process import SAVE_POINTS, TURN_POINTS
-from twin.under import UnderTapd
-from twin.worlds import Entry
 
 # No plain global: the kit puts those back at each kill.
 _world: contextvars.ContextVar[UnderKit] = contextvars.ContextVar("_world")

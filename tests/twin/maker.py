@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import random
 import types
+from collections.abc import Callable
 from typing import Any
 
-from twin.kinds import make_class
-from twin.moves import move
-from twin.places import Place, places_of
-from twin.program import TURN, Cell, Program
-from twin.values import Values
-from twin.worlds import Entry, Twin
+from tests.twin.kinds import make_class
+from tests.twin.moves import move
+from tests.twin.places import Place, places_of
+from tests.twin.program import TURN, Cell, Program
+from tests.twin.values import Values
+from tests.twin.worlds import Entry, Twin
 
 _NAMES = "abcdef"
 _EVENTS = ("kill", "kill", "kill", "save", "save", "stop", "reload", "pass")
@@ -25,7 +26,8 @@ _PLAIN = (list, dict, set)
 class Maker:
     """Makes one program."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, is_typed: bool = False) -> None:
+        """Begin; see `make_program`."""
         self._rng = rng = random.Random(seed)
         count = rng.choices([1, 2, 3, 4], [2, 4, 4, 2])[0]
         names = [f"K{number}" for number in range(1, count + 1)]
@@ -91,26 +93,30 @@ class Maker:
         return f"app.{self._rng.choice(_NAMES)} = {self._values.new()}"
 
     def _statement(self, places: list[Place]) -> str:
-        rng, values = self._rng, self._values
-        chance = rng.random()
-        if chance < 0.05:
-            return self._set_up(places)
-        if chance < 0.15:
-            return f"app.{rng.choice(_NAMES)} = {values.alias()}"
-        if chance < 0.22:
-            return f"show({values.alias()})"
-        if chance < 0.26:
-            return f"show({values.alias()} is {values.alias()})"
-        if chance < 0.34:
-            return self._taking_out()
-        if chance < 0.40:
-            return self._moving()
-        if chance < 0.46 and vars(self._world.volatile):
-            return self._by_volatile()
-        if chance < 0.50:
-            return self._in_time()
-        place = rng.choice(places)
-        return move(values, place) or f"show({place.path})"
+        ways = self._ways
+        write = self._rng.choices([way for way, _ in ways], [weight for _, weight in ways])[0]
+        return write(places)
+
+    @property
+    def _ways(self) -> tuple[tuple[Callable[[list[Place]], str], float], ...]:
+        return (
+            (self._set_up, 5), (self._aliased, 10), (self._shown, 8), (self._compared, 4),
+            (self._taken_out, 8), (self._moved, 6), (self._by_volatile, 6), (self._in_time, 5),
+            (self._changed, 50),
+        )  # fmt: skip
+
+    def _changed(self, places: list[Place]) -> str:
+        place = self._rng.choice(places)
+        return move(self._values, place) or f"show({place.path})"
+
+    def _aliased(self, places: list[Place]) -> str:
+        return f"app.{self._rng.choice(_NAMES)} = {self._values.alias()}"
+
+    def _shown(self, places: list[Place]) -> str:
+        return f"show({self._values.alias()})"
+
+    def _compared(self, places: list[Place]) -> str:
+        return f"show({self._values.alias()} is {self._values.alias()})"
 
     def _holder(self) -> str:
         """Return an expression for a place to put something: assigning to it is enough."""
@@ -133,16 +139,16 @@ class Maker:
             f"{mapped}.popitem()[1]" if mapped else values.alias(),
         ])  # fmt: skip
 
-    def _taking_out(self) -> str:
+    def _taken_out(self, places: list[Place]) -> str:
         if self._rng.random() < 0.5:
             name = self._rng.choice(_NAMES)
             return f"v.held = app.{name}; del app.{name}"
         return f"v.held = {self._source()}"
 
-    def _moving(self) -> str:
+    def _moved(self, places: list[Place]) -> str:
         return self._holder().replace("@", self._source())
 
-    def _in_time(self) -> str:
+    def _in_time(self, places: list[Place]) -> str:
         """Return a call that comes by a timer or as a thread's result."""
         rng, values = self._rng, self._values
         listed, mapped = values.alias_of(list), values.alias_of(dict)
@@ -155,8 +161,10 @@ class Maker:
             f"thread({values.alias()}, {values.any()})",
         ])  # fmt: skip
 
-    def _by_volatile(self) -> str:
+    def _by_volatile(self, places: list[Place]) -> str:
         rng, values = self._rng, self._values
+        if not vars(self._world.volatile):
+            return self._changed(places)
         held = rng.choice(list(vars(self._world.volatile)))
         return rng.choice([
             self._holder().replace("@", f"v.{held}"),
@@ -167,6 +175,11 @@ class Maker:
         ])  # fmt: skip
 
 
-def make_program(seed: int) -> tuple[Program, list[Entry]]:
-    """Return the program of `seed`, and what plain Python says of it."""
-    return Maker(seed).make()
+def make_program(seed: int, *, is_typed: bool = False) -> tuple[Program, list[Entry]]:
+    """Return the program of `seed`, and what plain Python says of it.
+
+    Args:
+        seed: the same gives the same.
+        is_typed: it is for a prompt, where functions within functions are kept.
+    """
+    return Maker(seed, is_typed=is_typed).make()

@@ -15,10 +15,10 @@ from typing import Any
 
 from BTrees.IOBTree import IOBTree
 from BTrees.OOBTree import OOBTree, OOTreeSet
-from twin.limits import is_left_out
-from twin.places import Place
-from twin.prelude import WITHOUT
-from twin.values import Values
+from tests.twin.limits import is_left_out
+from tests.twin.places import Place
+from tests.twin.prelude import WITHOUT
+from tests.twin.values import Values
 
 Moves = Iterator[Callable[[], str]]
 
@@ -132,7 +132,7 @@ def _bare_dict(v: Values, p: str) -> Moves:
     yield lambda: f"exec('y = [1]', {{}}, {p})"
 
 
-def _ordered_dict(v: Values, p: str) -> Moves:
+def _ordered_dict(_v: Values, p: str) -> Moves:
     yield lambda: f"{p}.move_to_end(next(iter({p})))"
     yield lambda: f"{p}.popitem(last=False)"
 
@@ -278,7 +278,7 @@ _TABLE: _Table = (
     ((type(iter([])), itertools.count), _iterator),
     ((array.array,), _array),
 )
-_NO_ATTRIBUTES = (
+_NO_ATTRIBUTES: tuple[type, ...] = (
     type, enum.Enum, types.FunctionType, types.MethodType, types.BuiltinMethodType,
     types.MappingProxyType, random.Random, type(iter([])), itertools.count, OOBTree, IOBTree,
     OOTreeSet,

@@ -15,7 +15,7 @@ from typing import Any
 
 from BTrees.IOBTree import IOBTree
 from BTrees.OOBTree import OOBTree
-from twin.canon import attributes
+from tests.twin.canon import attributes
 
 _PLACES_MAX = 60
 _DEPTH_MAX = 4
@@ -58,7 +58,7 @@ def _steps(obj: Any) -> Iterator[tuple[str, Any]]:
         if name.isidentifier():
             yield f"@.{name}", value
     if isinstance(obj, (list, tuple, collections.deque)):
-        own = list.__getitem__ if isinstance(obj, list) else type(obj).__getitem__
+        own: Any = list.__getitem__ if isinstance(obj, list) else type(obj).__getitem__
         for index in [*range(len(obj))][:_ITEMS_MAX]:
             yield f"@[{index}]", own(obj, index)
     elif isinstance(obj, dict):

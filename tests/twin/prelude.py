@@ -10,7 +10,7 @@ import bisect
 import collections
 import copy
 import dataclasses
-import datetime
+import datetime as dt
 import decimal
 import enum
 import fractions
@@ -35,7 +35,13 @@ from tapd import Persistent
 
 
 class _PlainPersistent:
-    """What `Persistent` is in a Python without tapd; as there, arguments are no error."""
+    """What `Persistent` is in a Python without tapd.
+
+    As there, arguments are no error, and its layout is not that of a plain class, so
+    that no instance can become one of the other kind.
+    """
+
+    __slots__ = ("__dict__", "__weakref__", "_p_layout")
 
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
         return super().__new__(cls)
@@ -65,7 +71,7 @@ def join(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
 NAMES: dict[str, Any] = {
     "Any": Any, "BTrees": BTrees, "Descriptor": Descriptor, "IOBTree": IOBTree,
     "OOBTree": OOBTree, "OOTreeSet": OOTreeSet, "array": array, "attrs": attrs, "bisect": bisect,
-    "collections": collections, "copy": copy, "dataclasses": dataclasses, "datetime": datetime,
+    "collections": collections, "copy": copy, "dataclasses": dataclasses, "datetime": dt,
     "decimal": decimal, "enum": enum, "fractions": fractions, "functools": functools,
     "heapq": heapq, "io": io, "itertools": itertools, "join": join, "operator": operator,
     "random": random, "struct": struct, "threading": threading, "types": types, "typing": typing,

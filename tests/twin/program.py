@@ -8,7 +8,7 @@ import dataclasses
 TURN = "turn"
 EVENTS = ("kill", "save", "stop", "reload", "pass")
 _MARK = "# %% "
-_HEAD = "from twin.prelude import *  # app: the root; v: no kill leaves it; show(): an answer"
+_HEAD = "from tests.twin.prelude import *  # app: the root; v: no kill leaves it; show(): an answer"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def _statements(text: str) -> tuple[str, ...]:
 
 
 def _classes(text: str) -> tuple[str, ...]:
-    return tuple(source for source in _sources(text) if not source.startswith("from twin."))
+    return tuple(source for source in _sources(text) if not source.startswith("from tests.twin."))
 
 
 def _sources(text: str) -> list[str]:

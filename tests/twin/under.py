@@ -15,6 +15,10 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
+from tests.twin.prelude import UNDER_TAPD
+from tests.twin.program import Program
+from tests.twin.worlds import APP, Difference, Entry, Twin, World, compare, compiled, transcript_of
+
 from tapd.image.changes import Changes
 from tapd.image.evolution import Restoration
 from tapd.image.jar import Jar
@@ -24,9 +28,6 @@ from tapd.image.replay import Replay
 from tapd.image.typed import compile_typed
 from tapd.model.namespace import Namespace
 from tapd.model.persistent import Persistent
-from twin.prelude import UNDER_TAPD
-from twin.program import Program
-from twin.worlds import APP, Difference, Entry, Twin, World, compare, compiled, transcript_of
 
 _numbers = itertools.count(1)
 

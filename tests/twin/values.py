@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
-from twin.limits import is_left_out
-from twin.places import Place
+from tests.twin.limits import is_left_out
+from tests.twin.places import Place
 
 _ATOMS = ("0", "1", "-3", "2.5", "'text'", "''", "b'raw'", "None", "True")
 _WORDS = ("'x'", "'y'", "'z'", "'name'", "'k'")
@@ -73,9 +73,7 @@ class Values:
         self._instances += 1
         name = self.rng.choice(self.classes)
         args = [f"name='n{self._instances}'"]
-        for field in "ab":
-            if self.rng.random() < 0.55:
-                args.append(f"{field}={self.any(depth)}")
+        args += [f"{field}={self.any(depth)}" for field in "ab" if self.rng.random() < 0.55]
         return f"{name}({', '.join(args)})"
 
     def key(self) -> str:

@@ -14,9 +14,9 @@ import itertools
 import types
 from typing import Any
 
-from twin.canon import render_graph, render_value
-from twin.prelude import WITHOUT
-from twin.program import TURN, Program
+from tests.twin.canon import render_graph, render_value
+from tests.twin.prelude import WITHOUT
+from tests.twin.program import TURN, Program
 
 APP = "class App(Persistent):\n    pass\n"
 
@@ -180,7 +180,7 @@ class World(abc.ABC):
         """Return the graph as it is now, for cell `number`."""
         return [Entry(number, f"graph {what}", line) for line in render_graph(self.app)]
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most have nothing to give back
         """Give back what others would find."""
 
 
@@ -210,7 +210,7 @@ class Twin(World):
             self.forget_volatile()
 
 
-def put_into(target: Any, result: Any, error: Any) -> None:
+def put_into(target: Any, result: Any, _error: Any) -> None:
     """Take a thread's result."""
     target.append(result)
 
