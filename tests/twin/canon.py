@@ -63,10 +63,27 @@ def render_value(value: object) -> str:
     return " ".join([text, *walk.rest()])
 
 
+def has_stale_keys(root: object) -> bool:
+    """Whether a dict or set under `root` does not find what is in it: its hash has changed."""
+    walk = _Walk()
+    walk.lines_of(root)
+    return any(_is_stale(obj) for obj in walk.met)
+
+
+def _is_stale(obj: Any) -> bool:
+    base: Any = next((each for each in (dict, set, frozenset) if isinstance(obj, each)), None)
+    if base is None:
+        return False
+    try:
+        return not all(base.__contains__(obj, key) for key in list(base.__iter__(obj)))
+    except Exception:
+        return True
+
+
 class _Walk:
     def __init__(self) -> None:
         self._numbers: dict[int, int] = {}
-        self._met: list[Any] = []  # also so that no id is used twice
+        self.met: list[Any] = []  # also so that no id is used twice
         self._done = 0
         self._sets: list[tuple[int, Any]] = []
 
@@ -78,8 +95,8 @@ class _Walk:
         """Return the lines of all that was met, and of what these lead to."""
         lines: list[str] = []
         while True:
-            while self._done < len(self._met):
-                number, obj = self._done, self._met[self._done]
+            while self._done < len(self.met):
+                number, obj = self._done, self.met[self._done]
                 self._done += 1
                 lines.append(f"#{number} {type_name(obj)}({', '.join(self._parts(number, obj))})")
             if not self._sets:
@@ -110,8 +127,8 @@ class _Walk:
             return shown
         number = self._numbers.get(id(value))
         if number is None:
-            number = self._numbers[id(value)] = len(self._met)
-            self._met.append(value)
+            number = self._numbers[id(value)] = len(self.met)
+            self.met.append(value)
         return f"#{number}"
 
     def _value_text(self, value: Any) -> str | None:
@@ -150,8 +167,7 @@ class _Walk:
             if isinstance(obj, collections.deque) and obj.maxlen is not None:
                 yield f"maxlen={obj.maxlen}"
         elif isinstance(obj, dict):
-            for key in dict.__iter__(obj):
-                yield f"{text(key)}: {text(dict.__getitem__(obj, key))}"
+            yield from (f"{text(key)}: {text(item)}" for key, item in dict.items(obj))
             if isinstance(obj, collections.defaultdict):
                 yield f"default_factory={text(obj.default_factory)}"
         elif isinstance(obj, (OOBTree, IOBTree)):

@@ -6,6 +6,7 @@ something; the answers that the twin gives meanwhile are what the others have to
 
 from __future__ import annotations
 
+import itertools
 import random
 import types
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from tests.twin.worlds import Entry, Twin
 
 _NAMES = "abcdef"
 _EVENTS = ("kill", "kill", "kill", "save", "save", "stop", "reload", "pass")
-_PLAIN = (list, dict, set)
+_FAR = 1_000_003  # seeds of second attempts are far from all others
 
 
 class Maker:
@@ -39,6 +40,11 @@ class Maker:
         self._world = Twin(self._classes)
         self._cells: list[Cell] = []
         self._entries: list[Entry] = []
+
+    @property
+    def is_unfit(self) -> bool:
+        """Whether the program must not be used; see `Twin`."""
+        return self._world.is_unfit
 
     def make(self) -> tuple[Program, list[Entry]]:
         """Return the program, and what the twin says of it."""
@@ -182,4 +188,9 @@ def make_program(seed: int, *, is_typed: bool = False) -> tuple[Program, list[En
         seed: the same gives the same.
         is_typed: it is for a prompt, where functions within functions are kept.
     """
-    return Maker(seed, is_typed=is_typed).make()
+    for attempt in itertools.count():
+        maker = Maker(seed + attempt * _FAR, is_typed=is_typed)
+        program, entries = maker.make()
+        if not maker.is_unfit:
+            return program, entries
+    raise AssertionError

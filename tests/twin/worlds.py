@@ -14,7 +14,7 @@ import itertools
 import types
 from typing import Any
 
-from tests.twin.canon import render_graph, render_value
+from tests.twin.canon import has_stale_keys, render_graph, render_value
 from tests.twin.prelude import WITHOUT
 from tests.twin.program import TURN, Program
 
@@ -31,6 +31,8 @@ class Entry:
 
 
 RAISES = "tapd raises"
+_HASHES = ("__hash__", "frozen", "_hash=True")
+"""What the source of a class has in it whose instances' hash may change."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -185,7 +187,13 @@ class World(abc.ABC):
 
 
 class Twin(World):
-    """Plain Python: a kill takes nothing but what is volatile."""
+    """Plain Python: a kill takes nothing but what is volatile.
+
+    Attributes:
+        is_unfit: the program breaks what Python asks for, that a key's hash stays.
+    """
+
+    is_unfit = False
 
     def begin(self) -> None:
         self._pending: list[Any] = []
@@ -200,7 +208,9 @@ class Twin(World):
         return self._pending
 
     def end_turn(self) -> None:
-        """Do nothing."""
+        """See whether the program is fit to be compared."""
+        if any(word in source for source in self._classes for word in _HASHES):
+            self.is_unfit = self.is_unfit or has_stale_keys(self.app)
 
     def happen(self, event: str) -> None:
         """Drop what is volatile, where the process ends."""
