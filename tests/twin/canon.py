@@ -63,11 +63,23 @@ def render_value(value: object) -> str:
     return " ".join([text, *walk.rest()])
 
 
-def has_stale_keys(root: object) -> bool:
-    """Whether a dict or set under `root` does not find what is in it: its hash has changed."""
+def is_unfit(root: object) -> bool:
+    """Whether something under `root` is what no plain Python could pickle or look up.
+
+    A dict or set does not find what is in it, as its hash has changed; or the class's
+    own `__getstate__` raises, for want of what it drops.
+    """
     walk = _Walk()
     walk.lines_of(root)
-    return any(_is_stale(obj) for obj in walk.met)
+    return any(_is_stale(obj) or _has_no_state(obj) for obj in walk.met)
+
+
+def _has_no_state(obj: Any) -> bool:
+    try:
+        obj.__getstate__()
+    except Exception:
+        return True
+    return False
 
 
 def _is_stale(obj: Any) -> bool:
@@ -167,7 +179,8 @@ class _Walk:
             if isinstance(obj, collections.deque) and obj.maxlen is not None:
                 yield f"maxlen={obj.maxlen}"
         elif isinstance(obj, dict):
-            yield from (f"{text(key)}: {text(item)}" for key, item in dict.items(obj))
+            items: Any = collections.OrderedDict if isinstance(obj, collections.OrderedDict) else dict
+            yield from (f"{text(key)}: {text(item)}" for key, item in items.items(obj))
             if isinstance(obj, collections.defaultdict):
                 yield f"default_factory={text(obj.default_factory)}"
         elif isinstance(obj, (OOBTree, IOBTree)):
@@ -201,7 +214,9 @@ class _Walk:
             yield f"{obj.typecode} {obj.tolist()}"
         elif isinstance(obj, _ITERATORS):
             reduced: Any = obj.__reduce__()
-            yield from map(text, reduced)
+            yield from map(text, reduced[:2])
+            if reduced[2:]:  # where a list became shorter, it stands at its end
+                yield f"at {min(reduced[2], len(reduced[1][0]))}"
 
 
 def type_name(obj: Any) -> str:

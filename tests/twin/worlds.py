@@ -14,7 +14,7 @@ import itertools
 import types
 from typing import Any
 
-from tests.twin.canon import has_stale_keys, render_graph, render_value
+from tests.twin.canon import is_unfit, render_graph, render_value
 from tests.twin.prelude import WITHOUT
 from tests.twin.program import TURN, Program
 
@@ -31,8 +31,8 @@ class Entry:
 
 
 RAISES = "tapd raises"
-_HASHES = ("__hash__", "frozen", "_hash=True")
-"""What the source of a class has in it whose instances' hash may change."""
+_HASHES = ("__hash__", "frozen", "_hash=True", "__getstate__", "attrs")
+"""What the source of a class has in it whose instances' hash may change, or state fail."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -210,7 +210,7 @@ class Twin(World):
     def end_turn(self) -> None:
         """See whether the program is fit to be compared."""
         if any(word in source for source in self._classes for word in _HASHES):
-            self.is_unfit = self.is_unfit or has_stale_keys(self.app)
+            self.is_unfit = self.is_unfit or is_unfit(self.app)
 
     def happen(self, event: str) -> None:
         """Drop what is volatile, where the process ends."""
