@@ -312,7 +312,7 @@ class Jar:
         if issubclass(
             type(obj), Namespace
         ):  # touched by each line that is typed, and mostly as it was
-            digest_before = own_dict(obj).get("_v_digest")
+            digest_before = digest_before or own_dict(obj).get("_v_digest")
             own_dict(obj)["_v_digest"] = digest
         has_changed = was_converted or digest != digest_before
         if dump.losses and has_changed:

@@ -7,7 +7,6 @@ one that is met twice stays one, and that may change without telling.
 
 from __future__ import annotations
 
-import collections
 import operator
 import sys
 from collections.abc import Iterable
@@ -27,25 +26,40 @@ def parts_in(memo: dict[int, tuple[int, Any]]) -> tuple[Any, ...]:
         memo: a copy of a pickler's; the pickler itself must have forgotten it, and
             nobody hold what was made for it alone, such as the state.
     """
-    found = []
-    held_by_temporaries: collections.Counter[int] = collections.Counter()
-    # What holds others was noted after them.
-    for entry in sorted(memo.values(), key=operator.itemgetter(0), reverse=True):
+    held: dict[int, int] = {}  # by how many others than the memo, of what may be a part
+    order = sorted(memo.values(), key=operator.itemgetter(0))
+    temporaries = []
+    for entry in order:
         cls = type(entry[1])
-        kind = kind_of(cls)
+        if cls is tuple or kind_of(cls) is Kind.PLAIN:
+            references = held[id(entry[1])] = _references(entry) - _TEMPORARY
+            if references == 0:
+                temporaries.append(entry[1])
+    for temporary in temporaries:  # grows meanwhile
+        for value in _contents(temporary):
+            if id(value) in held:
+                held[id(value)] -= 1
+                if held[id(value)] == 0:
+                    temporaries.append(value)
+    found = []
+    for _number, value in order:
+        kind = kind_of(type(value))
         if kind is Kind.PLAIN:
-            key = id(entry[1])
-            if _references(entry) > _TEMPORARY + held_by_temporaries[key]:
-                if cls is not VersionedState:
-                    found.append(entry[1])
-                continue
-            if cls is VersionedState:
-                held_by_temporaries[id(entry[1].state)] += 1
-        elif cls is tuple and _references(entry) == _TEMPORARY + held_by_temporaries[id(entry[1])]:
-            held_by_temporaries.update(map(id, entry[1]))
-        elif kind is Kind.DEFINITION and not is_named(entry[1]):
-            found.append(entry[1])
+            if held[id(value)] > 0:
+                found.append(value)
+        elif kind is Kind.DEFINITION and not is_named(value):
+            found.append(value)
     return tuple(found)
+
+
+def _contents(temporary: Any) -> Iterable[Any]:
+    """Return what is in something that was made on the way."""
+    cls = type(temporary)
+    if cls is dict:
+        return [*temporary, *temporary.values()]
+    if cls in (tuple, list):
+        return temporary  # type: ignore[no-any-return]  # it is iterable
+    return (temporary.state,) if cls is VersionedState else ()
 
 
 def _references(entry: tuple[int, Any]) -> int:

@@ -181,6 +181,10 @@ class TrackedList(list[T], Tracked):
         self._p_watched = None
         return self
 
+    def __init__(self, items: Iterable[T] = ()) -> None:
+        report(self)  # it may be called again
+        super().__init__(items)
+
     def append(self, item: T, /) -> None:
         """Append `item`, reporting first (written out: the most used of all)."""
         if not self._p_changed:
@@ -217,7 +221,7 @@ class TrackedList(list[T], Tracked):
 
 _install(
     TrackedList, list,
-    "__delitem__", "__iadd__", "__imul__", "__init__", "__setitem__", "clear",
+    "__delitem__", "__iadd__", "__imul__", "__setitem__", "clear",
     "insert", "pop", "remove", "reverse", "sort",
 )  # fmt: skip
 
