@@ -89,8 +89,9 @@ def _list(v: Values, p: str) -> Moves:
     yield lambda: f"{p}.sort(key=str)" if v.rng.random() < 0.1 else f"{p}.sort()"
     yield lambda: f"{p}.clear()"
     yield lambda: f"{p}.__init__([{v.items()}])"
-    yield lambda: f"list.append({p}, {v.any()})"
-    yield lambda: f"list.__setitem__({p}, 0, {v.any()})"
+    if not is_left_out("a base class's method"):
+        yield lambda: f"list.append({p}, {v.any()})"
+        yield lambda: f"list.__setitem__({p}, 0, {v.any()})"
     yield lambda: f"heapq.heappush({p}, {v.number()})"
     yield lambda: f"heapq.heapify({p})"
     yield lambda: f"heapq.heappop({p})"
@@ -127,8 +128,9 @@ def _dict(v: Values, p: str) -> Moves:
 
 
 def _bare_dict(v: Values, p: str) -> Moves:
-    yield lambda: f"dict.__setitem__({p}, {v.word()}, {v.any()})"
-    yield lambda: f"dict.update({p}, z={v.any()})"
+    if not is_left_out("a base class's method"):
+        yield lambda: f"dict.__setitem__({p}, {v.word()}, {v.any()})"
+        yield lambda: f"dict.update({p}, z={v.any()})"
     yield lambda: f"exec('y = [1]', {{}}, {p})"
 
 
@@ -159,7 +161,8 @@ def _set(v: Values, p: str) -> Moves:
     yield lambda: f"{p}.update({v.numbers()})"
     yield lambda: f"{p}.clear()"
     yield lambda: f"{p}.__init__({v.numbers()})"
-    yield lambda: f"set.add({p}, {v.number()})"
+    if not is_left_out("a base class's method"):
+        yield lambda: f"set.add({p}, {v.number()})"
 
 
 def _deque(v: Values, p: str) -> Moves:
@@ -177,7 +180,8 @@ def _deque(v: Values, p: str) -> Moves:
     yield lambda: f"{p}.reverse()"
     yield lambda: f"{p}.clear()"
     yield lambda: f"{p}.__init__([{v.items()}], 3)"
-    yield lambda: f"collections.deque.append({p}, {v.any()})"
+    if not is_left_out("a base class's method"):
+        yield lambda: f"collections.deque.append({p}, {v.any()})"
 
 
 def _bytearray(v: Values, p: str) -> Moves:
