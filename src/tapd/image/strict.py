@@ -55,7 +55,7 @@ class StrictJar(Jar):
         replay.apply(changes)
         replay.finish()
         self.compare(restored, self._root)
-        self._base = dump_graph(self._root).data
+        self._base = dump_graph(self._root, detached=bool(self._pickler.shared)).data
         self.checks += 1
         return changes
 
