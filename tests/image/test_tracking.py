@@ -288,7 +288,7 @@ def test_a_group_is_written_only_when_it_changes() -> None:
 
 def test_a_plain_object_that_many_hold_is_written_alone() -> None:
     """Whoever holds it refers to its number, and is written only when it changes itself."""
-    game = Plain(score=0, players=[])
+    game: Any = Plain(score=0, players=[])
     world = World(Box(boxes=[Box(game=game, n=number) for number in range(50)], game=game))
     game.players += world.root.boxes[:3]
     world.commit()
@@ -311,7 +311,7 @@ def test_a_plain_object_that_many_hold_is_written_alone() -> None:
 
 
 def test_a_plain_object_with_a_number_goes_with_its_holders() -> None:
-    game = Plain(rooms=[])
+    game: Any = Plain(rooms=[])
     world = World(Box(one=Box(game=game), two=Box(game=game)))
     game.owner = world.root.one
     world.commit()
