@@ -14,7 +14,7 @@ import click
 
 from tapd.cli.calling import call_next, call_server, calling, try_to_call
 from tapd.cli.naming import JSON, TAP, complete_tap, find_tap
-from tapd.cli.printing import emit, render_duration, render_size, render_time, table
+from tapd.cli.printing import describe_loss, emit, render_duration, render_size, render_time, table
 from tapd.cli.progress import Progress
 from tapd.cli.sleeping import describe_sleep
 from tapd.errors import NotAllowed, TapMissing, UsageError
@@ -22,6 +22,7 @@ from tapd.host.state import State
 from tapd.host.upgrade import name_modules
 from tapd.image.key import load_key
 from tapd.image.layout import Layout
+from tapd.image.unfit import NAMED_MAX
 from tapd.model.setting import (
     ACCOUNT_SETTINGS,
     Assignment,
@@ -29,6 +30,7 @@ from tapd.model.setting import (
     prepare_settings,
 )
 
+_UNFIT_SHOWN = 5
 _STATE_COLOURS = {"running": "green", "stalled": "red"}
 
 
@@ -65,6 +67,8 @@ def _at_rest(path: Path) -> dict[str, Any]:
         "generation": good.generation,
         "saved_at_s": good.saved_at_s,
         "losses": manifest.loss_count,
+        "unfit": [dict(loss) for loss in manifest.unfit[:NAMED_MAX]],
+        "unfit_count": manifest.unfit_count,
         "clean": manifest.clean,
         **sleep,
     }
@@ -97,6 +101,10 @@ def _status_lines(data: dict[str, Any]) -> list[str]:
         rows.append(("", "not after a clean stop: the journal goes on from it"))
     lost = str(data["losses"])
     rows.append(("lost", click.style(lost, fg="red") if data["losses"] else lost))
+    if count := data.get("unfit_count"):
+        text = f"{count}, kept as saved; tapctl verify --upgrade tells why each does not fit"
+        rows.append(("unfit", click.style(text, fg="red")))
+        rows += [("", describe_loss(loss)) for loss in data["unfit"][:_UNFIT_SHOWN]]
     if audited := data.get("audited"):
         colour = "red" if audited["differences"] or audited["reason"].startswith("gen") else None
         rows.append(("audited", click.style(describe_audit(audited), fg=colour)))

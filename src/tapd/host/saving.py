@@ -180,7 +180,7 @@ class Saving:
                 _answer(waiting, report)
                 self.note_saved(report, vitals)
                 if looks_for_code:
-                    renewed = await self._renew(code, environ)
+                    renewed = await self._renew(turn, code, environ)
                     if isinstance(renewed, UpgradeRefused):
                         _answer(reloading, renewed)
                     else:
@@ -256,7 +256,7 @@ class Saving:
         _answer(waiting, audited)
 
     async def _renew(
-        self, code: LoadedCode, environ: Mapping[str, str]
+        self, turn: Turn, code: LoadedCode, environ: Mapping[str, str]
     ) -> list[str] | UpgradeRefused:
         """End this process for the next to go on with new code, if there is any that works.
 
@@ -271,7 +271,8 @@ class Saving:
         self._notifier.status(f"trying the new code of {upgrade.name_modules(changed)}")
         self._notifier.extend_timeout(upgrade.REHEARSAL_S)
         try:
-            await upgrade.rehearse(self._state.store.named_path, environ)
+            known = upgrade.missing_names(turn.application)
+            await upgrade.rehearse(self._state.store.named_path, environ, known)
         except UpgradeRefused as error:
             refused = UpgradeRefused(
                 f"new code of {upgrade.name_modules(changed)} is not taken: {error}; "

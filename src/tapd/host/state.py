@@ -10,6 +10,7 @@ the one before and its journals give exactly the same state.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import re
@@ -25,6 +26,7 @@ from tapd.image.key import Key
 from tapd.image.layout import Entry
 from tapd.image.replay import Replay
 from tapd.image.store import Loaded, SaveReport, Store
+from tapd.image.unfit import Kept
 from tapd.model.application import Application
 from tapd.net.records import History, render_base
 from tapd.values import Value
@@ -46,6 +48,7 @@ class Restored(Value):
         records: how many journal records were replayed on top of that.
         wants_save: a generation is due at once: a journal was damaged, or state
             was upgraded.
+        kept: what the installed code can't take, and is kept as it was saved.
     """
 
     application: Application
@@ -54,6 +57,7 @@ class Restored(Value):
     loaded: Loaded
     records: int
     wants_save: bool
+    kept: Kept
 
 
 class State:
@@ -131,8 +135,12 @@ class State:
         upgraded = replay.finish()
         if upgraded:
             log.info("objects brought to the versions of the installed code: %d", upgraded)
+        if loaded.restoration.stand_ins:
+            gc.collect()  # those that a journal let go of, or that were made in vain
+        kept = Kept(application, loaded.restoration.stand_ins, look_everywhere=on_trial)
+        application._v_kept = kept  # volatile: for who saves it, and tells of it
         return Restored(
-            application, jar, history, loaded, history.records, damaged or bool(upgraded)
+            application, jar, history, loaded, history.records, damaged or bool(upgraded), kept
         )
 
     def _read_journals(

@@ -9,6 +9,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import tapd
+from tapd.image.snapshot import kept_in
+from tapd.image.unfit import NAMED_MAX
 from tapd.net.turn import Turn
 from tapd.systemd.notify import Notifier
 from tapd.values import Value
@@ -89,11 +91,14 @@ class Vitals:
             f"generation {self.saved.generation} of {saved}"
         )
         unprotected = self.unprotected
+        if unfit := len(kept_in(self.turn.application)):
+            text += f"; objects that do not fit the code: {unfit}"
         return f"{text}; {unprotected} connections unprotected" if unprotected else text
 
     def describe(self) -> dict[str, Any]:
         """Return what `tapctl status` shows, as JSON has it; times are seconds since the epoch."""
         turn, saved = self.turn, self.saved
+        unfit = kept_in(turn.application)
         return {
             "name": turn.application.name,
             "state": "stalled" if turn.is_stalled else "running",
@@ -105,6 +110,8 @@ class Vitals:
             "generation": saved.generation,
             "saved_at_s": round(saved.at_s, 3),
             "losses": saved.losses,
+            "unfit": [loss.as_dict() for loss in unfit[:NAMED_MAX]],
+            "unfit_count": len(unfit),
             "journal_bytes": turn.journal.size if turn.journal is not None else 0,
             "records_since": self.records - saved.records,
             "audited": self.audited,

@@ -18,6 +18,7 @@ from tapd.host.asleep import Sleep
 from tapd.host.state import Restored
 from tapd.host.upgrade import name_modules
 from tapd.image.store import SaveReport
+from tapd.image.unfit import NAMED_MAX
 from tapd.net.recovery import Resumed
 from tapd.net.turn import Turn
 
@@ -65,10 +66,26 @@ def tell_start(restored: Restored, resumed: Resumed, turn: Turn, sleep: Sleep | 
         )  # fmt: skip
     elif resumed.streams:
         log.info("connections that go on: %d", len(resumed.streams))
+    _tell_unfit(restored)
     for listener in turn.listeners:
         log.info("%s answers on %s", listener.service.name, listener)
     for port in turn.ports:
         log.info("%s answers on %s", port.port.service.name, port)
+
+
+def _tell_unfit(restored: Restored) -> None:
+    """Say which objects the installed code can't take."""
+    unfit = restored.kept.losses()
+    for loss in unfit[:NAMED_MAX]:
+        log.error(
+            "unfit, kept as it was saved: %s (%s): %s", loss.path, loss.type_name, loss.reason,
+            extra=events.UNFIT(TAPD_OBJECT=loss.path, TAPD_OBJECT_TYPE=loss.type_name),
+        )  # fmt: skip
+    if len(unfit) > NAMED_MAX:
+        log.error(
+            "unfit, kept as they were saved: %d more; tapctl verify --upgrade names them",
+            len(unfit) - NAMED_MAX,
+        )
 
 
 def tell_crash_loop(text: str, deaths: int) -> None:
