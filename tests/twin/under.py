@@ -157,7 +157,7 @@ class UnderJar(UnderTapd):
             self._restore()
 
     def _save(self) -> None:
-        dump = dump_graph(self._root)
+        dump = dump_graph(self._root, detached=True)
         _refuse_losses(dump.losses)
         self._base = dump.data
         self._records: list[Changes] = []
