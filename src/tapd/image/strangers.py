@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from tapd.errors import CannotKeep
+from tapd.image.named_values import reducer_by_name
 from tapd.image.names import bound_method, name_of, named
 from tapd.values import Value
 
@@ -353,7 +354,7 @@ def reducer_by_base(cls: type) -> Callable[[Any], Reduced] | None:
         return _reduce_module
     if (cls.__module__, cls.__qualname__) == ("threading", "_RLock"):
         return _reduce_rlock
-    return _reduce_exception if _is_exception_of_own_init(cls) else None
+    return _reduce_exception if _is_exception_of_own_init(cls) else reducer_by_name(cls)
 
 
 def _is_exception_of_own_init(cls: type) -> bool:
