@@ -27,11 +27,14 @@ from tapd.image.classes import is_made_in_c
 from tapd.image.code_parts import PARTS, Attributes, class_parts, nothing, parts_named
 from tapd.image.loss import type_name_of
 from tapd.model.namespace import Namespace
-from tapd.model.persistent import PLAIN_TO_TRACKED, Tracked, is_durable_type
+from tapd.model.persistent import PLAIN_TO_TRACKED, Tracked, TrackedBytearray, is_durable_type
 from tapd.values import Value
 
 _HEAP_TYPE = 1 << 9
-_PLAIN = {tracked: plain for plain, tracked in PLAIN_TO_TRACKED.items()}
+_PLAIN = {
+    TrackedBytearray: bytearray,
+    **{tracked: plain for plain, tracked in PLAIN_TO_TRACKED.items()},
+}
 
 
 class Anatomy:

@@ -122,8 +122,10 @@ class GraphPickler(Reducer):
                 return
             bounds.append(len(late))
             items.append(obj)
-            yield obj  # where it is new, its state follows like any other
-            yield obj._p_oid
+            # In the place of a meta, for it may have been written with another that is
+            # detached; where it is new, its state follows like any other.
+            yield None
+            yield obj
             yield None
 
     def _all_detached(self) -> Iterable[Any]:
