@@ -38,8 +38,12 @@ class StrictJar(Jar):
         """Take in the graph of `root`, and remember it as checked."""
         objects = super().adopt(root, durables)
         self._root = root
-        self._base = dump_graph(root).data
+        self.begin_proofs()
         return objects
+
+    def begin_proofs(self) -> None:
+        """Count the graph, as it is now, as proven."""
+        self._base = dump_graph(self._root, detached=True).data
 
     def commit(self) -> Changes:
         """Return what changed, having compared what it restores with what is there.
@@ -55,7 +59,7 @@ class StrictJar(Jar):
         replay.apply(changes)
         replay.finish()
         self.compare(restored, self._root)
-        self._base = dump_graph(self._root).data
+        self.begin_proofs()
         self.checks += 1
         return changes
 
