@@ -45,13 +45,13 @@ def time_limit(seconds: float = 4.0) -> Iterator[None]:
     def ring(_signal: int, frame: types.FrameType | None) -> None:
         raise Hangs(f"more than {seconds} s, in {frame and frame.f_code.co_qualname}")
 
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = signal.signal(signal.SIGVTALRM, ring)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 class Lost(Exception):

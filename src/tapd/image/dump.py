@@ -72,17 +72,22 @@ def _finder_of_detached(root: Any) -> FindDetached | None:
         return None
 
     def find(written: set[int]) -> Iterable[Any]:
+        missing = jar.missing(written)
+        if not missing:
+            return ()
         gc.unfreeze()
         found = gc.get_objects()
         kinds = {cls for cls in set(map(type, found)) if is_durable_type(cls)}
-        return sorted(
+        detached = sorted(
             (
                 obj
                 for obj in found
-                if type(obj) in kinds and obj._p_jar is jar and obj._p_oid not in written
+                if type(obj) in kinds and obj._p_jar is jar and obj._p_oid in missing
             ),
             key=lambda obj: obj._p_oid,
         )
+        jar.note_gone(missing.difference(obj._p_oid for obj in detached))
+        return detached
 
     return find
 
