@@ -6,6 +6,7 @@ may raise, or do what was done already when the object was made for the first ti
 
 from __future__ import annotations
 
+import enum
 import types
 import weakref
 from typing import Any
@@ -103,3 +104,18 @@ class _Silent:
 
     def __del__(self) -> None:
         """Do nothing."""
+
+
+_VALUE_BASES: dict[str, type] = {
+    base.__name__: base for base in (int, str, bytes, float, complex, tuple, frozenset)
+}
+
+
+def value_base(cls: Any) -> str:
+    """Return which builtin the instances of `cls` are values of; "" where of none.
+
+    Members of enums and named tuples are told by their own names (`named_values`).
+    """
+    if issubclass(cls, enum.Enum) or hasattr(cls, "_fields"):
+        return ""
+    return next((name for name, base in _VALUE_BASES.items() if issubclass(cls, base)), "")

@@ -54,12 +54,14 @@ class Jar:
         on_change: called at the first change after a commit, so that a change
             made outside of a turn gets one.
         losses: objects that can't be kept, of the last commit.
+        unknown: durable objects in what was loaded that were plain when it was saved.
     """
 
     def __init__(self, on_change: Callable[[], None] = lambda: None) -> None:
         self.last_oid = 0
         self.on_change = on_change
         self.losses: list[Loss] = []
+        self.unknown: list[Any] = []
         self._thread = get_ident()
         self._changed: list[Any] = []
         self._fresh: list[Any] = []
@@ -107,7 +109,10 @@ class Jar:
         """
         self._root = root
         objects = self._number(durables)
+        last_oid = self.last_oid
         self.settle(objects.values())
+        if objects:
+            self._set_aside(last_oid)
         self._oid_of(root)
         while self._fresh:
             fresh, self._fresh = self._fresh, []
@@ -115,6 +120,18 @@ class Jar:
             self._take_in(fresh)
         self._changed.clear()
         return objects
+
+    def _set_aside(self, last_oid: int) -> None:
+        """Leave those that nobody told of for later: they were plain when they were saved.
+
+        A journal that follows may have given the next numbers to others.
+        """
+        for obj in self._fresh:
+            set_mark(obj, "_p_jar", None)
+            set_mark(obj, "_p_oid", None)
+        self.unknown += self._fresh
+        self._fresh.clear()
+        self.last_oid = last_oid
 
     def _number(self, durables: Iterable[Any]) -> dict[int, Any]:
         objects: dict[int, Any] = {}
@@ -159,6 +176,7 @@ class Jar:
             set_mark(obj, "_p_jar", self)
             self.last_oid = max(self.last_oid, oid)
         self.settle(objects.values())
+        self.unknown += self._fresh
         self._changed.clear()
 
     def mark_changed(self, obj: Any) -> None:

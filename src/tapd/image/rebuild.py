@@ -130,7 +130,8 @@ class StateQueue:
         self.current = definitions.current_restoration()
         self._restoration = self.current or Restoration()
         self._faults = self._restoration.faults or Faults()
-        self._known_faults = frozenset(self._faults.queued)
+        self._faults.queue = self
+        self._late: list[tuple[int, Any, Any, Any]] = []
         self._rest: list[Any] = []
         self._count = 0
         self._usual: set[type] = set()
@@ -146,7 +147,8 @@ class StateQueue:
         whole = len(items) // 3 * 3
         self._rest = items[whole:]
         del items[whole:]
-        usual = self._usual if not self._known_faults else ()
+        is_careful = self._faults.queued or self._faults.sink is not None
+        usual = self._usual if not is_careful else ()
         self._restoration.durables += items[::3]
         each = iter(items)
         for place, (obj, meta, state) in enumerate(zip(each, each, each, strict=True), self._count):
@@ -179,6 +181,9 @@ class StateQueue:
             return
         oid, version = meta if type(meta) is tuple else (meta, 1)
         _number(obj, oid)
+        if not self._faults.is_filled(state):  # it will be copied
+            self._late.append((place, obj, meta, state))
+            return
         if not has_usual_new(cls):
             if id(obj) in self._made_by_authors:
                 raise TypeError("its __new__ returned one object for two")
@@ -194,13 +199,45 @@ class StateQueue:
         if _is_usual(cls):
             self._usual.add(cls)
 
-    def _fail(self, place: int, obj: Any, meta: Any, state: Any, error: BaseException) -> None:
+    def give_late(self, *, is_last: bool) -> bool:
+        """Give those states that had to wait for their entries, or for hashes.
+
+        Args:
+            is_last: what fails now has failed.
+
+        Returns:
+            Whether any could be given.
+        """
+        late, self._late = self._late, []
+        for place, obj, meta, state in late:
+            self._made_by_authors.pop(id(obj), None)
+            try:
+                self._give(place, obj, meta, state)
+            except (UpgradeRefused, MemoryError):
+                raise
+            except BaseException as error:
+                self._fail(place, obj, meta, state, error, may_wait=not is_last)
+        return len(self._late) < len(late)
+
+    def _fail(
+        self,
+        place: int,
+        obj: Any,
+        meta: Any,
+        state: Any,
+        error: BaseException,
+        *,
+        may_wait: bool = True,
+    ) -> None:
         """Take note that one can't have its state, to begin again without trying it."""
         cls = type(obj)
         reason = f"its state can't be set: {reason_of(error)}"
         if self._restoration.faults is None:  # plain `pickle.load`: there is no second time
             _log.warning("the state of a %s can't be set: %s", type_name_of(cls), error)
         elif issubclass(cls, TrackedSet) and (culprits := unhashable_in(tuple(state))):
+            if may_wait and self._faults.sink is not None:
+                self._late.append((place, obj, meta, state))
+                return
             for each in culprits:
                 self._tell_sink(each, f"it can't be a key: {reason_of(error)}", error)
         elif (meta is None or type(meta) in (int, tuple)) and is_durable_type(cls):
@@ -311,10 +348,28 @@ class _Loader(pickle.Unpickler):
         self._containers = Containers()
 
     def find_class(self, module_name: str, qualname: str) -> Any:
-        return names.named(module_name, qualname)
+        return fast_class(module_name, qualname)
 
     def persistent_load(self, pid: Any) -> Any:
         return self._containers(pid)
+
+
+def fast_class(module_name: str, qualname: str) -> Any:
+    """Return what has this name, where the C unpickler may make instances of it.
+
+    Raises:
+        TypeError: it is a class of values, or of tracked containers, and it was none when
+            this was saved, or that was not told: the `Salvager` makes no value of nothing.
+    """
+    found = names.named(module_name, qualname)
+    if issubclass(type(found), type) and found.__flags__ & _HEAP_TYPE:
+        is_container = issubclass(found, Tracked) and not module_name.startswith("tapd.")
+        if is_container or names.value_base(found):
+            raise TypeError(f"{qualname} may have been another kind of class")
+    return found
+
+
+_HEAP_TYPE = 1 << 9
 
 
 def load_graph(data: bytes, restoration: Restoration | None = None) -> Any:

@@ -27,6 +27,7 @@ from tapd.image.loss import type_name_of
 from tapd.model.persistent import Persistent, is_durable_type
 
 _REASON_MAX = 300
+_OURS = "tapd.image."
 GONE = "it can't be found"
 
 
@@ -235,8 +236,7 @@ def _last(name: str) -> str:
 
 
 def _describe(obj: Any) -> str:
-    cls = type(obj)
-    name = cls.broken_name or "a class that can't be made"
+    name = label_of(obj) or "a class that can't be made"
     reason = obj.broken_reason
     if reason == GONE:
         return f"<broken: an instance of {name}, which can't be found>"
@@ -345,6 +345,19 @@ class Unfit(DurableStandIn):
 
 _OPEN = frozenset({"apply_delta", "take_delta", "persistence_version"})
 STAND_INS = (Broken, DurableStandIn)
+
+
+def label_of(stand_in: Any) -> str:
+    """Return ``module:qualname`` of the class that a stand-in should be of; "" where it has none.
+
+    What makes it may be a function of this room, whose first argument is the class.
+    """
+    cls: Any = type(stand_in)
+    if cls.broken_name.startswith(_OURS) and issubclass(cls, Broken):
+        args = stand_in._p_broken["args"]
+        name = getattr(args[0], "broken_name", "") if args else ""
+        return name or (_name_of(args[0]) if args and issubclass(type(args[0]), type) else "")
+    return str(cls.broken_name)
 
 
 def is_stand_in(obj: Any) -> bool:

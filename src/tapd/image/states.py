@@ -21,7 +21,7 @@ from tapd.image.evolution import Restoration, split_state, version_of, versioned
 from tapd.image.graph import GraphPickler, GraphRoot
 from tapd.image.loss import Loss
 from tapd.image.parts import parts_in
-from tapd.image.rebuild import Containers, give_state, load_in_rounds
+from tapd.image.rebuild import Containers, fast_class, give_state, load_in_rounds
 from tapd.image.reducer import RETRIES_MAX, Reduced, Reducer
 from tapd.image.salvage import Faults, Salvager, unhashable_in
 from tapd.model.persistent import TrackedSet, is_durable_type
@@ -266,7 +266,7 @@ class _StateUnpickler(pickle.Unpickler):
     def find_class(self, module_name: str, qualname: str) -> Any:
         if qualname == "durable_reference" and module_name == __name__:
             return self._resolve
-        return names.named(module_name, qualname)
+        return fast_class(module_name, qualname)
 
 
 class StateLoader:
@@ -316,8 +316,13 @@ class StateLoader:
         unpickler = _StateUnpickler(data, self._resolve)
         if faults is None:
             return unpickler
-        find, containers = unpickler.find_class, Containers()
-        return Salvager(PRELUDE + data[2:], find, containers, faults, self._resolve)
+
+        def find(module_name: str, qualname: str) -> Any:
+            if qualname == "durable_reference" and module_name == __name__:
+                return self._resolve
+            return names.named(module_name, qualname)
+
+        return Salvager(PRELUDE + data[2:], find, Containers(), faults, self._resolve)
 
     def load_class(self, data: bytes) -> Any:
         """Return the class that `StatePickler.dump_class` or `class_reference` named."""
