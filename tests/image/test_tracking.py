@@ -210,8 +210,8 @@ def test_aliases_of_a_plain_container_do_not_part(alias: Callable[[Any], None]) 
     world.root.table["b"] = 2
     for root in (world.root, world.killed()):
         match getattr(root, "other", None):
-            case Plain() | Box() as other:
-                assert other.items is root.items
+            case (Plain() | Box()) as other:
+                assert vars(other)["items"] is root.items
             case collections.ChainMap() as other:
                 assert other.maps[0] is root.table
             case functools.partial() as other:
@@ -483,3 +483,50 @@ def _reachable(value: Any) -> list[Any]:
             and all(part is not known for known in found)
         ]
     return found
+
+
+class Adding(Box):
+    """Its ``__setstate__`` only adds."""
+
+    def __setstate__(self, state: Any) -> None:
+        self.__dict__.update(state)
+
+
+def test_a_replay_sets_a_state_on_a_bare_object() -> None:
+    slotted = SlottedBox()
+    slotted.items = 1
+    world = World(Box(one=Adding(a=1, b=2), two=slotted))
+    del world.root.one.a, world.root.two.items
+    back = world.killed()
+    assert not hasattr(back.one, "a")
+    assert not hasattr(back.two, "items")
+    assert back.one.b == 2
+
+
+def test_what_changes_while_a_commit_runs_is_in_the_next() -> None:
+    class Last:
+        def __del__(self) -> None:
+            world.root.ended = True
+
+    world = World(Box(ended=False, items=[]))
+    world.commit()
+    world.root._v_last = last = [Last()]
+
+    class Dropping:
+        def __reduce__(self) -> Any:
+            last.clear()
+            return int, (7,)
+
+    world.root.items.append(Dropping())
+    world.commit()
+    assert world.root.ended
+    assert world.killed().ended
+
+
+def test_a_bound_method_of_a_plain_list() -> None:
+    world = World(Box(inner=Box()))
+    world.root.inner.items = [[]]
+    world.root.add = world.root.inner.items.append
+    back = world.killed()
+    back.add(1)
+    assert back.inner.items == [[], 1]

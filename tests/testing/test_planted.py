@@ -444,7 +444,7 @@ def test_a_timer_set_at_each_start() -> None:
     text = message_of(KillDifference, lambda: kill_everywhere(Ticking, two_lines))
     assert "delayeds[2] is not the same at the end:" in text or "delayeds[3]" in text
     assert "undisturbed  missing" in text
-    assert "Timer " in text
+    assert "Timer(" in text
     assert "Ticking.tick" in text
     assert (
         "  - a timer is set again at each start: timers outlive a kill, while connection_resumed "

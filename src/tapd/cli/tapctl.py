@@ -77,6 +77,7 @@ def _entry_row(entry: Entry) -> list[str]:
 _EX_OSERR = 71  # sysexits.h: no status of ours, for it may pass
 
 _ELSEWHERE = {
+    "audit": "running",
     "status": "running",
     "checkpoint": "running",
     "reload": "running",

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tapd import events
-from tapd.errors import JournalDamaged, StateUnwritable
+from tapd.errors import JournalDamaged, StateUnwritable, TapMissing
 from tapd.image.files import Files, free_name, give_to_owner_of, sync_directory
 from tapd.image.jar import Jar
 from tapd.image.journal import JournalContents, JournalWriter, journal_key, read_journal
@@ -96,7 +96,23 @@ class State:
         """
         return self._restore_from(self.store.load_entry(entry), on_trial=True)
 
-    def _restore_from(self, loaded: Loaded, *, on_trial: bool) -> Restored:
+    def restore_until(self, base: int, end: int) -> Restored:
+        """Do as a start would have done right before generation `end` was begun.
+
+        Needs no lock and changes no file. Nothing but generation `base` is tried.
+
+        Raises:
+            TapdError: it can't be loaded, or is gone.
+        """
+        entry = next(
+            (each for each in self.store.entries() if each.generation == base and each.manifest),
+            None,
+        )
+        if entry is None:
+            raise TapMissing(f"generation {base} of {self.store.name} is gone")
+        return self._restore_from(self.store.load_entry(entry), on_trial=True, end=end)
+
+    def _restore_from(self, loaded: Loaded, *, on_trial: bool, end: int | None = None) -> Restored:
         application = loaded.application
         self._lineage = loaded.manifest.lineage
         self.generation = loaded.generation
@@ -107,7 +123,8 @@ class State:
         loaded.restoration.durables.clear()
         replay = Replay(objects, loaded.restoration, jar)
         damaged = False
-        for generation, contents in self._read_journals(loaded.generation, on_trial=on_trial):
+        journals = self._read_journals(loaded.generation, end, on_trial=on_trial)
+        for generation, contents in journals:
             self.generation = generation
             self._continue_from = (generation, (contents.size, contents.mac))
             damaged = damaged or contents.damage is not None
@@ -133,10 +150,10 @@ class State:
         )
 
     def _read_journals(
-        self, since: int, *, on_trial: bool
+        self, since: int, end: int | None, *, on_trial: bool
     ) -> Iterable[tuple[int, JournalContents]]:
         for generation, path in self._journals():
-            if generation < since:
+            if generation < since or (end is not None and generation >= end):
                 continue
             try:
                 contents = read_journal(path, self._journal_key, self._lineage, generation)
@@ -248,6 +265,11 @@ class State:
         journal.close()
         clean = restored.loaded.manifest.clean
         return self.save(restored.application, self.generation, clean=clean)
+
+    @property
+    def base(self) -> int:
+        """The generation that a start would load now."""
+        return self._saved[-1]
 
     def note_saved(self, generation: int) -> None:
         """Let go of the journals that no kept way back needs."""

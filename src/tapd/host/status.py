@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tapd
 from tapd.image.snapshot import kept_in
@@ -14,6 +14,9 @@ from tapd.image.unfit import NAMED_MAX
 from tapd.net.turn import Turn
 from tapd.systemd.notify import Notifier
 from tapd.values import Value
+
+if TYPE_CHECKING:
+    from tapd.host.audit import Audited
 
 STATUS_S = 5.0
 
@@ -42,6 +45,8 @@ class Vitals:
         saved: the last save.
         replayed: how many journal records the state was restored from.
         started_s: when the process began to serve, on the monotonic clock.
+        audited: the last audit of this process, as `tapctl status` has it.
+        found: the last one that found something.
     """
 
     def __init__(self, turn: Turn, saved: Saved, replayed: int) -> None:
@@ -49,6 +54,22 @@ class Vitals:
         self.saved = saved
         self.replayed = replayed
         self.started_s = time.monotonic()
+        self.audited: dict[str, Any] | None = None
+        self.found: dict[str, Any] | None = None
+
+    def note_audited(self, audited: Audited) -> None:
+        """Take in what an audit found."""
+        self.audited = {
+            "generation": audited.generation,
+            "objects": audited.objects,
+            "at_s": round(time.time(), 3),
+            "reason": audited.reason,
+            "differences": [
+                {"path": each.path, "class": each.owner} for each in audited.differences
+            ],
+        }
+        if audited.differences:
+            self.found = self.audited
 
     @property
     def records(self) -> int:
@@ -92,6 +113,8 @@ class Vitals:
             "unfit_count": len(unfit),
             "journal_bytes": turn.journal.size if turn.journal is not None else 0,
             "records_since": self.records - saved.records,
+            "audited": self.audited,
+            "audit_found": self.found,
             "deaths": turn.careful.level if turn.careful is not None else 0,
             "python": sys.version.split()[0],
             "tapd": tapd.__version__,

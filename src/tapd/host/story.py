@@ -10,6 +10,7 @@ import logging
 import math
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import tapd
 from tapd import events
@@ -20,6 +21,9 @@ from tapd.image.store import SaveReport
 from tapd.image.unfit import NAMED_MAX
 from tapd.net.recovery import Resumed
 from tapd.net.turn import Turn
+
+if TYPE_CHECKING:
+    from tapd.host.audit import Audited
 
 log = logging.getLogger("tapd.host")
 
@@ -130,6 +134,35 @@ def tell_save_failed(error: Exception) -> None:
         "checkpoint failed: %s (the last good TAP and the journal stay)", error,
         extra=events.SAVE_FAILED(),
     )  # fmt: skip
+
+
+def tell_audited(audited: Audited) -> None:
+    """Say what a kill would have restored as something else; nothing where all is as it is."""
+    for each in audited.differences:
+        path = each.path or "the application"
+        what = (
+            f"a kill would have restored {each.one}, memory holds {each.other}"
+            if each.other_path is None
+            else f"and {each.other_path}: a kill would have restored "
+            + ("one object, memory holds two" if each.is_one else "two objects, memory holds one")
+        )
+        lasts = each.path in audited.lasting
+        log.error(
+            "audit of generation %d: %s (in a %s) %s; %s", audited.generation, path, each.owner,
+            what,
+            "the new generation has it like that, too: please report it" if lasts
+            else "the new generation has what memory holds",
+            extra=events.DIFFERENCE(
+                TAPD_GENERATION=audited.generation,
+                TAPD_OBJECT=path,
+                TAPD_OBJECT_TYPE=each.owner,
+            ),
+        )  # fmt: skip
+    if audited.reason:
+        log.warning(
+            "audit of generation %d: not all of it was compared: %s", audited.generation,
+            audited.reason,
+        )  # fmt: skip
 
 
 def tell_unstalled() -> None:

@@ -1,6 +1,6 @@
 """Whether what a watched object holds is as it was, without pickling it again.
 
-Imports `model` and this room's `census`, `kinds` and `looks`. A plain instance
+Imports `model` and this room's `census`, `mutability` and `looks`. A plain instance
 tells nobody that it changes, so the durable object that holds it is looked at in
 each turn. To pickle it costs some 5 us for each instance. A fingerprint keeps
 what the instances and containers held, and a loop in C asks whether they hold
@@ -19,8 +19,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from tapd.image import names
-from tapd.image.kinds import Kind, is_named, kind_of, parts_of_row
 from tapd.image.looks import Look, look_of
+from tapd.image.mutability import Kind, is_named, kind_of, parts_of_row
 from tapd.image.reducer import is_plain_type
 
 _dict_of = operator.attrgetter("__dict__")

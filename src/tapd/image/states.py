@@ -20,11 +20,11 @@ from tapd.image.deep import DeepGraphPickler
 from tapd.image.evolution import Restoration, split_state, version_of, versioned
 from tapd.image.graph import GraphPickler, GraphRoot
 from tapd.image.loss import Loss
-from tapd.image.parts import parts_in
+from tapd.image.memo import parts_in
 from tapd.image.rebuild import Containers, fast_class, give_state, load_in_rounds
 from tapd.image.reducer import RETRIES_MAX, Reduced, Reducer
 from tapd.image.salvage import Faults, Salvager, unhashable_in
-from tapd.model.persistent import TrackedSet, is_durable_type
+from tapd.model.persistent import TrackedSet, forget_state, is_durable_type
 
 
 class StateDump:
@@ -33,7 +33,7 @@ class StateDump:
     Attributes:
         data: the pickle, for `StateLoader` only.
         losses: what was replaced by placeholders.
-        parts: the plain objects in it (`parts`), where they were asked for.
+        parts: the plain objects in it (`memo`), where they were asked for.
     """
 
     __slots__ = ("data", "losses", "parts")
@@ -359,6 +359,7 @@ class StateLoader:
         version, state = split_state(versioned_state)
         if stand_ins.revive(obj):  # an earlier state did not fit; this one may
             self.restoration.stand_ins.discard(obj)
+        forget_state(obj)  # it may be one that a ``__setstate__`` would only add to
         try:
             give_state(obj, version, state, self.restoration)
         except (UpgradeRefused, MemoryError):

@@ -1,6 +1,6 @@
 """The durable objects that hold plain ones: looked at in every turn.
 
-Imports `model` and this room's `fingerprint` and `parts`. An object is pickled and
+Imports `model` and this room's `fingerprint` and `memo`. An object is pickled and
 compared with what it was; one that was the same the last time has its fingerprint
 taken, which costs a tenth. Should it still take long, the author is told, once,
 what to write instead.
@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from tapd.image.fingerprint import Fingerprint, FingerprintTaker
-from tapd.image.parts import shared_in
+from tapd.image.memo import shared_in
 from tapd.model.persistent import Tracked, attributes_of
 
 _log = logging.getLogger("tapd.jar")
