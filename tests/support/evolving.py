@@ -66,14 +66,19 @@ class Evolving:
     def __init__(self) -> None:
         self.module = types.ModuleType(HOME)
         self.module.__spec__ = __spec__
+        self._versions: dict[str, dict[str, Any]] = {}
 
     def install(self, text: str) -> None:
-        """Run the code of a version; what it raises is for who imports it."""
-        vars(self.module).clear()
-        vars(self.module).update(__name__=HOME, __spec__=__spec__, __builtins__=__builtins__)
+        """Have the module be that of a version; its code is run when it is met first."""
         names.broken_class.cache_clear()
         names.why_broken.clear()
+        vars(self.module).clear()
+        if text in self._versions:
+            vars(self.module).update(self._versions[text])
+            return
+        vars(self.module).update(__name__=HOME, __spec__=__spec__, __builtins__=__builtins__)
         exec(PRELUDE + text, vars(self.module))
+        self._versions[text] = dict(vars(self.module))
 
     def evaluate(self, expression: str) -> Any:
         return eval(expression, vars(self.module))

@@ -179,7 +179,9 @@ class _Walk:
             if isinstance(obj, collections.deque) and obj.maxlen is not None:
                 yield f"maxlen={obj.maxlen}"
         elif isinstance(obj, dict):
-            items: Any = collections.OrderedDict if isinstance(obj, collections.OrderedDict) else dict
+            items: Any = (
+                collections.OrderedDict if isinstance(obj, collections.OrderedDict) else dict
+            )
             yield from (f"{text(key)}: {text(item)}" for key, item in items.items(obj))
             if isinstance(obj, collections.defaultdict):
                 yield f"default_factory={text(obj.default_factory)}"

@@ -81,29 +81,23 @@ def mute(obj: Any) -> None:
     state: the name of a temporary file, say.
     """
     cls: Any = type(obj)
-    if not cls.__flags__ & _HEAP_TYPE or not any(
-        "__del__" in base.__dict__ for base in cls.__mro__
-    ):
+    if not cls.__flags__ & _HEAP_TYPE or getattr(cls, "__del__", None) is None:
         return
+    if any("__init_subclass__" in base.__dict__ for base in cls.__mro__ if is_own_code(base)):
+        return  # it would be told of a class that is none of its own
     silent = _silent_types.get(cls)
     try:
         if silent is None:
-            attributes = {"__slots__": (), "__module__": __name__}
-            silent = type.__new__(type(cls), cls.__name__, (_Silent, cls), attributes)
+            attributes = {"__slots__": (), "__module__": __name__, "__del__": _end_silently}
+            silent = type.__new__(type(cls), cls.__name__, (cls,), attributes)
             _silent_types[cls] = silent
         set_class(obj, silent)
     except TypeError:  # no Python class: its __del__ is nobody's but its library's
         return
 
 
-class _Silent:
-    __slots__ = ()
-
-    def __init_subclass__(cls, **_kwargs: Any) -> None:
-        """Keep the author's from being told."""
-
-    def __del__(self) -> None:
-        """Do nothing."""
+def _end_silently(_obj: Any) -> None:
+    """Stand in for a ``__del__``."""
 
 
 _VALUE_BASES: dict[str, type] = {

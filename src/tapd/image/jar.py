@@ -28,7 +28,7 @@ from typing import Any
 from tapd.image.census import Census
 from tapd.image.changes import Changes
 from tapd.image.conversion import convert, convert_simple
-from tapd.image.evolution import versioned
+from tapd.image.evolution import state_of, versioned
 from tapd.image.loss import Loss
 from tapd.image.names import name_of
 from tapd.image.paths import find_path
@@ -195,7 +195,14 @@ class Jar:
         convert(rest)
         entries = {}
         for obj in rest:
-            dump = self._pickler.dump_object(obj)
+            try:
+                dump = self._pickler.dump_object(obj)
+            except MemoryError:
+                raise
+            except BaseException as error:  # what was loaded has its state all the same
+                self._note_unsaved(obj, error, self.losses)
+                self._settle(obj)
+                continue
             if self._has_parts(obj, dump.parts):
                 entries[obj._p_oid] = obj, Watched(digest_of(dump.data), dump.parts or ())
             self._settle(obj)
@@ -306,7 +313,7 @@ class Jar:
                     return True
             elif obj._p_serial != self._tags.get(cls):
                 self._note_class(obj, commit)
-            state = obj.__getstate__()
+            state = state_of(obj)
             if not self._census.is_calm_state(obj, state):
                 return False
             dump = self._pickler.dump_state(versioned(obj, state))

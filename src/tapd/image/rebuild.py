@@ -17,10 +17,11 @@ from typing import Any
 
 import persistent
 
-from tapd.errors import UpgradeRefused
+from tapd.errors import BugError, UpgradeRefused
 from tapd.image import definitions, names
 from tapd.image.bare import has_usual_new, mute, set_number
-from tapd.image.evolution import Restoration, version_of
+from tapd.image.evolution import OwnState, Restoration, version_of
+from tapd.image.generated import set_slotted
 from tapd.image.loss import Placeholder, type_name_of
 from tapd.image.salvage import Faults, Salvager, unhashable_in
 from tapd.image.stand_ins import STAND_INS, reason_of
@@ -77,7 +78,10 @@ def give_state(obj: Any, version: int, state: Any, restoration: Restoration | No
         (restoration or Restoration()).keep(obj, version, state, obj.broken_reason)
         return
     setstate = type(obj).__setstate__
-    setstate(obj, state)
+    if type(state) is OwnState:
+        set_slotted(obj, state.state)
+    else:
+        setstate(obj, state)
     if issubclass(type(obj), Tracked) and setstate.__module__ == Tracked.__module__:
         _check_contents(obj, state)
     if restoration is not None:
@@ -115,6 +119,10 @@ def _is_usual(cls: Any) -> bool:
         and has_usual_new(cls)
         and (cls.__setattr__ is _USUAL_SETATTR or cls.__setattr__ is object.__setattr__)
     )
+
+
+class MadeTwice(Exception):
+    """A ``__new__`` of an author's gave what was made before; the `Salvager` runs none."""
 
 
 class StateQueue:
@@ -186,7 +194,7 @@ class StateQueue:
             return
         if not has_usual_new(cls):
             if id(obj) in self._made_by_authors:
-                raise TypeError("its __new__ returned one object for two")
+                raise MadeTwice("its __new__ returned one object for two")
             self._made_by_authors[id(obj)] = obj
         reason = self._faults.queued.get(place)
         if reason is not None:
@@ -231,6 +239,8 @@ class StateQueue:
     ) -> None:
         """Take note that one can't have its state, to begin again without trying it."""
         cls = type(obj)
+        if isinstance(error, MadeTwice):
+            raise error
         reason = f"its state can't be set: {reason_of(error)}"
         if self._restoration.faults is None:  # plain `pickle.load`: there is no second time
             _log.warning("the state of a %s can't be set: %s", type_name_of(cls), error)
@@ -422,8 +432,9 @@ def load_in_rounds(
     in_c = True
     try:
         while True:
+            was_in_c = in_c
             loader: Any = make_loader(None if in_c else faults)
-            faults.grew = False
+            known, faults.grew = faults.count, False
             try:
                 loaded = loader.load()
             except (UpgradeRefused, MemoryError):
@@ -435,6 +446,8 @@ def load_in_rounds(
                 in_c, faults.grew = False, True
             if not faults.grew:
                 return loaded
+            if not was_in_c and faults.count == known:
+                raise BugError("loading: what fails was known to fail")
             loaded = None
             give_up(loader)
             forget()

@@ -69,6 +69,11 @@ class Faults:
         self.is_filled: Callable[[Any], bool] = _yes
         self.queue: Queue | None = None
 
+    @property
+    def count(self) -> int:
+        """How many are known."""
+        return len(self.steps) + len(self.durable_steps) + len(self.queued)
+
     def note_queued(self, place: int, reason: str) -> None:
         """Note that the state of the object at `place` can't be set."""
         self.queued[place] = reason

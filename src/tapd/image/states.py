@@ -17,7 +17,7 @@ from tapd.errors import NotStorable, UpgradeRefused
 from tapd.image import definitions, names, paths, stand_ins
 from tapd.image.bare import bare_object
 from tapd.image.deep import DeepGraphPickler
-from tapd.image.evolution import Restoration, split_state, version_of, versioned
+from tapd.image.evolution import Restoration, split_state, state_of, version_of, versioned
 from tapd.image.graph import GraphPickler, GraphRoot
 from tapd.image.loss import Loss
 from tapd.image.memo import parts_in
@@ -155,7 +155,7 @@ class StatePickler:
         Raises:
             NotStorable: what can't be kept could not be told from the rest.
         """
-        dump, memo = self._dump(versioned(obj, obj.__getstate__()), path, keep_memo=True)
+        dump, memo = self._dump(versioned(obj, state_of(obj)), path, keep_memo=True)
         dump.parts = parts_in(memo)
         return dump
 
@@ -165,7 +165,7 @@ class StatePickler:
         Raises:
             NotStorable: see `dump_object`.
         """
-        return self.dump_state(tuple(versioned(obj, obj.__getstate__()) for obj in objects))
+        return self.dump_state(tuple(versioned(obj, state_of(obj)) for obj in objects))
 
     def dump_state(self, state: object, path: str = "") -> StateDump:
         """Pickle one state (or a delta).
@@ -405,7 +405,7 @@ class StateLoader:
             UpgradeRefused: it can't tell its state.
         """
         try:
-            state = obj.__getstate__()
+            state = state_of(obj)
         except BaseException as error:
             raise UpgradeRefused(
                 f"loading a {type(obj).__qualname__}: {reason}, and its __getstate__ fails "
