@@ -140,9 +140,11 @@ class T(Persistent):
         del state["lock"]
         return state
 """
-RENEWING = "    def __setstate__(self, state):\n        super().__setstate__(state)\n" + (
-    "        self.lock = threading.Lock()\n"
-)
+RENEWING = """
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        self.lock = threading.Lock()
+"""
 
 
 @pytest.mark.parametrize("text", [LOCKED, LOCKED + RENEWING], ids=["left out", "made anew"])
@@ -296,7 +298,8 @@ def test_the_version_of_a_state_is_kept_with_it(module: Evolving) -> None:
 
 def test_what_is_tried_in_vain_has_no_last_word(module: Evolving) -> None:
     """A ``__del__`` of a round that was given up would take what the object still needs."""
-    ended = "class T:\n gone = []\n def __init__(self): self.a = 1\n" + (
+    ended = (
+        "class T:\n gone = []\n def __init__(self): self.a = 1\n"
         " def __del__(self): self.gone.append(self.a)\n"
     )
     odd = "class S:\n def __init__(self): self.b = 1\n"

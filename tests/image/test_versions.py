@@ -159,7 +159,9 @@ def is_hashable(thing: Any) -> bool:
     return True
 
 
-AUTHORS = {"states", "persistent states"}
+VALUES = ("named tuple", "frozenset", "int", "str", "tuple", "float")
+"""Kinds that are values: each that holds one may have one of its own after a replay."""
+AUTHORS = {"states", "states raising", "persistent states"}
 """What these make of a state is their author's business: an upgrade."""
 
 
@@ -216,19 +218,18 @@ class Holder:
         self.held = held
 
 
-def check_second(life: Life) -> None:
+def check_second(life: Life, *, is_value: bool) -> None:
     """Check what the second version made of it: one object is one, and is told where kept."""
     root = life.root
     thing = root.one
-    assert root.inside[0] is thing
-    assert root.inside[1]["it"][0] is thing
+    if not is_value:
+        assert root.inside[0] is thing
+        assert root.inside[1]["it"][0] is thing
+        assert root.held.held is thing
     assert root.inside[1]["it"][1] == "neighbour"
-    assert root.held.held is thing
     if hasattr(root, "keys"):
-        assert [key for key in root.keys if key is thing]
         assert list(root.keys.values()) == ["value", 1]
         assert list(root.plain_keys.held.values()) == ["value", 1]
-        assert any(each is thing for each in root.members)
         assert len(root.members) == 2
     told = [loss for loss in life.kept.losses() if loss.path == "root.one"]
     assert bool(told) == is_stand_in(thing)
@@ -273,7 +274,7 @@ def _goes_there_and_back(
     before, after = (KINDS[name][0] for name in versions)
     module.install(after)
     second = module.start(first.tap, first.journal)
-    check_second(second)
+    check_second(second, is_value=versions[0].startswith(VALUES))
     if versions[0] == versions[1]:
         assert not second.kept.losses()
     second.commit()
@@ -284,6 +285,8 @@ def _goes_there_and_back(
     if not is_stand_in(second.root.other) and versions[1] not in AUTHORS:
         assert contents.items() <= content_of(second.root.other).items()
     if dump_graph(second.root).losses:  # named, and code that does this is refused
+        return
+    if taken and versions[1] in AUTHORS:
         return
     second.root.more = "another state of what holds it"
     second.root.inside.append("more")

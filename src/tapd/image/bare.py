@@ -6,6 +6,7 @@ may raise, or do what was done already when the object was made for the first ti
 
 from __future__ import annotations
 
+import collections
 import enum
 import types
 import weakref
@@ -103,6 +104,18 @@ def _end_silently(_obj: Any) -> None:
 _VALUE_BASES: dict[str, type] = {
     base.__name__: base for base in (int, str, bytes, float, complex, tuple, frozenset)
 }
+
+
+_BUILTIN_BASES: dict[str, type] = {
+    base.__name__: base for base in (list, dict, set, bytearray, collections.deque, BaseException)
+}
+
+
+def builtin_base(cls: Any) -> str:
+    """Return which builtin `cls` is made of, where instances need more of it than attributes."""
+    return value_base(cls) or next(
+        (name for name, base in _BUILTIN_BASES.items() if issubclass(cls, base)), ""
+    )
 
 
 def value_base(cls: Any) -> str:

@@ -82,6 +82,8 @@ def set_fields(obj: Any, state: Any) -> None:
         parts = [state]
     else:
         names = field_names(type(obj))
+        if type(state) is not list:
+            raise ValueError(f"it is a {type(state).__name__}, not the values of its fields")
         if len(names) != len(state):
             raise ValueError(
                 f"{len(state)} values were saved without their names, and it has "

@@ -434,7 +434,7 @@ class Jar:
         commit.changes.classes.append((obj._p_oid, self._class_reference(type(obj))))
         set_mark(obj, "_p_serial", self._tag_of(type(obj)))
 
-    def _note_unsaved(self, obj: Any, error: Exception, losses: list[Loss]) -> None:
+    def _note_unsaved(self, obj: Any, error: BaseException, losses: list[Loss]) -> None:
         """Name `obj`, which could not be dumped, and have the next commit try all of it again."""
         oid: int = obj._p_oid
         if oid not in self._unsaved:

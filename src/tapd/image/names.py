@@ -17,22 +17,39 @@ import types
 from typing import Any
 
 from tapd.errors import LostObject
-from tapd.image.bare import value_base
+from tapd.image.bare import builtin_base, value_base
 from tapd.image.generated import fit_class
 from tapd.image.stand_ins import (
     Broken,
     BrokenDurable,
     broken_durable_type,
     broken_type,
+    leave_c,
     new_object,
 )
 from tapd.model.persistent import is_durable_type
 from tapd.model.places import describe_origin
 
 __all__ = [
-    "Broken", "BrokenDurable", "BrokenMethod", "bound_method", "broken_class", "durable_class",
-    "find_name", "is_own_name", "name_of", "named", "new_object", "register_rename", "renamed",
-    "value_base", "value_class", "value_object", "why_broken", "wrapper_of",
+    "Broken",
+    "BrokenDurable",
+    "BrokenMethod",
+    "bound_method",
+    "broken_class",
+    "builtin_base",
+    "durable_class",
+    "find_name",
+    "is_own_name",
+    "name_of",
+    "named",
+    "new_object",
+    "register_rename",
+    "renamed",
+    "value_base",
+    "value_class",
+    "value_object",
+    "why_broken",
+    "wrapper_of",
 ]  # fmt: skip
 
 _log = logging.getLogger(__name__)
@@ -216,8 +233,9 @@ def value_class(module_name: str, qualname: str, base: str) -> Any:
     Part of the format.
     """
     found = named(module_name, qualname)
-    if issubclass(type(found), type) and (issubclass(found, Broken) or value_base(found) == base):
+    if issubclass(type(found), type) and (issubclass(found, Broken) or builtin_base(found) == base):
         return found
+    leave_c()
     return broken_class(module_name, qualname, why=f"it was a kind of {base}")
 
 
@@ -227,7 +245,9 @@ def named(module_name: str, qualname: str) -> Any:
         return fit_class(find_name(module_name, qualname))
     except LookupError as error:
         _note_why(module_name, qualname, error)
-        return broken_class(module_name, qualname)
+        broken = broken_class(module_name, qualname)
+        leave_c()
+        return broken
 
 
 def durable_class(module_name: str, qualname: str) -> Any:

@@ -244,7 +244,11 @@ class StateQueue:
         reason = f"its state can't be set: {reason_of(error)}"
         if self._restoration.faults is None:  # plain `pickle.load`: there is no second time
             _log.warning("the state of a %s can't be set: %s", type_name_of(cls), error)
-        elif issubclass(cls, TrackedSet) and (culprits := unhashable_in(tuple(state))):
+        elif (
+            issubclass(cls, TrackedSet)
+            and type(state) is list
+            and (culprits := unhashable_in(tuple(state)))
+        ):
             if may_wait and self._faults.sink is not None:
                 self._late.append((place, obj, meta, state))
                 return
@@ -434,6 +438,7 @@ def load_in_rounds(
         while True:
             was_in_c = in_c
             loader: Any = make_loader(None if in_c else faults)
+            restoration.stand_ins.is_read_in_c = in_c
             known, faults.grew = faults.count, False
             try:
                 loaded = loader.load()
@@ -453,6 +458,7 @@ def load_in_rounds(
             forget()
     finally:
         restoration.faults = None
+        restoration.stand_ins.is_read_in_c = False
 
 
 def give_up(loader: Any) -> None:

@@ -14,6 +14,7 @@ from tapd.image.jar import Jar
 from tapd.image.loss import Placeholder, type_name_of
 from tapd.image.pickler import StateLoader, StatePickler
 from tapd.image.reducer import has_usual_hash
+from tapd.image.stand_ins import reason_of
 
 _log = logging.getLogger(__name__)
 
@@ -183,7 +184,7 @@ class Replay:
     def _has_usual_hash(self, oids: tuple[int, ...]) -> bool:
         return all(has_usual_hash(type(self._objects.get(oid))) for oid in oids)
 
-    def _restore(self, oids: tuple[int, ...]) -> Exception | None:
+    def _restore(self, oids: tuple[int, ...]) -> BaseException | None:
         """Set the states of one record; return what the author's code raised, which costs no other.
 
         Args:
@@ -199,7 +200,7 @@ class Replay:
             states = dict(zip(data.oids, self._loader.load_state(data.data), strict=True))
         except (UpgradeRefused, MemoryError):
             raise
-        except Exception as error:
+        except BaseException as error:
             return error
         last = None
         for oid, obj in found:
@@ -207,13 +208,17 @@ class Replay:
                 self._loader.restore_loaded(obj, states[oid])
             except (UpgradeRefused, MemoryError):
                 raise
-            except Exception as error:
+            except BaseException as error:
                 last = error
         return last
 
-    def _tell_unset(self, oids: tuple[int, ...], error: Exception) -> None:
+    def _tell_unset(self, oids: tuple[int, ...], error: BaseException) -> None:
+        # What an author's code raises is dealt with by the loader: this is something else.
         cls = type(self._objects.get(oids[0]))
-        _log.warning("the state of a %s can't be set: %s", type_name_of(cls), error)
+        raise UpgradeRefused(
+            f"loading a {type_name_of(cls)}: its state in the journal can't be set "
+            f"({reason_of(error)}); go back to the code that saved it, and report this"
+        ) from error
 
     def _find(self, oid: int) -> Any:
         obj = self._objects.get(oid)

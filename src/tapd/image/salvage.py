@@ -159,7 +159,7 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
                 except BaseException as error:
                     if not is_last:
                         break
-                    self._fail_item(container, items[0], reason_of(error))
+                    self._fail_item(put, container, items[0], reason_of(error))
                 items.pop(0)
             else:
                 del self._waiting[key]
@@ -323,10 +323,10 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
         self.faults.durable_steps.add(step)
         self.faults.grew = True
 
-    def _fail_item(self, container: Any, item: Any, reason: str) -> None:
+    def _fail_item(self, put: Any, container: Any, item: Any, reason: str) -> None:
         """Note whose fault it is that an item can't be put into `container`."""
         cls = type(container)
-        keyed = (item[0],) if issubclass(cls, dict) else (item,) if issubclass(cls, set) else ()
+        keyed = (item[0],) if put is _put_pair else (item,) if issubclass(cls, set) else ()
         culprits = unhashable_in(keyed)
         if not culprits and id(container) in self._made and cls not in (dict, set, list):
             self._fail(container, f"an item can't be put back: {reason}")

@@ -368,7 +368,8 @@ class StateLoader:
             if self.may_wait:
                 raise
             reason = stand_ins.reason_of(error)
-            if issubclass(type(obj), TrackedSet) and (keys := unhashable_in(tuple(state))):
+            is_set = issubclass(type(obj), TrackedSet) and type(state) is list
+            if is_set and (keys := unhashable_in(tuple(state))):
                 obj.__setstate__([self._as_key(each, keys, reason) for each in state])
                 return
             self.restoration.keep(obj, version, state, f"its state can't be set: {reason}")
