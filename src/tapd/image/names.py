@@ -203,11 +203,15 @@ class Broken(metaclass=_BrokenType):
         """Return the reduce tuple that it was made from."""
         kept = self._p_broken
         new: tuple[Any, ...] = (type(self), kept["args"])
-        if not self._p_broken_called:
+        if "made" in kept:
+            make, args = kept["made"]
+            new = (make, (type(self), *args))
+        elif not self._p_broken_called:
             new = (new_object, (type(self), *kept["args"]))
         items: Iterator[Any] | None = iter(kept["list"]) if kept["list"] else None
         pairs: Iterator[Any] | None = iter(kept["items"]) if kept["items"] else None
-        return (*new, kept.get("state"), items, pairs)
+        setter = (kept["setter"],) if "setter" in kept else ()
+        return (*new, kept.get("state"), items, pairs, *setter)
 
 
 class BrokenDurable(Persistent):
@@ -271,9 +275,13 @@ def new_object(cls: Any, *args: Any) -> Any:
     return cls.__new__(cls, *args)
 
 
-def value_object(cls: Any, base: Any, value: Any) -> Any:
+def value_object(cls: Any, base: Any, *values: Any) -> Any:
     """Return an instance of a subclass of a builtin, past its ``__new__``. Part of the format."""
-    return base.__new__(cls, value)
+    if issubclass(cls, Broken):
+        broken = cls.__new__(cls)
+        broken._p_broken["made"] = value_object, (base, *values)
+        return broken
+    return base.__new__(cls, *values)
 
 
 class BrokenMethod:

@@ -14,14 +14,14 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
-from tapd.errors import NotStorable, UpgradeRefused
-from tapd.image import definitions, names, paths
+from tapd.errors import CannotKeep, NotStorable, UpgradeRefused
+from tapd.image import definitions, hooks, names, parts, paths
 from tapd.image.deep import DeepGraphPickler
 from tapd.image.evolution import Restoration, split_state, versioned
 from tapd.image.graph import GraphPickler, GraphRoot
-from tapd.image.loss import Loss
+from tapd.image.loss import Loss, type_name_of
 from tapd.image.rebuild import Containers
-from tapd.image.reducer import RETRIES_MAX, Reduced, Reducer
+from tapd.image.reducer import RETRIES_MAX, UNKNOWN, Reduced, Reducer
 from tapd.image.salvage import Salvager
 from tapd.model.persistent import is_durable_type
 
@@ -76,9 +76,11 @@ class _StatePickler(Reducer):
 
     def reducer_override(self, obj: Any) -> Reduced:
         """Return how `obj` is written; the shortest way is for durable ones."""
-        cls = type(obj)
-        if cls in self._durable:
-            return durable_reference, (self._oid_of(obj),)
+        try:
+            if type(obj) in self._durable:
+                return durable_reference, (self._oid_of(obj),)
+        except BaseException as error:  # a metaclass's __hash__
+            return self.lose_for(obj, error)
         return self.reduce(obj)
 
     def decide(self, cls: type) -> Callable[[Any], Reduced]:
@@ -96,11 +98,11 @@ class _StatePickler(Reducer):
             roots = (("", state), *paths.durable_children(None, state))
             self._local = paths.LocalPaths(roots)
         way = self._local.of(obj)
-        return self.path + (".<...>" if way is None else way)
+        return self.path + (UNKNOWN if way is None else way)
 
     def forget(self) -> None:
         """Make ready for the next state."""
-        self._local = self.state = self.last = self.culprit = None
+        self._local = self.state = self.last = self._maker = None
         self.losses = []
         self.banned = {}
 
@@ -143,12 +145,22 @@ class StatePickler:
     def _renew(self) -> None:
         sink = _Sink()
         self._chunks = sink.chunks
+        self._safe: set[type] = set()  # whose `__getstate__` is not their authors'
         self._pickler = _StatePickler(sink, self._oid_of)
         self._pickler.memo = _MEMO
 
     def dump_object(self, obj: Any, path: str = "") -> StateDump:
         """Pickle the state of `obj`, with the version of its class where that is not 1."""
-        return self.dump_state(versioned(obj, obj.__getstate__()), path)
+        state = obj.__getstate__() if type(obj) in self._safe else self._state_of(obj, path)
+        return self.dump_state(versioned(obj, state), path)
+
+    def _state_of(self, obj: Any, path: str) -> Any:
+        if parts.has_safe_state(type(obj)):
+            self._safe.add(type(obj))
+        try:
+            return parts.durable_state(obj)
+        except CannotKeep as error:
+            raise NotStorable(f"saving {path or type_name_of(type(obj))}: {error}") from None
 
     def dump_state(self, state: object, path: str = "") -> StateDump:
         """Pickle one state (or a delta).
@@ -166,7 +178,9 @@ class StatePickler:
         pickler.state = state
         try:
             pickler.dump(state)
-        except Exception as error:
+        except BaseException as error:
+            if not isinstance(error, RecursionError):
+                hooks.check(error)
             return self._dump_again(state, path, error)
         # It outlives what it wrote, and must not keep it alive.
         pickler.memo = _MEMO
@@ -182,33 +196,34 @@ class StatePickler:
             self._renew()
         return StateDump(data, losses, pickler.untracked)
 
-    def _dump_again(self, state: Any, path: str, error: Exception) -> StateDump:
+    def _dump_again(self, state: Any, path: str, error: BaseException) -> StateDump:
         """Find what failed by leaving out, one by one, what was last begun."""
         if isinstance(error, RecursionError):
             return self._dump_deep(state, path)
         banned: dict[int, str] = {}
         kept = []
         for _ in range(RETRIES_MAX):
-            last = self._pickler.culprit
-            if last is None:
-                last = self._pickler.last
+            last = self._pickler.last
             if isinstance(error, MemoryError) or last is None or id(last) in banned:
                 break
-            banned[id(last)] = f"{type(error).__name__}: {error}"
+            banned[id(last)] = hooks.describe(error)
             kept.append(last)
             self._renew()
             pickler = self._pickler
             pickler.path, pickler.state, pickler.banned = path, state, banned
             try:
                 pickler.dump(state)
-            except Exception as next_error:  # each failure bans one object
+            except BaseException as next_error:  # each failure bans one object
+                if isinstance(next_error, RecursionError):
+                    return self._dump_deep(state, path)
+                hooks.check(next_error)
                 error = next_error
             else:
                 dump = StateDump(b"".join(self._chunks), tuple(pickler.losses), pickler.untracked)
                 self._renew()
                 return dump
         self._renew()
-        raise NotStorable(f"saving {path or 'a state'}: {error}") from error
+        raise NotStorable(f"saving {path or 'a state'}: {hooks.describe(error)}") from error
 
     def _dump_deep(self, state: Any, path: str) -> StateDump:
         self._renew()

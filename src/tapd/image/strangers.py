@@ -1,6 +1,6 @@
 """How objects of other people's types are reduced: renewed, kept by parts, or named as lost.
 
-Imports `errors` and `image.names`. Two tables by exact type, and one by base
+Imports `errors` and this room's `names` and `kinds`. Two tables by exact type, and one by base
 class: `reducers` gives a function that returns a reduce tuple; `lost_reason`
 says why instances of a type can't be kept. What is in neither goes by its own
 ``__reduce_ex__``.
@@ -14,6 +14,7 @@ import dataclasses
 import enum
 import functools
 import importlib
+import io
 import sys
 import threading
 import types
@@ -23,6 +24,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from tapd.errors import CannotKeep
+from tapd.image.kinds import DeadReferent
 from tapd.image.names import bound_method, name_of, named
 from tapd.values import Value
 
@@ -84,11 +86,14 @@ def _reduce_simple_queue(obj: Any) -> Reduced:
 
 
 def _reduce_ref(obj: Any) -> Reduced:
-    return type(obj), (obj(),) if obj() is not None else (_Dead(),)
+    referent = obj()
+    if referent is None:
+        return type(obj), (DeadReferent(),)
+    return type(obj), (referent,) if obj.__callback__ is None else (referent, obj.__callback__)
 
 
-class _Dead:
-    """A referent that is gone at once: what a dead weak reference is made of."""
+_Dead = DeadReferent
+"""TAPs of earlier days call it so."""
 
 
 def _reduce_weak_method(obj: Any) -> Reduced:
@@ -102,7 +107,7 @@ def _reduce_proxy(obj: Any) -> Reduced:
     try:
         referent = obj.__repr__.__self__
     except ReferenceError:
-        referent = _Dead()
+        referent = DeadReferent()
     if type(referent) is type(obj):
         raise CannotKeep("a weak proxy whose object can't be reached")
     return weakref.proxy, (referent,)
@@ -201,11 +206,8 @@ def name_of_variable(obj: Any) -> bool:
     return getattr(sys.modules.get(module), obj.__name__, None) is obj
 
 
-def _reduce_exception(obj: Any) -> Reduced:
-    return _new_exception, (type(obj), obj.args), obj.__dict__ or None
-
-
 def _new_exception(cls: Any, args: tuple[Any, ...]) -> Any:
+    """Return an exception; TAPs of earlier days call it."""
     return cls.__new__(cls, *args)
 
 
@@ -334,8 +336,7 @@ def lost_reason(cls: type) -> str | None:
     """Return why instances of `cls` can't be kept, or None where they may be."""
     for base, reason in _imported(_LOST):
         if issubclass(cls, base):
-            in_memory = cls.__name__ in ("BytesIO", "StringIO") and cls.__module__ == "_io"
-            return None if in_memory else reason
+            return None if issubclass(cls, (io.BytesIO, io.StringIO)) else reason
     return _LOST_BY_NAME.get(f"{cls.__module__}:{cls.__qualname__}")
 
 
@@ -347,27 +348,11 @@ def reducer_by_base(cls: type) -> Callable[[Any], Reduced] | None:
         "_loop" in base.__dict__ for base in cls.__mro__
     ):
         return _reduce_asyncio
-    if issubclass(cls, weakref.ref):
-        return _reduce_ref
     if issubclass(cls, types.ModuleType):
         return _reduce_module
     if (cls.__module__, cls.__qualname__) == ("threading", "_RLock"):
         return _reduce_rlock
-    return _reduce_exception if _is_exception_of_own_init(cls) else None
-
-
-def _is_exception_of_own_init(cls: type) -> bool:
-    return (
-        issubclass(cls, BaseException)
-        and not issubclass(cls, (BaseExceptionGroup, OSError, UnicodeError, ImportError))
-        and cls.__dict__.get("__reduce__", BaseException.__reduce__) is BaseException.__reduce__
-        and any("__init__" in base.__dict__ for base in cls.__mro__ if base.__flags__ & _HEAP_TYPE)
-        and not any(
-            {"__reduce__", "__reduce_ex__", "__getstate__"} & base.__dict__.keys()
-            for base in cls.__mro__
-            if base.__flags__ & _HEAP_TYPE
-        )
-    )
+    return None
 
 
 _HEAP_TYPE = 1 << 9
