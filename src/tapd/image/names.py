@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from tapd.errors import LostObject
+from tapd.image import hooks
 from tapd.model.persistent import Persistent
 from tapd.model.places import describe_origin
 
@@ -76,7 +77,8 @@ def name_of(obj: Any) -> tuple[str, str] | None:
     try:
         module_name: Any = obj.__module__
         qualname: Any = obj.__qualname__
-    except Exception:
+    except BaseException as error:
+        hooks.check(error, nests=False)
         return None
     if type(module_name) is not str or type(qualname) is not str or module_name == "__main__":
         return None
@@ -94,7 +96,8 @@ def _find_at_save(module_name: str, qualname: str) -> Any:
         return None
     try:
         return None if module.__spec__ is None else _walk_name(module, qualname)
-    except Exception:
+    except BaseException as error:
+        hooks.check(error, nests=False)
         return None
 
 

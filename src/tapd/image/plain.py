@@ -1,6 +1,6 @@
 """What kind of class a class is, for saving: whether instances are their attributes and no more.
 
-Imports `model` and this room's `strangers`. Nothing of a class is run here.
+Imports `model` and this room's `strangers` and `hooks`. Nothing of a class is run here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
-from tapd.image import strangers
+from tapd.image import hooks, strangers
 
 _HEAP_TYPE = 1 << 9
 _GETSET = types.GetSetDescriptorType
@@ -30,13 +30,17 @@ def _own_names(cls: type) -> set[str]:
 
 def is_plain_type(cls: type) -> bool:
     """Whether an instance of `cls` is saved as its ``__dict__``, and no code of it is run."""
-    return (
-        cls not in strangers.reducers
-        and strangers.lost_reason(cls) is None
-        and strangers.reducer_by_base(cls) is None
-        and is_plain(cls)
-        and not is_odd(cls)
-    )
+    try:
+        return (
+            cls not in strangers.reducers
+            and strangers.lost_reason(cls) is None
+            and strangers.reducer_by_base(cls) is None
+            and is_plain(cls)
+            and not is_odd(cls)
+        )
+    except BaseException as error:  # its metaclass has hooks
+        hooks.check(error, nests=False)
+        return False
 
 
 def is_plain(cls: Any) -> bool:

@@ -76,17 +76,25 @@ def check_made(make: Any, args: tuple[Any, ...]) -> None:
         CannotKeep: each load would fail.
     """
     if make is _NEWOBJ:
+        if len(args) > 1 and _is_made_of_nothing(args[0]):
+            raise CannotKeep(f"{args[0].__qualname__}.__new__ takes no arguments")
         if args and not _takes(args[0].__new__, len(args)):
             raise CannotKeep(f"{args[0].__qualname__}.__new__ takes other arguments")
     elif type(make) is types.FunctionType:
         if not _takes(make, len(args)):
             raise CannotKeep(f"{make.__qualname__}, which makes it, takes other arguments")
     elif type(make).__call__ is type.__call__:
+        if args and _is_made_of_nothing(make):
+            raise CannotKeep(f"{make.__qualname__} takes no arguments")
         for name in ("__new__", "__init__"):
             if not _takes(getattr(make, name), len(args) + 1):
                 raise CannotKeep(
                     f"{make.__qualname__}.{name} takes other arguments than its __reduce_ex__ gives"
                 )
+
+
+def _is_made_of_nothing(cls: Any) -> bool:
+    return cls.__new__ is object.__new__ and cls.__init__ is object.__init__
 
 
 def _takes(function: Any, count: int) -> bool:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tapd.errors import CannotKeep
-from tapd.image import classes, definitions, hooks, names, parts, proof, rebuild, strangers
+from tapd.image import classes, definitions, hooks, kinds, names, parts, proof, rebuild, strangers
 from tapd.image.instances import (
     attributes_getter,
     filled_slots,
@@ -216,6 +216,7 @@ class Reducer(pickle.Pickler):
         """Wrap `reduce` so that what no load could make again is lost now, with the reason."""
         odd, base = is_odd(cls), base_value(cls)
         is_in_c = not cls.__flags__ & _HEAP_TYPE or classes.is_made_in_c(cls)
+        is_trusted = is_in_c and kinds.kind_of(cls) is not None
 
         def checked(obj: Any) -> Reduced:
             if not immutable:
@@ -236,10 +237,26 @@ class Reducer(pickle.Pickler):
                 self._check_parts(reduced[1])
             if make is NEWOBJ:
                 reduced = _past_new(cls, base, reduced, odd=odd)
-            proof.check_made(*reduced[:2])
+            if not is_trusted:
+                self._check_making(cls, reduced)
             return self.finish_reduced(obj, _settable(cls, reduced, odd=odd))
 
         return checked
+
+    def _check_making(self, cls: type, reduced: Any) -> None:
+        """Check, once for each form of it, that what makes instances of `cls` does."""
+        make, args = reduced[:2]
+        form = make, cls, len(args)
+        if form in self._proven:
+            return
+        proof.check_made(make, args)
+        made = args[0] if make in _OWN_MAKERS and args else make
+        if made in cls.__mro__ and proof.is_small(reduced) and proof.runs_nothing(cls, reduced):
+            try:
+                make(*args)
+            except Exception as error:
+                raise CannotKeep(f"making it again fails: {hooks.describe(error)}") from None
+        self._proven.add(form)
 
     def _begin(self, obj: Any) -> None:
         """Take note that `obj` is being made from its parts: those that lead to it never end."""
@@ -263,6 +280,8 @@ class Reducer(pickle.Pickler):
                 self._sound.add(cls)
 
     def _check_maker(self, make: Any) -> None:
+        if type(make) in (types.BuiltinFunctionType, types.MethodType):
+            _check_owner(make.__self__)
         if make not in _NAMELESS and names.name_of(make) is None:
             if type(make) is types.FunctionType or issubclass(type(make), type):
                 self._check_definition(make)
@@ -341,6 +360,7 @@ class Reducer(pickle.Pickler):
                 raise CannotKeep("it is not found under its own name")
             self.globals.add(":".join(name))
             return NotImplemented
+        _check_owner(owner)
         return getattr, (owner, function.__name__)
 
     def _reduce_cell(self, cell: Any) -> Reduced:
@@ -378,10 +398,16 @@ class Reducer(pickle.Pickler):
 UNKNOWN = ".<...>"
 _BEGUN_MAX = 3
 _OWN_MAKERS = (NEWOBJ, parts.new_bare, names.new_object, names.value_object)
-_SAFE_ITERATORS = frozenset(
-    map(type, (None, iter([]), iter(()), iter({}.items()), iter(set()), iter(deque())))
-)
+_SAFE_ENTRIES: frozenset[type] = frozenset({type(None), type(iter({}.items()))})
+_SAFE_ITEMS = frozenset(map(type, (None, iter([]), iter(()), iter(set()), iter(deque()))))
 _NAMELESS = (type(None), type(NotImplemented), type(Ellipsis))
+
+
+def _check_owner(owner: Any) -> None:
+    """Check that whose method something is can be kept."""
+    reason = strangers.lost_reason(type(owner))
+    if reason is not None:
+        raise CannotKeep(f"it is a method of a {type_name_of(type(owner))}: {reason}")
 
 
 def _past_new(cls: Any, base: Any, reduced: Any, *, odd: bool) -> Any:
@@ -400,11 +426,12 @@ def _settable(cls: type, reduced: Any, *, odd: bool) -> Any:
     """Return a reduction of which state and items were looked at."""
     state, items, entries, setter = (*reduced[2:], None, None, None, None)[:4]
     if state is not None and setter is None:
-        if reduced[0] in _OWN_MAKERS or reduced[0] is cls:
-            parts.check_state(state, takes=hasattr(cls, "__setstate__"))
+        made = cls if reduced[0] in _OWN_MAKERS else reduced[0]
+        if issubclass(type(made), type):
+            parts.check_state(state, takes=hasattr(made, "__setstate__"))
         if odd:
             setter = rebuild.set_reduced
-    if not {type(items), type(entries)} <= _SAFE_ITERATORS:
+    if type(items) not in _SAFE_ITEMS or type(entries) not in _SAFE_ENTRIES:
         items = items and proof.taken_items(items, in_pairs=False)
         entries = entries and proof.taken_items(entries, in_pairs=True)
     elif setter is None or len(reduced) > 5:

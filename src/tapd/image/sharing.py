@@ -19,7 +19,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from tapd.image import names
+from tapd.image import hooks, names
 from tapd.image.loss import type_name_of
 from tapd.image.paths import LocalPaths, children, durable_children
 from tapd.image.reducer import is_plain_type
@@ -122,17 +122,14 @@ class Sharing:
         for value in queue:  # grows meanwhile
             cls = type(value)
             try:
-                walk = walks[cls]
-            except KeyError:
-                walk = self._new_walk(cls)
-            if walk is None or id(value) in parts or id(value) in passed:
-                continue
-            changes, contents = walk
-            (parts if changes else passed)[id(value)] = value
-            try:
+                walk = walks[cls] if cls in walks else self._new_walk(cls)
+                if walk is None or id(value) in parts or id(value) in passed:
+                    continue
+                changes, contents = walk
+                (parts if changes else passed)[id(value)] = value
                 queue += contents(value)
-            except Exception:  # noqa: S112 - a stranger's container that can't be walked
-                continue
+            except BaseException as error:  # a stranger's container that can't be walked
+                hooks.check(error, nests=False)
         return parts
 
     def _new_walk(self, cls: type) -> _Walk | None:
@@ -153,9 +150,9 @@ def _walk_of(cls: type) -> _Walk | None:  # noqa: PLR0911 - one for each kind
     if is_durable_type(cls) or issubclass(cls, type):
         return None
     if issubclass(cls, dict):
-        return True, lambda value: [*value, *dict.values(value)]
+        return True, lambda value: [*dict.__iter__(value), *dict.values(value)]
     if issubclass(cls, (list, set, collections.deque)):
-        return True, list
+        return True, list if cls in (list, set, collections.deque) else _all_in
     if issubclass(cls, bytearray):
         return True, lambda _value: ()
     if cls in (tuple, frozenset):

@@ -94,9 +94,7 @@ class _StatePickler(Reducer):
 
     def path_of(self, obj: Any) -> str:
         if self._local is None:
-            state = split_state(self.state)[1]
-            roots = (("", state), *paths.durable_children(None, state))
-            self._local = paths.LocalPaths(roots)
+            self._local = _paths_in(self.state)
         way = self._local.of(obj)
         return self.path + (UNKNOWN if way is None else way)
 
@@ -107,6 +105,11 @@ class _StatePickler(Reducer):
         self.banned = {}
 
 
+def _paths_in(state: Any) -> paths.LocalPaths:
+    bare = split_state(state)[1]
+    return paths.LocalPaths((("", bare), *paths.durable_children(None, bare)))
+
+
 class _FlatStatePickler(GraphPickler):
     """Writes a state that nests too deeply for C: its plain instances by the queue."""
 
@@ -114,12 +117,16 @@ class _FlatStatePickler(GraphPickler):
         super().__init__(write_to, state, flat=True)
         self._path = path
         self._oid_of = oid_of
+        self._ways: paths.LocalPaths | None = None
 
     def reduce_durable(self, obj: Any) -> Reduced:
         return durable_reference, (self._oid_of(obj),)
 
     def path_of(self, obj: Any) -> str:
-        return f"{self._path}.<deep>"
+        if self._ways is None:
+            self._ways = _paths_in(self._root)
+        way = self._ways.of(obj)
+        return self._path + (UNKNOWN if way is None else way)
 
 
 class _DeepStatePickler(DeepGraphPickler):
@@ -129,6 +136,7 @@ class _DeepStatePickler(DeepGraphPickler):
         super().__init__(write_to, state)
         self._path = path
         self._oid_of = oid_of
+        self._ways: paths.LocalPaths | None = None
 
     reduce_durable = _FlatStatePickler.reduce_durable
     path_of = _FlatStatePickler.path_of
