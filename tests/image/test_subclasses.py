@@ -29,7 +29,10 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
-from save_forms import FORMS
+from save_forms import FORMS, flat_data
+
+from tapd.image.inspection import read_graph
+from tapd.image.pickler import dump_graph, load_graph
 
 _HOME = types.ModuleType("subclass_home")
 _HOME.__spec__ = __spec__
@@ -409,3 +412,137 @@ def test_what_a_class_adds_to_a_base_is_kept(base: Base, cls: Any, form: str) ->
     if base.cls is not weakref.ref:
         assert base.contents(back[0]) == base.contents(obj)
     assert raw_parts(back[0]) == raw_parts(obj)
+
+
+def _shown(form: str, value: Any) -> list[str]:
+    data: dict[str, Any] = {"tap": lambda: dump_graph(value).data, "flat": lambda: flat_data(value)}
+    lines = read_graph(data[form](), "t.tap").render_tree(depth_max=5, children_max=20)
+    return [line for _depth, line, _size in lines]
+
+
+@pytest.mark.parametrize("form", ["tap", "flat"])
+def test_what_is_saved_by_its_parts_is_shown_as_what_it_is(form: str) -> None:
+    listed, keyed, made = (
+        BASES[name].make(housed(_of_init(BASES[name].cls))) for name in ("list", "dict", "str")
+    )
+    slotted = BASES["object"].make(housed(_of_methods(object)))
+    for obj in (listed, keyed, made, slotted):
+        give_parts(obj)
+    lines = _shown(form, {"l": listed, "d": keyed, "s": made, "o": slotted})
+    name = type(listed).__qualname__
+    assert f"['l']: subclass_home:{name} of 4" in lines
+    assert "[0] = 1" in lines
+    assert ".y = 'y'" in lines
+    assert "['a'] = 1" in lines
+    assert "(0) = 'text'" in lines
+    assert ".slot: list of 1" in lines
+    assert not any("class" in line and "subclass_home" not in line for line in lines)
+
+
+# --- what an author says himself ---------------------------------------------------------
+
+
+class Dropping(dict[str, Any]):
+    """Keeps no lock, and logs what is set in it."""
+
+    def __init__(self, log: list[Any]) -> None:
+        self.log = log
+        self.lock = object()
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.log.append(key)
+        super().__setitem__(key, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"log": self.log}
+
+
+class Counted(list[Any]):
+    made: list[Any] = []
+
+    def __new__(cls, *_args: Any) -> Any:
+        self = super().__new__(cls)
+        cls.made.append(self)
+        return self
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __reduce__(self) -> Any:
+        return Counted, (self.name,), None, list.__iter__(self)
+
+
+class OnlyOne(dict[str, Any]):
+    """There is one of it."""
+
+    one: Any = None
+
+    def __new__(cls) -> Any:
+        if cls.one is None:
+            cls.one = super().__new__(cls)
+        return cls.one
+
+
+class Named(str):
+    __slots__ = ()
+    asked: list[str] = []
+
+    def __new__(cls, text: str, tag: str) -> Any:
+        cls.asked.append(tag)
+        return super().__new__(cls, text)
+
+    def __getnewargs__(self) -> Any:
+        return str(self), "again"
+
+
+class Pair(collections.namedtuple("Pair", "x y")):  # noqa: PYI024
+    __slots__ = ()
+
+    def __new__(cls, x: int) -> Any:
+        return super().__new__(cls, x, -x)
+
+
+for _cls in (Dropping, Counted, OnlyOne, Named, Pair):
+    housed(_cls)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_an_author_says_is_honoured(form: str) -> None:
+    dropping = Dropping([])
+    dropping["a"] = [1]
+    counted = Counted("n")
+    counted.append(5)
+    Counted.made.clear()
+    Named.asked.clear()
+    value = [dropping, counted, OnlyOne(), Named("text", "t"), Pair(3)]
+    back, losses = FORMS[form](value)
+    assert losses == []
+    assert (dict(back[0]), back[0].log, hasattr(back[0], "lock")) == ({"a": [1]}, ["a"], False)
+    assert (back[1].name, list(back[1])) == ("n", [5])
+    assert Counted.made == [back[1]], "its constructor runs at load, and not at save"
+    assert back[2] is OnlyOne()
+    assert (back[3], Named.asked) == ("text", ["t", "again"])
+    assert type(back[4]) is type(value[4])
+    assert tuple(back[4]) == (3, -3)
+
+
+def test_a_dict_grows_no_more_with_each_load() -> None:
+    value: Any = Dropping([])
+    value["a"] = 1
+    for _ in range(3):
+        value = load_graph(dump_graph(value).data)
+    assert value.log == ["a"]
+
+
+def test_a_cycle_through_contents_and_attributes() -> None:
+    loop = BASES["list"].make(housed(_of_init(list)))
+    list.append(loop, loop)
+    loop.me = loop
+    error = ValueError("e")
+    error.__context__ = KeyError("k")
+    error.__context__.__context__ = error
+    for form, save in FORMS.items():
+        back, losses = save([loop, error])
+        assert losses == [], form
+        assert back[0][-1] is back[0].me is back[0]
+        assert back[1].__context__.__context__ is back[1]

@@ -35,6 +35,13 @@ def by_plain_pickle(value: Any) -> tuple[Any, list[Loss]]:
     return pickle.loads(dump.data), list(dump.losses)
 
 
+def flat_data(value: Any) -> bytes:
+    """Return a TAP's pickle in its flat form."""
+    buffer = io.BytesIO()
+    GraphPickler(buffer, value, flat=True).dump(GraphRoot(value))
+    return buffer.getvalue()
+
+
 def by_flat_tap(value: Any) -> tuple[Any, list[Loss]]:
     buffer = io.BytesIO()
     pickler = GraphPickler(buffer, value, flat=True)

@@ -21,7 +21,9 @@ from tapd.errors import CannotKeep
 
 _ALL = slice(None)
 _DESCRIPTORS = (types.GetSetDescriptorType, types.MemberDescriptorType)
-_OF_ITS_OWN = frozenset({"__dict__", "__traceback__", "__cause__", "__context__"})
+_OF_ITS_OWN = frozenset({
+    "__class__", "__dict__", "__traceback__", "__cause__", "__context__",
+})  # fmt: skip
 _HAS_EX = "__reduce_ex__"
 
 

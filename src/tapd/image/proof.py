@@ -114,7 +114,7 @@ def _takes(function: Any, count: int) -> bool:
 # --- made again, and compared -------------------------------------------------------
 
 
-def _is_of_library(thing: Any) -> bool:
+def is_of_library(thing: Any) -> bool:
     """Whether a class or function is written in C, or in the standard library."""
     cls = type(thing)
     if cls is not types.FunctionType and not issubclass(cls, type):
@@ -128,7 +128,7 @@ def _is_of_library(thing: Any) -> bool:
 def says_library(cls: type, hooks: Iterable[str]) -> bool:
     """Whether all classes above `cls` that define one of `hooks` are the standard library's."""
     return all(
-        _is_of_library(base) or dict_of_class(base).keys().isdisjoint(hooks) for base in cls.__mro__
+        is_of_library(base) or dict_of_class(base).keys().isdisjoint(hooks) for base in cls.__mro__
     )
 
 
@@ -137,7 +137,7 @@ def runs_nothing(cls: Any, reduced: tuple[Any, ...]) -> bool:
     make, args = reduced[:2]
     makers = {make, cls, args[0] if make in _MAKERS_OF_FIRST and args else cls}
     return all(
-        _is_of_library(each) if not issubclass(type(each), type) else says_library(each, _RUN)
+        is_of_library(each) if not issubclass(type(each), type) else says_library(each, _RUN)
         for each in makers
     ) and all(type(part) not in _CALLABLES for part in args)
 

@@ -138,7 +138,7 @@ class Reducer(pickle.Pickler):
             return reduce, True
         taken = known or self._by_parts(cls)
         reduce = taken or _own_reduce
-        if taken is None and proof.says_library(cls, parts.HOOKS):
+        if taken is None and not proof.is_of_library(cls) and proof.says_library(cls, parts.HOOKS):
             reduce = self._proving(reduce, cls)
         if immutable and not issubclass(cls, enum.Enum):  # what its members hold is its module's
             reduce = self._looking_into(reduce)
@@ -216,7 +216,8 @@ class Reducer(pickle.Pickler):
         """Wrap `reduce` so that what no load could make again is lost now, with the reason."""
         odd, base = is_odd(cls), base_value(cls)
         is_in_c = not cls.__flags__ & _HEAP_TYPE or classes.is_made_in_c(cls)
-        is_trusted = is_in_c and kinds.kind_of(cls) is not None
+        if is_in_c and kinds.kind_of(cls) is not None:
+            return self._trusted(reduce, immutable=immutable)
 
         def checked(obj: Any) -> Reduced:
             if not immutable:
@@ -237,11 +238,27 @@ class Reducer(pickle.Pickler):
                 self._check_parts(reduced[1])
             if make is NEWOBJ:
                 reduced = _past_new(cls, base, reduced, odd=odd)
-            if not is_trusted:
-                self._check_making(cls, reduced)
+            self._check_making(cls, reduced)
             return self.finish_reduced(obj, _settable(cls, reduced, odd=odd))
 
         return checked
+
+    def _trusted(
+        self, reduce: Callable[[Any], Reduced], *, immutable: bool
+    ) -> Callable[[Any], Reduced]:
+        """Wrap `reduce`, of a class of C's whose own instances it is known to be right for."""
+
+        def trusted(obj: Any) -> Reduced:
+            if not immutable:
+                self.untracked = True
+            reduced: Any = reduce(obj)
+            self._check_parts(reduced[1])
+            if not self.nests:
+                self._begin(obj)
+            self._maker = obj
+            return self.finish_reduced(obj, reduced)
+
+        return trusted
 
     def _check_making(self, cls: type, reduced: Any) -> None:
         """Check, once for each form of it, that what makes instances of `cls` does."""
