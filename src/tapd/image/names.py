@@ -83,9 +83,22 @@ def name_of(obj: Any) -> tuple[str, str] | None:
     if type(module_name) is not str or type(qualname) is not str or module_name == "__main__":
         return None
     found = _find_at_save(module_name, qualname)
-    is_class = issubclass(type(obj), type) and issubclass(type(found), type)
-    if found is obj or (is_class and _same_origin(obj, found)):
+    if found is obj:
         return module_name, qualname
+    if issubclass(type(obj), type):
+        is_same = issubclass(type(found), type) and _same_origin(obj, found)
+        return (module_name, qualname) if is_same else _other_name(obj, module_name)
+    return None
+
+
+def _other_name(cls: type, module_name: str) -> tuple[str, str] | None:
+    """Return under which other name its module has `cls`: ``Point = namedtuple("P", "x y")``."""
+    module: Any = sys.modules.get(module_name)
+    if not issubclass(type(module), types.ModuleType) or module.__spec__ is None:
+        return None
+    for name, value in list(vars(module).items()):
+        if value is cls:
+            return module_name, name
     return None
 
 

@@ -31,6 +31,7 @@ from tapd.image.instances import (
     set_attributes,
     slots_of,
 )
+from tapd.image.proof import is_of_library
 
 NEWOBJ: Any = copyreg.__newobj__  # type: ignore[attr-defined]  # what pickle writes as NEWOBJ
 REDUCES = frozenset({"__reduce__", "__reduce_ex__"})
@@ -67,16 +68,22 @@ def word_of(cls: type) -> frozenset[str]:
 
 def falls_short(cls: type) -> bool:
     """Whether what C says of an instance of its own class `cls` is not all there is to it."""
-    return issubclass(cls, BaseException) or cls.__module__ == "_struct"
+    return issubclass(cls, BaseException) or cls.__module__ in ("_struct", "_random")
 
 
-def takes_state(cls: type) -> bool:
-    """Whether an author wrote a ``__setstate__`` for instances of `cls`."""
+def takes_state(cls: type, *, of_library: bool = True) -> bool:
+    """Whether a ``__setstate__`` was written for instances of `cls`, and not only in C.
+
+    Args:
+        cls: the class.
+        of_library: one of the standard library counts, too.
+    """
     return any(
         "__setstate__" in dict_of_class(base)
         and not is_foundation(base)
         and not _is_generated(dict_of_class(base)["__setstate__"])
         and f"{base.__module__}:{base.__qualname__}" not in _SPEAK_FOR_THEMSELVES
+        and (of_library or not is_of_library(base))
         for base in cls.__mro__
     )
 
@@ -111,7 +118,8 @@ def reducer_by_parts(cls: type, said: frozenset[str]) -> Callable[[Any], Any] | 
         return None
     slots = slots_of(cls)
     get = attributes_getter(cls)
-    if base is object and not hides_slots(cls, slots) and takes_state(cls) == _has_setstate(cls):
+    sets = takes_state(cls, of_library=False)
+    if base is object and not hides_slots(cls, slots) and sets == hasattr(cls, "__setstate__"):
         return _of_slots(make, get, slots)
 
     def reduce(obj: Any) -> Any:
@@ -163,10 +171,6 @@ def _told(
         return *make(obj), (base, contents, told), None, None, set_told
 
     return reduce
-
-
-def _has_setstate(cls: type) -> bool:
-    return hasattr(cls, "__setstate__")
 
 
 def has_safe_state(cls: Any) -> bool:
@@ -244,7 +248,7 @@ def set_parts(obj: Any, parts: tuple[Any, ...]) -> None:
     base, contents, attributes, slots = parts
     if contents is not None:
         _fill(base, obj, contents)
-    if not takes_state(type(obj)):
+    if not takes_state(type(obj), of_library=False):  # which takes what its own hook gave
         set_attributes(obj, attributes, slots or {})
     elif attributes or slots:
         obj.__setstate__((attributes, slots) if slots else attributes)

@@ -159,11 +159,14 @@ def is_small(reduced: tuple[Any, ...]) -> bool:
 
 
 def difference(obj: Any, reduced: tuple[Any, ...]) -> str | None:
-    """Return how what `reduced` makes differs from `obj`; None where it does not.
+    """Return which attributes of `obj` what `reduced` makes lacks, in words; None for none.
 
     Args:
         obj: of a class that is not durable.
         reduced: its reduction; the iterators in it are left as they are.
+
+    Raises:
+        CannotKeep: it makes something else.
     """
     make, args, state, items, entries, setter = (*reduced, None, None, None, None)[:6]
     if items is not None or entries is not None:
@@ -172,7 +175,7 @@ def difference(obj: Any, reduced: tuple[Any, ...]) -> str | None:
     if made is obj:
         return None
     if type(made) is not type(obj):
-        return f"it would come back as a {type(made).__qualname__}"
+        raise CannotKeep(f"it would come back as a {type(made).__qualname__}")
     if state is not None:
         (setter or _build)(made, state)
     lost = [*_differing(obj, made)]

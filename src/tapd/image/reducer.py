@@ -68,7 +68,8 @@ class Reducer(pickle.Pickler):
         self.nests = True
         self._maker: Any = None  # whose parts are being written, where its class says which
         self._begun: dict[int, list[Any]] = {}
-        self._proven: set[Any] = set()
+        # What was found of each form and shape: True where it is made again as it was.
+        self._proven: dict[Any, Any] = {}
         self._deciders: dict[type, Callable[[Any], Reduced]] = {}
         self._makers: dict[int, Any] = {}
         self._sound: set[type] = set(_DATA)
@@ -158,20 +159,32 @@ class Reducer(pickle.Pickler):
         if get is None and not slots:
             return reduce
 
+        by_parts = parts.reducer_by_parts(cls, frozenset())
+
         def proving(obj: Any) -> Reduced:
             reduced = reduce(obj)
             if type(reduced) is not tuple:
                 return reduced
-            shape = cls, *(() if get is None else get(obj)), *filled_slots(obj, slots)
-            if len(shape) == 1 or shape in self._proven:
+            attributes = {} if get is None else get(obj)
+            filled = filled_slots(obj, slots)
+            shape = cls, *attributes, *filled
+            if len(shape) == 1 or self._proven.get(shape) is True:
                 return reduced
-            proof.check_shape(obj, reduced)
-            if proof.is_small(reduced) and proof.runs_nothing(cls, reduced):
-                problem = proof.difference(obj, reduced)
-                if problem is not None:
-                    raise CannotKeep(problem)
-                self._proven.add(shape)
-            return reduced
+            if shape not in self._proven:
+                proof.check_shape(obj, reduced)
+                if not proof.is_small(reduced) or not proof.runs_nothing(cls, reduced):
+                    return reduced
+                self._proven[shape] = problem = proof.difference(obj, reduced) or True
+            else:
+                problem = self._proven[shape]
+            if problem is True:
+                return reduced
+            if by_parts is not None:
+                return by_parts(obj)
+            if any(part is not None for part in reduced[2:]):
+                raise CannotKeep(problem)
+            more = object, None, attributes, filled
+            return *reduced[:2], more, None, None, parts.set_parts
 
         return proving
 
@@ -273,7 +286,7 @@ class Reducer(pickle.Pickler):
                 make(*args)
             except Exception as error:
                 raise CannotKeep(f"making it again fails: {hooks.describe(error)}") from None
-        self._proven.add(form)
+        self._proven[form] = True
 
     def _begin(self, obj: Any) -> None:
         """Take note that `obj` is being made from its parts: those that lead to it never end."""

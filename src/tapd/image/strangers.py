@@ -13,6 +13,7 @@ import collections
 import dataclasses
 import enum
 import functools
+import gc
 import importlib
 import io
 import sys
@@ -122,7 +123,75 @@ def _reduce_weak_mapping(obj: Any) -> Reduced:
 
 
 def _reduce_mappingproxy(obj: Any) -> Reduced:
-    return types.MappingProxyType, (dict(obj),)
+    """Reduce a view of a dict to that very dict, in which others may see changes."""
+    shown = gc.get_referents(obj)[0]
+    if type(shown) is dict:
+        owner = getattr(shown.get("__dict__", shown.get("__weakref__")), "__objclass__", None)
+        if owner is not None and _names_of_class(owner) == shown:
+            return vars, (owner,)
+    return types.MappingProxyType, (shown,)
+
+
+def _names_of_class(cls: type) -> Any:
+    return gc.get_referents(type.__dict__["__dict__"].__get__(cls))[0]
+
+
+def new_forward_ref(arg: str, is_argument: bool, module: Any, is_class: bool) -> Any:
+    """Return a `typing.ForwardRef` that was not looked up yet."""
+    make: Any = typing.ForwardRef
+    return make(arg, is_argument=is_argument, module=module, is_class=is_class)
+
+
+def _reduce_forward_ref(obj: Any) -> Reduced:
+    return new_forward_ref, (
+        obj.__forward_arg__, obj.__forward_is_argument__,
+        obj.__forward_module__, obj.__forward_is_class__,
+    )  # fmt: skip
+
+
+_SCANNER_PARTS = (
+    "strict", "object_hook", "object_pairs_hook", "parse_float", "parse_int", "parse_constant",
+)  # fmt: skip
+
+
+def new_json_scanner(parts: dict[str, Any]) -> Any:
+    """Return what a `json.JSONDecoder` scans with."""
+    module: Any = importlib.import_module("json.scanner")
+    return module.make_scanner(types.SimpleNamespace(**parts, memo={}))
+
+
+def _reduce_json_scanner(obj: Any) -> Reduced:
+    return new_json_scanner, ({name: getattr(obj, name) for name in _SCANNER_PARTS},)
+
+
+def array_view(base: Any, shape: Any, dtype: Any, offset: int, strides: Any) -> Any:
+    """Return a numpy array that shows a part of another one's memory."""
+    numpy = importlib.import_module("numpy")
+    if not base.flags.c_contiguous:
+        base = base.T
+    return numpy.ndarray(shape, dtype, base, offset, strides)
+
+
+def _reduce_array(obj: Any) -> Reduced:
+    """Reduce a numpy array; one that shows another's memory goes on to do so."""
+    base = obj.base
+    if base is None:
+        return obj.__reduce_ex__(5)  # type: ignore[no-any-return]  # by pickle's protocol
+    if type(base) is not type(obj):
+        if type(base) in (bytes, bytearray):
+            return obj.__reduce_ex__(5)  # type: ignore[no-any-return]  # as it was loaded
+        raise CannotKeep(
+            f"an array that shows the memory of a {type(base).__name__}; keep array.copy()"
+        )
+    flags = base.flags
+    if (
+        not (flags.c_contiguous or flags.f_contiguous)
+        or obj.dtype.hasobject
+        or base.base is not None
+    ):
+        raise CannotKeep("a view of an array that has gaps or holds objects; keep view.copy()")
+    offset = obj.__array_interface__["data"][0] - base.__array_interface__["data"][0]
+    return array_view, (base, obj.shape, obj.dtype, offset, obj.strides)
 
 
 def _reduce_property(obj: Any) -> Reduced:
@@ -214,7 +283,8 @@ def _new_exception(cls: Any, args: tuple[Any, ...]) -> Any:
 def _reduce_asyncio(obj: Any) -> Reduced:
     """Reduce an asyncio lock, event or queue: without its loop and those who wait."""
     state = dict(obj.__dict__)
-    state["_loop"] = None
+    if "_loop" in state:
+        state["_loop"] = None
     for name in ("_waiters", "_getters", "_putters"):
         if state.get(name):
             state[name] = collections.deque()
@@ -261,6 +331,7 @@ reducers: dict[type, Callable[[Any], Reduced]] = {
     types.MethodType: _reduce_method,
     types.ModuleType: _reduce_module,
     typing.NewType: _reduce_new_type,
+    typing.ForwardRef: _reduce_forward_ref,
     typing.TypeVar: _reduce_type_variable,
     typing.ParamSpec: _reduce_type_variable,
     typing.TypeVarTuple: _reduce_type_variable,
@@ -342,17 +413,22 @@ def lost_reason(cls: type) -> str | None:
 
 def reducer_by_base(cls: type) -> Callable[[Any], Reduced] | None:
     """Return how instances of `cls` are reduced by what it derives from, if that says it."""
-    if (cls.__module__, cls.__qualname__) == ("_queue", "SimpleQueue"):
-        return _reduce_simple_queue
-    if cls.__module__.startswith("asyncio.") and any(
-        "_loop" in base.__dict__ for base in cls.__mro__
+    if any(
+        base.__module__.startswith("asyncio.") and "_loop" in base.__dict__ for base in cls.__mro__
     ):
         return _reduce_asyncio
     if issubclass(cls, types.ModuleType):
         return _reduce_module
-    if (cls.__module__, cls.__qualname__) == ("threading", "_RLock"):
-        return _reduce_rlock
-    return None
+    return _BY_NAME.get(f"{cls.__module__}:{cls.__qualname__}")
+
+
+_BY_NAME: dict[str, Callable[[Any], Reduced]] = {
+    "_queue:SimpleQueue": _reduce_simple_queue,
+    "threading:_RLock": _reduce_rlock,
+    "_json:Scanner": _reduce_json_scanner,
+    "numpy:ndarray": _reduce_array,
+}
+"""Types of C whose module is imported only by who has an instance."""
 
 
 _HEAP_TYPE = 1 << 9
