@@ -26,6 +26,8 @@ from tapd.image.jar import Jar
 from tapd.image.pickler import StateLoader, StatePickler, dump_graph, load_graph
 from tapd.model.persistent import Persistent
 
+pytestmark = pytest.mark.filterwarnings("ignore:Pickle, copy, and deepcopy:DeprecationWarning")
+
 _HOME = types.ModuleType("hook_home")
 _HOME.__spec__ = __spec__
 sys.modules["hook_home"] = _HOME

@@ -161,6 +161,14 @@ def _of_default_dict(obj: Any) -> Any:
     return factory.__get__(obj), [*dict.items(obj)]
 
 
+def _of_path(obj: Any) -> Any:
+    for base in type(obj).__mro__:
+        given: Any = base.__dict__.get("_raw_paths")  # Python 3.12 and later
+        if type(given) is types.MemberDescriptorType:
+            return list(given.__get__(obj))
+    return pathlib.PurePosixPath.__str__(obj)
+
+
 def _raw(names: str) -> Callable[[Any], Any]:
     return lambda obj: [object.__getattribute__(obj, name) for name in names.split()]
 
@@ -226,9 +234,9 @@ BASES: dict[str, Base] = {
     ),
     "PurePosixPath": Base(
         pathlib.PurePosixPath, _path(pathlib.PurePosixPath),
-        lambda obj: (pathlib.PurePosixPath.__str__(obj), pathlib.PurePosixPath.__hash__(obj)),
+        _of_path,
     ),
-    "PosixPath": Base(pathlib.PosixPath, _path(pathlib.PosixPath), pathlib.PosixPath.__str__),
+    "PosixPath": Base(pathlib.PosixPath, _path(pathlib.PosixPath), _of_path),
     "partial": Base(
         functools.partial, _value(functools.partial, int, 1),
         lambda obj: functools.partial.__reduce__(obj)[2][:3],

@@ -126,6 +126,10 @@ def _fill_by_setstate(base: Any, obj: Any, contents: Any) -> None:
 
 
 def _path_parts(base: Any, obj: Any) -> Any:
+    for each in base.__mro__:
+        given: Any = each.__dict__.get("_raw_paths")  # Python 3.12 and later
+        if type(given) is types.MemberDescriptorType:
+            return tuple(map(str, given.__get__(obj)))
     return (base.__str__(obj),)
 
 

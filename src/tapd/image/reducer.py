@@ -66,7 +66,7 @@ class Reducer(pickle.Pickler):
         self.last: Any = None
         # Whether an object is written inside of what leads to it, as deep as that goes.
         self.nests = True
-        self._maker: Any = None  # whose parts are being written, where its class says which
+        self._maker: Any = None  # whose parts are being written, where an author says which
         self._begun: dict[int, list[Any]] = {}
         # What was found of each form and shape: True where it is made again as it was.
         self._proven: dict[Any, Any] = {}
@@ -231,6 +231,7 @@ class Reducer(pickle.Pickler):
         is_in_c = not cls.__flags__ & _HEAP_TYPE or classes.is_made_in_c(cls)
         if is_in_c and kinds.kind_of(cls) is not None:
             return self._trusted(reduce, immutable=immutable)
+        is_own = not proof.is_of_library(cls)
 
         def checked(obj: Any) -> Reduced:
             if not immutable:
@@ -246,7 +247,8 @@ class Reducer(pickle.Pickler):
                 self._check_maker(make)
             if not self.nests:
                 self._begin(obj)
-            self._maker = obj
+            if is_own:
+                self._maker = obj
             if is_in_c and (*reduced[5:], None)[0] is None:
                 self._check_parts(reduced[1])
             if make is NEWOBJ:
@@ -268,7 +270,6 @@ class Reducer(pickle.Pickler):
             self._check_parts(reduced[1])
             if not self.nests:
                 self._begin(obj)
-            self._maker = obj
             return self.finish_reduced(obj, reduced)
 
         return trusted
