@@ -26,6 +26,7 @@ from typing import Any
 from tapd.errors import CannotKeep
 from tapd.image.evolution import Restoration
 from tapd.image.source import Source, code_at, place_of, source_of
+from tapd.image.stand_ins import begin_collecting, end_collecting
 from tapd.model.namespace import Namespace, namespace_of
 
 _keys: weakref.WeakKeyDictionary[Any, bytes] = weakref.WeakKeyDictionary()
@@ -69,8 +70,10 @@ class restoring:  # noqa: N801 - a context manager, used like a function
 
     def __enter__(self) -> None:
         _restorations.append(self._restoration)
+        begin_collecting(self._restoration.stand_ins)
 
     def __exit__(self, *_error: object) -> None:
+        end_collecting()
         _restorations.pop()
 
 

@@ -224,7 +224,9 @@ def new_bare(cls: Any) -> Any:
     gives that one; if it wants more than the class, it is passed by.
     """
     if issubclass(cls, names.Broken):
-        return kept_broken(cls, (new_bare, ()))
+        broken = cls.__new__(cls)
+        broken._p_broken["made"] = new_bare, ()
+        return broken
     if has_own_new(cls):
         with contextlib.suppress(CannotKeep):
             made = hooks.called(cls.__new__, cls)
@@ -233,17 +235,10 @@ def new_bare(cls: Any) -> Any:
     return foundation_of(cls).__new__(cls)  # type: ignore[call-overload]  # of what is in C
 
 
-def kept_broken(cls: Any, made: tuple[Any, ...]) -> Any:
-    """Return a stand-in that is written back as it came: by `made`, a maker and its arguments."""
-    broken = cls.__new__(cls)
-    broken._p_broken["made"] = made
-    return broken
-
-
 def set_parts(obj: Any, parts: tuple[Any, ...]) -> None:
     """Give an object what it held, its attributes and its slots."""
     if issubclass(type(obj), names.Broken):
-        _keep_in_broken(obj, parts, set_parts)
+        obj.broken_set(set_parts, parts)
         return
     base, contents, attributes, slots = parts
     if contents is not None:
@@ -257,7 +252,7 @@ def set_parts(obj: Any, parts: tuple[Any, ...]) -> None:
 def set_told(obj: Any, parts: tuple[Any, ...]) -> None:
     """Give an object what it held, and the state that its own ``__getstate__`` returned."""
     if issubclass(type(obj), names.Broken):
-        _keep_in_broken(obj, parts, set_told)
+        obj.broken_set(set_told, parts)
         return
     base, contents, state = parts
     if contents is not None:
@@ -269,11 +264,6 @@ def set_told(obj: Any, parts: tuple[Any, ...]) -> None:
         set_attributes(obj, *((state[0], state[1] or {}) if pair else (state, {})))
     else:
         obj.__setstate__(state)
-
-
-def _keep_in_broken(obj: Any, parts: Any, setter: Any) -> None:
-    obj._p_broken["setter"] = setter
-    obj.__setstate__(parts)
 
 
 def _fill(base: Any, obj: Any, contents: Any) -> None:

@@ -6,9 +6,7 @@ Imports `model` and this room's `strangers` and `hooks`. Nothing of a class is r
 from __future__ import annotations
 
 import copyreg
-import itertools
 import types
-from collections.abc import Iterable
 from typing import Any
 
 from tapd.image import hooks, strangers
@@ -81,36 +79,3 @@ def base_value(cls: type) -> Any:
     if "__new__" not in own or "__getnewargs__" in own:
         return None
     return next((base for base in _VALUES if issubclass(cls, base)), None)
-
-
-_CHANGEABLE: frozenset[type] = frozenset({list, dict, set, bytearray})
-
-
-def holds_changeable(values: Iterable[Any]) -> bool:
-    """Whether a plain container is among `values` or in tuples of theirs.
-
-    The C pickler writes these without asking: what can't change itself may hold them.
-    """
-    kinds = set(map(type, values))
-    while _CHANGEABLE.isdisjoint(kinds) and tuple in kinds:
-        inner = [each for each in values if type(each) is tuple]
-        values = list(itertools.chain.from_iterable({id(each): each for each in inner}.values()))
-        kinds = set(map(type, values))
-    return not _CHANGEABLE.isdisjoint(kinds)
-
-
-def changeable_parts(part: Any) -> Iterable[Any]:
-    """Return what a part of a reduce tuple holds; the part itself was made for it."""
-    if type(part) is dict:
-        return part.values()
-    if type(part) is tuple and len(part) == 4 and issubclass(type(part[0]), type):
-        return [
-            *itertools.chain.from_iterable(map(changeable_parts, part[1:]))
-        ]  # of `parts.set_parts`
-    if type(part) is list:
-        return part
-    if type(part) is not tuple:
-        return ()
-    if len(part) == 2 and part[0] is None and type(part[1]) is dict:  # of one with slots
-        return part[1].values()
-    return part

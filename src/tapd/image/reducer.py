@@ -19,7 +19,18 @@ from collections.abc import Callable
 from typing import Any
 
 from tapd.errors import CannotKeep
-from tapd.image import classes, definitions, hooks, kinds, names, parts, proof, rebuild, strangers
+from tapd.image import (
+    classes,
+    definitions,
+    generated,
+    hooks,
+    kinds,
+    names,
+    parts,
+    proof,
+    rebuild,
+    strangers,
+)
 from tapd.image.instances import (
     attributes_getter,
     filled_slots,
@@ -30,14 +41,13 @@ from tapd.image.instances import (
 from tapd.image.loss import Loss, Placeholder, type_name_of
 from tapd.image.plain import (
     base_value,
-    changeable_parts,
     has_usual_hash,
-    holds_changeable,
     is_odd,
     is_plain,
     is_plain_type,
 )
 from tapd.image.source import Source
+from tapd.image.stand_ins import STAND_INS, DurableStandIn, itself
 from tapd.model.persistent import is_durable_type
 
 __all__ = [
@@ -59,7 +69,6 @@ class Reducer(pickle.Pickler):
         super().__init__(write_to, PROTOCOL)
         self.losses: list[Loss] = []
         self.globals: set[str] = set()
-        self.untracked = False
         # Classes remembered that nothing but what is saved holds.
         self.typed_met = 0
         self.banned: dict[int, str] = {}
@@ -130,20 +139,17 @@ class Reducer(pickle.Pickler):
         if is_durable_type(cls):
             return self.reduce_durable, True
         known = known or strangers.reducer_by_base(cls)
-        immutable = strangers.is_immutable_type(cls)
         if known is None and is_plain(cls):
             if is_odd(cls) or has_own_new(cls):
                 return self._reduce_odd, True
-            reduce = self._reduce_frozen if immutable else self._reduce_plain
             self.remember_plain(cls)
-            return reduce, True
-        taken = known or self._by_parts(cls)
+            return self._reduce_plain, True
+        by_names = generated.reduce_by_names if generated.is_saved_by_order(cls) else None
+        taken = known or by_names or self._by_parts(cls)
         reduce = taken or _own_reduce
         if taken is None and not proof.is_of_library(cls) and proof.says_library(cls, parts.HOOKS):
             reduce = self._proving(reduce, cls)
-        if immutable and not issubclass(cls, enum.Enum):  # what its members hold is its module's
-            reduce = self._looking_into(reduce)
-        return self._checked(reduce, cls, immutable=immutable), True
+        return self._checked(reduce, cls), True
 
     def _by_parts(self, cls: type) -> Callable[[Any], Reduced] | None:
         """Return what takes instances of `cls` apart, where its author says nothing himself."""
@@ -200,7 +206,7 @@ class Reducer(pickle.Pickler):
         if (
             names.name_of(cls) is not None
             or cls in _NAMELESS
-            or issubclass(cls, (names.Broken, names.BrokenDurable))
+            or issubclass(cls, STAND_INS)
             or classes.is_made_in_c(cls)  # its own reduction says what it needs
         ):
             return None
@@ -210,32 +216,15 @@ class Reducer(pickle.Pickler):
             return f"its class can't be kept: {error}"
         return None
 
-    def _looking_into(self, reduce: Callable[[Any], Reduced]) -> Callable[[Any], Reduced]:
-        """Wrap `reduce`, of what can't change itself, so that what can change in it is seen."""
-
-        def looking(obj: Any) -> Reduced:
-            reduced = reduce(obj)
-            if not self.untracked and type(reduced) is tuple:
-                self.untracked = any(
-                    holds_changeable(changeable_parts(part)) for part in reduced[1:3]
-                )
-            return reduced
-
-        return looking
-
-    def _checked(
-        self, reduce: Callable[[Any], Reduced], cls: type, *, immutable: bool
-    ) -> Callable[[Any], Reduced]:
+    def _checked(self, reduce: Callable[[Any], Reduced], cls: type) -> Callable[[Any], Reduced]:
         """Wrap `reduce` so that what no load could make again is lost now, with the reason."""
         odd, base = is_odd(cls), base_value(cls)
         is_in_c = not cls.__flags__ & _HEAP_TYPE or classes.is_made_in_c(cls)
         if is_in_c and kinds.kind_of(cls) is not None:
-            return self._trusted(reduce, immutable=immutable)
+            return self._trusted(reduce)
         is_own = not proof.is_of_library(cls)
 
         def checked(obj: Any) -> Reduced:
-            if not immutable:
-                self.untracked = True
             reduced = reduce(obj)
             if type(reduced) is str:
                 if names.name_of(obj) is None and not _is_global(obj, reduced):
@@ -258,14 +247,10 @@ class Reducer(pickle.Pickler):
 
         return checked
 
-    def _trusted(
-        self, reduce: Callable[[Any], Reduced], *, immutable: bool
-    ) -> Callable[[Any], Reduced]:
+    def _trusted(self, reduce: Callable[[Any], Reduced]) -> Callable[[Any], Reduced]:
         """Wrap `reduce`, of a class of C's whose own instances it is known to be right for."""
 
         def trusted(obj: Any) -> Reduced:
-            if not immutable:
-                self.untracked = True
             reduced: Any = reduce(obj)
             self._check_parts(reduced[1])
             if not self.nests:
@@ -326,17 +311,10 @@ class Reducer(pickle.Pickler):
             classes.split_class(definition)
 
     def _reduce_plain(self, obj: Any) -> Reduced:
-        self.untracked = True
-        return NEWOBJ, (type(obj),), obj.__dict__
-
-    def _reduce_frozen(self, obj: Any) -> Reduced:
-        if not self.untracked and holds_changeable(obj.__dict__.values()):
-            self.untracked = True
         return NEWOBJ, (type(obj),), obj.__dict__
 
     def _reduce_odd(self, obj: Any) -> Reduced:
         """Reduce a plain instance whose class would see pickle look at it, or make it."""
-        self.untracked = True
         cls = type(obj)
         make = parts.new_bare if has_own_new(cls) else names.new_object
         attributes = object.__getattribute__(obj, "__dict__")
@@ -348,18 +326,19 @@ class Reducer(pickle.Pickler):
         """Return how a class is written: by name, or by its parts."""
         if cls in _NAMELESS:
             return NotImplemented
-        if issubclass(cls, (names.Broken, names.BrokenDurable)) and cls.broken_name:
+        if issubclass(cls, STAND_INS) and cls.broken_name:
             module, _colon, qualname = cls.broken_name.partition(":")
             self.globals.add(cls.broken_name)
             make = names.durable_class if cls.broken_is_durable else names.named
             return make, (module, qualname)
+        if issubclass(cls, DurableStandIn) and cls.broken_of is not None:
+            return itself, (cls.broken_of,)
         name = names.name_of(cls)
         if name is not None:
             self.globals.add(":".join(name))
             if is_durable_type(cls) and not name[0].startswith("tapd."):
                 return names.durable_class, name
             return NotImplemented if names.is_own_name(cls, name) else (names.named, name)
-        self.untracked = True
         made, state = classes.split_class(cls)
         return classes.make_class, made, state, None, None, classes.set_class
 
@@ -372,7 +351,6 @@ class Reducer(pickle.Pickler):
         outer = names.wrapper_of(function)
         if outer is not None:
             return strangers.wrapped_of, (outer,)
-        self.untracked = True
         made, state = definitions.split_function(function)
         return self.with_state(function, definitions.make_function, made, state)
 
@@ -398,7 +376,6 @@ class Reducer(pickle.Pickler):
         return definitions.new_cell, ()
 
     def _reduce_broken(self, obj: Any) -> Reduced:
-        self.untracked = True
         return obj.broken_reduce()
 
     # -- losses ----------------------------------------------------------------

@@ -9,23 +9,22 @@ so that a reference costs a few bytes and well under a microsecond.
 from __future__ import annotations
 
 import io
-import logging
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tapd.errors import CannotKeep, NotStorable, UpgradeRefused
-from tapd.image import definitions, hooks, names, parts, paths
+from tapd.image import definitions, hooks, names, parts, paths, stand_ins
+from tapd.image.bare import bare_object
 from tapd.image.deep import DeepGraphPickler
-from tapd.image.evolution import Restoration, split_state, versioned
+from tapd.image.evolution import Restoration, split_state, version_of, versioned
 from tapd.image.graph import GraphPickler, GraphRoot
 from tapd.image.loss import Loss, type_name_of
-from tapd.image.rebuild import Containers
+from tapd.image.memo import parts_in
+from tapd.image.rebuild import Containers, give_state, load_in_rounds
 from tapd.image.reducer import RETRIES_MAX, UNKNOWN, Reduced, Reducer
-from tapd.image.salvage import Salvager
-from tapd.model.persistent import is_durable_type
-
-_log = logging.getLogger(__name__)
+from tapd.image.salvage import Faults, Salvager, unhashable_in
+from tapd.model.persistent import TrackedSet, forget_state, is_durable_type
 
 
 class StateDump:
@@ -34,15 +33,17 @@ class StateDump:
     Attributes:
         data: the pickle, for `StateLoader` only.
         losses: what was replaced by placeholders.
-        untracked: whether it holds something that can change without telling.
+        parts: the plain objects in it (`memo`), where they were asked for.
     """
 
-    __slots__ = ("data", "losses", "untracked")
+    __slots__ = ("data", "losses", "parts")
 
-    def __init__(self, data: bytes, losses: tuple[Loss, ...], untracked: bool) -> None:
+    def __init__(
+        self, data: bytes, losses: tuple[Loss, ...], parts: tuple[Any, ...] | None = None
+    ) -> None:
         self.data = data
         self.losses = losses
-        self.untracked = untracked
+        self.parts = parts
 
 
 def durable_reference(oid: int) -> Any:
@@ -158,11 +159,28 @@ class StatePickler:
         self._pickler.memo = _MEMO
 
     def dump_object(self, obj: Any, path: str = "") -> StateDump:
-        """Pickle the state of `obj`, with the version of its class where that is not 1."""
-        state = obj.__getstate__() if type(obj) in self._safe else self._state_of(obj, path)
-        return self.dump_state(versioned(obj, state), path)
+        """Pickle the state of `obj`, with the version of its class where that is not 1.
 
-    def _state_of(self, obj: Any, path: str) -> Any:
+        Finds its parts as well.
+
+        Raises:
+            NotStorable: what can't be kept could not be told from the rest.
+        """
+        dump, memo = self._dump(versioned(obj, self._state_of(obj, path)), path, keep_memo=True)
+        dump.parts = parts_in(memo)
+        return dump
+
+    def dump_joint(self, objects: Sequence[Any]) -> StateDump:
+        """Pickle the states of several objects, with their versions, as one tuple.
+
+        Raises:
+            NotStorable: see `dump_object`.
+        """
+        return self.dump_state(tuple(versioned(obj, self._state_of(obj)) for obj in objects))
+
+    def _state_of(self, obj: Any, path: str = "") -> Any:
+        if type(obj) in self._safe:
+            return obj.__getstate__()
         if parts.has_safe_state(type(obj)):
             self._safe.add(type(obj))
         try:
@@ -178,10 +196,14 @@ class StatePickler:
             path: names the object in losses.
 
         Raises:
-            NotStorable: what can't be kept could not be told from the rest.
+            NotStorable: see `dump_object`.
         """
+        return self._dump(state, path, keep_memo=False)[0]
+
+    def _dump(
+        self, state: object, path: str, *, keep_memo: bool
+    ) -> tuple[StateDump, dict[int, tuple[int, Any]]]:
         pickler = self._pickler
-        pickler.untracked = False
         pickler.path = path
         pickler.state = state
         try:
@@ -190,9 +212,10 @@ class StatePickler:
             if not isinstance(error, RecursionError):
                 hooks.check(error)
             return self._dump_again(state, path, error)
+        memo = pickler.memo.copy() if keep_memo else {}
         # It outlives what it wrote, and must not keep it alive.
         pickler.memo = _MEMO
-        pickler.last = pickler.state = None
+        pickler.last = pickler.state = pickler._maker = None
         chunks = self._chunks
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         chunks.clear()
@@ -202,9 +225,11 @@ class StatePickler:
             pickler.forget()
         if pickler.typed_met > _TYPED_MAX:  # else classes typed long ago would live for ever
             self._renew()
-        return StateDump(data, losses, pickler.untracked)
+        return StateDump(data, losses), memo
 
-    def _dump_again(self, state: Any, path: str, error: BaseException) -> StateDump:
+    def _dump_again(
+        self, state: Any, path: str, error: BaseException
+    ) -> tuple[StateDump, dict[int, tuple[int, Any]]]:
         """Find what failed by leaving out, one by one, what was last begun."""
         if isinstance(error, RecursionError):
             return self._dump_deep(state, path)
@@ -227,13 +252,14 @@ class StatePickler:
                 hooks.check(next_error)
                 error = next_error
             else:
-                dump = StateDump(b"".join(self._chunks), tuple(pickler.losses), pickler.untracked)
+                dump = StateDump(b"".join(self._chunks), tuple(pickler.losses))
+                memo = pickler.memo.copy()
                 self._renew()
-                return dump
+                return dump, memo
         self._renew()
         raise NotStorable(f"saving {path or 'a state'}: {hooks.describe(error)}") from error
 
-    def _dump_deep(self, state: Any, path: str) -> StateDump:
+    def _dump_deep(self, state: Any, path: str) -> tuple[StateDump, dict[int, tuple[int, Any]]]:
         self._renew()
         for kind in (_FlatStatePickler, _DeepStatePickler):
             sink = _Sink()
@@ -243,7 +269,8 @@ class StatePickler:
                 pickler.dump(GraphRoot(state))
             except RecursionError:
                 continue
-            return StateDump(b"".join(sink.chunks), tuple(pickler.losses), untracked=True)
+            memo = pickler.memo.copy()
+            return StateDump(b"".join(sink.chunks), tuple(pickler.losses)), memo
         raise NotStorable(f"saving {path or 'a state'}: it is nested too deeply")
 
     def dump_class(self, cls: type) -> bytes:
@@ -267,7 +294,12 @@ class _StateUnpickler(pickle.Unpickler):
 
 
 class StateLoader:
-    """Loads what a `StatePickler` pickled."""
+    """Loads what a `StatePickler` pickled.
+
+    Attributes:
+        may_wait: what was loaded last has keys whose hash needs states that may come
+            yet; what fails is tried again then. Set by `resolve`, for this very state.
+    """
 
     def __init__(
         self, resolve: Callable[[int], Any], restoration: Restoration | None = None
@@ -280,28 +312,126 @@ class StateLoader:
         """
         self._resolve = resolve
         self.restoration = restoration or Restoration()
+        self.may_wait = False
 
     def load_state(self, data: bytes) -> Any:
-        """Return one state (or a delta)."""
+        """Return one state (or a delta), with stand-ins for what can't be made any more.
+
+        Raises:
+            UpgradeRefused: there is no way to keep what it holds.
+        """
+        self.may_wait = False
         with definitions.restoring(self.restoration):
-            unpickler = _StateUnpickler(data, self._resolve)
-            try:
-                return unpickler.load()
-            except (UpgradeRefused, MemoryError):
-                raise
-            except Exception as error:
-                _log.warning("loading: %s: %s; reading it piece by piece", type(error), error)
-                return Salvager(PRELUDE + data[2:], unpickler.find_class, Containers()).load()
+            while True:
+                loaders: list[Any] = []
+
+                def make(faults: Faults | None, made: list[Any] = loaders) -> Any:
+                    made.append(self._loader(data, faults))
+                    return made[-1]
+
+                state = load_in_rounds(make, self.restoration)
+                unhashable = getattr(loaders[-1], "unhashable", ())
+                if not unhashable or self.may_wait:
+                    return state
+                for obj in unhashable:
+                    self.keep_as_it_is(obj, "it can't be a key any more")
+
+    def _loader(self, data: bytes, faults: Faults | None) -> Any:
+        unpickler = _StateUnpickler(data, self._resolve)
+        if faults is None:
+            return unpickler
+        find, containers = unpickler.find_class, Containers()
+        return Salvager(PRELUDE + data[2:], find, containers, faults, self._resolve)
 
     def load_class(self, data: bytes) -> Any:
         """Return the class that `StatePickler.dump_class` or `class_reference` named."""
         return self.load_state(data)
 
+    def make(self, class_data: bytes) -> Any:
+        """Return a bare durable object of a class that was named, or a stand-in."""
+        cls = self.load_class(class_data)
+        if not (issubclass(type(cls), type) and is_durable_type(cls)):
+            cls = stand_ins.broken_durable_type_of(cls)
+        obj = bare_object(cls)
+        if issubclass(cls, stand_ins.STAND_INS):
+            self.restoration.stand_ins.add(obj)
+        return obj
+
+    def change_class(self, obj: Any, class_data: bytes) -> None:
+        """Have `obj` be of a class that was named, or a stand-in for one of that class."""
+        cls = self.load_class(class_data)
+        if type(obj) is cls:
+            return
+        with definitions.restoring(self.restoration):
+            stand_ins.change_class(obj, cls)
+
     def restore(self, obj: Any, data: bytes) -> None:
         """Set the state of `obj`; what must be upgraded waits for `finish`."""
-        version, state = split_state(self.load_state(data))
-        obj.__setstate__(state)
-        self.restoration.note(obj, version)
+        self.restore_loaded(obj, self.load_state(data))
+
+    def restore_loaded(self, obj: Any, versioned_state: Any) -> None:
+        """Set the state of `obj`, as `load_state` gave it, or have it keep that.
+
+        Raises:
+            UpgradeRefused: there is no way to keep it.
+        """
+        version, state = split_state(versioned_state)
+        if stand_ins.revive(obj):  # an earlier state did not fit; this one may
+            self.restoration.stand_ins.discard(obj)
+        forget_state(obj)  # it may be one that a ``__setstate__`` would only add to
+        try:
+            give_state(obj, version, state, self.restoration)
+        except (UpgradeRefused, MemoryError):
+            raise
+        except BaseException as error:
+            if self.may_wait:
+                raise
+            reason = stand_ins.reason_of(error)
+            if issubclass(type(obj), TrackedSet) and (keys := unhashable_in(tuple(state))):
+                obj.__setstate__([self._as_key(each, keys, reason) for each in state])
+                return
+            self.restoration.keep(obj, version, state, f"its state can't be set: {reason}")
+
+    def _as_key(self, obj: Any, unhashable: list[Any], reason: str) -> Any:
+        """Return a member of a set, or, in place of one that can't be any more, a stand-in."""
+        if all(obj is not each for each in unhashable):
+            return obj
+        reason = f"it can't be a key: {reason}"
+        if is_durable_type(type(obj)):
+            self.keep_as_it_is(obj, reason)
+            return obj
+        return stand_ins.broken_copy(obj, reason)
+
+    def apply_delta(self, obj: Any, data: bytes) -> None:
+        """Change `obj` by a delta, or have it keep what it should have become.
+
+        Raises:
+            UpgradeRefused: there is no way to keep it.
+        """
+        delta = self.load_state(data)
+        try:
+            obj.apply_delta(delta)
+        except (UpgradeRefused, MemoryError):
+            raise
+        except BaseException as error:
+            self.keep_as_it_is(obj, f"it can't be changed: {stand_ins.reason_of(error)}")
+            obj.apply_delta(delta)
+
+    def keep_as_it_is(self, obj: Any, reason: str) -> None:
+        """Have `obj` keep the state that it has.
+
+        Raises:
+            UpgradeRefused: it can't tell its state.
+        """
+        try:
+            state = obj.__getstate__()
+        except BaseException as error:
+            raise UpgradeRefused(
+                f"loading a {type(obj).__qualname__}: {reason}, and its __getstate__ fails "
+                f"({stand_ins.reason_of(error)}); mend the class, or go back to the code that "
+                "saved it"
+            ) from error
+        self.restoration.keep(obj, version_of(type(obj)), state, reason)
 
     def finish(self) -> int:
         """Run the upgrades that are due; return how many objects were upgraded.

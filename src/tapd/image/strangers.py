@@ -26,6 +26,7 @@ from typing import Any
 
 from tapd.errors import CannotKeep
 from tapd.image.kinds import DeadReferent
+from tapd.image.named_values import reducer_by_name
 from tapd.image.names import bound_method, name_of, named
 from tapd.values import Value
 
@@ -419,7 +420,8 @@ def reducer_by_base(cls: type) -> Callable[[Any], Reduced] | None:
         return _reduce_asyncio
     if issubclass(cls, types.ModuleType):
         return _reduce_module
-    return _BY_NAME.get(f"{cls.__module__}:{cls.__qualname__}")
+    known = _BY_NAME.get(f"{cls.__module__}:{cls.__qualname__}")
+    return reducer_by_name(cls) if known is None else known
 
 
 _BY_NAME: dict[str, Callable[[Any], Reduced]] = {
