@@ -15,15 +15,21 @@ from typing import Any
 
 from tapd.errors import CannotKeep, NotStorable, UpgradeRefused
 from tapd.image import definitions, hooks, names, parts, paths, stand_ins
-from tapd.image.bare import bare_object
-from tapd.image.deep import DeepGraphPickler
+from tapd.image.bare import bare_object, set_class
+from tapd.image.deep_states import (
+    DeepStatePickler,
+    FlatStatePickler,
+    durable_reference,
+    paths_in,
+)
 from tapd.image.evolution import Restoration, split_state, version_of, versioned
-from tapd.image.graph import GraphPickler, GraphRoot
+from tapd.image.graph import GraphRoot
 from tapd.image.loss import Loss, type_name_of
 from tapd.image.memo import parts_in
-from tapd.image.rebuild import Containers, give_state, load_in_rounds
+from tapd.image.rebuild import Containers, give_state, load_in_rounds, set_plain
 from tapd.image.reducer import RETRIES_MAX, UNKNOWN, Reduced, Reducer
 from tapd.image.salvage import Faults, Salvager, unhashable_in
+from tapd.image.shared import Shared, SharedObjects, make_shared
 from tapd.model.persistent import TrackedSet, forget_state, is_durable_type
 
 
@@ -36,7 +42,7 @@ class StateDump:
         parts: the plain objects in it (`memo`), where they were asked for.
     """
 
-    __slots__ = ("data", "losses", "parts")
+    __slots__ = ("data", "losses", "parts", "shared")
 
     def __init__(
         self, data: bytes, losses: tuple[Loss, ...], parts: tuple[Any, ...] | None = None
@@ -44,11 +50,13 @@ class StateDump:
         self.data = data
         self.losses = losses
         self.parts = parts
+        self.shared: tuple[Shared, ...] = ()
 
 
-def durable_reference(oid: int) -> Any:
-    """Stand for the function that finds a durable object by number; never called."""
-    raise AssertionError(oid)
+def _journal_state(obj: Any) -> Any:
+    if type(obj) is Shared:
+        return obj.journal_state()
+    return versioned(obj, obj.__getstate__())
 
 
 PRELUDE = b"\x80\x05c" + b"tapd.image.states\ndurable_reference\n" + b"\x940"
@@ -67,9 +75,10 @@ class _Sink:
 
 
 class _StatePickler(Reducer):
-    def __init__(self, write_to: Any, oid_of: Callable[[Any], int]) -> None:
+    def __init__(self, write_to: Any, oid_of: Callable[[Any], int], shared: SharedObjects) -> None:
         super().__init__(write_to)
         self._oid_of = oid_of
+        self.shared = shared
         self._durable: set[type] = set()
         self.path = ""
         self.state: Any = None
@@ -82,6 +91,8 @@ class _StatePickler(Reducer):
                 return durable_reference, (self._oid_of(obj),)
         except BaseException as error:  # a metaclass's __hash__
             return self.lose_for(obj, error)
+        if id(obj) in self.shared.ids and (shared := self.shared.get(obj)) is not None:
+            return durable_reference, (self._oid_of(shared),)
         return self.reduce(obj)
 
     def decide(self, cls: type) -> Callable[[Any], Reduced]:
@@ -95,7 +106,7 @@ class _StatePickler(Reducer):
 
     def path_of(self, obj: Any) -> str:
         if self._local is None:
-            self._local = _paths_in(self.state)
+            self._local = paths_in(self.state)
         way = self._local.of(obj)
         return self.path + (UNKNOWN if way is None else way)
 
@@ -106,56 +117,20 @@ class _StatePickler(Reducer):
         self.banned = {}
 
 
-def _paths_in(state: Any) -> paths.LocalPaths:
-    bare = split_state(state)[1]
-    return paths.LocalPaths((("", bare), *paths.durable_children(None, bare)))
-
-
-class _FlatStatePickler(GraphPickler):
-    """Writes a state that nests too deeply for C: its plain instances by the queue."""
-
-    def __init__(self, write_to: Any, state: Any, path: str, oid_of: Callable[[Any], int]) -> None:
-        super().__init__(write_to, state, flat=True)
-        self._path = path
-        self._oid_of = oid_of
-        self._ways: paths.LocalPaths | None = None
-
-    def reduce_durable(self, obj: Any) -> Reduced:
-        return durable_reference, (self._oid_of(obj),)
-
-    def path_of(self, obj: Any) -> str:
-        if self._ways is None:
-            self._ways = _paths_in(self._root)
-        way = self._ways.of(obj)
-        return self._path + (UNKNOWN if way is None else way)
-
-
-class _DeepStatePickler(DeepGraphPickler):
-    """Writes a state in which plain containers nest too deeply for C as well."""
-
-    def __init__(self, write_to: Any, state: Any, path: str, oid_of: Callable[[Any], int]) -> None:
-        super().__init__(write_to, state)
-        self._path = path
-        self._oid_of = oid_of
-        self._ways: paths.LocalPaths | None = None
-
-    reduce_durable = _FlatStatePickler.reduce_durable
-    path_of = _FlatStatePickler.path_of
-
-
 class StatePickler:
     """Pickles states of durable objects one by one. Not for several threads."""
 
     def __init__(self, oid_of: Callable[[Any], int]) -> None:
         """Begin; `oid_of` returns the number of each durable object reached."""
-        self._oid_of = oid_of
+        self.oid_of = oid_of
+        self.shared = SharedObjects()
         self._renew()
 
     def _renew(self) -> None:
         sink = _Sink()
         self._chunks = sink.chunks
         self._safe: set[type] = set()  # whose `__getstate__` is not their authors'
-        self._pickler = _StatePickler(sink, self._oid_of)
+        self._pickler = _StatePickler(sink, self.oid_of, self.shared)
         self._pickler.memo = _MEMO
 
     def dump_object(self, obj: Any, path: str = "") -> StateDump:
@@ -166,8 +141,13 @@ class StatePickler:
         Raises:
             NotStorable: what can't be kept could not be told from the rest.
         """
-        dump, memo = self._dump(versioned(obj, self._state_of(obj, path)), path, keep_memo=True)
-        dump.parts = parts_in(memo)
+        dump, memo = self._dump(self._state_of(obj, path), path, keep_memo=True)
+        held = parts_in(memo)
+        if held and self.shared:
+            found = [(part, self.shared.get(part)) for part in held]
+            held = tuple(part for part, shared in found if shared is None)
+            dump.shared = tuple(shared for _part, shared in found if shared is not None)
+        dump.parts = held
         return dump
 
     def dump_joint(self, objects: Sequence[Any]) -> StateDump:
@@ -176,17 +156,19 @@ class StatePickler:
         Raises:
             NotStorable: see `dump_object`.
         """
-        return self.dump_state(tuple(versioned(obj, self._state_of(obj)) for obj in objects))
+        return self.dump_state(tuple(map(self._state_of, objects)))
 
     def _state_of(self, obj: Any, path: str = "") -> Any:
-        if type(obj) in self._safe:
-            return obj.__getstate__()
-        if parts.has_safe_state(type(obj)):
-            self._safe.add(type(obj))
+        cls = type(obj)
+        if cls in self._safe:
+            return _journal_state(obj)
+        if parts.has_safe_state(cls):
+            self._safe.add(cls)
+            return _journal_state(obj)
         try:
-            return parts.durable_state(obj)
+            return versioned(obj, parts.durable_state(obj))
         except CannotKeep as error:
-            raise NotStorable(f"saving {path or type_name_of(type(obj))}: {error}") from None
+            raise NotStorable(f"saving {path or type_name_of(cls)}: {error}") from None
 
     def dump_state(self, state: object, path: str = "") -> StateDump:
         """Pickle one state (or a delta).
@@ -261,9 +243,9 @@ class StatePickler:
 
     def _dump_deep(self, state: Any, path: str) -> tuple[StateDump, dict[int, tuple[int, Any]]]:
         self._renew()
-        for kind in (_FlatStatePickler, _DeepStatePickler):
+        for kind in (FlatStatePickler, DeepStatePickler):
             sink = _Sink()
-            pickler = kind(sink, state, path, self._oid_of)
+            pickler = kind(sink, state, path, self.oid_of, self.shared)
             pickler.memo = _MEMO
             try:
                 pickler.dump(GraphRoot(state))
@@ -273,9 +255,23 @@ class StatePickler:
             return StateDump(b"".join(sink.chunks), tuple(pickler.losses)), memo
         raise NotStorable(f"saving {path or 'a state'}: it is nested too deeply")
 
+    def dump_shared_class(self, cls: type) -> bytes:
+        """Pickle a reference to the class of a plain object that has a number."""
+        return self.dump_state((cls,)).data
+
     def dump_class(self, cls: type) -> bytes:
         """Pickle a reference to `cls`: its name, or the parts of a class that was typed."""
         return self.dump_state(cls).data
+
+
+def _bare_plain(cls: Any) -> Any:
+    return cls.__new__(cls) if issubclass(cls, names.Broken) else object.__new__(cls)
+
+
+def _set_plain(obj: Any, state: dict[str, Any]) -> None:
+    if not issubclass(type(obj), names.Broken):
+        obj.__dict__.clear()
+    set_plain(obj, state)
 
 
 class _StateUnpickler(pickle.Unpickler):
@@ -350,6 +346,8 @@ class StateLoader:
     def make(self, class_data: bytes) -> Any:
         """Return a bare durable object of a class that was named, or a stand-in."""
         cls = self.load_class(class_data)
+        if type(cls) is tuple:  # of a plain object, which has a number since several hold it
+            return make_shared(_bare_plain(cls[0]))
         if not (issubclass(type(cls), type) and is_durable_type(cls)):
             cls = stand_ins.broken_durable_type_of(cls)
         obj = bare_object(cls)
@@ -360,6 +358,10 @@ class StateLoader:
     def change_class(self, obj: Any, class_data: bytes) -> None:
         """Have `obj` be of a class that was named, or a stand-in for one of that class."""
         cls = self.load_class(class_data)
+        if type(cls) is tuple:
+            if type(obj.it) is not cls[0]:
+                set_class(obj.it, cls[0])
+            return
         if type(obj) is cls:
             return
         with definitions.restoring(self.restoration):
@@ -375,6 +377,9 @@ class StateLoader:
         Raises:
             UpgradeRefused: there is no way to keep it.
         """
+        if type(obj) is Shared:
+            _set_plain(obj.it, versioned_state)
+            return
         version, state = split_state(versioned_state)
         if stand_ins.revive(obj):  # an earlier state did not fit; this one may
             self.restoration.stand_ins.discard(obj)
