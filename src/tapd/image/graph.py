@@ -70,7 +70,7 @@ class GraphPickler(Reducer):
         self._bounds: list[int] = []
         self._parents: dict[int, Any] = {}
         self._losses_of_graph = 0
-        self._hashed: list[Any] = []  # durable objects whose states were written at once
+        self._others: list[Any] = []  # durable objects that are not in `_late`
         # Classes whose instances go the shortest ways, with the arguments of NEWOBJ.
         self._plain: dict[type, tuple[type]] = {}
         self._waiting: dict[type, tuple[type]] = {}
@@ -131,7 +131,7 @@ class GraphPickler(Reducer):
         if self._find_detached is None:
             return ()
         written = set(map(_number_of, self._late))
-        written.update(map(_number_of, self._hashed))
+        written.update(map(_number_of, self._others))
         return self._find_detached(written)
 
     @property
@@ -232,10 +232,10 @@ class GraphPickler(Reducer):
             oid = None
         # A stranger's __getstate__ may fail: then the object is lost as a whole.
         state = parts.durable_state(obj)
+        self._others.append(obj)
         if may_wait:
             self._wait(obj, (oid, version), state)
             return made
-        self._hashed.append(obj)
         # It may be a key somewhere, so its state must be there when its hash is taken.
         return *made, ((oid, version), state), None, None, rebuild.set_durable
 

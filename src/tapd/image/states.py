@@ -22,11 +22,11 @@ from tapd.image.deep_states import (
     durable_reference,
     paths_in,
 )
-from tapd.image.evolution import Restoration, split_state, version_of, versioned
+from tapd.image.evolution import Restoration, split_state, state_of, version_of, versioned
 from tapd.image.graph import GraphRoot
 from tapd.image.loss import Loss, type_name_of
 from tapd.image.memo import parts_in
-from tapd.image.rebuild import Containers, give_state, load_in_rounds, set_plain
+from tapd.image.rebuild import Containers, fast_class, give_state, load_in_rounds, set_plain
 from tapd.image.reducer import RETRIES_MAX, UNKNOWN, Reduced, Reducer
 from tapd.image.salvage import Faults, Salvager, unhashable_in
 from tapd.image.shared import Shared, SharedObjects, make_shared
@@ -51,12 +51,6 @@ class StateDump:
         self.losses = losses
         self.parts = parts
         self.shared: tuple[Shared, ...] = ()
-
-
-def _journal_state(obj: Any) -> Any:
-    if type(obj) is Shared:
-        return obj.journal_state()
-    return versioned(obj, obj.__getstate__())
 
 
 PRELUDE = b"\x80\x05c" + b"tapd.image.states\ndurable_reference\n" + b"\x940"
@@ -142,12 +136,12 @@ class StatePickler:
             NotStorable: what can't be kept could not be told from the rest.
         """
         dump, memo = self._dump(self._state_of(obj, path), path, keep_memo=True)
-        held = parts_in(memo)
-        if held and self.shared:
-            found = [(part, self.shared.get(part)) for part in held]
-            held = tuple(part for part, shared in found if shared is None)
-            dump.shared = tuple(shared for _part, shared in found if shared is not None)
-        dump.parts = held
+        found = parts_in(memo)
+        if found and self.shared:
+            known = [(part, self.shared.get(part)) for part in found]
+            found = tuple(part for part, shared in known if shared is None)
+            dump.shared = tuple(shared for _part, shared in known if shared is not None)
+        dump.parts = found
         return dump
 
     def dump_joint(self, objects: Sequence[Any]) -> StateDump:
@@ -160,11 +154,12 @@ class StatePickler:
 
     def _state_of(self, obj: Any, path: str = "") -> Any:
         cls = type(obj)
+        if cls is Shared:
+            return obj.journal_state()
         if cls in self._safe:
-            return _journal_state(obj)
+            return versioned(obj, obj.__getstate__())
         if parts.has_safe_state(cls):
             self._safe.add(cls)
-            return _journal_state(obj)
         try:
             return versioned(obj, parts.durable_state(obj))
         except CannotKeep as error:
@@ -286,7 +281,7 @@ class _StateUnpickler(pickle.Unpickler):
     def find_class(self, module_name: str, qualname: str) -> Any:
         if qualname == "durable_reference" and module_name == __name__:
             return self._resolve
-        return names.named(module_name, qualname)
+        return fast_class(module_name, qualname)
 
 
 class StateLoader:
@@ -336,8 +331,13 @@ class StateLoader:
         unpickler = _StateUnpickler(data, self._resolve)
         if faults is None:
             return unpickler
-        find, containers = unpickler.find_class, Containers()
-        return Salvager(PRELUDE + data[2:], find, containers, faults, self._resolve)
+
+        def find(module_name: str, qualname: str) -> Any:
+            if qualname == "durable_reference" and module_name == __name__:
+                return self._resolve
+            return names.named(module_name, qualname)
+
+        return Salvager(PRELUDE + data[2:], find, Containers(), faults, self._resolve)
 
     def load_class(self, data: bytes) -> Any:
         """Return the class that `StatePickler.dump_class` or `class_reference` named."""
@@ -392,7 +392,8 @@ class StateLoader:
             if self.may_wait:
                 raise
             reason = stand_ins.reason_of(error)
-            if issubclass(type(obj), TrackedSet) and (keys := unhashable_in(tuple(state))):
+            is_set = issubclass(type(obj), TrackedSet) and type(state) is list
+            if is_set and (keys := unhashable_in(tuple(state))):
                 obj.__setstate__([self._as_key(each, keys, reason) for each in state])
                 return
             self.restoration.keep(obj, version, state, f"its state can't be set: {reason}")
@@ -429,7 +430,7 @@ class StateLoader:
             UpgradeRefused: it can't tell its state.
         """
         try:
-            state = obj.__getstate__()
+            state = state_of(obj)
         except BaseException as error:
             raise UpgradeRefused(
                 f"loading a {type(obj).__qualname__}: {reason}, and its __getstate__ fails "
