@@ -581,3 +581,24 @@ def test_numpy_arrays_that_share_memory_go_on_to(form: str) -> None:
     (loss,) = FORMS[form]({"whole": held, "part": held[1:]})[1]
     assert "part" in loss.path
     assert "keep view.copy()" in loss.reason
+
+
+@pytest.mark.parametrize("base", ["list", "dict", "str", "object", "KeyError"])
+def test_an_object_of_a_class_that_is_gone_is_saved_back_as_it_was(
+    base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cls = housed(_of_new(BASES[base].cls)) if base != "KeyError" else housed(_bare(KeyError))
+    obj = BASES[base].make(cls)
+    give_parts(obj)
+    data = dump_graph([obj, 7]).data
+    with monkeypatch.context() as patch:
+        patch.delattr(_HOME, cls.__name__)
+        kept = load_graph(data)
+        assert type(kept[0]) is not cls
+        again = dump_graph(kept)
+    assert again.losses == ()
+    back = load_graph(again.data)
+    assert type(back[0]) is cls
+    assert back[1] == 7
+    assert raw_parts(back[0]) == raw_parts(obj)
+    assert BASES[base].contents(back[0]) == BASES[base].contents(obj)
