@@ -27,6 +27,7 @@ from typing import Any
 
 from tapd.host.state import State
 from tapd.image.differences import Difference, Outcome
+from tapd.image.jar import Jar
 from tapd.image.key import Key
 from tapd.image.likeness import Likeness
 from tapd.image.paths import find_path
@@ -146,7 +147,9 @@ class Audit(Value):
 
     def _compare(self, application: Application, outcome: Audited) -> Audited:
         deadline_s = time.monotonic() + self.deadline_s
-        restored = State(self.path, self.key).restore_until(self.base, self.generation)
+        restored = State(self.path, self.key).restore_until(
+            self.base, self.generation, _NumbersAlone()
+        )
         found = self._walk(restored.application, application, outcome.parts, deadline_s)
         del restored
         differences, lasting = found.differences, frozenset[str]()
@@ -185,9 +188,29 @@ class Audit(Value):
         there and back is not faithful, or is not meant to be.
         """
         state = State(self.path, self.key)
-        saved = state.restore_until(self.generation, self.generation)
+        saved = state.restore_until(self.generation, self.generation, _NumbersAlone())
         found = self._walk(saved.application, application, parts, deadline_s)
         return frozenset(each.path for each in found.differences)
+
+
+class _NumbersAlone(Jar):
+    """Takes in a graph that nobody will change: nothing of it is watched."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_numbered = False
+
+    def _number(self, durables: Iterable[Any]) -> dict[int, Any]:
+        known = [obj for obj in durables if is_durable_type(type(obj))]
+        self._is_numbered = bool(known) and all(obj._p_oid is not None for obj in known)
+        return super()._number(known)
+
+    def _take_in(self, objects: Iterable[Any]) -> None:
+        if not self._is_numbered:  # one that no server has saved yet: the usual way numbers all
+            super()._take_in(objects)
+            return
+        for obj in objects:
+            self._settle(obj)
 
 
 def parts_for(size: int, allowed: int) -> int:

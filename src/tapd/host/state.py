@@ -96,10 +96,15 @@ class State:
         """
         return self._restore_from(self.store.load_entry(entry), on_trial=True)
 
-    def restore_until(self, base: int, end: int) -> Restored:
+    def restore_until(self, base: int, end: int, jar: Jar) -> Restored:
         """Do as a start would have done right before generation `end` was begun.
 
-        Needs no lock and changes no file. Nothing but generation `base` is tried.
+        Needs no lock and changes no file.
+
+        Args:
+            base: the generation to load; nothing else is tried.
+            end: of the journals from `base` on, this one and later ones are left out.
+            jar: takes it in.
 
         Raises:
             TapdError: it can't be loaded, or is gone.
@@ -110,15 +115,22 @@ class State:
         )
         if entry is None:
             raise TapMissing(f"generation {base} of {self.store.name} is gone")
-        return self._restore_from(self.store.load_entry(entry), on_trial=True, end=end)
+        return self._restore_from(self.store.load_entry(entry), on_trial=True, end=end, jar=jar)
 
-    def _restore_from(self, loaded: Loaded, *, on_trial: bool, end: int | None = None) -> Restored:
+    def _restore_from(
+        self,
+        loaded: Loaded,
+        *,
+        on_trial: bool,
+        end: int | None = None,
+        jar: Jar | None = None,
+    ) -> Restored:
         application = loaded.application
         self._lineage = loaded.manifest.lineage
         self.generation = loaded.generation
         self._saved = [loaded.generation]
         history = History()
-        jar = Jar()
+        jar = jar or Jar()
         objects = jar.adopt(application, loaded.restoration.durables)
         loaded.restoration.durables.clear()
         replay = Replay(objects, loaded.restoration, jar)
