@@ -167,7 +167,7 @@ def test_whose_fault_it_is() -> None:
         return explain_untracked(difference, live)
 
     by_c = explained(Thing(heap=TrackedList([]), note=Plain(texts=[1]), number=1))
-    assert "something wrote past them" in by_c
+    assert "something wrote past them, as list.append(heap, x)" in by_c
     own = explained(Thing(heap=TrackedList([1]), note=Plain(texts=[1]), number=2))
     assert "A Thing was written past its attributes" in own
     missed = explained(Thing(heap=TrackedList([1]), note=Plain(texts=[]), number=1))

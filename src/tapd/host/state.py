@@ -14,7 +14,7 @@ import gc
 import logging
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from tapd import events
@@ -65,12 +65,14 @@ class State:
 
     Attributes:
         store: the generations.
+        make_jar: makes what the objects that are restored belong to.
         generation: the newest one begun (its TAP may not be saved yet).
         journal: the one being written, after `open_journal`.
     """
 
     def __init__(self, path: Path, key: Key) -> None:
         self.store = Store(path, key)
+        self.make_jar: Callable[[], Jar] = Jar
         self._journal_key = journal_key(key)
         self.generation = 0
         self._before = 0
@@ -96,15 +98,10 @@ class State:
         """
         return self._restore_from(self.store.load_entry(entry), on_trial=True)
 
-    def restore_until(self, base: int, end: int, jar: Jar) -> Restored:
+    def restore_until(self, base: int, end: int) -> Restored:
         """Do as a start would have done right before generation `end` was begun.
 
-        Needs no lock and changes no file.
-
-        Args:
-            base: the generation to load; nothing else is tried.
-            end: of the journals from `base` on, this one and later ones are left out.
-            jar: takes it in.
+        Needs no lock and changes no file. Nothing but generation `base` is tried.
 
         Raises:
             TapdError: it can't be loaded, or is gone.
@@ -115,22 +112,15 @@ class State:
         )
         if entry is None:
             raise TapMissing(f"generation {base} of {self.store.name} is gone")
-        return self._restore_from(self.store.load_entry(entry), on_trial=True, end=end, jar=jar)
+        return self._restore_from(self.store.load_entry(entry), on_trial=True, end=end)
 
-    def _restore_from(
-        self,
-        loaded: Loaded,
-        *,
-        on_trial: bool,
-        end: int | None = None,
-        jar: Jar | None = None,
-    ) -> Restored:
+    def _restore_from(self, loaded: Loaded, *, on_trial: bool, end: int | None = None) -> Restored:
         application = loaded.application
         self._lineage = loaded.manifest.lineage
         self.generation = loaded.generation
         self._saved = [loaded.generation]
         history = History()
-        jar = jar or Jar()
+        jar = self.make_jar()
         objects = jar.adopt(application, loaded.restoration.durables)
         loaded.restoration.durables.clear()
         replay = Replay(objects, loaded.restoration, jar)
@@ -152,7 +142,13 @@ class State:
         kept = Kept(application, loaded.restoration.stand_ins, look_everywhere=on_trial)
         application._v_kept = kept  # volatile: for who saves it, and tells of it
         return Restored(
-            application, jar, history, loaded, history.records, damaged or bool(upgraded), kept
+            application,
+            jar,
+            history,
+            loaded,
+            history.records,
+            damaged or bool(upgraded or replay.promoted),
+            kept,
         )
 
     def _read_journals(

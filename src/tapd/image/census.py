@@ -1,6 +1,6 @@
 """Tells states that are only data from those that hold plain objects.
 
-Imports `model` and `mutability`. Most durable objects hold numbers, texts and other
+Imports `model`, `evolution` and `mutability`. Most durable objects hold numbers, texts and other
 durable objects: they tell of each change, and nothing in them needs to be looked
 at. The types of what they hold show it, for a tenth of what pickling them costs.
 """
@@ -13,8 +13,11 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from tapd.image import names
+from tapd.image.evolution import OwnState
 from tapd.image.mutability import ATOMS, Kind, is_named, kind_of, parts_of_row
+from tapd.image.parts import durable_state
 from tapd.image.reducer import has_usual_hash
+from tapd.image.shared import Shared
 from tapd.model.namespace import Namespace
 from tapd.model.persistent import Persistent, Tracked, TrackedDict, attributes_of, own_dict
 
@@ -29,6 +32,7 @@ class Origin(enum.Enum):
     CONTAINER = "container"  # a tracked one, or a part of a BTree
     AUTHOR = "author"  # a ``__getstate__`` of its own
     NAMESPACE = "namespace"
+    SHARED = "shared"  # a plain object that has a number
 
 
 class Census:
@@ -138,9 +142,11 @@ class Census:
         origin = self.origin_of(type(obj))
         if origin in (Origin.CONTAINER, Origin.FOREIGN):
             return False
+        if origin is Origin.SHARED:
+            return True
         if origin is Origin.NAMESPACE:
             return is_held_elsewhere(obj.names)
-        if origin is Origin.AUTHOR and _contents_by_author(obj, obj.__getstate__()) is None:
+        if origin is Origin.AUTHOR and _contents_by_author(obj, durable_state(obj)) is None:
             return True
         return is_held_elsewhere(attributes_of(obj))
 
@@ -149,7 +155,11 @@ class Census:
         origin = self.origin_of(type(obj))
         if origin is Origin.NAMESPACE:
             return (obj.names,)
-        state = obj.__getstate__()
+        if origin is Origin.SHARED:
+            return (obj.it,)
+        state = durable_state(obj)
+        if type(state) is OwnState:  # what its author's method looks at is not known
+            return None
         if origin is Origin.CONTAINER:
             return _contents_of_container(obj, state)
         if origin is Origin.AUTHOR:
@@ -237,6 +247,8 @@ def _origin(cls: Any) -> Origin:
         return Origin.CONTAINER
     if issubclass(cls, Namespace):
         return Origin.NAMESPACE
+    if cls is Shared:
+        return Origin.SHARED
     if cls.__getstate__ is _getstate:
         return Origin.ATTRIBUTES if issubclass(cls, Persistent) else Origin.FOREIGN
     return Origin.AUTHOR
