@@ -151,7 +151,9 @@ class _Walk:
             shown = repr(value)
         elif isinstance(value, enum.Enum):
             shown = f"{cls.__qualname__}.{value.name}"
-        elif isinstance(value, (type, types.FunctionType)):
+        elif isinstance(value, type) or (
+            isinstance(value, types.FunctionType) and value.__closure__ is None
+        ):
             shown = f"<{value.__qualname__}>"
         elif isinstance(value, types.ModuleType):
             shown = f"<module {value.__name__}>"
@@ -203,6 +205,10 @@ class _Walk:
                 return
         if isinstance(obj, functools.partial):
             yield from (text(obj.func), text(obj.args), text(obj.keywords))
+        elif isinstance(obj, types.FunctionType):
+            yield from map(text, (obj.__qualname__, obj.__defaults__, obj.__closure__))
+        elif isinstance(obj, types.CellType):
+            yield text(obj.cell_contents)
         elif isinstance(obj, types.MappingProxyType):
             yield from map(text, gc.get_referents(obj))
         elif isinstance(obj, BaseException):

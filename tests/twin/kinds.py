@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tests.twin.limits import is_left_out
 
@@ -16,7 +16,45 @@ _SET = "self.name, self.a, self.b = name, a, b\n"
 _FIELDS = "    name: str\n    a: Any = None\n    b: Any = None\n"
 
 
-def make_class(rng: random.Random, name: str) -> str:
+def make_classes(rng: random.Random, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the sources of classes of these names; some derive from those before."""
+    sources: list[str] = []
+    for name in names:
+        bases = [each for each in sources if re.match(r"class K\d+(\(Persistent\))?:", each)]
+        if bases and rng.random() < 0.15:
+            base = re.findall(r"K\d+", rng.choice(bases))[0]
+            sources.append(f"class {name}({base}):\n{rng.choice(_EXTRAS)}".strip())
+        else:
+            sources.append(_make_class(rng, name))
+    return tuple(sources)
+
+
+def make_functions(rng: random.Random) -> tuple[str, ...]:
+    """Return the sources of functions that return functions, for code typed at a prompt."""
+    return tuple(rng.sample(list(FUNCTIONS.values()), rng.randrange(len(FUNCTIONS) + 1)))
+
+
+FUNCTIONS = {
+    "adder": """def adder(items):
+    def add(item):
+        items.append(item)
+        return items
+    return add""",
+    "pair": """def pair(value):
+    def put(item):
+        nonlocal value
+        value = item
+    def get():
+        return value
+    put.get = get
+    return put""",
+    "keeper": """def keeper(value, kept=[]):
+    return lambda item, more=[]: (kept.append(item), more.append(item), value)""",
+}
+"""By name; each takes anything, and what it returns does, too."""
+
+
+def _make_class(rng: random.Random, name: str) -> str:
     """Return the source of a class called `name`."""
     make = rng.choices([make for make, _weight in KINDS], [weight for _make, weight in KINDS])[0]
     return make(rng, name).strip()

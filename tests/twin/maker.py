@@ -12,7 +12,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from tests.twin.kinds import make_class
+from tests.twin.kinds import FUNCTIONS, make_classes, make_functions
 from tests.twin.moves import move
 from tests.twin.places import Place, places_of
 from tests.twin.program import TURN, Cell, Program
@@ -32,11 +32,15 @@ class Maker:
         self._rng = rng = random.Random(seed)
         count = rng.choices([1, 2, 3, 4], [2, 4, 4, 2])[0]
         names = [f"K{number}" for number in range(1, count + 1)]
-        self._classes = tuple(make_class(rng, name) for name in names)
+        self._classes = make_classes(rng, names)
         enums = [
             name for name, source in zip(names, self._classes, strict=True) if "(enum." in source
         ]
-        self._values = Values(rng, names, enums)
+        functions = make_functions(rng) if is_typed else ()
+        self._values = Values(
+            rng, names, enums, [name for name in FUNCTIONS if FUNCTIONS[name] in functions]
+        )
+        self._classes += functions
         self._world = Twin(self._classes)
         self._cells: list[Cell] = []
         self._entries: list[Entry] = []
