@@ -11,13 +11,27 @@ from collections.abc import Callable, Sequence
 
 from tests.twin.limits import is_left_out
 
+Make = Callable[[random.Random, str], str]
 _INIT = "    def __init__(self, name, a=None, b=None):\n"
 _SET = "self.name, self.a, self.b = name, a, b\n"
 _FIELDS = "    name: str\n    a: Any = None\n    b: Any = None\n"
 
 
-def make_classes(rng: random.Random, names: Sequence[str]) -> tuple[str, ...]:
-    """Return the sources of classes of these names; some derive from those before."""
+def make_classes(
+    rng: random.Random, names: Sequence[str], *, is_typed: bool = False
+) -> tuple[str, ...]:
+    """Return the sources of classes of these names; some derive from those before.
+
+    Args:
+        rng: where all chance comes from.
+        names: of the classes.
+        is_typed: they are typed at a prompt.
+    """
+    kinds = [
+        (make, weight)
+        for make, weight in KINDS
+        if not (is_typed and make in (_attrs, _durable_attrs) and is_left_out("attrs at a prompt"))
+    ]
     sources: list[str] = []
     for name in names:
         bases = [each for each in sources if re.match(r"class K\d+(\(Persistent\))?:", each)]
@@ -25,7 +39,7 @@ def make_classes(rng: random.Random, names: Sequence[str]) -> tuple[str, ...]:
             base = re.findall(r"K\d+", rng.choice(bases))[0]
             sources.append(f"class {name}({base}):\n{rng.choice(_EXTRAS)}".strip())
         else:
-            sources.append(_make_class(rng, name))
+            sources.append(_make_class(rng, name, kinds))
     return tuple(sources)
 
 
@@ -54,9 +68,8 @@ FUNCTIONS = {
 """By name; each takes anything, and what it returns does, too."""
 
 
-def _make_class(rng: random.Random, name: str) -> str:
-    """Return the source of a class called `name`."""
-    make = rng.choices([make for make, _weight in KINDS], [weight for _make, weight in KINDS])[0]
+def _make_class(rng: random.Random, name: str, kinds: Sequence[tuple[Make, int]]) -> str:
+    make = rng.choices([make for make, _weight in kinds], [weight for _make, weight in kinds])[0]
     return make(rng, name).strip()
 
 
@@ -192,9 +205,11 @@ def _with_new(rng: random.Random, name: str) -> str:
 
 
 def _durable(rng: random.Random, name: str) -> str:
-    return rng.choices([_plain, _slots, _dataclass, _attrs], [6, 2, 3, 1])[0](
-        rng, name, "Persistent"
-    )
+    return rng.choices([_plain, _slots, _dataclass], [6, 2, 3])[0](rng, name, "Persistent")
+
+
+def _durable_attrs(rng: random.Random, name: str) -> str:
+    return _attrs(rng, name, "Persistent")
 
 
 _MUTABLE_BASES = (
@@ -253,9 +268,8 @@ def _of_immutable(rng: random.Random, name: str) -> str:
     )
 
 
-Make = Callable[[random.Random, str], str]
 KINDS: tuple[tuple[Make, int], ...] = (
-    (_plain, 6), (_durable, 7), (_slots, 2), (_dataclass, 4), (_attrs, 2), (_named_tuple, 1),
-    (_enum, 1), (_without_lock, 2), (_with_new, 1), (_of_builtin, 3), (_of_default_dict, 1),
+    (_plain, 6), (_durable, 7), (_durable_attrs, 1), (_slots, 2), (_dataclass, 4), (_attrs, 2),
+    (_named_tuple, 1), (_enum, 1), (_without_lock, 2), (_with_new, 1), (_of_builtin, 3), (_of_default_dict, 1),
     (_of_immutable, 2),
 )  # fmt: skip

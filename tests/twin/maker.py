@@ -32,7 +32,7 @@ class Maker:
         self._rng = rng = random.Random(seed)
         count = rng.choices([1, 2, 3, 4], [2, 4, 4, 2])[0]
         names = [f"K{number}" for number in range(1, count + 1)]
-        self._classes = make_classes(rng, names)
+        self._classes = make_classes(rng, names, is_typed=is_typed)
         enums = [
             name for name, source in zip(names, self._classes, strict=True) if "(enum." in source
         ]
