@@ -270,6 +270,6 @@ def _of_immutable(rng: random.Random, name: str) -> str:
 
 KINDS: tuple[tuple[Make, int], ...] = (
     (_plain, 6), (_durable, 7), (_durable_attrs, 1), (_slots, 2), (_dataclass, 4), (_attrs, 2),
-    (_named_tuple, 1), (_enum, 1), (_without_lock, 2), (_with_new, 1), (_of_builtin, 3), (_of_default_dict, 1),
-    (_of_immutable, 2),
+    (_named_tuple, 1), (_enum, 1), (_without_lock, 2), (_with_new, 1), (_of_builtin, 3),
+    (_of_default_dict, 1), (_of_immutable, 2),
 )  # fmt: skip
