@@ -130,7 +130,7 @@ class UnderJar(UnderTapd):
         self._root = self.make_root()
         self._jar = Jar()
         self._jar.adopt(self._root)
-        self._save()
+        self._save(is_checkpoint=False)
 
     def make_root(self) -> Holder:
         """Return what is saved and restored."""
@@ -151,13 +151,13 @@ class UnderJar(UnderTapd):
             self.pass_time()
             return
         if event in ("save", "stop", "reload"):
-            self._save()
+            self._save(is_checkpoint=event == "save")
         if event != "save":
             self.forget_volatile()
             self._restore()
 
-    def _save(self) -> None:
-        dump = dump_graph(self._root, detached=True)
+    def _save(self, *, is_checkpoint: bool) -> None:
+        dump = dump_graph(self._root, detached=is_checkpoint)
         _refuse_losses(dump.losses)
         self._base = dump.data
         self._records: list[Changes] = []

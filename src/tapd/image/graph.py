@@ -122,10 +122,8 @@ class GraphPickler(Reducer):
                 return
             bounds.append(len(late))
             items.append(obj)
-            # In the place of a meta, for it may have been written with another that is
-            # detached; where it is new, its state follows like any other.
-            yield None
-            yield obj
+            yield obj  # its state follows like any other
+            yield rebuild.note_detached
             yield None
 
     def _all_detached(self) -> Iterable[Any]:

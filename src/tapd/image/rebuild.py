@@ -117,6 +117,10 @@ def _is_usual(cls: Any) -> bool:
     )
 
 
+def note_detached(_obj: Any, _state: None) -> None:
+    """Stand where a durable object is that nothing of the graph holds. Part of the format."""
+
+
 class StateQueue:
     """Gives objects their states as the unpickler reads them, a thousand items at once.
 
