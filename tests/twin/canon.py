@@ -70,7 +70,10 @@ def is_unfit(root: object) -> bool:
     own `__getstate__` raises, for want of what it drops.
     """
     walk = _Walk()
-    walk.lines_of(root)
+    try:
+        walk.lines_of(root)
+    except Exception:  # an OrderedDict looks up what it iterates over
+        return True
     return any(_is_stale(obj) or _has_no_state(obj) for obj in walk.met)
 
 

@@ -194,7 +194,11 @@ def make_program(seed: int, *, is_typed: bool = False) -> tuple[Program, list[En
     """
     for attempt in itertools.count():
         maker = Maker(seed + attempt * _FAR, is_typed=is_typed)
-        program, entries = maker.make()
+        try:
+            made = maker.make()
+        except Exception:
+            if not maker.is_unfit:
+                raise
         if not maker.is_unfit:
-            return program, entries
+            return made
     raise AssertionError
