@@ -61,7 +61,6 @@ class Jar:
         self.last_oid = 0
         self.on_change = on_change
         self.losses: list[Loss] = []
-        self._gone: set[int] = set()
         self._thread = get_ident()
         self._changed: list[Any] = []
         self._fresh: list[Any] = []
@@ -78,14 +77,6 @@ class Jar:
         self._unsaved: dict[int, Any] = {}
         self._lossy: dict[int, str] = {}
         self._pickler = StatePickler(self._oid_of)
-
-    def missing(self, written: set[int]) -> set[int]:
-        """Return the numbers given whose objects are not among `written`, and may be alive."""
-        return set(range(1, self.last_oid + 1)) - written - self._gone
-
-    def note_gone(self, numbers: set[int]) -> None:
-        """Take note that the objects of these numbers are no more: nobody needs to look again."""
-        self._gone |= numbers
 
     def register(self, obj: Any) -> None:
         """Take note that `obj` changes (called by the object itself, once a commit)."""

@@ -18,7 +18,7 @@ from tapd.image.differences import Difference
 from tapd.image.evolution import Restoration
 from tapd.image.jar import Jar
 from tapd.image.likeness import Likeness
-from tapd.image.pickler import dump_graph, load_graph
+from tapd.image.pickler import detached_finder, dump_graph, load_graph
 from tapd.image.replay import Replay
 from tapd.model.persistent import set_mark
 
@@ -35,6 +35,7 @@ class StrictJar(Jar):
         self.checks = 0
         self._root: Any = None
         self._base = b""
+        self._gone: set[int] = set()  # numbers of objects that are no more
 
     def adopt(self, root: Any, durables: Iterable[Any] = ()) -> dict[int, Any]:
         """Take in the graph of `root`, and remember it as checked."""
@@ -46,7 +47,17 @@ class StrictJar(Jar):
     def begin_proofs(self) -> None:
         """Count the graph, as it is now, as proven."""
         with self._only_looking():
-            self._base = dump_graph(self._root, detached=True).data
+            self._base = dump_graph(self._root, self._find_detached).data
+
+    def _find_detached(self, written: set[int]) -> Iterable[Any]:
+        """Find what is detached; looks among all objects only where there may be some."""
+        missing = set(range(1, self.last_oid + 1)) - written - self._gone
+        find = detached_finder(self._root)
+        if not missing or find is None:
+            return ()
+        detached = list(find(written))
+        self._gone |= missing.difference(obj._p_oid for obj in detached)
+        return detached
 
     @contextlib.contextmanager
     def _only_looking(self) -> Iterator[None]:
