@@ -142,7 +142,13 @@ class State:
         kept = Kept(application, loaded.restoration.stand_ins, look_everywhere=on_trial)
         application._v_kept = kept  # volatile: for who saves it, and tells of it
         return Restored(
-            application, jar, history, loaded, history.records, damaged or bool(upgraded), kept
+            application,
+            jar,
+            history,
+            loaded,
+            history.records,
+            damaged or bool(upgraded or replay.promoted),
+            kept,
         )
 
     def _read_journals(

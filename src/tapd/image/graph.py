@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 from tapd.errors import CannotKeep
 from tapd.image import definitions, paths, rebuild
 from tapd.image.bare import bare_object, has_usual_new
-from tapd.image.evolution import version_of
+from tapd.image.evolution import state_of, version_of
 from tapd.image.loss import Loss, Placeholder, type_name_of
 from tapd.image.reducer import NEWOBJ, Reduced, Reducer, has_usual_hash
 from tapd.model.persistent import Persistent, TrackedDict, TrackedList, is_durable_type
@@ -277,7 +277,7 @@ def _has_safe_state(cls: type) -> bool:
 
 def _guarded_state(obj: Any) -> Any:
     try:
-        return obj.__getstate__()
+        return state_of(obj)
     except Exception as error:
         raise CannotKeep(f"its state: {type(error).__name__}: {error}") from None
 

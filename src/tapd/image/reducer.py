@@ -256,9 +256,7 @@ class Reducer(pickle.Pickler):
         name = names.name_of(cls)
         if name is not None:
             self.globals.add(":".join(name))
-            if is_durable_type(cls) and not name[0].startswith("tapd."):
-                return names.durable_class, name
-            return NotImplemented if names.is_own_name(cls, name) else (names.named, name)
+            return _class_by_name(cls, name)
         self.untracked = True
         made, state = classes.split_class(cls)
         return classes.make_class, made, state, None, None, classes.set_class
@@ -321,6 +319,16 @@ _SAFE_ITERATORS = frozenset(
 )
 _VALUES = (int, str, bytes, float, complex, tuple, frozenset)
 _NAMELESS = (type(None), type(NotImplemented), type(Ellipsis))
+
+
+def _class_by_name(cls: Any, name: tuple[str, str]) -> Reduced:
+    """Return how a class is written that is found by `name`: with what kind it is."""
+    if is_durable_type(cls) and not name[0].startswith("tapd."):
+        return names.durable_class, name
+    base = names.builtin_base(cls)
+    if base and not classes.is_made_in_c(cls) and cls.__flags__ & _HEAP_TYPE:
+        return names.value_class, (*name, base)
+    return NotImplemented if names.is_own_name(cls, name) else (names.named, name)
 
 
 def _check_shape(reduced: Any) -> None:

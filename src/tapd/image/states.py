@@ -17,11 +17,11 @@ from tapd.errors import NotStorable, UpgradeRefused
 from tapd.image import definitions, names, paths, stand_ins
 from tapd.image.bare import bare_object, set_class
 from tapd.image.deep import DeepGraphPickler
-from tapd.image.evolution import Restoration, split_state, version_of, versioned
+from tapd.image.evolution import Restoration, split_state, state_of, version_of, versioned
 from tapd.image.graph import GraphPickler, GraphRoot
 from tapd.image.loss import Loss
 from tapd.image.memo import parts_in
-from tapd.image.rebuild import Containers, give_state, load_in_rounds, set_plain
+from tapd.image.rebuild import Containers, fast_class, give_state, load_in_rounds, set_plain
 from tapd.image.reducer import RETRIES_MAX, Reduced, Reducer
 from tapd.image.salvage import Faults, Salvager, unhashable_in
 from tapd.image.shared import Shared, SharedObjects, make_shared
@@ -51,7 +51,7 @@ class StateDump:
 def _journal_state(obj: Any) -> Any:
     if type(obj) is Shared:
         return obj.journal_state()
-    return versioned(obj, obj.__getstate__())
+    return versioned(obj, state_of(obj))
 
 
 def durable_reference(oid: int) -> Any:
@@ -311,7 +311,7 @@ class _StateUnpickler(pickle.Unpickler):
     def find_class(self, module_name: str, qualname: str) -> Any:
         if qualname == "durable_reference" and module_name == __name__:
             return self._resolve
-        return names.named(module_name, qualname)
+        return fast_class(module_name, qualname)
 
 
 class StateLoader:
@@ -361,8 +361,13 @@ class StateLoader:
         unpickler = _StateUnpickler(data, self._resolve)
         if faults is None:
             return unpickler
-        find, containers = unpickler.find_class, Containers()
-        return Salvager(PRELUDE + data[2:], find, containers, faults, self._resolve)
+
+        def find(module_name: str, qualname: str) -> Any:
+            if qualname == "durable_reference" and module_name == __name__:
+                return self._resolve
+            return names.named(module_name, qualname)
+
+        return Salvager(PRELUDE + data[2:], find, Containers(), faults, self._resolve)
 
     def load_class(self, data: bytes) -> Any:
         """Return the class that `StatePickler.dump_class` or `class_reference` named."""
@@ -417,7 +422,8 @@ class StateLoader:
             if self.may_wait:
                 raise
             reason = stand_ins.reason_of(error)
-            if issubclass(type(obj), TrackedSet) and (keys := unhashable_in(tuple(state))):
+            is_set = issubclass(type(obj), TrackedSet) and type(state) is list
+            if is_set and (keys := unhashable_in(tuple(state))):
                 obj.__setstate__([self._as_key(each, keys, reason) for each in state])
                 return
             self.restoration.keep(obj, version, state, f"its state can't be set: {reason}")
@@ -454,7 +460,7 @@ class StateLoader:
             UpgradeRefused: it can't tell its state.
         """
         try:
-            state = obj.__getstate__()
+            state = state_of(obj)
         except BaseException as error:
             raise UpgradeRefused(
                 f"loading a {type(obj).__qualname__}: {reason}, and its __getstate__ fails "

@@ -98,7 +98,7 @@ class _Namer:
     def __init__(self, find: Callable[[str, str], StubType]) -> None:
         self._find = find
 
-    def __call__(self, module_name: Any, qualname: Any) -> StubType:
+    def __call__(self, module_name: Any, qualname: Any, _base: Any = None) -> StubType:
         return self._find(str(module_name), str(qualname))
 
     def __setstate__(self, state: Any) -> None:
@@ -186,7 +186,7 @@ class StubFinder:
         stub = self.stubs.get(reference)
         if stub is None:
             stub = self.stubs[reference] = new_stub_type(reference)
-        if stub.own_name in ("named", "durable_class"):
+        if stub.own_name in ("named", "durable_class", "value_class"):
             return _Namer(self.find_class)
         return stub
 
