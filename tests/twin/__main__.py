@@ -11,9 +11,9 @@ from pathlib import Path
 
 sys.path += [str(Path(__file__).parents[2]), str(Path(__file__).parents[1] / "support")]
 
-from tests.twin.program import parse_program  # noqa: E402 - the path comes first
-from tests.twin.runs import ALL_WORLDS, Failure, Tally, run_seeds, shrunk  # noqa: E402
-from tests.twin.under import UnderTapd, differ  # noqa: E402
+from tests.twin.program import parse_program
+from tests.twin.runs import ALL_WORLDS, Failure, Tally, run_seeds, shrunk
+from tests.twin.under import UnderTapd, differ
 
 
 def main() -> int:
