@@ -199,7 +199,7 @@ def _with_new(rng: random.Random, name: str) -> str:
     return (
         f"class {name}({rng.choice(['Persistent', 'object'])}):\n"
         "    def __new__(cls, name, a=None, b=None):\n        self = super().__new__(cls)\n"
-        f"        {_SET}        return self\n\n"
+        f"        self.name = name\n        return self\n\n{_INIT}        {_SET}\n"
         "    def __getnewargs__(self):\n        return (self.name,)\n"
     )
 
