@@ -300,6 +300,30 @@ def _constant(module: str, name: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
+def _reduce_list_iterator(obj: Any) -> Reduced:
+    reduced = obj.__reduce__()
+    if len(reduced) < 3:  # it has let go of its list
+        return reduced  # type: ignore[no-any-return]  # a tuple, by its type
+    make, (items,), index = reduced
+    if not issubclass(type(items), list):
+        return make, (items,), index
+    return _list_iterator, (items, index, type(obj) is _LIST_REVERSED)
+
+
+def _list_iterator(items: list[Any], index: int, is_reversed: bool) -> Any:
+    """Return an iterator that stands at `index`; part of the format.
+
+    A tracked list is filled after all else was made, and an iterator does not let itself
+    be put behind the end of its list: so the list is that long for a moment.
+    """
+    made: Any = list.__reversed__(items) if is_reversed else list.__iter__(items)
+    length = list.__len__(items)
+    list.extend(items, [None] * (index + is_reversed - length))
+    made.__setstate__(index)
+    list.__delitem__(items, slice(length, None))
+    return made
+
+
 def _reduce_dataclass_sentinel(obj: Any) -> Reduced:
     for name in ("MISSING", "KW_ONLY", "_FIELD", "_FIELD_CLASSVAR", "_FIELD_INITVAR"):
         if getattr(dataclasses, name) is obj:
@@ -313,6 +337,9 @@ _SENTINELS: tuple[Any, ...] = (
     dataclasses._FIELD,  # type: ignore[attr-defined]  # no other way to its type
 )
 
+_LIST_ITERATOR: type = type(iter([]))
+_LIST_REVERSED: type = type(reversed([]))
+
 reducers: dict[type, Callable[[Any], Reduced]] = {
     _thread.LockType: _reduce_lock,
     type(threading.RLock()): _reduce_rlock,
@@ -324,6 +351,8 @@ reducers: dict[type, Callable[[Any], Reduced]] = {
     weakref.ProxyType: _reduce_proxy,
     weakref.CallableProxyType: _reduce_proxy,
     types.MappingProxyType: _reduce_mappingproxy,
+    _LIST_ITERATOR: _reduce_list_iterator,
+    _LIST_REVERSED: _reduce_list_iterator,
     property: _reduce_property,
     functools.cached_property: _reduce_cached_property,
     staticmethod: _reduce_wrapped_method,
