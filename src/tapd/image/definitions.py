@@ -5,10 +5,13 @@ function typed at a prompt becomes its source text, its place in it, the
 `Namespace` that is its globals, its cells (shared ones stay shared), defaults
 and attributes. A closure that a library's decorator made (say, of
 `contextlib.contextmanager`) becomes the name of that library's function and the
-cells. A class becomes its metaclass, bases and attributes (`image.classes`).
+cells. One that `dataclasses` or `collections.namedtuple` wrote becomes the place in
+what these would write again (`image.generated`). A class becomes its metaclass,
+bases and attributes (`image.classes`).
 
 Each definition gets a random key when it is first saved, by which a journal's
-states, saved one by one, find the same definition again (`Restoration`).
+states, saved one by one, find the same definition again (`Restoration`). So does
+each cell: it is shared with functions that are saved by another record.
 """
 
 from __future__ import annotations
@@ -24,13 +27,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from tapd.errors import CannotKeep
+from tapd.image import generated
 from tapd.image.evolution import Restoration
 from tapd.image.source import Source, code_at, place_of, source_of
-from tapd.model.namespace import Namespace, namespace_of
+from tapd.model.namespace import Namespace, main_names, namespace_of
 
 _keys: weakref.WeakKeyDictionary[Any, bytes] = weakref.WeakKeyDictionary()
 _places: dict[int, tuple[Any, ...]] = {}
 """By id of the code, while it lives: code objects of different texts may be equal."""
+
+_with_cells: weakref.WeakSet[Any] = weakref.WeakSet()
+_cell_keys: dict[int, list[Any]] = {}
+"""Of each cell, by id: its key, and how many functions hold it. A cell takes no weak reference."""
 
 _restorations: list[Restoration] = []
 """The restorings that run now, innermost last: plain `pickle.loads` has none."""
@@ -95,9 +103,45 @@ def cell_contents(cell: types.CellType) -> Any:
         return EMPTY_CELL
 
 
-def new_cell() -> types.CellType:
-    """Return an empty cell. Part of the format."""
-    return types.CellType()
+def new_cell(key: bytes | None = None) -> types.CellType:
+    """Return an empty cell, or the one of that key that this restoring has made. Part of the format."""
+    if key is None or not _restorations:  # a TAP of 0.1.0, or plain `pickle.loads`
+        return types.CellType()
+    restoration = _restorations[-1]
+    cell: types.CellType | None = restoration.definitions.get(key)
+    if cell is None:
+        cell = restoration.definitions[key] = types.CellType()
+        restoration.cell_keys[id(cell)] = key
+    return cell
+
+
+def key_of_cell(cell: types.CellType) -> tuple[bytes] | tuple[()]:
+    """Return the argument of `new_cell` for `cell`, if a function that was saved has it."""
+    known = _cell_keys.get(id(cell))
+    return (known[0],) if known is not None else ()
+
+
+def _note_cells(function: types.FunctionType) -> None:
+    """Give the cells of `function` keys, for as long as it lives: an id is good until then."""
+    if function in _with_cells or not function.__closure__:
+        return
+    _with_cells.add(function)
+    made = _restorations[-1].cell_keys if _restorations else {}
+    ids = tuple(map(id, function.__closure__))
+    for each in ids:
+        known = _cell_keys.get(each)
+        if known is None:
+            known = _cell_keys[each] = [made.get(each) or os.urandom(12), 0]
+        known[1] += 1
+    weakref.finalize(function, _forget_cells, ids).atexit = False
+
+
+def _forget_cells(ids: tuple[int, ...]) -> None:
+    for each in ids:
+        known = _cell_keys[each]
+        known[1] -= 1
+        if not known[1]:
+            del _cell_keys[each]
 
 
 def set_cell(cell: types.CellType, contents: Any) -> None:
@@ -130,12 +174,18 @@ def split_function(function: types.FunctionType) -> tuple[tuple[Any, ...], tuple
     code = function.__code__
     place = place_of_code(code)
     home: Any = namespace_of(function.__globals__)
-    if place is None:
-        place = (None, *_place_in_library(function))
-        home = None
-    elif home is None:
-        home = _module_of_globals(function.__globals__)
+    if place is not None:
+        home = home or _home_of(function.__globals__)
+    else:
+        way = generated.way_of(function)
+        if way is not None:
+            place = (None, *way)
+            home = home or _module_of(function.__globals__)
+        else:
+            place = (None, *_place_in_library(function))
+            home = None
     cells = function.__closure__ or ()
+    _note_cells(function)
     made = (key_of(function), place, home, code.co_freevars, cells)
     attributes = dict(function.__dict__)
     extra = {
@@ -148,7 +198,7 @@ def split_function(function: types.FunctionType) -> tuple[tuple[Any, ...], tuple
             ("__annotations__", function.__annotations__),
             ("__type_params__", getattr(function, "__type_params__", ())),
         )
-        if value != _usual(name, code)
+        if value is not _usual(name, code) and value != _usual(name, code)
     }
     contents = (code.co_freevars, tuple(map(cell_contents, cells)))
     return made, (function.__defaults__, function.__kwdefaults__, attributes, contents, extra)
@@ -168,13 +218,30 @@ def _usual(name: str, code: types.CodeType) -> Any:
     return None
 
 
-def _module_of_globals(names: dict[str, Any]) -> str:
+def _module_of(names: dict[str, Any]) -> str | None:
+    """Return the name of the module that has these global variables, if it can be imported."""
     name = names.get("__name__")
     if type(name) is str and name != "__main__":
         module = sys.modules.get(name)
         if module is not None and getattr(module, "__dict__", None) is names:
             return name
-    raise CannotKeep("its global variables are not a namespace of this application")
+    return None
+
+
+def _home_of(names: dict[str, Any]) -> Any:
+    """Return what stands for the global variables of a typed function that no namespace has.
+
+    That is a module's name, or the dict that typed code gave to `exec`.
+    """
+    home = _module_of(names)
+    if home is not None:
+        return home
+    is_of_module = names is main_names() or any(
+        getattr(module, "__dict__", None) is names for module in list(sys.modules.values())
+    )
+    if is_of_module or type(names) is not dict:
+        raise CannotKeep("its global variables are not a namespace of this application")
+    return names
 
 
 def _place_in_library(function: types.FunctionType) -> tuple[str, str]:
@@ -231,25 +298,41 @@ def make_function(
     cells: tuple[types.CellType, ...],
 ) -> Any:
     """Return a function whose code is at `place`, with globals of `home`, without its state."""
+    by_name = dict(zip(cell_names, cells, strict=True))
+    twin = None
+    if place[0] is None and type(place[1]) is tuple:
+        twin = generated.function_at(*place[1:])
+        code = twin.__code__
+        for name, cell in zip(code.co_freevars, twin.__closure__ or (), strict=True):
+            by_name.setdefault(name, types.CellType(cell_contents(cell)))
     if isinstance(home, Namespace):
         if "_v_names" not in home.__dict__:
             home.__setstate__({})  # its names come later, into this very dict
         names = home.names
+    elif type(home) is dict:
+        names = home
+    elif home is None and twin is not None:
+        names = twin.__globals__
     else:
         names = importlib.import_module(home or place[1]).__dict__
     known = known_definition(key)
     if known is not None and known.__globals__ is names:
         return known
-    if place[0] is None:
-        code = library_code(sys.modules[place[1]], place[2])
-        if code is None:
+    if twin is not None:
+        pass
+    elif place[0] is None:
+        found = library_code(sys.modules[place[1]], place[2])
+        if found is None:
             raise LookupError(f"{place[1]} has no {place[2]} any more")
+        code = found
     else:
         code = code_at(*place)
-    by_name = dict(zip(cell_names, cells, strict=True))
     closure = tuple(by_name.get(name) or types.CellType() for name in code.co_freevars)
     function = types.FunctionType(code, names, closure=closure)
     remember_definition(key, function)
+    if twin is not None:
+        generated.remember_way(function, *place[1:])
+    _note_cells(function)
     return function
 
 

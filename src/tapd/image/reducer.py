@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from tapd.errors import CannotKeep
-from tapd.image import classes, definitions, names, rebuild, strangers
+from tapd.image import classes, definitions, enums, names, rebuild, strangers
 from tapd.image.loss import Loss, Placeholder, type_name_of
 from tapd.image.source import Source
 from tapd.model.persistent import is_durable_type
@@ -100,6 +100,8 @@ class Reducer(pickle.Pickler):
                 return (lambda obj: self.lose(obj, reason)), False
         if is_durable_type(cls):
             return self.reduce_durable, True
+        if enums.is_typed_enum(cls):
+            return enums.reduce_member, True
         known = known or strangers.reducer_by_base(cls)
         immutable = strangers.is_immutable_type(cls)
         if known is None and _is_plain(cls):
@@ -256,7 +258,7 @@ class Reducer(pickle.Pickler):
             return NotImplemented if names.is_own_name(cls, name) else (names.named, name)
         self.untracked = True
         made, state = classes.split_class(cls)
-        return classes.make_class, made, state, None, None, classes.set_class
+        return classes.bare_class, made, state, None, None, classes.set_class_state
 
     def reduce_function(self, function: Any) -> Reduced:
         """Return how a function is written: by name, or by its source text."""
@@ -289,7 +291,7 @@ class Reducer(pickle.Pickler):
         return getattr, (owner, function.__name__)
 
     def _reduce_cell(self, cell: Any) -> Reduced:
-        return definitions.new_cell, ()
+        return definitions.new_cell, definitions.key_of_cell(cell)
 
     def _reduce_broken(self, obj: Any) -> Reduced:
         self.untracked = True

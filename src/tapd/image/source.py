@@ -206,6 +206,13 @@ def _walk(code: types.CodeType) -> Iterator[types.CodeType]:
             yield from _walk(constant)
 
 
+def submodules_of(code: types.CodeType) -> Iterator[str]:
+    """Yield the dotted names that `code` itself, no function in it, imports."""
+    for name in code.co_names:
+        if "." in name:
+            yield name
+
+
 def _key(code: types.CodeType) -> tuple[str, int]:
     return _INLINED.sub("", code.co_qualname), code.co_firstlineno
 

@@ -262,12 +262,15 @@ class StateLoader:
         """Return one state (or a delta)."""
         with definitions.restoring(self.restoration):
             unpickler = _StateUnpickler(data, self._resolve)
+            known = len(self.restoration.definitions)
             try:
                 return unpickler.load()
             except (UpgradeRefused, MemoryError):
                 raise
             except Exception as error:
                 _log.warning("loading: %s: %s; reading it piece by piece", type(error), error)
+                # Else a function of the first attempt would have a cell that no other has.
+                self.restoration.forget_since(known)
                 return Salvager(PRELUDE + data[2:], unpickler.find_class, Containers()).load()
 
     def load_class(self, data: bytes) -> Any:

@@ -49,7 +49,7 @@ class StubType(type):
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         cls.called = True  # by REDUCE; instances made by NEWOBJ don't come here
-        if cls.own_name == "make_class" and len(args) > 5:
+        if cls.own_name in ("bare_class", "make_class") and len(args) > 5:
             return new_stub_type(f"{args[5]}:{args[4]}", args)
         if cls.own_name.startswith("set_") and len(args) == 2:
             obj, state = args

@@ -27,6 +27,7 @@ from tapd.image.source import (
     keep_recent,
     recent_code,
     register_source,
+    submodules_of,
     unused_filename,
 )
 from tapd.image.states import StatePickler
@@ -60,6 +61,7 @@ def compile_typed(
     key = (stem, source, symbol, flags)
     code = recent_code(key)
     if code is not None:
+        namespace.note_imports(submodules_of(code))
         return code
     filename = unused_filename(stem)
     # What is complete and right is compiled once; `codeop` judges the rest and does it twice.
@@ -73,6 +75,7 @@ def compile_typed(
         code = compiler(source, filename, symbol)
         if code is None:
             return None
+    namespace.note_imports(submodules_of(code))
     if types.CodeType in map(type, code.co_consts):
         future = (flags | code.co_flags) & FUTURE_MASK
         register_source(Source(filename, source, symbol, future))
