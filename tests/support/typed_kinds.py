@@ -33,6 +33,21 @@ class Prompt:
         self.namespace = self.service.namespace = Namespace()
         self.namespace.names["__name__"] = "__main__"
 
+    @classmethod
+    def of(cls, application: Any) -> Prompt:
+        """Return the prompt of an application that was loaded."""
+        self = cls.__new__(cls)
+        self.application = application
+        self.service = application.services["shell"]
+        self.namespace = self.service.namespace
+        return self
+
+    def run(self, text: str) -> None:
+        """Run a text of several statements."""
+        code = compile_typed(text, self.namespace, "exec")
+        assert code is not None, text
+        exec(code, self.namespace.names)
+
     def type(self, text: str) -> Any:
         code = compile_typed(text, self.namespace)
         assert code is not None, text

@@ -103,6 +103,10 @@ def split_class(cls: type) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if is_enum:
         state["members"] = enums.states_of(cls)
         state["by_value"] = list(names.get("_value2member_map_", {}).items())
+        maker = enums.inherited_maker(cls)
+        if maker is not None:
+            state["maker"] = maker
+            del state["attributes"]["_new_member_"]
     return made, state
 
 
@@ -296,7 +300,7 @@ def set_class_state(cls: Any, state: dict[str, Any]) -> None:
     spec, shared = state.get("shared", (None, ()))
     if same_python:
         for name, value in list(dict_of_class(cls).items()):
-            gone = name not in attributes and name not in shared
+            gone = name not in attributes and name not in shared and name != "_new_member_"
             if gone and name != enums._MAKING and _is_carried(cls, name, value):
                 _delete(cls, name)
     for name, value in attributes.items():
@@ -305,6 +309,9 @@ def set_class_state(cls: Any, state: dict[str, Any]) -> None:
         for name, value in generated.shared_attributes(spec).items():
             if name in shared or not (same_python or name in attributes):
                 type.__setattr__(cls, name, value)
+    if "maker" in state:
+        base, attribute = state["maker"]
+        type.__setattr__(cls, "_new_member_", dict_of_class(base)[attribute])
     if "members" in state:
         enums.set_states(cls, state["members"])
         enums.finish(cls, state["by_value"], same_python=same_python)

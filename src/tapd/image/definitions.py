@@ -29,6 +29,7 @@ from typing import Any
 from tapd.errors import CannotKeep
 from tapd.image import generated
 from tapd.image.evolution import Restoration
+from tapd.image.executed import builtins_for
 from tapd.image.source import Source, code_at, place_of, source_of
 from tapd.model.namespace import Namespace, main_names, namespace_of
 
@@ -195,13 +196,21 @@ def split_function(function: types.FunctionType) -> tuple[tuple[Any, ...], tuple
             ("__qualname__", function.__qualname__),
             ("__doc__", function.__doc__),
             ("__module__", function.__module__),
-            ("__annotations__", function.__annotations__),
+            ("__annotations__", _annotations_of(function)),
             ("__type_params__", getattr(function, "__type_params__", ())),
         )
-        if value is not _usual(name, code) and value != _usual(name, code)
+        if value is not None and value != _usual(name, code)
     }
     contents = (code.co_freevars, tuple(map(cell_contents, cells)))
     return made, (function.__defaults__, function.__kwdefaults__, attributes, contents, extra)
+
+
+def _annotations_of(function: types.FunctionType) -> dict[str, Any] | None:
+    """Return the very dict, which `functools.wraps` shares; None where it can't be made (3.14)."""
+    try:
+        return function.__annotations__
+    except Exception:
+        return None
 
 
 def _usual(name: str, code: types.CodeType) -> Any:
@@ -211,8 +220,6 @@ def _usual(name: str, code: types.CodeType) -> Any:
             return code.co_name
         case "__qualname__":
             return code.co_qualname
-        case "__annotations__":
-            return {}
         case "__type_params__":
             return ()
     return None
@@ -328,7 +335,8 @@ def make_function(
     else:
         code = code_at(*place)
     closure = tuple(by_name.get(name) or types.CellType() for name in code.co_freevars)
-    function = types.FunctionType(code, names, closure=closure)
+    with builtins_for(code, names):
+        function = types.FunctionType(code, names, closure=closure or None)
     remember_definition(key, function)
     if twin is not None:
         generated.remember_way(function, *place[1:])

@@ -86,6 +86,19 @@ def reduce_member(member: Any) -> tuple[Any, ...]:
     raise CannotKeep(f"it is no member of {cls.__qualname__} any more")
 
 
+def inherited_maker(cls: type) -> tuple[type, str] | None:
+    """Return the base, and its attribute, that has what makes new members of `cls`.
+
+    It is called ``__new__`` and not found there: `enum` puts another in its place.
+    """
+    own = type.__dict__["__dict__"].__get__(cls).get("_new_member_")
+    for base in cls.__mro__[1:]:
+        names = type.__dict__["__dict__"].__get__(base)
+        if own is not None and names.get("__new_member__") is own:
+            return base, "__new_member__"
+    return None
+
+
 def states_of(cls: type) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """Return the attributes of each member, and what its slots hold."""
     slotnames: Any = getattr(copyreg, "_slotnames")(cls)  # noqa: B009 - private to type checkers

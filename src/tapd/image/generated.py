@@ -116,13 +116,19 @@ def _functions(twin: dict[str, Any]) -> Iterator[tuple[Way, Any]]:
             depth += 1
 
 
-def note_generated(cls: type) -> Spec | None:
-    """Find the functions of `cls` that a library wrote, for `way_of`; return its spec, if any."""
+def note_generated(cls: type, *others: Any) -> Spec | None:
+    """Find the functions of `cls` that a library wrote, for `way_of`; return its spec, if any.
+
+    Args:
+        cls: a class.
+        others: functions that were its.
+    """
     own = [
         function
         for _way, function in _functions(dict(type.__dict__["__dict__"].__get__(cls)))
         if function.__module__ != "dataclasses" or function.__code__.co_freevars
     ]
+    own += others
     used = None
     for spec in specs_of(cls):
         new = [function for function in own if function not in _found]
@@ -152,7 +158,7 @@ def way_of(function: Any) -> tuple[Spec, Way] | None:
             if not isinstance(owner, type):
                 return None
         if isinstance(owner, type):
-            note_generated(owner)
+            note_generated(owner, function)
             way = _found.get(function)
     return way
 
