@@ -57,7 +57,7 @@ def take_in(data: bytes, *, known: bool) -> tuple[Any, Jar, dict[int, Any]]:
 
 def shape(jar: Jar, objects: dict[int, Any]) -> list[tuple[str, bool]]:
     """Return type and being watched of each object, in an order of no matter."""
-    return sorted((type(obj).__name__, oid in jar._watched) for oid, obj in objects.items())
+    return sorted((type(obj).__name__, oid in jar._watch) for oid, obj in objects.items())
 
 
 @given(values=st.lists(HOLDERS, max_size=4))
@@ -120,7 +120,7 @@ def test_what_nothing_holds_is_watched_no_more() -> None:
     gc.collect()
     assert gone() is None
     jar.commit()
-    assert not jar._watched
+    assert not jar._watch
 
 
 def test_a_replay_joins_what_it_brings() -> None:

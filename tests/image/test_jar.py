@@ -222,7 +222,7 @@ DEEP = 100_000
         (lambda inner: [inner], DEEP),
         (lambda inner: {"in": inner}, DEEP // 5),
         (lambda inner: collections.deque([inner], 3), DEEP // 5),
-        (lambda inner: [({"in": inner}, 1)], DEEP // 5),
+        (lambda inner: [{"in": inner, "n": 1}], DEEP // 5),
     ],
     ids=["lists", "dicts", "deques", "all kinds"],
 )
@@ -235,6 +235,7 @@ def test_containers_nested_deeply_are_journaled(wrap: Any, levels: int) -> None:
     for _ in range(levels):
         inner = wrap(inner)
     root.deep = inner
+    del inner  # what somebody else holds is not replaced
     changes = jar.commit()
     assert not jar.losses
     innermost = root.deep
@@ -439,6 +440,5 @@ def test_a_long_life_at_the_prompt_does_not_grow() -> None:
     gc.collect()
     jar.commit()
     assert len(classes) < 200
-    assert len(jar._last_dump) < 10
     assert len(jar._typed_classes) < 200
     assert len(jar._classes) < 20

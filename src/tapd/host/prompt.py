@@ -266,7 +266,7 @@ class Prompt(Persistent):
     def cancel(self) -> None:
         """Cancel the coroutine, if one runs; `finished` follows."""
         if self.awaiting:
-            self.__dict__.get("_v_cancel", _nothing)()
+            getattr(self, "_v_cancel", _nothing)()
 
     def resume(self) -> None:
         """Go on in a new process, where no coroutine of the old one runs."""

@@ -1,81 +1,233 @@
-"""Which durable objects must be looked into when a graph was loaded, by the types they hold.
+"""Tells states that are only data from those that hold plain objects.
 
-Imports `model` only. Looking into an object means to pickle its state, some
-microseconds each: too long a start for a million. Most hold nothing but plain
-values and other durable objects, and the types of what they hold show it.
+Imports `model` and `kinds`. Most durable objects hold numbers, texts and other
+durable objects: they tell of each change, and nothing in them needs to be looked
+at. The types of what they hold show it, for a tenth of what pickling them costs.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable
+import enum
+import sys
+from collections.abc import Iterable
 from typing import Any
 
-from tapd.model.persistent import (
-    Persistent,
-    TrackedBytearray,
-    TrackedDeque,
-    TrackedDict,
-    TrackedList,
-    TrackedSet,
-    is_durable_type,
-)
+from tapd.image import names
+from tapd.image.kinds import ATOMS, Kind, is_named, kind_of, parts_of_row
+from tapd.image.reducer import has_usual_hash
+from tapd.model.namespace import Namespace
+from tapd.model.persistent import Persistent, Tracked, TrackedDict, attributes_of
+
+_getstate: Any = Persistent.__getstate__
+
+
+class Origin(enum.Enum):
+    """Where the state of a durable object comes from."""
+
+    ATTRIBUTES = "attributes"
+    CONTAINER = "container"  # a tracked one, or a part of a BTree
+    AUTHOR = "author"  # a ``__getstate__`` of its own
+    NAMESPACE = "namespace"
 
 
 class Census:
-    """Tells the objects whose state is only data from those that must be looked into.
-
-    Most states hold numbers, texts and other durable objects: there is nothing in
-    them to convert or to watch, and looking at the types of the values tells it.
-    """
+    """Looks at states by the types of what they hold."""
 
     def __init__(self) -> None:
-        self._calm: set[type] = {int, str, bytes, float, bool, complex, type(None)}
-        self._contents: dict[type, Callable[[Any], Iterable[Any]] | None] = {}
+        self._calm: set[type] = set(ATOMS)
+        self._origins: dict[type, Origin] = {}
+        self._plain_states: set[type] = set()  # whose states are their attributes alone
 
-    def needs_look(self, obj: Any) -> bool:
-        """Whether the state of `obj` may hold what must be converted or watched."""
-        cls = type(obj)
-        try:
-            contents = self._contents[cls]
-        except KeyError:
-            contents = self._contents[cls] = contents_of(cls)
-        if contents is None:
+    def origin_of(self, cls: Any) -> Origin:
+        """Return where the states of a `cls` come from."""
+        origin = self._origins.get(cls)
+        if origin is None:
+            origin = _origin(cls)
+            if names.name_of(cls) is not None:  # one that was typed may go again
+                self._origins[cls] = origin
+        return origin
+
+    def is_calm(self, values: Iterable[Any]) -> bool:
+        """Whether all `values` are data, or durable objects, through and through."""
+        types = set(map(type, values))
+        if types <= self._calm:
             return True
+        rows = False
+        for cls in types - self._calm:
+            kind = kind_of(cls)
+            if kind is Kind.ROW or kind is Kind.DEFINITION:
+                rows = True
+            elif kind is Kind.PLAIN:
+                return False
+            elif names.name_of(cls) is not None:
+                self._calm.add(cls)
+        return not rows or self._rows_are_calm(values)
+
+    def _rows_are_calm(self, values: Iterable[Any]) -> bool:
         calm = self._calm
-        types = set(map(type, contents(obj)))
-        if types <= calm:
+        queue = [value for value in values if type(value) not in calm]
+        seen: set[int] = set()
+        for value in queue:  # grows meanwhile
+            kind = kind_of(type(value))
+            if kind is Kind.PLAIN or (kind is Kind.DEFINITION and not is_named(value)):
+                return False
+            if kind is not Kind.ROW or id(value) in seen:
+                continue
+            parts = parts_of_row(value)
+            if calm.issuperset(map(type, parts)):
+                continue  # as mostly: a row of scalars
+            seen.add(id(value))
+            queue += parts
+        return True
+
+    def is_calm_state(self, obj: Any, state: Any) -> bool:
+        """Whether `state`, just taken from `obj`, is only data, and `obj` tells of its changes."""
+        origin = self.origin_of(type(obj))
+        if origin is Origin.CONTAINER:
+            return self.is_calm(_contents_of_container(obj, state))
+        if origin is Origin.ATTRIBUTES:
+            return (
+                type(state) is dict
+                and self.is_calm(state.values())
+                and not is_held_elsewhere(attributes_of(obj))
+            )
+        return False
+
+    def is_calm_delta(self, obj: Any, delta: Any) -> bool:
+        """Whether a delta is only data, and a replay finds the keys that it names."""
+        if not issubclass(type(obj), TrackedDict):
+            return self.is_calm(delta)
+        items, deleted = delta
+        return (
+            self.is_calm([value for _key, value in items])
+            and self._are_found([key for key, _value in items])
+            and self._are_found(deleted)
+        )
+
+    def _are_found(self, keys: list[Any]) -> bool:
+        """Whether each key, made again, finds what it stands for: not NaN, say."""
+        return _SURE.issuperset(map(type, keys)) or all(map(_is_found, keys))
+
+    def is_calm_at_sight(self, obj: Any) -> bool:
+        """Whether `obj`, just loaded, is calm; a look that is quick and may say no too often."""
+        cls = type(obj)
+        if issubclass(cls, TrackedDict):
+            return self.is_calm(obj) and self.is_calm(dict.values(obj))
+        if issubclass(cls, Tracked):
+            return self.is_calm(obj)
+        if cls not in self._plain_states:
+            origin = self.origin_of(cls)
+            if origin is Origin.CONTAINER:
+                return self.is_calm(_contents_of_container(obj, obj.__getstate__()))
+            has_slots = any(base.__dict__.get("__slots__") for base in cls.__mro__)
+            if origin is not Origin.ATTRIBUTES or has_slots:
+                return False
+            self._plain_states.add(cls)
+        return self.is_calm((attributes_of(obj) or {}).values())
+
+    def may_change_untold(self, obj: Any) -> bool:
+        """Whether `obj` may change without telling, though it holds no plain object."""
+        origin = self.origin_of(type(obj))
+        if origin is Origin.CONTAINER:
             return False
-        types -= calm
-        durable = {each for each in types if is_durable_type(each)}
-        calm |= durable
-        return types != durable
+        if origin is Origin.NAMESPACE:
+            return is_held_elsewhere(obj.names)
+        if origin is Origin.AUTHOR and _contents_by_author(obj, obj.__getstate__()) is None:
+            return True
+        return is_held_elsewhere(attributes_of(obj))
+
+    def roots_of(self, obj: Any) -> Iterable[Any] | None:
+        """Return all that may change the state of a watched object; None where anything may."""
+        origin = self.origin_of(type(obj))
+        if origin is Origin.NAMESPACE:
+            return (obj.names,)
+        state = obj.__getstate__()
+        if origin is Origin.CONTAINER:
+            return _contents_of_container(obj, state)
+        if origin is Origin.AUTHOR:
+            contents = _contents_by_author(obj, state)
+        elif type(state) is tuple:
+            contents = [value for each in state for value in (each or {}).values()]
+        else:
+            contents = (state or {}).values()
+        attributes = attributes_of(obj)
+        if contents is None or not is_held_elsewhere(attributes):
+            return contents
+        return [attributes, *contents]
 
 
-def contents_of(cls: type) -> Callable[[Any], Iterable[Any]] | None:
-    """Return what gives all values in the state of a `cls`; None where that can't be told."""
-    if cls is TrackedDict:
-        return _items_of
-    if cls in (TrackedList, TrackedDeque, TrackedSet, TrackedBytearray):
-        return iter
-    own: Any = cls
-    if own.__getstate__ is Persistent.__getstate__ and getattr(own, "_p_convert", True):
-        has_slots = any(base.__dict__.get("__slots__") for base in cls.__mro__)
-        return None if has_slots else _attributes_of
-    if cls.__module__.startswith("BTrees."):
-        return _entries_of
+_SURE = frozenset({str, int, bytes, bool, type(None)})
+
+
+def _is_found(key: Any) -> bool:
+    cls = type(key)
+    if cls is tuple or cls is frozenset:
+        return all(map(_is_found, key))
+    kind = kind_of(cls)
+    if kind is Kind.DURABLE:
+        return has_usual_hash(cls)
+    if kind is not Kind.VALUE:
+        return False
+    return bool(key == key)  # noqa: PLR0124 - NaN is found by its identity alone
+
+
+def _contents_of_container(obj: Any, state: Any) -> Iterable[Any]:
+    """Return all that is directly in the state of a container."""
+    if type(state) is dict:
+        return [*state, *state.values()] if issubclass(type(obj), TrackedDict) else state.values()
+    if type(state) is tuple and state and type(state[0]) is tuple:  # of a BTree or its bucket
+        return [part for each in state for part in (each if type(each) is tuple else (each,))]
+    if type(state) is tuple:  # of a deque
+        return [part for each in state for part in (each if type(each) is list else (each,))]
+    if type(state) is list:
+        return state
+    return (state,)
+
+
+def _contents_by_author(obj: Any, state: Any) -> Iterable[Any] | None:
+    """Return what is in a state by an author's ``__getstate__``; None where it may be anything.
+
+    The usual one gives the attributes without what can't be saved, or one of
+    them. Any other may look at what tells nobody of its changes.
+    """
+    attributes = attributes_of(obj) or {}
+    if any(value is state for value in attributes.values()):
+        return (state,)
+    missing = object()
+    if type(state) is dict and all(
+        attributes.get(name, missing) is value for name, value in state.items()
+    ):
+        return state.values()
     return None
 
 
-def _items_of(obj: Any) -> Iterable[Any]:
-    return itertools.chain(obj, dict.values(obj))
+def is_held_elsewhere(attributes: dict[str, Any] | None) -> bool:
+    """Whether somebody beside its owner and the caller holds the dict of an object."""
+    return sys.getrefcount(attributes) > _OWN_REFERENCES
 
 
-def _attributes_of(obj: Any) -> Iterable[Any]:
-    return obj.__dict__.values()  # type: ignore[no-any-return]  # of any durable object
+class _Probe(Persistent):
+    pass
 
 
-def _entries_of(obj: Any) -> Iterable[Any]:
-    """Return the parts of a BTree's or bucket's state; some hold tuples, and are looked into."""
-    state = obj.__getstate__()
-    return state[0] if type(state) is tuple and type(state[0]) is tuple else (state,)
+def _own_references() -> int:
+    probe = _Probe()
+    probe.value = 1
+
+    def count(attributes: dict[str, Any] | None) -> int:
+        return sys.getrefcount(attributes)
+
+    return count(attributes_of(probe))
+
+
+_OWN_REFERENCES = _own_references()
+
+
+def _origin(cls: Any) -> Origin:
+    if issubclass(cls, Tracked) or cls.__module__.startswith("BTrees."):
+        return Origin.CONTAINER
+    if issubclass(cls, Namespace):
+        return Origin.NAMESPACE
+    if cls.__getstate__ is _getstate:
+        return Origin.ATTRIBUTES
+    return Origin.AUTHOR

@@ -1,178 +1,194 @@
 """Plain containers in durable objects become tracked ones, which can tell of their changes.
 
-Imports `model` only; the jar calls it for each object before its state is pickled.
+Imports `model`. To replace a container is right only where all that
+refers to it is known, and replaced as well: who else holds it (a plain object, a
+bound ``append``, a coroutine's local variable) would go on with the old one. The
+reference count tells. What somebody else holds stays what it is, and its holder
+is looked at in each turn.
 """
 
 from __future__ import annotations
 
 import collections
-import operator
+import itertools
+import sys
+import weakref
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from tapd.model.persistent import PLAIN_TO_TRACKED, Tracked
+from tapd.model.persistent import PLAIN_TO_TRACKED, Tracked, attributes_of
+
+_PLAIN = frozenset(PLAIN_TO_TRACKED)
+Replace = Callable[[Any], None]
 
 
-class Conversion:
-    """Replaces plain containers by tracked ones; remembers which became which.
+class _Found:
+    """A plain container that was met, and all the places where."""
 
-    The memory lasts for one commit, so that references to one list that were
-    stored in several objects of a turn go on to refer to one list.
+    __slots__ = ("parents", "places", "references", "value")
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        self.references = 0
+        self.places: list[Replace] = []  # in durable objects
+        self.parents: list[int] = []  # ids of the plain containers that hold it
+
+
+def convert(objects: Iterable[Any]) -> set[int]:
+    """Replace the plain containers in the durable `objects` that nobody else holds.
+
+    A container that is met in several places, or in others that are replaced,
+    stays one. Returns the numbers (``_p_oid``) of those objects that changed.
     """
+    found: dict[int, _Found] = {}
+    changed: dict[int, list[Any]] = {}
+    for obj in objects:
+        if getattr(obj, "_p_convert", True):
+            for value, replace in _places(obj):
+                each = found.get(id(value))
+                if each is None:
+                    each = found[id(value)] = _Found(value)
+                each.references += 1
+                each.places.append(replace)
+                changed.setdefault(id(value), []).append(obj)
+                del each
+            value = None
+    if not found:
+        return set()
+    _walk(found)
+    chosen = _choose(found)
+    made = {key: _make(found[key].value) for key in chosen}
+    for key in chosen:
+        _fill(found[key].value, made[key], made)
+        for replace in found[key].places:
+            replace(made[key])
+    return {obj._p_oid for key in chosen for obj in changed.get(key, ())}
 
-    def __init__(self) -> None:
-        self._memory: dict[int, tuple[Any, Any]] = {}
-        self._tuples: dict[int, tuple[Any, Any]] = {}
 
-    def clear(self) -> None:
-        """Forget; ids are about to be used again."""
-        if self._memory:
-            self._memory = {}
-        if self._tuples:
-            self._tuples = {}
+def _walk(found: dict[int, _Found]) -> None:
+    """Find the plain containers in those found, however deep they are."""
+    queue = list(found)
+    for key in queue:  # grows meanwhile
+        value = found[key].value
+        items: Iterable[Any] = value.values() if type(value) is dict else value
+        if _PLAIN.isdisjoint(map(type, items)):
+            continue
+        for item in items:
+            if type(item) in _PLAIN:
+                each = found.get(id(item))
+                if each is None:
+                    each = found[id(item)] = _Found(item)
+                    queue.append(id(item))
+                each.references += 1
+                each.parents.append(key)
 
-    def convert(self, obj: Any) -> None:
-        """Replace the plain containers directly in the durable object `obj`."""
-        if not getattr(obj, "_p_convert", True):
-            return
-        if isinstance(obj, Tracked):
-            self._convert_container(obj)
-            return
-        attributes = getattr(obj, "__dict__", None)
-        if attributes is not None:
-            plain = [
-                name
-                for name, value in attributes.items()
-                if _holds_plain(value) and not name.startswith("_v_")
-            ]
-            for name in plain:
-                attributes[name] = self.tracked(attributes[name])
-        elif hasattr(obj, "items") and not _is_inner_node(obj):
-            for key, value in list(obj.items()):
-                if _holds_plain(value):
-                    obj[key] = self.tracked(value)
 
-    def _convert_container(self, obj: Any) -> None:
-        if isinstance(obj, dict):
-            touched = obj if obj._p_delta is None else obj._p_delta  # type: ignore[attr-defined]
-            for key in [key for key in touched if key in obj and _holds_plain(obj[key])]:
-                dict.__setitem__(obj, key, self.tracked(obj[key]))
-        elif isinstance(obj, list):
-            for index in range(obj._p_delta or 0, len(obj)):  # type: ignore[attr-defined]
-                if _holds_plain(obj[index]):
-                    list.__setitem__(obj, index, self.tracked(obj[index]))
-        elif not isinstance(obj, (set, bytearray)):  # a deque
-            appended = obj._p_delta
-            if appended is None or appended > len(obj):
-                values = list(obj)
-            else:
-                values = [obj[index] for index in range(-appended, 0)]
-            for index, value in enumerate(values, -len(values)):
-                if _holds_plain(value):
-                    collections.deque.__setitem__(obj, index, self.tracked(value))
+def _choose(found: dict[int, _Found]) -> list[int]:
+    """Return which of those found may be replaced: all their holders are known."""
+    refused = [
+        key
+        for key, each in found.items()
+        if _references(each) != each.references + _BASELINE
+        or (type(each.value) in _CAN_BE_REFERRED_TO and weakref.getweakrefcount(each.value))
+    ]
+    children: dict[int, list[int]] = collections.defaultdict(list)
+    for key, each in found.items():
+        for parent in each.parents:
+            children[parent].append(key)
+    refused_keys = set(refused)
+    for key in refused:  # grows meanwhile
+        for child in children[key]:
+            if child not in refused_keys:
+                refused_keys.add(child)
+                refused.append(child)
+    return [key for key in found if key not in refused_keys]
 
-    def tracked(self, value: Any) -> Any:
-        """Return the tracked container for a plain one; tuples are rebuilt around theirs.
 
-        However deep it is: containers are made empty first, and filled one by one.
-        """
-        unfilled: list[tuple[Any, Any]] = []
-        made = self._made(value, unfilled)
-        while unfilled:
-            self._fill(*unfilled.pop(), unfilled)
-        return made
+def _references(found: _Found) -> int:
+    return sys.getrefcount(found.value)
 
-    def _made(self, value: Any, unfilled: list[tuple[Any, Any]]) -> Any:
-        """Return what stands for `value`; the containers that are new go to `unfilled`."""
-        cls = type(value)
-        if cls is tuple:
-            return self._rebuilt(value, unfilled)
-        if cls not in PLAIN_TO_TRACKED:
-            return value
-        known = self._memory.get(id(value))
-        if known is not None:
-            return known[1]
-        if cls is collections.deque:
-            made = PLAIN_TO_TRACKED[cls]((), value.maxlen)
+
+_BASELINE = _references(_Found([]))
+_CAN_BE_REFERRED_TO = frozenset({set, collections.deque})
+
+
+def _make(value: Any) -> Any:
+    cls = type(value)
+    if cls is collections.deque:
+        return PLAIN_TO_TRACKED[cls]((), value.maxlen)
+    return PLAIN_TO_TRACKED[cls]()
+
+
+def _fill(value: Any, made: Any, others: dict[int, Any]) -> None:
+    """Give the tracked container the contents of the plain one."""
+    cls = type(value)
+    if cls is dict:
+        if _PLAIN.isdisjoint(map(type, value.values())):
+            dict.update(made, value)
         else:
-            made = PLAIN_TO_TRACKED[cls]()
-        self._memory[id(value)] = (value, made)
-        unfilled.append((value, made))
-        return made
-
-    def _fill(self, value: Any, made: Any, unfilled: list[tuple[Any, Any]]) -> None:
-        cls = type(value)
-        if cls is dict:
             for key, item in value.items():
-                dict.__setitem__(made, key, self._made(item, unfilled))
-        elif cls is set:
-            made.__ior__(value)
-        elif cls is bytearray:
-            made.extend(value)
+                dict.__setitem__(made, key, others.get(id(item), item))
+    elif cls is set:
+        set.update(made, value)
+    else:
+        base: Any = cls
+        if _PLAIN.isdisjoint(map(type, value)):
+            base.extend(made, value)
         else:
-            made.extend([self._made(item, unfilled) for item in value])
+            base.extend(made, [others.get(id(item), item) for item in value])
 
-    def _rebuilt(self, value: tuple[Any, ...], unfilled: list[tuple[Any, Any]]) -> Any:
-        """Return a tuple with tracked containers; the same one where it holds none."""
-        known = self._tuples.get(id(value))
-        if known is not None:
-            return known[1]
-        stack = [(value, iter(value), list[Any]())]
-        while True:
-            source, rest, parts = stack[-1]
-            for item in rest:
-                if type(item) is not tuple:
-                    parts.append(self._made(item, unfilled))
-                elif id(item) in self._tuples:
-                    parts.append(self._tuples[id(item)][1])
-                else:
-                    stack.append((item, iter(item), []))
-                    break
-            else:
-                stack.pop()
-                same = all(map(operator.is_, source, parts))
-                made = source if same else tuple(parts)
-                self._tuples[id(source)] = source, made
-                if not stack:
-                    return made
-                stack[-1][2].append(made)
+
+def _places(obj: Any) -> Iterator[tuple[Any, Replace]]:
+    """Yield each plain container directly in the durable `obj`, and what replaces it there."""
+    if issubclass(type(obj), Tracked):
+        yield from _places_in_container(obj)
+        return
+    attributes = attributes_of(obj)
+    if attributes is not None:
+        names = [
+            name
+            for name, value in attributes.items()
+            if type(value) in _PLAIN and not name.startswith("_v_")
+        ]
+        for name in names:
+            yield attributes[name], _set_item(dict, attributes, name)
+    elif hasattr(obj, "items") and not _is_inner_node(obj):
+        keys = [key for key, value in obj.items() if type(value) in _PLAIN]
+        for key in keys:
+            yield obj[key], _set_entry(obj, key)
+
+
+def _places_in_container(obj: Any) -> Iterator[tuple[Any, Replace]]:
+    """Yield those in a tracked container; of one that keeps a delta, in that alone."""
+    if isinstance(obj, dict):
+        touched = obj if obj._p_delta is None else obj._p_delta  # type: ignore[attr-defined]
+        for key in [key for key in touched if key in obj and type(obj[key]) in _PLAIN]:
+            yield obj[key], _set_item(dict, obj, key)
+    elif isinstance(obj, list):
+        yield from _places_in_sequence(obj, list, obj._p_delta or 0)  # type: ignore[attr-defined]
+    elif isinstance(obj, collections.deque):
+        appended = obj._p_delta  # type: ignore[attr-defined]
+        start = 0 if appended is None or appended > len(obj) else len(obj) - appended
+        yield from _places_in_sequence(obj, collections.deque, start)
+
+
+def _places_in_sequence(obj: Any, base: Any, start: int) -> Iterator[tuple[Any, Replace]]:
+    for index, value in enumerate(itertools.islice(obj, start, None), start):
+        if type(value) in _PLAIN:
+            yield value, _set_item(base, obj, index)
+
+
+def _set_item(base: Any, holder: Any, key: Any) -> Replace:
+    return lambda made: base.__setitem__(holder, key, made)
+
+
+def _set_entry(holder: Any, key: Any) -> Replace:
+    def replace(made: Any) -> None:
+        holder[key] = made
+
+    return replace
 
 
 def _is_inner_node(obj: Any) -> bool:
     """Whether `obj` is a BTree whose items are in buckets of their own."""
     return hasattr(obj, "_firstbucket") and len(obj.__getstate__() or ()) > 1
-
-
-def _holds_plain(value: Any) -> bool:
-    cls = type(value)
-    if cls is not tuple:
-        return cls in PLAIN_TO_TRACKED
-    # As mostly: a row of scalars, perhaps with such rows in it. This is looked at for
-    # each message that is kept.
-    for item in value:
-        kind = type(item)
-        if kind not in _SCALARS and not (kind is tuple and _SCALARS.issuperset(map(type, item))):
-            break
-    else:
-        return False
-    return _nested_holds_plain(value)
-
-
-def _nested_holds_plain(value: tuple[Any, ...]) -> bool:
-    kinds = set(map(type, value))
-    if not _PLAIN.isdisjoint(kinds):
-        return True
-    if tuple not in kinds:
-        return False
-    seen = {id(value)}
-    level = [value]
-    while level:
-        inner = [item for each in level for item in each if type(item) is tuple]
-        level = list({id(each): each for each in inner if id(each) not in seen}.values())
-        seen.update(map(id, level))
-        if any(not _PLAIN.isdisjoint(map(type, each)) for each in level):
-            return True
-    return False
-
-
-_PLAIN = frozenset(PLAIN_TO_TRACKED)
-_SCALARS = frozenset({int, str, bytes, float, bool, type(None)})

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tapd.image import definitions, rebuild
-from tapd.image.graph import GraphPickler, GraphQueue, GraphRoot
+from tapd.image.graph import FindDetached, GraphPickler, GraphQueue, GraphRoot
 from tapd.image.loss import Loss, Placeholder
 from tapd.image.reducer import Reduced, has_usual_hash
 
@@ -38,8 +38,8 @@ class _ShallowPickler(GraphPickler):
     MARKS = frozenset({_Made, GraphQueue, GraphRoot})
     queue_type = list  # a state may copy a container, so all are filled before
 
-    def __init__(self, write_to: Any, root: Any) -> None:
-        super().__init__(write_to, root, flat=True)
+    def __init__(self, write_to: Any, root: Any, find_detached: FindDetached | None = None) -> None:
+        super().__init__(write_to, root, flat=True, find_detached=find_detached)
         self._levels: dict[int, int] = {}
         self._own: dict[int, Any] = {}
         self._held: list[Any] = []  # ids are only good while their objects live
@@ -106,8 +106,8 @@ class DeepGraphPickler(_ShallowPickler):
     it is what a `NestedGraphPickler` begins with, and kept only where that fails.
     """
 
-    def __init__(self, write_to: Any, root: Any) -> None:
-        super().__init__(write_to, root)
+    def __init__(self, write_to: Any, root: Any, find_detached: FindDetached | None = None) -> None:
+        super().__init__(write_to, root, find_detached)
         self._containers: dict[int, tuple[Any, Any]] = {}
         self._lost: dict[int, tuple[Any, Loss]] = {}
 
@@ -167,8 +167,9 @@ class NestedGraphPickler(_ShallowPickler):
         write_to: Any,
         root: Any,
         found: tuple[list[Any], list[tuple[Any, Loss]], dict[int, Any]],
+        find_detached: FindDetached | None = None,
     ) -> None:
-        super().__init__(write_to, root)
+        super().__init__(write_to, root, find_detached)
         containers, lost, parents = found
         self.losses += [loss for _obj, loss in lost]
         self._deciders[_Made] = self._reduce_made

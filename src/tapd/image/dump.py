@@ -11,12 +11,15 @@ import contextlib
 import gc
 import io
 import sys
+from collections.abc import Iterable
+from typing import Any
 
 from tapd.errors import NotStorable
 from tapd.image.deep import DeepGraphPickler, NestedGraphPickler
-from tapd.image.graph import GraphPickler, GraphRoot, root_name
+from tapd.image.graph import FindDetached, GraphPickler, GraphRoot, root_name
 from tapd.image.loss import Loss
 from tapd.image.reducer import RETRIES_MAX
+from tapd.model.persistent import is_durable_type
 from tapd.values import Value
 
 _RECURSION_MAX = 2000
@@ -36,8 +39,14 @@ class Dump(Value):
     globals: tuple[str, ...]
 
 
-def dump_graph(root: object) -> Dump:
+def dump_graph(root: object, *, detached: bool = False) -> Dump:
     """Pickle the whole graph under `root`.
+
+    Args:
+        root: of the graph.
+        detached: write the durable objects of its jar as well that are alive and that
+            it does not hold: something volatile may put them back, and the journal that
+            follows refers to them by number. `gc.unfreeze` is called.
 
     Raises:
         NotStorable: what can't be kept could not be told from the rest.
@@ -50,19 +59,40 @@ def dump_graph(root: object) -> Dump:
             # Somebody raised it, and the C pickler would believe that the stack is so deep.
             with contextlib.suppress(RecursionError):
                 sys.setrecursionlimit(_RECURSION_MAX)
-        return _dump_graph(root)
+        return _dump_graph(root, _finder_of_detached(root) if detached else None)
     finally:
         sys.setrecursionlimit(limit)
         if enabled:
             gc.enable()
 
 
+def _finder_of_detached(root: Any) -> FindDetached | None:
+    jar = getattr(root, "_p_jar", None)
+    if jar is None:
+        return None
+
+    def find(written: set[int]) -> Iterable[Any]:
+        gc.unfreeze()
+        found = gc.get_objects()
+        kinds = {cls for cls in set(map(type, found)) if is_durable_type(cls)}
+        return sorted(
+            (
+                obj
+                for obj in found
+                if type(obj) in kinds and obj._p_jar is jar and obj._p_oid not in written
+            ),
+            key=lambda obj: obj._p_oid,
+        )
+
+    return find
+
+
 def _dump_nested(
-    first: DeepGraphPickler, root: object
+    first: DeepGraphPickler, root: object, find_detached: FindDetached | None
 ) -> tuple[NestedGraphPickler, io.BytesIO] | None:
     """Write as a plain pickle what `first` wrote; None where that can't be."""
     buffer = io.BytesIO()
-    pickler = NestedGraphPickler(buffer, root, first.found())
+    pickler = NestedGraphPickler(buffer, root, first.found(), find_detached)
     pickler.banned = first.banned
     try:
         pickler.dump(GraphRoot(root))
@@ -73,13 +103,15 @@ def _dump_nested(
     return pickler, buffer
 
 
-def _dump_graph(root: object) -> Dump:
+def _dump_graph(root: object, find_detached: FindDetached | None) -> Dump:
     flat = deep = False
     banned: dict[int, str] = {}
     for _ in range(RETRIES_MAX):
         buffer = io.BytesIO()
         pickler: GraphPickler = (
-            DeepGraphPickler(buffer, root) if deep else GraphPickler(buffer, root, flat=flat)
+            DeepGraphPickler(buffer, root, find_detached)
+            if deep
+            else GraphPickler(buffer, root, flat=flat, find_detached=find_detached)
         )
         pickler.banned = banned
         try:
@@ -99,8 +131,12 @@ def _dump_graph(root: object) -> Dump:
                 raise NotStorable(f"saving {root_name(root)}: {error}") from error
             banned[id(last)] = f"{type(error).__name__}: {error}"
         else:
-            nested = _dump_nested(pickler, root) if isinstance(pickler, DeepGraphPickler) else None
+            nested = (
+                _dump_nested(pickler, root, find_detached)
+                if isinstance(pickler, DeepGraphPickler)
+                else None
+            )
             if nested is not None:
                 pickler, buffer = nested
-            return Dump(buffer.getvalue(), tuple(pickler.losses), tuple(sorted(pickler.globals)))
+            return Dump(buffer.getvalue(), pickler.losses_of_graph, tuple(sorted(pickler.globals)))
     raise NotStorable(f"saving {root_name(root)}: more than {RETRIES_MAX} objects fail")

@@ -1,62 +1,68 @@
 """Whether what a watched object holds is as it was, without pickling it again.
 
-Imports `model` and this room's `census`, `names` and `reducer`. A plain instance
+Imports `model` and this room's `census`, `kinds` and `looks`. A plain instance
 tells nobody that it changes, so the durable object that holds it is looked at in
 each turn. To pickle it costs some 5 us for each instance. A fingerprint keeps
 what the instances and containers held, and a loop in C asks whether they hold
 the same objects still, at a tenth of that.
 
 It never says that something is as it was where that is not so: it is of nothing
-but plain instances, lists, dicts and sets of which all is known, and holds what
-they hold, so that an identity means something. There is none of what refers to
-durable objects: they would live as long as it.
+but objects of which all is known, and holds what they hold, so that an identity
+means something.
 """
 
 from __future__ import annotations
 
-import enum
 import itertools
 import operator
 from collections.abc import Iterable
 from typing import Any
 
 from tapd.image import names
-from tapd.image.census import contents_of
+from tapd.image.kinds import Kind, is_named, kind_of, parts_of_row
+from tapd.image.looks import Look, look_of
 from tapd.image.reducer import is_plain_type
-from tapd.model.persistent import is_durable_type
 
-_ATOMS: tuple[type, ...] = (
-    int,
-    str,
-    bytes,
-    float,
-    bool,
-    complex,
-    type(None),
-)
 _dict_of = operator.attrgetter("__dict__")
 
 
 class Fingerprint:
-    """What plain instances and containers held, at one moment."""
+    """What plain objects held, at one moment."""
 
-    __slots__ = ("_dicts", "_instances", "_keys", "_lists", "_sizes", "_types", "_values")
+    __slots__ = (
+        "_buffers", "_bytes", "_dicts", "_instances", "_keys", "_lists", "_looks", "_others",
+        "_seen", "_sizes", "_types", "_values",
+    )  # fmt: skip
 
-    def __init__(self, instances: list[Any], dicts: list[Any], lists: list[Any]) -> None:
+    def __init__(
+        self,
+        instances: list[Any],
+        dicts: list[Any],
+        lists: list[Any],
+        others: list[tuple[Look, Any]],
+        buffers: list[bytearray],
+    ) -> None:
         """Look at them now.
 
         Args:
-            instances: of plain classes.
+            instances: of plain classes that are found by name.
             dicts: plain ones.
             lists: lists and sets.
+            others: what is looked at one by one, and how.
+            buffers: bytearrays.
         """
         self._instances = instances
         self._types = list(map(type, instances))
         self._dicts = dicts
         self._lists = lists
+        self._looks = [look for look, _obj in others]
+        self._others = [obj for _look, obj in others]
+        self._buffers = buffers
         self._sizes = self._sizes_now()
         self._keys = list(self._keys_now())
         self._values = list(self._values_now())
+        self._seen = [list(look(obj)) for look, obj in others]
+        self._bytes = list(map(bytes, buffers))
 
     def _sizes_now(self) -> list[int]:
         own = map(_dict_of, self._instances)
@@ -77,7 +83,14 @@ class Fingerprint:
             and self._sizes_now() == self._sizes
             and all(map(operator.is_, self._keys_now(), self._keys))
             and all(map(operator.is_, self._values_now(), self._values))
+            and self._buffers == self._bytes
+            and (not self._others or all(map(_is_same, self._looks, self._others, self._seen)))
         )
+
+
+def _is_same(look: Look, obj: Any, seen: list[Any]) -> bool:
+    now = list(look(obj))
+    return len(now) == len(seen) and all(map(operator.is_, now, seen))
 
 
 class _Unknown(Exception):
@@ -88,17 +101,13 @@ class FingerprintTaker:
     """Takes fingerprints; what a class is, is decided once."""
 
     def __init__(self) -> None:
-        self._kinds: dict[type, str] = dict.fromkeys(_ATOMS, "atom")
+        self._ways: dict[type, tuple[str, Look | None]] = {}
 
-    def take(self, obj: Any) -> Fingerprint | None:
-        """Return the fingerprint of what the durable `obj` holds; None where there can be none.
+    def take(self, roots: Iterable[Any]) -> Fingerprint | None:
+        """Return the fingerprint of what is under `roots`; None where there can be none.
 
-        What it holds directly and is durable itself tells of its changes.
+        What is durable itself tells of its changes.
         """
-        contents = contents_of(type(obj))
-        if contents is None:
-            return None
-        roots = [value for value in contents(obj) if self._kind(type(value)) != "durable"]
         try:
             return self._walk(roots)
         except _Unknown:
@@ -108,55 +117,60 @@ class FingerprintTaker:
         instances: list[Any] = []
         dicts: list[Any] = []
         lists: list[Any] = []
+        others: list[tuple[Look, Any]] = []
+        buffers: list[bytearray] = []
         seen: set[int] = set()
         queue = list(roots)
         for value in queue:  # grows meanwhile
-            kind = self._kind(type(value))
-            if kind == "atom" or id(value) in seen:
+            way, look = self._way(type(value))
+            if way == "end" or id(value) in seen:
                 continue
             seen.add(id(value))
-            if kind == "instance":
+            if way == "instance":
                 instances.append(value)
                 queue.extend(_dict_of(value).values())
-            elif kind == "dict":
+            elif way == "dict":
                 dicts.append(value)
                 queue.extend(value)
                 queue.extend(value.values())
-            elif kind == "list":
+            elif way == "list":
                 lists.append(value)
                 queue.extend(value)
-            elif kind == "tuple":
-                queue.extend(value)
+            elif way == "row":
+                queue.extend(parts_of_row(value))
+            elif way == "buffer":
+                buffers.append(value)
+            elif look is not None:
+                if way == "definition" and is_named(value):
+                    continue
+                others.append((look, value))
+                queue.extend(look(value))
             else:
                 raise _Unknown
-        return Fingerprint(instances, dicts, lists)
+        return Fingerprint(instances, dicts, lists, others, buffers)
 
-    def _kind(self, cls: type) -> str:
-        kind = self._kinds.get(cls)
-        if kind is None:
-            kind = _decide(cls)
-            if kind != "unknown" and names.name_of(cls):  # one that was typed may go again
-                self._kinds[cls] = kind
-        return kind
-
-
-def _decide(cls: type) -> str:  # noqa: PLR0911 - one for each kind
-    if is_durable_type(cls):
-        return "durable"
-    if cls is dict:
-        return "dict"
-    if cls in (list, set):
-        return "list"
-    if cls in (tuple, frozenset):
-        return "tuple"
-    if names.name_of(cls) is None:
-        return "unknown"  # a class typed at a prompt is saved with its instances
-    if type(cls) is enum.EnumType or f"{cls.__module__}:{cls.__qualname__}" in _SCALARS:
-        return "atom"
-    return "instance" if is_plain_type(cls) else "unknown"
+    def _way(self, cls: type) -> tuple[str, Look | None]:
+        way = self._ways.get(cls)
+        if way is None:
+            way = _decide(cls)
+            if names.name_of(cls) is not None:  # one that was typed may go again
+                self._ways[cls] = way
+        return way
 
 
-_SCALARS = frozenset({
-    "datetime:datetime", "datetime:date", "datetime:time", "datetime:timedelta",
-    "decimal:Decimal", "fractions:Fraction", "uuid:UUID",
-})  # fmt: skip
+_EXACT = {dict: "dict", list: "list", set: "list", bytearray: "buffer"}
+
+
+def _decide(cls: type) -> tuple[str, Look | None]:
+    kind = kind_of(cls)
+    if kind in (Kind.VALUE, Kind.DURABLE):
+        return "end", None
+    if kind is Kind.ROW:
+        return "row", None
+    if kind is Kind.DEFINITION:
+        return "definition", look_of(cls)
+    if cls in _EXACT:
+        return _EXACT[cls], None
+    if names.name_of(cls) is not None and is_plain_type(cls):
+        return "instance", None
+    return "other", look_of(cls)

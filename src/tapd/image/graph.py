@@ -13,15 +13,19 @@ from __future__ import annotations
 
 import bisect
 import collections
-from collections.abc import Callable, Iterator
+import operator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar
 
 from tapd.errors import CannotKeep
 from tapd.image import definitions, paths, rebuild
 from tapd.image.evolution import version_of
-from tapd.image.loss import Placeholder, type_name_of
+from tapd.image.loss import Loss, Placeholder, type_name_of
 from tapd.image.reducer import NEWOBJ, Reduced, Reducer, has_usual_hash
 from tapd.model.persistent import Persistent, TrackedDict, TrackedList, is_durable_type
+
+FindDetached = Callable[[set[int]], Iterable[Any]]
+_number_of = operator.attrgetter("_p_oid")
 
 
 class GraphQueue:
@@ -40,9 +44,22 @@ class GraphPickler(Reducer):
 
     queue_type: ClassVar[type] = rebuild.StateQueue
 
-    def __init__(self, write_to: Any, root: Any, *, flat: bool) -> None:
+    def __init__(
+        self, write_to: Any, root: Any, *, flat: bool, find_detached: FindDetached | None = None
+    ) -> None:
+        """Begin.
+
+        Args:
+            write_to: takes the pickle.
+            root: of the graph.
+            flat: write the states of plain instances at the end as well.
+            find_detached: called with the numbers of all durable objects that were
+                written, at the end; gives others that are to be written as well.
+        """
         super().__init__(write_to)
         self._root = root
+        self._find_detached = find_detached
+        self._detached: Iterator[Any] | None = None
         self._flat = flat
         self._states: collections.deque[tuple[Any, Any, Any]] = collections.deque()
         self._late: list[Any] = []
@@ -50,6 +67,8 @@ class GraphPickler(Reducer):
         self._items: list[Any] = []
         self._bounds: list[int] = []
         self._parents: dict[int, Any] = {}
+        self._losses_of_graph = 0
+        self._hashed: list[Any] = []  # durable objects whose states were written at once
         # Classes whose instances go the shortest ways, with the arguments of NEWOBJ.
         self._plain: dict[type, tuple[type]] = {}
         self._waiting: dict[type, tuple[type]] = {}
@@ -92,8 +111,31 @@ class GraphPickler(Reducer):
                 yield from entry
             for _ in range(3):
                 yield None
-            if index == len(late) and not states:
+            if index < len(late) or states:
+                continue
+            if self._detached is None:
+                self._detached = iter(self._all_detached())
+                self._losses_of_graph = len(self.losses)
+            obj = next(self._detached, None)
+            if obj is None:
                 return
+            bounds.append(len(late))
+            items.append(obj)
+            yield obj  # where it is new, its state follows like any other
+            yield obj._p_oid
+            yield None
+
+    def _all_detached(self) -> Iterable[Any]:
+        if self._find_detached is None:
+            return ()
+        written = set(map(_number_of, self._late))
+        written.update(map(_number_of, self._hashed))
+        return self._find_detached(written)
+
+    @property
+    def losses_of_graph(self) -> tuple[Loss, ...]:
+        """What can't be kept of the graph itself, without what is detached from it."""
+        return tuple(self.losses[: self._losses_of_graph])
 
     def _wait(self, obj: Any, meta: Any, state: Any) -> None:
         """Put a state that is not `obj`'s to ask for later into the queue."""
@@ -180,6 +222,7 @@ class GraphPickler(Reducer):
         if may_wait:
             self._wait(obj, (oid, version), state)
             return NEWOBJ, (cls,)
+        self._hashed.append(obj)
         # It may be a key somewhere, so its state must be there when its hash is taken.
         return NEWOBJ, (cls,), ((oid, version), state), None, None, rebuild.set_durable
 

@@ -16,6 +16,16 @@ from tapd.image.reducer import has_usual_hash
 _log = logging.getLogger(__name__)
 
 
+class _Joint:
+    """A record of several objects' states."""
+
+    __slots__ = ("data", "oids")
+
+    def __init__(self, oids: tuple[int, ...], data: bytes) -> None:
+        self.oids = oids
+        self.data = data
+
+
 class Replay:
     """Applies the changes of journal records to a graph that a TAP gave.
 
@@ -36,7 +46,7 @@ class Replay:
         self._objects = objects
         self._jar = jar
         self._restoration = restoration
-        self._states: dict[int, bytes] = {}
+        self._states: dict[int, bytes | _Joint] = {}
         self._deltas: dict[int, list[bytes]] = {}
         self._met_own_hash = False
         self._loader = StateLoader(self._resolve, restoration)
@@ -56,9 +66,17 @@ class Replay:
             obj = cls.__new__(cls)
             obj._p_oid = oid
             self._objects[oid] = obj
+        for oid, class_data in changes.classes:
+            if oid in self._objects:
+                self._objects[oid].__class__ = self._loader.load_class(class_data)
         for oid, data in changes.states:
             self._states[oid] = data
             self._deltas.pop(oid, None)
+        for oids, data in changes.joint:
+            joint = _Joint(oids, data)
+            for oid in oids:
+                self._states[oid] = joint
+                self._deltas.pop(oid, None)
         for oid, data in changes.deltas:
             self._deltas.setdefault(oid, []).append(data)
 
@@ -99,35 +117,61 @@ class Replay:
         A hash of its own is made of the object's state, and of the states of
         others: so what may be keyed by one is set again once all are there.
         """
-        again = []
-        for oid in sorted(
-            self._states, key=lambda oid: has_usual_hash(type(self._objects.get(oid)))
-        ):
+        again: list[tuple[int, ...]] = []
+        joints: dict[_Joint, list[int]] = {}
+        single = []
+        for oid, data in self._states.items():
+            if isinstance(data, _Joint):
+                joints.setdefault(data, []).append(oid)
+            else:
+                single.append((oid,))
+        units = sorted([*single, *map(tuple, joints.values())])
+        for oids in sorted(units, key=self._has_usual_hash):
             self._met_own_hash = False
-            obj = self._find(oid)
-            error = None if obj is None else self._restore(obj, oid)
+            error = self._restore(oids)
             if self._met_own_hash:
-                again.append(oid)
+                again.append(oids)
             elif error is not None:
-                self._tell_unset(obj, error)
-        for oid in again:
-            obj = self._objects[oid]
-            error = self._restore(obj, oid)
+                self._tell_unset(oids, error)
+        for oids in again:
+            error = self._restore(oids)
             if error is not None:
-                self._tell_unset(obj, error)
+                self._tell_unset(oids, error)
 
-    def _restore(self, obj: Any, oid: int) -> Exception | None:
-        """Set one state; return what the object's own code raised, which costs no other."""
+    def _has_usual_hash(self, oids: tuple[int, ...]) -> bool:
+        return all(has_usual_hash(type(self._objects.get(oid))) for oid in oids)
+
+    def _restore(self, oids: tuple[int, ...]) -> Exception | None:
+        """Set the states of one record; return what the author's code raised, which costs no other.
+
+        Args:
+            oids: of all objects whose last state is in it.
+        """
+        found = [(oid, obj) for oid in oids if (obj := self._find(oid)) is not None]
+        data = self._states[oids[0]]
         try:
-            self._loader.restore(obj, self._states[oid])
+            if isinstance(data, bytes):
+                for _oid, obj in found:
+                    self._loader.restore(obj, data)
+                return None
+            states = dict(zip(data.oids, self._loader.load_state(data.data), strict=True))
         except (TapdError, MemoryError):
             raise
         except Exception as error:
             return error
-        return None
+        last = None
+        for oid, obj in found:
+            try:
+                self._loader.restore_loaded(obj, states[oid])
+            except (TapdError, MemoryError):
+                raise
+            except Exception as error:
+                last = error
+        return last
 
-    def _tell_unset(self, obj: Any, error: Exception) -> None:
-        _log.warning("the state of a %s can't be set: %s", type_name_of(type(obj)), error)
+    def _tell_unset(self, oids: tuple[int, ...], error: Exception) -> None:
+        cls = type(self._objects.get(oids[0]))
+        _log.warning("the state of a %s can't be set: %s", type_name_of(cls), error)
 
     def _find(self, oid: int) -> Any:
         obj = self._objects.get(oid)

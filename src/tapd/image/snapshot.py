@@ -51,7 +51,7 @@ def take_snapshot(
     journal: Mapping[str, Any] | None = None,
 ) -> Snapshot:
     """Pickle and sign `application`; it must not change meanwhile."""
-    dump = dump_graph(application)
+    dump = dump_graph(application, detached=not clean)
     losses = tuple(dump.losses)
     manifest = Manifest(
         generation=generation,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import logging
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tapd.errors import NotStorable, UpgradeRefused
@@ -20,6 +20,7 @@ from tapd.image.deep import DeepGraphPickler
 from tapd.image.evolution import Restoration, split_state, versioned
 from tapd.image.graph import GraphPickler, GraphRoot
 from tapd.image.loss import Loss
+from tapd.image.parts import parts_in
 from tapd.image.rebuild import Containers
 from tapd.image.reducer import RETRIES_MAX, Reduced, Reducer
 from tapd.image.salvage import Salvager
@@ -34,15 +35,17 @@ class StateDump:
     Attributes:
         data: the pickle, for `StateLoader` only.
         losses: what was replaced by placeholders.
-        untracked: whether it holds something that can change without telling.
+        parts: the plain objects in it (`parts`), where they were asked for.
     """
 
-    __slots__ = ("data", "losses", "untracked")
+    __slots__ = ("data", "losses", "parts")
 
-    def __init__(self, data: bytes, losses: tuple[Loss, ...], untracked: bool) -> None:
+    def __init__(
+        self, data: bytes, losses: tuple[Loss, ...], parts: tuple[Any, ...] | None = None
+    ) -> None:
         self.data = data
         self.losses = losses
-        self.untracked = untracked
+        self.parts = parts
 
 
 def durable_reference(oid: int) -> Any:
@@ -147,8 +150,24 @@ class StatePickler:
         self._pickler.memo = _MEMO
 
     def dump_object(self, obj: Any, path: str = "") -> StateDump:
-        """Pickle the state of `obj`, with the version of its class where that is not 1."""
-        return self.dump_state(versioned(obj, obj.__getstate__()), path)
+        """Pickle the state of `obj`, with the version of its class where that is not 1.
+
+        Finds its parts as well.
+
+        Raises:
+            NotStorable: what can't be kept could not be told from the rest.
+        """
+        dump, memo = self._dump(versioned(obj, obj.__getstate__()), path, keep_memo=True)
+        dump.parts = parts_in(memo)
+        return dump
+
+    def dump_joint(self, objects: Sequence[Any]) -> StateDump:
+        """Pickle the states of several objects, with their versions, as one tuple.
+
+        Raises:
+            NotStorable: see `dump_object`.
+        """
+        return self.dump_state(tuple(versioned(obj, obj.__getstate__()) for obj in objects))
 
     def dump_state(self, state: object, path: str = "") -> StateDump:
         """Pickle one state (or a delta).
@@ -158,16 +177,21 @@ class StatePickler:
             path: names the object in losses.
 
         Raises:
-            NotStorable: what can't be kept could not be told from the rest.
+            NotStorable: see `dump_object`.
         """
+        return self._dump(state, path, keep_memo=False)[0]
+
+    def _dump(
+        self, state: object, path: str, *, keep_memo: bool
+    ) -> tuple[StateDump, dict[int, tuple[int, Any]]]:
         pickler = self._pickler
-        pickler.untracked = False
         pickler.path = path
         pickler.state = state
         try:
             pickler.dump(state)
         except Exception as error:
             return self._dump_again(state, path, error)
+        memo = pickler.memo.copy() if keep_memo else {}
         # It outlives what it wrote, and must not keep it alive.
         pickler.memo = _MEMO
         pickler.last = pickler.state = None
@@ -180,9 +204,11 @@ class StatePickler:
             pickler.forget()
         if pickler.typed_met > _TYPED_MAX:  # else classes typed long ago would live for ever
             self._renew()
-        return StateDump(data, losses, pickler.untracked)
+        return StateDump(data, losses), memo
 
-    def _dump_again(self, state: Any, path: str, error: Exception) -> StateDump:
+    def _dump_again(
+        self, state: Any, path: str, error: Exception
+    ) -> tuple[StateDump, dict[int, tuple[int, Any]]]:
         """Find what failed by leaving out, one by one, what was last begun."""
         if isinstance(error, RecursionError):
             return self._dump_deep(state, path)
@@ -204,13 +230,14 @@ class StatePickler:
             except Exception as next_error:  # each failure bans one object
                 error = next_error
             else:
-                dump = StateDump(b"".join(self._chunks), tuple(pickler.losses), pickler.untracked)
+                dump = StateDump(b"".join(self._chunks), tuple(pickler.losses))
+                memo = pickler.memo.copy()
                 self._renew()
-                return dump
+                return dump, memo
         self._renew()
         raise NotStorable(f"saving {path or 'a state'}: {error}") from error
 
-    def _dump_deep(self, state: Any, path: str) -> StateDump:
+    def _dump_deep(self, state: Any, path: str) -> tuple[StateDump, dict[int, tuple[int, Any]]]:
         self._renew()
         for kind in (_FlatStatePickler, _DeepStatePickler):
             sink = _Sink()
@@ -220,7 +247,8 @@ class StatePickler:
                 pickler.dump(GraphRoot(state))
             except RecursionError:
                 continue
-            return StateDump(b"".join(sink.chunks), tuple(pickler.losses), untracked=True)
+            memo = pickler.memo.copy()
+            return StateDump(b"".join(sink.chunks), tuple(pickler.losses)), memo
         raise NotStorable(f"saving {path or 'a state'}: it is nested too deeply")
 
     def dump_class(self, cls: type) -> bytes:
@@ -279,7 +307,11 @@ class StateLoader:
 
     def restore(self, obj: Any, data: bytes) -> None:
         """Set the state of `obj`; what must be upgraded waits for `finish`."""
-        version, state = split_state(self.load_state(data))
+        self.restore_loaded(obj, self.load_state(data))
+
+    def restore_loaded(self, obj: Any, versioned_state: Any) -> None:
+        """Set the state of `obj`, as `load_state` gave it."""
+        version, state = split_state(versioned_state)
         obj.__setstate__(state)
         self.restoration.note(obj, version)
 

@@ -8,6 +8,7 @@ by object. What differs is named: a change that nothing reported.
 
 from __future__ import annotations
 
+import collections
 import enum
 import types
 from collections.abc import Iterable
@@ -39,7 +40,6 @@ class StrictJar(Jar):
         self.checks = 0
         self._root: Any = None
         self._base = b""
-        self._shared = ""
 
     def adopt(self, root: Any, durables: Iterable[Any] = ()) -> dict[int, Any]:
         """Take in the graph of `root`, and remember it as checked."""
@@ -48,16 +48,11 @@ class StrictJar(Jar):
         self._base = dump_graph(root).data
         return objects
 
-    def tell_shared(self, explanation: str) -> None:
-        """Have the commit fail: after a kill there would be two objects."""
-        self._shared = self._shared or explanation
-
     def commit(self) -> Changes:
         """Return what changed, having compared what it restores with what is there.
 
         Raises:
-            UntrackedChange: naming the first object that differs, and where; or a
-                plain object that two durable ones hold.
+            UntrackedChange: naming the first object that differs, and where.
         """
         changes = super().commit()
         restoration = Restoration()
@@ -67,8 +62,6 @@ class StrictJar(Jar):
         replay.apply(changes)
         replay.finish()
         self.compare(restored, self._root)
-        if self._shared:
-            raise UntrackedChange(self._shared)
         self._base = dump_graph(self._root).data
         self.checks += 1
         return changes
@@ -104,7 +97,7 @@ class _Comparison:
     def _compare(self, one: Any, other: Any, path: str) -> None:
         if is_durable_type(type(other)) and is_durable_type(type(one)):
             self._durable(one, other, path)
-        elif type(one).__qualname__ != type(other).__qualname__:
+        elif _kind_name(one) != _kind_name(other):
             self._fail(path, one, other)
         elif isinstance(other, _ATOMS):
             if not isinstance(other, (type, types.FunctionType)) and one != other:
@@ -114,12 +107,15 @@ class _Comparison:
             self._compare_parts(one, other, path)
 
     def _compare_parts(self, one: Any, other: Any, path: str) -> None:
-        if isinstance(other, dict):
+        if isinstance(other, (set, frozenset)):
+            if sorted(map(repr, one)) != sorted(map(repr, other)):
+                self._fail(path, one, other)
+        elif isinstance(other, dict):
             if list(map(repr, one)) != list(map(repr, other)):
                 self._fail(f"{path} (keys)", list(one), list(other))
             for (key, left), right in zip(one.items(), other.values(), strict=True):
                 self._compare(left, right, f"{path}.{key}")
-        elif isinstance(other, (list, tuple)):
+        elif isinstance(other, (list, tuple, collections.deque)):
             if len(one) != len(other):
                 self._fail(f"{path} (length)", one, other)
             for index, (left, right) in enumerate(zip(one, other, strict=True)):
@@ -136,3 +132,8 @@ class _Comparison:
             "list.append(it, ...), its __dict__): change it by those, or put a changed copy "
             "into it, as in items[:] = copy"
         )
+
+
+def _kind_name(obj: Any) -> str:
+    """Return the name of an object's class; a tracked container is of the kind of its plain one."""
+    return type(obj).__qualname__.removeprefix("Tracked").lower()

@@ -1,9 +1,12 @@
-"""The durable objects that hold what tells nobody of its changes: looked at in every turn.
+"""The durable objects that hold plain ones: looked at in every turn.
 
-Imports `model` and this room's `fingerprint`. An object is pickled and compared
-with what it was; one that was the same the last time has its fingerprint taken,
-which costs a tenth. Should it still take long, the author is told, once, what to
-write instead.
+Imports `model` and this room's `fingerprint` and `parts`. An object is pickled and
+compared with what it was; one that was the same the last time has its fingerprint
+taken, which costs a tenth. Should it still take long, the author is told, once,
+what to write instead.
+
+Which plain objects each holds is kept as well: durable objects that share one are
+a *group*, and are written together, so that a replay makes one of it.
 """
 
 from __future__ import annotations
@@ -12,23 +15,44 @@ import hashlib
 import logging
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from tapd.image.fingerprint import Fingerprint, FingerprintTaker
+from tapd.image.parts import shared_in
+from tapd.model.persistent import Tracked, attributes_of
 
 _log = logging.getLogger("tapd.jar")
 SLOW_S = 0.005
+_KEY = "_v_watched"
 _TOLD_AFTER = 3  # turns in which it was slow: one may be the machine's fault
 
 
-class _Watched:
-    __slots__ = ("digest", "fingerprint", "refer")
+class Watched:
+    """What is known of one watched object. It is kept in the object itself.
 
-    def __init__(self, refer: Callable[[], Any], digest: bytes) -> None:
-        self.refer = refer
+    Plain objects often refer to the one that holds them: kept anywhere else, what is
+    known of it would keep it alive.
+
+    Attributes:
+        digest: of its state by itself.
+        part_ids: ids of the plain objects that it holds.
+        parts: these themselves, so that an id stands for one of them.
+        fingerprint: where its state was the same when it was last looked at.
+    """
+
+    __slots__ = ("digest", "fingerprint", "part_ids", "parts")
+
+    def __init__(self, digest: bytes, parts: Iterable[Any]) -> None:
         self.digest = digest
+        self.parts: Sequence[Any] = shared_in(parts)
+        self.part_ids = list(map(id, self.parts))
         self.fingerprint: Fingerprint | None = None
+
+    def let_go(self) -> None:
+        """Hold nothing of what the object holds, so that reference counts tell who else does."""
+        self.fingerprint = None
+        self.parts = ()
 
 
 class Watch:
@@ -45,65 +69,148 @@ class Watch:
         """
         self._locate = locate
         self._clock = clock
-        self._watched: dict[int, _Watched] = {}
-        self.oids = self._watched.keys()  # live: asked at each object that changes
+        self._referents: dict[int, Callable[[], Any]] = {}
+        self.oids = self._referents.keys()  # live: asked at each object that changes
+        self._part_ids: dict[int, list[int]] = {}
+        self._holders: dict[int, int | set[int]] = {}
+        self._unable: dict[int, Watched] = {}  # of objects that can keep nothing
         self._taker = FingerprintTaker()
         self._slow_turns = 0
 
     def __len__(self) -> int:
-        return len(self._watched)
+        return len(self._referents)
 
     def __contains__(self, oid: int) -> bool:
-        return oid in self._watched
+        return oid in self._referents
 
-    def add(self, obj: Any, data: bytes) -> None:
-        """Watch `obj`, whose state is `data` now."""
-        self._watched[obj._p_oid] = _Watched(_reference(obj), digest_of(data))
+    def get(self, obj: Any) -> Watched | None:
+        """Return what is known of `obj`, if it is watched."""
+        if obj._p_oid not in self._referents:
+            return None
+        if issubclass(type(obj), Tracked):
+            return obj._p_watched  # type: ignore[no-any-return]  # a slot
+        attributes = attributes_of(obj)
+        if attributes is None:
+            return self._unable.get(obj._p_oid)
+        return attributes.get(_KEY)
 
-    def forget(self, oid: int) -> None:
-        """Watch the object of that number no more, if it was watched."""
-        self._watched.pop(oid, None)
+    def object_of(self, oid: int) -> Any:
+        """Return the watched object of a number; None where it is gone."""
+        refer = self._referents.get(oid)
+        return None if refer is None else refer()
 
-    def changed(self, dump: Callable[[Any], bytes | None]) -> Iterator[tuple[Any, bytes]]:
-        """Yield each object that has changed, with its state, and count it as unchanged.
+    def is_shared(self, oid: int) -> bool:
+        """Whether another object holds a plain one that this one holds."""
+        return any(type(self._holders.get(each)) is set for each in self._part_ids.get(oid, ()))
+
+    def put(self, entries: dict[int, tuple[Any, Watched]]) -> None:
+        """Watch these objects, given by number, from now on, as they are now."""
+        for oid in entries:  # all of them first: what they held may be gone, and its id be taken
+            self._forget_parts(oid)
+        for oid, (obj, watched) in entries.items():
+            if oid not in self._referents:
+                self._referents[oid] = self._reference(obj, oid)
+            self._keep(obj, watched)
+            self._part_ids[oid] = watched.part_ids
+            holders = self._holders
+            for part in watched.part_ids:
+                known = holders.setdefault(part, oid)
+                if type(known) is set:
+                    known.add(oid)
+                elif type(known) is int and known != oid:
+                    holders[part] = {known, oid}
+
+    def _keep(self, obj: Any, watched: Watched | None) -> None:
+        attributes = None
+        if issubclass(type(obj), Tracked):
+            obj._p_watched = watched
+        elif (attributes := attributes_of(obj)) is None:
+            if watched is None:
+                self._unable.pop(obj._p_oid, None)
+            else:
+                self._unable[obj._p_oid] = watched
+        elif watched is None:
+            attributes.pop(_KEY, None)
+        else:
+            attributes[_KEY] = watched
+
+    def _reference(self, obj: Any, oid: int) -> Callable[[], Any]:
+        """Return what gives `obj` while somebody else holds it, where its type allows that."""
+        try:
+            return weakref.ref(obj, lambda _refer: self._forget_dead(oid))
+        except TypeError:
+            return lambda: obj
+
+    def forget(self, obj: Any) -> None:
+        """Watch `obj` no more, if it was watched."""
+        if self._referents.pop(obj._p_oid, None) is not None:
+            self._forget_parts(obj._p_oid)
+            self._keep(obj, None)
+
+    def _forget_dead(self, oid: int) -> None:
+        refer = self._referents.get(oid)
+        if refer is not None and refer() is None:
+            del self._referents[oid]
+            self._forget_parts(oid)
+
+    def _forget_parts(self, oid: int) -> None:
+        holders = self._holders
+        for part in self._part_ids.pop(oid, ()):
+            known = holders.get(part)
+            if type(known) is set:
+                known.discard(oid)
+                if len(known) == 1:
+                    holders[part] = known.pop()
+            elif known == oid:
+                del holders[part]
+
+    def group_of(self, oid: int) -> list[int]:
+        """Return the numbers of all that share plain objects with that one, itself the first."""
+        group = {oid: None}
+        queue = [oid]
+        holders = self._holders
+        for each in queue:  # grows meanwhile
+            for part in self._part_ids.get(each, ()):
+                known = holders[part]
+                if type(known) is set:
+                    for other in sorted(known - group.keys()):
+                        group[other] = None
+                        queue.append(other)
+        return list(group)
+
+    def rest(self, obj: Any, roots: Iterable[Any] | None) -> None:
+        """Have `obj`, which was just looked at, be pickled again only if it changes.
 
         Args:
-            dump: returns an object's state; None where it can't be had now.
+            obj: is watched.
+            roots: what it holds; None where that can't be told.
         """
-        begin_s = self._clock()
+        watched = self.get(obj)
+        if watched is not None and roots is not None:
+            watched.fingerprint = self._taker.take(roots)
+
+    def suspects(self) -> Iterator[Any]:
+        """Yield each object that may have changed."""
+        began_s = self._clock()
         slowest: tuple[float, Any] = (0.0, None)
-        for oid, each in list(self._watched.items()):
-            obj = each.refer()
-            if obj is None:
-                del self._watched[oid]  # nothing holds it any more
-                continue
-            began_s = self._clock() if self._slow_turns > 0 else 0.0
-            if each.fingerprint is None or not each.fingerprint.holds():
-                data = self._look(obj, each, dump)
-                if data is not None:
-                    yield obj, data
+        for refer in list(self._referents.values()):
+            obj = refer()
+            watched = None if obj is None else self.get(obj)
+            if watched is None:
+                continue  # nothing holds it any more
+            look_s = self._clock() if self._slow_turns > 0 else 0.0
+            if watched.fingerprint is None or not watched.fingerprint.holds():
+                yield obj
             if self._slow_turns > 0:  # the turn before was slow: who is it?
-                took_s = self._clock() - began_s
+                took_s = self._clock() - look_s
                 if took_s > slowest[0]:
                     slowest = took_s, obj
         if self._slow_turns >= 0:
-            took_s = self._clock() - begin_s
+            took_s = self._clock() - began_s
             if took_s > SLOW_S:
                 self._note_slow(took_s, slowest[1])
             else:
                 self._slow_turns = 0
-
-    def _look(self, obj: Any, each: _Watched, dump: Callable[[Any], bytes | None]) -> bytes | None:
-        each.fingerprint = None
-        data = dump(obj)
-        if data is None:
-            return None
-        now = digest_of(data)
-        if now != each.digest:
-            each.digest = now
-            return data
-        each.fingerprint = self._taker.take(obj)
-        return None
 
     def _note_slow(self, took_s: float, slowest: Any) -> None:
         self._slow_turns += 1
@@ -115,18 +222,10 @@ class Watch:
             " nobody (%d durable objects hold some; the slowest to look at is %s): derive their"
             " classes from tapd.Persistent, or keep what is in them in lists and dicts of a durable"
             " object, or many of them in a BTree",
-            took_s * 1e3, len(self._watched), self._locate(slowest),
+            took_s * 1e3, len(self._referents), self._locate(slowest),
         )  # fmt: skip
 
 
 def digest_of(data: bytes) -> bytes:
     """Return what tells two states apart."""
     return hashlib.blake2b(data, digest_size=16).digest()
-
-
-def _reference(obj: Any) -> Callable[[], Any]:
-    """Return what gives `obj` while somebody else holds it, where its type allows that."""
-    try:
-        return weakref.ref(obj)
-    except TypeError:
-        return lambda: obj

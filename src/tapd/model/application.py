@@ -109,6 +109,7 @@ class Application(Persistent):
     """
 
     persistence_version: ClassVar[int] = 1
+    _v_runtime: Any = None
     namespace: Namespace | None = None
     python_path: tuple[str, ...] = ()
 
@@ -137,7 +138,7 @@ class Application(Persistent):
     @property
     def running(self) -> bool:
         """Whether it is being served now, by this process."""
-        return self.__dict__.get("_v_runtime") is not None
+        return self._v_runtime is not None
 
     @property
     def runtime(self) -> Runtime:
@@ -146,10 +147,10 @@ class Application(Persistent):
         Raises:
             AuthorError: it is not running.
         """
-        runtime = self.__dict__.get("_v_runtime")
+        runtime: Runtime | None = self._v_runtime
         if runtime is None:
             raise AuthorError(f"{self!r} is not running; run it before asking for this")
-        return runtime  # type: ignore[no-any-return]  # kept in the untyped __dict__
+        return runtime
 
     def next_key(self) -> int:
         """Return a number never given before in this application's life."""
@@ -239,7 +240,7 @@ class Application(Persistent):
         delay_s = float(delay_s)
         if math.isnan(delay_s):
             raise AuthorError(f"call_later: {delay_s} is no delay; give seconds")
-        runtime = self.__dict__.get("_v_runtime")
+        runtime = self._v_runtime
         now_s = time.time() if runtime is None else runtime.now_s()
         timer = Timer(self, self.next_key(), now_s + delay_s, function, args)
         self.delayeds[timer.key] = timer

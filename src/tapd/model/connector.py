@@ -36,6 +36,7 @@ class Connector(Persistent):
     """
 
     protocol: Protocol | None = None
+    _v_is_connecting: bool = False
 
     def __init__(
         self,
@@ -85,7 +86,7 @@ class Connector(Persistent):
             self.is_wanted
             and self.connection_key is None
             and self.application.running
-            and not self.__dict__.get("_v_is_connecting")
+            and not self._v_is_connecting
         ):
             self._v_is_connecting = True
             self.application.runtime.connector_added(self)

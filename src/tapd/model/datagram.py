@@ -35,6 +35,7 @@ class DatagramProtocol(Persistent):
     """
 
     service: Service
+    _v_transport: Any = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Check that a subclass's callbacks are plain methods.
@@ -52,10 +53,10 @@ class DatagramProtocol(Persistent):
         Raises:
             AttributeError: it is not served now.
         """
-        transport = self.__dict__.get("_v_transport")
+        transport: DatagramTransport | None = self._v_transport
         if transport is None:
             raise AttributeError(f"{type(self).__name__} is not served now")
-        return transport  # type: ignore[no-any-return]  # kept in the untyped __dict__
+        return transport
 
     @transport.setter
     def transport(self, transport: DatagramTransport | None) -> None:
@@ -64,7 +65,7 @@ class DatagramProtocol(Persistent):
     @property
     def is_connected(self) -> bool:
         """Whether the port is served, so that datagrams can be sent."""
-        return self.__dict__.get("_v_transport") is not None
+        return self._v_transport is not None
 
     def connection_made(self, transport: DatagramTransport) -> None:
         """Begin: the port is served for the first time in this application's life."""

@@ -97,11 +97,12 @@ class Hosted(Protocol):
 
     service: AsyncioService
     is_busy: bool = False
+    _v_live: Any = None
 
     @property
     def live(self) -> Any:
         """The factory's protocol; None where it has none in this process."""
-        return self.__dict__.get("_v_live")
+        return self._v_live
 
     def set_live(self, protocol: Any) -> None:
         """Have `protocol` take over (`asyncio.Transport.set_protocol`)."""
@@ -147,7 +148,7 @@ class Hosted(Protocol):
         live = self._v_live
         self._v_is_answered = False
         self._v_last_s = time.monotonic()
-        self.__dict__["_v_transport"].note()  # a `net.hosted.HostedTransport`
+        self._v_transport.note()  # a `net.hosted.HostedTransport`
         if not self._v_is_buffered:
             live.data_received(data)
             return

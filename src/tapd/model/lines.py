@@ -102,7 +102,7 @@ class LineProtocol(UnitProtocol):
         A newline in `text` is sent as it is, so the peer sees several lines. Ignored
         where the connection has ended: who tells many needs not ask each.
         """
-        transport = self.__dict__.get("_v_transport")
+        transport = self._v_transport
         if transport is not None:
             transport.write(text.encode(self.encoding, "replace") + self.delimiter)
 
@@ -132,7 +132,7 @@ class LineProtocol(UnitProtocol):
         lines = data.split(b"\n")
         handed_on = 0
         limit = self.line_bytes_max
-        transport = self.__dict__.get("_v_transport")
+        transport = self._v_transport
         try:
             for line in lines[:-1]:
                 content = line[:-1] if line[-1:] == b"\r" else line

@@ -45,6 +45,8 @@ class UnitProtocol(Protocol):
     _is_held_back: bool = False  # reading was paused: whole units may be kept
     _is_midway: bool = False  # something is kept, or the next unit is no usual one
 
+    _v_is_running: bool = False
+
     # --- what a kind of unit is -------------------------------------------------------
 
     def _next_unit(self, data: bytes, position: int) -> Unit | None:
@@ -73,7 +75,7 @@ class UnitProtocol(Protocol):
 
     def reading_resumed(self) -> None:
         """Hand on what was kept back while reading was paused."""
-        if self._is_held_back and not self.__dict__.get("_v_is_running"):
+        if self._is_held_back and not self._v_is_running:
             self._run(b"")
 
     def input_unit(self, data: bytes) -> int:
@@ -140,11 +142,11 @@ class UnitProtocol(Protocol):
         return self._is_skipping
 
     def _is_reading(self) -> bool:
-        transport = self.__dict__.get("_v_transport")
+        transport = self._v_transport
         return transport is None or transport.is_reading()
 
     def _is_closing(self) -> bool:
-        transport = self.__dict__.get("_v_transport")
+        transport = self._v_transport
         return transport is not None and transport.is_closing()
 
     def _keep(self, data: bytes) -> None:

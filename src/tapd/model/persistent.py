@@ -4,8 +4,11 @@ Imports only `errors` and the `persistent` package. An object that derives from
 `Persistent` reports its first attribute write of a turn to its *jar* (see
 `image.jar`), in C, for some 80 ns. Plain containers inside a durable object
 can't report anything, so at each commit the jar replaces those that it finds
-(`list`, `dict`, `set`, `bytearray`, `collections.deque`) with the tracked
-classes below; authors write ``self.lines = []`` and need not know.
+(`list`, `dict`, `set`, `collections.deque`) with the tracked
+classes below, unless somebody else refers to one as well; authors write
+``self.lines = []`` and need not know. A `bytearray` stays what it is: its memory
+can be written through a buffer (`memoryview`, `struct.pack_into`), of which it
+learns nothing, so its holder is looked at in each turn.
 
 The attributes ``_p_jar``, ``_p_oid`` and ``_p_changed`` mean the same on every
 durable object, as in ZODB: the jar that it reports to (None while it is free),
@@ -23,7 +26,7 @@ to the jar, `apply_delta` replays it.
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Protocol, Self, SupportsIndex, TypeVar
 
 import persistent
@@ -40,8 +43,41 @@ class Jar(Protocol):
         """Note that `obj` changes now for the first time since the last commit."""
 
 
-class Persistent(persistent.Persistent):  # type: ignore[misc]  # untyped in its package
+class _Attributes(persistent.Persistent):  # type: ignore[misc]  # untyped in its package
+    """Has the ``__dict__`` of durable objects, which `Persistent` hands out."""
+
+
+_own_dict: Any = _Attributes.__dict__["__dict__"]
+_set_attribute: Any = persistent.Persistent.__setattr__
+own_dict: Callable[[Any], dict[str, Any]] = _own_dict.__get__
+"""Return the ``__dict__`` of a `Persistent` without reporting; for reading only."""
+
+
+def set_mark(obj: Any, name: str, value: Any) -> None:
+    """Set one of the ``_p_`` attributes of a durable object, past its author's ``__setattr__``."""
+    if issubclass(type(obj), persistent.Persistent):
+        _set_attribute(obj, name, value)
+    else:
+        object.__setattr__(obj, name, value)
+
+
+def has_usual_setattr(cls: Any) -> bool:
+    """Whether an assignment to an attribute of a `cls` runs no code of its author."""
+    return cls.__setattr__ in (_set_attribute, object.__setattr__)
+
+
+def attributes_of(obj: Any) -> dict[str, Any] | None:
+    """Return the ``__dict__`` of any durable object, for reading only; None where it has none."""
+    if issubclass(type(obj), Persistent):
+        return own_dict(obj)
+    return getattr(obj, "__dict__", None)
+
+
+class Persistent(_Attributes):
     """Base of durable objects; attribute writes are tracked.
+
+    Whoever asks for ``__dict__`` (or `vars`) may write to it, so that counts as a
+    change; while somebody keeps it, the jar looks at the object in each turn.
 
     Attributes:
         persistence_version: the version of the state's layout. When a class
@@ -50,6 +86,18 @@ class Persistent(persistent.Persistent):  # type: ignore[misc]  # untyped in its
     """
 
     persistence_version: ClassVar[int] = 1
+
+    @property
+    def __dict__(self) -> dict[str, Any]:
+        if self._p_jar is not None:
+            _set_attribute(self, "_p_changed", True)
+        return own_dict(self)
+
+    @__dict__.setter
+    def __dict__(self, attributes: dict[str, Any]) -> None:
+        if self._p_jar is not None:
+            _set_attribute(self, "_p_changed", True)
+        _own_dict.__set__(self, attributes)
 
     def __repr__(self) -> str:
         cls = type(self)
@@ -65,6 +113,7 @@ class Tracked:
     _p_oid: int | None
     _p_changed: bool
     _p_delta: Any
+    _p_watched: Any  # what the jar knows of one that holds plain objects
 
     def take_delta(self) -> Any:
         """Return what changed since the last commit, or None where all of it is due."""
@@ -84,6 +133,14 @@ class Tracked:
         raise NotImplementedError
 
 
+def report(container: Any) -> None:
+    """Have all of a tracked container written, since it is about to change."""
+    if not container._p_changed:
+        container._p_jar.register(container)
+        container._p_changed = True
+    container._p_delta = None
+
+
 def _reporting(base: type, *names: str) -> dict[str, Callable[..., Any]]:
     """Wrap the methods `names` of `base` so that each reports before it changes."""
 
@@ -91,10 +148,7 @@ def _reporting(base: type, *names: str) -> dict[str, Callable[..., Any]]:
         plain = getattr(base, name)
 
         def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-            if not self._p_changed:
-                self._p_jar.register(self)
-                self._p_changed = True
-            self._p_delta = None
+            report(self)
             return plain(self, *args, **kwargs)
 
         method.__name__ = name
@@ -110,7 +164,7 @@ def _install(cls: type, base: type, *names: str) -> None:
         setattr(cls, name, method)
 
 
-_SLOTS = ("_p_changed", "_p_delta", "_p_jar", "_p_oid")
+_SLOTS = ("_p_changed", "_p_delta", "_p_jar", "_p_oid", "_p_watched")
 
 
 class TrackedList(list[T], Tracked):
@@ -124,9 +178,11 @@ class TrackedList(list[T], Tracked):
         self._p_oid = None
         self._p_changed = True
         self._p_delta = None
+        self._p_watched = None
         return self
 
     def __init__(self, items: Iterable[T] = ()) -> None:
+        report(self)  # it may be called again
         super().__init__(items)
 
     def append(self, item: T, /) -> None:
@@ -181,6 +237,7 @@ class TrackedDict(dict[K, V], Tracked):
         self._p_oid = None
         self._p_changed = True
         self._p_delta = None
+        self._p_watched = None
         return self
 
     def _changing(self, key: K, *, moves: bool) -> None:
@@ -248,7 +305,7 @@ class TrackedDict(dict[K, V], Tracked):
         return type(self), (), None, None, iter(self.items())
 
 
-_install(TrackedDict, dict, "__ior__", "clear", "popitem", "update")
+_install(TrackedDict, dict, "__init__", "__ior__", "clear", "popitem", "update")
 
 
 class TrackedSet(set[T], Tracked):
@@ -262,6 +319,7 @@ class TrackedSet(set[T], Tracked):
         self._p_oid = None
         self._p_changed = True
         self._p_delta = None
+        self._p_watched = None
         return self
 
     def __getstate__(self) -> list[T]:
@@ -277,7 +335,7 @@ class TrackedSet(set[T], Tracked):
 
 _install(
     TrackedSet, set,
-    "__iand__", "__ior__", "__isub__", "__ixor__", "add", "clear", "difference_update",
+    "__iand__", "__init__", "__ior__", "__isub__", "__ixor__", "add", "clear", "difference_update",
     "discard", "intersection_update", "pop", "remove", "symmetric_difference_update", "update",
 )  # fmt: skip
 
@@ -293,6 +351,7 @@ class TrackedBytearray(bytearray, Tracked):
         self._p_oid = None
         self._p_changed = True
         self._p_delta = None
+        self._p_watched = None
         return self
 
     def __getstate__(self) -> bytes:
@@ -307,7 +366,7 @@ class TrackedBytearray(bytearray, Tracked):
 
 _install(
     TrackedBytearray, bytearray,
-    "__delitem__", "__iadd__", "__imul__", "__setitem__", "append", "clear", "extend",
+    "__delitem__", "__iadd__", "__imul__", "__init__", "__setitem__", "append", "clear", "extend",
     "insert", "pop", "remove", "reverse",
 )  # fmt: skip
 
@@ -323,6 +382,7 @@ class TrackedDeque(collections.deque[T], Tracked):
         self._p_oid = None
         self._p_changed = True
         self._p_delta = None
+        self._p_watched = None
         return self
 
     def __copy__(self) -> TrackedDeque[T]:
@@ -362,7 +422,7 @@ class TrackedDeque(collections.deque[T], Tracked):
 
 _install(
     TrackedDeque, collections.deque,
-    "__delitem__", "__iadd__", "__imul__", "__setitem__", "appendleft", "clear",
+    "__delitem__", "__iadd__", "__imul__", "__init__", "__setitem__", "appendleft", "clear",
     "extend", "extendleft", "insert", "pop", "popleft", "remove", "reverse", "rotate",
 )  # fmt: skip
 
@@ -371,7 +431,6 @@ PLAIN_TO_TRACKED: dict[type, type] = {
     list: TrackedList,
     dict: TrackedDict,
     set: TrackedSet,
-    bytearray: TrackedBytearray,
     collections.deque: TrackedDeque,
 }
 """The tracked class that stands in for each plain container (exact types)."""
@@ -380,8 +439,3 @@ PLAIN_TO_TRACKED: dict[type, type] = {
 def is_durable_type(cls: type) -> bool:
     """Whether instances of `cls` have an identity of their own in the journal."""
     return issubclass(cls, persistent.Persistent | Tracked)
-
-
-def iterate_plain(values: Iterable[Any]) -> Iterator[Any]:
-    """Yield those of `values` that are plain containers."""
-    return (value for value in values if type(value) in PLAIN_TO_TRACKED)

@@ -84,6 +84,7 @@ class Protocol(Persistent):
     """
 
     service: Service
+    _v_transport: Any = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Check that a subclass's callbacks are plain methods.
@@ -101,13 +102,13 @@ class Protocol(Persistent):
         Raises:
             AttributeError: the protocol has no connection (it ended).
         """
-        transport = self.__dict__.get("_v_transport")
+        transport: Transport | None = self._v_transport
         if transport is None:
             raise AttributeError(
                 f"{type(self).__qualname__} has no connection: it ended, or is not made yet; "
                 "ask is_connected first where others write to it"
             )
-        return transport  # type: ignore[no-any-return]  # kept in the untyped __dict__
+        return transport
 
     @transport.setter
     def transport(self, transport: Transport | None) -> None:
@@ -116,7 +117,7 @@ class Protocol(Persistent):
     @property
     def is_connected(self) -> bool:
         """Whether there is a live connection to write to."""
-        return self.__dict__.get("_v_transport") is not None
+        return self._v_transport is not None
 
     def connection_made(self, transport: Transport) -> None:
         """Begin: the connection is new. Called once in its life."""

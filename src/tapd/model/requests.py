@@ -270,7 +270,7 @@ class RequestProtocol(_Requests, LineProtocol):
         self._send_in_order(self.render_error(PeerError(SKIPPED)))
 
     def _send_message(self, message: bytes) -> None:
-        transport = self.__dict__.get("_v_transport")
+        transport = self._v_transport
         if transport is not None:
             transport.write(message + self.delimiter)
 

@@ -160,6 +160,8 @@ def render_turn(
             shares,
             ports or [],
             bases or [],
+            changes.classes,
+            changes.joint,
         ),
         5,
     )
@@ -286,7 +288,7 @@ class History:
             streams.pop(key, None)
         for name, batch, datagrams in more[1] if len(more) > 1 else ():
             self._move_port(name, batch, datagrams)
-        return Changes(new, states, deltas)
+        return Changes(new, states, deltas, *more[3:])
 
     def _move_port(self, name: str, batch: Batch, datagrams: list[Datagram]) -> None:
         port = self.ports.setdefault(name, PortState())

@@ -62,7 +62,7 @@ def welcome_lines(application: Application, options: Mapping[str, Any]) -> Seque
             if host in ("0.0.0.0", "::"):  # noqa: S104 - as it was asked for
                 host = "THIS-HOST"
             lines.append(f"To reach it: irssi -c {host} -p {address.port}")
-    password = application.__dict__.get("_v_generated_password")
+    password = getattr(application, "_v_generated_password", None)
     if password is not None:
         lines.append(f"Become an operator by: /OPER {options['oper']} {password}")
         lines.append("(the password was made just now and is shown only here).")

@@ -78,7 +78,7 @@ def welcome_lines(application: Application, options: Mapping[str, Any]) -> Seque
     ]
     lines = list(dict.fromkeys(lines))
     user = options["user"]
-    password = application.__dict__.get("_v_generated_password")
+    password = getattr(application, "_v_generated_password", None)
     if password is None:
         lines.append(f"and log in as {user}.")
     else:

@@ -67,6 +67,7 @@ class ShellSession(Protocol):
     """
 
     service: ShellFactory
+    _v_partial: str = ""
     _v_out: list[str] | None = None
     """What is to be sent, gathered while input is read; None at other times."""
 
@@ -216,7 +217,7 @@ class ShellSession(Protocol):
     def _flush(self) -> None:
         gathered, self._v_out = self._v_out, None
         if gathered:
-            transport = self.__dict__.get("_v_transport")
+            transport = self._v_transport
             if transport is not None:
                 transport.write(encode_text("".join(gathered)))
 
@@ -248,7 +249,7 @@ class ShellSession(Protocol):
 
     def _print_beside(self, editor: LineEditor, text: str) -> None:
         """Show whole lines above the line that is being edited."""
-        text = self.__dict__.get("_v_partial", "") + text
+        text = self._v_partial + text
         whole, newline, self._v_partial = text.rpartition("\n")
         if newline:
             self.out(editor.hide() + whole + newline + editor.show())
@@ -352,7 +353,7 @@ class ShellSession(Protocol):
         The line itself may still be in the kernel, in front of them. A UNIX socket is
         not looked at: peeking moves the offset that its own reads go by.
         """
-        transport = self.__dict__.get("_v_transport")
+        transport = self._v_transport
         connection = None if transport is None else transport.get_extra_info("socket")
         if connection is None or connection.family not in (socket.AF_INET, socket.AF_INET6):
             return 0
