@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import golden_taps
+import typed_classes
 import typed_kinds
 from other_pythons import ENVIRONMENT, MINORS, other_pythons
 
@@ -88,6 +89,8 @@ def typed_rows() -> Iterator[tuple[str, str]]:
     """Yield each typed kind, and what must hold after a restore."""
     for kind, (_text, check) in typed_kinds.KINDS.items():
         yield kind, f"`{check}`"
+    for kind, (_text, check) in typed_classes.SINCE_3_12.items():
+        yield f"{kind}, from Python 3.12 on", f"`{check}`"
 
 
 def matrix_rows() -> list[tuple[str, ...]]:

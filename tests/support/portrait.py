@@ -34,11 +34,11 @@ def portrait_of(names: dict[str, Any]) -> dict[str, Any]:
 
 def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """Return where two portraits differ."""
-    found = []
-    for way in before.keys() | after.keys():
-        if before.get(way) != after.get(way):
-            found.append(f"{way}: {before.get(way)!r} is now {after.get(way)!r}")
-    return sorted(found)
+    return [
+        f"{way}: {before.get(way)!r} is now {after.get(way)!r}"
+        for way in sorted(before.keys() | after.keys())
+        if before.get(way) != after.get(way)
+    ]
 
 
 def _code(code: types.CodeType) -> tuple[Any, ...]:
@@ -91,33 +91,35 @@ class _Portrait:
         self._found[way] = ("a", cls.__module__, cls.__qualname__)
         self._queue.append((way, obj))
 
-    def _parts(self, way: str, obj: Any) -> Iterator[tuple[str, Any]]:  # noqa: C901 - a table
+    def _parts(self, way: str, obj: Any) -> Iterator[tuple[str, Any]]:
         cls = type(obj)
         yield "<type>", cls
-        for base, walk in _WALKS:
-            if issubclass(cls, base):
-                yield from walk(obj)
-                break
-        else:
-            if not hasattr(obj, "__dict__") and not getattr(cls, "__slots__", None):
-                self._found[way + "<repr>"] = _ADDRESS.sub("", repr(obj))
-        if isinstance(obj, type | types.FunctionType | weakref.WeakKeyDictionary):
-            return
-        try:
-            own = object.__getattribute__(obj, "__dict__")
-        except AttributeError:
-            own = {}
-        if cls is not types.FunctionType and type(own) is dict:
-            for key in sorted(own, key=str):
-                if not (issubclass(cls, Namespace)):
-                    yield f".{key}", own[key]
-        for each in () if isinstance(obj, BaseException) else cls.__mro__:
-            for key, value in vars(each).items():
-                if type(value) is types.MemberDescriptorType and each is not object:
-                    try:
-                        yield f".{key}", value.__get__(obj, cls)
-                    except AttributeError:
-                        yield f".{key}", "(empty)"
+        walk = next((walk for base, walk in _WALKS if issubclass(cls, base)), None)
+        if walk is not None:
+            yield from walk(obj)
+        elif not hasattr(obj, "__dict__") and not getattr(cls, "__slots__", None):
+            self._found[way + "<repr>"] = _ADDRESS.sub("", repr(obj))
+        if not isinstance(obj, type | types.FunctionType | weakref.WeakKeyDictionary):
+            yield from _own(obj)
+
+
+def _own(obj: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what is in the dict and the slots of an object."""
+    cls = type(obj)
+    try:
+        own = object.__getattribute__(obj, "__dict__")
+    except AttributeError:
+        own = {}
+    if type(own) is dict and not issubclass(cls, Namespace):
+        for key in sorted(own, key=str):
+            yield f".{key}", own[key]
+    for each in () if isinstance(obj, BaseException) else cls.__mro__:
+        for key, value in vars(each).items():
+            if type(value) is types.MemberDescriptorType:
+                try:
+                    yield f".{key}", value.__get__(obj, cls)
+                except AttributeError:
+                    yield f".{key}", "(empty)"
 
 
 def _class(cls: Any) -> Iterator[tuple[str, Any]]:

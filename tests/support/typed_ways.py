@@ -1,25 +1,25 @@
-"""Every way in which a namespace is saved and loaded, each forced: by TAP and by journal.
+"""Every way in which namespaces are saved and loaded, each forced, by TAP and by journal.
 
 The usual way is what pickle does. Where something nests too deeply for C the writer
 takes the *flat* way (plain instances nest) or the *deep* one (lists do); where
-something fails at load the reader takes the way of *salvage*. Whatever else is in the
+something fails at load the reader takes the way of *salvage*. Whatever else is in a
 namespace must be the same by all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import pickle
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from typed_kinds import Prompt
-
-from tapd.image.changes import Changes
 from tapd.image.jar import Jar
-from tapd.image.pickler import Restoration, StateLoader, StatePickler, dump_graph, load_graph
+from tapd.image.pickler import Restoration, dump_graph, load_graph
 from tapd.image.replay import Replay
+from tapd.model.application import Application
 from tapd.model.namespace import Namespace
+from tapd.model.service import Service
 
-DEPTH = 5000
 BESIDE = "_beside_"
 
 
@@ -41,87 +41,104 @@ class Link:
         self.inner = inner
 
 
-def _deep() -> Any:
-    nested: list[Any] = []
-    for _ in range(DEPTH):
-        nested = [nested]
-    return nested
+def _nested(make: Callable[[Any], Any], depth: int) -> Any:
+    made = make(None)
+    for _ in range(depth):
+        made = make(made)
+    return made
 
 
-def _flat() -> Any:
-    link = Link(None)
-    for _ in range(DEPTH):
-        link = Link(link)
-    return link
+def _in_list(inner: Any) -> list[Any]:
+    return [inner]
+
+
+@functools.cache
+def _too_deep() -> int:
+    """Return how many levels are too many for this Python's pickle."""
+    depth = 1000
+    while True:
+        try:
+            pickle.dumps(_nested(_in_list, depth))
+        except RecursionError:
+            return depth * 2
+        depth *= 2
 
 
 FORMS: dict[str, Callable[[], list[Any]]] = {
     "usual": list,
-    "flat": lambda: [_flat()],
-    "deep": lambda: [_deep()],
+    "flat": lambda: [_nested(Link, _too_deep())],
+    "deep": lambda: [_nested(_in_list, _too_deep())],
     "salvage": lambda: [Failing()],
-    "deep salvage": lambda: [_deep(), Failing()],
+    "flat salvage": lambda: [_nested(Link, _too_deep()), Failing()],
+    "deep salvage": lambda: [_nested(_in_list, _too_deep()), Failing()],
 }
 
 
-def _by_tap(prompt: Prompt) -> Prompt:
-    dump = dump_graph(prompt.application)
+def application_of(texts: dict[str, str]) -> Application:
+    """Return an application with a namespace for each text, which has been typed there."""
+    from typed_kinds import type_into
+
+    application = Application("telnet")
+    for name, text in texts.items():
+        service = application.add_service(Service(), name)
+        service.namespace = Namespace()
+        service.namespace.names["__name__"] = "__main__"
+        type_into(service.namespace, text)
+    return application
+
+
+def namespaces_of(application: Application) -> dict[str, Namespace]:
+    """Return the namespaces by the names of their texts."""
+    return {name: service.namespace for name, service in application.services.items()}
+
+
+def by_tap(application: Application) -> Application:
+    """Save it, and load what was saved."""
+    dump = dump_graph(application)
     assert dump.losses == ()
-    return Prompt.of(load_graph(dump.data))
+    return load_graph(dump.data)  # type: ignore[no-any-return]  # what was dumped
 
 
-def _by_journal(prompt: Prompt) -> Prompt:
-    dump = StatePickler(lambda _obj: 7).dump_object(prompt.namespace)
-    assert dump.losses == ()
-    again = Prompt()
-    namespace = Namespace.__new__(Namespace)
-    StateLoader(lambda _oid: namespace).restore(namespace, dump.data)
-    again.service.namespace = again.namespace = namespace
-    return again
-
-
-def _by_tap_and_journal(prompt: Prompt) -> Prompt:
-    """Load a TAP, then a record that says the same once more, as after a turn without a change."""
-    prompt.namespace._p_oid = 7
-    restoration = Restoration()
-    again = Prompt.of(load_graph(dump_graph(prompt.application).data, restoration))
-    dump = StatePickler(lambda _obj: 7).dump_object(prompt.namespace)
-    StateLoader(lambda _oid: again.namespace, restoration).restore(again.namespace, dump.data)
-    return again
-
-
-def by_jar(prompt: Prompt, change: Callable[[], object] = lambda: None) -> Prompt:
-    """Save a TAP, then do `change` in a turn, and load both."""
+def by_jar(application: Application, change: Callable[[], object] = lambda: None) -> Application:
+    """Save it, have every namespace written by a turn in which `change` is done, and load both."""
+    beside = [namespace.names.pop(BESIDE) for namespace in namespaces_of(application).values()]
     jar = Jar()
-    jar.adopt(prompt.application)
-    data = dump_graph(prompt.application).data
+    jar.adopt(application)
+    data = dump_graph(application).data
     change()
-    prompt.namespace.touch()
-    changes: Changes = jar.commit()
+    for namespace, each in zip(namespaces_of(application).values(), beside, strict=True):
+        namespace.names[BESIDE] = each
+        namespace.touch()
+    changes = jar.commit()
+    assert jar.losses == []
     restoration = Restoration()
-    application = load_graph(data, restoration)
+    loaded = load_graph(data, restoration)
     other = Jar()
-    replay = Replay(other.adopt(application, restoration.durables), restoration, other)
+    replay = Replay(other.adopt(loaded, restoration.durables), restoration, other)
     replay.apply(changes)
     replay.finish()
-    return Prompt.of(application)
+    return loaded  # type: ignore[no-any-return]  # what was dumped
 
 
-WAYS: dict[str, Callable[[Prompt], Prompt]] = {
-    "tap": _by_tap,
-    "journal": _by_journal,
-    "tap and journal": _by_tap_and_journal,
+WAYS: dict[str, Callable[[Application], Application]] = {
+    "tap": by_tap,
+    "two taps": lambda application: by_tap(by_tap(application)),
     "jar": by_jar,
+    "jar and tap": lambda application: by_tap(by_jar(application)),
 }
 
 
-def sent(prompt: Prompt, form: str, way: str) -> Prompt:
-    """Return what comes back of a prompt."""
-    names = prompt.namespace.names
-    names[BESIDE] = FORMS[form]()
-    try:
-        again = WAYS[way](prompt)
-    finally:
-        del names[BESIDE]
-    del again.namespace.names[BESIDE]
+def sent(application: Application, form: str, way: str) -> Application:
+    """Return what comes back of an application, with something beside all that forces the form."""
+    beside = FORMS[form]()
+    for namespace in namespaces_of(application).values():
+        namespace.names[BESIDE] = beside
+    again = WAYS[way](application)
+    _drop(namespaces_of(application).values())
+    _drop(namespaces_of(again).values())
     return again
+
+
+def _drop(namespaces: Iterable[Namespace]) -> None:
+    for namespace in namespaces:
+        del namespace.names[BESIDE]

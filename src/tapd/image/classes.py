@@ -1,6 +1,6 @@
 """Classes that no module holds: taken apart, and made again at load as they were.
 
-Imports `errors` and this room's `definitions`, `names`, `generated`, `enums` and
+Imports `errors` and this room's `definitions`, `names`, `rewritten`, `enums` and
 `class_text`. A class is made in two steps, so that its methods may refer to it: a
 bare class of the right metaclass, bases and slots, then its attributes, all of
 them, as they are now. No code of whoever typed it runs meanwhile: no ``__new__``
@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tapd.errors import CannotKeep
-from tapd.image import enums, generated
+from tapd.image import enums, rewritten
 from tapd.image.class_text import restore_class_text, text_of_class
 from tapd.image.definitions import key_of, known_definition, remember_definition
 from tapd.image.names import name_of
@@ -75,7 +75,7 @@ def split_class(cls: type) -> tuple[tuple[Any, ...], dict[str, Any]]:
         raise CannotKeep("it is not written in Python and not found by its name")
     if main_names().get("__file__") and _is_in_main(cls):
         raise CannotKeep("it is defined in a script; move it to a module that can be imported")
-    made_by = next(each for each in type(cls).__mro__ if not each.__flags__ & _HEAP_TYPE)
+    made_by = next(each for each in _mro_of(type(cls)) if not each.__flags__ & _HEAP_TYPE)
     if made_by is not type:
         raise CannotKeep(f"a class made by {type(cls).__qualname__} can't be made again")
     is_enum = issubclass(type(cls), enum.EnumType)
@@ -88,10 +88,10 @@ def split_class(cls: type) -> tuple[tuple[Any, ...], dict[str, Any]]:
         module if type(module) is str else None, more,
     )  # fmt: skip
     state: dict[str, Any] = {"python": _PYTHON}
-    spec = generated.note_generated(cls)
+    spec = rewritten.note_rewritten(cls)
     shared: dict[str, Any] = {}
     if spec is not None:
-        shared = generated.shared_names(cls, spec)
+        shared = rewritten.shared_names(cls, spec)
         state["shared"] = spec, tuple(shared)
     state["attributes"] = {
         name: value
@@ -101,13 +101,12 @@ def split_class(cls: type) -> tuple[tuple[Any, ...], dict[str, Any]]:
     state["registered"] = _registered(cls)
     state["text"] = text_of_class(cls)
     if is_enum:
-        state["members"] = enums.states_of(cls)
-        state["by_value"] = list(names.get("_value2member_map_", {}).items())
-        maker = enums.inherited_maker(cls)
-        if maker is not None:
-            state["maker"] = maker
-            del state["attributes"]["_new_member_"]
+        enums.put_state(cls, state)
     return made, state
+
+
+def _mro_of(cls: type) -> tuple[type, ...]:
+    return type.__dict__["__mro__"].__get__(cls)  # type: ignore[no-any-return]
 
 
 def _is_carried(cls: type, name: str, value: Any) -> bool:
@@ -299,27 +298,27 @@ def set_class_state(cls: Any, state: dict[str, Any]) -> None:
     attributes = state["attributes"]
     spec, shared = state.get("shared", (None, ()))
     if same_python:
-        for name, value in list(dict_of_class(cls).items()):
-            gone = name not in attributes and name not in shared and name != "_new_member_"
-            if gone and name != enums._MAKING and _is_carried(cls, name, value):
-                _delete(cls, name)
+        _delete_others(cls, {*attributes, *shared, "_new_member_", enums.MAKING})
     for name, value in attributes.items():
         _set(cls, name, value)
     if spec is not None:
-        for name, value in generated.shared_attributes(spec).items():
+        for name, value in rewritten.shared_attributes(spec).items():
             if name in shared or not (same_python or name in attributes):
                 type.__setattr__(cls, name, value)
-    if "maker" in state:
-        base, attribute = state["maker"]
-        type.__setattr__(cls, "_new_member_", dict_of_class(base)[attribute])
     if "members" in state:
-        enums.set_states(cls, state["members"])
-        enums.finish(cls, state["by_value"], same_python=same_python)
+        enums.set_state(cls, state, same_python=same_python)
     _complete_named_tuple(cls)
     if not same_python:
         _complete(cls)
     if state["text"] is not None:
         restore_class_text(cls, *state["text"])
+
+
+def _delete_others(cls: type, names: set[str]) -> None:
+    """Delete what a class had before, or its making brought, and its state has not."""
+    for name, value in list(dict_of_class(cls).items()):
+        if name not in names and _is_carried(cls, name, value):
+            _delete(cls, name)
 
 
 _OWN_SETTERS = frozenset({
@@ -332,7 +331,7 @@ def _is_diverted(cls: type, name: str) -> bool:
     """Whether setting this attribute would reach the metaclass's, which has one of that name."""
     if name in _OWN_SETTERS:
         return False
-    for base in type(cls).__mro__:
+    for base in _mro_of(type(cls)):
         found = dict_of_class(base).get(name)
         if found is not None:
             return hasattr(type(found), "__set__") or hasattr(type(found), "__delete__")
@@ -376,9 +375,9 @@ def _complete(cls: Any) -> None:
                 type.__setattr__(cls, name, value)
     if names.get("_is_protocol"):
         _complete_protocol(cls)
-    if issubclass(cls, tuple) and "_fields" in names:
-        if "__replace__" not in names and _PYTHON >= (3, 13):
-            type.__setattr__(cls, "__replace__", names["_replace"])
+    is_named_tuple = issubclass(cls, tuple) and "_fields" in names
+    if is_named_tuple and "__replace__" not in names and _PYTHON >= (3, 13):
+        type.__setattr__(cls, "__replace__", names["_replace"])
 
 
 def _complete_named_tuple(cls: Any) -> None:

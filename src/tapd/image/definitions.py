@@ -6,7 +6,7 @@ function typed at a prompt becomes its source text, its place in it, the
 and attributes. A closure that a library's decorator made (say, of
 `contextlib.contextmanager`) becomes the name of that library's function and the
 cells. One that `dataclasses` or `collections.namedtuple` wrote becomes the place in
-what these would write again (`image.generated`). A class becomes its metaclass,
+what these would write again (`image.rewritten`). A class becomes its metaclass,
 bases and attributes (`image.classes`).
 
 Each definition gets a random key when it is first saved, by which a journal's
@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tapd.errors import CannotKeep
-from tapd.image import generated
+from tapd.image import rewritten
 from tapd.image.evolution import Restoration
 from tapd.image.executed import builtins_for
 from tapd.image.source import Source, code_at, place_of, source_of
@@ -105,7 +105,10 @@ def cell_contents(cell: types.CellType) -> Any:
 
 
 def new_cell(key: bytes | None = None) -> types.CellType:
-    """Return an empty cell, or the one of that key that this restoring has made. Part of the format."""
+    """Return an empty cell, or that of the key, which this restoring has made.
+
+    Part of the format.
+    """
     if key is None or not _restorations:  # a TAP of 0.1.0, or plain `pickle.loads`
         return types.CellType()
     restoration = _restorations[-1]
@@ -178,7 +181,7 @@ def split_function(function: types.FunctionType) -> tuple[tuple[Any, ...], tuple
     if place is not None:
         home = home or _home_of(function.__globals__)
     else:
-        way = generated.way_of(function)
+        way = rewritten.way_of(function)
         if way is not None:
             place = (None, *way)
             home = home or _module_of(function.__globals__)
@@ -308,40 +311,49 @@ def make_function(
     by_name = dict(zip(cell_names, cells, strict=True))
     twin = None
     if place[0] is None and type(place[1]) is tuple:
-        twin = generated.function_at(*place[1:])
-        code = twin.__code__
-        for name, cell in zip(code.co_freevars, twin.__closure__ or (), strict=True):
+        twin = rewritten.function_at(*place[1:])
+        for name, cell in zip(twin.__code__.co_freevars, twin.__closure__ or (), strict=True):
             by_name.setdefault(name, types.CellType(cell_contents(cell)))
-    if isinstance(home, Namespace):
-        if "_v_names" not in home.__dict__:
-            home.__setstate__({})  # its names come later, into this very dict
-        names = home.names
-    elif type(home) is dict:
-        names = home
-    elif home is None and twin is not None:
-        names = twin.__globals__
-    else:
-        names = importlib.import_module(home or place[1]).__dict__
+    names = _names_of_home(home, place, twin)
     known = known_definition(key)
     if known is not None and known.__globals__ is names:
         return known
-    if twin is not None:
-        pass
-    elif place[0] is None:
-        found = library_code(sys.modules[place[1]], place[2])
-        if found is None:
-            raise LookupError(f"{place[1]} has no {place[2]} any more")
-        code = found
-    else:
-        code = code_at(*place)
+    code = _code_at_place(place) if twin is None else twin.__code__
     closure = tuple(by_name.get(name) or types.CellType() for name in code.co_freevars)
     with builtins_for(code, names):
         function = types.FunctionType(code, names, closure=closure or None)
     remember_definition(key, function)
     if twin is not None:
-        generated.remember_way(function, *place[1:])
+        rewritten.remember_way(function, *place[1:])
     _note_cells(function)
     return function
+
+
+def _names_of_home(home: Any, place: tuple[Any, ...], twin: Any) -> dict[str, Any]:
+    """Return the global variables that stand in a pickle as `home`."""
+    if isinstance(home, Namespace):
+        if "_v_names" not in home.__dict__:
+            home.__setstate__({})  # its names come later, into this very dict
+        return home.names
+    if type(home) is dict:
+        return home
+    if home is None and twin is not None:
+        return twin.__globals__  # type: ignore[no-any-return]  # a dict: a function's globals
+    return importlib.import_module(home or place[1]).__dict__
+
+
+def _code_at_place(place: tuple[Any, ...]) -> types.CodeType:
+    """Return the code of a text, or of a closure that a library makes.
+
+    Raises:
+        LookupError: there is none.
+    """
+    if place[0] is not None:
+        return code_at(*place)
+    found = library_code(sys.modules[place[1]], place[2])
+    if found is None:
+        raise LookupError(f"{place[1]} has no {place[2]} any more")
+    return found
 
 
 def set_function(function: Any, state: tuple[Any, ...]) -> None:

@@ -1,10 +1,11 @@
 """Members of enums that were typed: taken apart, and made again without running their code.
 
-Imports `errors` and `image.names`. A member is an object of its class, made here past ``__new__`` and ``__init__``, with
-the attributes that it had; the tables that `enum` keeps are attributes of the
-class like any other. So values, aliases, ``_missing_``, ``boundary`` and whatever
-somebody set on a member come back as they were. A flag's combinations that were
-met once are members too: they are kept, since ``F(3) is F(3)``.
+Imports `errors` and `image.names`. A member is an object of its class, made here
+past ``__new__`` and ``__init__``, with the attributes that it had; the tables that
+`enum` keeps are attributes of the class like any other. So values, aliases,
+``_missing_``, ``boundary`` and whatever somebody set on a member come back as they
+were. A flag's combinations that were met once are members too: they are kept,
+since ``F(3) is F(3)``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from tapd.errors import CannotKeep
 from tapd.image.names import name_of
 
 _HEAP_TYPE = 1 << 9
-_MAKING = "_members_being_made_"
+MAKING = "_members_being_made_"
 """An attribute of a class that is being restored: its tables come later."""
 
 
@@ -68,12 +69,12 @@ def make_members(cls: Any, args: tuple[tuple[Any, ...], ...]) -> None:
     members = members_of(cls)
     new = _base_in_c(cls).__new__
     members += [new(cls, *each) for each in args[len(members) :]]
-    type.__setattr__(cls, _MAKING, members)
+    type.__setattr__(cls, MAKING, members)
 
 
 def enum_member(cls: Any, index: int) -> Any:
     """Return a member of a typed enum. Part of the format."""
-    members = type.__dict__["__dict__"].__get__(cls).get(_MAKING)
+    members = type.__dict__["__dict__"].__get__(cls).get(MAKING)
     return (members_of(cls) if members is None else members)[index]
 
 
@@ -86,20 +87,33 @@ def reduce_member(member: Any) -> tuple[Any, ...]:
     raise CannotKeep(f"it is no member of {cls.__qualname__} any more")
 
 
-def inherited_maker(cls: type) -> tuple[type, str] | None:
+def put_state(cls: type, state: dict[str, Any]) -> None:
+    """Put into the state of a class what its members hold, and its table of values."""
+    state["members"] = _states_of(cls)
+    state["by_value"] = list(_dict_of(cls).get("_value2member_map_", {}).items())
+    maker = _inherited_maker(cls)
+    if maker is not None:
+        state["maker"] = maker
+        del state["attributes"]["_new_member_"]
+
+
+def _dict_of(cls: type) -> Any:
+    return type.__dict__["__dict__"].__get__(cls)
+
+
+def _inherited_maker(cls: type) -> tuple[type, str] | None:
     """Return the base, and its attribute, that has what makes new members of `cls`.
 
     It is called ``__new__`` and not found there: `enum` puts another in its place.
     """
-    own = type.__dict__["__dict__"].__get__(cls).get("_new_member_")
+    own = _dict_of(cls).get("_new_member_")
     for base in cls.__mro__[1:]:
-        names = type.__dict__["__dict__"].__get__(base)
-        if own is not None and names.get("__new_member__") is own:
+        if own is not None and _dict_of(base).get("__new_member__") is own:
             return base, "__new_member__"
     return None
 
 
-def states_of(cls: type) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+def _states_of(cls: type) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """Return the attributes of each member, and what its slots hold."""
     slotnames: Any = getattr(copyreg, "_slotnames")(cls)  # noqa: B009 - private to type checkers
     states = []
@@ -114,42 +128,37 @@ def states_of(cls: type) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     return states
 
 
-def set_states(cls: Any, states: list[tuple[dict[str, Any], dict[str, Any]]]) -> None:
-    """Give the members their attributes."""
-    for index, (attributes, slots) in enumerate(states):
+def set_state(cls: Any, state: dict[str, Any], *, same_python: bool) -> None:
+    """Give the members their attributes, and make the table of values, hashed only now."""
+    if "maker" in state:
+        base, attribute = state["maker"]
+        type.__setattr__(cls, "_new_member_", _dict_of(base)[attribute])
+    for index, (attributes, slots) in enumerate(state["members"]):
         member = enum_member(cls, index)
         own = object.__getattribute__(member, "__dict__")
         own.clear()
         own.update(attributes)
         for name, value in slots.items():
             object.__setattr__(member, name, value)
+    type.__setattr__(cls, "_value2member_map_", dict(state["by_value"]))
+    if MAKING in _dict_of(cls):
+        type.__delattr__(cls, MAKING)
+    if not same_python:
+        _complete(cls)
 
 
-def finish(cls: Any, pairs: list[tuple[Any, Any]], *, same_python: bool) -> None:
-    """Make the table of values, whose keys are hashed only now, and what this Python adds."""
-    by_value: dict[Any, Any] = {}
-    for value, member in pairs:
-        by_value[value] = member
-    type.__setattr__(cls, "_value2member_map_", by_value)
-    if _MAKING in cls.__dict__:
-        type.__delattr__(cls, _MAKING)
-    if same_python:
-        return
-    unhashable = [
-        (name, member._value_)
-        for name, member in cls._member_map_.items()
-        if not _is_hashable(member._value_)
-    ]
-    by_name: dict[str, list[Any]] = {}
-    for name, value in unhashable:
-        by_name.setdefault(name, []).append(value)
-    hashable = [each._value_ for each in cls._member_map_.values() if _is_hashable(each._value_)]
+def _complete(cls: Any) -> None:
+    """Make the tables that this Python has and the one that saved has not."""
+    members = cls._member_map_
+    by_name: dict[str, list[Any]] = {
+        name: [each._value_] for name, each in members.items() if not _is_hashable(each._value_)
+    }
     for name, value in (
-        ("_unhashable_values_", [value for _name, value in unhashable]),
+        ("_unhashable_values_", [value for values in by_name.values() for value in values]),
         ("_unhashable_values_map_", by_name),
-        ("_hashable_values_", hashable),
+        ("_hashable_values_", [v._value_ for v in members.values() if _is_hashable(v._value_)]),
     ):
-        if name not in cls.__dict__:
+        if name not in _dict_of(cls):
             type.__setattr__(cls, name, value)
 
 

@@ -174,7 +174,8 @@ def set_whole(obj: Any, whole: tuple[Any, ...]) -> None:
 def finish_deep_graph(root: Any, items: list[Any]) -> Any:
     """Fill the containers among `items`, then do as `finish_graph`: states may copy them.
 
-    Before all else functions get their cells: the hash of a key may ask for one. What is due as a whole comes last, the innermost first, as it would in a pickle.
+    Before all else functions get their cells: the hash of a key may ask for one. What
+    is due as a whole comes last, the innermost first, as it would in a pickle.
     """
     rest: list[Any] = []
     whole = []

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from tapd.errors import CannotKeep
-from tapd.image import classes, definitions, enums, names, rebuild, strangers
+from tapd.image import classes, definitions, names, rebuild, strangers
 from tapd.image.loss import Loss, Placeholder, type_name_of
 from tapd.image.source import Source
 from tapd.model.persistent import is_durable_type
@@ -100,8 +100,6 @@ class Reducer(pickle.Pickler):
                 return (lambda obj: self.lose(obj, reason)), False
         if is_durable_type(cls):
             return self.reduce_durable, True
-        if enums.is_typed_enum(cls):
-            return enums.reduce_member, True
         known = known or strangers.reducer_by_base(cls)
         immutable = strangers.is_immutable_type(cls)
         if known is None and _is_plain(cls):

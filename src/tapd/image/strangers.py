@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from tapd.errors import CannotKeep
-from tapd.image import type_variables
+from tapd.image import enums, type_variables
 from tapd.image.names import bound_method, name_of, named
 from tapd.values import Value
 
@@ -356,10 +356,19 @@ def lost_reason(cls: type) -> str | None:
     return _LOST_BY_NAME.get(f"{cls.__module__}:{cls.__qualname__}")
 
 
+_BY_NAME: dict[tuple[str, str], Callable[[Any], Reduced]] = {
+    ("_queue", "SimpleQueue"): _reduce_simple_queue,
+    ("threading", "_RLock"): _reduce_rlock,
+}
+
+
 def reducer_by_base(cls: type) -> Callable[[Any], Reduced] | None:
     """Return how instances of `cls` are reduced by what it derives from, if that says it."""
-    if (cls.__module__, cls.__qualname__) == ("_queue", "SimpleQueue"):
-        return _reduce_simple_queue
+    by_name = _BY_NAME.get((cls.__module__, cls.__qualname__))
+    if by_name is not None:
+        return by_name
+    if enums.is_typed_enum(cls):
+        return enums.reduce_member
     if cls.__module__.startswith("asyncio.") and any(
         "_loop" in base.__dict__ for base in cls.__mro__
     ):
@@ -368,8 +377,6 @@ def reducer_by_base(cls: type) -> Callable[[Any], Reduced] | None:
         return _reduce_ref
     if issubclass(cls, types.ModuleType):
         return _reduce_module
-    if (cls.__module__, cls.__qualname__) == ("threading", "_RLock"):
-        return _reduce_rlock
     return _reduce_exception if _is_exception_of_own_init(cls) else None
 
 

@@ -86,9 +86,13 @@ def _execute(text: str, module: str | None) -> tuple[dict[str, Any], list[Any]]:
 
 
 def lazy_variable(name: str, has_bound: bool, constraints: int, has_default: bool) -> Any:
-    """Return a type variable as PEP 695's syntax makes it; `set_lazy` follows. Part of the format."""
+    """Return a type variable as PEP 695's syntax makes it; `set_lazy` follows.
+
+    Part of the format.
+    """
     if not _HAS_SYNTAX:
-        return typing.TypeVar(name)  # type: ignore[misc]  # its attributes can be set
+        make: Any = typing.TypeVar  # whose attributes can be set, then
+        return make(name)
     bound = ": _holder_[0]" if has_bound else ""
     if constraints:
         bound = f": ({', '.join(f'_holder_[{index + 2}]' for index in range(constraints))},)"

@@ -72,7 +72,8 @@ class Namespace(Persistent):
             state[_IMPORTS] = sorted(
                 each
                 for each in self._v_imports
-                if each in sys.modules and type(names.get(each.partition(".")[0])) is types.ModuleType
+                if each in sys.modules
+                and type(names.get(each.partition(".")[0])) is types.ModuleType
             )
         return state
 
@@ -143,7 +144,8 @@ def _names_of_caller() -> dict[str, Any] | None:
     while frame is not None:
         found = _by_dict.get(id(frame.f_globals))
         if found is not None and found._v_names is frame.f_globals:
-            return frame.f_globals  # type: ignore[no-any-return]  # a dict: a frame's globals
+            names: dict[str, Any] = found._v_names
+            return names
         frame = frame.f_back
     return None
 

@@ -37,6 +37,12 @@ _KINDS = {
 }
 
 
+@functools.lru_cache(maxsize=4096)
+def _the(spec: Spec) -> Spec:
+    """Return one and the same spec for all that are equal, so that it is written once."""
+    return spec
+
+
 def specs_of(cls: type) -> Iterator[Spec]:
     """Yield what twins of `cls` may be made from; nothing where no library wrote into it."""
     names: Any = type.__dict__["__dict__"].__get__(cls)
@@ -48,9 +54,9 @@ def specs_of(cls: type) -> Iterator[Spec]:
         calls = hasattr(cls, "__post_init__") if made is None else "__post_init__" in made.co_names
         slots = "__slots__" in names
         for has_slots in (slots, not slots):
-            yield "dataclass", told, has_slots, calls, fields
+            yield _the(("dataclass", told, has_slots, calls, fields))
     elif issubclass(cls, tuple) and type(names.get("_fields")) is tuple:
-        yield "namedtuple", cls.__name__, names["_fields"]
+        yield _the(("namedtuple", cls.__name__, names["_fields"]))
 
 
 def _described(field: Any) -> tuple[Any, ...]:
@@ -116,7 +122,7 @@ def _functions(twin: dict[str, Any]) -> Iterator[tuple[Way, Any]]:
             depth += 1
 
 
-def note_generated(cls: type, *others: Any) -> Spec | None:
+def note_rewritten(cls: type, *others: Any) -> Spec | None:
     """Find the functions of `cls` that a library wrote, for `way_of`; return its spec, if any.
 
     Args:
@@ -158,14 +164,14 @@ def way_of(function: Any) -> tuple[Spec, Way] | None:
             if not isinstance(owner, type):
                 return None
         if isinstance(owner, type):
-            note_generated(owner, function)
+            note_rewritten(owner, function)
             way = _found.get(function)
     return way
 
 
 def remember_way(function: Any, spec: Spec, way: Way) -> None:
     """Have `function`, just made again, be found where it was."""
-    _found[function] = spec, way
+    _found[function] = _the(spec), way
 
 
 def function_at(spec: Spec, way: Way) -> Any:
@@ -183,7 +189,9 @@ def function_at(spec: Spec, way: Way) -> Any:
 def shared_names(cls: type, spec: Spec) -> dict[str, Any]:
     """Return the attributes of `cls` that are the library's own, the same for every class."""
     own: Any = type.__dict__["__dict__"].__get__(cls)
-    return {name: value for name, value in shared_attributes(spec).items() if own.get(name) is value}
+    return {
+        name: value for name, value in shared_attributes(spec).items() if own.get(name) is value
+    }
 
 
 def shared_attributes(spec: Spec) -> dict[str, Any]:
