@@ -115,7 +115,7 @@ def _own(obj: Any) -> Iterator[tuple[str, Any]]:
             yield f".{key}", own[key]
     for each in () if isinstance(obj, BaseException) else cls.__mro__:
         for key, value in vars(each).items():
-            if type(value) is types.MemberDescriptorType:
+            if type(value) is types.MemberDescriptorType and key != "__vectorcalloffset__":
                 try:
                     yield f".{key}", value.__get__(obj, cls)
                 except AttributeError:

@@ -304,7 +304,8 @@ def failures(path: pathlib.Path) -> list[str]:
     here = kinds_here()
     for kind in saved.keys() & here.keys():
         data, portrait = saved[kind]
-        scope = load_graph(data).services["shell"].namespace.names
+        namespace = load_graph(data).services["shell"].namespace
+        scope = namespace.names
         try:
             if version == sys.version_info[:2] and differences(portrait, portrait_of(scope)):
                 failed.append(f"{kind}: {differences(portrait, portrait_of(scope))[0]}")

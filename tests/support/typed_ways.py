@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from tapd.image.jar import Jar
-from tapd.image.pickler import Restoration, dump_graph, load_graph
+from tapd.image.pickler import Restoration, StatePickler, dump_graph, load_graph
 from tapd.image.replay import Replay
 from tapd.model.application import Application
 from tapd.model.namespace import Namespace
@@ -60,7 +60,7 @@ def _too_deep() -> int:
         try:
             pickle.dumps(_nested(_in_list, depth))
         except RecursionError:
-            return depth * 2
+            return depth
         depth *= 2
 
 
@@ -84,6 +84,7 @@ def application_of(texts: dict[str, str]) -> Application:
         service.namespace = Namespace()
         service.namespace.names["__name__"] = "__main__"
         type_into(service.namespace, text)
+        StatePickler(lambda _obj: 1).dump_object(service.namespace)  # as the turn's end does
     return application
 
 

@@ -122,7 +122,7 @@ def _is_carried(cls: type, name: str, value: Any) -> bool:
 def _gets_from_typing(cls: type) -> bool:
     """Whether `typing` puts functions of its own into the bare class."""
     names = dict_of_class(cls)
-    return bool(names.get("_is_protocol")) or (issubclass(cls, tuple) and "_fields" in names)
+    return "_is_protocol" in names or (issubclass(cls, tuple) and "_fields" in names)
 
 
 def _slots_of(cls: type, names: Any) -> tuple[str, ...] | None:
@@ -296,6 +296,9 @@ def set_class_state(cls: Any, state: dict[str, Any]) -> None:
             with contextlib.suppress(Exception):
                 abc.ABCMeta.register(cls, each)
     attributes = state["attributes"]
+    if not same_python:
+        foreign = _FOREIGN | _PROTOCOL_TABLES
+        attributes = {name: each for name, each in attributes.items() if name not in foreign}
     spec, shared = state.get("shared", (None, ()))
     if same_python:
         _delete_others(cls, {*attributes, *shared, "_new_member_", enums.MAKING})
@@ -373,7 +376,7 @@ def _complete(cls: Any) -> None:
         ):
             if name not in names and name in dict_of_class(_SomeTypedDict):
                 type.__setattr__(cls, name, value)
-    if names.get("_is_protocol"):
+    if "_is_protocol" in names:
         _complete_protocol(cls)
     is_named_tuple = issubclass(cls, tuple) and "_fields" in names
     if is_named_tuple and "__replace__" not in names and _PYTHON >= (3, 13):
@@ -390,11 +393,29 @@ def _complete_named_tuple(cls: Any) -> None:
         type.__setattr__(cls, "__class_getitem__", classmethod(function))
 
 
+_PROTOCOL_TABLES = frozenset({
+    "__protocol_attrs__", "__callable_proto_members_only__", "__non_callable_proto_members__",
+})  # fmt: skip
+_FOREIGN = frozenset(
+    name
+    for name, since in (
+        ("__static_attributes__", (3, 13)), ("__firstlineno__", (3, 13)),
+        ("__type_params__", (3, 12)),
+    )
+    if since > _PYTHON
+)  # fmt: skip
+"""What a later interpreter puts into a class, and this one takes for its author's."""
+
+
 def _complete_protocol(cls: Any) -> None:
+    """Have `typing` look at the members of a protocol again, as this Python does."""
     members: Any = getattr(typing, "_get_protocol_attrs", None)
-    names = dict_of_class(cls)
-    if members is None or "__protocol_attrs__" in names or _PYTHON < (3, 12):
-        return
-    cls.__protocol_attrs__ = members(cls)
-    if names.get("_is_runtime_protocol"):
+    tables = dict_of_class(_SomeProtocol)
+    if "__protocol_attrs__" in tables and members is not None:
+        cls.__protocol_attrs__ = members(cls)
+    if "__callable_proto_members_only__" in tables:
+        cls.__callable_proto_members_only__ = all(
+            callable(getattr(cls, name, None)) for name in cls.__protocol_attrs__
+        )
+    if dict_of_class(cls).get("_is_runtime_protocol"):
         typing.runtime_checkable(cls)

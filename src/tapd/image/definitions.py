@@ -337,7 +337,7 @@ def _names_of_home(home: Any, place: tuple[Any, ...], twin: Any) -> dict[str, An
         return home.names
     if type(home) is dict:
         return home
-    if home is None and twin is not None:
+    if twin is not None and (home is None or not rewritten.is_of_twin(twin)):
         return twin.__globals__  # type: ignore[no-any-return]  # a dict: a function's globals
     return importlib.import_module(home or place[1]).__dict__
 

@@ -95,6 +95,8 @@ def put_state(cls: type, state: dict[str, Any]) -> None:
     if maker is not None:
         state["maker"] = maker
         del state["attributes"]["_new_member_"]
+    if getattr(_dict_of(cls).get("_value_repr_"), "__module__", None) == "enum":
+        del state["attributes"]["_value_repr_"]  # not every Python has it
 
 
 def _dict_of(cls: type) -> Any:
@@ -140,6 +142,9 @@ def set_state(cls: Any, state: dict[str, Any], *, same_python: bool) -> None:
         own.update(attributes)
         for name, value in slots.items():
             object.__setattr__(member, name, value)
+    if "_value_repr_" not in _dict_of(cls):
+        find: Any = enum.EnumType._find_data_repr_  # type: ignore[attr-defined]
+        type.__setattr__(cls, "_value_repr_", find.__func__(type(cls), cls.__name__, cls.__bases__))
     type.__setattr__(cls, "_value2member_map_", dict(state["by_value"]))
     if MAKING in _dict_of(cls):
         type.__delattr__(cls, MAKING)

@@ -186,6 +186,11 @@ def function_at(spec: Spec, way: Way) -> Any:
     raise LookupError(f"this Python writes no {way[0]} for a {spec[0]}")
 
 
+def is_of_twin(function: Any) -> bool:
+    """Whether the library gave it the global variables of its class's module, not its own."""
+    return function.__globals__ is globals()
+
+
 def shared_names(cls: type, spec: Spec) -> dict[str, Any]:
     """Return the attributes of `cls` that are the library's own, the same for every class."""
     own: Any = type.__dict__["__dict__"].__get__(cls)

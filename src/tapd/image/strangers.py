@@ -136,6 +136,11 @@ def _reduce_cached_property(obj: Any) -> Reduced:
     return type(obj), (obj.func,), state
 
 
+def _reduce_single_dispatch_method(obj: Any) -> Reduced:
+    # What else it holds differs between Python's versions, and is made by its constructor.
+    return type(obj), (obj.func,), {"dispatcher": obj.dispatcher}
+
+
 def _reduce_wrapped_method(obj: Any) -> Reduced:
     name = name_of(obj)
     if name is not None:
@@ -218,12 +223,15 @@ def _constant(module: str, name: str) -> Any:
 
 
 def _reduce_dataclass_sentinel(obj: Any) -> Reduced:
-    for name in ("MISSING", "KW_ONLY", "_FIELD", "_FIELD_CLASSVAR", "_FIELD_INITVAR"):
-        if getattr(dataclasses, name) is obj:
+    for name in _SENTINEL_NAMES:
+        if getattr(dataclasses, name, None) is obj:
             return _constant, ("dataclasses", name)
     raise CannotKeep("a sentinel of dataclasses that this Python does not name")
 
 
+_SENTINEL_NAMES = (
+    "MISSING", "KW_ONLY", "_FIELD", "_FIELD_CLASSVAR", "_FIELD_INITVAR", "_HAS_DEFAULT_FACTORY",
+)  # fmt: skip
 _PARTS: tuple[Any, ...] = (
     dataclasses.Field,
     dataclasses._DataclassParams,  # type: ignore[attr-defined]  # a class has one
@@ -256,6 +264,7 @@ _SENTINELS: tuple[Any, ...] = (
     dataclasses.MISSING,
     dataclasses.KW_ONLY,
     dataclasses._FIELD,  # type: ignore[attr-defined]  # no other way to its type
+    getattr(dataclasses, "_HAS_DEFAULT_FACTORY", dataclasses.MISSING),
 )
 
 reducers: dict[type, Callable[[Any], Reduced]] = {
@@ -271,6 +280,7 @@ reducers: dict[type, Callable[[Any], Reduced]] = {
     types.MappingProxyType: _reduce_mappingproxy,
     property: _reduce_property,
     functools.cached_property: _reduce_cached_property,
+    functools.singledispatchmethod: _reduce_single_dispatch_method,
     staticmethod: _reduce_wrapped_method,
     classmethod: _reduce_wrapped_method,
     functools._lru_cache_wrapper: _reduce_lru_cache,

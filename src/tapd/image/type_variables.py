@@ -43,6 +43,8 @@ def _reduce_variable(obj: Any) -> Any:
     state = {"__module__": obj.__module__}
     if getattr(obj, "has_default", bool)():
         state["__default__"] = _evaluated(obj, "__default__")
+    if type(obj) is typing.ParamSpec and getattr(obj, "__infer_variance__", False):
+        return lazy_specification, (obj.__name__, state)
     if type(obj) is not typing.TypeVar:
         return new_variable, (type(obj).__name__, obj.__name__, state)
     state["__bound__"] = _evaluated(obj, "__bound__")
@@ -101,6 +103,19 @@ def lazy_variable(name: str, has_bound: bool, constraints: int, has_default: boo
     [variable] = names["_make_"].__type_params__
     _holders[id(variable)] = variable, holder
     return variable
+
+
+def lazy_specification(name: str, state: dict[str, Any]) -> Any:
+    """Return a parameter specification as PEP 695's syntax makes it. Part of the format."""
+    if not _HAS_SYNTAX:
+        return new_variable("ParamSpec", name, state)
+    has_default = _HAS_DEFAULTS and "__default__" in state
+    default = " = _holder_[0]" if has_default else ""
+    names, holder = _execute(f"def _make_[**{name}{default}](): ...", None)
+    holder.append(state.get("__default__"))
+    [made] = names["_make_"].__type_params__
+    made.__module__ = state["__module__"]
+    return made
 
 
 def set_lazy(variable: Any, state: dict[str, Any]) -> None:
