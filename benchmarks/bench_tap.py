@@ -145,7 +145,7 @@ def pause(count: int, key: Key, directory: pathlib.Path) -> None:
     print(f"fork with {size:.2f} GB: {fork_ms:.1f} ms, {fork_ms / size:.1f} ms per GB (25)")
 
 
-def _latencies_us(client: socket.socket, until: Callable[[], bool]) -> list[float]:
+def latencies_us(client: socket.socket, until: Callable[[], bool]) -> list[float]:
     times: list[float] = []
     while len(times) % 50 or not until():
         begin = time.perf_counter()
@@ -157,7 +157,7 @@ def _latencies_us(client: socket.socket, until: Callable[[], bool]) -> list[floa
     return times
 
 
-def _p99(times: list[float]) -> float:
+def p99(times: list[float]) -> float:
     return sorted(times)[len(times) * 99 // 100]
 
 
@@ -177,14 +177,14 @@ def serve_meanwhile(count: int, directory: pathlib.Path) -> None:
         usual, meanwhile, ratios, longest = [], [], [], []
         for _ in range(ROUNDS):
             end = time.monotonic() + 2
-            quiet = _latencies_us(client, lambda end=end: time.monotonic() > end)
+            quiet = latencies_us(client, lambda end=end: time.monotonic() > end)
             saved = server.log().count("saved generation-")
             server.kill(signal.SIGHUP)
-            busy = _latencies_us(
+            busy = latencies_us(
                 client, lambda saved=saved: server.log().count("saved generation-") > saved
             )
-            usual.append(_p99(quiet))
-            meanwhile.append(_p99(busy))
+            usual.append(p99(quiet))
+            meanwhile.append(p99(busy))
             ratios.append(meanwhile[-1] / usual[-1])
             longest.append(max(busy))
         print(

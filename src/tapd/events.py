@@ -75,6 +75,12 @@ SAVE_FAILED = Event("e39ee9cd085f43ea935a12995131bbb6")
 LOSS = Event("661c1b6aba824e61a849bf706e580b13")
 """One object can't be saved; a placeholder is."""
 
+UNFIT = Event("846d9b1d633237a4f13f2715cb401b98")
+"""One object can't be brought into its class of today; it is kept as it was saved."""
+
+DIFFERENCE = Event("59340ccca1914b689b231014f25af4e0")
+"""An audit found something that a kill would have restored as something else."""
+
 FELL_BACK = Event("5dfcf88bcd2f49569473865193bcec8c")
 """The newest generation is damaged; an older one was loaded."""
 

@@ -158,8 +158,9 @@ def test_a_module_says_itself_what_it_renamed(
     del sys.modules["evolving"]
     (tmp_path / "evolving.py").write_text(
         "from tapd.image.evolution import register_rename\n"
+        "from tapd.model.persistent import Persistent\n"
         "register_rename('evolving:Guest', 'evolving:Person')\n"
-        "class Person: pass\n"
+        "class Person(Persistent): pass\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     assert type(load_graph(data)[0]).__name__ == "Person"

@@ -20,6 +20,7 @@ class Arguments(Value):
         tap: the TAP, or its shutdown TAP.
         sync: ``always``, ``never`` or seconds.
         checkpoint: seconds between two saves of the whole TAP while it changes.
+        audit: ``off``, or how much memory the audit after a checkpoint may take.
         idle_exit: seconds with nothing to do until the server sleeps; 0 for never.
         socket_mode: of UNIX sockets, in octal.
         socket_group: of UNIX sockets.
@@ -28,6 +29,7 @@ class Arguments(Value):
     tap: str
     sync: str = "1"
     checkpoint: float = 900.0
+    audit: str = "512M"
     idle_exit: float = 0.0
     socket_mode: str = "0600"
     socket_group: str | None = None
@@ -36,6 +38,7 @@ class Arguments(Value):
 KINDS: dict[str, Callable[[str], Any]] = {
     "sync": str,
     "checkpoint": float,
+    "audit": str,
     "idle_exit": float,
     "socket_mode": str,
     "socket_group": str,

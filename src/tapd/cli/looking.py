@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from tapd.cli.naming import JSON, TAP, find_tap
-from tapd.cli.printing import emit, render_size, table
+from tapd.cli.printing import describe_loss, emit, render_size, table
 from tapd.cli.progress import Progress
 from tapd.errors import KeyUnusable, TapForeign, TapMissing
 from tapd.image.adoption import find_strangers, is_signed
@@ -205,11 +205,12 @@ def manifest_lines(path: Path, manifest: Manifest, tail: Tail, *, trusted: bool)
     shown = [f"{name + ':':<13}{printable(value)}" for name, value in lines]
     if not trusted:
         shown[3] = click.style(shown[3], fg="red")
-    for loss in manifest.losses[:20]:
-        told = f"{loss.get('path')} ({loss.get('type_name')}): {loss.get('reason')}"
-        shown.append(f"  {printable(told)}")
+    shown += [f"  {describe_loss(loss)}" for loss in manifest.losses[:20]]
     if manifest.loss_count > 20:
         shown.append(f"  and {manifest.loss_count - 20} more: --json has them")
+    if manifest.unfit_count:
+        shown.append(f"{'unfit:':<13}{manifest.unfit_count}, kept as they were saved")
+        shown += [f"  {describe_loss(loss)}" for loss in manifest.unfit[:20]]
     return [*shown, ""]
 
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
+
+from tapd.image.inspection import printable
 
 
 def emit(as_json: bool, data: Any, lines: Callable[[], Sequence[str]]) -> None:
@@ -35,6 +37,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
         return "  ".join(padded).rstrip()
 
     return [click.style(line(names), bold=True), *map(line, rows)]
+
+
+def describe_loss(loss: Mapping[str, Any]) -> str:
+    """Return path, class and reason of an object that was lost, or is kept unfit."""
+    return printable(f"{loss.get('path')} ({loss.get('type_name')}): {loss.get('reason')}")
 
 
 def render_size(size_bytes: float) -> str:

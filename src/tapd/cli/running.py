@@ -1,4 +1,4 @@
-"""``tapctl status``, ``checkpoint`` and ``set``: of a running server, or of its TAP."""
+"""``tapctl status``, ``checkpoint``, ``audit``, ``reload``, ``set``: of a server, or of its TAP."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import click
 
 from tapd.cli.calling import call_next, call_server, calling, try_to_call
 from tapd.cli.naming import JSON, TAP, complete_tap, find_tap
-from tapd.cli.printing import emit, render_duration, render_size, render_time, table
+from tapd.cli.printing import describe_loss, emit, render_duration, render_size, render_time, table
 from tapd.cli.progress import Progress
 from tapd.cli.sleeping import describe_sleep
 from tapd.errors import NotAllowed, TapMissing, UsageError
@@ -22,6 +22,7 @@ from tapd.host.state import State
 from tapd.host.upgrade import name_modules
 from tapd.image.key import load_key
 from tapd.image.layout import Layout
+from tapd.image.unfit import NAMED_MAX
 from tapd.model.setting import (
     ACCOUNT_SETTINGS,
     Assignment,
@@ -29,6 +30,7 @@ from tapd.model.setting import (
     prepare_settings,
 )
 
+_UNFIT_SHOWN = 5
 _STATE_COLOURS = {"running": "green", "stalled": "red"}
 
 
@@ -65,6 +67,8 @@ def _at_rest(path: Path) -> dict[str, Any]:
         "generation": good.generation,
         "saved_at_s": good.saved_at_s,
         "losses": manifest.loss_count,
+        "unfit": [dict(loss) for loss in manifest.unfit[:NAMED_MAX]],
+        "unfit_count": manifest.unfit_count,
         "clean": manifest.clean,
         **sleep,
     }
@@ -97,6 +101,16 @@ def _status_lines(data: dict[str, Any]) -> list[str]:
         rows.append(("", "not after a clean stop: the journal goes on from it"))
     lost = str(data["losses"])
     rows.append(("lost", click.style(lost, fg="red") if data["losses"] else lost))
+    if count := data.get("unfit_count"):
+        text = f"{count}, kept as saved; tapctl verify --upgrade tells why each does not fit"
+        rows.append(("unfit", click.style(text, fg="red")))
+        rows += [("", describe_loss(loss)) for loss in data["unfit"][:_UNFIT_SHOWN]]
+    if audited := data.get("audited"):
+        colour = "red" if audited["differences"] or audited["reason"].startswith("gen") else None
+        rows.append(("audited", click.style(describe_audit(audited), fg=colour)))
+    if (found := data.get("audit_found")) and found != audited:
+        text = f"{describe_audit(found)}, {render_time(found['at_s'])}; see the log"
+        rows.append(("", click.style(text, fg="red")))
     if data.get("deaths"):
         text = f"{data['deaths']} in a row, before it had settled; see the log"
         rows.append(("killed", click.style(text, fg="red")))
@@ -129,6 +143,56 @@ def _saved_lines(report: dict[str, Any]) -> list[str]:
         for loss in report["losses"]
     ]
     return [saved, *losses]
+
+
+# --- audit -------------------------------------------------------------------------
+
+
+@click.command(short_help="Have a running server compare what a kill would restore.")
+@TAP
+@JSON
+def audit(tap: str, as_json: bool) -> None:
+    """Save the running server of TAP, and compare what a kill would have restored.
+
+    The state that the generation before and its journal restore is compared with what
+    is in memory, all of it, by a child at low priority: the server serves on. What
+    differs is named; from the save on, a kill restores what is in memory. Exits with 0
+    where there is no difference, with 1 where there is one, and with 75 where the audit
+    did not get to its end.
+    """
+    with Progress("auditing"), calling(find_tap(tap)) as call:
+        found = call.ask("audit")
+    emit(as_json, found, lambda: audit_lines(found))
+    sys.exit(1 if found["differences"] else _EX_TEMPFAIL if found["reason"] else 0)
+
+
+_EX_TEMPFAIL = 75
+
+
+def audit_lines(found: dict[str, Any]) -> list[str]:
+    """Return what an audit found, for people."""
+    lines = [f"audited: {describe_audit(found)}, in {found['duration_s']:.2f} s"]
+    for each in found["differences"]:
+        lines.append(f"{each['path'] or 'the application'} (in a {each['owner']}):")
+        if each["other_path"] is not None:
+            restored = "one object, not two" if each["is_one"] else "two objects, not one"
+            lines.append(f"  and {each['other_path']}: a kill would have restored {restored}")
+        else:
+            lines += [f"  in memory     {each['other']}", f"  after a kill  {each['one']}"]
+        if each["path"] in found["lasting"]:
+            lines.append(f"  generation {found['generation']} has it like that, too")
+    return lines
+
+
+def describe_audit(found: dict[str, Any]) -> str:
+    """Return in a few words what an audit found."""
+    count = len(found["differences"])
+    many = "no difference" if not count else f"{count} difference{'s' * (count > 1)}"
+    objects = f"{found['objects']:,} object{'s' * (found['objects'] != 1)}"
+    if found["parts"] > 1:
+        objects += f" (one of {found['parts']} parts, another one each time)"
+    text = f"generation {found['generation']}, {objects}, {many}"
+    return f"{text}; not all of it: {found['reason']}" if found["reason"] else text
 
 
 # --- reload ------------------------------------------------------------------------
@@ -306,6 +370,7 @@ def _read_lines(path: str) -> list[str]:
 
 
 COMMANDS = {
+    "audit": audit,
     "status": status,
     "checkpoint": checkpoint,
     "reload": reload_code,

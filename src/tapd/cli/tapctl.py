@@ -22,10 +22,17 @@ import click
 import tapd
 from tapd.cli.looking import choose_entry
 from tapd.cli.naming import JSON, TAP, find_tap, installed_directories, taps_in
-from tapd.cli.printing import emit, render_size, render_time, table
+from tapd.cli.printing import describe_loss, emit, render_size, render_time, table
 from tapd.cli.progress import Progress
 from tapd.cli.sleeping import describe_sleep
-from tapd.errors import NotAllowed, StateUnwritable, TapdError, TapMissing, UsageError
+from tapd.errors import (
+    NotAllowed,
+    StateUnwritable,
+    TapdError,
+    TapMissing,
+    UpgradeRefused,
+    UsageError,
+)
 from tapd.image.key import load_key
 from tapd.image.layout import Entry, Layout
 from tapd.image.lock import holder_of
@@ -42,6 +49,7 @@ def _entry_data(entry: Entry) -> dict[str, Any]:
         "saved_at": manifest.saved_at if manifest else None,
         "clean": manifest.clean if manifest else None,
         "losses": manifest.loss_count if manifest else None,
+        "unfit": manifest.unfit_count if manifest else None,
         "archived": entry.is_archived,
         "error": str(entry.error) if entry.error else None,
     }
@@ -55,6 +63,7 @@ def _entry_row(entry: Entry) -> list[str]:
     else:
         notes.extend(["clean stop"] * manifest.clean)
         notes.extend([f"{manifest.loss_count} lost"] * bool(manifest.loss_count))
+        notes.extend([f"{manifest.unfit_count} unfit"] * bool(manifest.unfit_count))
         notes.extend(["compressed"] * entry.is_archived)
     return [
         str(entry.generation or "?"), render_time(entry.saved_at_s), render_size(entry.size_bytes),
@@ -68,6 +77,7 @@ def _entry_row(entry: Entry) -> list[str]:
 _EX_OSERR = 71  # sysexits.h: no status of ours, for it may pass
 
 _ELSEWHERE = {
+    "audit": "running",
     "status": "running",
     "checkpoint": "running",
     "reload": "running",
@@ -247,14 +257,26 @@ def verify(tap: str, as_json: bool, upgrade: bool) -> None:
     def lines() -> list[str]:
         told = [
             f"generation {entry.generation or '?'}: "
-            + (click.style(str(entry.error), fg="red") if entry.error else "good")
+            + (click.style(str(entry.error), fg="red") if entry.error else _good(entry))
             for entry in entries
         ]
         return [*told, rehearsed] if rehearsed else told
 
     emit(as_json, data, lines)
+    if entries and (manifest := entries[0].manifest) is not None and manifest.unfit_count:
+        unfit = manifest.unfit_count
+        raise UpgradeRefused(
+            f"objects in generation {entries[0].generation} that the code which saved it could not "
+            f"take: {unfit}; first: {describe_loss(manifest.unfit[0])}. They are kept as they "
+            "were: mend the class, or go back to the code that fits, and they come back"
+        )
     if bad or not entries:
         sys.exit(bad[0].error.exit_status if bad and bad[0].error else TapMissing.exit_status)
+
+
+def _good(entry: Entry) -> str:
+    unfit = entry.manifest.unfit_count if entry.manifest else 0
+    return click.style(f"good; objects kept unfit: {unfit}", fg="red") if unfit else "good"
 
 
 def _verified(layout: Layout) -> list[Entry]:

@@ -22,7 +22,7 @@ from typing import NoReturn
 from tapd import events
 from tapd.cli.arguments import Arguments, read_arguments
 from tapd.errors import StartFailed, TapdError, TapMissing, UsageError
-from tapd.host.options import DaemonOptions, parse_sync
+from tapd.host.options import DaemonOptions, parse_audit, parse_sync
 
 log = logging.getLogger("tapd")
 
@@ -54,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         if not 0 <= options.idle_exit < 1e9:
             raise UsageError(f"--idle-exit {options.idle_exit}: write seconds, or 0 for never")
         parse_sync(options.sync)
+        parse_audit(options.audit)
         meant = path.with_name(f"{path.name}.tap")
         if not path.exists() and meant.exists():
             raise TapMissing(f"{path}: there is no such TAP; did you mean {meant}?")
@@ -81,6 +82,7 @@ def _serve(path: Path, options: Arguments) -> int:
             sync=parse_sync(options.sync),
             checkpoint_s=options.checkpoint,
             idle_exit_s=options.idle_exit,
+            audit_bytes=parse_audit(options.audit),
         ),
         os.environ,
     ).run()

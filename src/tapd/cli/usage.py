@@ -45,6 +45,12 @@ def parser() -> argparse.ArgumentParser:
         help="time between two saves of the whole TAP while it changes (default: 900)",
     )
     made.add_argument(
+        "--audit",
+        metavar="MEMORY|off",
+        help="after a save, compare what a kill would have restored with what is in memory, if "
+        "that takes no more than MEMORY (default: 512M)",
+    )
+    made.add_argument(
         "--idle-exit",
         metavar="SECONDS",
         help="save and end after so long without a connection or a timer; the next client or "

@@ -6,6 +6,10 @@ serves on. The child is watched and never trusted: it reports over a pipe, and
 whatever else it does (dies, hangs, is killed for its memory) is a failed save,
 which leaves the last good TAP as it was.
 
+A child that has saved may go on to audit what it saved (`host.audit`). Its save is
+reported first, and counts whatever becomes of the audit: one at a time, it is ended
+with the server, and gives way to one that somebody asked for.
+
 The fork happens with whatever threads there are. Only the forking thread lives
 on in the child, so the child touches nothing that another thread may have held
 locked: it does not log (its log is sent along with the report), it runs no
@@ -33,10 +37,14 @@ from typing import Any, NoReturn
 
 from tapd import errors
 from tapd.errors import BugError, StateUnwritable, TapdError
+from tapd.host.audit import DEADLINE_S, Audited
 from tapd.image.loss import Loss
 from tapd.image.store import SaveReport
 
 log = logging.getLogger(__name__)
+
+GIVEN_UP = "was given up"
+"""Of an audit that was ended by intent: by a stop, or for another one."""
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _NICE = 5
@@ -46,6 +54,7 @@ _REPORT_BYTES_MAX = 64 << 20
 _LOG_RECORDS_MAX = 1000
 
 Save = Callable[[], SaveReport]
+RunAudit = Callable[[], Audited]
 
 
 class Checkpointer:
@@ -68,9 +77,33 @@ class Checkpointer:
         self.fork_s = 0.0
         self._keep_fds = tuple(keep_fds)
         self._one_at_a_time = asyncio.Lock()
+        self._auditing: _Child | None = None
 
-    async def checkpoint(self, save: Save) -> SaveReport:
+    @property
+    def is_auditing(self) -> bool:
+        """Whether a child is at an audit."""
+        return self._auditing is not None
+
+    async def end_audit(self) -> None:
+        """End the audit that runs, if one does, and wait until it is told that it is over."""
+        child = self._auditing
+        if child is not None and child.watching is not None:
+            child.is_unwanted = True
+            child.kill()
+            await child.watching
+
+    async def checkpoint(
+        self,
+        save: Save,
+        audit: RunAudit | None = None,
+        on_audited: Callable[[Audited | str], None] = lambda _audited: None,
+    ) -> SaveReport:
         """Fork now, have the child call `save`, and return its report.
+
+        Args:
+            save: called in the child.
+            audit: called in the child when `save` was reported. Needs that none runs.
+            on_audited: called here with what it returned; with how the child ended if it did not.
 
         What is saved is the state at the call, if no other checkpoint runs:
         there is no suspension before the fork. Cancelling it kills the child.
@@ -80,14 +113,38 @@ class Checkpointer:
             StateUnwritable: the child could not be made, died or was too slow.
         """
         async with self._one_at_a_time:
-            child = self._fork(save)
+            child = self._fork(save, audit)
             try:
-                answer = await self._watch(child)
-            finally:
+                report = _report_of(await self._watch(child, self.deadline_s), child)
+                if audit is None:
+                    await child.wait()
+            except TapdError:
+                await child.wait()
                 child.end()
-        return _report_of(answer, child)
+                raise
+            except BaseException:
+                child.end()
+                raise
+            if audit is None:
+                child.end()
+            else:
+                self._auditing = child
+                child.watching = asyncio.create_task(self._watch_audit(child, on_audited))
+        return report
 
-    def _fork(self, save: Save) -> _Child:
+    async def _watch_audit(
+        self, child: _Child, on_audited: Callable[[Audited | str], None]
+    ) -> None:
+        """Wait for what the audit finds; the child is ended with this task."""
+        try:
+            answer = await self._watch(child, self.deadline_s + DEADLINE_S)
+        finally:
+            self._auditing = None
+            child.end()
+        ended = GIVEN_UP if child.is_unwanted else _ending(child.exit_code)
+        on_audited(_audited_of(answer) or ended)
+
+    def _fork(self, save: Save, audit: RunAudit | None) -> _Child:
         _prctl()  # found before the fork: the child looks up nothing
         parent = os.getpid()
         started_s = time.perf_counter()
@@ -101,7 +158,7 @@ class Checkpointer:
         try:
             pid = _fork_process()
             if pid == 0:
-                _run_child(save, parent, writing, (*self._keep_fds, writing))
+                _run_child(save, audit, parent, writing, self._keep_fds)
         except OSError as error:
             os.close(reading)
             raise _no_child(error) from error
@@ -111,24 +168,32 @@ class Checkpointer:
         self.fork_s = time.perf_counter() - started_s
         return _Child(pid, reading)
 
-    async def _watch(self, child: _Child) -> bytes:
-        """Return all that the child wrote, once it has ended."""
+    async def _watch(self, child: _Child, deadline_s: float) -> bytes:
+        """Return the next line that the child writes; b"" where it ended before that."""
         loop = asyncio.get_running_loop()
-        ended = asyncio.Event()
-        loop.add_reader(child.pipe, lambda: child.read() or loop.remove_reader(child.pipe))
-        loop.add_reader(child.pidfd, ended.set)
+        told = asyncio.Event()
+
+        def read() -> None:
+            if not child.read():
+                loop.remove_reader(child.pipe)
+            if child.has_line:
+                told.set()
+
+        loop.add_reader(child.pipe, read)
+        loop.add_reader(child.pidfd, told.set)
         try:
-            async with asyncio.timeout(self.deadline_s):
-                await ended.wait()
+            async with asyncio.timeout(deadline_s):
+                await told.wait()
         except TimeoutError:
             child.is_late = True
             child.kill()
-            await ended.wait()
+            await child.wait()
         finally:
             loop.remove_reader(child.pidfd)
             loop.remove_reader(child.pipe)
-        child.reap()
-        return bytes(child.answer)
+        if not child.has_line:
+            child.reap()
+        return child.take_line()
 
 
 class _Child:
@@ -140,6 +205,8 @@ class _Child:
         self.answer = bytearray()
         self.exit_code: int | None = None
         self.is_late = False
+        self.is_unwanted = False
+        self.watching: asyncio.Task[None] | None = None
         try:
             self.pidfd = os.pidfd_open(pid)
         except OSError as error:
@@ -157,6 +224,29 @@ class _Child:
         except BlockingIOError:
             return True
         return False
+
+    @property
+    def has_line(self) -> bool:
+        """Whether a whole answer is there."""
+        return b"\n" in self.answer
+
+    def take_line(self) -> bytes:
+        """Return the next answer, or what there is of it."""
+        line, _newline, rest = bytes(self.answer).partition(b"\n")
+        self.answer = bytearray(rest)
+        return line
+
+    async def wait(self) -> None:
+        """Wait until it has ended by itself, or is killed: a large one takes a while to go."""
+        if self.exit_code is not None:
+            return
+        ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self.pidfd, ended.set)
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(self.pidfd)
 
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -224,6 +314,14 @@ def _report_of(answer: bytes, child: _Child) -> SaveReport:
     )
 
 
+def _audited_of(answer: bytes) -> Audited | None:
+    """Turn what the child wrote into what it found; None where it was ended."""
+    try:
+        return Audited.from_json(json.loads(answer))
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
 def _ending(exit_code: int | None) -> str:
     if exit_code is None or exit_code >= 0:
         return f"ended with status {exit_code}"
@@ -249,22 +347,32 @@ class _Collecting(logging.Handler):
             self.records.append((record.levelno, record.name, record.getMessage()))
 
 
-def _run_child(save: Save, parent: int, pipe: int, keep_fds: Iterable[int]) -> NoReturn:
+def _run_child(
+    save: Save, audit: RunAudit | None, parent: int, pipe: int, keep_fds: Iterable[int]
+) -> NoReturn:
     """Save, report through `pipe` and end; never returns into the parent's code."""
     status = 70  # EX_SOFTWARE
     try:
         collecting = _Collecting()
-        _become_child(parent, keep_fds)
+        _become_child(parent, (*keep_fds, pipe))
         _log_only_to(collecting)
         answer = _answer_of(save)
         answer["log"] = collecting.records
         os.set_blocking(pipe, True)
-        data = memoryview(json.dumps(answer).encode())
-        while data:
-            data = data[os.write(pipe, data) :]
+        _tell(pipe, answer)
+        if audit is not None and "report" in answer:
+            for fd in keep_fds:  # an audit changes nothing: it must not hold the lock
+                os.close(fd)
+            _tell(pipe, audit().as_json())
         status = 0
     finally:
         os._exit(status)
+
+
+def _tell(pipe: int, answer: dict[str, Any]) -> None:
+    data = memoryview(json.dumps(answer).encode() + b"\n")
+    while data:
+        data = data[os.write(pipe, data) :]
 
 
 def _become_child(parent: int, keep_fds: Iterable[int]) -> None:
@@ -278,6 +386,7 @@ def _become_child(parent: int, keep_fds: Iterable[int]) -> None:
             signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     _close_all_but(keep_fds)  # else a client would wait for us to see its connection end
+    gc.unfreeze()  # what is detached is looked for among all objects
     gc.disable()  # it would touch, and so copy, every page, to free nothing
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE_MOST)

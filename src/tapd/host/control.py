@@ -34,6 +34,7 @@ from tapd.net.turn import Turn
 from tapd.values import Value
 
 if TYPE_CHECKING:
+    from tapd.host.audit import Audited
     from tapd.host.console import Console
 
 log = logging.getLogger("tapd.control")
@@ -52,6 +53,9 @@ class Host(TypingProtocol):
 
     async def checkpoint(self) -> SaveReport:
         """Save a generation that holds all that was committed before the call."""
+
+    async def audit(self) -> Audited:
+        """Save, and compare what a kill would have restored with what is in memory."""
 
     async def reload(self) -> tuple[SaveReport, list[str]]:
         """Save, and end for new code where it loads that; return the modules that are new."""
@@ -204,6 +208,7 @@ class Control:
         answers: dict[str, Callable[[dict[str, Any], Peer], Awaitable[dict[str, Any]]]] = {
             "status": self._status,
             "checkpoint": self._checkpoint,
+            "audit": self._audit,
             "reload": self._reload,
             "settings": self._settings,
             "set": self._set,
@@ -220,6 +225,10 @@ class Control:
     async def _checkpoint(self, _request: dict[str, Any], peer: Peer) -> dict[str, Any]:
         log.info("a checkpoint was asked for by %s", peer, extra=peer.fields)
         return self._describe(await self.host.checkpoint())
+
+    async def _audit(self, _request: dict[str, Any], peer: Peer) -> dict[str, Any]:
+        log.info("an audit was asked for by %s", peer, extra=peer.fields)
+        return (await self.host.audit()).as_json()
 
     async def _reload(self, _request: dict[str, Any], peer: Peer) -> dict[str, Any]:
         log.info("a reload was asked for by %s", peer, extra=peer.fields)

@@ -50,6 +50,7 @@ from tapd.systemd.watchdog import Watchdog
 from tapd.values import Value
 
 if TYPE_CHECKING:
+    from tapd.host.audit import Audited
     from tapd.host.control import Control
 
 log = logging.getLogger(__name__)
@@ -327,6 +328,10 @@ class Daemon:
     async def checkpoint(self) -> SaveReport:
         """Save a generation of now; see `Saving.checkpoint`."""
         return await self._saving.checkpoint()
+
+    async def audit(self) -> Audited:
+        """Save, and compare what a kill would have restored; see `Saving.audit`."""
+        return await self._saving.audit()
 
     async def reload(self) -> tuple[SaveReport, list[str]]:
         """Save, and go on with new code if there is any; see `Saving.reload`."""

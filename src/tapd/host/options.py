@@ -27,6 +27,7 @@ class DaemonOptions(Value):
         keep_days: for how many days at least.
         idle_exit_s: seconds without anything to do after which the server saves
             itself and ends, to be woken by the next client or timer; 0 for never.
+        audit_bytes: how much memory the audit after a checkpoint may take; 0 for none.
     """
 
     path: Path
@@ -36,6 +37,7 @@ class DaemonOptions(Value):
     keep_generations: int = 10
     keep_days: float = 7.0
     idle_exit_s: float = 0.0
+    audit_bytes: int = 512 << 20
 
 
 def parse_sync(text: str) -> str | float:
@@ -53,3 +55,24 @@ def parse_sync(text: str) -> str | float:
     if not 0.001 <= seconds <= 3600:
         raise UsageError(f"--sync {text}: write always, never, or seconds from 0.001 to 3600")
     return seconds
+
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+
+def parse_audit(text: str) -> int:
+    """Parse ``off``, which is 0, or an amount of memory in bytes, or with K, M or G.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if text == "off":
+        return 0
+    number, unit = (text[:-1], text[-1].upper()) if text[-1:].isalpha() else (text, "")
+    try:
+        size = int(float(number) * _UNITS[unit])
+    except (ValueError, OverflowError, KeyError):
+        size = 0
+    if size < _UNITS["M"]:
+        raise UsageError(f"--audit {text}: write off, or an amount of memory from 1M on, as 512M")
+    return size

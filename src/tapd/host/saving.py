@@ -2,7 +2,8 @@
 
 A generation is saved when one is asked for, when it is time and something changed, and
 when the journal is long. Who asked is answered with the very generation that holds
-all that was committed before. A reload (SIGHUP, or over the control socket) also looks for
+all that was committed before. The child that saved it then compares it with what a kill
+would have restored (`audit`). A reload (SIGHUP, or over the control socket) also looks for
 new code, and has the process end where that loads what was saved (`upgrade`). The
 journal is synced beside it. Imports what the daemon has; what forks and rehearses is
 imported when the first client has been served.
@@ -28,6 +29,7 @@ from tapd.net.turn import Turn
 from tapd.systemd.notify import Notifier
 
 if TYPE_CHECKING:
+    from tapd.host.audit import Audit, Audited
     from tapd.host.checkpoint import Checkpointer
     from tapd.host.upgrade import LoadedCode
 
@@ -76,6 +78,8 @@ class Saving:
         self._saved_records = 0
         self._waiting: list[asyncio.Future[SaveReport]] = []
         self._reloading: list[asyncio.Future[tuple[SaveReport, list[str]]]] = []
+        self._wanting_audit: list[asyncio.Future[Audited]] = []
+        self._awaiting_audit: list[asyncio.Future[Audited]] = []
 
     # --- who asks ---------------------------------------------------------------
 
@@ -96,6 +100,17 @@ class Saving:
         """
         waiting: asyncio.Future[SaveReport] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiting)
+        self._asked.set()
+        return await waiting
+
+    async def audit(self) -> Audited:
+        """Save a generation and have all of it audited, however much memory that takes.
+
+        Raises:
+            TapdError: it could not be saved, or the audit was ended.
+        """
+        waiting: asyncio.Future[Audited] = asyncio.get_running_loop().create_future()
+        self._wanting_audit.append(waiting)
         self._asked.set()
         return await waiting
 
@@ -124,9 +139,22 @@ class Saving:
         from tapd.host.upgrade import LoadedCode  # noqa: PLC0415 - the same
 
         self._saved_records = vitals.replayed
-        notifier = self._notifier
         checkpointer = Checkpointer(keep_fds=self._state.store.lock_fds)
         code = LoadedCode(self._began_ns)
+        try:
+            await self._save_when_due(turn, vitals, environ, checkpointer, code)
+        finally:
+            await checkpointer.end_audit()  # it would be of no use, and holds memory
+
+    async def _save_when_due(
+        self,
+        turn: Turn,
+        vitals: Vitals,
+        environ: Mapping[str, str],
+        checkpointer: Checkpointer,
+        code: LoadedCode,
+    ) -> None:
+        notifier = self._notifier
         due_s = time.monotonic() + self._options.checkpoint_s
         while True:
             with contextlib.suppress(TimeoutError):
@@ -139,6 +167,7 @@ class Saving:
                 stalled = StateUnwritable(f"not saved: {_STALLED}")
                 _answer(_take(self._waiting), stalled)
                 _answer(_take(self._reloading), stalled)
+                _answer(_take(self._wanting_audit), stalled)
             if turn.is_stalled or not (asked or long or timely):
                 continue
             self._asked.clear()
@@ -151,7 +180,7 @@ class Saving:
                 _answer(waiting, report)
                 self.note_saved(report, vitals)
                 if looks_for_code:
-                    renewed = await self._renew(code, environ)
+                    renewed = await self._renew(turn, code, environ)
                     if isinstance(renewed, UpgradeRefused):
                         _answer(reloading, renewed)
                     else:
@@ -161,6 +190,7 @@ class Saving:
                 story.tell_save_failed(failure)
                 _answer(waiting, failure)
                 _answer(reloading, failure)
+                _answer(_take(self._awaiting_audit), failure)
             due_s = time.monotonic() + self._options.checkpoint_s
             notifier.ready(vitals.line())
             if self.renews:
@@ -177,7 +207,11 @@ class Saving:
         """
         with contextlib.suppress(OSError):  # the most of it, beside the turns
             await asyncio.to_thread(self._state.sync_journal)
+        if self._wanting_audit:
+            await checkpointer.end_audit()
+        self._awaiting_audit += _take(self._wanting_audit)
         application, state = turn.application, self._state
+        base = state.base
         journal = state.begin_generation()
         self._fault("checkpoint: journal begun")
         try:
@@ -188,14 +222,41 @@ class Saving:
         self._saved_records = vitals.records
         generation = state.generation
         self._fault("checkpoint: journal changed")
+        audit = None if checkpointer.is_auditing else self._audit(base, generation)
         report = await checkpointer.checkpoint(
-            functools.partial(state.save, application, generation, clean=False)
+            functools.partial(state.save, application, generation, clean=False),
+            None if audit is None else functools.partial(audit.run, application),
+            functools.partial(self._note_audited, generation, vitals),
         )
         self._fault("checkpoint: saved")
         return report
 
+    def _audit(self, base: int, generation: int) -> Audit | None:
+        """Return what the saving child is to audit; None where nobody wants that."""
+        from tapd.host.audit import Audit  # noqa: PLC0415 - as in `run`
+
+        store, allowed = self._state.store, self._options.audit_bytes
+        if self._awaiting_audit:
+            return Audit(store.named_path, store.key, base, generation)
+        return Audit(store.named_path, store.key, base, generation, allowed) if allowed else None
+
+    def _note_audited(self, generation: int, vitals: Vitals, audited: Audited | str) -> None:
+        """Take in what an audit found, or how its process ended before that."""
+        waiting = _take(self._awaiting_audit)
+        if isinstance(audited, str):
+            from tapd.host.checkpoint import GIVEN_UP  # noqa: PLC0415 - as in `run`
+
+            text = f"the audit of generation {generation} {audited} before it was done"
+            level = logging.DEBUG if audited == GIVEN_UP else logging.WARNING
+            log.log(level, "%s; the generation is saved", text)
+            _answer(waiting, StateUnwritable(f"{text}; try again"))
+            return
+        vitals.note_audited(audited)
+        story.tell_audited(audited)
+        _answer(waiting, audited)
+
     async def _renew(
-        self, code: LoadedCode, environ: Mapping[str, str]
+        self, turn: Turn, code: LoadedCode, environ: Mapping[str, str]
     ) -> list[str] | UpgradeRefused:
         """End this process for the next to go on with new code, if there is any that works.
 
@@ -210,7 +271,8 @@ class Saving:
         self._notifier.status(f"trying the new code of {upgrade.name_modules(changed)}")
         self._notifier.extend_timeout(upgrade.REHEARSAL_S)
         try:
-            await upgrade.rehearse(self._state.store.named_path, environ)
+            known = upgrade.missing_names(turn.application)
+            await upgrade.rehearse(self._state.store.named_path, environ, known)
         except UpgradeRefused as error:
             refused = UpgradeRefused(
                 f"new code of {upgrade.name_modules(changed)} is not taken: {error}; "

@@ -10,6 +10,7 @@ the one before and its journals give exactly the same state.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import re
@@ -17,7 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tapd import events
-from tapd.errors import JournalDamaged, StateUnwritable
+from tapd.errors import JournalDamaged, StateUnwritable, TapMissing
 from tapd.image.files import Files, free_name, give_to_owner_of, sync_directory
 from tapd.image.jar import Jar
 from tapd.image.journal import JournalContents, JournalWriter, journal_key, read_journal
@@ -25,6 +26,7 @@ from tapd.image.key import Key
 from tapd.image.layout import Entry
 from tapd.image.replay import Replay
 from tapd.image.store import Loaded, SaveReport, Store
+from tapd.image.unfit import Kept
 from tapd.model.application import Application
 from tapd.net.records import History, render_base
 from tapd.values import Value
@@ -46,6 +48,7 @@ class Restored(Value):
         records: how many journal records were replayed on top of that.
         wants_save: a generation is due at once: a journal was damaged, or state
             was upgraded.
+        kept: what the installed code can't take, and is kept as it was saved.
     """
 
     application: Application
@@ -54,6 +57,7 @@ class Restored(Value):
     loaded: Loaded
     records: int
     wants_save: bool
+    kept: Kept
 
 
 class State:
@@ -92,7 +96,23 @@ class State:
         """
         return self._restore_from(self.store.load_entry(entry), on_trial=True)
 
-    def _restore_from(self, loaded: Loaded, *, on_trial: bool) -> Restored:
+    def restore_until(self, base: int, end: int) -> Restored:
+        """Do as a start would have done right before generation `end` was begun.
+
+        Needs no lock and changes no file. Nothing but generation `base` is tried.
+
+        Raises:
+            TapdError: it can't be loaded, or is gone.
+        """
+        entry = next(
+            (each for each in self.store.entries() if each.generation == base and each.manifest),
+            None,
+        )
+        if entry is None:
+            raise TapMissing(f"generation {base} of {self.store.name} is gone")
+        return self._restore_from(self.store.load_entry(entry), on_trial=True, end=end)
+
+    def _restore_from(self, loaded: Loaded, *, on_trial: bool, end: int | None = None) -> Restored:
         application = loaded.application
         self._lineage = loaded.manifest.lineage
         self.generation = loaded.generation
@@ -103,7 +123,8 @@ class State:
         loaded.restoration.durables.clear()
         replay = Replay(objects, loaded.restoration, jar)
         damaged = False
-        for generation, contents in self._read_journals(loaded.generation, on_trial=on_trial):
+        journals = self._read_journals(loaded.generation, end, on_trial=on_trial)
+        for generation, contents in journals:
             self.generation = generation
             self._continue_from = (generation, (contents.size, contents.mac))
             damaged = damaged or contents.damage is not None
@@ -114,15 +135,19 @@ class State:
         upgraded = replay.finish()
         if upgraded:
             log.info("objects brought to the versions of the installed code: %d", upgraded)
+        if loaded.restoration.stand_ins:
+            gc.collect()  # those that a journal let go of, or that were made in vain
+        kept = Kept(application, loaded.restoration.stand_ins, look_everywhere=on_trial)
+        application._v_kept = kept  # volatile: for who saves it, and tells of it
         return Restored(
-            application, jar, history, loaded, history.records, damaged or bool(upgraded)
+            application, jar, history, loaded, history.records, damaged or bool(upgraded), kept
         )
 
     def _read_journals(
-        self, since: int, *, on_trial: bool
+        self, since: int, end: int | None, *, on_trial: bool
     ) -> Iterable[tuple[int, JournalContents]]:
         for generation, path in self._journals():
-            if generation < since:
+            if generation < since or (end is not None and generation >= end):
                 continue
             try:
                 contents = read_journal(path, self._journal_key, self._lineage, generation)
@@ -234,6 +259,11 @@ class State:
         journal.close()
         clean = restored.loaded.manifest.clean
         return self.save(restored.application, self.generation, clean=clean)
+
+    @property
+    def base(self) -> int:
+        """The generation that a start would load now."""
+        return self._saved[-1]
 
     def note_saved(self, generation: int) -> None:
         """Let go of the journals that no kept way back needs."""

@@ -6,12 +6,17 @@ import asyncio
 import os
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tapd
+from tapd.image.snapshot import kept_in
+from tapd.image.unfit import NAMED_MAX
 from tapd.net.turn import Turn
 from tapd.systemd.notify import Notifier
 from tapd.values import Value
+
+if TYPE_CHECKING:
+    from tapd.host.audit import Audited
 
 STATUS_S = 5.0
 
@@ -40,6 +45,8 @@ class Vitals:
         saved: the last save.
         replayed: how many journal records the state was restored from.
         started_s: when the process began to serve, on the monotonic clock.
+        audited: the last audit of this process, as `tapctl status` has it.
+        found: the last one that found something.
     """
 
     def __init__(self, turn: Turn, saved: Saved, replayed: int) -> None:
@@ -47,6 +54,23 @@ class Vitals:
         self.saved = saved
         self.replayed = replayed
         self.started_s = time.monotonic()
+        self.audited: dict[str, Any] | None = None
+        self.found: dict[str, Any] | None = None
+
+    def note_audited(self, audited: Audited) -> None:
+        """Take in what an audit found."""
+        self.audited = {
+            "generation": audited.generation,
+            "objects": audited.objects,
+            "parts": audited.parts,
+            "at_s": round(time.time(), 3),
+            "reason": audited.reason,
+            "differences": [
+                {"path": each.path, "class": each.owner} for each in audited.differences
+            ],
+        }
+        if audited.differences:
+            self.found = self.audited
 
     @property
     def records(self) -> int:
@@ -67,11 +91,14 @@ class Vitals:
             f"generation {self.saved.generation} of {saved}"
         )
         unprotected = self.unprotected
+        if unfit := len(kept_in(self.turn.application)):
+            text += f"; objects that do not fit the code: {unfit}"
         return f"{text}; {unprotected} connections unprotected" if unprotected else text
 
     def describe(self) -> dict[str, Any]:
         """Return what `tapctl status` shows, as JSON has it; times are seconds since the epoch."""
         turn, saved = self.turn, self.saved
+        unfit = kept_in(turn.application)
         return {
             "name": turn.application.name,
             "state": "stalled" if turn.is_stalled else "running",
@@ -83,8 +110,12 @@ class Vitals:
             "generation": saved.generation,
             "saved_at_s": round(saved.at_s, 3),
             "losses": saved.losses,
+            "unfit": [loss.as_dict() for loss in unfit[:NAMED_MAX]],
+            "unfit_count": len(unfit),
             "journal_bytes": turn.journal.size if turn.journal is not None else 0,
             "records_since": self.records - saved.records,
+            "audited": self.audited,
+            "audit_found": self.found,
             "deaths": turn.careful.level if turn.careful is not None else 0,
             "python": sys.version.split()[0],
             "tapd": tapd.__version__,

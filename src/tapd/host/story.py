@@ -10,6 +10,7 @@ import logging
 import math
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import tapd
 from tapd import events
@@ -17,8 +18,12 @@ from tapd.host.asleep import Sleep
 from tapd.host.state import Restored
 from tapd.host.upgrade import name_modules
 from tapd.image.store import SaveReport
+from tapd.image.unfit import NAMED_MAX
 from tapd.net.recovery import Resumed
 from tapd.net.turn import Turn
+
+if TYPE_CHECKING:
+    from tapd.host.audit import Audited
 
 log = logging.getLogger("tapd.host")
 
@@ -61,10 +66,26 @@ def tell_start(restored: Restored, resumed: Resumed, turn: Turn, sleep: Sleep | 
         )  # fmt: skip
     elif resumed.streams:
         log.info("connections that go on: %d", len(resumed.streams))
+    _tell_unfit(restored)
     for listener in turn.listeners:
         log.info("%s answers on %s", listener.service.name, listener)
     for port in turn.ports:
         log.info("%s answers on %s", port.port.service.name, port)
+
+
+def _tell_unfit(restored: Restored) -> None:
+    """Say which objects the installed code can't take."""
+    unfit = restored.kept.losses()
+    for loss in unfit[:NAMED_MAX]:
+        log.error(
+            "unfit, kept as it was saved: %s (%s): %s", loss.path, loss.type_name, loss.reason,
+            extra=events.UNFIT(TAPD_OBJECT=loss.path, TAPD_OBJECT_TYPE=loss.type_name),
+        )  # fmt: skip
+    if len(unfit) > NAMED_MAX:
+        log.error(
+            "unfit, kept as they were saved: %d more; tapctl verify --upgrade names them",
+            len(unfit) - NAMED_MAX,
+        )
 
 
 def tell_crash_loop(text: str, deaths: int) -> None:
@@ -113,6 +134,35 @@ def tell_save_failed(error: Exception) -> None:
         "checkpoint failed: %s (the last good TAP and the journal stay)", error,
         extra=events.SAVE_FAILED(),
     )  # fmt: skip
+
+
+def tell_audited(audited: Audited) -> None:
+    """Say what a kill would have restored as something else; nothing where all is as it is."""
+    for each in audited.differences:
+        path = each.path or "the application"
+        what = (
+            f"a kill would have restored {each.one}, memory holds {each.other}"
+            if each.other_path is None
+            else f"and {each.other_path}: a kill would have restored "
+            + ("one object, memory holds two" if each.is_one else "two objects, memory holds one")
+        )
+        lasts = each.path in audited.lasting
+        log.error(
+            "audit of generation %d: %s (in a %s) %s; %s", audited.generation, path, each.owner,
+            what,
+            "the new generation has it like that, too: please report it" if lasts
+            else "the new generation has what memory holds",
+            extra=events.DIFFERENCE(
+                TAPD_GENERATION=audited.generation,
+                TAPD_OBJECT=path,
+                TAPD_OBJECT_TYPE=each.owner,
+            ),
+        )  # fmt: skip
+    if audited.reason:
+        log.warning(
+            "audit of generation %d: not all of it was compared: %s", audited.generation,
+            audited.reason,
+        )  # fmt: skip
 
 
 def tell_unstalled() -> None:

@@ -26,7 +26,11 @@ from tapd.host.state import Restored, State
 from tapd.image.key import load_key
 from tapd.image.layout import Entry, Layout
 from tapd.image.names import why_broken
+from tapd.image.stand_ins import reason_of
+from tapd.image.unfit import Kept, refuse
+from tapd.model.application import Application
 from tapd.model.order import check_classes, start_order
+from tapd.model.places import describe_origin
 from tapd.values import Value
 
 REHEARSAL_S = 600.0
@@ -107,11 +111,16 @@ class LoadedCode:
         return path.startswith(self._stdlib) and "-packages" not in path
 
 
-async def rehearse(tap_path: Path, environ: Mapping[str, str]) -> None:
+async def rehearse(tap_path: Path, environ: Mapping[str, str], known: Collection[str] = ()) -> None:
     """Have a new process load the newest generation with the code on the disk.
 
     Nothing is kept of it, and it touches neither the lock nor the files. Cancelled, it
     ends the process.
+
+    Args:
+        tap_path: the application's.
+        environ: this process's.
+        known: what it puts up with (`missing_names`).
 
     Raises:
         UpgradeRefused: it did not load, or took longer than `REHEARSAL_S`, or there is
@@ -121,7 +130,7 @@ async def rehearse(tap_path: Path, environ: Mapping[str, str]) -> None:
         # It looks for modules where this process does: in the current directory, or not.
         flags = [] if {"", str(Path.cwd())} & set(sys.path) else ["-P"]
         child = await asyncio.create_subprocess_exec(
-            sys.executable, *flags, "-m", "tapd.host.upgrade", str(tap_path), *missing_names(),
+            sys.executable, *flags, "-m", "tapd.host.upgrade", str(tap_path), *known,
             env={name: value for name, value in environ.items() if name not in _OURS_ONLY},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
@@ -145,9 +154,11 @@ async def rehearse(tap_path: Path, environ: Mapping[str, str]) -> None:
         raise UpgradeRefused(reason.removeprefix(_REFUSED))
 
 
-def missing_names() -> list[str]:
-    """Return what this process looked for in vain while it loaded, each ``module:qualname``."""
-    return [f"{module}:{name}" for module, name in why_broken]
+def missing_names(application: Application) -> list[str]:
+    """Return what the code that runs now lacks, or has and can't use, each ``module:qualname``."""
+    missing = {f"{module}:{name}" for module, name in why_broken}
+    kept: Kept | None = getattr(application, "_v_kept", None)
+    return sorted(missing if kept is None else missing | kept.names)
 
 
 def load_with_present_code(
@@ -156,20 +167,29 @@ def load_with_present_code(
     """Load a generation and the journals since as a start would, upgrades included.
 
     No file is changed, and none needs a lock. A start is content with less: of a class
-    that is missing it keeps the objects as they are. Here it is refused, since it is
-    new code that lacks it; it was there when they were saved.
+    that is missing, or that can't take them, it keeps the objects as they are. Here that
+    is refused, since it is the new code's fault; they fitted when they were saved.
 
     Args:
         layout: of the files.
         entry: which generation.
-        missing_before: names that the code which saved it did not find either.
+        missing_before: names that the code which saved it did not find, or could not
+            use, either.
 
     Raises:
-        UpgradeRefused: a class is missing, or its objects could not be upgraded.
+        UpgradeRefused: a class is missing, or its objects don't fit or could not be
+            upgraded.
         TapdError: it can't be loaded, or not be served.
     """
     why_broken.clear()
-    restored = State(layout.named_path, layout.key).try_to_restore(entry)
+    try:
+        restored = State(layout.named_path, layout.key).try_to_restore(entry)
+    except (TapdError, MemoryError):
+        raise
+    except BaseException as error:  # the code's own: no word of it may be lost, nor traced
+        raise UpgradeRefused(
+            f"loading it failed: {reason_of(error)}{describe_origin(error)}"
+        ) from error
     missing: dict[str, list[str]] = {}
     for (module, name), why in why_broken.items():
         if f"{module}:{name}" not in missing_before:
@@ -177,6 +197,7 @@ def load_with_present_code(
     if missing:
         needed = "; ".join(f"{', '.join(names)} ({why})" for why, names in missing.items())
         raise UpgradeRefused(f"the saved state needs {needed}")
+    refuse(restored.kept, missing_before)
     check_classes(restored.application)
     start_order(restored.application)
     return restored

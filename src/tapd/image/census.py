@@ -1,6 +1,6 @@
 """Tells states that are only data from those that hold plain objects.
 
-Imports `model` and `kinds`. Most durable objects hold numbers, texts and other
+Imports `model` and `mutability`. Most durable objects hold numbers, texts and other
 durable objects: they tell of each change, and nothing in them needs to be looked
 at. The types of what they hold show it, for a tenth of what pickling them costs.
 """
@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import enum
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from tapd.image import names
-from tapd.image.kinds import ATOMS, Kind, is_named, kind_of, parts_of_row
+from tapd.image.mutability import ATOMS, Kind, is_named, kind_of, parts_of_row
 from tapd.image.reducer import has_usual_hash
+from tapd.image.shared import Shared
 from tapd.model.namespace import Namespace
-from tapd.model.persistent import Persistent, Tracked, TrackedDict, attributes_of
+from tapd.model.persistent import Persistent, Tracked, TrackedDict, attributes_of, own_dict
 
 _getstate: Any = Persistent.__getstate__
 
@@ -25,9 +26,11 @@ class Origin(enum.Enum):
     """Where the state of a durable object comes from."""
 
     ATTRIBUTES = "attributes"
+    FOREIGN = "foreign"  # of a class of the `persistent` package itself
     CONTAINER = "container"  # a tracked one, or a part of a BTree
     AUTHOR = "author"  # a ``__getstate__`` of its own
     NAMESPACE = "namespace"
+    SHARED = "shared"  # a plain object that has a number
 
 
 class Census:
@@ -47,23 +50,30 @@ class Census:
                 self._origins[cls] = origin
         return origin
 
-    def is_calm(self, values: Iterable[Any]) -> bool:
+    def is_calm(self, values: Collection[Any]) -> bool:
         """Whether all `values` are data, or durable objects, through and through."""
-        types = set(map(type, values))
-        if types <= self._calm:
+        calm = self._calm
+        if calm.issuperset(map(type, values)):
+            return True
+        for value in values:
+            cls = type(value)
+            # As mostly: a row of scalars. This is looked at for each message that is kept.
+            if cls not in calm and not (cls is tuple and calm.issuperset(map(type, value))):
+                break
+        else:
             return True
         rows = False
-        for cls in types - self._calm:
+        for cls in set(map(type, values)) - calm:
             kind = kind_of(cls)
             if kind is Kind.ROW or kind is Kind.DEFINITION:
                 rows = True
             elif kind is Kind.PLAIN:
                 return False
             elif names.name_of(cls) is not None:
-                self._calm.add(cls)
+                calm.add(cls)
         return not rows or self._rows_are_calm(values)
 
-    def _rows_are_calm(self, values: Iterable[Any]) -> bool:
+    def _rows_are_calm(self, values: Collection[Any]) -> bool:
         calm = self._calm
         queue = [value for value in values if type(value) not in calm]
         seen: set[int] = set()
@@ -74,39 +84,39 @@ class Census:
             if kind is not Kind.ROW or id(value) in seen:
                 continue
             parts = parts_of_row(value)
-            if calm.issuperset(map(type, parts)):
-                continue  # as mostly: a row of scalars
-            seen.add(id(value))
-            queue += parts
+            if not calm.issuperset(map(type, parts)):
+                seen.add(id(value))
+                queue += parts
         return True
 
     def is_calm_state(self, obj: Any, state: Any) -> bool:
         """Whether `state`, just taken from `obj`, is only data, and `obj` tells of its changes."""
-        origin = self.origin_of(type(obj))
-        if origin is Origin.CONTAINER:
-            return self.is_calm(_contents_of_container(obj, state))
+        cls = type(obj)
+        origin = self._origins.get(cls) or self.origin_of(cls)
         if origin is Origin.ATTRIBUTES:
             return (
                 type(state) is dict
                 and self.is_calm(state.values())
-                and not is_held_elsewhere(attributes_of(obj))
+                and sys.getrefcount(own_dict(obj)) < _OWN_REFERENCES
             )
+        if origin is Origin.CONTAINER:
+            return self.is_calm(_contents_of_container(obj, state))
+        if origin is Origin.FOREIGN:
+            return type(state) is dict and self.is_calm(state.values())
         return False
 
-    def is_calm_delta(self, obj: Any, delta: Any) -> bool:
+    def is_calm_delta(self, cls: type, delta: Any) -> bool:
         """Whether a delta is only data, and a replay finds the keys that it names."""
-        if not issubclass(type(obj), TrackedDict):
+        if not issubclass(cls, TrackedDict):
             return self.is_calm(delta)
         items, deleted = delta
-        return (
-            self.is_calm([value for _key, value in items])
-            and self._are_found([key for key, _value in items])
-            and self._are_found(deleted)
-        )
-
-    def _are_found(self, keys: list[Any]) -> bool:
-        """Whether each key, made again, finds what it stands for: not NaN, say."""
-        return _SURE.issuperset(map(type, keys)) or all(map(_is_found, keys))
+        calm = self._calm
+        for key, value in items:
+            if type(key) not in _SURE and not _is_found(key):
+                return False
+            if type(value) not in calm and not self.is_calm((value,)):
+                return False
+        return not deleted or all(type(key) in _SURE or _is_found(key) for key in deleted)
 
     def is_calm_at_sight(self, obj: Any) -> bool:
         """Whether `obj`, just loaded, is calm; a look that is quick and may say no too often."""
@@ -120,7 +130,7 @@ class Census:
             if origin is Origin.CONTAINER:
                 return self.is_calm(_contents_of_container(obj, obj.__getstate__()))
             has_slots = any(base.__dict__.get("__slots__") for base in cls.__mro__)
-            if origin is not Origin.ATTRIBUTES or has_slots:
+            if origin not in (Origin.ATTRIBUTES, Origin.FOREIGN) or has_slots:
                 return False
             self._plain_states.add(cls)
         return self.is_calm((attributes_of(obj) or {}).values())
@@ -128,8 +138,10 @@ class Census:
     def may_change_untold(self, obj: Any) -> bool:
         """Whether `obj` may change without telling, though it holds no plain object."""
         origin = self.origin_of(type(obj))
-        if origin is Origin.CONTAINER:
+        if origin in (Origin.CONTAINER, Origin.FOREIGN):
             return False
+        if origin is Origin.SHARED:
+            return True
         if origin is Origin.NAMESPACE:
             return is_held_elsewhere(obj.names)
         if origin is Origin.AUTHOR and _contents_by_author(obj, obj.__getstate__()) is None:
@@ -141,6 +153,8 @@ class Census:
         origin = self.origin_of(type(obj))
         if origin is Origin.NAMESPACE:
             return (obj.names,)
+        if origin is Origin.SHARED:
+            return (obj.it,)
         state = obj.__getstate__()
         if origin is Origin.CONTAINER:
             return _contents_of_container(obj, state)
@@ -151,7 +165,7 @@ class Census:
         else:
             contents = (state or {}).values()
         attributes = attributes_of(obj)
-        if contents is None or not is_held_elsewhere(attributes):
+        if contents is None or origin is Origin.FOREIGN or not is_held_elsewhere(attributes):
             return contents
         return [attributes, *contents]
 
@@ -160,6 +174,7 @@ _SURE = frozenset({str, int, bytes, bool, type(None)})
 
 
 def _is_found(key: Any) -> bool:
+    """Whether `key`, made again, finds what it stands for."""
     cls = type(key)
     if cls is tuple or cls is frozenset:
         return all(map(_is_found, key))
@@ -171,7 +186,7 @@ def _is_found(key: Any) -> bool:
     return bool(key == key)  # noqa: PLR0124 - NaN is found by its identity alone
 
 
-def _contents_of_container(obj: Any, state: Any) -> Iterable[Any]:
+def _contents_of_container(obj: Any, state: Any) -> Collection[Any]:
     """Return all that is directly in the state of a container."""
     if type(state) is dict:
         return [*state, *state.values()] if issubclass(type(obj), TrackedDict) else state.values()
@@ -184,7 +199,7 @@ def _contents_of_container(obj: Any, state: Any) -> Iterable[Any]:
     return (state,)
 
 
-def _contents_by_author(obj: Any, state: Any) -> Iterable[Any] | None:
+def _contents_by_author(obj: Any, state: Any) -> Collection[Any] | None:
     """Return what is in a state by an author's ``__getstate__``; None where it may be anything.
 
     The usual one gives the attributes without what can't be saved, or one of
@@ -228,6 +243,8 @@ def _origin(cls: Any) -> Origin:
         return Origin.CONTAINER
     if issubclass(cls, Namespace):
         return Origin.NAMESPACE
+    if cls is Shared:
+        return Origin.SHARED
     if cls.__getstate__ is _getstate:
-        return Origin.ATTRIBUTES
+        return Origin.ATTRIBUTES if issubclass(cls, Persistent) else Origin.FOREIGN
     return Origin.AUTHOR

@@ -16,9 +16,10 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from tapd.model.persistent import PLAIN_TO_TRACKED, Tracked, attributes_of
+from tapd.model.persistent import PLAIN_TO_TRACKED, Persistent, Tracked, attributes_of, own_dict
 
 _PLAIN = frozenset(PLAIN_TO_TRACKED)
+_CAN_BE_REFERRED_TO = frozenset({set, collections.deque})
 Replace = Callable[[Any], None]
 
 
@@ -42,19 +43,23 @@ def convert(objects: Iterable[Any]) -> set[int]:
     """
     found: dict[int, _Found] = {}
     changed: dict[int, list[Any]] = {}
+    numbers: set[int] = set()
     for obj in objects:
-        if getattr(obj, "_p_convert", True):
-            for value, replace in _places(obj):
-                each = found.get(id(value))
-                if each is None:
-                    each = found[id(value)] = _Found(value)
-                each.references += 1
-                each.places.append(replace)
-                changed.setdefault(id(value), []).append(obj)
-                del each
-            value = None
+        if not getattr(obj, "_p_convert", True):
+            continue
+        if convert_simple(obj):
+            numbers.add(obj._p_oid)
+        for value, replace in _places(obj):
+            each = found.get(id(value))
+            if each is None:
+                each = found[id(value)] = _Found(value)
+            each.references += 1
+            each.places.append(replace)
+            changed.setdefault(id(value), []).append(obj)
+            del each
+        value = None
     if not found:
-        return set()
+        return numbers
     _walk(found)
     chosen = _choose(found)
     made = {key: _make(found[key].value) for key in chosen}
@@ -62,7 +67,47 @@ def convert(objects: Iterable[Any]) -> set[int]:
         _fill(found[key].value, made[key], made)
         for replace in found[key].places:
             replace(made[key])
-    return {obj._p_oid for key in chosen for obj in changed.get(key, ())}
+    numbers.update(obj._p_oid for key in chosen for obj in changed.get(key, ()))
+    return numbers
+
+
+def convert_simple(obj: Any) -> bool:
+    """Replace containers in the attributes of `obj` that hold no others and are in one place.
+
+    Most are such, and need no more than a look at each. Returns whether any was replaced.
+    """
+    if not issubclass(type(obj), Persistent) or not obj._p_convert:
+        return False
+    attributes = own_dict(obj)
+    if _PLAIN.isdisjoint(map(type, attributes.values())):
+        return False
+    names = [name for name in attributes if _is_simple(attributes, name)]
+    for name in names:
+        made = _make(attributes[name])
+        _fill(attributes[name], made, {})
+        attributes[name] = made
+    return bool(names)
+
+
+def _is_simple(attributes: dict[str, Any], name: str) -> bool:
+    cls = type(attributes[name])
+    return (
+        cls in _PLAIN
+        and sys.getrefcount(attributes[name]) == _IN_ONE_PLACE
+        and _PLAIN.isdisjoint(
+            map(type, attributes[name].values() if cls is dict else attributes[name])
+        )
+        and not name.startswith("_v_")
+        and not (cls in _CAN_BE_REFERRED_TO and weakref.getweakrefcount(attributes[name]))
+    )
+
+
+def _references_in_one_place() -> int:
+    attributes = {"it": list[int]()}
+    return sys.getrefcount(attributes["it"])
+
+
+_IN_ONE_PLACE = _references_in_one_place()
 
 
 def _walk(found: dict[int, _Found]) -> None:
@@ -109,7 +154,6 @@ def _references(found: _Found) -> int:
 
 
 _BASELINE = _references(_Found([]))
-_CAN_BE_REFERRED_TO = frozenset({set, collections.deque})
 
 
 def _make(value: Any) -> Any:
@@ -145,6 +189,8 @@ def _places(obj: Any) -> Iterator[tuple[Any, Replace]]:
         return
     attributes = attributes_of(obj)
     if attributes is not None:
+        if _PLAIN.isdisjoint(map(type, attributes.values())):
+            return
         names = [
             name
             for name, value in attributes.items()

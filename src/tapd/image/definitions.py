@@ -31,6 +31,7 @@ from tapd.image import rewritten
 from tapd.image.evolution import Restoration
 from tapd.image.executed import builtins_for
 from tapd.image.source import Source, code_at, place_of, source_of
+from tapd.image.stand_ins import begin_collecting, end_collecting
 from tapd.model.namespace import Namespace, main_names, namespace_of
 
 _keys: weakref.WeakKeyDictionary[Any, bytes] = weakref.WeakKeyDictionary()
@@ -78,8 +79,10 @@ class restoring:  # noqa: N801 - a context manager, used like a function
 
     def __enter__(self) -> None:
         _restorations.append(self._restoration)
+        begin_collecting(self._restoration.stand_ins)
 
     def __exit__(self, *_error: object) -> None:
+        end_collecting()
         _restorations.pop()
 
 

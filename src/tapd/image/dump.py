@@ -46,7 +46,7 @@ def dump_graph(root: object, *, detached: bool = False) -> Dump:
         root: of the graph.
         detached: write the durable objects of its jar as well that are alive and that
             it does not hold: something volatile may put them back, and the journal that
-            follows refers to them by number. `gc.unfreeze` is called.
+            follows refers to them by number. What is frozen (`gc.freeze`) is not found.
 
     Raises:
         NotStorable: what can't be kept could not be told from the rest.
@@ -72,7 +72,6 @@ def _finder_of_detached(root: Any) -> FindDetached | None:
         return None
 
     def find(written: set[int]) -> Iterable[Any]:
-        gc.unfreeze()
         found = gc.get_objects()
         kinds = {cls for cls in set(map(type, found)) if is_durable_type(cls)}
         return sorted(

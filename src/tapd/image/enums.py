@@ -72,7 +72,7 @@ def make_members(cls: Any, args: tuple[tuple[Any, ...], ...]) -> None:
     type.__setattr__(cls, MAKING, members)
 
 
-def enum_member(cls: Any, index: int) -> Any:
+def typed_member(cls: Any, index: int) -> Any:
     """Return a member of a typed enum. Part of the format."""
     members = type.__dict__["__dict__"].__get__(cls).get(MAKING)
     return (members_of(cls) if members is None else members)[index]
@@ -83,7 +83,7 @@ def reduce_member(member: Any) -> tuple[Any, ...]:
     cls = type(member)
     for index, each in enumerate(members_of(cls)):
         if each is member:
-            return enum_member, (cls, index)
+            return typed_member, (cls, index)
     raise CannotKeep(f"it is no member of {cls.__qualname__} any more")
 
 
@@ -136,7 +136,7 @@ def set_state(cls: Any, state: dict[str, Any], *, same_python: bool) -> None:
         base, attribute = state["maker"]
         type.__setattr__(cls, "_new_member_", _dict_of(base)[attribute])
     for index, (attributes, slots) in enumerate(state["members"]):
-        member = enum_member(cls, index)
+        member = typed_member(cls, index)
         own = object.__getattribute__(member, "__dict__")
         own.clear()
         own.update(attributes)

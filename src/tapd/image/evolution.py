@@ -1,7 +1,7 @@
 """Class evolution: versions of state, and the upgrades that a load must run.
 
-Imports `errors`, `model` and `image.names`. A class with ``persistence_version
-= N`` brings older state up with ``upgrade_to_version_2(self)`` to
+Imports `errors`, `model` and this room's `names`, `salvage` and `stand_ins`. A class with
+``persistence_version = N`` brings older state up with ``upgrade_to_version_2(self)`` to
 ``upgrade_to_version_N(self)``, called in turn after the state of every object is
 set, so that an upgrade may look at other objects. What can't be upgraded is
 refused, before anything is served.
@@ -12,8 +12,10 @@ from __future__ import annotations
 from typing import Any
 
 from tapd.errors import UpgradeRefused
+from tapd.image import stand_ins
 from tapd.image.loss import type_name_of
 from tapd.image.names import Broken, BrokenDurable, named, register_rename
+from tapd.image.salvage import Faults
 from tapd.model.places import describe_origin
 
 __all__ = [
@@ -67,6 +69,8 @@ class Restoration:
         durables: every durable object that the TAP brought, in the file's order,
             so that `Jar.adopt` need not look for them; and a few others.
         upgraded: what `finish` brought to the installed code's version.
+        stand_ins: what can't be brought into today's classes, and is kept as it was.
+        faults: of the pickle that is being loaded.
     """
 
     def __init__(self) -> None:
@@ -74,6 +78,8 @@ class Restoration:
         self.cell_keys: dict[int, bytes] = {}
         self.durables: list[Any] = []
         self.upgraded: list[Any] = []
+        self.stand_ins = stand_ins.Registry()
+        self.faults: Faults | None = None
         self._outdated: dict[int, tuple[Any, int]] = {}
         self._versions: dict[type, int] = {}
 
@@ -82,6 +88,7 @@ class Restoration:
         self.definitions.clear()
         self.cell_keys.clear()
         self.durables.clear()
+        self.stand_ins.clear()
         self._outdated.clear()
 
     def forget_since(self, count: int) -> None:
@@ -90,13 +97,23 @@ class Restoration:
             _key, definition = self.definitions.popitem()
             self.cell_keys.pop(id(definition), None)
 
+    def keep(self, obj: Any, version: int, state: Any, reason: str) -> None:
+        """Keep the state of a durable object as it is, since its class can't take it.
+
+        Raises:
+            UpgradeRefused: see `stand_ins.keep`.
+        """
+        stand_ins.keep(obj, version, state, reason)
+        self.stand_ins.add(obj)
+        self._outdated.pop(id(obj), None)
+
     def note(self, obj: Any, version: int) -> None:
         """Take note that `obj` has just been given state of `version`."""
         cls = type(obj)
         now = self._versions.get(cls)
         if now is None:
             now = self._versions[cls] = version_of(cls)
-        if now != version and not issubclass(cls, (Broken, BrokenDurable)):
+        if now != version and not issubclass(cls, stand_ins.STAND_INS):
             self._outdated[id(obj)] = (obj, version)
         elif self._outdated:
             self._outdated.pop(id(obj), None)
@@ -127,17 +144,19 @@ def _upgrade(obj: Any, version: int) -> None:
             f"has {now}; install the newer code again, or roll back to an older generation"
         )
     for step in range(version + 1, now + 1):
-        upgrade = getattr(obj, f"upgrade_to_version_{step}", None)
+        upgrade = getattr(cls, f"upgrade_to_version_{step}", None)
         if upgrade is None:
             raise UpgradeRefused(
                 f"upgrading {name} from version {version} to {now}: it has no "
                 f"upgrade_to_version_{step}; add it, or go back to the code that saved this"
             )
         try:
-            upgrade()
-        except Exception as error:
+            getattr(obj, f"upgrade_to_version_{step}")()
+        except MemoryError:
+            raise
+        except BaseException as error:  # SystemExit would end the server without a word
             raise UpgradeRefused(
                 f"upgrading {name} from version {version} to {now}: upgrade_to_version_{step} "
-                f"failed: {type(error).__name__}: {error}{describe_origin(error)}; everything "
+                f"failed: {stand_ins.reason_of(error)}{describe_origin(error)}; everything "
                 "is as it was: mend the upgrade, or go back to the code that saved this"
             ) from error

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 
 from tapd.errors import CannotKeep
 from tapd.image import definitions, paths, rebuild
+from tapd.image.bare import bare_object, has_usual_new
 from tapd.image.evolution import version_of
 from tapd.image.loss import Loss, Placeholder, type_name_of
 from tapd.image.reducer import NEWOBJ, Reduced, Reducer, has_usual_hash
@@ -121,8 +122,8 @@ class GraphPickler(Reducer):
                 return
             bounds.append(len(late))
             items.append(obj)
-            yield obj  # where it is new, its state follows like any other
-            yield obj._p_oid
+            yield obj  # its state follows like any other
+            yield rebuild.note_detached
             yield None
 
     def _all_detached(self) -> Iterable[Any]:
@@ -209,7 +210,11 @@ class GraphPickler(Reducer):
         cls = type(obj)
         version = version_of(cls)
         may_wait = has_usual_hash(cls)
+        made = (NEWOBJ, (cls,)) if has_usual_new(cls) else (bare_object, (cls,))
         if may_wait and version == 1 and _has_safe_state(cls):
+            if made[0] is not NEWOBJ:
+                self._late.append(obj)
+                return made
             if not self.banned:
                 self._durable[cls] = (cls,)
             self._late.append(obj)
@@ -221,10 +226,10 @@ class GraphPickler(Reducer):
         state = _guarded_state(obj)
         if may_wait:
             self._wait(obj, (oid, version), state)
-            return NEWOBJ, (cls,)
+            return made
         self._hashed.append(obj)
         # It may be a key somewhere, so its state must be there when its hash is taken.
-        return NEWOBJ, (cls,), ((oid, version), state), None, None, rebuild.set_durable
+        return *made, ((oid, version), state), None, None, rebuild.set_durable
 
     def path_of(self, obj: Any) -> str:
         item = self._items[-1] if self._items else None

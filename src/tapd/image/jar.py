@@ -11,7 +11,7 @@ Nothing that changes is missed, by construction. A durable object is one of two:
   nobody else holds are replaced by tracked ones, which report as well
   (`conversion`);
 * *watched*: it holds something else. What that is, the pickler's memo tells, so
-  whatever is pickled counts (`parts`). It is looked at in every commit
+  whatever is pickled counts (`memo`). It is looked at in every commit
   (`watching`), and always written whole. Watched objects that share a plain one
   are written together.
 
@@ -21,18 +21,19 @@ A container of which little changed is written as a delta while it is calm.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from threading import get_ident
 from typing import Any
 
 from tapd.image.census import Census
 from tapd.image.changes import Changes
-from tapd.image.conversion import convert
+from tapd.image.conversion import convert, convert_simple
 from tapd.image.evolution import versioned
 from tapd.image.loss import Loss
 from tapd.image.names import name_of
 from tapd.image.paths import find_path
 from tapd.image.pickler import StatePickler
+from tapd.image.shared import Shared, can_be_shared, find_first_shared, make_shared
 from tapd.image.watching import Watch, Watched, digest_of
 from tapd.model.heaps import teach_heapq
 from tapd.model.namespace import Namespace
@@ -71,7 +72,8 @@ class Jar:
         # They go when nobody has them any more: those of a prompt come and go for years.
         self._typed_classes: weakref.WeakKeyDictionary[type, bytes] = weakref.WeakKeyDictionary()
         self._classes: dict[type, bytes] = {}
-        self._tags: weakref.WeakKeyDictionary[type, bytes] = weakref.WeakKeyDictionary()
+        self._typed_tags: weakref.WeakKeyDictionary[type, bytes] = weakref.WeakKeyDictionary()
+        self._tags: dict[type, bytes] = {}
         self._unsaved: dict[int, Any] = {}
         self._lossy: dict[int, str] = {}
         self._pickler = StatePickler(self._oid_of)
@@ -134,6 +136,7 @@ class Jar:
         for self.last_oid, obj in enumerate(free, self.last_oid + 1):  # noqa: B020 - it counts
             set_mark(obj, "_p_oid", self.last_oid)
             objects[self.last_oid] = obj
+        self._note_shared(objects.values(), kinds)
         if all(map(has_usual_setattr, kinds)):
             for obj in objects.values():
                 obj._p_jar = self
@@ -141,6 +144,12 @@ class Jar:
             for obj in objects.values():
                 set_mark(obj, "_p_jar", self)
         return objects
+
+    def _note_shared(self, objects: Iterable[Any], kinds: Iterable[type]) -> None:
+        if Shared in kinds:
+            for obj in objects:
+                if type(obj) is Shared:
+                    self._pickler.shared.add(obj)
 
     def settle(self, objects: Iterable[Any]) -> None:
         """Count `objects`, whose states were just loaded, as unchanged."""
@@ -158,6 +167,7 @@ class Jar:
         for oid, obj in objects.items():
             set_mark(obj, "_p_jar", self)
             self.last_oid = max(self.last_oid, oid)
+        self._note_shared(objects.values(), set(map(type, objects.values())))
         self.settle(objects.values())
         self._changed.clear()
 
@@ -177,9 +187,12 @@ class Jar:
         entries = {}
         for obj in rest:
             dump = self._pickler.dump_object(obj)
-            self._settle(obj)
             if self._has_parts(obj, dump.parts):
-                entries[obj._p_oid] = obj, Watched(digest_of(dump.data), dump.parts or ())
+                digest = self._digest(obj, dump.data)
+                entries[obj._p_oid] = obj, Watched(digest, dump.parts or (), dump.shared)
+            else:
+                self._watch.hold(obj, dump.shared)
+            self._settle(obj)
         self._watch.put(entries)
 
     def _settle(self, obj: Any) -> None:
@@ -212,71 +225,79 @@ class Jar:
         """Return what changed since the last commit, and count it as unchanged."""
         commit = _Commit()
         changed, self._changed = self._changed, []
-        if changed and self._unsaved:
+        if self._unsaved and changed:
             changed += self._unsaved.values()  # perhaps it can be saved now
-        self._dump_all(changed, commit)
+        rest = [obj for obj in changed if not self._dump_calm(obj, commit)]
+        if rest or self._fresh:
+            self._dump_all(rest, commit)
         if self._watch:
-            seen = commit.seen
-            suspects = [obj for obj in self._watch.suspects() if obj._p_oid not in seen]
-            self._dump_all(suspects, commit)
-        if commit.entries:
+            seen = commit.looks.before
+            self._dump_all(
+                [obj for obj in self._watch.suspects() if obj._p_oid not in seen], commit
+            )
+        if commit.has_looks:
             self._write_groups(commit)
-        # What was reported meanwhile is part of what was just dumped.
-        self._changed.clear()
+        if self._changed:
+            # A ``__getstate__`` reports the object that is being dumped; what else changed
+            # meanwhile (a ``__del__`` ran) is due next time.
+            self._changed = [obj for obj in self._changed if obj._p_changed]
         self.losses = commit.losses
         return commit.changes
 
-    def _dump_all(self, objects: Iterable[Any], commit: _Commit) -> None:
-        """Dump `objects`, and those that are met in them for the first time."""
-        self._dump_each(objects, commit)
+    def _dump_all(self, objects: Sequence[Any], commit: _Commit) -> None:
+        """Dump `objects`, which are not calm, and those that are met for the first time."""
+        self._dump_others(objects, commit)
         while self._fresh:
             fresh, self._fresh = self._fresh, []
             for obj in fresh:
-                cls = type(obj)
-                commit.changes.new.append((obj._p_oid, self._class_reference(cls)))
-                if issubclass(cls, Tracked):
+                commit.changes.new.append((obj._p_oid, self._class_reference(obj)))
+                if issubclass(type(obj), Tracked):
                     obj._p_delta = None
                 else:
-                    set_mark(obj, "_p_serial", self._tag_of(cls))
-            self._dump_each(fresh, commit)
+                    set_mark(obj, "_p_serial", self._tag_of(_class_of(obj)))
+                    convert_simple(obj)
+            self._dump_others([obj for obj in fresh if not self._dump_calm(obj, commit)], commit)
 
-    def _dump_each(self, objects: Iterable[Any], commit: _Commit) -> None:
-        rest = [obj for obj in objects if not self._dump_calm(obj, commit)]
-        if not rest:
+    def _dump_others(self, objects: Sequence[Any], commit: _Commit) -> None:
+        if not objects:
             return
-        for obj in rest:
+        looks = commit.looks
+        for obj in objects:
             known = self._watch.get(obj)
             if known is None:
-                commit.before[obj._p_oid] = None, None
+                looks.before[obj._p_oid] = None, None
             else:
-                commit.before[obj._p_oid] = known.digest, known.part_ids
+                looks.before[obj._p_oid] = known.digest, known.part_ids
                 known.let_go()
-        converted = convert(rest)
-        for obj in rest:
+        converted = convert(objects)
+        for obj in objects:
+            oid = obj._p_oid
+            if oid in converted and self._dump_calm(obj, commit):
+                continue
             try:
-                self._dump_other(obj, commit, was_converted=obj._p_oid in converted)
+                self._dump_other(obj, commit, was_converted=oid in converted)
             except Exception as error:  # nested too deeply, changed by a thread meanwhile, ...
                 self._note_unsaved(obj, error, commit.losses)
             else:
-                self._unsaved.pop(obj._p_oid, None)
+                self._unsaved.pop(oid, None)
 
     def _dump_calm(self, obj: Any, commit: _Commit) -> bool:
         """Dump `obj` where it holds but data and durable objects; return whether it did."""
         oid: int = obj._p_oid
-        if oid in self._watch.oids or self._unsaved:
-            commit.seen.add(oid)
+        if oid in self._watch.oids or oid in self._unsaved:
             return False
+        cls = type(obj)
+        changes = commit.changes
         try:
-            if issubclass(type(obj), Tracked):
+            if issubclass(cls, Tracked):
                 delta = obj.take_delta()
                 if delta is not None:
-                    if not self._census.is_calm_delta(obj, delta):
+                    if not self._census.is_calm_delta(cls, delta):
                         return False
-                    dump = self._pickler.dump_state(delta)
-                    commit.changes.deltas.append((oid, dump.data))
-                    self._settle(obj)
+                    changes.deltas.append((oid, self._pickler.dump_state(delta).data))
+                    obj._p_changed = False
                     return True
-            elif obj._p_serial != self._tag_of(type(obj)):
+            elif obj._p_serial != self._tags.get(cls):
                 self._note_class(obj, commit)
             state = obj.__getstate__()
             if not self._census.is_calm_state(obj, state):
@@ -286,48 +307,57 @@ class Jar:
             return False
         if dump.losses:  # of what is durable, but not to be kept
             commit.losses += self._named(obj, dump.losses)
-        commit.changes.states.append((oid, dump.data))
+        changes.states.append((oid, dump.data))
         self._settle(obj)
         return True
 
     def _dump_other(self, obj: Any, commit: _Commit, *, was_converted: bool) -> None:
         """Dump `obj`, which holds something else, or did so before it was converted."""
         oid: int = obj._p_oid
-        commit.seen.add(oid)
+        looks = commit.looks
         is_tracked = issubclass(type(obj), Tracked)
         if is_tracked and oid not in self._watch.oids:
             delta = obj.take_delta()
-            if delta is not None and self._census.is_calm_delta(obj, delta):
+            if delta is not None and self._census.is_calm_delta(type(obj), delta):
                 commit.changes.deltas.append((oid, self._pickler.dump_state(delta).data))
                 self._settle(obj)
                 return
-        if not is_tracked and obj._p_changed and obj._p_serial != self._tag_of(type(obj)):
+        if not is_tracked and obj._p_changed:
             self._note_class(obj, commit)
         dump = self._pickler.dump_object(obj)
-        self._settle(obj)
         if is_tracked:
             obj._p_delta = None
-        digest = digest_of(dump.data)
-        digest_before, part_ids = commit.before[oid]
+        digest = self._digest(obj, dump.data)
+        digest_before, part_ids = looks.before[oid]
         if issubclass(
             type(obj), Namespace
         ):  # touched by each line that is typed, and mostly as it was
             digest_before = digest_before or own_dict(obj).get("_v_digest")
             own_dict(obj)["_v_digest"] = digest
-        has_changed = was_converted or digest != digest_before
+        has_changed = was_converted or digest != digest_before or oid in looks.forced
+        if type(obj) is Shared and has_changed:
+            self._note_class(obj, commit)
         if dump.losses and has_changed:
             commit.losses += self._named(obj, dump.losses)
         if self._has_parts(obj, dump.parts):
-            watched = Watched(digest, dump.parts or ())
-            commit.entries[oid] = obj, watched
+            self._settle(obj)  # its author's ``__getstate__`` may have been asked once more
+            watched = Watched(digest, dump.parts or (), dump.shared)
+            looks.entries[oid] = obj, watched
             if has_changed or (part_ids != watched.part_ids and self._watch.is_shared(oid)):
-                commit.due[oid] = dump.data
+                looks.due[oid] = dump.data
             else:
-                commit.unchanged.append((obj, watched))
+                looks.unchanged.append((obj, watched))
             return
         if has_changed or self._watch.is_shared(oid):
             commit.changes.states.append((oid, dump.data))
+        looks.entries.pop(oid, None)
         self._watch.forget(obj)
+        self._watch.hold(obj, dump.shared)
+        self._settle(obj)
+
+    def _digest(self, obj: Any, data: bytes) -> bytes:
+        """Return what tells this state of `obj` from another; of a plain one its class as well."""
+        return digest_of(data + self._tag_of(type(obj.it)) if type(obj) is Shared else data)
 
     def _has_parts(self, obj: Any, parts: tuple[Any, ...] | None) -> bool:
         """Whether `obj` has to be watched, given what plain objects it holds."""
@@ -335,40 +365,83 @@ class Jar:
 
     def _write_groups(self, commit: _Commit) -> None:
         """Write the watched objects that changed, together with those that they share with."""
-        watch = self._watch
-        watch.put(commit.entries)
-        written: set[int] = set()
-        for oid in commit.entries:
-            if oid in written:
-                continue
-            group = watch.group_of(oid)
-            written.update(group)
-            due = [each for each in group if each in commit.due]
+        watch, looks = self._watch, commit.looks
+        watch.put(looks.entries)
+        groups = self._groups(looks.entries)
+        while (numbered := self._number_shared(groups)) is not None:
+            # All that hold one refer to its number from now on.
+            looks.forced.update(numbered)
+            for oid in numbered:
+                looks.due.pop(oid, None)
+            members = [obj for oid in numbered if (obj := watch.object_of(oid)) is not None]
+            looks.unchanged = [each for each in looks.unchanged if each[0]._p_oid not in numbered]
+            self._dump_all(members, commit)
+            watch.put(looks.entries)
+            groups = self._groups(looks.entries)
+        for group in groups:
+            is_due = any(each in looks.due for each in group)
             if len(group) == 1:
-                if due:
-                    commit.changes.states.append((oid, commit.due[oid]))
-            elif due or any(self._has_other_parts(each, commit) for each in group):
+                if is_due:
+                    commit.changes.states.append((group[0], looks.due[group[0]]))
+            elif is_due or any(map(looks.has_other_parts, group)):
                 self._write_group(group, commit)
-        for obj, watched in commit.unchanged:
+        for obj, watched in looks.unchanged:
             if watched is watch.get(obj):
-                watch.rest(obj, self._census.roots_of(obj))
+                watch.rest(obj, self._census.roots_of(obj), self._pickler.shared.ids)
+                self._settle(obj)
 
-    def _has_other_parts(self, oid: int, commit: _Commit) -> bool:
-        entry = commit.entries.get(oid)
-        return entry is not None and entry[1].part_ids != commit.before[oid][1]
+    def _groups(self, oids: Iterable[int]) -> list[list[int]]:
+        groups = []
+        seen: set[int] = set()
+        for oid in oids:
+            if oid not in seen:
+                groups.append(self._watch.group_of(oid))
+                seen.update(groups[-1])
+        return groups
+
+    def _number_shared(self, groups: Iterable[list[int]]) -> list[int] | None:
+        """Give plain objects that several durable ones hold numbers of their own.
+
+        Returns the numbers of all durable objects that shared with them; None where there
+        was nothing to do.
+        """
+        members: list[int] = []
+        for group in groups:
+            if len(group) == 1:
+                continue
+            ids = self._watch.shared_ids_of(group)
+            firsts: dict[int, Any] = {}
+            for oid in group:
+                obj = self._watch.object_of(oid)
+                is_shared = type(obj) is Shared
+                roots = (obj.it.__dict__,) if is_shared else self._census.roots_of(obj)
+                for part in find_first_shared(roots or (), ids, self._pickler.shared.ids):
+                    firsts[id(part)] = part
+            made = [make_shared(part) for part in firsts.values() if can_be_shared(part)]
+            for shared in made:
+                self._pickler.shared.add(shared)
+                self._oid_of(shared)  # held as one that is new, until its holders are written
+            if made:
+                members += group
+        return members or None
 
     def _write_group(self, group: list[int], commit: _Commit) -> None:
         members = [(each, self._watch.object_of(each)) for each in group]
         members = [(oid, obj) for oid, obj in members if obj is not None]
         try:
             dump = self._pickler.dump_joint([obj for _oid, obj in members])
+            for _oid, obj in members:
+                self._settle(obj)
         except Exception as error:
             for _oid, obj in members:
                 self._note_unsaved(obj, error, commit.losses)
             return
         commit.changes.joint.append((tuple(oid for oid, _obj in members), dump.data))
 
-    def _class_reference(self, cls: type) -> bytes:
+    def _class_reference(self, obj: Any) -> bytes:
+        cls = type(obj)
+        if cls is Shared:
+            return self._pickler.dump_shared_class(type(obj.it))
         known = self._classes.get(cls)
         if known is None:
             known = self._typed_classes.get(cls)
@@ -385,16 +458,19 @@ class Jar:
         """
         tag = self._tags.get(cls)
         if tag is None:
-            if cls.__flags__ & _HEAP_TYPE:
-                self._last_tag += 1
-                tag = self._tags[cls] = self._last_tag.to_bytes(8, "big")
-            else:
-                tag = self._tags[cls] = bytes(8)
+            tag = self._typed_tags.get(cls)
+        if tag is None:
+            self._last_tag += bool(cls.__flags__ & _HEAP_TYPE)
+            tag = self._last_tag.to_bytes(8, "big") if cls.__flags__ & _HEAP_TYPE else bytes(8)
+            (self._tags if name_of(cls) else self._typed_tags)[cls] = tag
         return tag
 
     def _note_class(self, obj: Any, commit: _Commit) -> None:
-        commit.changes.classes.append((obj._p_oid, self._class_reference(type(obj))))
-        set_mark(obj, "_p_serial", self._tag_of(type(obj)))
+        """Write the class of `obj` where it may be another than the journal says."""
+        tag = self._tag_of(_class_of(obj))
+        if obj._p_serial != tag:
+            commit.changes.classes.append((obj._p_oid, self._class_reference(obj)))
+            set_mark(obj, "_p_serial", tag)
 
     def _note_unsaved(self, obj: Any, error: Exception, losses: list[Loss]) -> None:
         """Name `obj`, which could not be dumped, and have the next commit try all of it again."""
@@ -422,13 +498,46 @@ class Jar:
         return named
 
     def _place(self, obj: Any) -> str:
+        if type(obj) is Shared:
+            obj = obj.it
         place = find_path(self._root, obj, objects_max=_LOOKED_AT_MAX)
         return place or type(obj).__qualname__
 
     def _locate(self, obj: Any) -> str:
-        name = f"{type(obj).__qualname__} #{obj._p_oid}"
-        path = find_path(self._root, obj)
+        name = f"{_class_of(obj).__qualname__} #{obj._p_oid}"
+        path = find_path(self._root, obj.it if type(obj) is Shared else obj)
         return f"{path}, {name}" if path else name
+
+
+def _class_of(obj: Any) -> type:
+    """Return the class that the journal has for `obj`."""
+    return type(obj.it) if type(obj) is Shared else type(obj)
+
+
+class _Looks:
+    """What one commit finds of the objects that are looked at.
+
+    Attributes:
+        before: digest and ids of parts of each that was dumped, as they were.
+        entries: each that is watched from now on, with what is known of it.
+        due: the states of those that have to be written.
+        unchanged: those of which the state is as it was.
+        forced: numbers of those that have to be written all the same.
+    """
+
+    __slots__ = ("before", "due", "entries", "forced", "unchanged")
+
+    def __init__(self) -> None:
+        self.before: dict[int, tuple[bytes | None, list[int] | None]] = {}
+        self.entries: dict[int, tuple[Any, Watched]] = {}
+        self.due: dict[int, bytes] = {}
+        self.unchanged: list[tuple[Any, Watched]] = []
+        self.forced: set[int] = set()
+
+    def has_other_parts(self, oid: int) -> bool:
+        """Whether the object holds other plain objects than it did."""
+        entry = self.entries.get(oid)
+        return entry is not None and entry[1].part_ids != self.before[oid][1]
 
 
 class _Commit:
@@ -437,20 +546,23 @@ class _Commit:
     Attributes:
         changes: what it will return.
         losses: what can't be kept.
-        seen: numbers of the watched objects that were dumped.
-        before: digest and ids of parts of each of them, as they were.
-        entries: each that is watched from now on, with what is known of it.
-        due: the states of those that have to be written.
-        unchanged: those of which the state is as it was.
     """
 
-    __slots__ = ("before", "changes", "due", "entries", "losses", "seen", "unchanged")
+    __slots__ = ("_looks", "changes", "losses")
 
     def __init__(self) -> None:
         self.changes = Changes()
         self.losses: list[Loss] = []
-        self.seen: set[int] = set()
-        self.before: dict[int, tuple[bytes | None, list[int] | None]] = {}
-        self.entries: dict[int, tuple[Any, Watched]] = {}
-        self.due: dict[int, bytes] = {}
-        self.unchanged: list[tuple[Any, Watched]] = []
+        self._looks: _Looks | None = None
+
+    @property
+    def has_looks(self) -> bool:
+        """Whether any object was looked at."""
+        return self._looks is not None
+
+    @property
+    def looks(self) -> _Looks:
+        """What was found; made when it is first asked for."""
+        if self._looks is None:
+            self._looks = _Looks()
+        return self._looks

@@ -13,12 +13,25 @@ import functools
 import logging
 import sys
 import types
-from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 from tapd.errors import LostObject
-from tapd.model.persistent import Persistent
+from tapd.image.generated import fit_class
+from tapd.image.stand_ins import (
+    Broken,
+    BrokenDurable,
+    broken_durable_type,
+    broken_type,
+    new_object,
+)
+from tapd.model.persistent import is_durable_type
 from tapd.model.places import describe_origin
+
+__all__ = [
+    "Broken", "BrokenDurable", "BrokenMethod", "bound_method", "broken_class", "durable_class",
+    "find_name", "is_own_name", "name_of", "named", "new_object", "register_rename", "renamed",
+    "value_object", "why_broken", "wrapper_of",
+]  # fmt: skip
 
 _log = logging.getLogger(__name__)
 
@@ -137,94 +150,14 @@ def find_name(module_name: str, qualname: str) -> Any:
         try:
             __import__(name[0])
             return _walk_name(sys.modules[name[0]], name[1])
-        except Exception as error:
+        except BaseException as error:  # a module that is imported may raise anything
+            if isinstance(error, MemoryError):
+                raise
             tried.add(name)
             # A module says itself what it renamed, and it has been imported only now.
             name = renamed(*name)
             if name in tried:
                 raise LookupError(f"{name[0]}:{name[1]}: {error}") from error
-
-
-class _BrokenType(type):
-    """Tells ``cls(*args)`` from ``cls.__new__(cls, *args)``, so both can be written back."""
-
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        make: Any = cls.__new__
-        self = make(cls, *args)
-        self._p_broken_called = True
-        return self
-
-
-class Broken(metaclass=_BrokenType):
-    """Stands in for an instance of a class that can't be found; keeps what was saved.
-
-    Attributes:
-        broken_name: ``module:qualname`` of the class. On each stand-in class.
-        broken_state: what its ``__setstate__`` would have got.
-    """
-
-    broken_name: ClassVar[str] = ""
-    broken_is_durable: ClassVar[bool] = False
-
-    def __new__(cls, *args: Any) -> Any:
-        self = super().__new__(cls)
-        object.__setattr__(self, "_p_broken", {"args": args, "list": [], "items": []})
-        return self
-
-    _p_broken_called = False
-    _p_broken: dict[str, Any]
-
-    @property
-    def broken_state(self) -> Any:
-        """The state that was saved; None where there was none."""
-        return self._p_broken.get("state")
-
-    def __setstate__(self, state: Any) -> None:
-        self._p_broken["state"] = state
-
-    def append(self, item: Any) -> None:
-        """Keep an item of a vanished list-like class."""
-        self._p_broken["list"].append(item)
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        self._p_broken["items"].append((key, value))
-
-    def __repr__(self) -> str:
-        return f"<broken: an instance of {self.broken_name}, which can't be found>"
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        raise LostObject(
-            f"{name} of {self!r}: install the module it comes from, or register a rename"
-        )
-
-    def broken_reduce(self) -> tuple[Any, ...]:
-        """Return the reduce tuple that it was made from."""
-        kept = self._p_broken
-        new: tuple[Any, ...] = (type(self), kept["args"])
-        if not self._p_broken_called:
-            new = (new_object, (type(self), *kept["args"]))
-        items: Iterator[Any] | None = iter(kept["list"]) if kept["list"] else None
-        pairs: Iterator[Any] | None = iter(kept["items"]) if kept["items"] else None
-        return (*new, kept.get("state"), items, pairs)
-
-
-class BrokenDurable(Persistent):
-    """A `Broken` with a number in the journal."""
-
-    broken_name: ClassVar[str] = ""
-    broken_is_durable: ClassVar[bool] = True
-    broken_state: Any = None
-    _p_convert = False
-
-    def __setstate__(self, state: Any) -> None:
-        self.__dict__["broken_state"] = state
-
-    def __getstate__(self) -> Any:
-        return self.broken_state
-
-    __repr__ = Broken.__repr__
 
 
 why_broken: dict[tuple[str, str], str] = {}
@@ -237,21 +170,22 @@ def _note_why(module_name: str, qualname: str, error: LookupError) -> None:
 
 
 @functools.cache
-def broken_class(module_name: str, qualname: str, *, durable: bool = False) -> Any:
-    """Return the stand-in class for ``module_name:qualname``."""
-    _log.warning(
-        "%s:%s can't be found (%s); its instances are kept as they were saved",
-        module_name, qualname, why_broken.get((module_name, qualname), "no reason is known"),
-    )  # fmt: skip
-    base: Any = BrokenDurable if durable else Broken
-    attributes = {"broken_name": f"{module_name}:{qualname}", "__module__": base.__module__}
-    return type(base)(qualname.rpartition(".")[2], (base,), attributes)
+def broken_class(module_name: str, qualname: str, *, durable: bool = False, why: str = "") -> Any:
+    """Return the stand-in class for ``module_name:qualname``; `why` where it can be found."""
+    if not why:
+        reason = why_broken.get((module_name, qualname), "no reason is known")
+        _log.warning(
+            "%s:%s can't be found (%s); its instances are kept as they were saved",
+            module_name, qualname, reason,
+        )  # fmt: skip
+    name = f"{module_name}:{qualname}"
+    return broken_durable_type(name, why) if durable else broken_type(name)
 
 
 def named(module_name: str, qualname: str) -> Any:
     """Return what has this name, or a stand-in. TAPs call this; its name is part of the format."""
     try:
-        return find_name(module_name, qualname)
+        return fit_class(find_name(module_name, qualname))
     except LookupError as error:
         _note_why(module_name, qualname, error)
         return broken_class(module_name, qualname)
@@ -260,15 +194,15 @@ def named(module_name: str, qualname: str) -> Any:
 def durable_class(module_name: str, qualname: str) -> Any:
     """Return the durable class of this name, or a stand-in. Part of the format."""
     try:
-        return find_name(module_name, qualname)
+        found = find_name(module_name, qualname)
     except LookupError as error:
         _note_why(module_name, qualname, error)
         return broken_class(module_name, qualname, durable=True)
-
-
-def new_object(cls: Any, *args: Any) -> Any:
-    """Return a bare instance: for classes that lie about theirs. Part of the format."""
-    return cls.__new__(cls, *args)
+    if issubclass(type(found), type) and is_durable_type(found):
+        return fit_class(found)
+    kind = "a class" if issubclass(type(found), type) else f"a {type(found).__name__}"
+    why = f"it was a class of durable objects and is {kind} that is not Persistent now"
+    return broken_class(module_name, qualname, durable=True, why=why)
 
 
 def value_object(cls: Any, base: Any, value: Any) -> Any:

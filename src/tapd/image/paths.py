@@ -134,7 +134,7 @@ class LocalPaths:
                     self._visit(id(obj), label, value)
             except Exception:  # noqa: S112 - a stranger's container that can't be walked
                 continue
-        return _joined(self._came_from, id(wanted)) if id(wanted) in self._came_from else None
+        return joined(self._came_from, id(wanted)) if id(wanted) in self._came_from else None
 
     def _visit(self, parent: int, label: str, value: Any) -> None:
         if type(value) in _ATOMS or id(value) in self._came_from:
@@ -166,7 +166,7 @@ def find_path(root: Any, wanted: Any, *, objects_max: int = 200_000) -> str:
                     continue
                 came_from[id(value)] = id(obj), label
                 if value is wanted:
-                    return _joined(came_from, id(value))
+                    return joined(came_from, id(value))
                 kept.append(value)
                 if type(value) is not types.ModuleType:
                     queue.append(value)
@@ -175,7 +175,13 @@ def find_path(root: Any, wanted: Any, *, objects_max: int = 200_000) -> str:
     return ""
 
 
-def _joined(came_from: Mapping[int, tuple[int, str]], key: int) -> str:
+def is_leaf(obj: Any) -> bool:
+    """Whether `obj` is a value, or a module, into which no path goes on."""
+    return type(obj) in _ATOMS or type(obj) is types.ModuleType
+
+
+def joined(came_from: Mapping[int, tuple[int, str]], key: int) -> str:
+    """Return the path that leads to `key`, by what each was reached from."""
     labels = []
     while key:
         key, label = came_from[key]

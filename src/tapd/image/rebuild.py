@@ -7,18 +7,24 @@ needs an entry in the rename map for ever.
 
 from __future__ import annotations
 
+import collections
 import gc
 import io
 import logging
 import pickle
+from collections.abc import Callable
 from typing import Any
+
+import persistent
 
 from tapd.errors import UpgradeRefused
 from tapd.image import definitions, names
+from tapd.image.bare import has_usual_new, mute, set_number
 from tapd.image.evolution import Restoration, version_of
 from tapd.image.loss import Placeholder, type_name_of
-from tapd.image.salvage import Salvager
-from tapd.model.persistent import TrackedDict, TrackedList
+from tapd.image.salvage import Faults, Salvager, unhashable_in
+from tapd.image.stand_ins import STAND_INS, reason_of
+from tapd.model.persistent import Tracked, TrackedDict, TrackedList, TrackedSet, is_durable_type
 
 _log = logging.getLogger(__name__)
 
@@ -26,13 +32,16 @@ _log = logging.getLogger(__name__)
 def set_plain(obj: Any, state: dict[str, Any]) -> None:
     """Give a plain instance its attributes."""
     if issubclass(type(obj), names.Broken):
-        obj.__setstate__(state)
+        obj.broken_set(set_plain, state)
     else:
         object.__getattribute__(obj, "__dict__").update(state)
 
 
 def set_reduced(obj: Any, state: Any) -> None:
     """Give an instance the state that its class's default reduction made."""
+    if issubclass(type(obj), names.Broken):
+        obj.broken_set(set_reduced, state)
+        return
     setstate = getattr(type(obj), "__setstate__", None)
     if setstate is not None:
         setstate(obj, state)
@@ -52,25 +61,64 @@ def set_durable(obj: Any, meta_and_state: tuple[Any, Any]) -> None:
     restoration = definitions.current_restoration()
     if restoration is not None:
         restoration.durables.append(obj)
-    _apply(obj, meta, state, restoration)
-
-
-def _apply(obj: Any, meta: Any, state: Any, restoration: Restoration | None) -> None:
-    """Give `obj` a state by the rarer ways: `meta` is number and version, or a setter."""
-    if type(meta) is not tuple:
-        meta(obj, state)
-        return
     oid, version = meta
-    if oid is not None:
-        obj._p_oid = oid
+    _number(obj, oid)
     if state is not None:
-        obj.__setstate__(state)
+        give_state(obj, version, state, restoration)
+
+
+def give_state(obj: Any, version: int, state: Any, restoration: Restoration | None) -> None:
+    """Give a durable object its state; a stand-in keeps it.
+
+    Raises:
+        BaseException: what the object's own code raised.
+    """
+    if issubclass(type(obj), STAND_INS):
+        (restoration or Restoration()).keep(obj, version, state, obj.broken_reason)
+        return
+    setstate = type(obj).__setstate__
+    setstate(obj, state)
+    if issubclass(type(obj), Tracked) and setstate.__module__ == Tracked.__module__:
+        _check_contents(obj, state)
     if restoration is not None:
         restoration.note(obj, version)
 
 
-_STATELESS = frozenset({type(None), Placeholder})
-"""Padding, and what could not be made."""
+def _check_contents(obj: Any, state: Any) -> None:
+    """Check that a tracked container took a state of its own kind.
+
+    Raises:
+        TypeError: it was another kind of container, and what is in it now is less.
+    """
+    kinds = {list: list, dict: dict, set: list, bytearray: bytes, collections.deque: tuple}
+    kind = next(kind for base, kind in kinds.items() if isinstance(obj, base))
+    if type(state) is not kind or (isinstance(obj, set) and len(obj) != len(state)):
+        raise TypeError(f"it was another kind of container: its state is a {type(state).__name__}")
+
+
+def _number(obj: Any, oid: Any) -> None:
+    if not is_durable_type(type(obj)):
+        raise TypeError(f"it was durable, and a {type_name_of(type(obj))} is not")
+    if oid is not None:
+        set_number(obj, oid)
+
+
+_USUAL_SETATTR = persistent.Persistent.__setattr__
+
+
+def _is_usual(cls: Any) -> bool:
+    """Whether instances of the durable `cls` take number and state of version 1 at once."""
+    return (
+        is_durable_type(cls)
+        and version_of(cls) == 1
+        and not issubclass(cls, STAND_INS)
+        and has_usual_new(cls)
+        and (cls.__setattr__ is _USUAL_SETATTR or cls.__setattr__ is object.__setattr__)
+    )
+
+
+def note_detached(_obj: Any, _state: None) -> None:
+    """Stand where a durable object is that nothing of the graph holds. Part of the format."""
 
 
 class StateQueue:
@@ -80,11 +128,17 @@ class StateQueue:
     processor's cache, so this takes half of what a loop at the end takes.
     """
 
+    takes_portions = True
+
     def __init__(self) -> None:
         self.current = definitions.current_restoration()
         self._restoration = self.current or Restoration()
+        self._faults = self._restoration.faults or Faults()
+        self._known_faults = frozenset(self._faults.queued)
         self._rest: list[Any] = []
-        self._up_to_date: set[type] = set()
+        self._count = 0
+        self._usual: set[type] = set()
+        self._made_by_authors: dict[int, Any] = {}
 
     def append(self, item: Any) -> None:
         """Take one item (opcode APPEND)."""
@@ -96,32 +150,72 @@ class StateQueue:
         whole = len(items) // 3 * 3
         self._rest = items[whole:]
         del items[whole:]
-        restoration, up_to_date = self._restoration, self._up_to_date
-        restoration.durables += items[::3]
+        usual = self._usual if not self._known_faults else ()
+        self._restoration.durables += items[::3]
         each = iter(items)
-        for obj, meta, state in zip(each, each, each, strict=True):
+        for place, (obj, meta, state) in enumerate(zip(each, each, each, strict=True), self._count):
             cls = type(obj)
             try:
-                if meta is not None and type(meta) is not int:
-                    _apply(obj, meta, state, restoration)
-                    continue
-                # Before the state: should that fail, the journal still finds the object.
-                obj._p_oid = meta
-                if cls is TrackedDict:
-                    dict.update(obj, state)
-                elif cls is TrackedList:
-                    list.extend(obj, state)
-                elif state is not None:
-                    obj.__setstate__(state)
-            except Exception as error:  # its neighbours are to be kept
-                if cls not in _STATELESS:
-                    _log.warning("the state of a %s can't be set: %s", type_name_of(cls), error)
-                continue
-            if cls not in up_to_date:
-                if version_of(cls) == 1:
-                    up_to_date.add(cls)
+                if cls in usual and (meta is None or type(meta) is int):
+                    # Before the state: should that fail, the journal still finds the object.
+                    obj._p_oid = meta
+                    if cls is TrackedDict:
+                        dict.update(obj, state)
+                    elif cls is TrackedList:
+                        list.extend(obj, state)
+                    elif state is not None:
+                        obj.__setstate__(state)
                 else:
-                    restoration.note(obj, 1)
+                    self._give(place, obj, meta, state)
+            except (UpgradeRefused, MemoryError):
+                raise
+            except BaseException as error:  # its neighbours are to be kept
+                self._fail(place, obj, meta, state, error)
+        self._count += whole // 3
+
+    def _give(self, place: int, obj: Any, meta: Any, state: Any) -> None:
+        """Give one object its state by the rarer ways."""
+        cls = type(obj)
+        if cls in _STATELESS:
+            return
+        if meta is not None and type(meta) not in (int, tuple):
+            meta(obj, state)
+            return
+        oid, version = meta if type(meta) is tuple else (meta, 1)
+        _number(obj, oid)
+        if not has_usual_new(cls):
+            if id(obj) in self._made_by_authors:
+                raise TypeError("its __new__ returned one object for two")
+            self._made_by_authors[id(obj)] = obj
+        reason = self._faults.queued.get(place)
+        if reason is not None:
+            self._restoration.keep(obj, version, state, reason)
+            return
+        if state is not None:
+            give_state(obj, version, state, self._restoration)
+        elif version != 1:
+            self._restoration.note(obj, version)
+        if _is_usual(cls):
+            self._usual.add(cls)
+
+    def _fail(self, place: int, obj: Any, meta: Any, state: Any, error: BaseException) -> None:
+        """Take note that one can't have its state, to begin again without trying it."""
+        cls = type(obj)
+        reason = f"its state can't be set: {reason_of(error)}"
+        if self._restoration.faults is None:  # plain `pickle.load`: there is no second time
+            _log.warning("the state of a %s can't be set: %s", type_name_of(cls), error)
+        elif issubclass(cls, TrackedSet) and (culprits := unhashable_in(tuple(state))):
+            for each in culprits:
+                self._tell_sink(each, f"it can't be a key: {reason_of(error)}", error)
+        elif (meta is None or type(meta) in (int, tuple)) and is_durable_type(cls):
+            self._faults.note_queued(place, reason)
+        else:
+            self._tell_sink(obj, reason, error)
+
+    def _tell_sink(self, obj: Any, reason: str, error: BaseException) -> None:
+        if self._faults.sink is None:  # C can't tell where it was made
+            raise error
+        self._faults.sink(obj, reason)
 
     def finish(self) -> None:
         """Run the upgrades that are due, unless who loads goes on to a journal."""
@@ -129,6 +223,10 @@ class StateQueue:
             raise ValueError("the last state is missing")
         if self.current is None:
             self._restoration.finish()
+
+
+_STATELESS = frozenset({type(None), Placeholder})
+"""Padding, and what could not be made."""
 
 
 def finish_graph(root: Any, queue: Any) -> Any:
@@ -232,7 +330,7 @@ class _Loader(pickle.Unpickler):
 def load_graph(data: bytes, restoration: Restoration | None = None) -> Any:
     """Return the graph that `dump_graph` pickled, or any graph pickled by `pickle`.
 
-    Classes that can't be found become `Broken` stand-ins.
+    What can't be brought into today's classes becomes a stand-in (`restoration.stand_ins`).
 
     Args:
         data: the pickle; authenticated before (promise 7).
@@ -246,17 +344,62 @@ def load_graph(data: bytes, restoration: Restoration | None = None) -> Any:
     gc.disable()
     try:
         with definitions.restoring(own):
-            try:
-                root = _Loader(data).load()
-            except (UpgradeRefused, MemoryError):
-                raise
-            except Exception as error:
-                _log.warning("loading: %s: %s; reading it piece by piece", type(error), error)
-                own.forget()
-                root = Salvager(data, names.named, Containers()).load()
+            root = load_in_rounds(
+                lambda faults: (
+                    _Loader(data)
+                    if faults is None
+                    else Salvager(data, names.named, Containers(), faults)
+                ),
+                own,
+                own.forget,
+            )
         if restoration is None:
             own.finish()
         return root
     finally:
         if enabled:
             gc.enable()
+
+
+def load_in_rounds(
+    make_loader: Callable[[Faults | None], Any],
+    restoration: Restoration,
+    forget: Callable[[], None] = lambda: None,
+) -> Any:
+    """Load until nothing fails that was not known to fail.
+
+    Args:
+        make_loader: returns what loads, in C, or by a `Salvager` where faults are told.
+        restoration: the one that runs.
+        forget: what a round that was given up has left is of no use.
+    """
+    faults = restoration.faults = Faults()
+    in_c = True
+    try:
+        while True:
+            loader: Any = make_loader(None if in_c else faults)
+            faults.grew = False
+            try:
+                loaded = loader.load()
+            except (UpgradeRefused, MemoryError):
+                raise
+            except BaseException as error:
+                if not in_c:
+                    raise
+                _log.debug("loading: %s; reading it piece by piece", reason_of(error))
+                in_c, faults.grew = False, True
+            if not faults.grew:
+                return loaded
+            loaded = None
+            give_up(loader)
+            forget()
+    finally:
+        restoration.faults = None
+
+
+def give_up(loader: Any) -> None:
+    """Let go of what an attempt has made, without running any ``__del__`` of it."""
+    memo = loader.memo
+    for obj in list((memo if type(memo) is dict else memo.copy()).values()):
+        mute(obj)
+    memo.clear()

@@ -20,9 +20,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from tapd.errors import CannotKeep
-from tapd.image import classes, definitions, names, rebuild, strangers
+from tapd.image import classes, definitions, generated, names, rebuild, strangers
 from tapd.image.loss import Loss, Placeholder, type_name_of
 from tapd.image.source import Source
+from tapd.image.stand_ins import STAND_INS, DurableStandIn, itself
 from tapd.model.persistent import is_durable_type
 
 PROTOCOL = 5
@@ -108,7 +109,9 @@ class Reducer(pickle.Pickler):
             reduce = self._reduce_frozen if immutable else self._reduce_plain
             self.remember_plain(cls)
             return reduce, True
-        reduce = known or _own_reduce
+        reduce = known or (
+            generated.reduce_by_names if generated.is_saved_by_order(cls) else _own_reduce
+        )
         if immutable and not issubclass(cls, enum.Enum):  # what its members hold is its module's
             reduce = self._looking_into(reduce)
         return self._checked(reduce, cls, immutable=immutable), True
@@ -125,7 +128,7 @@ class Reducer(pickle.Pickler):
         if (
             names.name_of(cls) is not None
             or cls in _NAMELESS
-            or issubclass(cls, (names.Broken, names.BrokenDurable))
+            or issubclass(cls, STAND_INS)
             or classes.is_made_in_c(cls)  # its own reduction says what it needs
         ):
             return None
@@ -175,7 +178,7 @@ class Reducer(pickle.Pickler):
             if make is NEWOBJ:
                 if base is not None and len(args) > 1:
                     reduced = (names.value_object, (cls, base, base(*args[1:])), *reduced[2:])
-                elif odd or not args or args[0] is not cls:
+                elif odd or len(args) != 1 or args[0] is not cls:
                     reduced = (names.new_object, *reduced[1:])
             if odd and len(reduced) > 2 and reduced[2] is not None:
                 parts = (*reduced[2:], None, None)[:3]
@@ -243,11 +246,13 @@ class Reducer(pickle.Pickler):
         """Return how a class is written: by name, or by its parts."""
         if cls in _NAMELESS:
             return NotImplemented
-        if issubclass(cls, (names.Broken, names.BrokenDurable)) and cls.broken_name:
+        if issubclass(cls, STAND_INS) and cls.broken_name:
             module, _colon, qualname = cls.broken_name.partition(":")
             self.globals.add(cls.broken_name)
             make = names.durable_class if cls.broken_is_durable else names.named
             return make, (module, qualname)
+        if issubclass(cls, DurableStandIn) and cls.broken_of is not None:
+            return itself, (cls.broken_of,)
         name = names.name_of(cls)
         if name is not None:
             self.globals.add(":".join(name))

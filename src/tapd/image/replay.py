@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from tapd.errors import TapdError
+from tapd.errors import UpgradeRefused
+from tapd.image.bare import set_number
 from tapd.image.changes import Changes
 from tapd.image.evolution import Restoration
 from tapd.image.jar import Jar
 from tapd.image.loss import Placeholder, type_name_of
 from tapd.image.pickler import StateLoader
 from tapd.image.reducer import has_usual_hash
+from tapd.image.shared import Shared
 
 _log = logging.getLogger(__name__)
 
@@ -49,26 +51,27 @@ class Replay:
         self._states: dict[int, bytes | _Joint] = {}
         self._deltas: dict[int, list[bytes]] = {}
         self._met_own_hash = False
+        self._is_last_round = False
         self._loader = StateLoader(self._resolve, restoration)
 
     def _resolve(self, oid: int) -> Any:
         obj = self._objects.get(oid)
         if not has_usual_hash(type(obj)):
             self._met_own_hash = True
+            self._loader.may_wait = not self._is_last_round
         if obj is None:
             return Placeholder(f"(object {oid})", "durable object", "it could not be loaded")
-        return obj
+        return obj.it if type(obj) is Shared else obj
 
     def apply(self, changes: Changes) -> None:
         """Take in one record's changes."""
         for oid, class_data in changes.new:
-            cls = self._loader.load_class(class_data)
-            obj = cls.__new__(cls)
-            obj._p_oid = oid
+            obj = self._loader.make(class_data)
+            set_number(obj, oid)
             self._objects[oid] = obj
         for oid, class_data in changes.classes:
             if oid in self._objects:
-                self._objects[oid].__class__ = self._loader.load_class(class_data)
+                self._loader.change_class(self._objects[oid], class_data)
         for oid, data in changes.states:
             self._states[oid] = data
             self._deltas.pop(oid, None)
@@ -99,7 +102,7 @@ class Replay:
             obj = self._find(oid)
             if obj is not None:
                 for data in deltas:
-                    obj.apply_delta(loader.load_state(data))
+                    loader.apply_delta(obj, data)
         if self._jar is not None:
             touched = self._states.keys() | self._deltas.keys()
             self._jar.join(
@@ -133,6 +136,7 @@ class Replay:
                 again.append(oids)
             elif error is not None:
                 self._tell_unset(oids, error)
+        self._is_last_round = True
         for oids in again:
             error = self._restore(oids)
             if error is not None:
@@ -155,7 +159,7 @@ class Replay:
                     self._loader.restore(obj, data)
                 return None
             states = dict(zip(data.oids, self._loader.load_state(data.data), strict=True))
-        except (TapdError, MemoryError):
+        except (UpgradeRefused, MemoryError):
             raise
         except Exception as error:
             return error
@@ -163,7 +167,7 @@ class Replay:
         for oid, obj in found:
             try:
                 self._loader.restore_loaded(obj, states[oid])
-            except (TapdError, MemoryError):
+            except (UpgradeRefused, MemoryError):
                 raise
             except Exception as error:
                 last = error

@@ -1,11 +1,15 @@
-"""Loads a graph in which something fails, leaving out only what fails.
+"""Loads a graph in which something fails, keeping what fails as it was saved.
 
-Imports `errors` and `image.loss`. The C unpickler stops at the first exception,
-which one constructor of a library that has changed since the save is enough to
-raise. So when it stopped, the same bytes are read again by this one, written in
-Python and some twenty times slower, in which each step may fail by itself: an
-object that can't be made becomes a `Placeholder`, a state that can't be set is
-left out, and an entry whose key can't be hashed yet is put in at the end.
+Imports `errors` and this room's `loss` and `stand_ins`. The C unpickler stops at the first
+exception, which one constructor of a library that has changed since the save is enough to
+raise. So when it stopped, the same bytes are read again by this one, written in Python
+and some twenty times slower, in which each step may fail by itself.
+
+What can't be made becomes a stand-in at once. Where an object was made and only then
+fails (its state can't be set, its hash can't be taken), others refer to it already, and
+it may have been given a part of its state. So it is noted by the number of the step that
+made it, and when all is read, everything is thrown away and read again, with a stand-in
+from the beginning on in its place. Each round notes one more at least, so there is an end.
 """
 
 from __future__ import annotations
@@ -17,11 +21,43 @@ from collections.abc import Callable
 from typing import Any
 
 from tapd.errors import UpgradeRefused
+from tapd.image import stand_ins
+from tapd.image.bare import bare_object, object_setattr
 from tapd.image.loss import Placeholder
+from tapd.image.stand_ins import Broken, reason_of
+from tapd.model.persistent import is_durable_type
 
 _log = logging.getLogger(__name__)
 
 _base: Any = pickle._Unpickler  # pickle's own, in Python
+_NAMERS = frozenset({"named", "durable_class"})
+_FINISHERS = frozenset({"finish_graph", "finish_deep_graph", "finish_nested_graph"})
+_FRAME_HEAD_BYTES = 9
+
+
+class Faults:
+    """What of one pickle is known to fail, so that the next round does not try it.
+
+    Attributes:
+        steps: why, by the number of the step that makes the object.
+        durable_steps: those of them whose objects are durable ones.
+        queued: why, by the place of a durable object in the queue of states.
+        sink: takes a plain object of that queue whose state can't be set, and why;
+            None while the C unpickler reads, which can't tell where it was made.
+        grew: whether one was found in this round.
+    """
+
+    def __init__(self) -> None:
+        self.steps: dict[int, str] = {}
+        self.durable_steps: set[int] = set()
+        self.queued: dict[int, str] = {}
+        self.sink: Callable[[Any, str], None] | None = None
+        self.grew = False
+
+    def note_queued(self, place: int, reason: str) -> None:
+        """Note that the state of the object at `place` can't be set."""
+        self.queued[place] = reason
+        self.grew = True
 
 
 class Salvager(_base):  # type: ignore[misc]  # its base has no types
@@ -30,7 +66,12 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
     dispatch = dict(_base.dispatch)
 
     def __init__(
-        self, data: bytes, find: Callable[[str, str], Any], persistent_load: Callable[[Any], Any]
+        self,
+        data: bytes,
+        find: Callable[[str, str], Any],
+        persistent_load: Callable[[Any], Any],
+        faults: Faults,
+        resolve: Callable[[int], Any] | None = None,
     ) -> None:
         """Begin.
 
@@ -38,76 +79,215 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
             data: the pickle.
             find: returns what a module and a qualified name stand for.
             persistent_load: returns what a persistent id stands for.
+            faults: known by now; what else fails is noted there.
+            resolve: finds durable objects, which are not made here, by number.
         """
-        super().__init__(io.BytesIO(data))
+        self._bytes = io.BytesIO(data)
+        super().__init__(self._bytes)
         self.persistent_load = persistent_load
+        self.faults = faults
+        self.unhashable: list[Any] = []
+        """Durable objects, found by number, that can't be keys any more."""
         self._find = find
-        self._waiting: list[tuple[Callable[..., None], Any, Any]] = []
+        self._resolve = resolve
+        self._step = 0
+        self._made: dict[int, int] = {}
+        self._held: list[Any] = []  # ids are only good while their objects live
+        self._names: dict[int, str] = {}
+        self._waiting: dict[int, tuple[Callable[..., None], Any, list[Any]]] = {}
 
     def find_class(self, module_name: str, qualname: str) -> Any:
         """Return a class or function by name."""
-        return self._find(module_name, qualname)
+        return self._name(self._find(module_name, qualname), module_name, qualname)
+
+    def _name(self, found: Any, module_name: Any, qualname: Any) -> Any:
+        self._held.append(found)
+        self._names[id(found)] = f"{module_name}:{qualname}"
+        return found
 
     def load(self) -> Any:
-        """Return the graph."""
-        root = super().load()
-        for put, container, items in self._waiting:
+        """Return the graph; it is of no use where `faults` grew."""
+        self.faults.sink = self._fail
+        try:
+            root = super().load()
+        finally:
+            self.faults.sink = None
+        for put, container, items in self._waiting.values():
             for item in items:
                 try:
                     put(container, item)
-                except Exception:
-                    _log.warning("an entry of a %s can't be put back", type(container).__name__)
+                except MemoryError:
+                    raise
+                except BaseException as error:
+                    self._fail_item(container, item, reason_of(error))
         return root
 
-    def _make(self, make: Callable[[], Any], what: Any) -> Any:
-        try:
-            return make()
-        except (UpgradeRefused, MemoryError):
-            raise
-        except Exception as error:
-            name = getattr(what, "__qualname__", None) or repr(type(what))
-            reason = f"making it again failed: {type(error).__name__}: {error}"
-            _log.warning("%s: %s", name, reason)
-            return Placeholder("(found at load)", str(name), reason)
+    # -- what is made ------------------------------------------------------------
+
+    def _make(self, make: Callable[[], Any], maker: Any, args: Any, **kept: Any) -> Any:
+        """Make an object, or a stand-in for it."""
+        self._step = step = self._step + 1
+        reason = self.faults.steps.get(step)
+        if reason is None:
+            try:
+                made = make()
+            except (UpgradeRefused, MemoryError):
+                raise
+            except BaseException as error:
+                reason = f"making it failed: {reason_of(error)}"
+        if reason is not None:
+            made = self._stand_in(step, maker, args, reason, **kept)
+        self._made[id(made)] = step
+        self._held.append(made)
+        return made
+
+    def _stand_in(self, step: int, maker: Any, args: Any, reason: str, **kept: Any) -> Any:
+        if is_stand_in_type(maker):  # its class is known to be gone, and is told by itself
+            return maker(*args) if kept["called"] else maker.__new__(maker, *args)
+        name = self._names.get(id(maker), "")
+        is_class = issubclass(type(maker), type)
+        if step in self.faults.durable_steps or (
+            not kept["called"] and is_class and is_durable_type(maker)
+        ):
+            cls = (
+                stand_ins.broken_durable_type(name, reason)
+                if name
+                else stand_ins.broken_durable_type_of(maker)
+            )
+            return bare_object(cls)
+        made = stand_ins.broken_object(name, maker, args, kept.get("kwargs", {}),
+                                       called=kept["called"])  # fmt: skip
+        made._p_broken["reason"] = reason
+        return made
 
     def _load_reduce(self) -> None:
         args = self.stack.pop()
         make = self.stack[-1]
-        self.stack[-1] = self._make(lambda: make(*args), make)
+        name = getattr(make, "__name__", "")
+        if make is self._resolve or (name in _FINISHERS and id(make) in self._names):
+            self.stack[-1] = make(*args)
+        elif name in _NAMERS and make.__module__ == "tapd.image.names":
+            self.stack[-1] = self._name(make(*args), *args)
+        elif len(args) == 2 and id(args[0]) in self._made and self._is_thrown_away():
+            self.stack[-1] = None
+            self._set(args[0], make, args[1])
+        else:
+            self.stack[-1] = self._make(lambda: make(*args), make, args, called=True)
+
+    def _is_thrown_away(self) -> bool:
+        """Whether what is made now is not used: it is a function that gives a state."""
+        frame = self._unframer.current_frame
+        if frame is not None:
+            at = frame.tell()
+            opcode = frame.read(1)
+            frame.seek(at)
+            if opcode:
+                return bool(opcode == pickle.POP)
+        at = self._bytes.tell()
+        ahead = self._bytes.read(_FRAME_HEAD_BYTES + 1)
+        self._bytes.seek(at)
+        if ahead[:1] == pickle.FRAME:
+            ahead = ahead[_FRAME_HEAD_BYTES:]
+        return ahead[:1] == pickle.POP
 
     def _load_newobj(self) -> None:
         args = self.stack.pop()
         cls = self.stack.pop()
-        self.append(self._make(lambda: cls.__new__(cls, *args), cls))
+
+        def make() -> Any:
+            if issubclass(type(cls), type) and is_durable_type(cls):
+                return bare_object(cls)
+            return stand_ins.new_object(cls, *args)
+
+        self.append(self._make(make, cls, args, called=False))
 
     def _load_newobj_ex(self) -> None:
-        keywords = self.stack.pop()
+        kwargs = self.stack.pop()
         args = self.stack.pop()
         cls = self.stack.pop()
-        self.append(self._make(lambda: cls.__new__(cls, *args, **keywords), cls))
+        self.append(
+            self._make(
+                lambda: cls.__new__(cls, *args, **kwargs), cls, args, kwargs=kwargs, called=False
+            )
+        )
+
+    # -- what it is given ----------------------------------------------------------
 
     def _load_build(self) -> None:
-        stack = list(self.stack)
+        state = self.stack.pop()
+        self._set(self.stack[-1], _set_state, state)
+
+    def _set(self, obj: Any, setter: Callable[[Any, Any], None], state: Any) -> None:
+        """Give `obj` a state by `setter`."""
+        if issubclass(type(obj), Broken):
+            if setter is _set_state:
+                obj.__setstate__(state)
+            elif getattr(setter, "__name__", "") == "set_durable":
+                self._turn_durable(obj)
+            else:
+                obj.broken_set(setter, state)
+            return
+        if type(obj) is Placeholder:
+            return
         try:
-            _base.load_build(self)
-        except Exception as error:
-            self.stack[:] = stack[:-1]
-            cls = type(self.stack[-1])
-            if cls is not Placeholder:
-                _log.warning("the state of a %s can't be set: %s", cls.__qualname__, error)
+            setter(obj, state)
+        except (UpgradeRefused, MemoryError):
+            raise
+        except BaseException as error:
+            self._fail(obj, f"its state can't be set: {reason_of(error)}")
+
+    def _fail(self, obj: Any, reason: str) -> None:
+        """Note that `obj` is to be a stand-in in the next round."""
+        if issubclass(type(obj), Broken):
+            self._turn_durable(obj)
+            return
+        step = self._made.get(id(obj))
+        if step is None:
+            raise UpgradeRefused(
+                f"loading: {type(obj).__qualname__} can't be given what was saved ({reason}); "
+                "go back to the code that saved it"
+            )
+        self.faults.steps.setdefault(step, reason)
+        self.faults.grew = True
+
+    def _turn_durable(self, stand_in: Any) -> None:
+        """Have a stand-in that was taken for a plain object's be a durable one."""
+        step = self._made[id(stand_in)]
+        self.faults.steps.setdefault(step, stand_in.broken_reason)
+        self.faults.durable_steps.add(step)
+        self.faults.grew = True
+
+    def _fail_item(self, container: Any, item: Any, reason: str) -> None:
+        """Note whose fault it is that an item can't be put into `container`."""
+        cls = type(container)
+        keyed = (item[0],) if issubclass(cls, dict) else (item,) if issubclass(cls, set) else ()
+        culprits = unhashable_in(keyed)
+        if not culprits and id(container) in self._made and cls not in (dict, set, list):
+            self._fail(container, f"an item can't be put back: {reason}")
+            return
+        for each in culprits or keyed or (item,):
+            if id(each) in self._made:
+                self._fail(each, f"it can't be a key: {reason}")
+            elif is_durable_type(type(each)):
+                self.unhashable.append(each)
+            else:
+                self._fail(container, f"an item can't be put back: {reason}")
 
     def _each(self, items: Any, put: Callable[[Any, Any], None]) -> None:
         container = self.stack[-1]
         if type(container) is Placeholder:
             return
-        failed = []
+        waiting = self._waiting.get(id(container))
         for item in items:
-            try:
-                put(container, item)
-            except Exception:  # one that fails must not cost the rest
-                failed.append(item)
-        if failed:
-            self._waiting.append((put, container, failed))
+            if waiting is None:
+                try:
+                    put(container, item)
+                    continue
+                except (UpgradeRefused, MemoryError):
+                    raise
+                except BaseException:  # perhaps it can be hashed when all is read
+                    waiting = self._waiting[id(container)] = put, container, []
+            waiting[2].append(item)  # those behind it wait, too: their order is state
 
     def _load_setitems(self) -> None:
         items = self.pop_mark()
@@ -122,10 +302,17 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
         self._each(self.pop_mark(), lambda container, item: container.add(item))
 
     def _load_appends(self) -> None:
-        self._each(self.pop_mark(), lambda container, item: container.append(item))
+        self._append_all(self.pop_mark())
 
     def _load_append(self) -> None:
-        self._each([self.stack.pop()], lambda container, item: container.append(item))
+        self._append_all([self.stack.pop()])
+
+    def _append_all(self, items: list[Any]) -> None:
+        container = self.stack[-1]
+        if getattr(type(container), "takes_portions", False):
+            container.extend(items)
+        else:
+            self._each(items, lambda container, item: container.append(item))
 
     dispatch[pickle.REDUCE[0]] = _load_reduce
     dispatch[pickle.NEWOBJ[0]] = _load_newobj
@@ -136,6 +323,50 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
     dispatch[pickle.ADDITEMS[0]] = _load_additems
     dispatch[pickle.APPENDS[0]] = _load_appends
     dispatch[pickle.APPEND[0]] = _load_append
+
+
+def is_stand_in_type(maker: Any) -> bool:
+    """Whether `maker` is the class of stand-ins for a class that can't be used."""
+    return issubclass(type(maker), type) and issubclass(maker, stand_ins.STAND_INS)
+
+
+def _set_state(obj: Any, state: Any) -> None:
+    """Do as opcode BUILD, and where that can't be, set what has a place in `obj`.
+
+    Raises:
+        BaseException: the class's own code raised it, or there is no place.
+    """
+    setstate = getattr(obj, "__setstate__", None)
+    if setstate is not None:
+        setstate(state)
+        return
+    slots = None
+    if type(state) is tuple and len(state) == 2:
+        state, slots = state
+    if state:
+        if type(state) is not dict:
+            raise TypeError(f"it is a {type(state).__name__}, and there is no __setstate__")
+        attributes = getattr(obj, "__dict__", None)
+        if attributes is None:
+            slots = {**state, **(slots or {})}
+        else:
+            attributes.update(state)
+    for name, value in (slots or {}).items():
+        try:
+            setattr(obj, name, value)
+        except Exception:  # a frozen class refuses everybody
+            object_setattr(obj, name, value)
+
+
+def unhashable_in(key: Any) -> list[Any]:
+    """Return the parts of `key` whose own hash fails."""
+    if type(key) in (tuple, frozenset):
+        return [found for part in key for found in unhashable_in(part)]
+    try:
+        hash(key)
+    except BaseException:
+        return [key]
+    return []
 
 
 def _put_pair(container: Any, pair: tuple[Any, Any]) -> None:

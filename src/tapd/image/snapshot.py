@@ -19,8 +19,11 @@ from tapd.image.key import Key
 from tapd.image.loss import Loss
 from tapd.image.pickler import dump_graph, load_graph
 from tapd.image.tapfile import Manifest, first_losses, render_tail
+from tapd.image.unfit import Kept
 from tapd.model.application import Application
 from tapd.values import Value
+
+_UNFIT_MAX = 200
 
 
 class Snapshot(Value):
@@ -53,6 +56,7 @@ def take_snapshot(
     """Pickle and sign `application`; it must not change meanwhile."""
     dump = dump_graph(application, detached=not clean)
     losses = tuple(dump.losses)
+    unfit = kept_in(application)
     manifest = Manifest(
         generation=generation,
         lineage=application.lineage,
@@ -70,11 +74,19 @@ def take_snapshot(
         ),
         python_path=tuple(application.python_path),
         globals=tuple(sorted(dump.globals)),
+        unfit=tuple(loss.as_dict() for loss in unfit[:_UNFIT_MAX]),
+        unfit_count=len(unfit),
         clean=clean,
         journal=dict(journal or {}),
         **first_losses(loss.as_dict() for loss in losses),
     )
     return Snapshot((dump.data, render_tail(dump.data, manifest, key)), manifest, losses)
+
+
+def kept_in(application: Application) -> list[Loss]:
+    """Return what the code that runs `application` can't take, and keeps as it was saved."""
+    kept: Kept | None = getattr(application, "_v_kept", None)
+    return [] if kept is None else kept.losses()
 
 
 def load_application(

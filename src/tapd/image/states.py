@@ -8,25 +8,25 @@ so that a reference costs a few bytes and well under a microsecond.
 
 from __future__ import annotations
 
+import functools
 import io
-import logging
 import pickle
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from tapd.errors import NotStorable, UpgradeRefused
-from tapd.image import definitions, names, paths
+from tapd.image import definitions, names, paths, stand_ins
+from tapd.image.bare import bare_object, set_class
 from tapd.image.deep import DeepGraphPickler
-from tapd.image.evolution import Restoration, split_state, versioned
+from tapd.image.evolution import Restoration, split_state, version_of, versioned
 from tapd.image.graph import GraphPickler, GraphRoot
 from tapd.image.loss import Loss
-from tapd.image.parts import parts_in
-from tapd.image.rebuild import Containers
+from tapd.image.memo import parts_in
+from tapd.image.rebuild import Containers, give_state, load_in_rounds, set_plain
 from tapd.image.reducer import RETRIES_MAX, Reduced, Reducer
-from tapd.image.salvage import Salvager
-from tapd.model.persistent import is_durable_type
-
-_log = logging.getLogger(__name__)
+from tapd.image.salvage import Faults, Salvager, unhashable_in
+from tapd.image.shared import Shared, SharedObjects, make_shared
+from tapd.model.persistent import TrackedSet, forget_state, is_durable_type
 
 
 class StateDump:
@@ -35,10 +35,10 @@ class StateDump:
     Attributes:
         data: the pickle, for `StateLoader` only.
         losses: what was replaced by placeholders.
-        parts: the plain objects in it (`parts`), where they were asked for.
+        parts: the plain objects in it (`memo`), where they were asked for.
     """
 
-    __slots__ = ("data", "losses", "parts")
+    __slots__ = ("data", "losses", "parts", "shared")
 
     def __init__(
         self, data: bytes, losses: tuple[Loss, ...], parts: tuple[Any, ...] | None = None
@@ -46,6 +46,13 @@ class StateDump:
         self.data = data
         self.losses = losses
         self.parts = parts
+        self.shared: tuple[Shared, ...] = ()
+
+
+def _journal_state(obj: Any) -> Any:
+    if type(obj) is Shared:
+        return obj.journal_state()
+    return versioned(obj, obj.__getstate__())
 
 
 def durable_reference(oid: int) -> Any:
@@ -69,9 +76,10 @@ class _Sink:
 
 
 class _StatePickler(Reducer):
-    def __init__(self, write_to: Any, oid_of: Callable[[Any], int]) -> None:
+    def __init__(self, write_to: Any, oid_of: Callable[[Any], int], shared: SharedObjects) -> None:
         super().__init__(write_to)
         self._oid_of = oid_of
+        self.shared = shared
         self._durable: set[type] = set()
         self.path = ""
         self.state: Any = None
@@ -82,6 +90,8 @@ class _StatePickler(Reducer):
         cls = type(obj)
         if cls in self._durable:
             return durable_reference, (self._oid_of(obj),)
+        if id(obj) in self.shared.ids and (shared := self.shared.get(obj)) is not None:
+            return durable_reference, (self._oid_of(shared),)
         return self.reduce(obj)
 
     def decide(self, cls: type) -> Callable[[Any], Reduced]:
@@ -111,10 +121,17 @@ class _StatePickler(Reducer):
 class _FlatStatePickler(GraphPickler):
     """Writes a state that nests too deeply for C: its plain instances by the queue."""
 
-    def __init__(self, write_to: Any, state: Any, path: str, oid_of: Callable[[Any], int]) -> None:
+    def __init__(self, write_to: Any, state: Any, path: str, usual: StatePickler) -> None:
         super().__init__(write_to, state, flat=True)
         self._path = path
-        self._oid_of = oid_of
+        self._oid_of = usual.oid_of
+        self._shared = usual.shared
+
+    def reducer_override(self, obj: Any) -> Reduced:
+        shared = self._shared.get(obj)
+        if shared is not None:
+            return durable_reference, (self._oid_of(shared),)
+        return super().reducer_override(obj)
 
     def reduce_durable(self, obj: Any) -> Reduced:
         return durable_reference, (self._oid_of(obj),)
@@ -126,10 +143,17 @@ class _FlatStatePickler(GraphPickler):
 class _DeepStatePickler(DeepGraphPickler):
     """Writes a state in which plain containers nest too deeply for C as well."""
 
-    def __init__(self, write_to: Any, state: Any, path: str, oid_of: Callable[[Any], int]) -> None:
+    def __init__(self, write_to: Any, state: Any, path: str, usual: StatePickler) -> None:
         super().__init__(write_to, state)
         self._path = path
-        self._oid_of = oid_of
+        self._oid_of = usual.oid_of
+        self._shared = usual.shared
+
+    def reducer_override(self, obj: Any) -> Reduced:
+        shared = self._shared.get(obj)
+        if shared is not None:
+            return durable_reference, (self._oid_of(shared),)
+        return super().reducer_override(obj)
 
     reduce_durable = _FlatStatePickler.reduce_durable
     path_of = _FlatStatePickler.path_of
@@ -140,13 +164,14 @@ class StatePickler:
 
     def __init__(self, oid_of: Callable[[Any], int]) -> None:
         """Begin; `oid_of` returns the number of each durable object reached."""
-        self._oid_of = oid_of
+        self.oid_of = oid_of
+        self.shared = SharedObjects()
         self._renew()
 
     def _renew(self) -> None:
         sink = _Sink()
         self._chunks = sink.chunks
-        self._pickler = _StatePickler(sink, self._oid_of)
+        self._pickler = _StatePickler(sink, self.oid_of, self.shared)
         self._pickler.memo = _MEMO
 
     def dump_object(self, obj: Any, path: str = "") -> StateDump:
@@ -157,8 +182,13 @@ class StatePickler:
         Raises:
             NotStorable: what can't be kept could not be told from the rest.
         """
-        dump, memo = self._dump(versioned(obj, obj.__getstate__()), path, keep_memo=True)
-        dump.parts = parts_in(memo)
+        dump, memo = self._dump(_journal_state(obj), path, keep_memo=True)
+        parts = parts_in(memo)
+        if parts and self.shared:
+            found = [(part, self.shared.get(part)) for part in parts]
+            parts = tuple(part for part, shared in found if shared is None)
+            dump.shared = tuple(shared for _part, shared in found if shared is not None)
+        dump.parts = parts
         return dump
 
     def dump_joint(self, objects: Sequence[Any]) -> StateDump:
@@ -167,7 +197,7 @@ class StatePickler:
         Raises:
             NotStorable: see `dump_object`.
         """
-        return self.dump_state(tuple(versioned(obj, obj.__getstate__()) for obj in objects))
+        return self.dump_state(tuple(map(_journal_state, objects)))
 
     def dump_state(self, state: object, path: str = "") -> StateDump:
         """Pickle one state (or a delta).
@@ -241,7 +271,7 @@ class StatePickler:
         self._renew()
         for kind in (_FlatStatePickler, _DeepStatePickler):
             sink = _Sink()
-            pickler = kind(sink, state, path, self._oid_of)
+            pickler = kind(sink, state, path, self)
             pickler.memo = _MEMO
             try:
                 pickler.dump(GraphRoot(state))
@@ -251,9 +281,23 @@ class StatePickler:
             return StateDump(b"".join(sink.chunks), tuple(pickler.losses)), memo
         raise NotStorable(f"saving {path or 'a state'}: it is nested too deeply")
 
+    def dump_shared_class(self, cls: type) -> bytes:
+        """Pickle a reference to the class of a plain object that has a number."""
+        return self.dump_state((cls,)).data
+
     def dump_class(self, cls: type) -> bytes:
         """Pickle a reference to `cls`: its name, or the parts of a class that was typed."""
         return self.dump_state(cls).data
+
+
+def _bare_plain(cls: Any) -> Any:
+    return cls.__new__(cls) if issubclass(cls, names.Broken) else object.__new__(cls)
+
+
+def _set_plain(obj: Any, state: dict[str, Any]) -> None:
+    if not issubclass(type(obj), names.Broken):
+        obj.__dict__.clear()
+    set_plain(obj, state)
 
 
 class _StateUnpickler(pickle.Unpickler):
@@ -272,7 +316,12 @@ class _StateUnpickler(pickle.Unpickler):
 
 
 class StateLoader:
-    """Loads what a `StatePickler` pickled."""
+    """Loads what a `StatePickler` pickled.
+
+    Attributes:
+        may_wait: what was loaded last has keys whose hash needs states that may come
+            yet; what fails is tried again then. Set by `resolve`, for this very state.
+    """
 
     def __init__(
         self, resolve: Callable[[int], Any], restoration: Restoration | None = None
@@ -285,35 +334,139 @@ class StateLoader:
         """
         self._resolve = resolve
         self.restoration = restoration or Restoration()
+        self.may_wait = False
 
     def load_state(self, data: bytes) -> Any:
-        """Return one state (or a delta)."""
+        """Return one state (or a delta), with stand-ins for what can't be made any more.
+
+        Raises:
+            UpgradeRefused: there is no way to keep what it holds.
+        """
+        self.may_wait = False
         with definitions.restoring(self.restoration):
-            unpickler = _StateUnpickler(data, self._resolve)
-            known = len(self.restoration.definitions)
-            try:
-                return unpickler.load()
-            except (UpgradeRefused, MemoryError):
-                raise
-            except Exception as error:
-                _log.warning("loading: %s: %s; reading it piece by piece", type(error), error)
-                # Else a function of the first attempt would have a cell that no other has.
-                self.restoration.forget_since(known)
-                return Salvager(PRELUDE + data[2:], unpickler.find_class, Containers()).load()
+            while True:
+                loaders: list[Any] = []
+
+                def make(faults: Faults | None, made: list[Any] = loaders) -> Any:
+                    made.append(self._loader(data, faults))
+                    return made[-1]
+
+                # Else a function of a round that was given up would have a cell that no other has.
+                forget = functools.partial(
+                    self.restoration.forget_since, len(self.restoration.definitions)
+                )
+                state = load_in_rounds(make, self.restoration, forget)
+                unhashable = getattr(loaders[-1], "unhashable", ())
+                if not unhashable or self.may_wait:
+                    return state
+                for obj in unhashable:
+                    self.keep_as_it_is(obj, "it can't be a key any more")
+
+    def _loader(self, data: bytes, faults: Faults | None) -> Any:
+        unpickler = _StateUnpickler(data, self._resolve)
+        if faults is None:
+            return unpickler
+        find, containers = unpickler.find_class, Containers()
+        return Salvager(PRELUDE + data[2:], find, containers, faults, self._resolve)
 
     def load_class(self, data: bytes) -> Any:
         """Return the class that `StatePickler.dump_class` or `class_reference` named."""
         return self.load_state(data)
+
+    def make(self, class_data: bytes) -> Any:
+        """Return a bare durable object of a class that was named, or a stand-in."""
+        cls = self.load_class(class_data)
+        if type(cls) is tuple:  # of a plain object, which has a number since several hold it
+            return make_shared(_bare_plain(cls[0]))
+        if not (issubclass(type(cls), type) and is_durable_type(cls)):
+            cls = stand_ins.broken_durable_type_of(cls)
+        obj = bare_object(cls)
+        if issubclass(cls, stand_ins.STAND_INS):
+            self.restoration.stand_ins.add(obj)
+        return obj
+
+    def change_class(self, obj: Any, class_data: bytes) -> None:
+        """Have `obj` be of a class that was named, or a stand-in for one of that class."""
+        cls = self.load_class(class_data)
+        if type(cls) is tuple:
+            if type(obj.it) is not cls[0]:
+                set_class(obj.it, cls[0])
+            return
+        if type(obj) is cls:
+            return
+        with definitions.restoring(self.restoration):
+            stand_ins.change_class(obj, cls)
 
     def restore(self, obj: Any, data: bytes) -> None:
         """Set the state of `obj`; what must be upgraded waits for `finish`."""
         self.restore_loaded(obj, self.load_state(data))
 
     def restore_loaded(self, obj: Any, versioned_state: Any) -> None:
-        """Set the state of `obj`, as `load_state` gave it."""
+        """Set the state of `obj`, as `load_state` gave it, or have it keep that.
+
+        Raises:
+            UpgradeRefused: there is no way to keep it.
+        """
+        if type(obj) is Shared:
+            _set_plain(obj.it, versioned_state)
+            return
         version, state = split_state(versioned_state)
-        obj.__setstate__(state)
-        self.restoration.note(obj, version)
+        if stand_ins.revive(obj):  # an earlier state did not fit; this one may
+            self.restoration.stand_ins.discard(obj)
+        forget_state(obj)  # it may be one that a ``__setstate__`` would only add to
+        try:
+            give_state(obj, version, state, self.restoration)
+        except (UpgradeRefused, MemoryError):
+            raise
+        except BaseException as error:
+            if self.may_wait:
+                raise
+            reason = stand_ins.reason_of(error)
+            if issubclass(type(obj), TrackedSet) and (keys := unhashable_in(tuple(state))):
+                obj.__setstate__([self._as_key(each, keys, reason) for each in state])
+                return
+            self.restoration.keep(obj, version, state, f"its state can't be set: {reason}")
+
+    def _as_key(self, obj: Any, unhashable: list[Any], reason: str) -> Any:
+        """Return a member of a set, or, in place of one that can't be any more, a stand-in."""
+        if all(obj is not each for each in unhashable):
+            return obj
+        reason = f"it can't be a key: {reason}"
+        if is_durable_type(type(obj)):
+            self.keep_as_it_is(obj, reason)
+            return obj
+        return stand_ins.broken_copy(obj, reason)
+
+    def apply_delta(self, obj: Any, data: bytes) -> None:
+        """Change `obj` by a delta, or have it keep what it should have become.
+
+        Raises:
+            UpgradeRefused: there is no way to keep it.
+        """
+        delta = self.load_state(data)
+        try:
+            obj.apply_delta(delta)
+        except (UpgradeRefused, MemoryError):
+            raise
+        except BaseException as error:
+            self.keep_as_it_is(obj, f"it can't be changed: {stand_ins.reason_of(error)}")
+            obj.apply_delta(delta)
+
+    def keep_as_it_is(self, obj: Any, reason: str) -> None:
+        """Have `obj` keep the state that it has.
+
+        Raises:
+            UpgradeRefused: it can't tell its state.
+        """
+        try:
+            state = obj.__getstate__()
+        except BaseException as error:
+            raise UpgradeRefused(
+                f"loading a {type(obj).__qualname__}: {reason}, and its __getstate__ fails "
+                f"({stand_ins.reason_of(error)}); mend the class, or go back to the code that "
+                "saved it"
+            ) from error
+        self.restoration.keep(obj, version_of(type(obj)), state, reason)
 
     def finish(self) -> int:
         """Run the upgrades that are due; return how many objects were upgraded.

@@ -24,6 +24,7 @@ from typing import Any
 
 from tapd.errors import CannotKeep
 from tapd.image import enums, type_variables
+from tapd.image.named_values import reducer_by_name
 from tapd.image.names import bound_method, name_of, named
 from tapd.values import Value
 
@@ -387,7 +388,7 @@ def reducer_by_base(cls: type) -> Callable[[Any], Reduced] | None:
         return _reduce_ref
     if issubclass(cls, types.ModuleType):
         return _reduce_module
-    return _reduce_exception if _is_exception_of_own_init(cls) else None
+    return _reduce_exception if _is_exception_of_own_init(cls) else reducer_by_name(cls)
 
 
 def _is_exception_of_own_init(cls: type) -> bool:

@@ -25,6 +25,10 @@ from tapd.errors import TapDamaged
 _OWN = "tapd.image."
 _FINISHERS = {"finish_graph": 2, "finish_deep_graph": 2, "finish_nested_graph": 3}
 """What the pickle of a whole TAP calls last, with how many arguments."""
+_MAKERS = {
+    "new_object": 1, "bare_object": 1, "value_object": 2, "enum_member": 1, "named_tuple": 2,
+}  # fmt: skip
+"""What makes an instance of its first argument, and where what that is made from begins."""
 _MEMORY_MIN_BYTES = 512 << 20
 _MEMORY_PER_BYTE = 256  # an empty set is one byte of a pickle, and takes 232
 _CONTAINERS: dict[str, Callable[[], Any]] = {"list": list, "dict": dict, "set": set}
@@ -51,6 +55,9 @@ class StubType(type):
         cls.called = True  # by REDUCE; instances made by NEWOBJ don't come here
         if cls.own_name in ("bare_class", "make_class") and len(args) > 5:
             return new_stub_type(f"{args[5]}:{args[4]}", args)
+        if cls.own_name in _MAKERS and args and type(args[0]) is StubType:
+            made: Any = args[0]
+            return made.__new__(made, *args[_MAKERS[cls.own_name] :])
         if cls.own_name.startswith("set_") and len(args) == 2:
             obj, state = args
             if cls.own_name == "set_durable" and type(state) is tuple:

@@ -84,6 +84,8 @@ class Manifest(Value):
         globals: every class and function referred to, as ``module:qualname``.
         losses: what could not be kept, each with ``path``, ``kind`` and ``reason``.
         loss_count: how many there were: `losses` names the first ones only.
+        unfit: what the code that saved it could not take, and kept, each as in `losses`.
+        unfit_count: how many there were: `unfit` names the first ones only.
         clean: whether it was saved at a clean stop.
         journal: where the journal stood; the journal's own business.
     """
@@ -101,6 +103,8 @@ class Manifest(Value):
     globals: tuple[str, ...] = ()
     losses: tuple[Mapping[str, Any], ...] = ()
     loss_count: int = 0
+    unfit: tuple[Mapping[str, Any], ...] = ()
+    unfit_count: int = 0
     clean: bool = False
     journal: Mapping[str, Any] = _NOTHING
 
@@ -135,11 +139,18 @@ class Manifest(Value):
 
 
 _TYPES: Mapping[str, type[Any]] = {
-    "generation": int, "format": int, "loss_count": int, "clean": bool, "journal": dict,
+    "generation": int, "format": int, "loss_count": int, "unfit_count": int,
+    "clean": bool, "journal": dict,
     "ports": tuple, "services": tuple, "python_path": tuple, "globals": tuple, "losses": tuple,
+    "unfit": tuple,
 }  # fmt: skip
 """Of the manifest's fields; those that are not named here are texts."""
-_ITEM_TYPES: Mapping[str, type[Any]] = {"ports": dict, "services": dict, "losses": dict}
+_ITEM_TYPES: Mapping[str, type[Any]] = {
+    "ports": dict,
+    "services": dict,
+    "losses": dict,
+    "unfit": dict,
+}
 _NUMBER_MAX = 1 << 48  # more digits than that have no place in a file's name
 
 

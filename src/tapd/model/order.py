@@ -31,6 +31,12 @@ def check_classes(application: Application) -> None:
         (Protocol, application.connections.values()),
     ):
         for obj in objects:
+            is_unfit = base is Service and hasattr(type(obj), "broken_name")
+            if is_unfit and isinstance(obj, base):
+                raise AuthorError(
+                    f"a service can't be started: {obj!r}; mend its class, or go back to the code "
+                    "that saved it. Its state is kept"
+                )
             if not isinstance(obj, base):
                 missing[getattr(obj, "broken_name", type(obj).__qualname__)] = None
     if missing:

@@ -26,6 +26,9 @@ to the jar, `apply_delta` replays it.
 from __future__ import annotations
 
 import collections
+import contextlib
+import functools
+import types
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Protocol, Self, SupportsIndex, TypeVar
 
@@ -48,6 +51,7 @@ class _Attributes(persistent.Persistent):  # type: ignore[misc]  # untyped in it
 
 
 _own_dict: Any = _Attributes.__dict__["__dict__"]
+_setstate: Any = persistent.Persistent.__setstate__
 _set_attribute: Any = persistent.Persistent.__setattr__
 own_dict: Callable[[Any], dict[str, Any]] = _own_dict.__get__
 """Return the ``__dict__`` of a `Persistent` without reporting; for reading only."""
@@ -59,6 +63,30 @@ def set_mark(obj: Any, name: str, value: Any) -> None:
         _set_attribute(obj, name, value)
     else:
         object.__setattr__(obj, name, value)
+
+
+def forget_state(obj: Any) -> None:
+    """Make a durable object as bare as it was when it was made, apart from its marks."""
+    cls = type(obj)
+    if not issubclass(cls, Persistent):
+        return  # the ``__setstate__`` of a container replaces all of it
+    if cls.__setstate__ is not _setstate:  # which replaces all attributes
+        attributes = own_dict(obj)
+        for name in [name for name in attributes if not name.startswith("_v_")]:
+            del attributes[name]
+    for member in _slots_of(cls):  # type: ignore[arg-type]  # a class can be hashed
+        with contextlib.suppress(AttributeError):
+            member.__delete__(obj)
+
+
+@functools.lru_cache(maxsize=256)
+def _slots_of(cls: Any) -> tuple[Any, ...]:
+    return tuple(
+        member
+        for base in cls.__mro__
+        for member in base.__dict__.values()
+        if type(member) is types.MemberDescriptorType
+    )
 
 
 def has_usual_setattr(cls: Any) -> bool:
@@ -86,6 +114,7 @@ class Persistent(_Attributes):
     """
 
     persistence_version: ClassVar[int] = 1
+    _p_convert: ClassVar[bool] = True  # whether its plain containers may become tracked ones
 
     @property
     def __dict__(self) -> dict[str, Any]:
@@ -181,7 +210,7 @@ class TrackedList(list[T], Tracked):
         self._p_watched = None
         return self
 
-    def __init__(self, items: Iterable[T] = ()) -> None:
+    def __init__(self, items: Iterable[T] = (), /) -> None:
         report(self)  # it may be called again
         super().__init__(items)
 

@@ -109,15 +109,15 @@ def _advice(loss: Loss) -> str:
 
 
 def explain_untracked(difference: Difference, live: Any) -> str:
-    """Return what is wrong where the journal would not restore what is in memory."""
+    """Return what is wrong where the journal would not restore what is in memory.
+
+    The author is told what to write in its place only where it is code of theirs, or
+    code in C that they call, which wrote past what reports changes. What tapd looks at
+    by itself it has to see: to miss it is a fault of tapd's.
+    """
     path = difference.path or "the application"
     if difference.other_path is not None:
-        return (
-            f"{path} and {difference.other_path} are one {difference.type_name} in memory, and "
-            "would be two after a kill: a change of the one would no longer be seen in the other."
-            f"\n  Derive {difference.type_name} from tapd.Persistent, which keeps what refers to "
-            "one object referring to one; or keep it in one place and let the others look there."
-        )
+        return _explain_identity(difference, path)
     text = (
         f"{path} was changed where tapd could not see it.\n"
         f"  in memory       {difference.other}\n"
@@ -126,16 +126,39 @@ def explain_untracked(difference: Difference, live: Any) -> str:
     holder = _holder(path, live)
     if isinstance(holder, Tracked):
         kind = type(holder).__name__.removeprefix("Tracked").lower()
+        place = _parent(path) or path
+        name = place.rpartition(".")[2]
         return text + (
-            f"  {_parent(path) or path} is a {kind}; its methods report their changes, but "
-            "something wrote past them, as heapq.heappush, a memoryview or recv_into do.\n"
-            "  Work on a plain copy and put it back as a whole: "
-            "heap = list(self.heap); heapq.heappush(heap, x); self.heap[:] = heap"
+            f"  {place} is a {kind}; its own methods report their changes, but something wrote "
+            f"past them, as {kind}.{'update' if kind in ('dict', 'set') else 'append'}({name}, x) "
+            "does, which names the method of the base class.\n"
+            f"  Call the method of the {kind} itself, or change a copy and put that in its place"
+        )
+    if difference.holder == difference.owner:
+        return text + (
+            f"  A {difference.owner} was written past its attributes (by object.__setattr__, or "
+            "code in C).\n  Assign attributes as usual"
         )
     return text + (
-        f"  A {difference.owner} was written past its attributes (by __dict__, "
-        "object.__setattr__ or code in C), or something below it is a plain object of yours.\n"
-        "  Assign attributes as usual; derive your own classes from tapd.Persistent"
+        f"  It is in a {difference.holder}, a plain object, which tapd looks at in each turn and "
+        "should have seen: this is a fault of tapd, not of yours. Please report it.\n"
+        f"  Until that is mended: derive {difference.holder} from tapd.Persistent, which reports "
+        "its changes itself"
+    )
+
+
+def _explain_identity(difference: Difference, path: str) -> str:
+    here, after = ("two", "one") if difference.is_one else ("one", "two")
+    text = (
+        f"{difference.other_path} and {path} are {here} {difference.type_name} in memory, and "
+        f"would be {after} after a kill"
+    )
+    if difference.is_one:
+        return f"{text}.\n  This is a fault of tapd, not of yours. Please report it"
+    return (
+        f"{text}: a change of the one would no longer be seen in the other."
+        f"\n  Derive {difference.type_name} from tapd.Persistent, which keeps what refers to "
+        "one object referring to one; or keep it in one place and let the others look there."
     )
 
 

@@ -99,9 +99,10 @@ def _show(difference: Any, titles: tuple[str, str] = ("undisturbed", "killed")) 
 def _show_state(difference: Difference, titles: tuple[str, str]) -> str:
     path = difference.path or "the application"
     if difference.other_path is not None:
+        one, two = titles if difference.is_one else titles[::-1]
         return (
-            f"{path} and {difference.other_path} are one {difference.type_name} in the one run "
-            "and two in the other."
+            f"{difference.other_path} and {path} are one {difference.type_name} in the {one} run "
+            f"and two in the {two} run."
         )
     width = max(map(len, titles))
     return (

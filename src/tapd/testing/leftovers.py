@@ -150,8 +150,10 @@ def _same(value: Any, before: Any) -> bool:
     """Whether a container holds the very objects that it held."""
     if len(value) != len(before):
         return False
-    if isinstance(value, (set, bytearray)):
-        return bool(value == before)
+    if isinstance(value, set):
+        return set(map(id, value)) == set(map(id, before))
+    if isinstance(value, bytearray):
+        return bool(bytearray.__eq__(value, before))
     if isinstance(value, dict):
         pairs = zip(value.items(), before.items(), strict=True)
         return all(key is old_key and now is old for (key, now), (old_key, old) in pairs)

@@ -1,6 +1,6 @@
 """Which plain objects a pickle holds, from the memo of the pickler that wrote it.
 
-Imports `evolution` and `kinds`. What the pickler remembers is what it would refer to again: so
+Imports `evolution` and `mutability`. What the pickler remembers is what it would refer to again: so
 these are, whatever their types and however it came to them, the objects of which
 one that is met twice stays one, and that may change without telling.
 """
@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tapd.image.evolution import VersionedState
-from tapd.image.kinds import Kind, is_named, kind_of
+from tapd.image.mutability import Kind, is_named, kind_of
 
 
 def parts_in(memo: dict[int, tuple[int, Any]]) -> tuple[Any, ...]:

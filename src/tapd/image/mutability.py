@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import enum
 import functools
+import operator
 import types
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from tapd.image import names
@@ -33,7 +34,6 @@ class Kind(enum.Enum):
 
 
 ATOMS: frozenset[type] = frozenset({int, str, bytes, float, bool, complex, type(None)})
-_PARTS_OF_CLASSES = (property, staticmethod, classmethod)
 _kinds: dict[type, Kind] = dict.fromkeys(ATOMS, Kind.VALUE)
 
 
@@ -50,9 +50,7 @@ def kind_of(cls: type) -> Kind:
 def _decide(cls: type) -> Kind:  # noqa: PLR0911 - one for each kind
     if is_durable_type(cls):
         return Kind.DURABLE
-    if cls in (tuple, frozenset, slice, types.MethodType, *_PARTS_OF_CLASSES) or issubclass(
-        cls, Value
-    ):
+    if cls in (tuple, frozenset) or cls in _PARTS or issubclass(cls, Value):
         return Kind.ROW
     if issubclass(cls, (type, types.FunctionType)):
         return Kind.DEFINITION
@@ -73,18 +71,20 @@ _CHANGEABLE = frozenset({functools.partial, names.BrokenMethod})
 
 def parts_of_row(row: Any) -> Iterable[Any]:
     """Return what a row holds."""
-    cls = type(row)
-    if cls is types.MethodType:
-        return row.__self__, row.__func__
-    if cls is slice:
-        return row.start, row.stop, row.step
-    if cls is property:
-        return row.fget, row.fset, row.fdel
-    if cls in (staticmethod, classmethod):
-        return (row.__func__,)
-    if issubclass(cls, Value):
-        return row.__dict__.values()  # type: ignore[no-any-return]  # of a frozen value
-    return row  # type: ignore[no-any-return]  # a tuple or frozenset
+    parts = _PARTS.get(type(row))
+    if parts is not None:
+        return parts(row)
+    return row.__dict__.values() if isinstance(row, Value) else row
+
+
+_PARTS: dict[type, Callable[[Any], Iterable[Any]]] = {
+    types.MethodType: operator.attrgetter("__self__", "__func__"),
+    types.BuiltinMethodType: lambda row: (row.__self__,),  # of a function, its module
+    slice: operator.attrgetter("start", "stop", "step"),
+    property: operator.attrgetter("fget", "fset", "fdel"),
+    staticmethod: lambda row: (row.__func__,),
+    classmethod: lambda row: (row.__func__,),
+}
 
 
 def is_named(definition: Any) -> bool:

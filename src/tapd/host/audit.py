@@ -1,0 +1,353 @@
+"""An audit: would a kill right now bring back what is in memory?
+
+Imports `errors` and `image`. It is run in the child of a checkpoint, when the new
+generation is safe and reported. It restores what the generation before and its
+journals say, as a start would, and compares that with what memory held at the fork.
+Both are in one process, so nothing of the graph that is being looked at may be
+changed: a restoration makes definitions, namespaces and durable objects of its own.
+
+Restoring runs what classes have for that (``__setstate__``), as every start does. The
+child is a copy that ends here; it has none of the server's descriptors, writes no
+file and reaches nobody (`_be_harmless`), and whatever is raised is a reason, no more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import os
+import re
+import resource
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tapd.host.state import State
+from tapd.image.differences import Difference, Outcome
+from tapd.image.key import Key
+from tapd.image.likeness import Likeness
+from tapd.image.paths import find_path
+from tapd.model.application import Application
+from tapd.model.persistent import is_durable_type
+from tapd.values import Value
+
+DIFFERENCES_MAX = 20
+DEADLINE_S = 600.0
+RESTORE_FACTOR = 15
+MEMORY_FACTOR = 24
+"""How much memory a restored TAP takes for each byte of the file, and with the walk through
+all of it (`bench_audit`)."""
+PARTS_MAX = 100
+
+_NICE_MOST = 19
+_NO_LIMIT = 1 << 62
+
+
+class Audited(Value):
+    """What an audit found.
+
+    Attributes:
+        generation: that was saved right before it: this is what is compared.
+        base: the generation from which a kill would have restored.
+        objects: how many were compared.
+        parts: 1 where all was compared; else one of so many parts, another one each time.
+        differences: what a kill would have restored as something else; the first ones.
+        lasting: paths of those that the new generation has as well.
+        reason: why it did not get to its end; "" where it did.
+        duration_s: how long it took.
+        processor_s: the processor's time of that.
+        memory_bytes: what it took at most, beyond what the child had.
+    """
+
+    generation: int
+    base: int
+    objects: int = 0
+    parts: int = 1
+    differences: tuple[Difference, ...] = ()
+    lasting: tuple[str, ...] = ()
+    reason: str = ""
+    duration_s: float = 0.0
+    processor_s: float = 0.0
+    memory_bytes: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what `from_json` takes."""
+        return self.as_dict() | {"differences": [each.as_dict() for each in self.differences]}
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Audited:
+        """Return what `as_json` described."""
+        differences = tuple(Difference(**each) for each in fields["differences"])
+        return cls(**(fields | {"differences": differences, "lasting": tuple(fields["lasting"])}))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all was compared."""
+        return not self.reason
+
+
+class Audit(Value):
+    """What is to be audited; made before the fork, run in the child.
+
+    Attributes:
+        path: of the TAP.
+        key: verifies it.
+        base: the generation from which a kill would have restored.
+        generation: the one that the child has saved, which holds what memory does.
+        memory_bytes: how much memory it may take.
+        deadline_s: for how long it may take.
+    """
+
+    path: Path
+    key: Key
+    base: int
+    generation: int
+    memory_bytes: int = _NO_LIMIT
+    deadline_s: float = DEADLINE_S
+
+    def run(self, application: Application) -> Audited:
+        """Compare; never raises. The process is good for nothing else afterwards."""
+        started_s, processor_s = time.monotonic(), time.process_time()
+        outcome = Audited(self.generation, self.base)
+        _forget_peak()
+        before_bytes = _field(_STATUS, "VmRSS:")
+        try:
+            _be_harmless()
+            size = self._size_bytes()
+            allowed = min(self.memory_bytes, _available_bytes())
+            parts = parts_for(size, allowed)
+            outcome = outcome.replace(
+                parts=parts, reason="" if parts else self._refused(size, allowed)
+            )
+            if parts:
+                _limit_memory(allowed)
+                outcome = self._compare(application, outcome)
+        except BaseException as error:  # SystemExit of an author's hook, say
+            outcome = outcome.replace(reason=_failed(self.base, error))
+        with contextlib.suppress(Exception):
+            _unlimit_memory()
+        return outcome.replace(
+            duration_s=time.monotonic() - started_s,
+            processor_s=time.process_time() - processor_s,
+            memory_bytes=max(0, _field(_STATUS, "VmHWM:") - before_bytes),
+        )
+
+    def _size_bytes(self) -> int:
+        entries = State(self.path, self.key).store.entries()
+        return next((each.size_bytes for each in entries if each.generation == self.base), 0)
+
+    def _refused(self, size: int, allowed: int) -> str:
+        told = "--audit allows" if allowed == self.memory_bytes else "is to spare"
+        needed = size * RESTORE_FACTOR
+        return f"it takes about {needed >> 20} MiB of memory, and {allowed >> 20} MiB {told}"
+
+    def _compare(self, application: Application, outcome: Audited) -> Audited:
+        deadline_s = time.monotonic() + self.deadline_s
+        restored = State(self.path, self.key).restore_until(self.base, self.generation)
+        found = self._walk(restored.application, application, outcome.parts, deadline_s)
+        del restored
+        differences, lasting = found.differences, frozenset[str]()
+        if differences:
+            lasting = self._lasting(application, outcome.parts, deadline_s)
+            # What a class says itself of its state, it may say otherwise of what was restored.
+            differences = tuple(
+                each for each in differences if not (each.path in lasting and each.is_hooked)
+            )
+        return outcome.replace(
+            objects=found.objects,
+            differences=differences,
+            lasting=tuple(each.path for each in differences if each.path in lasting),
+            reason="" if found.is_whole else "its time was over",
+        )
+
+    def _walk(
+        self, restored: Application, live: Application, parts: int, deadline_s: float
+    ) -> Outcome:
+        """Compare all, or that part of it whose turn it is."""
+        if parts == 1:
+            likeness = Likeness(differences_max=DIFFERENCES_MAX, deadline_s=deadline_s)
+            return likeness.compare(restored, live)
+        likeness = Likeness(
+            differences_max=DIFFERENCES_MAX, deadline_s=deadline_s, descends=lambda _obj: False
+        )
+        part = self.generation % parts
+        found = likeness.compare_pairs(pairs_of_part(restored, live, parts, part))
+        named = (_with_whole_path(each, live) for each in found.differences)
+        return found.replace(differences=tuple(named))
+
+    def _lasting(self, application: Application, parts: int, deadline_s: float) -> frozenset[str]:
+        """Return the paths at which the new generation differs from memory, too.
+
+        It was saved of this very memory, so what differs is no missed change: the way
+        there and back is not faithful, or is not meant to be.
+        """
+        state = State(self.path, self.key)
+        saved = state.restore_until(self.generation, self.generation)
+        found = self._walk(saved.application, application, parts, deadline_s)
+        return frozenset(each.path for each in found.differences)
+
+
+def parts_for(size: int, allowed: int) -> int:
+    """Return into how many parts the audit of a TAP is cut for want of memory; 0: it can't be."""
+    spare = allowed - size * RESTORE_FACTOR
+    if spare < 0:
+        return 0
+    walk = size * (MEMORY_FACTOR - RESTORE_FACTOR)
+    return 1 if walk <= spare else min(PARTS_MAX, -(-walk // max(spare, 1)))
+
+
+def pairs_of_part(
+    restored: Application, live: Application, parts: int, part: int
+) -> list[tuple[str, Any, Any]]:
+    """Return the durable objects of one of `parts`, of both graphs, paired by number.
+
+    The collector knows them all, so neither graph is walked for that.
+    """
+    ones: dict[int, Any] = {}
+    others: dict[int, Any] = {}
+    graphs = (restored._p_jar, ones), (live._p_jar, others)
+    gc.unfreeze()
+    for obj in gc.get_objects():
+        if is_durable_type(type(obj)):
+            oid = obj._p_oid
+            if oid is not None and oid % parts == part:
+                for jar, objects in graphs:
+                    if obj._p_jar is jar:
+                        objects[oid] = obj
+    return [(f"(object {oid})", ones[oid], others[oid]) for oid in sorted(ones.keys() & others)]
+
+
+def _with_whole_path(found: Difference, live: Application) -> Difference:
+    """Return a difference of a part with its path from the application on."""
+    match = re.match(r"\(object (\d+)\)", found.path)
+    if match is None:
+        return found
+    wanted = next(
+        (
+            obj
+            for obj in gc.get_objects()
+            if is_durable_type(type(obj))
+            and obj._p_oid == int(match[1])
+            and obj._p_jar is live._p_jar
+        ),
+        None,
+    )
+    place = find_path(live, wanted) if wanted is not None else ""
+    place = place.removeprefix("application").removeprefix(".")
+    return found.replace(path=f"{place or match[0]}{found.path[match.end() :]}".removeprefix("."))
+
+
+def _failed(base: int, error: BaseException) -> str:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MemoryError):
+            return "there was not enough memory"
+        cause = cause.__cause__
+    return f"generation {base} could not be restored: {type(error).__name__}: {error!s:.300}"
+
+
+# --- what the child lets go of ----------------------------------------------------
+
+
+_DENIED = (
+    "socket.", "subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.kill",
+    "os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate",
+    "os.chmod", "os.chown", "os.utime", "os.setxattr", "shutil.", "sqlite3.connect", "syslog.",
+    "ftplib.", "smtplib.", "http.", "urllib.", "poplib.", "imaplib.", "tempfile.", "pty.",
+)  # fmt: skip
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+
+def _refuse(event: str, args: tuple[Any, ...]) -> None:
+    """Raise where what was restored would have an effect outside (`sys.addaudithook`)."""
+    if event == "open":
+        flags = args[2]
+        if not (isinstance(flags, int) and flags & _WRITING):
+            return
+    elif not event.startswith(_DENIED):
+        return
+    raise PermissionError(f"{event}: an audit restores state; nothing is done with it")
+
+
+def _be_harmless() -> None:
+    """Say nothing, reach nobody, write nothing, and give way to everybody."""
+    logging.disable(logging.CRITICAL)
+    sys.dont_write_bytecode = True
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(nowhere, fd)
+    os.close(nowhere)
+    sys.addaudithook(_refuse)
+    with contextlib.suppress(OSError):  # a filter of system calls may refuse it
+        os.nice(_NICE_MOST)
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
+# --- memory -----------------------------------------------------------------------
+
+
+def _limit_memory(allowed: int) -> None:
+    """Have what asks for more fail with MemoryError."""
+    limit = _virtual_bytes() + allowed
+    _soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
+    with contextlib.suppress(OSError, ValueError):  # a filter may refuse it
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+
+
+def _unlimit_memory() -> None:
+    _soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+
+
+def _virtual_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    return pages * resource.getpagesize()
+
+
+_STATUS = Path("/proc/self/status")
+
+
+def _forget_peak() -> None:
+    """Have VmHWM begin anew (proc(5)): the save took memory, too."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _field(path: Path, name: str) -> int:
+    """Return a field of a file of proc(5), which are in kB."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for line in path.read_text().splitlines():
+            if line.startswith(name):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+def _available_bytes() -> int:
+    """Return how much memory may be taken without pressing anybody: half of what is free."""
+    free: list[int] = [_field(Path("/proc/meminfo"), "MemAvailable:") or _NO_LIMIT]
+    free += _cgroup_bytes()
+    return min(free) // 2
+
+
+def _cgroup_bytes() -> Iterable[int]:
+    """Yield what is left of the limits of the control groups (cgroups(7), version 2)."""
+    try:
+        text = Path("/proc/self/cgroup").read_text()
+        group = next(line[3:] for line in text.splitlines() if line.startswith("0::"))
+    except (OSError, StopIteration):
+        return
+    directory = Path("/sys/fs/cgroup") / group.strip("/")
+    while directory != directory.parent and directory.is_relative_to("/sys/fs/cgroup"):
+        with contextlib.suppress(OSError, ValueError):
+            used = int((directory / "memory.current").read_text())
+            for name in ("memory.max", "memory.high"):
+                limit = (directory / name).read_text().strip()
+                if limit != "max":
+                    yield max(0, int(limit) - used)
+        directory = directory.parent

@@ -1,0 +1,105 @@
+"""Durable and plain objects handled past their authors' code: made, numbered, given attributes.
+
+Imports `model` only. A class's ``__new__``, ``__setattr__`` and ``__del__`` are hooks that
+may raise, or do what was done already when the object was made for the first time.
+"""
+
+from __future__ import annotations
+
+import types
+import weakref
+from typing import Any
+
+import persistent
+
+from tapd.model.persistent import Tracked
+
+_HEAP_TYPE = 1 << 9
+_OURS = ("tapd.model.", "tapd.image.")
+set_class: Any = object.__dict__["__class__"].__set__
+"""Changes the class of an object past its ``__setattr__``."""
+
+
+def is_own_code(cls: Any) -> bool:
+    """Whether `cls` was written by the author of an application, and not by us or in C."""
+    return bool(cls.__flags__ & _HEAP_TYPE) and not cls.__module__.startswith(_OURS)
+
+
+def has_usual_new(cls: Any) -> bool:
+    """Whether no code of an author's is run when an instance of the durable `cls` is made."""
+    return not any("__new__" in base.__dict__ for base in cls.__mro__ if is_own_code(base))
+
+
+def bare_object(cls: Any) -> Any:
+    """Return an instance of the durable `cls` that no ``__new__`` of its author has seen.
+
+    What that would do is part of the state, which follows. Part of the format.
+    """
+    for base in cls.__mro__:
+        if "__new__" in base.__dict__ and not is_own_code(base):
+            return base.__new__(cls)
+    raise AssertionError(cls)  # object has one
+
+
+def object_setattr(obj: Any, name: str, value: Any) -> None:
+    """Set an attribute of any object past its class's own ``__setattr__``."""
+    if issubclass(type(obj), persistent.Persistent):
+        persistent.Persistent.__setattr__(obj, name, value)
+    else:
+        object.__setattr__(obj, name, value)
+
+
+def set_number(obj: Any, oid: Any) -> None:
+    """Give a durable object its number, past the author's ``__setattr__``."""
+    owner: Any = persistent.Persistent
+    if issubclass(type(obj), Tracked):
+        owner = next(base for base in type(obj).__mro__ if "_p_oid" in base.__dict__)
+    owner.__dict__["_p_oid"].__set__(obj, oid)
+
+
+def attributes_of(obj: Any) -> dict[str, Any]:
+    """Return the ``__dict__`` of `obj`, past what its classes make of that name.
+
+    Raises:
+        TypeError: it has none.
+    """
+    for base in type(obj).__mro__:
+        found = base.__dict__.get("__dict__")
+        if type(found) is types.GetSetDescriptorType:
+            return found.__get__(obj)  # type: ignore[no-any-return]  # any instance's
+    raise TypeError(f"a {type(obj).__qualname__} has no __dict__")
+
+
+_silent_types: weakref.WeakKeyDictionary[type, type] = weakref.WeakKeyDictionary()
+
+
+def mute(obj: Any) -> None:
+    """Have `obj`, of an attempt at loading that was given up, go without its ``__del__``.
+
+    It may be of use to the object that will be made in its place, which has the same
+    state: the name of a temporary file, say.
+    """
+    cls: Any = type(obj)
+    if not cls.__flags__ & _HEAP_TYPE or not any(
+        "__del__" in base.__dict__ for base in cls.__mro__
+    ):
+        return
+    silent = _silent_types.get(cls)
+    try:
+        if silent is None:
+            attributes = {"__slots__": (), "__module__": __name__}
+            silent = type.__new__(type(cls), cls.__name__, (_Silent, cls), attributes)
+            _silent_types[cls] = silent
+        set_class(obj, silent)
+    except TypeError:  # no Python class: its __del__ is nobody's but its library's
+        return
+
+
+class _Silent:
+    __slots__ = ()
+
+    def __init_subclass__(cls, **_kwargs: Any) -> None:
+        """Keep the author's from being told."""
+
+    def __del__(self) -> None:
+        """Do nothing."""

@@ -1,0 +1,136 @@
+"""What of an application today's code can't take: counted, and named by path, for people.
+
+Imports `errors` and this room's `loss`, `paths` and `stand_ins`. A start goes on with
+stand-ins, and says so; a reload, and who verifies, refuses them (`refuse`).
+"""
+
+from __future__ import annotations
+
+import collections
+import sys
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
+
+from tapd.errors import UpgradeRefused
+from tapd.image import paths
+from tapd.image.loss import Loss
+from tapd.image.stand_ins import GONE, Broken, Registry
+from tapd.model.persistent import is_durable_type
+
+NAMED_MAX = 20
+_LOOKED_AT_MAX = 200_000
+_REFUSED_MAX = 5
+
+
+class Kept:
+    """The stand-ins of one application.
+
+    Attributes:
+        names: of their classes, each ``module:qualname``.
+    """
+
+    def __init__(self, root: Any, registry: Registry, *, look_everywhere: bool = False) -> None:
+        """Find them below `root`.
+
+        Args:
+            root: the application.
+            registry: that took note of them.
+            look_everywhere: for their paths, however long it takes; else the path of
+                what is not found among the first objects is not told.
+        """
+        alive = registry.alive()
+        limit = sys.maxsize if look_everywhere else _LOOKED_AT_MAX
+        found = find_paths(root, alive, limit) if alive else {}
+        unknown = "" if look_everywhere else f"{type(root).__name__.lower()}..."
+        self._named: dict[int, Loss] = {}
+        self._registry = Registry()
+        self.names: set[str] = set()
+        for each in alive:
+            path = found.get(id(each), unknown)
+            if not path:  # nothing leads to it any more
+                continue
+            name = type(each).broken_name
+            self.names.add(name)
+            kind = name.replace(":", ".") or "a typed class"
+            self._named[id(each)] = Loss(path, kind, each.broken_reason)
+            self._registry.add(each)
+
+    def __len__(self) -> int:
+        """Return how many of them there are still."""
+        return len(self._registry.alive())
+
+    def losses(self) -> list[Loss]:
+        """Return path, class and reason of each, as they were when they were found."""
+        return [self._named[id(each)] for each in self._registry.alive()]
+
+
+def find_paths(root: Any, wanted: Iterable[Any], objects_max: int) -> dict[int, str]:
+    """Return where each of `wanted` is below `root`, by its id; nothing of them is run."""
+    missing = {id(each) for each in wanted}
+    came_from: dict[int, tuple[int, str]] = {id(root): (0, type(root).__name__.lower())}
+    queue = collections.deque([root])
+    kept = [root]  # ids are only good while their objects live
+    found: dict[int, str] = {}
+    while queue and missing and len(kept) < objects_max:
+        obj = queue.popleft()
+        for label, value in _parts_of(obj):
+            if id(value) in came_from:
+                continue
+            came_from[id(value)] = id(obj), label
+            kept.append(value)
+            queue.append(value)
+            if id(value) in missing:
+                missing.discard(id(value))
+                found[id(value)] = paths.joined(came_from, id(value))
+    return found
+
+
+def _parts_of(obj: Any) -> Iterator[tuple[str, Any]]:
+    try:
+        if issubclass(type(obj), Broken):
+            kept = obj._p_broken
+            yield from paths.durable_children(None, kept.get("state"))
+            yield from paths.children([*kept["args"], *kept["list"]])
+            yield from paths.children(dict(pair for pair in kept["items"] if _is_hashable(pair[0])))
+        elif is_durable_type(type(obj)):
+            yield from paths.durable_children(obj, obj.__getstate__())
+        elif not paths.is_leaf(obj):
+            yield from paths.children(obj)
+    except BaseException:  # a stranger's container that can't be walked
+        return
+
+
+def _is_hashable(key: Any) -> bool:
+    try:
+        hash(key)
+    except BaseException:
+        return False
+    return True
+
+
+def refuse(kept: Kept, known: Collection[str] = ()) -> None:
+    """Refuse code that can't take what was saved.
+
+    Args:
+        kept: what it can't take.
+        known: names of classes whose objects the code that saved them could not take either.
+
+    Raises:
+        UpgradeRefused: there is more than that; the message names it.
+    """
+    new = [
+        loss
+        for loss in kept.losses()
+        if loss.type_name.replace(".", ":") not in {name.replace(".", ":") for name in known}
+        and loss.reason != GONE  # those are told by their module's error
+    ]
+    if not new:
+        return
+    told = "; ".join(map(str, new[:_REFUSED_MAX]))
+    more = f"; and {len(new) - _REFUSED_MAX} more" if len(new) > _REFUSED_MAX else ""
+    one = len(new) == 1
+    raise UpgradeRefused(
+        f"{len(new)} saved object{'' if one else 's'} {'does' if one else 'do'} not fit the code: "
+        f"{told}{more}. Nothing is lost: mend the class{'' if one else 'es'}, or go back to the "
+        "code that saved this"
+    )

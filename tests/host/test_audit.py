@@ -1,0 +1,387 @@
+"""An audit restores what a kill would have, compares, and has no effect on anything."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import re
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tapd import Persistent
+from tapd.errors import StateUnwritable
+from tapd.host import audit as audit_module
+from tapd.host.audit import Audit, Audited
+from tapd.host.checkpoint import Checkpointer
+from tapd.host.state import State
+from tapd.image.key import Key
+from tapd.image.store import SaveReport, Store
+from tapd.model.application import Application
+
+KEY = Key(bytes(range(32)))
+
+
+class Room(Persistent):
+    def __init__(self, **attributes: Any) -> None:
+        self.__dict__.update(attributes)
+
+
+class Plain:
+    def __init__(self, **attributes: Any) -> None:
+        self.__dict__.update(attributes)
+
+
+class Server:
+    """An application, restored from generation 1, whose changes no journal hears of."""
+
+    def __init__(self, directory: Path, **attributes: Any) -> None:
+        self.path = directory / "a.tap"
+        application = Application("a")
+        application.room = Room(**attributes)
+        Store(self.path, KEY).create(application)
+        self.state = State(self.path, KEY)
+        self.state.store.lock()
+        self.application = self.state.restore().application
+        self.checkpointer = Checkpointer(keep_fds=self.state.store.lock_fds)
+        self.found: list[Audited | str] = []
+        self.is_over = asyncio.Event()
+
+    @property
+    def room(self) -> Any:
+        """What it is all about."""
+        return self.application.room
+
+    def save(self, generation: int) -> SaveReport:
+        """Save, in the child."""
+        return self.state.save(self.application, generation, clean=False)
+
+    async def checkpoint(self, **options: Any) -> SaveReport:
+        """Save and begin an audit."""
+        generation = self.state.store.next_generation()
+        self.is_over = asyncio.Event()
+        audit = Audit(self.path, KEY, self.state.base, generation, **options)
+        report = await self.checkpointer.checkpoint(
+            functools.partial(self.save, generation),
+            functools.partial(audit.run, self.application),
+            self.note,
+        )
+        self.state.note_saved(report.generation)
+        return report
+
+    async def finish(self) -> Audited | str:
+        """Wait for what the audit finds."""
+        await self.is_over.wait()
+        return self.found[-1]
+
+    def note(self, found: Audited | str) -> None:
+        """Take in what the audit found."""
+        self.found.append(found)
+        self.is_over.set()
+
+    def audited(self, **options: Any) -> Audited:
+        """Save and audit; return what that found."""
+
+        async def run() -> Audited | str:
+            await self.checkpoint(**options)
+            return await self.finish()
+
+        found = asyncio.run(run())
+        assert isinstance(found, Audited)
+        return found
+
+
+def paths(found: Audited) -> list[str]:
+    return [each.path for each in found.differences]
+
+
+def test_what_changed_unseen_is_found_and_gone_after_that(tmp_path: Path) -> None:
+    server = Server(tmp_path, notes=[1], people=[Plain(points=0)], keys={"a": {1, 2}})
+    assert paths(server.audited()) == []
+    list.append(server.room.notes, 2)
+    server.room.people[0].points = 3
+    found = server.audited()
+    assert paths(found) == ["room.notes[1]", "room.people[0].points"]
+    assert [each.owner for each in found.differences] == ["Room", "Room"]
+    assert (found.base, found.generation, found.reason, found.lasting) == (2, 3, "", ())
+    assert found.objects > 5
+    assert found.memory_bytes >= 0
+    assert paths(server.audited()) == []
+
+
+def test_the_save_is_reported_first_and_never_waits(tmp_path: Path) -> None:
+    server = Server(tmp_path, slow=Slow())
+
+    async def run() -> None:
+        report = await server.checkpoint()
+        assert report.generation == 2
+        assert server.checkpointer.is_auditing
+        assert server.found == []
+        # One at a time: what is saved meanwhile has none of its own.
+        saved = await server.checkpointer.checkpoint(functools.partial(server.save, 3))
+        assert saved.generation == 3
+        assert server.checkpointer.is_auditing
+        await server.checkpointer.end_audit()
+        assert server.found == ["was given up"]
+        assert not server.checkpointer.is_auditing
+
+    started_s = time.monotonic()
+    asyncio.run(run())
+    assert time.monotonic() - started_s < Slow.delay_s
+
+
+class Slow:
+    """Its restoring takes an hour."""
+
+    delay_s = 3600.0
+
+    def __setstate__(self, state: Any) -> None:
+        if threading.current_thread() is threading.main_thread() and is_child():
+            time.sleep(self.delay_s)
+
+    def __getstate__(self) -> Any:
+        return {"a": 1}
+
+
+_OWN = os.getpid()
+
+
+def is_child() -> bool:
+    return os.getpid() != _OWN
+
+
+def test_an_audit_holds_no_lock(tmp_path: Path) -> None:
+    """Its parent's death ends it, but the next process may be faster."""
+    server = Server(tmp_path, slow=Slow())
+
+    async def run() -> None:
+        await server.checkpoint()
+        lock = server.state.store._lock
+        assert lock is not None
+        # The child lets go of it right after its report: nothing tells when.
+        deadline_s = time.monotonic() + 60
+        while True:
+            lock.release()
+            try:
+                Store(server.path, KEY).lock(timeout_s=0.05).release()
+                break
+            except Exception:
+                assert time.monotonic() < deadline_s
+        await server.checkpointer.end_audit()
+
+    asyncio.run(run())
+
+
+class Hooked:
+    """Does `effect` when it is restored in an audit."""
+
+    effect: Callable[[], object]
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __setstate__(self, state: Any) -> None:
+        self.__dict__.update(state)
+        if is_child():
+            Hooked.effect()
+
+
+def raising(error: BaseException) -> Callable[[], object]:
+    def effect() -> None:
+        raise error
+
+    return effect
+
+
+@pytest.mark.parametrize(
+    "error", [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError(), ValueError("no")]
+)
+def test_what_a_hook_raises_costs_its_own_object(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    server = Server(tmp_path, hooked=Hooked(1), notes=[1])
+    monkeypatch.setattr(Hooked, "effect", raising(error), raising=False)
+    list.append(server.room.notes, 2)
+    found = server.audited()
+    assert found.reason == ""
+    assert "room.notes[1]" in paths(found), "it costs its own object, at most"
+
+
+def test_a_hook_that_ends_the_process_costs_the_audit_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server(tmp_path, hooked=Hooked(1))
+    monkeypatch.setattr(Hooked, "effect", staticmethod(lambda: os._exit(0)), raising=False)
+
+    async def run() -> Audited | str:
+        assert (await server.checkpoint()).generation == 2
+        return await server.finish()
+
+    assert asyncio.run(run()) == "ended with status 0"
+
+
+def test_nothing_that_is_restored_has_an_effect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """No file written, no socket, no process, no word on the server's own terminal."""
+    server = Server(tmp_path, hooked=Hooked(1))
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.settimeout(0)
+    written = tmp_path / "written"
+    there = tmp_path / "there"
+    there.write_text("x")
+
+    def effect() -> None:
+        print("restored", flush=True)
+        os.write(1, b"restored")
+        for each in (
+            lambda: written.write_text("x"),
+            there.unlink,
+            lambda: subprocess.run(["touch", written], check=False),
+            lambda: os.system(f"touch {written}"),
+            lambda: socket.create_connection(listener.getsockname(), timeout=5),
+            lambda: os.kill(os.getppid(), 18),
+        ):
+            try:
+                each()
+            except PermissionError:
+                continue
+            os._exit(1)
+
+    monkeypatch.setattr(Hooked, "effect", staticmethod(effect), raising=False)
+    assert server.audited().reason == ""
+    assert not written.exists()
+    assert there.exists()
+    with pytest.raises(BlockingIOError):
+        listener.accept()
+    listener.close()
+    assert "restored" not in "".join(capfd.readouterr())
+
+
+def test_what_a_class_interns_is_no_false_alarm(tmp_path: Path) -> None:
+    """It is the same object in both graphs; in the child, and nowhere else, it is set anew."""
+    server = Server(tmp_path, interned=Interned("a"), notes=[])
+    server.room.interned.value = 5
+    found = server.audited()
+    assert (found.reason, paths(found)) == ("", [])
+    assert server.room.interned.value == 5
+
+
+class Interned:
+    """One for each name in a process."""
+
+    known: dict[str, Any]
+
+    def __new__(cls, name: str) -> Any:
+        known = cls.__dict__.get("known")
+        if known is None:
+            known = {}
+            cls.known = known
+        return known.setdefault(name, super().__new__(cls))
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.value = 0
+
+    def __getnewargs__(self) -> Any:
+        return (self.name,)
+
+
+class Forgetful:
+    """Says itself that its cache begins empty, when it is restored."""
+
+    def __init__(self) -> None:
+        self.kept: list[int] = []
+        self.cache: dict[str, int] = {}
+
+    def __setstate__(self, state: Any) -> None:
+        self.__dict__.update(state)
+        self.cache = {}
+
+
+def test_what_a_class_restores_otherwise_by_intent_is_no_difference(tmp_path: Path) -> None:
+    server = Server(tmp_path, it=Forgetful())
+    server.room.it.cache["a"] = 1
+    assert paths(server.audited()) == []
+    server.room.it.kept.append(1)
+    assert paths(server.audited()) == ["room.it.kept[0]"]
+
+
+def test_too_little_memory_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server(tmp_path, notes=[str(number) * 50 for number in range(20_000)])
+    found = server.audited(memory_bytes=1 << 20)
+    assert (found.objects, found.differences) == (0, ())
+    assert "--audit allows" in found.reason
+    assert not found.is_whole
+    monkeypatch.setattr(audit_module, "RESTORE_FACTOR", 0)
+    monkeypatch.setattr(audit_module, "MEMORY_FACTOR", 0)
+    found = server.audited(memory_bytes=1 << 20)
+    assert found.reason == "there was not enough memory"
+    assert server.audited(memory_bytes=1 << 30).reason == ""
+
+
+def test_too_little_time_is_said(tmp_path: Path) -> None:
+    server = Server(tmp_path, notes=[[number] for number in range(20_000)])
+    found = server.audited(deadline_s=-1.0)
+    assert found.reason == "its time was over"
+    assert 0 < found.objects < 20_000
+
+
+def test_a_generation_that_is_gone_is_a_reason(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    assert server.audited().reason == ""
+    server.state.store.generation_path(2).unlink()
+    assert "generation 2 of a is gone" in server.audited().reason
+
+
+def test_a_save_that_fails_has_no_audit(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+
+    def fail() -> SaveReport:
+        raise StateUnwritable("the disk is full")
+
+    async def run() -> None:
+        with pytest.raises(StateUnwritable):
+            await server.checkpointer.checkpoint(fail, lambda: Audited(1, 1), server.found.append)
+        assert not server.checkpointer.is_auditing
+        assert server.found == []
+
+    asyncio.run(run())
+
+
+def test_above_the_memory_allowed_a_part_is_audited_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever object a hole is in, it is found within as many generations as there are parts."""
+    rooms = {str(number): Room(texts=["a" * 9], people=[Plain(n=1)]) for number in range(50)}
+    server = Server(tmp_path, rooms=rooms)
+    all_objects = server.audited().objects
+    monkeypatch.setattr(audit_module, "parts_for", lambda _size, _allowed: 3)
+    whole = {f"room.rooms['{number}'].texts[1]" for number in range(50)}
+    met: set[str] = set()
+    compared = []
+    for _ in range(3):
+        for room in dict.values(server.room.rooms):
+            list.append(room.texts, "b")
+        monkeypatch.setattr(audit_module, "DIFFERENCES_MAX", 1000)
+        found = server.audited()
+        assert (found.parts, found.reason) == (3, "")
+        compared.append(found.objects)
+        met |= {re.sub(r"texts\[\d+\]", "texts[1]", path) for path in paths(found)}
+    assert met == whole
+    assert max(compared) < all_objects
+
+
+@pytest.mark.parametrize(
+    ("size", "allowed", "parts"),
+    [(0, 1, 1), (100, 2400, 1), (100, 2399, 2), (100, 1600, 9), (100, 1501, 100), (100, 1400, 0)],
+)
+def test_in_how_many_parts(size: int, allowed: int, parts: int) -> None:
+    assert audit_module.parts_for(size, allowed) == parts

@@ -1,0 +1,28 @@
+"""What programs are not made of, and why: the limits that remain, one by one.
+
+docs/promises.md names each. `LEFT_OUT` is asked by those who write programs; a program
+of each in `tests/twin/limits` still differs, so a limit that ended is taken out of here.
+"""
+
+from __future__ import annotations
+
+LEFT_OUT: dict[str, str] = {
+    "a base class's method": "dict.update(items, x=1) or list.append(items, 1) reaches a tracked "
+    "container past the method that reports; the next audit finds it",
+    "object.__setattr__ of a durable": "Python refuses it (TypeError) where a class in C has a "
+    "__setattr__ of its own; so a frozen dataclass can't derive from Persistent",
+}
+"""What is left out, with the reason."""
+
+NOT_COMPARED: dict[str, str] = {
+    "the class of a container": "type(self.items) is TrackedList, a list; so is its repr in part",
+    "identity of values": "numbers, texts, bytes, tuples and methods are compared by value",
+    "order of a set": "a set's order is that of addresses, in plain Python, too",
+    "a lock that is held": "it comes back unlocked: its holder ended with the process",
+}
+"""What is no difference here, with the reason."""
+
+
+def is_left_out(what: str) -> bool:
+    """Whether programs do without this."""
+    return what in LEFT_OUT
