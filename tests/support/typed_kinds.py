@@ -20,6 +20,7 @@ from typing import Any
 from portrait import differences, portrait_of
 from typed_classes import CLASSES, FUNCTIONS, SINCE_3_12
 from typed_enums import DATACLASSES, ENUMS
+from typed_more import MORE
 
 from tapd.image.pickler import dump_graph, load_graph
 from tapd.image.typed import compile_typed
@@ -255,7 +256,7 @@ KINDS: dict[str, tuple[str, str]] = {
         "from __future__ import annotations\ndef f(x: NoSuch): ...\n",
         "f.__annotations__ == {'x': 'NoSuch'}",
     ),
-    **FUNCTIONS, **CLASSES, **ENUMS, **DATACLASSES,
+    **FUNCTIONS, **CLASSES, **ENUMS, **DATACLASSES, **MORE,
 }  # fmt: skip
 
 

@@ -27,6 +27,7 @@ _FINISHERS = {"finish_graph": 2, "finish_deep_graph": 2, "finish_nested_graph": 
 """What the pickle of a whole TAP calls last, with how many arguments."""
 _MAKERS = {
     "new_object": 1, "bare_object": 1, "value_object": 2, "enum_member": 1, "named_tuple": 2,
+    "typed_member": 1,
 }  # fmt: skip
 """What makes an instance of its first argument, and where what that is made from begins."""
 _MEMORY_MIN_BYTES = 512 << 20

@@ -68,13 +68,13 @@ class Namespace(Persistent):
     def __getstate__(self) -> dict[str, Any]:
         names = self._v_names
         state = {name: value for name, value in names.items() if name != "__builtins__"}
-        if self._v_imports:
-            state[_IMPORTS] = sorted(
-                each
-                for each in self._v_imports
-                if each in sys.modules
-                and type(names.get(each.partition(".")[0])) is types.ModuleType
-            )
+        imported = sorted(
+            each
+            for each in self._v_imports
+            if each in sys.modules and type(names.get(each.partition(".")[0])) is types.ModuleType
+        )
+        if imported:
+            state[_IMPORTS] = imported
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
