@@ -42,10 +42,14 @@ def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
 
 
 def _code(code: types.CodeType) -> tuple[Any, ...]:
-    consts = tuple(
-        _code(each) if type(each) is types.CodeType else repr(each) for each in code.co_consts
-    )
+    consts = tuple(map(_constant, code.co_consts))
     return code.co_name, code.co_qualname, code.co_code, consts, code.co_names, code.co_varnames
+
+
+def _constant(value: Any) -> Any:
+    if type(value) is types.CodeType:
+        return _code(value)
+    return sorted(map(repr, value)) if type(value) is frozenset else repr(value)
 
 
 class _Portrait:

@@ -96,9 +96,9 @@ MORE: dict[str, tuple[str, str]] = {
         "C.m2==2",
     ),
     "star import": (
-        "from math import *\nfrom collections import deque as dq, OrderedDict\n"
+        "from bisect import *\nfrom collections import deque as dq, OrderedDict\n"
         "d = dq([1], maxlen=3)\n",
-        "sqrt(4)==2 and d.maxlen==3",
+        "bisect([1, 3], 2) == 1 and d.maxlen == 3",
     ),
     "redefined function": (
         "def f(): return 1\ng = f\ndef f(): return 2\n",

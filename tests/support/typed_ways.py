@@ -64,6 +64,11 @@ def _too_deep() -> int:
         depth *= 2
 
 
+def is_costly(form: str, way: str) -> bool:
+    """Whether many namespaces would take minutes: some Pythons nest deeper before they fail."""
+    return _too_deep() > 2000 and form not in ("usual", "salvage") and way == "jar"
+
+
 FORMS: dict[str, Callable[[], list[Any]]] = {
     "usual": list,
     "flat": lambda: [_nested(Link, _too_deep())],

@@ -315,8 +315,7 @@ def make_function(
     twin = None
     if place[0] is None and type(place[1]) is tuple:
         twin = rewritten.function_at(*place[1:])
-        for name, cell in zip(twin.__code__.co_freevars, twin.__closure__ or (), strict=True):
-            by_name.setdefault(name, types.CellType(cell_contents(cell)))
+        _complete_cells(by_name, twin)
     names = _names_of_home(home, place, twin)
     known = known_definition(key)
     if known is not None and known.__globals__ is names:
@@ -330,6 +329,20 @@ def make_function(
         rewritten.remember_way(function, *place[1:])
     _note_cells(function)
     return function
+
+
+def _complete_cells(by_name: dict[str, types.CellType], twin: Any) -> None:
+    """Add to the cells of a generated function those that it has in this Python.
+
+    Raises:
+        LookupError: one is not known.
+    """
+    saved = {rewritten.usual_name(name): cell for name, cell in by_name.items()}
+    for name, cell in zip(twin.__code__.co_freevars, twin.__closure__ or (), strict=True):
+        usual = rewritten.usual_name(name)
+        if usual not in saved and rewritten.is_of_class(usual):
+            raise LookupError(f"{twin.__qualname__} asks for {name}, which was not saved")
+        by_name[name] = saved.get(usual) or types.CellType(cell_contents(cell))
 
 
 def _names_of_home(home: Any, place: tuple[Any, ...], twin: Any) -> dict[str, Any]:
@@ -370,9 +383,11 @@ def set_function(function: Any, state: tuple[Any, ...]) -> None:
         setattr(function, name, value)
     names, values = contents
     cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+    usual = {rewritten.usual_name(name): cell for name, cell in cells.items()}
     for name, value in zip(names, values, strict=True):
-        if name in cells:
-            set_cell(cells[name], value)
+        cell = cells.get(name) or usual.get(rewritten.usual_name(name))
+        if cell is not None:
+            set_cell(cell, value)
 
 
 def parts_of(value: Any) -> Iterator[tuple[str, Any]]:

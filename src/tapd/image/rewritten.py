@@ -186,6 +186,22 @@ def function_at(spec: Spec, way: Way) -> Any:
     raise LookupError(f"this Python writes no {way[0]} for a {spec[0]}")
 
 
+def usual_name(name: str) -> str:
+    """Return what a variable of a generated function is called, whatever the version.
+
+    ``_dflt_x`` of Python 3.11 is ``__dataclass_dflt_x__`` since.
+    """
+    begin, end = "__dataclass_", "__"
+    if name.startswith(begin) and name.endswith(end):
+        return f"_{name.removeprefix(begin).removesuffix(end)}"
+    return name
+
+
+def is_of_class(name: str) -> bool:
+    """Whether such a variable differs from class to class, so that the twin's will not do."""
+    return name == "cls" or name.startswith("_dflt_")
+
+
 def is_of_twin(function: Any) -> bool:
     """Whether the library gave it the global variables of its class's module, not its own."""
     return function.__globals__ is globals()
