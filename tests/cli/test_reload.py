@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from reloaded_server import MODULE, VERSION_1, VERSION_2, Client, Reloaded
+from reloaded_server import MODULE, VERSION_1, VERSION_2, Client, Reloaded, tapctl
 
 from tapd.image.layout import Layout
 
-TAPCTL = (sys.executable, "-c", "from tapd.cli.tapctl import main; main()")
 BROKEN = [
     ("import nothing_of_that_name\n", f"{MODULE}.py:1 in <module>)); the old"),
     (VERSION_2.replace("+= 100", "+= self.nothing"), " in upgrade_to_version_2); everything is"),
@@ -34,19 +31,6 @@ def client(reloaded: Reloaded) -> Iterator[Client]:
     client = Client(reloaded.port)
     yield client
     client.close()
-
-
-def tapctl(
-    reloaded: Reloaded, *arguments: str, status: int = 0
-) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [*TAPCTL, *arguments],
-        env=reloaded.server.environ, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        check=False, cwd=reloaded.server.tap.parent,
-    )  # fmt: skip
-    assert done.returncode == status, done
-    assert "Traceback" not in done.stderr
-    return done
 
 
 def generation(reloaded: Reloaded) -> int:

@@ -25,7 +25,7 @@ import pytest
 from tapd.image.changes import Changes
 from tapd.image.evolution import Restoration
 from tapd.image.jar import Jar
-from tapd.image.pickler import dump_graph, load_graph
+from tapd.image.pickler import detached_finder, dump_graph, load_graph
 from tapd.image.replay import Replay
 from tapd.image.watching import Watched
 from tapd.model.persistent import Persistent, Tracked, TrackedDict, TrackedList
@@ -99,7 +99,7 @@ class World:
 
     def checkpoint(self) -> None:
         self.jar.commit()
-        self.tap = dump_graph(self.root, detached=True).data
+        self.tap = dump_graph(self.root, detached_finder(self.root)).data
         self.journal: list[Changes] = []
 
     def commit(self) -> Changes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tapd.model.application import Application
 from tapd.services.app.factory import make_from, parse_target
 
 MODULE = "reloaded_module"
+TAPCTL = (sys.executable, "-c", "from tapd.cli.tapctl import main; main()")
 
 VERSION_1 = """
 from tapd import LineProtocol, Service
@@ -95,3 +97,16 @@ class Client:
     def close(self) -> None:
         self.lines.close()
         self.sock.close()
+
+
+def tapctl(
+    reloaded: Reloaded, *arguments: str, status: int = 0
+) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [*TAPCTL, *arguments],
+        env=reloaded.server.environ, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        check=False, cwd=reloaded.server.tap.parent,
+    )  # fmt: skip
+    assert done.returncode == status, done
+    assert "Traceback" not in done.stderr
+    return done

@@ -207,6 +207,7 @@ class _Walk:
             yield from map(text, gc.get_referents(obj))
         elif isinstance(obj, BaseException):
             yield from (text(obj.args), text(obj.__cause__), text(obj.__context__))
+            yield f"suppress={obj.__suppress_context__}"
         elif isinstance(obj, random.Random):
             yield f"state {hash(obj.getstate())}"
         elif isinstance(obj, io.BytesIO | io.StringIO):

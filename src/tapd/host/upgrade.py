@@ -26,6 +26,7 @@ from tapd.host.state import Restored, State
 from tapd.image.key import load_key
 from tapd.image.layout import Entry, Layout
 from tapd.image.names import why_broken
+from tapd.image.pickler import dump_graph
 from tapd.image.stand_ins import reason_of
 from tapd.image.unfit import Kept, refuse
 from tapd.model.application import Application
@@ -198,9 +199,25 @@ def load_with_present_code(
         needed = "; ".join(f"{', '.join(names)} ({why})" for why, names in missing.items())
         raise UpgradeRefused(f"the saved state needs {needed}")
     refuse(restored.kept, missing_before)
+    _try_to_save(restored)
     check_classes(restored.application)
     start_order(restored.application)
     return restored
+
+
+def _try_to_save(restored: Restored) -> None:
+    """Check that what was loaded could be saved again, as it was.
+
+    Raises:
+        UpgradeRefused: the new code loads an object and then can't save it.
+    """
+    known = {loss.get("type_name") for loss in restored.loaded.manifest.losses}
+    lost = [loss for loss in dump_graph(restored.application).losses if loss.type_name not in known]
+    if lost:
+        raise UpgradeRefused(
+            f"what loads could not be saved again, and would be lost: {lost[0]}"
+            + (f"; and {len(lost) - 1} more" if len(lost) > 1 else "")
+        )
 
 
 def main() -> None:

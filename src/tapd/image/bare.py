@@ -6,6 +6,8 @@ may raise, or do what was done already when the object was made for the first ti
 
 from __future__ import annotations
 
+import collections
+import enum
 import types
 import weakref
 from typing import Any
@@ -80,26 +82,47 @@ def mute(obj: Any) -> None:
     state: the name of a temporary file, say.
     """
     cls: Any = type(obj)
-    if not cls.__flags__ & _HEAP_TYPE or not any(
-        "__del__" in base.__dict__ for base in cls.__mro__
-    ):
+    if not cls.__flags__ & _HEAP_TYPE or getattr(cls, "__del__", None) is None:
         return
+    if any("__init_subclass__" in base.__dict__ for base in cls.__mro__ if is_own_code(base)):
+        return  # it would be told of a class that is none of its own
     silent = _silent_types.get(cls)
     try:
         if silent is None:
-            attributes = {"__slots__": (), "__module__": __name__}
-            silent = type.__new__(type(cls), cls.__name__, (_Silent, cls), attributes)
+            attributes = {"__slots__": (), "__module__": __name__, "__del__": _end_silently}
+            silent = type.__new__(type(cls), cls.__name__, (cls,), attributes)
             _silent_types[cls] = silent
         set_class(obj, silent)
     except TypeError:  # no Python class: its __del__ is nobody's but its library's
         return
 
 
-class _Silent:
-    __slots__ = ()
+def _end_silently(_obj: Any) -> None:
+    """Stand in for a ``__del__``."""
 
-    def __init_subclass__(cls, **_kwargs: Any) -> None:
-        """Keep the author's from being told."""
 
-    def __del__(self) -> None:
-        """Do nothing."""
+_VALUE_BASES: dict[str, type] = {
+    base.__name__: base for base in (int, str, bytes, float, complex, tuple, frozenset)
+}
+
+
+_BUILTIN_BASES: dict[str, type] = {
+    base.__name__: base for base in (list, dict, set, bytearray, collections.deque, BaseException)
+}
+
+
+def builtin_base(cls: Any) -> str:
+    """Return which builtin `cls` is made of, where instances need more of it than attributes."""
+    return value_base(cls) or next(
+        (name for name, base in _BUILTIN_BASES.items() if issubclass(cls, base)), ""
+    )
+
+
+def value_base(cls: Any) -> str:
+    """Return which builtin the instances of `cls` are values of; "" where of none.
+
+    Members of enums and named tuples are told by their own names (`named_values`).
+    """
+    if issubclass(cls, enum.Enum) or hasattr(cls, "_fields"):
+        return ""
+    return next((name for name, base in _VALUE_BASES.items() if issubclass(cls, base)), "")

@@ -1,6 +1,6 @@
 """Tells states that are only data from those that hold plain objects.
 
-Imports `model` and `mutability`. Most durable objects hold numbers, texts and other
+Imports `model`, `evolution` and `mutability`. Most durable objects hold numbers, texts and other
 durable objects: they tell of each change, and nothing in them needs to be looked
 at. The types of what they hold show it, for a tenth of what pickling them costs.
 """
@@ -13,7 +13,9 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from tapd.image import names
+from tapd.image.evolution import OwnState
 from tapd.image.mutability import ATOMS, Kind, is_named, kind_of, parts_of_row
+from tapd.image.parts import durable_state
 from tapd.image.reducer import has_usual_hash
 from tapd.image.shared import Shared
 from tapd.model.namespace import Namespace
@@ -144,7 +146,7 @@ class Census:
             return True
         if origin is Origin.NAMESPACE:
             return is_held_elsewhere(obj.names)
-        if origin is Origin.AUTHOR and _contents_by_author(obj, obj.__getstate__()) is None:
+        if origin is Origin.AUTHOR and _contents_by_author(obj, durable_state(obj)) is None:
             return True
         return is_held_elsewhere(attributes_of(obj))
 
@@ -155,7 +157,9 @@ class Census:
             return (obj.names,)
         if origin is Origin.SHARED:
             return (obj.it,)
-        state = obj.__getstate__()
+        state = durable_state(obj)
+        if type(state) is OwnState:  # what its author's method looks at is not known
+            return None
         if origin is Origin.CONTAINER:
             return _contents_of_container(obj, state)
         if origin is Origin.AUTHOR:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import persistent
+
 from tapd.errors import UpgradeRefused
 from tapd.image import stand_ins
 from tapd.image.loss import type_name_of
@@ -19,8 +21,17 @@ from tapd.image.salvage import Faults
 from tapd.model.places import describe_origin
 
 __all__ = [
-    "Broken", "BrokenDurable", "Restoration", "VersionedState", "named", "register_rename",
-    "split_state", "version_of", "versioned",
+    "Broken",
+    "BrokenDurable",
+    "OwnState",
+    "Restoration",
+    "VersionedState",
+    "named",
+    "register_rename",
+    "split_state",
+    "state_of",
+    "version_of",
+    "versioned",
 ]  # fmt: skip
 
 
@@ -35,6 +46,34 @@ class VersionedState:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return VersionedState, (self.version, self.state)
+
+
+class OwnState:
+    """The attributes of a durable object whose own ``__getstate__`` failed."""
+
+    __slots__ = ("state",)
+
+    def __init__(self, state: Any) -> None:
+        self.state = state
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return OwnState, (self.state,)
+
+
+def state_of(obj: Any) -> Any:
+    """Return the state of a durable object, by its own ``__getstate__`` if that can be.
+
+    The usual one that takes a lock out fails for an object that was loaded without one.
+
+    Raises:
+        BaseException: what else its author's ``__getstate__`` raised.
+    """
+    try:
+        return obj.__getstate__()
+    except (KeyError, AttributeError):
+        if not issubclass(type(obj), persistent.Persistent):
+            raise
+        return OwnState(persistent.Persistent.__getstate__(obj))
 
 
 def version_of(cls: type) -> int:

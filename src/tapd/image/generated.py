@@ -10,12 +10,17 @@ does the same where the state fits, and else raises, so that the object is kept.
 
 from __future__ import annotations
 
+import copyreg
 import dataclasses
+from collections.abc import Callable
 from typing import Any
+
+import persistent
 
 from tapd.image.bare import object_setattr
 
 _DATACLASS_SETSTATE: Any = getattr(dataclasses, "_dataclass_setstate", None)
+slot_names: Callable[[Any], list[str]] = getattr(copyreg, "_slotnames")  # noqa: B009 - private
 _DATACLASS_GETSTATE: Any = getattr(dataclasses, "_dataclass_getstate", None)
 
 
@@ -27,8 +32,27 @@ def fit_class(found: Any) -> Any:
             if setstate is not None:
                 if _is_generated(setstate):
                     type.__setattr__(base, "__setstate__", set_fields)
+                elif base is persistent.Persistent and found.__module__[:5] != "tapd.":
+                    _fit_slots(found)
                 break
     return found
+
+
+def _fit_slots(cls: Any) -> None:
+    """Have a durable `cls` with slots take a state that was saved when it had none."""
+    if any(base.__dict__.get("__slots__") for base in cls.__mro__):
+        type.__setattr__(cls, "__setstate__", set_slotted)
+
+
+def set_slotted(obj: Any, state: Any) -> None:
+    """Give a durable object its attributes, each where it has its place."""
+    if type(state) is dict:
+        slots = slot_names(type(obj))
+        state = (
+            {name: value for name, value in state.items() if name not in slots},
+            {name: value for name, value in state.items() if name in slots},
+        )
+    persistent.Persistent.__setstate__(obj, state)
 
 
 def _is_generated(setstate: Any) -> bool:
@@ -58,6 +82,8 @@ def set_fields(obj: Any, state: Any) -> None:
         parts = [state]
     else:
         names = field_names(type(obj))
+        if type(state) is not list:
+            raise ValueError(f"it is a {type(state).__name__}, not the values of its fields")
         if len(names) != len(state):
             raise ValueError(
                 f"{len(state)} values were saved without their names, and it has "

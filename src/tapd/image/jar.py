@@ -25,12 +25,14 @@ from collections.abc import Callable, Iterable, Sequence
 from threading import get_ident
 from typing import Any
 
+from tapd.image import hooks
 from tapd.image.census import Census
 from tapd.image.changes import Changes
 from tapd.image.conversion import convert, convert_simple
 from tapd.image.evolution import versioned
 from tapd.image.loss import Loss
 from tapd.image.names import name_of
+from tapd.image.parts import durable_state
 from tapd.image.paths import find_path
 from tapd.image.pickler import StatePickler
 from tapd.image.shared import Shared, can_be_shared, find_first_shared, make_shared
@@ -55,12 +57,14 @@ class Jar:
         on_change: called at the first change after a commit, so that a change
             made outside of a turn gets one.
         losses: objects that can't be kept, of the last commit.
+        unknown: durable objects in what was loaded that were plain when it was saved.
     """
 
     def __init__(self, on_change: Callable[[], None] = lambda: None) -> None:
         self.last_oid = 0
         self.on_change = on_change
         self.losses: list[Loss] = []
+        self.unknown: list[Any] = []
         self._thread = get_ident()
         self._changed: list[Any] = []
         self._fresh: list[Any] = []
@@ -109,14 +113,30 @@ class Jar:
         """
         self._root = root
         objects = self._number(durables)
+        last_oid = self.last_oid
         self.settle(objects.values())
+        if objects:
+            self._set_aside(last_oid)
         self._oid_of(root)
         while self._fresh:
             fresh, self._fresh = self._fresh, []
             objects.update((obj._p_oid, obj) for obj in fresh)
+            convert(fresh)
             self._take_in(fresh)
         self._changed.clear()
         return objects
+
+    def _set_aside(self, last_oid: int) -> None:
+        """Leave those that nobody told of for later: they were plain when they were saved.
+
+        A journal that follows may have given the next numbers to others.
+        """
+        for obj in self._fresh:
+            set_mark(obj, "_p_jar", None)
+            set_mark(obj, "_p_oid", None)
+        self.unknown += self._fresh
+        self._fresh.clear()
+        self.last_oid = last_oid
 
     def _number(self, durables: Iterable[Any]) -> dict[int, Any]:
         objects: dict[int, Any] = {}
@@ -152,7 +172,11 @@ class Jar:
                     self._pickler.shared.add(obj)
 
     def settle(self, objects: Iterable[Any]) -> None:
-        """Count `objects`, whose states were just loaded, as unchanged."""
+        """Count `objects`, whose states were just loaded, as unchanged.
+
+        What plain containers they hold is converted when it is first looked at: a journal that
+        follows may have given the next numbers to others.
+        """
         rest = []
         is_calm = self._census.is_calm_at_sight
         for obj in objects:
@@ -169,6 +193,7 @@ class Jar:
             self.last_oid = max(self.last_oid, oid)
         self._note_shared(objects.values(), set(map(type, objects.values())))
         self.settle(objects.values())
+        self.unknown += self._fresh
         self._changed.clear()
 
     def mark_changed(self, obj: Any) -> None:
@@ -180,14 +205,19 @@ class Jar:
                 self.register(obj)
             set_mark(obj, "_p_changed", True)  # a `Persistent` registers itself
 
-    def _take_in(self, objects: Iterable[Any]) -> None:
-        """Count `objects` as unchanged; watch those that have to be, number what is in them."""
-        rest = list(objects)
-        convert(rest)
+    def _take_in(self, rest: Sequence[Any]) -> None:
+        """Count `rest` as unchanged; watch those that have to be, number what is in them."""
         entries = {}
         for obj in rest:
-            dump = self._pickler.dump_object(obj)
-            if self._has_parts(obj, dump.parts):
+            try:
+                dump = self._pickler.dump_object(obj)
+                has_parts = self._has_parts(obj, dump.parts)
+            except BaseException as error:  # what was loaded has its state all the same
+                hooks.check(error)
+                self._note_unsaved(obj, error, self.losses)
+                self._settle(obj)
+                continue
+            if has_parts:
                 digest = self._digest(obj, dump.data)
                 entries[obj._p_oid] = obj, Watched(digest, dump.parts or (), dump.shared)
             else:
@@ -276,7 +306,8 @@ class Jar:
                 continue
             try:
                 self._dump_other(obj, commit, was_converted=oid in converted)
-            except Exception as error:  # nested too deeply, changed by a thread meanwhile, ...
+            except BaseException as error:  # nested too deeply, changed by a thread meanwhile, ...
+                hooks.check(error)
                 self._note_unsaved(obj, error, commit.losses)
             else:
                 self._unsaved.pop(oid, None)
@@ -299,11 +330,12 @@ class Jar:
                     return True
             elif obj._p_serial != self._tags.get(cls):
                 self._note_class(obj, commit)
-            state = obj.__getstate__()
+            state = durable_state(obj)
             if not self._census.is_calm_state(obj, state):
                 return False
             dump = self._pickler.dump_state(versioned(obj, state))
-        except Exception:  # told when it is tried once more
+        except BaseException as error:  # told when it is tried once more
+            hooks.check(error)
             return False
         if dump.losses:  # of what is durable, but not to be kept
             commit.losses += self._named(obj, dump.losses)
@@ -432,7 +464,8 @@ class Jar:
             dump = self._pickler.dump_joint([obj for _oid, obj in members])
             for _oid, obj in members:
                 self._settle(obj)
-        except Exception as error:
+        except BaseException as error:
+            hooks.check(error)
             for _oid, obj in members:
                 self._note_unsaved(obj, error, commit.losses)
             return
@@ -472,11 +505,11 @@ class Jar:
             commit.changes.classes.append((obj._p_oid, self._class_reference(obj)))
             set_mark(obj, "_p_serial", tag)
 
-    def _note_unsaved(self, obj: Any, error: Exception, losses: list[Loss]) -> None:
+    def _note_unsaved(self, obj: Any, error: BaseException, losses: list[Loss]) -> None:
         """Name `obj`, which could not be dumped, and have the next commit try all of it again."""
         oid: int = obj._p_oid
         if oid not in self._unsaved:
-            reason = f"{type(error).__name__}: {error}; its last saved state is kept"
+            reason = f"{hooks.describe(error)}; its last saved state is kept"
             losses.append(Loss(f"(object {oid})", type(obj).__qualname__, reason))
         self._unsaved[oid] = obj
         if isinstance(obj, Tracked):

@@ -9,6 +9,7 @@ vanished class and saves it back unchanged.
 
 from __future__ import annotations
 
+import copyreg
 import functools
 import logging
 import sys
@@ -16,21 +17,40 @@ import types
 from typing import Any
 
 from tapd.errors import LostObject
+from tapd.image import hooks
+from tapd.image.bare import builtin_base, value_base
 from tapd.image.generated import fit_class
 from tapd.image.stand_ins import (
     Broken,
     BrokenDurable,
     broken_durable_type,
     broken_type,
+    leave_c,
     new_object,
 )
 from tapd.model.persistent import is_durable_type
 from tapd.model.places import describe_origin
 
 __all__ = [
-    "Broken", "BrokenDurable", "BrokenMethod", "bound_method", "broken_class", "durable_class",
-    "find_name", "is_own_name", "name_of", "named", "new_object", "register_rename", "renamed",
-    "value_object", "why_broken", "wrapper_of",
+    "Broken",
+    "BrokenDurable",
+    "BrokenMethod",
+    "bound_method",
+    "broken_class",
+    "builtin_base",
+    "durable_class",
+    "find_name",
+    "is_own_name",
+    "name_of",
+    "named",
+    "new_object",
+    "register_rename",
+    "renamed",
+    "value_base",
+    "value_class",
+    "value_object",
+    "why_broken",
+    "wrapper_of",
 ]  # fmt: skip
 
 _log = logging.getLogger(__name__)
@@ -89,14 +109,28 @@ def name_of(obj: Any) -> tuple[str, str] | None:
     try:
         module_name: Any = obj.__module__
         qualname: Any = obj.__qualname__
-    except Exception:
+    except BaseException as error:
+        hooks.check(error, nests=False)
         return None
     if type(module_name) is not str or type(qualname) is not str or module_name == "__main__":
         return None
     found = _find_at_save(module_name, qualname)
-    is_class = issubclass(type(obj), type) and issubclass(type(found), type)
-    if found is obj or (is_class and _same_origin(obj, found)):
+    if found is obj:
         return module_name, qualname
+    if issubclass(type(obj), type):
+        is_same = issubclass(type(found), type) and _same_origin(obj, found)
+        return (module_name, qualname) if is_same else _other_name(obj, module_name)
+    return None
+
+
+def _other_name(cls: type, module_name: str) -> tuple[str, str] | None:
+    """Return under which other name its module has `cls`: ``Point = namedtuple("P", "x y")``."""
+    module: Any = sys.modules.get(module_name)
+    if not issubclass(type(module), types.ModuleType) or module.__spec__ is None:
+        return None
+    for name, value in list(vars(module).items()):
+        if value is cls:
+            return module_name, name
     return None
 
 
@@ -107,7 +141,8 @@ def _find_at_save(module_name: str, qualname: str) -> Any:
         return None
     try:
         return None if module.__spec__ is None else _walk_name(module, qualname)
-    except Exception:
+    except BaseException as error:
+        hooks.check(error, nests=False)
         return None
 
 
@@ -138,6 +173,32 @@ def _same_origin(old: type, new: type) -> bool:
     )
 
 
+def _checked(found: Any) -> Any:
+    if _is_value(found):
+        raise TypeError(f"it is a {type(found).__qualname__} now")
+    return found
+
+
+def _is_value(found: Any) -> bool:
+    """Whether `found` is saved by what it holds, so that nothing was ever saved by its name."""
+    cls: Any = type(found)
+    return cls in _VALUES or (
+        bool(cls.__flags__ & _HEAP_TYPE)
+        and not issubclass(cls, type)
+        and cls.__reduce_ex__ is object.__reduce_ex__
+        and cls.__reduce__ is object.__reduce__
+        and cls not in copyreg.dispatch_table
+        and not cls.__module__.startswith(_LIBRARY)
+    )
+
+
+_HEAP_TYPE = 1 << 9
+_LIBRARY = ("tapd.", "typing", "dataclasses", "functools")
+_VALUES = frozenset({
+    int, str, bytes, float, bool, type(None), complex, tuple, list, dict, set, frozenset, bytearray,
+})  # fmt: skip
+
+
 def find_name(module_name: str, qualname: str) -> Any:
     """Return what is called ``module_name:qualname`` today.
 
@@ -149,7 +210,7 @@ def find_name(module_name: str, qualname: str) -> Any:
     while True:
         try:
             __import__(name[0])
-            return _walk_name(sys.modules[name[0]], name[1])
+            return _checked(_walk_name(sys.modules[name[0]], name[1]))
         except BaseException as error:  # a module that is imported may raise anything
             if isinstance(error, MemoryError):
                 raise
@@ -182,13 +243,27 @@ def broken_class(module_name: str, qualname: str, *, durable: bool = False, why:
     return broken_durable_type(name, why) if durable else broken_type(name)
 
 
+def value_class(module_name: str, qualname: str, base: str) -> Any:
+    """Return the class of this name, of values of the builtin `base`, or a stand-in.
+
+    Part of the format.
+    """
+    found = named(module_name, qualname)
+    if issubclass(type(found), type) and (issubclass(found, Broken) or builtin_base(found) == base):
+        return found
+    leave_c()
+    return broken_class(module_name, qualname, why=f"it was a kind of {base}")
+
+
 def named(module_name: str, qualname: str) -> Any:
     """Return what has this name, or a stand-in. TAPs call this; its name is part of the format."""
     try:
         return fit_class(find_name(module_name, qualname))
     except LookupError as error:
         _note_why(module_name, qualname, error)
-        return broken_class(module_name, qualname)
+        broken = broken_class(module_name, qualname)
+        leave_c()
+        return broken
 
 
 def durable_class(module_name: str, qualname: str) -> Any:
@@ -205,9 +280,13 @@ def durable_class(module_name: str, qualname: str) -> Any:
     return broken_class(module_name, qualname, durable=True, why=why)
 
 
-def value_object(cls: Any, base: Any, value: Any) -> Any:
+def value_object(cls: Any, base: Any, *values: Any) -> Any:
     """Return an instance of a subclass of a builtin, past its ``__new__``. Part of the format."""
-    return base.__new__(cls, value)
+    if issubclass(cls, Broken):
+        broken = cls.__new__(cls)
+        broken._p_broken["made"] = value_object, (base, *values)
+        return broken
+    return base.__new__(cls, *values)
 
 
 class BrokenMethod:

@@ -17,10 +17,11 @@ from typing import Any
 
 import persistent
 
-from tapd.errors import UpgradeRefused
+from tapd.errors import BugError, UpgradeRefused
 from tapd.image import definitions, names
 from tapd.image.bare import has_usual_new, mute, set_number
-from tapd.image.evolution import Restoration, version_of
+from tapd.image.evolution import OwnState, Restoration, version_of
+from tapd.image.generated import set_slotted
 from tapd.image.loss import Placeholder, type_name_of
 from tapd.image.salvage import Faults, Salvager, unhashable_in
 from tapd.image.stand_ins import STAND_INS, reason_of
@@ -77,7 +78,10 @@ def give_state(obj: Any, version: int, state: Any, restoration: Restoration | No
         (restoration or Restoration()).keep(obj, version, state, obj.broken_reason)
         return
     setstate = type(obj).__setstate__
-    setstate(obj, state)
+    if type(state) is OwnState:
+        set_slotted(obj, state.state)
+    else:
+        setstate(obj, state)
     if issubclass(type(obj), Tracked) and setstate.__module__ == Tracked.__module__:
         _check_contents(obj, state)
     if restoration is not None:
@@ -121,6 +125,10 @@ def note_detached(_obj: Any, _state: None) -> None:
     """Stand where a durable object is that nothing of the graph holds. Part of the format."""
 
 
+class MadeTwice(Exception):
+    """A ``__new__`` of an author's gave what was made before; the `Salvager` runs none."""
+
+
 class StateQueue:
     """Gives objects their states as the unpickler reads them, a thousand items at once.
 
@@ -134,7 +142,8 @@ class StateQueue:
         self.current = definitions.current_restoration()
         self._restoration = self.current or Restoration()
         self._faults = self._restoration.faults or Faults()
-        self._known_faults = frozenset(self._faults.queued)
+        self._faults.queue = self
+        self._late: list[tuple[int, Any, Any, Any]] = []
         self._rest: list[Any] = []
         self._count = 0
         self._usual: set[type] = set()
@@ -150,7 +159,8 @@ class StateQueue:
         whole = len(items) // 3 * 3
         self._rest = items[whole:]
         del items[whole:]
-        usual = self._usual if not self._known_faults else ()
+        is_careful = self._faults.queued or self._faults.sink is not None
+        usual = self._usual if not is_careful else ()
         self._restoration.durables += items[::3]
         each = iter(items)
         for place, (obj, meta, state) in enumerate(zip(each, each, each, strict=True), self._count):
@@ -183,9 +193,12 @@ class StateQueue:
             return
         oid, version = meta if type(meta) is tuple else (meta, 1)
         _number(obj, oid)
+        if not self._faults.is_filled(state):  # it will be copied
+            self._late.append((place, obj, meta, state))
+            return
         if not has_usual_new(cls):
             if id(obj) in self._made_by_authors:
-                raise TypeError("its __new__ returned one object for two")
+                raise MadeTwice("its __new__ returned one object for two")
             self._made_by_authors[id(obj)] = obj
         reason = self._faults.queued.get(place)
         if reason is not None:
@@ -198,13 +211,51 @@ class StateQueue:
         if _is_usual(cls):
             self._usual.add(cls)
 
-    def _fail(self, place: int, obj: Any, meta: Any, state: Any, error: BaseException) -> None:
+    def give_late(self, *, is_last: bool) -> bool:
+        """Give those states that had to wait for their entries, or for hashes.
+
+        Args:
+            is_last: what fails now has failed.
+
+        Returns:
+            Whether any could be given.
+        """
+        late, self._late = self._late, []
+        for place, obj, meta, state in late:
+            self._made_by_authors.pop(id(obj), None)
+            try:
+                self._give(place, obj, meta, state)
+            except (UpgradeRefused, MemoryError):
+                raise
+            except BaseException as error:
+                self._fail(place, obj, meta, state, error, may_wait=not is_last)
+        return len(self._late) < len(late)
+
+    def _fail(
+        self,
+        place: int,
+        obj: Any,
+        meta: Any,
+        state: Any,
+        error: BaseException,
+        *,
+        may_wait: bool = True,
+    ) -> None:
         """Take note that one can't have its state, to begin again without trying it."""
         cls = type(obj)
+        if isinstance(error, MadeTwice):
+            raise error
         reason = f"its state can't be set: {reason_of(error)}"
         if self._restoration.faults is None:  # plain `pickle.load`: there is no second time
             _log.warning("the state of a %s can't be set: %s", type_name_of(cls), error)
-        elif issubclass(cls, TrackedSet) and (culprits := unhashable_in(tuple(state))):
+        elif (
+            issubclass(cls, TrackedSet)
+            and type(state) is list
+            and (culprits := unhashable_in(tuple(state)))
+        ):
+            if may_wait and self._faults.sink is not None:
+                self._late.append((place, obj, meta, state))
+                return
             for each in culprits:
                 self._tell_sink(each, f"it can't be a key: {reason_of(error)}", error)
         elif (meta is None or type(meta) in (int, tuple)) and is_durable_type(cls):
@@ -321,10 +372,28 @@ class _Loader(pickle.Unpickler):
         self._containers = Containers()
 
     def find_class(self, module_name: str, qualname: str) -> Any:
-        return names.named(module_name, qualname)
+        return fast_class(module_name, qualname)
 
     def persistent_load(self, pid: Any) -> Any:
         return self._containers(pid)
+
+
+def fast_class(module_name: str, qualname: str) -> Any:
+    """Return what has this name, where the C unpickler may make instances of it.
+
+    Raises:
+        TypeError: it is a class of values, or of tracked containers, and it was none when
+            this was saved, or that was not told: the `Salvager` makes no value of nothing.
+    """
+    found = names.named(module_name, qualname)
+    if issubclass(type(found), type) and found.__flags__ & _HEAP_TYPE:
+        is_container = issubclass(found, Tracked) and not module_name.startswith("tapd.")
+        if is_container or names.value_base(found):
+            raise TypeError(f"{qualname} may have been another kind of class")
+    return found
+
+
+_HEAP_TYPE = 1 << 9
 
 
 def load_graph(data: bytes, restoration: Restoration | None = None) -> Any:
@@ -377,8 +446,10 @@ def load_in_rounds(
     in_c = True
     try:
         while True:
+            was_in_c = in_c
             loader: Any = make_loader(None if in_c else faults)
-            faults.grew = False
+            restoration.stand_ins.is_read_in_c = in_c
+            known, faults.grew = faults.count, False
             try:
                 loaded = loader.load()
             except (UpgradeRefused, MemoryError):
@@ -390,11 +461,14 @@ def load_in_rounds(
                 in_c, faults.grew = False, True
             if not faults.grew:
                 return loaded
+            if not was_in_c and faults.count == known:
+                raise BugError("loading: what fails was known to fail")
             loaded = None
             give_up(loader)
             forget()
     finally:
         restoration.faults = None
+        restoration.stand_ins.is_read_in_c = False
 
 
 def give_up(loader: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 from tapd.errors import UpgradeRefused
@@ -11,9 +12,10 @@ from tapd.image.changes import Changes
 from tapd.image.evolution import Restoration
 from tapd.image.jar import Jar
 from tapd.image.loss import Placeholder, type_name_of
-from tapd.image.pickler import StateLoader
+from tapd.image.pickler import StateLoader, StatePickler
 from tapd.image.reducer import has_usual_hash
 from tapd.image.shared import Shared
+from tapd.image.stand_ins import reason_of
 
 _log = logging.getLogger(__name__)
 
@@ -28,8 +30,43 @@ class _Joint:
         self.data = data
 
 
+def promote(jar: Jar, objects: Iterable[Any]) -> int:
+    """Have the next commit write what refers to objects that were plain, and are durable now.
+
+    Each load makes them anew of the state that holds them, so before they change, the
+    journal has to have them by number, and that state with the numbers.
+
+    Returns:
+        How many there are.
+    """
+    unknown = {id(obj): obj for obj in jar.unknown}
+    jar.unknown.clear()
+    met: list[Any] = []
+
+    def number_of(obj: Any) -> int:
+        met.append(obj)
+        return 0
+
+    pickler = StatePickler(number_of)
+    found: set[int] = set()
+    for obj in [*objects, *unknown.values()]:
+        met.clear()
+        try:
+            pickler.dump_object(obj)
+        except Exception:  # who can't tell its state now has not changed it either
+            _log.debug("%s does not tell its state", type_name_of(type(obj)))
+        held = {id(each) for each in met} & unknown.keys()
+        if held and id(obj) not in unknown:
+            jar.mark_changed(obj)
+        found |= held
+    return len(found)
+
+
 class Replay:
     """Applies the changes of journal records to a graph that a TAP gave.
+
+    Attributes:
+        promoted: how many objects were plain when they were saved, and are durable now.
 
     States are kept as bytes until `finish`, so that of a hundred states of one
     object only the last is unpickled.
@@ -52,6 +89,7 @@ class Replay:
         self._deltas: dict[int, list[bytes]] = {}
         self._met_own_hash = False
         self._is_last_round = False
+        self.promoted = 0
         self._loader = StateLoader(self._resolve, restoration)
 
     def _resolve(self, oid: int) -> Any:
@@ -110,6 +148,8 @@ class Replay:
             )
         upgraded = loader.finish()
         if self._jar is not None:
+            if self._jar.unknown:
+                self.promoted = promote(self._jar, self._objects.values())
             for obj in self._restoration.upgraded:
                 self._jar.mark_changed(obj)
         return upgraded
@@ -145,7 +185,7 @@ class Replay:
     def _has_usual_hash(self, oids: tuple[int, ...]) -> bool:
         return all(has_usual_hash(type(self._objects.get(oid))) for oid in oids)
 
-    def _restore(self, oids: tuple[int, ...]) -> Exception | None:
+    def _restore(self, oids: tuple[int, ...]) -> BaseException | None:
         """Set the states of one record; return what the author's code raised, which costs no other.
 
         Args:
@@ -161,7 +201,7 @@ class Replay:
             states = dict(zip(data.oids, self._loader.load_state(data.data), strict=True))
         except (UpgradeRefused, MemoryError):
             raise
-        except Exception as error:
+        except BaseException as error:
             return error
         last = None
         for oid, obj in found:
@@ -169,13 +209,17 @@ class Replay:
                 self._loader.restore_loaded(obj, states[oid])
             except (UpgradeRefused, MemoryError):
                 raise
-            except Exception as error:
+            except BaseException as error:
                 last = error
         return last
 
-    def _tell_unset(self, oids: tuple[int, ...], error: Exception) -> None:
+    def _tell_unset(self, oids: tuple[int, ...], error: BaseException) -> None:
+        # What an author's code raises is dealt with by the loader: this is something else.
         cls = type(self._objects.get(oids[0]))
-        _log.warning("the state of a %s can't be set: %s", type_name_of(cls), error)
+        raise UpgradeRefused(
+            f"loading a {type_name_of(cls)}: its state in the journal can't be set "
+            f"({reason_of(error)}); go back to the code that saved it, and report this"
+        ) from error
 
     def _find(self, oid: int) -> Any:
         obj = self._objects.get(oid)

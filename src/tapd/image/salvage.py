@@ -18,21 +18,32 @@ import io
 import logging
 import pickle
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from tapd.errors import UpgradeRefused
 from tapd.image import stand_ins
-from tapd.image.bare import bare_object, object_setattr
+from tapd.image.bare import bare_object, object_setattr, value_base
 from tapd.image.loss import Placeholder
 from tapd.image.stand_ins import Broken, reason_of
-from tapd.model.persistent import is_durable_type
+from tapd.model.persistent import Tracked, is_durable_type
 
 _log = logging.getLogger(__name__)
 
 _base: Any = pickle._Unpickler  # pickle's own, in Python
-_NAMERS = frozenset({"named", "durable_class"})
+_NAMERS = frozenset({"named", "durable_class", "value_class"})
 _FINISHERS = frozenset({"finish_graph", "finish_deep_graph", "finish_nested_graph"})
 _FRAME_HEAD_BYTES = 9
+
+
+class Queue(Protocol):
+    """What gives durable objects their states."""
+
+    def give_late(self, *, is_last: bool) -> bool:
+        """Give those states that had to wait; return whether any could be given."""
+
+
+def _yes(_container: Any) -> bool:
+    return True
 
 
 class Faults:
@@ -45,6 +56,8 @@ class Faults:
         sink: takes a plain object of that queue whose state can't be set, and why;
             None while the C unpickler reads, which can't tell where it was made.
         grew: whether one was found in this round.
+        is_filled: says whether a container has all of its entries by now.
+        queue: that gives the states.
     """
 
     def __init__(self) -> None:
@@ -53,6 +66,13 @@ class Faults:
         self.queued: dict[int, str] = {}
         self.sink: Callable[[Any, str], None] | None = None
         self.grew = False
+        self.is_filled: Callable[[Any], bool] = _yes
+        self.queue: Queue | None = None
+
+    @property
+    def count(self) -> int:
+        """How many are known."""
+        return len(self.steps) + len(self.durable_steps) + len(self.queued)
 
     def note_queued(self, place: int, reason: str) -> None:
         """Note that the state of the object at `place` can't be set."""
@@ -94,6 +114,7 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
         self._made: dict[int, int] = {}
         self._held: list[Any] = []  # ids are only good while their objects live
         self._names: dict[int, str] = {}
+        self._durable_names: set[int] = set()
         self._waiting: dict[int, tuple[Callable[..., None], Any, list[Any]]] = {}
 
     def find_class(self, module_name: str, qualname: str) -> Any:
@@ -107,20 +128,42 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
 
     def load(self) -> Any:
         """Return the graph; it is of no use where `faults` grew."""
-        self.faults.sink = self._fail
+        faults = self.faults
+        faults.sink, faults.is_filled = self._fail, self._is_filled
         try:
             root = super().load()
+            while self._put_waiting(is_last=False) or self._give_late(is_last=False):
+                pass
+            self._put_waiting(is_last=True)
+            self._give_late(is_last=True)
         finally:
-            self.faults.sink = None
-        for put, container, items in self._waiting.values():
-            for item in items:
+            faults.sink, faults.is_filled, faults.queue = None, _yes, None
+        return root
+
+    def _is_filled(self, container: Any) -> bool:
+        return id(container) not in self._waiting
+
+    def _give_late(self, *, is_last: bool) -> bool:
+        queue = self.faults.queue
+        return queue is not None and queue.give_late(is_last=is_last)
+
+    def _put_waiting(self, *, is_last: bool) -> bool:
+        """Put entries in that had to wait for a hash; return whether one container is full now."""
+        before = len(self._waiting)
+        for key, (put, container, items) in list(self._waiting.items()):
+            while items:
                 try:
-                    put(container, item)
+                    put(container, items[0])
                 except MemoryError:
                     raise
                 except BaseException as error:
-                    self._fail_item(container, item, reason_of(error))
-        return root
+                    if not is_last:
+                        break
+                    self._fail_item(put, container, items[0], reason_of(error))
+                items.pop(0)
+            else:
+                del self._waiting[key]
+        return len(self._waiting) < before
 
     # -- what is made ------------------------------------------------------------
 
@@ -147,7 +190,7 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
         name = self._names.get(id(maker), "")
         is_class = issubclass(type(maker), type)
         if step in self.faults.durable_steps or (
-            not kept["called"] and is_class and is_durable_type(maker)
+            not kept["called"] and is_class and self._was_durable(maker)
         ):
             cls = (
                 stand_ins.broken_durable_type(name, reason)
@@ -155,10 +198,27 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
                 else stand_ins.broken_durable_type_of(maker)
             )
             return bare_object(cls)
+        # Today's bearer of a name may be saved in another way, or as something else.
+        args = tuple(self._by_name(arg) for arg in args)
         made = stand_ins.broken_object(name, maker, args, kept.get("kwargs", {}),
                                        called=kept["called"])  # fmt: skip
         made._p_broken["reason"] = reason
         return made
+
+    def _was_durable(self, cls: Any) -> bool:
+        """Whether instances of `cls` were durable ones when they were saved."""
+        return id(cls) in self._durable_names or (
+            is_durable_type(cls)
+            and (id(cls) not in self._names or cls.__module__.startswith("tapd."))
+        )
+
+    def _by_name(self, arg: Any) -> Any:
+        """Return `arg`, or what is saved by the name by which it was found."""
+        name = self._names.get(id(arg))
+        if name is None or is_stand_in_type(arg):
+            return arg
+        is_durable = id(arg) in self._durable_names
+        return (stand_ins.broken_durable_type if is_durable else stand_ins.broken_type)(name)
 
     def _load_reduce(self) -> None:
         args = self.stack.pop()
@@ -167,7 +227,9 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
         if make is self._resolve or (name in _FINISHERS and id(make) in self._names):
             self.stack[-1] = make(*args)
         elif name in _NAMERS and make.__module__ == "tapd.image.names":
-            self.stack[-1] = self._name(make(*args), *args)
+            self.stack[-1] = found = self._name(make(*args), *args[:2])
+            if name == "durable_class":
+                self._durable_names.add(id(found))
         elif len(args) == 2 and id(args[0]) in self._made and self._is_thrown_away():
             self.stack[-1] = None
             self._set(args[0], make, args[1])
@@ -196,7 +258,11 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
 
         def make() -> Any:
             if issubclass(type(cls), type) and is_durable_type(cls):
+                if issubclass(cls, Tracked) and not self._was_durable(cls):
+                    raise TypeError("it was no container when it was saved")
                 return bare_object(cls)
+            if not args and issubclass(type(cls), type) and (base := value_base(cls)):
+                raise TypeError(f"it was no kind of {base} when it was saved")
             return stand_ins.new_object(cls, *args)
 
         self.append(self._make(make, cls, args, called=False))
@@ -257,10 +323,10 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
         self.faults.durable_steps.add(step)
         self.faults.grew = True
 
-    def _fail_item(self, container: Any, item: Any, reason: str) -> None:
+    def _fail_item(self, put: Any, container: Any, item: Any, reason: str) -> None:
         """Note whose fault it is that an item can't be put into `container`."""
         cls = type(container)
-        keyed = (item[0],) if issubclass(cls, dict) else (item,) if issubclass(cls, set) else ()
+        keyed = (item[0],) if put is _put_pair else (item,) if issubclass(cls, set) else ()
         culprits = unhashable_in(keyed)
         if not culprits and id(container) in self._made and cls not in (dict, set, list):
             self._fail(container, f"an item can't be put back: {reason}")

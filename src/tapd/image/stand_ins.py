@@ -24,9 +24,10 @@ import persistent
 from tapd.errors import LostObject, UpgradeRefused
 from tapd.image.bare import attributes_of, object_setattr, set_class
 from tapd.image.loss import type_name_of
-from tapd.model.persistent import Persistent, is_durable_type
+from tapd.model.persistent import Persistent, Tracked, is_durable_type
 
 _REASON_MAX = 300
+_OURS = "tapd.image."
 GONE = "it can't be found"
 
 
@@ -44,9 +45,13 @@ class Registry:
     """The stand-ins that one restoring made.
 
     Weakly held: those of an attempt that was given up count no more when they are gone.
+
+    Attributes:
+        is_read_in_c: the C unpickler is at work, and would call any function on them.
     """
 
     def __init__(self) -> None:
+        self.is_read_in_c = False
         self._made: dict[int, weakref.ref[Any]] = {}
 
     def __bool__(self) -> bool:
@@ -87,6 +92,20 @@ def end_collecting() -> None:
 def _note(stand_in: Any) -> None:
     if _registries:
         _registries[-1].add(stand_in)
+
+
+class NotInC(Exception):
+    """A stand-in is to be made; the C unpickler would call a function for another class on it."""
+
+
+def leave_c() -> None:
+    """Have the `Salvager` read on, where it is not it that does.
+
+    Raises:
+        NotInC: it is the C unpickler.
+    """
+    if _registries and _registries[-1].is_read_in_c:
+        raise NotInC("there are stand-ins in it")
 
 
 # --- of plain objects --------------------------------------------------------
@@ -171,6 +190,9 @@ class Broken(metaclass=_BrokenType):
             new = (new_object, (maker, *args))
             if kwargs:
                 new = (new_object_with, (maker, args, kwargs))
+        if "made" in kept:  # past its constructor, by what was told the class
+            make, rest = kept["made"]
+            new = (make, (type(self), *rest))
         items: Iterator[Any] | None = iter(kept["list"]) if kept["list"] else None
         pairs: Iterator[Any] | None = iter(kept["items"]) if kept["items"] else None
         setter = (kept["setter"],) if kept.get("setter") is not None else ()
@@ -235,8 +257,7 @@ def _last(name: str) -> str:
 
 
 def _describe(obj: Any) -> str:
-    cls = type(obj)
-    name = cls.broken_name or "a class that can't be made"
+    name = label_of(obj) or "a class that can't be made"
     reason = obj.broken_reason
     if reason == GONE:
         return f"<broken: an instance of {name}, which can't be found>"
@@ -345,6 +366,19 @@ class Unfit(DurableStandIn):
 
 _OPEN = frozenset({"apply_delta", "take_delta", "persistence_version"})
 STAND_INS = (Broken, DurableStandIn)
+
+
+def label_of(stand_in: Any) -> str:
+    """Return ``module:qualname`` of the class that a stand-in should be of; "" where it has none.
+
+    What makes it may be a function of this room, whose first argument is the class.
+    """
+    cls: Any = type(stand_in)
+    if cls.broken_name.startswith(_OURS) and issubclass(cls, Broken):
+        args = stand_in._p_broken["args"]
+        name = getattr(args[0], "broken_name", "") if args else ""
+        return name or (_name_of(args[0]) if args and issubclass(type(args[0]), type) else "")
+    return str(cls.broken_name)
 
 
 def is_stand_in(obj: Any) -> bool:
@@ -509,6 +543,8 @@ def new_object(cls: Any, *args: Any) -> Any:
     """
     if args and getattr(cls, "__new__", None) is object.__new__:
         raise TypeError(f"{cls.__qualname__}.__new__ takes no arguments, {len(args)} were saved")
+    if issubclass(cls, Tracked):
+        raise TypeError("it was no tracked container when it was saved")
     return cls.__new__(cls, *args)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from tapd.errors import UpgradeRefused
 from tapd.image import paths
 from tapd.image.loss import Loss
-from tapd.image.stand_ins import GONE, Broken, Registry
+from tapd.image.stand_ins import GONE, Broken, Registry, label_of
 from tapd.model.persistent import is_durable_type
 
 NAMED_MAX = 20
@@ -49,7 +49,7 @@ class Kept:
             path = found.get(id(each), unknown)
             if not path:  # nothing leads to it any more
                 continue
-            name = type(each).broken_name
+            name = label_of(each)
             self.names.add(name)
             kind = name.replace(":", ".") or "a typed class"
             self._named[id(each)] = Loss(path, kind, each.broken_reason)

@@ -41,7 +41,12 @@ class CheckingJar(StrictJar):
     def adopt(self, root: Any, durables: Iterable[Any] = ()) -> dict[int, Any]:
         """Take in the graph of `root`."""
         self._root = root
-        return super().adopt(root, durables) if self._proofs else Jar.adopt(self, root, durables)
+        return Jar.adopt(self, root, durables)
+
+    def begin_proofs(self) -> None:
+        """Count the graph, as it is now, as proven, where anything is to be proven."""
+        if self._proofs:
+            super().begin_proofs()
 
     def commit(self) -> Changes:
         """Return what changed, having proven it where that is due.
