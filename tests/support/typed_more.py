@@ -6,6 +6,20 @@
 from __future__ import annotations
 
 MORE: dict[str, tuple[str, str]] = {
+    "class with its own new": (
+        "class C:\n    made = 0\n    def __new__(cls, *a):\n        cls.made += 1\n"
+        "        return super().__new__(cls)\n    def __init__(self, a): self.a = a\nc = C(3)\n",
+        "c.a == 3 and C.made == 1",
+    ),
+    "forward references": (
+        "import typing\nO = typing.Optional['Y']\nclass Y:\n    next: O\n    other: 'list[Y]'\n",
+        "O.__args__[0].__forward_arg__ == 'Y' and Y.__annotations__['next'] is O",
+    ),
+    "subclass of property": (
+        "class prop(property):\n    def __set_name__(self, owner, name): self.label = name\n"
+        "class C:\n    @prop\n    def x(self): return 5\n",
+        "C().x == 5 and C.x.label == 'x'",
+    ),
     "class made by type": (
         "C = type('C', (), {'x': 1, 'f': lambda self: self.x})\nc = C()\n",
         "c.f()==1",
