@@ -293,3 +293,22 @@ def test_a_function_without_text_is_lost_and_costs_nothing_else() -> None:
         "application.services['shell'].namespace.names['f']"
     ]
     assert load_graph(dump.data).services["shell"].namespace.names["x"] == 5
+
+
+if sys.version_info >= (3, 12):
+
+    @pytest.mark.parametrize(
+        ("text", "reason"),
+        [
+            ("type Tree[T] = T | list[Tree[T]]\n", "refers to itself"),
+            ("type Later = NoSuchName\n", "can't be evaluated yet: NameError"),
+            ("def f[T: NoSuchName](): ...\n", "can't be evaluated yet: NameError"),
+        ],
+    )
+    def test_what_of_types_is_lost_is_named_and_costs_nothing_else(text: str, reason: str) -> None:
+        prompt = Prompt()
+        prompt.run(f"{text}x = 5\n")
+        dump = dump_graph(prompt.application)
+        assert [reason in loss.reason for loss in dump.losses] == [True]
+        namespace = load_graph(dump.data).services["shell"].namespace
+        assert namespace.names["x"] == 5

@@ -54,7 +54,9 @@ This page is written by `tests/support/kept_page.py` from the very kinds that th
 _TYPED = """
 ## Typed at a prompt
 
-Functions and classes that no module holds are kept as the text that was typed, never as bytecode, and `inspect.getsource` and tracebacks show it. After a restore each of these has to hold what stands beside it.
+Functions that no module holds are kept as the text that was typed, never as bytecode, and `inspect.getsource` and tracebacks show it. Classes are kept as they are now, with every attribute, and no code of theirs is run to make them again. After a restore each of these has to hold what stands beside it, and everything reachable from it has to be the same by value and identity: by a TAP, by a journal, and by each form that these take (`tests/image/test_typed_ways.py`).
+
+Lost, and named: a function that has no text, since it was compiled from a syntax tree or unmarshalled; a type variable's bound or an alias that can't be evaluated yet, and a generic alias that refers to itself; a class whose metaclass is written in C. An alias is evaluated when it is first saved, at the end of the turn.
 """
 _MATRIX = """
 ## Python versions, both ways
