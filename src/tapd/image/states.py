@@ -8,6 +8,7 @@ so that a reference costs a few bytes and well under a microsecond.
 
 from __future__ import annotations
 
+import functools
 import io
 import pickle
 from collections.abc import Callable, Sequence
@@ -320,7 +321,11 @@ class StateLoader:
                     made.append(self._loader(data, faults))
                     return made[-1]
 
-                state = load_in_rounds(make, self.restoration)
+                # Else a function of a round that was given up would have a cell that no other has.
+                forget = functools.partial(
+                    self.restoration.forget_since, len(self.restoration.definitions)
+                )
+                state = load_in_rounds(make, self.restoration, forget)
                 unhashable = getattr(loaders[-1], "unhashable", ())
                 if not unhashable or self.may_wait:
                     return state
