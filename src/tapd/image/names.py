@@ -233,7 +233,10 @@ def value_class(module_name: str, qualname: str, base: str) -> Any:
     Part of the format.
     """
     found = named(module_name, qualname)
-    if issubclass(type(found), type) and (issubclass(found, Broken) or builtin_base(found) == base):
+    is_class = issubclass(type(found), type)
+    if is_class and issubclass(found, Broken):
+        return found
+    if is_class and builtin_base(found) == base and not is_durable_type(found):
         return found
     leave_c()
     return broken_class(module_name, qualname, why=f"it was a kind of {base}")
