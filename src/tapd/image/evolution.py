@@ -64,12 +64,11 @@ def state_of(obj: Any) -> Any:
     """Return the state of a durable object, by its own ``__getstate__`` if that can be.
 
     The usual one that takes a lock out fails for an object that was loaded without one.
+    What is missing is no reason to lose the rest.
     """
     try:
         return obj.__getstate__()
-    except MemoryError:
-        raise
-    except BaseException:
+    except (LookupError, AttributeError):
         if not issubclass(type(obj), persistent.Persistent):
             raise
         return OwnState(persistent.Persistent.__getstate__(obj))

@@ -273,7 +273,11 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
         cls = self.stack.pop()
         self.append(
             self._make(
-                lambda: cls.__new__(cls, *args, **kwargs), cls, args, kwargs=kwargs, called=False
+                lambda: stand_ins.new_object_with(cls, args, kwargs),
+                cls,
+                args,
+                kwargs=kwargs,
+                called=False,
             )
         )
 

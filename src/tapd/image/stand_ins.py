@@ -22,9 +22,9 @@ from typing import Any, ClassVar
 import persistent
 
 from tapd.errors import LostObject, UpgradeRefused
-from tapd.image.bare import attributes_of, object_setattr, set_class
+from tapd.image.bare import attributes_of, check_kind, object_setattr, set_class
 from tapd.image.loss import type_name_of
-from tapd.model.persistent import Persistent, Tracked, is_durable_type
+from tapd.model.persistent import Persistent, is_durable_type
 
 _REASON_MAX = 300
 _OURS = "tapd.image."
@@ -540,13 +540,13 @@ def new_object(cls: Any, *args: Any) -> Any:
     """
     if args and getattr(cls, "__new__", None) is object.__new__:
         raise TypeError(f"{cls.__qualname__}.__new__ takes no arguments, {len(args)} were saved")
-    if issubclass(cls, Tracked):
-        raise TypeError("it was no tracked container when it was saved")
+    check_kind(cls)
     return cls.__new__(cls, *args)
 
 
 def new_object_with(cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Return a bare instance that is made with names, too. Part of the format."""
+    check_kind(cls)
     return cls.__new__(cls, *args, **kwargs)
 
 
