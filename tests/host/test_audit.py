@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import re
 import socket
 import subprocess
 import threading
@@ -202,17 +203,15 @@ def raising(error: BaseException) -> Callable[[], object]:
 @pytest.mark.parametrize(
     "error", [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError(), ValueError("no")]
 )
-def test_what_a_hook_raises_is_a_reason_at_most(
+def test_what_a_hook_raises_costs_its_own_object(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     server = Server(tmp_path, hooked=Hooked(1), notes=[1])
     monkeypatch.setattr(Hooked, "effect", raising(error), raising=False)
     list.append(server.room.notes, 2)
     found = server.audited()
-    if isinstance(error, ValueError):  # costs its own object, at the place where it is
-        assert "room.notes[1]" in paths(found)
-    else:
-        assert type(error).__name__ in found.reason
+    assert found.reason == ""
+    assert "room.notes[1]" in paths(found), "it costs its own object, at most"
 
 
 def test_a_hook_that_ends_the_process_costs_the_audit_alone(
@@ -321,6 +320,7 @@ def test_too_little_memory_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (found.objects, found.differences) == (0, ())
     assert "--audit allows" in found.reason
     assert not found.is_whole
+    monkeypatch.setattr(audit_module, "RESTORE_FACTOR", 0)
     monkeypatch.setattr(audit_module, "MEMORY_FACTOR", 0)
     found = server.audited(memory_bytes=1 << 20)
     assert found.reason == "there was not enough memory"
@@ -354,3 +354,34 @@ def test_a_save_that_fails_has_no_audit(tmp_path: Path) -> None:
         assert server.found == []
 
     asyncio.run(run())
+
+
+def test_above_the_memory_allowed_a_part_is_audited_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever object a hole is in, it is found within as many generations as there are parts."""
+    rooms = {str(number): Room(texts=["a" * 9], people=[Plain(n=1)]) for number in range(50)}
+    server = Server(tmp_path, rooms=rooms)
+    all_objects = server.audited().objects
+    monkeypatch.setattr(audit_module, "parts_for", lambda _size, _allowed: 3)
+    whole = {f"room.rooms['{number}'].texts[1]" for number in range(50)}
+    met: set[str] = set()
+    compared = []
+    for _ in range(3):
+        for room in dict.values(server.room.rooms):
+            list.append(room.texts, "b")
+        monkeypatch.setattr(audit_module, "DIFFERENCES_MAX", 1000)
+        found = server.audited()
+        assert (found.parts, found.reason) == (3, "")
+        compared.append(found.objects)
+        met |= {re.sub(r"texts\[\d+\]", "texts[1]", path) for path in paths(found)}
+    assert met == whole
+    assert max(compared) < all_objects
+
+
+@pytest.mark.parametrize(
+    ("size", "allowed", "parts"),
+    [(0, 1, 1), (100, 2400, 1), (100, 2399, 2), (100, 1600, 9), (100, 1501, 100), (100, 1400, 0)],
+)
+def test_in_how_many_parts(size: int, allowed: int, parts: int) -> None:
+    assert audit_module.parts_for(size, allowed) == parts

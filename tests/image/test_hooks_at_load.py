@@ -78,7 +78,7 @@ def fill(root: Any, module: Evolving) -> None:
     root.inside = [root.one, {"it": root.one}]
     root.keys = {root.one: 1, "after": 2}
     root.held = Holder()
-    root.held.it = root.one  # type: ignore[attr-defined]  # anything may be held
+    root.held.it = root.one
     root.after = "after"
 
 

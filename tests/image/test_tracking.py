@@ -15,6 +15,7 @@ import heapq
 import random
 import struct
 import types
+import weakref
 from collections.abc import Callable
 from heapq import heappush
 from typing import Any, NamedTuple
@@ -24,7 +25,7 @@ import pytest
 from tapd.image.changes import Changes
 from tapd.image.evolution import Restoration
 from tapd.image.jar import Jar
-from tapd.image.pickler import dump_graph, load_graph
+from tapd.image.pickler import detached_finder, dump_graph, load_graph
 from tapd.image.replay import Replay
 from tapd.image.watching import Watched
 from tapd.model.persistent import Persistent, Tracked, TrackedDict, TrackedList
@@ -33,6 +34,10 @@ from tapd.model.persistent import Persistent, Tracked, TrackedDict, TrackedList
 class Plain:
     def __init__(self, **values: Any) -> None:
         self.__dict__.update(values)
+
+
+class OtherPlain(Plain):
+    pass
 
 
 class Slotted:
@@ -94,7 +99,7 @@ class World:
 
     def checkpoint(self) -> None:
         self.jar.commit()
-        self.tap = dump_graph(self.root, detached=True).data
+        self.tap = dump_graph(self.root, detached_finder(self.root)).data
         self.journal: list[Changes] = []
 
     def commit(self) -> Changes:
@@ -271,14 +276,66 @@ def test_what_two_durable_objects_hold_is_one() -> None:
 
 
 def test_a_group_is_written_only_when_it_changes() -> None:
-    shared = Plain(n=0)
+    shared = collections.Counter(n=0)
     world = World(Box(one=Box(held=shared), two=Box(held=shared), other=Box(n=1)))
     world.root.other.n += 1
     assert not world.commit().joint
-    world.root.one.held.n += 1
+    world.root.one.held["n"] += 1
     assert len(world.commit().joint) == 1
     assert not world.commit()
     assert not world.commit()
+
+
+def test_a_plain_object_that_many_hold_is_written_alone() -> None:
+    """Whoever holds it refers to its number, and is written only when it changes itself."""
+    game: Any = Plain(score=0, players=[])
+    world = World(Box(boxes=[Box(game=game, n=number) for number in range(50)], game=game))
+    game.players += world.root.boxes[:3]
+    world.commit()
+    world.commit()
+    game.score += 1
+    changes = world.commit()
+    assert [len(changes.states), changes.joint, changes.new] == [1, [], []]
+    world.root.boxes[7].n = 0
+    assert len(world.commit().states) == 1
+    world.kill()
+    assert all(box.game is world.root.game for box in world.root.boxes)
+    assert world.root.game.score == 1
+    world.checkpoint()
+    world.root.game.score = 5
+    assert len(world.commit().states) == 1
+    world.root.late = Box(game=world.root.game)
+    world.kill()
+    assert world.root.late.game is world.root.boxes[0].game
+    assert world.root.late.game.score == 5
+
+
+def test_a_plain_object_with_a_number_goes_with_its_holders() -> None:
+    game: Any = Plain(rooms=[])
+    world = World(Box(one=Box(game=game), two=Box(game=game)))
+    game.owner = world.root.one
+    world.commit()
+    world.commit()
+    gone = weakref.ref(game)
+    del game
+    del world.root.one, world.root.two
+    world.commit()
+    world.root.n = 1
+    world.commit()
+    gc.collect()
+    assert gone() is None
+    assert not world.jar._pickler.shared
+    assert not world.jar._watch
+
+
+def test_a_plain_object_with_a_number_changes_its_class() -> None:
+    game = Plain(n=1)
+    world = World(Box(one=Box(game=game), two=Box(game=game)))
+    world.commit()
+    game.__class__ = OtherPlain
+    back = world.killed()
+    assert type(back.one.game) is OtherPlain
+    assert back.one.game is back.two.game
 
 
 def test_slots_of_a_durable_object() -> None:
@@ -402,6 +459,17 @@ def test_taken_out_over_a_checkpoint_and_put_back() -> None:
     back = world.killed()
     assert (back.back.n, back.back.deep.n, back.items[0].n) == (1, 3, "new")
     assert back.items[0]._p_oid != number
+
+
+def test_a_container_taken_out_over_a_checkpoint_and_put_back() -> None:
+    world = World(Box(items=[[1]], table={"a": 1}))
+    items, table = world.root.items, world.root.table
+    del world.root.items, world.root.table
+    world.checkpoint()
+    items.append(2)
+    world.root.inner = Box(items=items, table=table)
+    back = world.killed().inner
+    assert (back.items, back.table) == ([[1], 2], {"a": 1})
 
 
 def test_a_checkpoint_drops_what_nobody_holds() -> None:

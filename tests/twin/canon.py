@@ -179,9 +179,8 @@ class _Walk:
             if isinstance(obj, collections.deque) and obj.maxlen is not None:
                 yield f"maxlen={obj.maxlen}"
         elif isinstance(obj, dict):
-            items: Any = (
-                collections.OrderedDict if isinstance(obj, collections.OrderedDict) else dict
-            )
+            ordered = isinstance(obj, collections.OrderedDict)
+            items: Any = collections.OrderedDict if ordered else dict
             yield from (f"{text(key)}: {text(item)}" for key, item in items.items(obj))
             if isinstance(obj, collections.defaultdict):
                 yield f"default_factory={text(obj.default_factory)}"
@@ -208,6 +207,7 @@ class _Walk:
             yield from map(text, gc.get_referents(obj))
         elif isinstance(obj, BaseException):
             yield from (text(obj.args), text(obj.__cause__), text(obj.__context__))
+            yield f"suppress={obj.__suppress_context__}"
         elif isinstance(obj, random.Random):
             yield f"state {hash(obj.getstate())}"
         elif isinstance(obj, io.BytesIO | io.StringIO):

@@ -58,6 +58,8 @@ class Keeper(Service):
 class UnderKit(UnderTapd):
     """Under tapd as it is in production."""
 
+    is_strict = True
+
     def __init__(self, classes: tuple[str, ...]) -> None:
         super().__init__(classes)
         self._host: Host | None = None
@@ -71,7 +73,7 @@ class UnderKit(UnderTapd):
         application = Application("twin")
         application.add_service(Keeper(self.app))
         self.app = None
-        self._host = Host(application, raise_errors=False)
+        self._host = Host(application, raise_errors=False, strict=self.is_strict)
         self._peer = self.host.connect()
 
     @property

@@ -5,6 +5,7 @@ Statements may fail for want of what was left out: they do so in both worlds ali
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import itertools
 import re
@@ -119,13 +120,16 @@ def _is_valid(line: str) -> bool:
 
 
 def _simpler_classes(program: Program) -> Iterator[Program]:
-    """Leave out one line of one class at a time."""
+    """Leave out one method or field of one class at a time."""
     for number, source in enumerate(program.classes):
         lines = source.splitlines()
-        for line in reversed(range(len(lines))):
-            if any(word in lines[line] for word in ("return", "__get", "__new", "state")):
-                continue  # the rest would be what nobody writes
-            made = "\n".join(lines[:line] + lines[line + 1 :])
-            if _is_valid(made):
-                classes = (*program.classes[:number], made, *program.classes[number + 1 :])
-                yield dataclasses.replace(program, classes=classes)
+        body = getattr(ast.parse(source).body[0], "body", [])
+        for node in reversed(body if len(body) > 1 else []):
+            first = min([node.lineno, *(each.lineno for each in _decorators(node))])
+            made = "\n".join(lines[: first - 1] + lines[node.end_lineno :])
+            classes = (*program.classes[:number], made, *program.classes[number + 1 :])
+            yield dataclasses.replace(program, classes=classes)
+
+
+def _decorators(node: ast.stmt) -> list[ast.expr]:
+    return getattr(node, "decorator_list", [])

@@ -25,7 +25,7 @@ from tapd.image.changes import Changes
 from tapd.image.evolution import Restoration
 from tapd.image.jar import Jar
 from tapd.image.loss import Loss
-from tapd.image.pickler import dump_graph, load_graph
+from tapd.image.pickler import detached_finder, dump_graph, load_graph
 from tapd.image.replay import Replay
 from tapd.image.typed import compile_typed
 from tapd.model.namespace import Namespace
@@ -45,13 +45,13 @@ def time_limit(seconds: float = 4.0) -> Iterator[None]:
     def ring(_signal: int, frame: types.FrameType | None) -> None:
         raise Hangs(f"more than {seconds} s, in {frame and frame.f_code.co_qualname}")
 
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = signal.signal(signal.SIGVTALRM, ring)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 class Lost(Exception):
@@ -157,7 +157,7 @@ class UnderJar(UnderTapd):
             self._restore()
 
     def _save(self) -> None:
-        dump = dump_graph(self._root)
+        dump = dump_graph(self._root, detached_finder(self._root))
         _refuse_losses(dump.losses)
         self._base = dump.data
         self._records: list[Changes] = []

@@ -189,6 +189,8 @@ def describe_audit(found: dict[str, Any]) -> str:
     count = len(found["differences"])
     many = "no difference" if not count else f"{count} difference{'s' * (count > 1)}"
     objects = f"{found['objects']:,} object{'s' * (found['objects'] != 1)}"
+    if found["parts"] > 1:
+        objects += f" (one of {found['parts']} parts, another one each time)"
     text = f"generation {found['generation']}, {objects}, {many}"
     return f"{text}; not all of it: {found['reason']}" if found["reason"] else text
 

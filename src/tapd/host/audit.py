@@ -14,8 +14,10 @@ file and reaches nobody (`_be_harmless`), and whatever is raised is a reason, no
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
+import re
 import resource
 import sys
 import time
@@ -24,16 +26,21 @@ from pathlib import Path
 from typing import Any
 
 from tapd.host.state import State
-from tapd.image.differences import Difference
+from tapd.image.differences import Difference, Outcome
 from tapd.image.key import Key
 from tapd.image.likeness import Likeness
+from tapd.image.paths import find_path
 from tapd.model.application import Application
+from tapd.model.persistent import is_durable_type
 from tapd.values import Value
 
 DIFFERENCES_MAX = 20
 DEADLINE_S = 600.0
-MEMORY_FACTOR = 20
-"""How much memory a restored TAP and the walk take, for each byte of the file (`bench_audit`)."""
+RESTORE_FACTOR = 15
+MEMORY_FACTOR = 24
+"""How much memory a restored TAP takes for each byte of the file, and with the walk through
+all of it (`bench_audit`)."""
+PARTS_MAX = 100
 
 _NICE_MOST = 19
 _NO_LIMIT = 1 << 62
@@ -46,6 +53,7 @@ class Audited(Value):
         generation: that was saved right before it: this is what is compared.
         base: the generation from which a kill would have restored.
         objects: how many were compared.
+        parts: 1 where all was compared; else one of so many parts, another one each time.
         differences: what a kill would have restored as something else; the first ones.
         lasting: paths of those that the new generation has as well.
         reason: why it did not get to its end; "" where it did.
@@ -57,6 +65,7 @@ class Audited(Value):
     generation: int
     base: int
     objects: int = 0
+    parts: int = 1
     differences: tuple[Difference, ...] = ()
     lasting: tuple[str, ...] = ()
     reason: str = ""
@@ -107,10 +116,15 @@ class Audit(Value):
         before_bytes = _field(_STATUS, "VmRSS:")
         try:
             _be_harmless()
-            reason = self._too_large()
-            outcome = (
-                outcome.replace(reason=reason) if reason else self._compare(application, outcome)
+            size = self._size_bytes()
+            allowed = min(self.memory_bytes, _available_bytes())
+            parts = parts_for(size, allowed)
+            outcome = outcome.replace(
+                parts=parts, reason="" if parts else self._refused(size, allowed)
             )
+            if parts:
+                _limit_memory(allowed)
+                outcome = self._compare(application, outcome)
         except BaseException as error:  # SystemExit of an author's hook, say
             outcome = outcome.replace(reason=_failed(self.base, error))
         with contextlib.suppress(Exception):
@@ -121,34 +135,23 @@ class Audit(Value):
             memory_bytes=max(0, _field(_STATUS, "VmHWM:") - before_bytes),
         )
 
-    def _too_large(self) -> str:
-        """Bound the memory; return why it is not even tried, or ""."""
-        state = State(self.path, self.key)
-        size = next((e.size_bytes for e in state.store.entries() if e.generation == self.base), 0)
-        needed = size * MEMORY_FACTOR
-        allowed = min(self.memory_bytes, _available_bytes())
-        if needed > allowed:
-            told = "--audit allows" if allowed == self.memory_bytes else "is free"
-            return f"it would take about {needed >> 20} MiB of memory, and {allowed >> 20} {told}"
-        if allowed < _NO_LIMIT:
-            limit = _virtual_bytes() + allowed
-            _soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-            if hard != resource.RLIM_INFINITY:
-                limit = min(limit, hard)
-            with contextlib.suppress(OSError, ValueError):  # a filter may refuse it
-                resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
-        return ""
+    def _size_bytes(self) -> int:
+        entries = State(self.path, self.key).store.entries()
+        return next((each.size_bytes for each in entries if each.generation == self.base), 0)
+
+    def _refused(self, size: int, allowed: int) -> str:
+        told = "--audit allows" if allowed == self.memory_bytes else "is to spare"
+        needed = size * RESTORE_FACTOR
+        return f"it takes about {needed >> 20} MiB of memory, and {allowed >> 20} MiB {told}"
 
     def _compare(self, application: Application, outcome: Audited) -> Audited:
         deadline_s = time.monotonic() + self.deadline_s
         restored = State(self.path, self.key).restore_until(self.base, self.generation)
-        found = Likeness(differences_max=DIFFERENCES_MAX, deadline_s=deadline_s).compare(
-            restored.application, application
-        )
+        found = self._walk(restored.application, application, outcome.parts, deadline_s)
         del restored
         differences, lasting = found.differences, frozenset[str]()
         if differences:
-            lasting = self._lasting(application, deadline_s)
+            lasting = self._lasting(application, outcome.parts, deadline_s)
             # What a class says itself of its state, it may say otherwise of what was restored.
             differences = tuple(
                 each for each in differences if not (each.path in lasting and each.is_hooked)
@@ -160,7 +163,22 @@ class Audit(Value):
             reason="" if found.is_whole else "its time was over",
         )
 
-    def _lasting(self, application: Application, deadline_s: float) -> frozenset[str]:
+    def _walk(
+        self, restored: Application, live: Application, parts: int, deadline_s: float
+    ) -> Outcome:
+        """Compare all, or that part of it whose turn it is."""
+        if parts == 1:
+            likeness = Likeness(differences_max=DIFFERENCES_MAX, deadline_s=deadline_s)
+            return likeness.compare(restored, live)
+        likeness = Likeness(
+            differences_max=DIFFERENCES_MAX, deadline_s=deadline_s, descends=lambda _obj: False
+        )
+        part = self.generation % parts
+        found = likeness.compare_pairs(pairs_of_part(restored, live, parts, part))
+        named = (_with_whole_path(each, live) for each in found.differences)
+        return found.replace(differences=tuple(named))
+
+    def _lasting(self, application: Application, parts: int, deadline_s: float) -> frozenset[str]:
         """Return the paths at which the new generation differs from memory, too.
 
         It was saved of this very memory, so what differs is no missed change: the way
@@ -168,10 +186,58 @@ class Audit(Value):
         """
         state = State(self.path, self.key)
         saved = state.restore_until(self.generation, self.generation)
-        found = Likeness(differences_max=_NO_LIMIT, deadline_s=deadline_s).compare(
-            saved.application, application
-        )
+        found = self._walk(saved.application, application, parts, deadline_s)
         return frozenset(each.path for each in found.differences)
+
+
+def parts_for(size: int, allowed: int) -> int:
+    """Return into how many parts the audit of a TAP is cut for want of memory; 0: it can't be."""
+    spare = allowed - size * RESTORE_FACTOR
+    if spare < 0:
+        return 0
+    walk = size * (MEMORY_FACTOR - RESTORE_FACTOR)
+    return 1 if walk <= spare else min(PARTS_MAX, -(-walk // max(spare, 1)))
+
+
+def pairs_of_part(
+    restored: Application, live: Application, parts: int, part: int
+) -> list[tuple[str, Any, Any]]:
+    """Return the durable objects of one of `parts`, of both graphs, paired by number.
+
+    The collector knows them all, so neither graph is walked for that.
+    """
+    ones: dict[int, Any] = {}
+    others: dict[int, Any] = {}
+    graphs = (restored._p_jar, ones), (live._p_jar, others)
+    gc.unfreeze()
+    for obj in gc.get_objects():
+        if is_durable_type(type(obj)):
+            oid = obj._p_oid
+            if oid is not None and oid % parts == part:
+                for jar, objects in graphs:
+                    if obj._p_jar is jar:
+                        objects[oid] = obj
+    return [(f"(object {oid})", ones[oid], others[oid]) for oid in sorted(ones.keys() & others)]
+
+
+def _with_whole_path(found: Difference, live: Application) -> Difference:
+    """Return a difference of a part with its path from the application on."""
+    match = re.match(r"\(object (\d+)\)", found.path)
+    if match is None:
+        return found
+    wanted = next(
+        (
+            obj
+            for obj in gc.get_objects()
+            if is_durable_type(type(obj))
+            and obj._p_oid == int(match[1])
+            and obj._p_jar is live._p_jar
+        ),
+        None,
+    )
+    place = find_path(live, wanted) if wanted is not None else ""
+    place = place.removeprefix("application").removeprefix(".")
+    return found.replace(path=f"{place or match[0]}{found.path[match.end() :]}".removeprefix("."))
 
 
 def _failed(base: int, error: BaseException) -> str:
@@ -222,6 +288,16 @@ def _be_harmless() -> None:
 
 
 # --- memory -----------------------------------------------------------------------
+
+
+def _limit_memory(allowed: int) -> None:
+    """Have what asks for more fail with MemoryError."""
+    limit = _virtual_bytes() + allowed
+    _soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
+    with contextlib.suppress(OSError, ValueError):  # a filter may refuse it
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
 
 
 def _unlimit_memory() -> None:

@@ -386,6 +386,7 @@ def _become_child(parent: int, keep_fds: Iterable[int]) -> None:
             signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     _close_all_but(keep_fds)  # else a client would wait for us to see its connection end
+    gc.unfreeze()  # what is detached is looked for among all objects
     gc.disable()  # it would touch, and so copy, every page, to free nothing
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE_MOST)

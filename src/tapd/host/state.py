@@ -14,7 +14,7 @@ import gc
 import logging
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from tapd import events
@@ -65,12 +65,14 @@ class State:
 
     Attributes:
         store: the generations.
+        make_jar: makes what the objects that are restored belong to.
         generation: the newest one begun (its TAP may not be saved yet).
         journal: the one being written, after `open_journal`.
     """
 
     def __init__(self, path: Path, key: Key) -> None:
         self.store = Store(path, key)
+        self.make_jar: Callable[[], Jar] = Jar
         self._journal_key = journal_key(key)
         self.generation = 0
         self._before = 0
@@ -118,7 +120,7 @@ class State:
         self.generation = loaded.generation
         self._saved = [loaded.generation]
         history = History()
-        jar = Jar()
+        jar = self.make_jar()
         objects = jar.adopt(application, loaded.restoration.durables)
         loaded.restoration.durables.clear()
         replay = Replay(objects, loaded.restoration, jar)

@@ -62,6 +62,7 @@ class Vitals:
         self.audited = {
             "generation": audited.generation,
             "objects": audited.objects,
+            "parts": audited.parts,
             "at_s": round(time.time(), 3),
             "reason": audited.reason,
             "differences": [

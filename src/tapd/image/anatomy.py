@@ -26,12 +26,16 @@ from typing import Any
 from tapd.image.classes import is_made_in_c
 from tapd.image.code_parts import PARTS, Attributes, class_parts, nothing, parts_named
 from tapd.image.loss import type_name_of
+from tapd.image.stand_ins import Broken
 from tapd.model.namespace import Namespace
-from tapd.model.persistent import PLAIN_TO_TRACKED, Tracked, is_durable_type
+from tapd.model.persistent import PLAIN_TO_TRACKED, Tracked, TrackedBytearray, is_durable_type
 from tapd.values import Value
 
 _HEAP_TYPE = 1 << 9
-_PLAIN = {tracked: plain for plain, tracked in PLAIN_TO_TRACKED.items()}
+_PLAIN = {
+    TrackedBytearray: bytearray,
+    **{tracked: plain for plain, tracked in PLAIN_TO_TRACKED.items()},
+}
 
 
 class Anatomy:
@@ -326,6 +330,8 @@ def _take_whole(anatomy: Anatomy, cls: Any) -> bool:
         anatomy.mapping = lambda obj: list(cls.items(obj))
     elif cls.__module__.startswith("BTrees.") and hasattr(cls, "keys"):
         anatomy.sequence = lambda obj: list(cls.keys(obj))
+    elif issubclass(cls, Broken):
+        anatomy.attributes = _broken_parts
     elif cls is Namespace:
         anatomy.attributes = lambda obj: {"names": _without_builtins(obj.names)}
     else:
@@ -345,6 +351,12 @@ def _extra_of(cls: Any) -> list[tuple[str, Any]] | None:
         if issubclass(cls, base):
             return [(name, base.__dict__[name])]
     return None
+
+
+def _broken_parts(obj: Any) -> Attributes:
+    """Return what a stand-in keeps; why it is one may be put in other words each time."""
+    kept: Attributes = object.__getattribute__(obj, "_p_broken")
+    return {name: value for name, value in kept.items() if name != "reason"}
 
 
 def _without_builtins(names: Attributes) -> Attributes:
@@ -418,7 +430,7 @@ def _has_hooks(cls: type) -> bool:
 _DISPATCHED = frozenset({re.Pattern, complex})
 _OWN_WAYS = frozenset({
     "collections", "fractions", "uuid", "decimal", "random", "tapd.values",
-    "tapd.model.persistent", "tapd.model.namespace", "tapd.image.names",
+    "tapd.model.persistent", "tapd.model.namespace",
 })  # fmt: skip
 """Modules whose reductions give what the attributes have, too."""
 

@@ -16,6 +16,7 @@ from tapd.image import names
 from tapd.image.evolution import OwnState, state_of
 from tapd.image.mutability import ATOMS, Kind, is_named, kind_of, parts_of_row
 from tapd.image.reducer import has_usual_hash
+from tapd.image.shared import Shared
 from tapd.model.namespace import Namespace
 from tapd.model.persistent import Persistent, Tracked, TrackedDict, attributes_of, own_dict
 
@@ -30,6 +31,7 @@ class Origin(enum.Enum):
     CONTAINER = "container"  # a tracked one, or a part of a BTree
     AUTHOR = "author"  # a ``__getstate__`` of its own
     NAMESPACE = "namespace"
+    SHARED = "shared"  # a plain object that has a number
 
 
 class Census:
@@ -139,6 +141,8 @@ class Census:
         origin = self.origin_of(type(obj))
         if origin in (Origin.CONTAINER, Origin.FOREIGN):
             return False
+        if origin is Origin.SHARED:
+            return True
         if origin is Origin.NAMESPACE:
             return is_held_elsewhere(obj.names)
         if origin is Origin.AUTHOR and _contents_by_author(obj, state_of(obj)) is None:
@@ -150,6 +154,8 @@ class Census:
         origin = self.origin_of(type(obj))
         if origin is Origin.NAMESPACE:
             return (obj.names,)
+        if origin is Origin.SHARED:
+            return (obj.it,)
         state = state_of(obj)
         if type(state) is OwnState:  # what its author's method looks at is not known
             return None
@@ -240,6 +246,8 @@ def _origin(cls: Any) -> Origin:
         return Origin.CONTAINER
     if issubclass(cls, Namespace):
         return Origin.NAMESPACE
+    if cls is Shared:
+        return Origin.SHARED
     if cls.__getstate__ is _getstate:
         return Origin.ATTRIBUTES if issubclass(cls, Persistent) else Origin.FOREIGN
     return Origin.AUTHOR

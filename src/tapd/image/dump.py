@@ -39,14 +39,13 @@ class Dump(Value):
     globals: tuple[str, ...]
 
 
-def dump_graph(root: object, *, detached: bool = False) -> Dump:
+def dump_graph(root: object, find_detached: FindDetached | None = None) -> Dump:
     """Pickle the whole graph under `root`.
 
     Args:
         root: of the graph.
-        detached: write the durable objects of its jar as well that are alive and that
-            it does not hold: something volatile may put them back, and the journal that
-            follows refers to them by number. `gc.unfreeze` is called.
+        find_detached: finds durable objects that are to be written as well
+            (`detached_finder`).
 
     Raises:
         NotStorable: what can't be kept could not be told from the rest.
@@ -59,20 +58,24 @@ def dump_graph(root: object, *, detached: bool = False) -> Dump:
             # Somebody raised it, and the C pickler would believe that the stack is so deep.
             with contextlib.suppress(RecursionError):
                 sys.setrecursionlimit(_RECURSION_MAX)
-        return _dump_graph(root, _finder_of_detached(root) if detached else None)
+        return _dump_graph(root, find_detached)
     finally:
         sys.setrecursionlimit(limit)
         if enabled:
             gc.enable()
 
 
-def _finder_of_detached(root: Any) -> FindDetached | None:
+def detached_finder(root: Any) -> FindDetached | None:
+    """Return what finds the durable objects of the jar of `root` that `root` does not hold.
+
+    Something volatile may put them back, and the journal that follows refers to them by
+    number. What is frozen (`gc.freeze`) is not found.
+    """
     jar = getattr(root, "_p_jar", None)
     if jar is None:
         return None
 
     def find(written: set[int]) -> Iterable[Any]:
-        gc.unfreeze()
         found = gc.get_objects()
         kinds = {cls for cls in set(map(type, found)) if is_durable_type(cls)}
         return sorted(

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from tapd.image import names
@@ -103,29 +103,37 @@ class FingerprintTaker:
     def __init__(self) -> None:
         self._ways: dict[type, tuple[str, Look | None]] = {}
 
-    def take(self, roots: Iterable[Any]) -> Fingerprint | None:
+    def take(
+        self, roots: Iterable[Any], ends: Collection[int] = (), own: Any = None
+    ) -> Fingerprint | None:
         """Return the fingerprint of what is under `roots`; None where there can be none.
 
         What is durable itself tells of its changes.
+
+        Args:
+            roots: where to begin.
+            ends: ids of objects into which it is not looked, other than `own`.
+            own: one of them that is.
         """
         try:
-            return self._walk(roots)
+            return self._walk(list(roots), ends, own)
         except _Unknown:
             return None
 
-    def _walk(self, roots: Iterable[Any]) -> Fingerprint:
+    def _walk(self, queue: list[Any], ends: Collection[int], own: Any) -> Fingerprint:
         instances: list[Any] = []
         dicts: list[Any] = []
         lists: list[Any] = []
         others: list[tuple[Look, Any]] = []
         buffers: list[bytearray] = []
         seen: set[int] = set()
-        queue = list(roots)
         for value in queue:  # grows meanwhile
             way, look = self._way(type(value))
             if way == "end" or id(value) in seen:
                 continue
             seen.add(id(value))
+            if id(value) in ends and value is not own:
+                continue
             if way == "instance":
                 instances.append(value)
                 queue.extend(_dict_of(value).values())

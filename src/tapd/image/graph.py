@@ -122,8 +122,8 @@ class GraphPickler(Reducer):
                 return
             bounds.append(len(late))
             items.append(obj)
-            yield obj  # where it is new, its state follows like any other
-            yield obj._p_oid
+            yield obj  # its state follows like any other
+            yield rebuild.note_detached
             yield None
 
     def _all_detached(self) -> Iterable[Any]:

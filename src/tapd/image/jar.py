@@ -33,6 +33,7 @@ from tapd.image.loss import Loss
 from tapd.image.names import name_of
 from tapd.image.paths import find_path
 from tapd.image.pickler import StatePickler
+from tapd.image.shared import Shared, can_be_shared, find_first_shared, make_shared
 from tapd.image.watching import Watch, Watched, digest_of
 from tapd.model.heaps import teach_heapq
 from tapd.model.namespace import Namespace
@@ -118,6 +119,7 @@ class Jar:
         while self._fresh:
             fresh, self._fresh = self._fresh, []
             objects.update((obj._p_oid, obj) for obj in fresh)
+            convert(fresh)
             self._take_in(fresh)
         self._changed.clear()
         return objects
@@ -152,6 +154,7 @@ class Jar:
         for self.last_oid, obj in enumerate(free, self.last_oid + 1):  # noqa: B020 - it counts
             set_mark(obj, "_p_oid", self.last_oid)
             objects[self.last_oid] = obj
+        self._note_shared(objects.values(), kinds)
         if all(map(has_usual_setattr, kinds)):
             for obj in objects.values():
                 obj._p_jar = self
@@ -160,8 +163,18 @@ class Jar:
                 set_mark(obj, "_p_jar", self)
         return objects
 
+    def _note_shared(self, objects: Iterable[Any], kinds: Iterable[type]) -> None:
+        if Shared in kinds:
+            for obj in objects:
+                if type(obj) is Shared:
+                    self._pickler.shared.add(obj)
+
     def settle(self, objects: Iterable[Any]) -> None:
-        """Count `objects`, whose states were just loaded, as unchanged."""
+        """Count `objects`, whose states were just loaded, as unchanged.
+
+        What plain containers they hold is converted when it is first looked at: a journal that
+        follows may have given the next numbers to others.
+        """
         rest = []
         is_calm = self._census.is_calm_at_sight
         for obj in objects:
@@ -176,6 +189,7 @@ class Jar:
         for oid, obj in objects.items():
             set_mark(obj, "_p_jar", self)
             self.last_oid = max(self.last_oid, oid)
+        self._note_shared(objects.values(), set(map(type, objects.values())))
         self.settle(objects.values())
         self.unknown += self._fresh
         self._changed.clear()
@@ -189,10 +203,8 @@ class Jar:
                 self.register(obj)
             set_mark(obj, "_p_changed", True)  # a `Persistent` registers itself
 
-    def _take_in(self, objects: Iterable[Any]) -> None:
-        """Count `objects` as unchanged; watch those that have to be, number what is in them."""
-        rest = list(objects)
-        convert(rest)
+    def _take_in(self, rest: Sequence[Any]) -> None:
+        """Count `rest` as unchanged; watch those that have to be, number what is in them."""
         entries = {}
         for obj in rest:
             try:
@@ -204,7 +216,10 @@ class Jar:
                 self._settle(obj)
                 continue
             if self._has_parts(obj, dump.parts):
-                entries[obj._p_oid] = obj, Watched(digest_of(dump.data), dump.parts or ())
+                digest = self._digest(obj, dump.data)
+                entries[obj._p_oid] = obj, Watched(digest, dump.parts or (), dump.shared)
+            else:
+                self._watch.hold(obj, dump.shared)
             self._settle(obj)
         self._watch.put(entries)
 
@@ -263,12 +278,11 @@ class Jar:
         while self._fresh:
             fresh, self._fresh = self._fresh, []
             for obj in fresh:
-                cls = type(obj)
-                commit.changes.new.append((obj._p_oid, self._class_reference(cls)))
-                if issubclass(cls, Tracked):
+                commit.changes.new.append((obj._p_oid, self._class_reference(obj)))
+                if issubclass(type(obj), Tracked):
                     obj._p_delta = None
                 else:
-                    set_mark(obj, "_p_serial", self._tag_of(cls))
+                    set_mark(obj, "_p_serial", self._tag_of(_class_of(obj)))
                     convert_simple(obj)
             self._dump_others([obj for obj in fresh if not self._dump_calm(obj, commit)], commit)
 
@@ -341,19 +355,21 @@ class Jar:
         dump = self._pickler.dump_object(obj)
         if is_tracked:
             obj._p_delta = None
-        digest = digest_of(dump.data)
+        digest = self._digest(obj, dump.data)
         digest_before, part_ids = looks.before[oid]
         if issubclass(
             type(obj), Namespace
         ):  # touched by each line that is typed, and mostly as it was
             digest_before = digest_before or own_dict(obj).get("_v_digest")
             own_dict(obj)["_v_digest"] = digest
-        has_changed = was_converted or digest != digest_before
+        has_changed = was_converted or digest != digest_before or oid in looks.forced
+        if type(obj) is Shared and has_changed:
+            self._note_class(obj, commit)
         if dump.losses and has_changed:
             commit.losses += self._named(obj, dump.losses)
         if self._has_parts(obj, dump.parts):
             self._settle(obj)  # its author's ``__getstate__`` may have been asked once more
-            watched = Watched(digest, dump.parts or ())
+            watched = Watched(digest, dump.parts or (), dump.shared)
             looks.entries[oid] = obj, watched
             if has_changed or (part_ids != watched.part_ids and self._watch.is_shared(oid)):
                 looks.due[oid] = dump.data
@@ -362,8 +378,14 @@ class Jar:
             return
         if has_changed or self._watch.is_shared(oid):
             commit.changes.states.append((oid, dump.data))
+        looks.entries.pop(oid, None)
         self._watch.forget(obj)
+        self._watch.hold(obj, dump.shared)
         self._settle(obj)
+
+    def _digest(self, obj: Any, data: bytes) -> bytes:
+        """Return what tells this state of `obj` from another; of a plain one its class as well."""
+        return digest_of(data + self._tag_of(type(obj.it)) if type(obj) is Shared else data)
 
     def _has_parts(self, obj: Any, parts: tuple[Any, ...] | None) -> bool:
         """Whether `obj` has to be watched, given what plain objects it holds."""
@@ -373,22 +395,63 @@ class Jar:
         """Write the watched objects that changed, together with those that they share with."""
         watch, looks = self._watch, commit.looks
         watch.put(looks.entries)
-        written: set[int] = set()
-        for oid in looks.entries:
-            if oid in written:
-                continue
-            group = watch.group_of(oid)
-            written.update(group)
+        groups = self._groups(looks.entries)
+        while (numbered := self._number_shared(groups)) is not None:
+            # All that hold one refer to its number from now on.
+            looks.forced.update(numbered)
+            for oid in numbered:
+                looks.due.pop(oid, None)
+            members = [obj for oid in numbered if (obj := watch.object_of(oid)) is not None]
+            looks.unchanged = [each for each in looks.unchanged if each[0]._p_oid not in numbered]
+            self._dump_all(members, commit)
+            watch.put(looks.entries)
+            groups = self._groups(looks.entries)
+        for group in groups:
             is_due = any(each in looks.due for each in group)
             if len(group) == 1:
                 if is_due:
-                    commit.changes.states.append((oid, looks.due[oid]))
+                    commit.changes.states.append((group[0], looks.due[group[0]]))
             elif is_due or any(map(looks.has_other_parts, group)):
                 self._write_group(group, commit)
         for obj, watched in looks.unchanged:
             if watched is watch.get(obj):
-                watch.rest(obj, self._census.roots_of(obj))
+                watch.rest(obj, self._census.roots_of(obj), self._pickler.shared.ids)
                 self._settle(obj)
+
+    def _groups(self, oids: Iterable[int]) -> list[list[int]]:
+        groups = []
+        seen: set[int] = set()
+        for oid in oids:
+            if oid not in seen:
+                groups.append(self._watch.group_of(oid))
+                seen.update(groups[-1])
+        return groups
+
+    def _number_shared(self, groups: Iterable[list[int]]) -> list[int] | None:
+        """Give plain objects that several durable ones hold numbers of their own.
+
+        Returns the numbers of all durable objects that shared with them; None where there
+        was nothing to do.
+        """
+        members: list[int] = []
+        for group in groups:
+            if len(group) == 1:
+                continue
+            ids = self._watch.shared_ids_of(group)
+            firsts: dict[int, Any] = {}
+            for oid in group:
+                obj = self._watch.object_of(oid)
+                is_shared = type(obj) is Shared
+                roots = (obj.it.__dict__,) if is_shared else self._census.roots_of(obj)
+                for part in find_first_shared(roots or (), ids, self._pickler.shared.ids):
+                    firsts[id(part)] = part
+            made = [make_shared(part) for part in firsts.values() if can_be_shared(part)]
+            for shared in made:
+                self._pickler.shared.add(shared)
+                self._oid_of(shared)  # held as one that is new, until its holders are written
+            if made:
+                members += group
+        return members or None
 
     def _write_group(self, group: list[int], commit: _Commit) -> None:
         members = [(each, self._watch.object_of(each)) for each in group]
@@ -403,7 +466,10 @@ class Jar:
             return
         commit.changes.joint.append((tuple(oid for oid, _obj in members), dump.data))
 
-    def _class_reference(self, cls: type) -> bytes:
+    def _class_reference(self, obj: Any) -> bytes:
+        cls = type(obj)
+        if cls is Shared:
+            return self._pickler.dump_shared_class(type(obj.it))
         known = self._classes.get(cls)
         if known is None:
             known = self._typed_classes.get(cls)
@@ -429,10 +495,10 @@ class Jar:
 
     def _note_class(self, obj: Any, commit: _Commit) -> None:
         """Write the class of `obj` where it may be another than the journal says."""
-        if obj._p_serial == self._tag_of(type(obj)):
-            return
-        commit.changes.classes.append((obj._p_oid, self._class_reference(type(obj))))
-        set_mark(obj, "_p_serial", self._tag_of(type(obj)))
+        tag = self._tag_of(_class_of(obj))
+        if obj._p_serial != tag:
+            commit.changes.classes.append((obj._p_oid, self._class_reference(obj)))
+            set_mark(obj, "_p_serial", tag)
 
     def _note_unsaved(self, obj: Any, error: BaseException, losses: list[Loss]) -> None:
         """Name `obj`, which could not be dumped, and have the next commit try all of it again."""
@@ -460,13 +526,20 @@ class Jar:
         return named
 
     def _place(self, obj: Any) -> str:
+        if type(obj) is Shared:
+            obj = obj.it
         place = find_path(self._root, obj, objects_max=_LOOKED_AT_MAX)
         return place or type(obj).__qualname__
 
     def _locate(self, obj: Any) -> str:
-        name = f"{type(obj).__qualname__} #{obj._p_oid}"
-        path = find_path(self._root, obj)
+        name = f"{_class_of(obj).__qualname__} #{obj._p_oid}"
+        path = find_path(self._root, obj.it if type(obj) is Shared else obj)
         return f"{path}, {name}" if path else name
+
+
+def _class_of(obj: Any) -> type:
+    """Return the class that the journal has for `obj`."""
+    return type(obj.it) if type(obj) is Shared else type(obj)
 
 
 class _Looks:
@@ -477,15 +550,17 @@ class _Looks:
         entries: each that is watched from now on, with what is known of it.
         due: the states of those that have to be written.
         unchanged: those of which the state is as it was.
+        forced: numbers of those that have to be written all the same.
     """
 
-    __slots__ = ("before", "due", "entries", "unchanged")
+    __slots__ = ("before", "due", "entries", "forced", "unchanged")
 
     def __init__(self) -> None:
         self.before: dict[int, tuple[bytes | None, list[int] | None]] = {}
         self.entries: dict[int, tuple[Any, Watched]] = {}
         self.due: dict[int, bytes] = {}
         self.unchanged: list[tuple[Any, Watched]] = []
+        self.forced: set[int] = set()
 
     def has_other_parts(self, oid: int) -> bool:
         """Whether the object holds other plain objects than it did."""

@@ -4,7 +4,7 @@ The front of what this room does with pickles, for those who use it: `dump` and
 `rebuild` for a TAP, `states` for the journal, `reducer` for the rules of both.
 """
 
-from tapd.image.dump import Dump, dump_graph
+from tapd.image.dump import Dump, detached_finder, dump_graph
 from tapd.image.evolution import Restoration
 from tapd.image.loss import Loss, Placeholder
 from tapd.image.rebuild import load_graph
@@ -18,5 +18,5 @@ from tapd.image.states import (
 
 __all__ = [
     "Dump", "Loss", "Placeholder", "Restoration", "StateDump", "StateLoader", "StatePickler",
-    "class_reference", "dump_graph", "load_class", "load_graph",
+    "class_reference", "detached_finder", "dump_graph", "load_class", "load_graph",
 ]  # fmt: skip

@@ -121,6 +121,10 @@ def _is_usual(cls: Any) -> bool:
     )
 
 
+def note_detached(_obj: Any, _state: None) -> None:
+    """Stand where a durable object is that nothing of the graph holds. Part of the format."""
+
+
 class MadeTwice(Exception):
     """A ``__new__`` of an author's gave what was made before; the `Salvager` runs none."""
 

@@ -14,6 +14,7 @@ from tapd.image.jar import Jar
 from tapd.image.loss import Placeholder, type_name_of
 from tapd.image.pickler import StateLoader, StatePickler
 from tapd.image.reducer import has_usual_hash
+from tapd.image.shared import Shared
 from tapd.image.stand_ins import reason_of
 
 _log = logging.getLogger(__name__)
@@ -98,7 +99,7 @@ class Replay:
             self._loader.may_wait = not self._is_last_round
         if obj is None:
             return Placeholder(f"(object {oid})", "durable object", "it could not be loaded")
-        return obj
+        return obj.it if type(obj) is Shared else obj
 
     def apply(self, changes: Changes) -> None:
         """Take in one record's changes."""

@@ -17,7 +17,7 @@ from tapd.errors import TapDamaged, TapdError
 from tapd.image.evolution import Restoration
 from tapd.image.key import Key
 from tapd.image.loss import Loss
-from tapd.image.pickler import dump_graph, load_graph
+from tapd.image.pickler import detached_finder, dump_graph, load_graph
 from tapd.image.tapfile import Manifest, first_losses, render_tail
 from tapd.image.unfit import Kept
 from tapd.model.application import Application
@@ -54,7 +54,7 @@ def take_snapshot(
     journal: Mapping[str, Any] | None = None,
 ) -> Snapshot:
     """Pickle and sign `application`; it must not change meanwhile."""
-    dump = dump_graph(application, detached=not clean)
+    dump = dump_graph(application, None if clean else detached_finder(application))
     losses = tuple(dump.losses)
     unfit = kept_in(application)
     manifest = Manifest(

@@ -15,15 +15,16 @@ from typing import Any
 
 from tapd.errors import NotStorable, UpgradeRefused
 from tapd.image import definitions, names, paths, stand_ins
-from tapd.image.bare import bare_object
+from tapd.image.bare import bare_object, set_class
 from tapd.image.deep import DeepGraphPickler
 from tapd.image.evolution import Restoration, split_state, state_of, version_of, versioned
 from tapd.image.graph import GraphPickler, GraphRoot
 from tapd.image.loss import Loss
 from tapd.image.memo import parts_in
-from tapd.image.rebuild import Containers, fast_class, give_state, load_in_rounds
+from tapd.image.rebuild import Containers, fast_class, give_state, load_in_rounds, set_plain
 from tapd.image.reducer import RETRIES_MAX, Reduced, Reducer
 from tapd.image.salvage import Faults, Salvager, unhashable_in
+from tapd.image.shared import Shared, SharedObjects, make_shared
 from tapd.model.persistent import TrackedSet, forget_state, is_durable_type
 
 
@@ -36,7 +37,7 @@ class StateDump:
         parts: the plain objects in it (`memo`), where they were asked for.
     """
 
-    __slots__ = ("data", "losses", "parts")
+    __slots__ = ("data", "losses", "parts", "shared")
 
     def __init__(
         self, data: bytes, losses: tuple[Loss, ...], parts: tuple[Any, ...] | None = None
@@ -44,6 +45,13 @@ class StateDump:
         self.data = data
         self.losses = losses
         self.parts = parts
+        self.shared: tuple[Shared, ...] = ()
+
+
+def _journal_state(obj: Any) -> Any:
+    if type(obj) is Shared:
+        return obj.journal_state()
+    return versioned(obj, state_of(obj))
 
 
 def durable_reference(oid: int) -> Any:
@@ -67,9 +75,10 @@ class _Sink:
 
 
 class _StatePickler(Reducer):
-    def __init__(self, write_to: Any, oid_of: Callable[[Any], int]) -> None:
+    def __init__(self, write_to: Any, oid_of: Callable[[Any], int], shared: SharedObjects) -> None:
         super().__init__(write_to)
         self._oid_of = oid_of
+        self.shared = shared
         self._durable: set[type] = set()
         self.path = ""
         self.state: Any = None
@@ -80,6 +89,8 @@ class _StatePickler(Reducer):
         cls = type(obj)
         if cls in self._durable:
             return durable_reference, (self._oid_of(obj),)
+        if id(obj) in self.shared.ids and (shared := self.shared.get(obj)) is not None:
+            return durable_reference, (self._oid_of(shared),)
         return self.reduce(obj)
 
     def decide(self, cls: type) -> Callable[[Any], Reduced]:
@@ -109,10 +120,17 @@ class _StatePickler(Reducer):
 class _FlatStatePickler(GraphPickler):
     """Writes a state that nests too deeply for C: its plain instances by the queue."""
 
-    def __init__(self, write_to: Any, state: Any, path: str, oid_of: Callable[[Any], int]) -> None:
+    def __init__(self, write_to: Any, state: Any, path: str, usual: StatePickler) -> None:
         super().__init__(write_to, state, flat=True)
         self._path = path
-        self._oid_of = oid_of
+        self._oid_of = usual.oid_of
+        self._shared = usual.shared
+
+    def reducer_override(self, obj: Any) -> Reduced:
+        shared = self._shared.get(obj)
+        if shared is not None:
+            return durable_reference, (self._oid_of(shared),)
+        return super().reducer_override(obj)
 
     def reduce_durable(self, obj: Any) -> Reduced:
         return durable_reference, (self._oid_of(obj),)
@@ -124,10 +142,17 @@ class _FlatStatePickler(GraphPickler):
 class _DeepStatePickler(DeepGraphPickler):
     """Writes a state in which plain containers nest too deeply for C as well."""
 
-    def __init__(self, write_to: Any, state: Any, path: str, oid_of: Callable[[Any], int]) -> None:
+    def __init__(self, write_to: Any, state: Any, path: str, usual: StatePickler) -> None:
         super().__init__(write_to, state)
         self._path = path
-        self._oid_of = oid_of
+        self._oid_of = usual.oid_of
+        self._shared = usual.shared
+
+    def reducer_override(self, obj: Any) -> Reduced:
+        shared = self._shared.get(obj)
+        if shared is not None:
+            return durable_reference, (self._oid_of(shared),)
+        return super().reducer_override(obj)
 
     reduce_durable = _FlatStatePickler.reduce_durable
     path_of = _FlatStatePickler.path_of
@@ -138,13 +163,14 @@ class StatePickler:
 
     def __init__(self, oid_of: Callable[[Any], int]) -> None:
         """Begin; `oid_of` returns the number of each durable object reached."""
-        self._oid_of = oid_of
+        self.oid_of = oid_of
+        self.shared = SharedObjects()
         self._renew()
 
     def _renew(self) -> None:
         sink = _Sink()
         self._chunks = sink.chunks
-        self._pickler = _StatePickler(sink, self._oid_of)
+        self._pickler = _StatePickler(sink, self.oid_of, self.shared)
         self._pickler.memo = _MEMO
 
     def dump_object(self, obj: Any, path: str = "") -> StateDump:
@@ -155,8 +181,13 @@ class StatePickler:
         Raises:
             NotStorable: what can't be kept could not be told from the rest.
         """
-        dump, memo = self._dump(versioned(obj, state_of(obj)), path, keep_memo=True)
-        dump.parts = parts_in(memo)
+        dump, memo = self._dump(_journal_state(obj), path, keep_memo=True)
+        parts = parts_in(memo)
+        if parts and self.shared:
+            found = [(part, self.shared.get(part)) for part in parts]
+            parts = tuple(part for part, shared in found if shared is None)
+            dump.shared = tuple(shared for _part, shared in found if shared is not None)
+        dump.parts = parts
         return dump
 
     def dump_joint(self, objects: Sequence[Any]) -> StateDump:
@@ -165,7 +196,7 @@ class StatePickler:
         Raises:
             NotStorable: see `dump_object`.
         """
-        return self.dump_state(tuple(versioned(obj, state_of(obj)) for obj in objects))
+        return self.dump_state(tuple(map(_journal_state, objects)))
 
     def dump_state(self, state: object, path: str = "") -> StateDump:
         """Pickle one state (or a delta).
@@ -239,7 +270,7 @@ class StatePickler:
         self._renew()
         for kind in (_FlatStatePickler, _DeepStatePickler):
             sink = _Sink()
-            pickler = kind(sink, state, path, self._oid_of)
+            pickler = kind(sink, state, path, self)
             pickler.memo = _MEMO
             try:
                 pickler.dump(GraphRoot(state))
@@ -249,9 +280,23 @@ class StatePickler:
             return StateDump(b"".join(sink.chunks), tuple(pickler.losses)), memo
         raise NotStorable(f"saving {path or 'a state'}: it is nested too deeply")
 
+    def dump_shared_class(self, cls: type) -> bytes:
+        """Pickle a reference to the class of a plain object that has a number."""
+        return self.dump_state((cls,)).data
+
     def dump_class(self, cls: type) -> bytes:
         """Pickle a reference to `cls`: its name, or the parts of a class that was typed."""
         return self.dump_state(cls).data
+
+
+def _bare_plain(cls: Any) -> Any:
+    return cls.__new__(cls) if issubclass(cls, names.Broken) else object.__new__(cls)
+
+
+def _set_plain(obj: Any, state: dict[str, Any]) -> None:
+    if not issubclass(type(obj), names.Broken):
+        obj.__dict__.clear()
+    set_plain(obj, state)
 
 
 class _StateUnpickler(pickle.Unpickler):
@@ -331,6 +376,8 @@ class StateLoader:
     def make(self, class_data: bytes) -> Any:
         """Return a bare durable object of a class that was named, or a stand-in."""
         cls = self.load_class(class_data)
+        if type(cls) is tuple:  # of a plain object, which has a number since several hold it
+            return make_shared(_bare_plain(cls[0]))
         if not (issubclass(type(cls), type) and is_durable_type(cls)):
             cls = stand_ins.broken_durable_type_of(cls)
         obj = bare_object(cls)
@@ -341,6 +388,10 @@ class StateLoader:
     def change_class(self, obj: Any, class_data: bytes) -> None:
         """Have `obj` be of a class that was named, or a stand-in for one of that class."""
         cls = self.load_class(class_data)
+        if type(cls) is tuple:
+            if type(obj.it) is not cls[0]:
+                set_class(obj.it, cls[0])
+            return
         if type(obj) is cls:
             return
         with definitions.restoring(self.restoration):
@@ -356,6 +407,9 @@ class StateLoader:
         Raises:
             UpgradeRefused: there is no way to keep it.
         """
+        if type(obj) is Shared:
+            _set_plain(obj.it, versioned_state)
+            return
         version, state = split_state(versioned_state)
         if stand_ins.revive(obj):  # an earlier state did not fit; this one may
             self.restoration.stand_ins.discard(obj)

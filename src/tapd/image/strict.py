@@ -8,7 +8,8 @@ by object. What differs is named: a change that nothing reported.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tapd.errors import UntrackedChange
@@ -17,8 +18,9 @@ from tapd.image.differences import Difference
 from tapd.image.evolution import Restoration
 from tapd.image.jar import Jar
 from tapd.image.likeness import Likeness
-from tapd.image.pickler import dump_graph, load_graph
+from tapd.image.pickler import detached_finder, dump_graph, load_graph
 from tapd.image.replay import Replay
+from tapd.model.persistent import set_mark
 
 
 class StrictJar(Jar):
@@ -33,13 +35,40 @@ class StrictJar(Jar):
         self.checks = 0
         self._root: Any = None
         self._base = b""
+        self._gone: set[int] = set()  # numbers of objects that are no more
 
     def adopt(self, root: Any, durables: Iterable[Any] = ()) -> dict[int, Any]:
         """Take in the graph of `root`, and remember it as checked."""
         objects = super().adopt(root, durables)
         self._root = root
-        self._base = dump_graph(root).data
+        self.begin_proofs()
         return objects
+
+    def begin_proofs(self) -> None:
+        """Count the graph, as it is now, as proven."""
+        with self._only_looking():
+            self._base = dump_graph(self._root, self._find_detached).data
+
+    def _find_detached(self, written: set[int]) -> Iterable[Any]:
+        """Find what is detached; looks among all objects only where there may be some."""
+        missing = set(range(1, self.last_oid + 1)) - written - self._gone
+        find = detached_finder(self._root)
+        if not missing or find is None:
+            return ()
+        detached = list(find(written))
+        self._gone |= missing.difference(obj._p_oid for obj in detached)
+        return detached
+
+    @contextlib.contextmanager
+    def _only_looking(self) -> Iterator[None]:
+        """Count nothing as changed because its ``__dict__`` is asked for."""
+        before = list(self._changed)
+        try:
+            yield
+        finally:
+            for obj in self._changed[len(before) :]:
+                set_mark(obj, "_p_changed", False)
+            self._changed = before
 
     def commit(self) -> Changes:
         """Return what changed, having compared what it restores with what is there.
@@ -54,8 +83,9 @@ class StrictJar(Jar):
         replay = Replay(jar.adopt(restored, restoration.durables), restoration, jar)
         replay.apply(changes)
         replay.finish()
-        self.compare(restored, self._root)
-        self._base = dump_graph(self._root).data
+        with self._only_looking():
+            self.compare(restored, self._root)
+        self.begin_proofs()
         self.checks += 1
         return changes
 

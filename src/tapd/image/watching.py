@@ -15,11 +15,12 @@ import hashlib
 import logging
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from tapd.image.fingerprint import Fingerprint, FingerprintTaker
 from tapd.image.memo import shared_in
+from tapd.image.shared import Shared
 from tapd.model.persistent import Tracked, attributes_of
 
 _log = logging.getLogger("tapd.jar")
@@ -38,15 +39,17 @@ class Watched:
         digest: of its state by itself.
         part_ids: ids of the plain objects that it holds.
         parts: these themselves, so that an id stands for one of them.
+        shared: what stands for others that it holds, which have numbers of their own.
         fingerprint: where its state was the same when it was last looked at.
     """
 
-    __slots__ = ("digest", "fingerprint", "part_ids", "parts")
+    __slots__ = ("digest", "fingerprint", "part_ids", "parts", "shared")
 
-    def __init__(self, digest: bytes, parts: Iterable[Any]) -> None:
+    def __init__(self, digest: bytes, parts: Iterable[Any], shared: Sequence[Any] = ()) -> None:
         self.digest = digest
         self.parts: Sequence[Any] = shared_in(parts)
         self.part_ids = list(map(id, self.parts))
+        self.shared = shared
         self.fingerprint: Fingerprint | None = None
 
     def let_go(self) -> None:
@@ -120,6 +123,15 @@ class Watch:
                 elif type(known) is int and known != oid:
                     holders[part] = {known, oid}
 
+    def hold(self, obj: Any, shared: Sequence[Any]) -> None:
+        """Keep what stands for plain objects that `obj` holds, which need not be watched itself."""
+        self._keep(obj, Watched(b"", (), shared) if shared else None)
+
+    def shared_ids_of(self, group: Iterable[int]) -> set[int]:
+        """Return the ids of the plain objects that two or more of `group` hold."""
+        ids = {each for oid in group for each in self._part_ids.get(oid, ())}
+        return {each for each in ids if type(self._holders.get(each)) is set}
+
     def _keep(self, obj: Any, watched: Watched | None) -> None:
         attributes = None
         if issubclass(type(obj), Tracked):
@@ -178,16 +190,19 @@ class Watch:
                         queue.append(other)
         return list(group)
 
-    def rest(self, obj: Any, roots: Iterable[Any] | None) -> None:
+    def rest(self, obj: Any, roots: Iterable[Any] | None, ends: Collection[int]) -> None:
         """Have `obj`, which was just looked at, be pickled again only if it changes.
 
         Args:
             obj: is watched.
             roots: what it holds; None where that can't be told.
+            ends: ids of objects that are looked at by themselves.
         """
         watched = self.get(obj)
         if watched is not None and roots is not None:
-            watched.fingerprint = self._taker.take(roots)
+            watched.fingerprint = self._taker.take(
+                roots, ends, obj.it if type(obj) is Shared else None
+            )
 
     def suspects(self) -> Iterator[Any]:
         """Yield each object that may have changed."""

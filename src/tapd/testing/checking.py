@@ -41,7 +41,12 @@ class CheckingJar(StrictJar):
     def adopt(self, root: Any, durables: Iterable[Any] = ()) -> dict[int, Any]:
         """Take in the graph of `root`."""
         self._root = root
-        return super().adopt(root, durables) if self._proofs else Jar.adopt(self, root, durables)
+        return Jar.adopt(self, root, durables)
+
+    def begin_proofs(self) -> None:
+        """Count the graph, as it is now, as proven, where anything is to be proven."""
+        if self._proofs:
+            super().begin_proofs()
 
     def commit(self) -> Changes:
         """Return what changed, having proven it where that is due.
@@ -126,11 +131,13 @@ def explain_untracked(difference: Difference, live: Any) -> str:
     holder = _holder(path, live)
     if isinstance(holder, Tracked):
         kind = type(holder).__name__.removeprefix("Tracked").lower()
+        place = _parent(path) or path
+        name = place.rpartition(".")[2]
         return text + (
-            f"  {_parent(path) or path} is a {kind}; its methods report their changes, but "
-            "something wrote past them, as heapq.heappush, a memoryview or recv_into do.\n"
-            "  Work on a plain copy and put it back as a whole: "
-            "heap = list(self.heap); heapq.heappush(heap, x); self.heap[:] = heap"
+            f"  {place} is a {kind}; its own methods report their changes, but something wrote "
+            f"past them, as {kind}.{'update' if kind in ('dict', 'set') else 'append'}({name}, x) "
+            "does, which names the method of the base class.\n"
+            f"  Call the method of the {kind} itself, or change a copy and put that in its place"
         )
     if difference.holder == difference.owner:
         return text + (

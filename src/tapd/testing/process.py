@@ -121,6 +121,7 @@ class Home:
         """Return the files of the application."""
         state = State(self.path, KEY)
         state.store = Store(self.path, KEY, files=QuickFiles())
+        state.make_jar = lambda: CheckingJar(self.allow_losses, self.proofs)
         return state
 
 
@@ -176,8 +177,10 @@ class Process:
         home = self._home
         restored = self.state.restore()
         self.application = application = restored.application
-        self.jar = jar = CheckingJar(home.allow_losses, home.proofs)
-        jar.adopt(application)
+        # The jar that restored, as in production: it knows what the journal refers to by number.
+        self.jar = jar = restored.jar
+        assert isinstance(jar, CheckingJar)
+        jar.begin_proofs()
         turn = self.turn = SteppedTurn(
             application, jar, home.vault, Sealer(_SEAL), self.loop, home.fault
         )
