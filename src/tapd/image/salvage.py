@@ -107,7 +107,7 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
         self.persistent_load = persistent_load
         self.faults = faults
         self.unhashable: list[Any] = []
-        """Durable objects, found by number, that can't be keys any more."""
+        """Objects found by number that can't be keys any more."""
         self._find = find
         self._resolve = resolve
         self._step = 0
@@ -338,7 +338,7 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
         for each in culprits or keyed or (item,):
             if id(each) in self._made:
                 self._fail(each, f"it can't be a key: {reason}")
-            elif is_durable_type(type(each)):
+            elif is_durable_type(type(each)) or (self._resolve is not None and keyed):
                 self.unhashable.append(each)
             else:
                 self._fail(container, f"an item can't be put back: {reason}")
