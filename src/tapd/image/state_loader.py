@@ -274,12 +274,12 @@ class StateLoader:
     def _keep_key(self, obj: Any) -> None:
         """Have a durable object, or one that several hold, be a stand-in, which can be a key."""
         reason = "it can't be a key any more"
-        if is_durable_type(type(obj)):
-            self.keep_as_it_is(obj, reason)
-            return
         for shared in self.shared():
             if shared.it is obj:
                 self.replace_plain(shared, reason)
+        if is_durable_type(type(obj)):
+            self.keep_as_it_is(obj, reason)
+            return
         raise UpgradeRefused(
             f"loading: a {type(obj).__qualname__} can't be a key any more; mend the class, or go "
             "back to the code that saved it"
