@@ -123,6 +123,7 @@ KEPT_DEEP: dict[str, Callable[[Any], Any]] = {
     "list subclass": lambda x: ListOfOwn([x]),
     "partial": lambda x: functools.partial(max, x),
     "state set by its class": OwnSetState,
+    "exception": ValueError,
     "all of these": lambda x: [collections.deque([{"a": OwnSetState((x,))}])],
 }
 CUT_DEEP: dict[str, Callable[[Any], Any]] = {
@@ -130,7 +131,6 @@ CUT_DEEP: dict[str, Callable[[Any], Any]] = {
     "made twice from one": lambda x: Copies([x, x]),
     "hash of its own": OwnHash,
     "frozenset": lambda x: frozenset([x]),
-    "exception": ValueError,
     "tuples and sets": lambda x: (frozenset([(x,)]),),
 }
 
@@ -152,7 +152,7 @@ def test_what_waits_for_its_contents_may_be_deep(kind: str, load: Callable[[byte
         if type(inner) is OwnSetState:
             assert inner.saw_inner
             inner = inner.x
-        elif type(inner) is functools.partial:
+        elif type(inner) in (functools.partial, ValueError):
             inner = inner.args[0]
         else:
             inner = inner["a"] if isinstance(inner, dict) else inner[0]

@@ -456,6 +456,9 @@ KEPT: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "ctypes number": _made(lambda: ctypes.c_int(5), lambda back: back.value == 5),
     "ctypes structure": _made(lambda: _Structure(5), lambda back: back.x == 5),
     "raises in __getattr__": _made(RaisingGetattr, lambda back: back.x == 1),
+    "raises in __getattribute__": _made(
+        RaisingGetattribute, lambda back: type(back) is RaisingGetattribute
+    ),
     "lies about its class": _made(Liar, lambda back: type(back) is Liar and back.truth == 1),
     "raises in __class__": _made(RaisingClass, lambda back: back.x == 1),
     "raises in __eq__": _made(RaisingEq, lambda back: type(back) is RaisingEq),
@@ -559,7 +562,6 @@ LOST: dict[str, Callable[[contextlib.ExitStack], Any]] = {
     "ctypes function": lambda _stack: ctypes.CFUNCTYPE(None)(lambda: None),
     "full SimpleQueue": lambda _stack: _full_queue(),
     "raises in __reduce_ex__": lambda _stack: RaisingReduce(),
-    "raises in __getattribute__": lambda _stack: RaisingGetattribute(),
     "raises in __getstate__": lambda _stack: RaisingState(),
     "reduces to nonsense": lambda _stack: NonsenseReduce(),
     "reduces to a wrong tuple": lambda _stack: WrongTuple(),

@@ -13,8 +13,9 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from tapd.image import names
-from tapd.image.evolution import OwnState, state_of
+from tapd.image.evolution import OwnState
 from tapd.image.mutability import ATOMS, Kind, is_named, kind_of, parts_of_row
+from tapd.image.parts import durable_state
 from tapd.image.reducer import has_usual_hash
 from tapd.image.shared import Shared
 from tapd.model.namespace import Namespace
@@ -145,7 +146,7 @@ class Census:
             return True
         if origin is Origin.NAMESPACE:
             return is_held_elsewhere(obj.names)
-        if origin is Origin.AUTHOR and _contents_by_author(obj, state_of(obj)) is None:
+        if origin is Origin.AUTHOR and _contents_by_author(obj, durable_state(obj)) is None:
             return True
         return is_held_elsewhere(attributes_of(obj))
 
@@ -156,7 +157,7 @@ class Census:
             return (obj.names,)
         if origin is Origin.SHARED:
             return (obj.it,)
-        state = state_of(obj)
+        state = durable_state(obj)
         if type(state) is OwnState:  # what its author's method looks at is not known
             return None
         if origin is Origin.CONTAINER:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tapd.image import rebuild
+from tapd.image import parts, rebuild
 from tapd.image.graph import FindDetached, GraphPickler, GraphQueue, GraphRoot
 from tapd.image.loss import Loss, Placeholder
 from tapd.image.reducer import Reduced, has_usual_hash
@@ -24,7 +24,7 @@ _LEVELS_MAX = 250
 _TUPLES_MAX = 60
 _TUPLES = (tuple, frozenset)
 _ATOMS = frozenset({int, str, bytes, float, complex, bool, type(None)})
-_SETTERS = (None, rebuild.set_plain, rebuild.set_reduced)
+_SETTERS = (None, rebuild.set_plain, rebuild.set_reduced, parts.set_parts, parts.set_told)
 _TOO_DEEP = "nested too deeply; use lists or durable objects"
 
 
@@ -48,7 +48,10 @@ class _ShallowPickler(GraphPickler):
 
     def reducer_override(self, obj: Any) -> Reduced:
         """Return how `obj` is written; there are no shortest ways here."""
-        return self.reduce(obj)
+        try:
+            return self.reduce(obj)
+        except BaseException as error:  # a metaclass's __hash__
+            return self.lose_for(obj, error)
 
     def reduce(self, obj: Any) -> Reduced:
         """Reduce `obj`; all but what it is made from waits."""
@@ -75,7 +78,12 @@ class _ShallowPickler(GraphPickler):
         queue = [(part, level) for part in parts]
         for part, at in queue:  # grows meanwhile
             cls = type(part)
-            if cls in _ATOMS or id(part) in self._levels or id(part) in self._own:
+            if (
+                not _is_hashable(cls)
+                or cls in _ATOMS
+                or id(part) in self._levels
+                or id(part) in self._own
+            ):
                 continue
             if cls in rebuild.CONTAINERS:
                 self._own[id(part)] = part
@@ -93,6 +101,12 @@ class _ShallowPickler(GraphPickler):
                     if type(part) in rebuild.CONTAINERS:
                         self._own[id(part)] = part
             yield item
+
+
+def _is_hashable(cls: type) -> bool:
+    """Whether no metaclass of an author's has a say in comparing `cls`."""
+    meta = type(cls)
+    return meta is type or (meta.__hash__ is type.__hash__ and meta.__eq__ is type.__eq__)
 
 
 class DeepGraphPickler(_ShallowPickler):
@@ -119,6 +133,8 @@ class DeepGraphPickler(_ShallowPickler):
     def persistent_id(self, obj: Any) -> Any:
         """Return what stands for a container; called for every object there is."""
         cls = type(obj)
+        if not _is_hashable(cls):
+            return None  # who reduces it will name it
         if cls in _TUPLES:
             return None if id(obj) in self._pairs else self._lost_tuple(obj)
         if cls not in rebuild.CONTAINERS or id(obj) in self._own:

@@ -1,6 +1,6 @@
 """A whole graph to bytes, in the simplest form that it allows.
 
-Imports `errors` and this room's `graph` and `deep`. First as pickle does, but for
+Imports `errors` and this room's `graph`, `deep` and `hooks`. First as pickle does, but for
 durable objects; where that nests too deeply for C, with plain instances in the
 queue as well; and where that is not enough, with all else there, too.
 """
@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tapd.errors import NotStorable
+from tapd.image import hooks
 from tapd.image.deep import DeepGraphPickler, NestedGraphPickler
 from tapd.image.graph import FindDetached, GraphPickler, GraphRoot, root_name
 from tapd.image.loss import Loss
@@ -99,9 +100,10 @@ def _dump_nested(
     pickler.banned = first.banned
     try:
         pickler.dump(GraphRoot(root))
-    except MemoryError:
-        raise
-    except Exception:  # no loss: the form of `first` is good
+    except BaseException as error:  # no loss: the form of `first` is good
+        if isinstance(error, MemoryError):
+            raise
+        hooks.check(error, nests=False)
         return None
     return pickler, buffer
 
@@ -126,13 +128,13 @@ def _dump_graph(root: object, find_detached: FindDetached | None) -> Dump:
                     f"saving {root_name(root)}: {where} is nested too deeply"
                 ) from error
             flat, deep = True, flat
-        except MemoryError:
-            raise
-        except Exception as error:
-            last = pickler.last if pickler.culprit is None else pickler.culprit
+        except BaseException as error:
+            hooks.check(error, nests=not deep)
+            last = pickler.last
+            reason = hooks.describe(error)
             if last is None or id(last) in banned:
-                raise NotStorable(f"saving {root_name(root)}: {error}") from error
-            banned[id(last)] = f"{type(error).__name__}: {error}"
+                raise NotStorable(f"saving {root_name(root)}: {reason}") from error
+            banned[id(last)] = reason
         else:
             nested = (
                 _dump_nested(pickler, root, find_detached)

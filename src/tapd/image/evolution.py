@@ -64,11 +64,13 @@ def state_of(obj: Any) -> Any:
     """Return the state of a durable object, by its own ``__getstate__`` if that can be.
 
     The usual one that takes a lock out fails for an object that was loaded without one.
-    What is missing is no reason to lose the rest.
+
+    Raises:
+        BaseException: what else its author's ``__getstate__`` raised.
     """
     try:
         return obj.__getstate__()
-    except (LookupError, AttributeError):
+    except (KeyError, AttributeError):
         if not issubclass(type(obj), persistent.Persistent):
             raise
         return OwnState(persistent.Persistent.__getstate__(obj))

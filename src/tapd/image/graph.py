@@ -18,12 +18,12 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar
 
 from tapd.errors import CannotKeep
-from tapd.image import definitions, paths, rebuild
+from tapd.image import definitions, hooks, parts, paths, rebuild
 from tapd.image.bare import bare_object, has_usual_new
-from tapd.image.evolution import state_of, version_of
+from tapd.image.evolution import version_of
 from tapd.image.loss import Loss, Placeholder, type_name_of
 from tapd.image.reducer import NEWOBJ, Reduced, Reducer, has_usual_hash
-from tapd.model.persistent import Persistent, TrackedDict, TrackedList, is_durable_type
+from tapd.model.persistent import TrackedDict, TrackedList, is_durable_type
 
 FindDetached = Callable[[set[int]], Iterable[Any]]
 _number_of = operator.attrgetter("_p_oid")
@@ -62,6 +62,7 @@ class GraphPickler(Reducer):
         self._find_detached = find_detached
         self._detached: Iterator[Any] | None = None
         self._flat = flat
+        self.nests = not flat
         self._states: collections.deque[tuple[Any, Any, Any]] = collections.deque()
         self._late: list[Any] = []
         # Item n was taken from the queue when the first `_bounds[n]` were in it.
@@ -69,7 +70,7 @@ class GraphPickler(Reducer):
         self._bounds: list[int] = []
         self._parents: dict[int, Any] = {}
         self._losses_of_graph = 0
-        self._hashed: list[Any] = []  # durable objects whose states were written at once
+        self._others: list[Any] = []  # durable objects that are not in `_late`
         # Classes whose instances go the shortest ways, with the arguments of NEWOBJ.
         self._plain: dict[type, tuple[type]] = {}
         self._waiting: dict[type, tuple[type]] = {}
@@ -130,7 +131,7 @@ class GraphPickler(Reducer):
         if self._find_detached is None:
             return ()
         written = set(map(_number_of, self._late))
-        written.update(map(_number_of, self._hashed))
+        written.update(map(_number_of, self._others))
         return self._find_detached(written)
 
     @property
@@ -155,8 +156,10 @@ class GraphPickler(Reducer):
     def _state_of(self, obj: Any) -> Any:
         try:
             return obj.__getstate__()
-        except Exception as error:
-            return Placeholder(self.path_of(obj), type_name_of(type(obj)), f"its state: {error}")
+        except BaseException as error:
+            hooks.check(error, nests=False)
+            reason = f"its state: {hooks.describe(error)}"
+            return Placeholder(self._place_of(obj), type_name_of(type(obj)), reason)
 
     def remember_plain(self, cls: type) -> None:
         if not self.banned:
@@ -182,28 +185,33 @@ class GraphPickler(Reducer):
             self._flat
             and type(reduced) is tuple
             and len(reduced) > 2
-            and not any(reduced[3:])
-            and reduced[0] is NEWOBJ
-            and _may_wait(type(obj))
+            and not any(reduced[3:5])
+            and has_usual_hash(type(obj))
         ):
-            self._wait(obj, rebuild.set_reduced, reduced[2])
-            return reduced[:2]
+            setter = reduced[5] if len(reduced) > 5 else None
+            is_usual = setter is None and reduced[0] is NEWOBJ and _may_wait(type(obj))
+            if is_usual or setter in _SETTERS:
+                self._wait(obj, setter or rebuild.set_reduced, reduced[2])
+                return reduced[:2]
         return reduced
 
     def reducer_override(self, obj: Any) -> Reduced:
         """Return how `obj` is written; the commonest kinds go the shortest ways."""
-        cls = type(obj)
-        args = self._plain.get(cls)
-        if args is not None:
-            return NEWOBJ, args, obj.__dict__
-        args = self._durable.get(cls)
-        if args is not None:
-            self._late.append(obj)
-            return NEWOBJ, args
-        args = self._waiting.get(cls)
-        if args is not None:
-            self._wait(obj, rebuild.set_plain, obj.__dict__)
-            return NEWOBJ, args
+        try:
+            cls = type(obj)
+            args = self._plain.get(cls)
+            if args is not None:
+                return NEWOBJ, args, obj.__dict__
+            args = self._durable.get(cls)
+            if args is not None:
+                self._late.append(obj)
+                return NEWOBJ, args
+            args = self._waiting.get(cls)
+            if args is not None:
+                self._wait(obj, rebuild.set_plain, obj.__dict__)
+                return NEWOBJ, args
+        except BaseException as error:  # a metaclass's __hash__
+            return self.lose_for(obj, error)
         return self.reduce(obj)
 
     def reduce_durable(self, obj: Any) -> Reduced:
@@ -211,7 +219,7 @@ class GraphPickler(Reducer):
         version = version_of(cls)
         may_wait = has_usual_hash(cls)
         made = (NEWOBJ, (cls,)) if has_usual_new(cls) else (bare_object, (cls,))
-        if may_wait and version == 1 and _has_safe_state(cls):
+        if may_wait and version == 1 and parts.has_safe_state(cls):
             if made[0] is not NEWOBJ:
                 self._late.append(obj)
                 return made
@@ -223,11 +231,11 @@ class GraphPickler(Reducer):
         if type(oid) is not int:
             oid = None
         # A stranger's __getstate__ may fail: then the object is lost as a whole.
-        state = _guarded_state(obj)
+        state = parts.durable_state(obj)
+        self._others.append(obj)
         if may_wait:
             self._wait(obj, (oid, version), state)
             return made
-        self._hashed.append(obj)
         # It may be a key somewhere, so its state must be there when its hash is taken.
         return *made, ((oid, version), state), None, None, rebuild.set_durable
 
@@ -256,11 +264,12 @@ class GraphPickler(Reducer):
 
     def _state_of_known(self, item: Any) -> Any:
         try:
-            return item.__getstate__()
-        except Exception:
+            return parts.durable_state(item)
+        except CannotKeep:
             return None
 
 
+_SETTERS = (parts.set_parts, parts.set_told)
 _GETTERS: dict[type, Callable[[Any], Any]] = {TrackedList: list, TrackedDict: dict}
 """What gives the state of the commonest types with no call of a method in Python."""
 
@@ -268,18 +277,6 @@ _GETTERS: dict[type, Callable[[Any], Any]] = {TrackedList: list, TrackedDict: di
 def root_name(root: Any) -> str:
     """Return how paths call the root of a graph."""
     return type(root).__name__.lower()
-
-
-def _has_safe_state(cls: type) -> bool:
-    getstate = getattr(cls, "__getstate__", None)
-    return getstate is Persistent.__getstate__ or cls.__module__.startswith(("tapd.", "BTrees."))
-
-
-def _guarded_state(obj: Any) -> Any:
-    try:
-        return state_of(obj)
-    except Exception as error:
-        raise CannotKeep(f"its state: {type(error).__name__}: {error}") from None
 
 
 def _may_wait(cls: type) -> bool:

@@ -25,12 +25,14 @@ from collections.abc import Callable, Iterable, Sequence
 from threading import get_ident
 from typing import Any
 
+from tapd.image import hooks
 from tapd.image.census import Census
 from tapd.image.changes import Changes
 from tapd.image.conversion import convert, convert_simple
-from tapd.image.evolution import state_of, versioned
+from tapd.image.evolution import versioned
 from tapd.image.loss import Loss
 from tapd.image.names import name_of
+from tapd.image.parts import durable_state
 from tapd.image.paths import find_path
 from tapd.image.pickler import StatePickler
 from tapd.image.shared import Shared, can_be_shared, find_first_shared, make_shared
@@ -209,13 +211,13 @@ class Jar:
         for obj in rest:
             try:
                 dump = self._pickler.dump_object(obj)
-            except MemoryError:
-                raise
+                has_parts = self._has_parts(obj, dump.parts)
             except BaseException as error:  # what was loaded has its state all the same
+                hooks.check(error)
                 self._note_unsaved(obj, error, self.losses)
                 self._settle(obj)
                 continue
-            if self._has_parts(obj, dump.parts):
+            if has_parts:
                 digest = self._digest(obj, dump.data)
                 entries[obj._p_oid] = obj, Watched(digest, dump.parts or (), dump.shared)
             else:
@@ -304,7 +306,8 @@ class Jar:
                 continue
             try:
                 self._dump_other(obj, commit, was_converted=oid in converted)
-            except Exception as error:  # nested too deeply, changed by a thread meanwhile, ...
+            except BaseException as error:  # nested too deeply, changed by a thread meanwhile, ...
+                hooks.check(error)
                 self._note_unsaved(obj, error, commit.losses)
             else:
                 self._unsaved.pop(oid, None)
@@ -327,11 +330,12 @@ class Jar:
                     return True
             elif obj._p_serial != self._tags.get(cls):
                 self._note_class(obj, commit)
-            state = state_of(obj)
+            state = durable_state(obj)
             if not self._census.is_calm_state(obj, state):
                 return False
             dump = self._pickler.dump_state(versioned(obj, state))
-        except Exception:  # told when it is tried once more
+        except BaseException as error:  # told when it is tried once more
+            hooks.check(error)
             return False
         if dump.losses:  # of what is durable, but not to be kept
             commit.losses += self._named(obj, dump.losses)
@@ -460,7 +464,8 @@ class Jar:
             dump = self._pickler.dump_joint([obj for _oid, obj in members])
             for _oid, obj in members:
                 self._settle(obj)
-        except Exception as error:
+        except BaseException as error:
+            hooks.check(error)
             for _oid, obj in members:
                 self._note_unsaved(obj, error, commit.losses)
             return
@@ -504,7 +509,7 @@ class Jar:
         """Name `obj`, which could not be dumped, and have the next commit try all of it again."""
         oid: int = obj._p_oid
         if oid not in self._unsaved:
-            reason = f"{type(error).__name__}: {error}; its last saved state is kept"
+            reason = f"{hooks.describe(error)}; its last saved state is kept"
             losses.append(Loss(f"(object {oid})", type(obj).__qualname__, reason))
         self._unsaved[oid] = obj
         if isinstance(obj, Tracked):

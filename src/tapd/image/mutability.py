@@ -17,7 +17,7 @@ import types
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from tapd.image import names
+from tapd.image import hooks, names
 from tapd.image.strangers import is_immutable_type
 from tapd.model.persistent import is_durable_type
 from tapd.values import Value
@@ -41,7 +41,11 @@ def kind_of(cls: type) -> Kind:
     """Return what instances of `cls` are."""
     kind = _kinds.get(cls)
     if kind is None:
-        kind = _decide(cls)
+        try:
+            kind = _decide(cls)
+        except BaseException as error:  # its metaclass has hooks
+            hooks.check(error, nests=False)
+            kind = Kind.PLAIN
         if names.name_of(cls) is not None:  # one that was typed may go again
             _kinds[cls] = kind
     return kind

@@ -17,6 +17,7 @@ import types
 from typing import Any
 
 from tapd.errors import LostObject
+from tapd.image import hooks
 from tapd.image.bare import builtin_base, value_base
 from tapd.image.generated import fit_class
 from tapd.image.stand_ins import (
@@ -108,14 +109,28 @@ def name_of(obj: Any) -> tuple[str, str] | None:
     try:
         module_name: Any = obj.__module__
         qualname: Any = obj.__qualname__
-    except Exception:
+    except BaseException as error:
+        hooks.check(error, nests=False)
         return None
     if type(module_name) is not str or type(qualname) is not str or module_name == "__main__":
         return None
     found = _find_at_save(module_name, qualname)
-    is_class = issubclass(type(obj), type) and issubclass(type(found), type)
-    if found is obj or (is_class and _same_origin(obj, found)):
+    if found is obj:
         return module_name, qualname
+    if issubclass(type(obj), type):
+        is_same = issubclass(type(found), type) and _same_origin(obj, found)
+        return (module_name, qualname) if is_same else _other_name(obj, module_name)
+    return None
+
+
+def _other_name(cls: type, module_name: str) -> tuple[str, str] | None:
+    """Return under which other name its module has `cls`: ``Point = namedtuple("P", "x y")``."""
+    module: Any = sys.modules.get(module_name)
+    if not issubclass(type(module), types.ModuleType) or module.__spec__ is None:
+        return None
+    for name, value in list(vars(module).items()):
+        if value is cls:
+            return module_name, name
     return None
 
 
@@ -126,7 +141,8 @@ def _find_at_save(module_name: str, qualname: str) -> Any:
         return None
     try:
         return None if module.__spec__ is None else _walk_name(module, qualname)
-    except Exception:
+    except BaseException as error:
+        hooks.check(error, nests=False)
         return None
 
 
@@ -267,9 +283,13 @@ def durable_class(module_name: str, qualname: str) -> Any:
     return broken_class(module_name, qualname, durable=True, why=why)
 
 
-def value_object(cls: Any, base: Any, value: Any) -> Any:
+def value_object(cls: Any, base: Any, *values: Any) -> Any:
     """Return an instance of a subclass of a builtin, past its ``__new__``. Part of the format."""
-    return base.__new__(cls, value)
+    if issubclass(cls, Broken):
+        broken = cls.__new__(cls)
+        broken._p_broken["made"] = value_object, (base, *values)
+        return broken
+    return base.__new__(cls, *values)
 
 
 class BrokenMethod:

@@ -1,24 +1,28 @@
 """Where in a graph an object is, in words: ``application.services['telnet'].x``.
 
-Imports `model` and `image.definitions`. Only asked when something was lost, so
-it may walk: breadth first from one durable object, into everything that is not
+Imports `errors`, `model` and this room's `definitions`, `hooks` and `instances`.
+Only asked when something was lost, so it may walk:
+breadth first from one durable object, into everything that is not
 durable itself.
 """
 
 from __future__ import annotations
 
 import collections
-import copyreg
 import functools
 import gc
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from tapd.image import definitions
+from tapd.errors import CannotKeep
+from tapd.image import definitions, hooks
+from tapd.image.instances import attributes_getter, filled_slots, slots_of
 from tapd.model.persistent import is_durable_type
 
-_ATOMS = frozenset({int, str, bytes, float, bool, type(None), complex, type})
+_ATOM_TYPES = (int, str, bytes, float, bool, type(None), complex, type)
+# By id: a class's own metaclass may refuse to be hashed.
+_ATOMS = frozenset(map(id, _ATOM_TYPES))
 
 
 _HEAP_TYPE = 1 << 9
@@ -27,42 +31,51 @@ LABELS_MAX = 30
 
 
 def _key_label(key: object) -> str:
-    if type(key) in _ATOMS:
+    if id(type(key)) in _ATOMS:
         text = repr(key)
         return f"[{text}]" if len(text) <= 60 else f"[{text[:50]}...]"
     return f"[<{type(key).__name__}>]"
 
 
 def _attributes(obj: Any) -> Iterator[tuple[str, Any]]:
+    cls = type(obj)
     try:
-        attributes = object.__getattribute__(obj, "__dict__")
-    except Exception:
-        attributes = None
-    if issubclass(type(attributes), dict):
-        for name, value in list(attributes.items()):
+        get = attributes_getter(cls)
+    except CannotKeep:  # hidden by something else of that name
+        get = None
+    if get is not None:
+        for name, value in list(get(obj).items()):
             yield f".{name}", value
-    for name in getattr(copyreg, "_slotnames")(type(obj)):  # noqa: B009 - private to type checkers
-        try:
-            yield f".{name}", object.__getattribute__(obj, name)
-        except Exception:  # noqa: S112 - an empty slot holds nothing
-            continue
+    for name, value in filled_slots(obj, slots_of(cls)).items():
+        yield f".{name}", value
 
 
 def _of_mapping(obj: Any) -> Iterator[tuple[str, Any]]:
     for key, value in list(dict.items(obj)):
         yield _key_label(key), value
-        if type(key) not in _ATOMS:
+        if id(type(key)) not in _ATOMS:
             yield ".<key>", key
 
 
-def _of_sequence(obj: Any) -> Iterator[tuple[str, Any]]:
-    for index, value in enumerate(list(obj)):
-        yield f"[{index}]", value
+def _of_sequence(base: Any) -> Callable[[Any], Iterator[tuple[str, Any]]]:
+    def parts(obj: Any) -> Iterator[tuple[str, Any]]:
+        for index, value in enumerate(list(base.__iter__(obj))):
+            yield f"[{index}]", value
+
+    return parts
 
 
-def _of_set(obj: Any) -> Iterator[tuple[str, Any]]:
-    for value in list(obj):
-        yield ".<item>", value
+def _of_set(base: Any) -> Callable[[Any], Iterator[tuple[str, Any]]]:
+    def parts(obj: Any) -> Iterator[tuple[str, Any]]:
+        for value in list(base.__iter__(obj)):
+            yield ".<item>", value
+
+    return parts
+
+
+def _of_exception(obj: Any) -> Iterator[tuple[str, Any]]:
+    for name in ("args", "__cause__", "__context__"):
+        yield f".{name}", BaseException.__dict__[name].__get__(obj)
 
 
 def _of_class(obj: Any) -> Iterator[tuple[str, Any]]:
@@ -84,8 +97,12 @@ def _of_cell(obj: Any) -> Iterator[tuple[str, Any]]:
 
 _WALKS: tuple[tuple[Any, Callable[[Any], Iterator[tuple[str, Any]]]], ...] = (
     (dict, _of_mapping),
-    ((list, tuple, collections.deque), _of_sequence),
-    ((set, frozenset), _of_set),
+    (list, _of_sequence(list)),
+    (tuple, _of_sequence(tuple)),
+    (collections.deque, _of_sequence(collections.deque)),
+    (set, _of_set(set)),
+    (frozenset, _of_set(frozenset)),
+    (BaseException, _of_exception),
     (types.FunctionType, definitions.parts_of),
     (types.MethodType, _named("__self__", "__func__")),
     (types.CellType, _of_cell),
@@ -103,7 +120,7 @@ def children(obj: Any) -> Iterator[tuple[str, Any]]:
     walk = next((walk for bases, walk in _WALKS if issubclass(cls, bases)), None)
     if walk is not None:
         yield from walk(obj)
-    elif not cls.__flags__ & _HEAP_TYPE and cls not in _ATOMS:
+    elif not cls.__flags__ & _HEAP_TYPE and id(cls) not in _ATOMS:
         for part in gc.get_referents(obj):  # an iterator, say: its parts have no names
             if type(part) not in (type, types.ModuleType):
                 yield ".<part>", part
@@ -132,12 +149,13 @@ class LocalPaths:
             try:
                 for label, value in children(obj):
                     self._visit(id(obj), label, value)
-            except Exception:  # noqa: S112 - a stranger's container that can't be walked
+            except BaseException as error:  # a stranger's container that can't be walked
+                hooks.check(error, nests=False)
                 continue
         return joined(self._came_from, id(wanted)) if id(wanted) in self._came_from else None
 
     def _visit(self, parent: int, label: str, value: Any) -> None:
-        if type(value) in _ATOMS or id(value) in self._came_from:
+        if id(type(value)) in _ATOMS or id(value) in self._came_from:
             return
         self._came_from[id(value)] = (parent, label)
         self._kept.append(value)
@@ -162,7 +180,7 @@ def find_path(root: Any, wanted: Any, *, objects_max: int = 200_000) -> str:
                 else (children(obj))
             )
             for label, value in parts:
-                if type(value) in _ATOMS or id(value) in came_from:
+                if id(type(value)) in _ATOMS or id(value) in came_from:
                     continue
                 came_from[id(value)] = id(obj), label
                 if value is wanted:
@@ -170,14 +188,15 @@ def find_path(root: Any, wanted: Any, *, objects_max: int = 200_000) -> str:
                 kept.append(value)
                 if type(value) is not types.ModuleType:
                     queue.append(value)
-        except Exception:  # noqa: S112 - a stranger's container that can't be walked
+        except BaseException as error:  # a stranger's container that can't be walked
+            hooks.check(error, nests=False)
             continue
     return ""
 
 
 def is_leaf(obj: Any) -> bool:
     """Whether `obj` is a value, or a module, into which no path goes on."""
-    return type(obj) in _ATOMS or type(obj) is types.ModuleType
+    return id(type(obj)) in _ATOMS or type(obj) is types.ModuleType
 
 
 def joined(came_from: Mapping[int, tuple[int, str]], key: int) -> str:

@@ -23,6 +23,7 @@ from tapd.image.stubs import (
     StubFinder,
     StubType,
     collector_paused,
+    give_by,
     give_state,
     memory_bounded,
 )
@@ -122,16 +123,16 @@ def _assemble(levels: list[list[Any]], stubs: dict[str, StubType]) -> Preview | 
         obj, meta, state = items[at : at + 3]
         if not (obj is None or isinstance(obj, Stub | StubType)) or not _is_meta(meta):
             break
-        triples.append((obj, state))
+        triples.append((obj, meta, state))
     if len(triples) < 2:
         return None
     # The last may go on: nothing in what was read says that it is complete.
-    last, begun = triples.pop()
-    for obj, state in triples:
-        give_state(obj, state)
+    last, _meta, begun = triples.pop()
+    for obj, meta, state in triples:
+        give_by(meta.own_name if type(meta) is StubType else "", obj, state)
     if type(begun) in (dict, list):
         give_state(last, begun)
-    given = frozenset(id(obj) for obj, _state in triples)
+    given = frozenset(id(obj) for obj, _meta, _state in triples)
     return Preview(root, stubs, id(last), given)
 
 

@@ -1,36 +1,63 @@
 """What becomes of an object of each type when it is pickled: the rules for TAP and journal.
 
 Imports `errors`, `model` and this room's `names`, `definitions`, `classes`,
-`strangers`, `loss` and `rebuild`. Always the C pickler with a
+`plain`, `strangers`, `parts`, `proof`, `hooks`, `loss` and `rebuild`. Always the C pickler with a
 ``reducer_override``; what it does for a type is decided once and then looked up.
 An object that can't be reduced becomes a `Placeholder`, in place, and its
-neighbours are kept. On strangers' objects only `type` and `issubclass` are
-asked: ``__class__`` may lie or raise.
+neighbours are kept, whatever a hook of its author raises (`hooks`). On strangers'
+objects only `type` and `issubclass` are asked: ``__class__`` may lie or raise.
 """
 
 from __future__ import annotations
 
 import copyreg
 import enum
-import itertools
 import pickle
 import types
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from tapd.errors import CannotKeep
-from tapd.image import classes, definitions, generated, names, rebuild, strangers
+from tapd.image import (
+    classes,
+    definitions,
+    generated,
+    hooks,
+    kinds,
+    names,
+    parts,
+    proof,
+    rebuild,
+    strangers,
+)
+from tapd.image.instances import (
+    attributes_getter,
+    filled_slots,
+    has_own_new,
+    is_foundation,
+    slots_of,
+)
 from tapd.image.loss import Loss, Placeholder, type_name_of
+from tapd.image.plain import (
+    base_value,
+    has_usual_hash,
+    is_odd,
+    is_plain,
+    is_plain_type,
+)
 from tapd.image.source import Source
 from tapd.image.stand_ins import STAND_INS, DurableStandIn, itself
 from tapd.model.persistent import is_durable_type
 
+__all__ = [
+    "NEWOBJ", "RETRIES_MAX", "UNKNOWN", "Reduced", "Reducer", "has_usual_hash", "is_plain_type",
+]  # fmt: skip
+
 PROTOCOL = 5
 RETRIES_MAX = 100
-NEWOBJ: Any = copyreg.__newobj__  # type: ignore[attr-defined]  # what pickle writes as NEWOBJ
+NEWOBJ = parts.NEWOBJ
 _HEAP_TYPE = 1 << 9
-_GETSET = types.GetSetDescriptorType
 
 Reduced = Any  # a reduce tuple, a global's name, or NotImplemented
 
@@ -42,13 +69,16 @@ class Reducer(pickle.Pickler):
         super().__init__(write_to, PROTOCOL)
         self.losses: list[Loss] = []
         self.globals: set[str] = set()
-        self.untracked = False
         # Classes remembered that nothing but what is saved holds.
         self.typed_met = 0
         self.banned: dict[int, str] = {}
         self.last: Any = None
-        # Whose items failed in the midst, where that is known for certain.
-        self.culprit: Any = None
+        # Whether an object is written inside of what leads to it, as deep as that goes.
+        self.nests = True
+        self._maker: Any = None  # whose parts are being written, where an author says which
+        self._begun: dict[int, list[Any]] = {}
+        # What was found of each form and shape: True where it is made again as it was.
+        self._proven: dict[Any, Any] = {}
         self._deciders: dict[type, Callable[[Any], Reduced]] = {}
         self._makers: dict[int, Any] = {}
         self._sound: set[type] = set(_DATA)
@@ -71,13 +101,20 @@ class Reducer(pickle.Pickler):
         # A class is named in the midst of its instances; it is they who fail.
         if cls is not type and cls is not types.FunctionType:
             self.last = obj
-        reduce = self._deciders.get(cls)
-        if reduce is None:
-            reduce = self.decide(cls)
         try:
+            reduce = self._deciders.get(cls)
+            if reduce is None:
+                reduce = self.decide(cls)
             return reduce(obj)
-        except CannotKeep as error:
+        except BaseException as error:
+            return self.lose_for(obj, error)
+
+    def lose_for(self, obj: Any, error: BaseException) -> Reduced:
+        """Name `obj` as lost for what was raised while it was reduced, by its own fault."""
+        if type(error) is CannotKeep:
             return self.lose(obj, str(error))
+        hooks.check(error, nests=self.nests)
+        return self.lose(obj, hooks.describe(error))
 
     # -- what each kind of type gets ------------------------------------------
 
@@ -94,7 +131,7 @@ class Reducer(pickle.Pickler):
         for base, reduce in self._by_base:
             if issubclass(cls, base):
                 return reduce, True
-        known = strangers.reducers.get(cls)
+        known: Callable[[Any], Reduced] | None = strangers.reducers.get(cls)
         if known is None:
             reason = strangers.lost_reason(cls) or self._problem_of_class(cls)
             if reason is not None:
@@ -102,19 +139,60 @@ class Reducer(pickle.Pickler):
         if is_durable_type(cls):
             return self.reduce_durable, True
         known = known or strangers.reducer_by_base(cls)
-        immutable = strangers.is_immutable_type(cls)
-        if known is None and _is_plain(cls):
-            if _is_odd(cls):
+        if known is None and is_plain(cls):
+            if is_odd(cls) or has_own_new(cls):
                 return self._reduce_odd, True
-            reduce = self._reduce_frozen if immutable else self._reduce_plain
             self.remember_plain(cls)
-            return reduce, True
-        reduce = known or (
-            generated.reduce_by_names if generated.is_saved_by_order(cls) else _own_reduce
-        )
-        if immutable and not issubclass(cls, enum.Enum):  # what its members hold is its module's
-            reduce = self._looking_into(reduce)
-        return self._checked(reduce, cls, immutable=immutable), True
+            return self._reduce_plain, True
+        by_names = generated.reduce_by_names if generated.is_saved_by_order(cls) else None
+        taken = known or by_names or self._by_parts(cls)
+        reduce = taken or _own_reduce
+        if taken is None and not proof.is_of_library(cls) and proof.says_library(cls, parts.HOOKS):
+            reduce = self._proving(reduce, cls)
+        return self._checked(reduce, cls), True
+
+    def _by_parts(self, cls: type) -> Callable[[Any], Reduced] | None:
+        """Return what takes instances of `cls` apart, where its author says nothing himself."""
+        if issubclass(cls, enum.Enum):
+            return None
+        if is_foundation(cls) and not parts.falls_short(cls):
+            return None  # what C says of it is all there is
+        return parts.reducer_by_parts(cls, parts.word_of(cls))
+
+    def _proving(self, reduce: Callable[[Any], Reduced], cls: type) -> Callable[[Any], Reduced]:
+        """Wrap `reduce`, which C or the library brings, so that it is tried for each shape."""
+        get, slots = attributes_getter(cls), slots_of(cls)
+        if get is None and not slots:
+            return reduce
+
+        by_parts = parts.reducer_by_parts(cls, frozenset())
+
+        def proving(obj: Any) -> Reduced:
+            reduced = reduce(obj)
+            if type(reduced) is not tuple:
+                return reduced
+            attributes = {} if get is None else get(obj)
+            filled = filled_slots(obj, slots)
+            shape = cls, *attributes, *filled
+            if len(shape) == 1 or self._proven.get(shape) is True:
+                return reduced
+            if shape not in self._proven:
+                proof.check_shape(obj, reduced)
+                if not proof.is_small(reduced) or not proof.runs_nothing(cls, reduced):
+                    return reduced
+                self._proven[shape] = problem = proof.difference(obj, reduced) or True
+            else:
+                problem = self._proven[shape]
+            if problem is True:
+                return reduced
+            if by_parts is not None:
+                return by_parts(obj)
+            if any(part is not None for part in reduced[2:]):
+                raise CannotKeep(problem)
+            more = object, None, attributes, filled
+            return *reduced[:2], more, None, None, parts.set_parts
+
+        return proving
 
     def remember_plain(self, cls: type) -> None:
         """Take note that instances of the plain class `cls` may go the shortest way."""
@@ -138,65 +216,70 @@ class Reducer(pickle.Pickler):
             return f"its class can't be kept: {error}"
         return None
 
-    def _looking_into(self, reduce: Callable[[Any], Reduced]) -> Callable[[Any], Reduced]:
-        """Wrap `reduce`, of what can't change itself, so that what can change in it is seen."""
-
-        def looking(obj: Any) -> Reduced:
-            reduced = reduce(obj)
-            if not self.untracked and type(reduced) is tuple:
-                self.untracked = any(_holds_changeable(_parts_of(part)) for part in reduced[1:3])
-            return reduced
-
-        return looking
-
-    def _checked(
-        self, reduce: Callable[[Any], Reduced], cls: type, *, immutable: bool
-    ) -> Callable[[Any], Reduced]:
-        """Wrap `reduce` so that what goes wrong in it is a reason to name."""
-        odd, base = _is_odd(cls), _base_value(cls)
+    def _checked(self, reduce: Callable[[Any], Reduced], cls: type) -> Callable[[Any], Reduced]:
+        """Wrap `reduce` so that what no load could make again is lost now, with the reason."""
+        odd, base = is_odd(cls), base_value(cls)
         is_in_c = not cls.__flags__ & _HEAP_TYPE or classes.is_made_in_c(cls)
+        if is_in_c and kinds.kind_of(cls) is not None:
+            return self._trusted(reduce)
+        is_own = not proof.is_of_library(cls)
 
         def checked(obj: Any) -> Reduced:
-            if not immutable:
-                self.untracked = True
-            try:
-                reduced = reduce(obj)
-            except (CannotKeep, MemoryError, RecursionError):
-                raise
-            except Exception as error:
-                raise CannotKeep(f"{type(error).__name__}: {error}") from None
+            reduced = reduce(obj)
             if type(reduced) is str:
                 if names.name_of(obj) is None and not _is_global(obj, reduced):
                     raise CannotKeep(f"it is not found by the name {reduced!r} that it gives")
                 return reduced
-            _check_shape(reduced)
-            make, args = reduced[:2]
+            proof.check_shape(obj, reduced)
+            make = reduced[0]
             if id(make) not in self._makers:
                 self._check_maker(make)
-            if is_in_c:
-                self._check_parts(args)
+            if not self.nests:
+                self._begin(obj)
+            if is_own:
+                self._maker = obj
+            if is_in_c and (*reduced[5:], None)[0] is None:
+                self._check_parts(reduced[1])
             if make is NEWOBJ:
-                if base is not None and len(args) > 1:
-                    reduced = (names.value_object, (cls, base, base(*args[1:])), *reduced[2:])
-                elif odd or len(args) != 1 or args[0] is not cls:
-                    reduced = (names.new_object, *reduced[1:])
-            if odd and len(reduced) > 2 and reduced[2] is not None:
-                parts = (*reduced[2:], None, None)[:3]
-                reduced = (*reduced[:2], *parts, rebuild.set_reduced)
-            if len(reduced) > 3 and any(type(part) not in _SAFE_ITERATORS for part in reduced[3:5]):
-                items = (part and self._guarded(obj, part) for part in reduced[3:5])
-                reduced = (*reduced[:3], *items, *reduced[5:])
-            return self.finish_reduced(obj, reduced)
+                reduced = _past_new(cls, base, reduced, odd=odd)
+            self._check_making(cls, reduced)
+            return self.finish_reduced(obj, _settable(cls, reduced, odd=odd))
 
         return checked
 
-    def _guarded(self, obj: Any, items: Iterator[Any]) -> Iterator[Any]:
-        """Yield `items`; should they fail, it is `obj` that can't be kept, none of them."""
-        try:
-            yield from items
-        except Exception:
-            self.culprit = obj
-            raise
+    def _trusted(self, reduce: Callable[[Any], Reduced]) -> Callable[[Any], Reduced]:
+        """Wrap `reduce`, of a class of C's whose own instances it is known to be right for."""
+
+        def trusted(obj: Any) -> Reduced:
+            reduced: Any = reduce(obj)
+            self._check_parts(reduced[1])
+            if not self.nests:
+                self._begin(obj)
+            return self.finish_reduced(obj, reduced)
+
+        return trusted
+
+    def _check_making(self, cls: type, reduced: Any) -> None:
+        """Check, once for each form of it, that what makes instances of `cls` does."""
+        make, args = reduced[:2]
+        form = make, cls, len(args)
+        if form in self._proven:
+            return
+        proof.check_made(make, args)
+        made = args[0] if make in _OWN_MAKERS and args else make
+        if made in cls.__mro__ and proof.is_small(reduced) and proof.runs_nothing(cls, reduced):
+            try:
+                make(*args)
+            except Exception as error:
+                raise CannotKeep(f"making it again fails: {hooks.describe(error)}") from None
+        self._proven[form] = True
+
+    def _begin(self, obj: Any) -> None:
+        """Take note that `obj` is being made from its parts: those that lead to it never end."""
+        begun = self._begun.setdefault(id(obj), [obj, 0])
+        begun[1] += 1
+        if begun[1] > _BEGUN_MAX:
+            raise CannotKeep("it is made from itself")
 
     def finish_reduced(self, obj: Any, reduced: Reduced) -> Reduced:
         """Return `reduced`, or what this form writes in its place."""
@@ -213,6 +296,8 @@ class Reducer(pickle.Pickler):
                 self._sound.add(cls)
 
     def _check_maker(self, make: Any) -> None:
+        if type(make) in (types.BuiltinFunctionType, types.MethodType):
+            _check_owner(make.__self__)
         if make not in _NAMELESS and names.name_of(make) is None:
             if type(make) is types.FunctionType or issubclass(type(make), type):
                 self._check_definition(make)
@@ -226,19 +311,14 @@ class Reducer(pickle.Pickler):
             classes.split_class(definition)
 
     def _reduce_plain(self, obj: Any) -> Reduced:
-        self.untracked = True
-        return NEWOBJ, (type(obj),), obj.__dict__
-
-    def _reduce_frozen(self, obj: Any) -> Reduced:
-        if not self.untracked and _holds_changeable(obj.__dict__.values()):
-            self.untracked = True
         return NEWOBJ, (type(obj),), obj.__dict__
 
     def _reduce_odd(self, obj: Any) -> Reduced:
-        """Reduce a plain instance whose class would see pickle look at it."""
-        self.untracked = True
+        """Reduce a plain instance whose class would see pickle look at it, or make it."""
+        cls = type(obj)
+        make = parts.new_bare if has_own_new(cls) else names.new_object
         attributes = object.__getattribute__(obj, "__dict__")
-        return names.new_object, (type(obj),), attributes, None, None, rebuild.set_plain
+        return make, (cls,), attributes, None, None, rebuild.set_plain
 
     # -- definitions -----------------------------------------------------------
 
@@ -257,7 +337,6 @@ class Reducer(pickle.Pickler):
         if name is not None:
             self.globals.add(":".join(name))
             return _class_by_name(cls, name)
-        self.untracked = True
         made, state = classes.split_class(cls)
         return classes.make_class, made, state, None, None, classes.set_class
 
@@ -270,7 +349,6 @@ class Reducer(pickle.Pickler):
         outer = names.wrapper_of(function)
         if outer is not None:
             return strangers.wrapped_of, (outer,)
-        self.untracked = True
         made, state = definitions.split_function(function)
         return self.with_state(function, definitions.make_function, made, state)
 
@@ -289,35 +367,45 @@ class Reducer(pickle.Pickler):
                 raise CannotKeep("it is not found under its own name")
             self.globals.add(":".join(name))
             return NotImplemented
+        _check_owner(owner)
         return getattr, (owner, function.__name__)
 
     def _reduce_cell(self, cell: Any) -> Reduced:
         return definitions.new_cell, ()
 
     def _reduce_broken(self, obj: Any) -> Reduced:
-        self.untracked = True
         return obj.broken_reduce()
 
     # -- losses ----------------------------------------------------------------
 
     def lose(self, obj: Any, reason: str) -> Reduced:
         """Name `obj` as lost; return how its placeholder is written."""
-        if len(reason) > _REASON_MAX:  # it may be a stranger's exception, with all its data
-            reason = f"{reason[:_REASON_MAX]}..."
-        loss = Loss(self.path_of(obj), type_name_of(type(obj)), reason)
+        reason = hooks.shortened(reason)
+        loss = Loss(self._place_of(obj), type_name_of(type(obj)), reason)
         self.losses.append(loss)
         return Placeholder, (loss.path, loss.type_name, loss.reason)
 
+    def _place_of(self, obj: Any) -> str:
+        """Return where `obj` is; of what a hook made up, where the hook's object is."""
+        try:
+            path = self.path_of(obj)
+            if path.endswith(UNKNOWN) and self._maker is not None and self._maker is not obj:
+                path = f"{self.path_of(self._maker)}.<part>"
+        except BaseException as error:
+            hooks.check(error, nests=self.nests)
+            return UNKNOWN
+        return path
+
     def path_of(self, obj: Any) -> str:
-        """Return where `obj` is."""
+        """Return where `obj` is; what can't be found ends in `UNKNOWN`."""
         raise NotImplementedError
 
 
-_REASON_MAX = 1000
-_SAFE_ITERATORS = frozenset(
-    map(type, (None, iter([]), iter(()), iter({}.items()), iter(set()), iter(deque())))
-)
-_VALUES = (int, str, bytes, float, complex, tuple, frozenset)
+UNKNOWN = ".<...>"
+_BEGUN_MAX = 3
+_OWN_MAKERS = (NEWOBJ, parts.new_bare, names.new_object, names.value_object)
+_SAFE_ENTRIES: frozenset[type] = frozenset({type(None), type(iter({}.items()))})
+_SAFE_ITEMS = frozenset(map(type, (None, iter([]), iter(()), iter(set()), iter(deque()))))
 _NAMELESS = (type(None), type(NotImplemented), type(Ellipsis))
 
 
@@ -333,62 +421,45 @@ def _class_by_name(cls: Any, name: tuple[str, str]) -> Reduced:
     return NotImplemented if names.is_own_name(cls, name) else (names.named, name)
 
 
-def _check_shape(reduced: Any) -> None:
-    if type(reduced) is not tuple or not 2 <= len(reduced) <= 6:
-        raise CannotKeep("its __reduce_ex__ does not return a tuple as pickle asks for")
-    make, args = reduced[:2]
-    if type(args) is not tuple or not callable(make):
-        raise CannotKeep("its __reduce_ex__ does not return a callable and its arguments")
-    for items in reduced[3:5]:
-        if items is not None and not hasattr(type(items), "__next__"):
-            raise CannotKeep("its __reduce_ex__ gives items that are no iterator")
+def _check_owner(owner: Any) -> None:
+    """Check that whose method something is can be kept."""
+    reason = strangers.lost_reason(type(owner))
+    if reason is not None:
+        raise CannotKeep(f"it is a method of a {type_name_of(type(owner))}: {reason}")
 
 
-_CHANGEABLE: frozenset[type] = frozenset({list, dict, set, bytearray})
+def _past_new(cls: Any, base: Any, reduced: Any, *, odd: bool) -> Any:
+    """Return a reduction by NEWOBJ without it, where pickle or an author would object to that."""
+    args = reduced[1]
+    if base is not None and len(args) > 1:
+        return (names.value_object, (cls, base, base(*args[1:])), *reduced[2:])
+    if args == (cls,) and has_own_new(cls):
+        return (parts.new_bare, *reduced[1:])
+    if odd or not args or args[0] is not cls:
+        return (names.new_object, *reduced[1:])
+    return reduced
 
 
-def _holds_changeable(values: Iterable[Any]) -> bool:
-    """Whether a plain container is among `values` or in tuples of theirs.
-
-    The C pickler writes these without asking: what can't change itself may hold them.
-    """
-    kinds = set(map(type, values))
-    while _CHANGEABLE.isdisjoint(kinds) and tuple in kinds:
-        inner = [each for each in values if type(each) is tuple]
-        values = list(itertools.chain.from_iterable({id(each): each for each in inner}.values()))
-        kinds = set(map(type, values))
-    return not _CHANGEABLE.isdisjoint(kinds)
-
-
-def _parts_of(part: Any) -> Iterable[Any]:
-    """Return what a part of a reduce tuple holds; the part itself was made for it."""
-    if type(part) is dict:
-        return part.values()
-    if type(part) is list:
-        return part
-    if type(part) is not tuple:
-        return ()
-    if len(part) == 2 and part[0] is None and type(part[1]) is dict:  # of one with slots
-        return part[1].values()
-    return part
+def _settable(cls: type, reduced: Any, *, odd: bool) -> Any:
+    """Return a reduction of which state and items were looked at."""
+    state, items, entries, setter = (*reduced[2:], None, None, None, None)[:4]
+    if state is not None and setter is None:
+        made = cls if reduced[0] in _OWN_MAKERS else reduced[0]
+        if issubclass(type(made), type):
+            parts.check_state(state, takes=hasattr(made, "__setstate__"))
+        if odd:
+            setter = rebuild.set_reduced
+    if type(items) not in _SAFE_ITEMS or type(entries) not in _SAFE_ENTRIES:
+        items = items and proof.taken_items(items, in_pairs=False)
+        entries = entries and proof.taken_items(entries, in_pairs=True)
+    elif setter is None or len(reduced) > 5:
+        return reduced
+    return (*reduced[:2], state, items, entries, setter)
 
 
 _DATA: frozenset[type] = frozenset({
     int, str, bytes, float, bool, type(None), tuple, list, dict, set, frozenset, type,
 })  # fmt: skip
-
-
-def _is_odd(cls: type) -> bool:
-    """Whether an instance would see, or mislead, pickle's looking at it."""
-    return hasattr(cls, "__getattr__") or "__class__" in _own_names(cls)
-
-
-def _base_value(cls: type) -> Any:
-    """Return the builtin that `cls` adds a ``__new__`` of its own to, if it is such a class."""
-    own = _own_names(cls)
-    if "__new__" not in own or "__getnewargs__" in own:
-        return None
-    return next((base for base in _VALUES if issubclass(cls, base)), None)
 
 
 def _is_global(obj: Any, name: str) -> bool:
@@ -413,50 +484,3 @@ def _own_reduce(obj: Any) -> Reduced:
         return reduce(obj)
     own: Any = cls.__reduce_ex__
     return own(obj, PROTOCOL)
-
-
-def has_usual_hash(cls: Any) -> bool:
-    """Whether the hash of a `cls`, if it has one, needs none of its state."""
-    return cls.__hash__ is object.__hash__ or cls.__hash__ is None
-
-
-def _own_names(cls: type) -> set[str]:
-    """Return what the classes made in Python above `cls` define."""
-    return {name for base in cls.__mro__ if base.__flags__ & _HEAP_TYPE for name in base.__dict__}
-
-
-def is_plain_type(cls: type) -> bool:
-    """Whether an instance of `cls` is saved as its ``__dict__``, and no code of it is run."""
-    return (
-        cls not in strangers.reducers
-        and strangers.lost_reason(cls) is None
-        and strangers.reducer_by_base(cls) is None
-        and _is_plain(cls)
-        and not _is_odd(cls)
-    )
-
-
-def _is_plain(cls: Any) -> bool:
-    """Whether an instance of `cls` is its ``__dict__`` and nothing else."""
-    return (
-        cls.__reduce_ex__ is object.__reduce_ex__
-        and cls.__reduce__ is object.__reduce__
-        and cls.__getstate__ is object.__getstate__
-        and cls.__getattribute__ is object.__getattribute__
-        and cls.__basicsize__ <= object.__basicsize__ + 16
-        and cls.__dictoffset__ != 0
-        and cls not in copyreg.dispatch_table
-        and not hasattr(cls, "__getnewargs__")
-        and not hasattr(cls, "__getnewargs_ex__")
-        and not hasattr(cls, "__setstate__")
-        and all(
-            base is object
-            or (
-                base.__flags__ & _HEAP_TYPE
-                and not (base.__dict__.keys() & {"__reduce_cython__"})
-                and not base.__dict__.get("__slots__")
-                and type(base.__dict__.get("__dict__")) in (_GETSET, type(None))
-            )
-            for base in cls.__mro__
-        )
-    )

@@ -190,6 +190,9 @@ class Broken(metaclass=_BrokenType):
             new = (new_object, (maker, *args))
             if kwargs:
                 new = (new_object_with, (maker, args, kwargs))
+        if "made" in kept:  # past its constructor, by what was told the class
+            make, rest = kept["made"]
+            new = (make, (type(self), *rest))
         items: Iterator[Any] | None = iter(kept["list"]) if kept["list"] else None
         pairs: Iterator[Any] | None = iter(kept["items"]) if kept["items"] else None
         setter = (kept["setter"],) if kept.get("setter") is not None else ()

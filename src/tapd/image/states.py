@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tapd.errors import NotStorable
-from tapd.image import paths
+from tapd.errors import CannotKeep, NotStorable
+from tapd.image import hooks, parts, paths
 from tapd.image.deep import DeepGraphPickler
-from tapd.image.evolution import split_state, state_of, versioned
+from tapd.image.evolution import split_state, versioned
 from tapd.image.graph import GraphPickler, GraphRoot
-from tapd.image.loss import Loss
+from tapd.image.loss import Loss, type_name_of
 from tapd.image.memo import parts_in
-from tapd.image.reducer import RETRIES_MAX, Reduced, Reducer
+from tapd.image.reducer import RETRIES_MAX, UNKNOWN, Reduced, Reducer
 from tapd.image.shared import Shared, SharedObjects
 from tapd.model.persistent import is_durable_type
 
@@ -41,12 +41,6 @@ class StateDump:
         self.losses = losses
         self.parts = parts
         self.shared: tuple[Shared, ...] = ()
-
-
-def _journal_state(obj: Any) -> Any:
-    if type(obj) is Shared:
-        return obj.journal_state()
-    return versioned(obj, state_of(obj))
 
 
 def durable_reference(oid: int) -> Any:
@@ -81,9 +75,11 @@ class _StatePickler(Reducer):
 
     def reducer_override(self, obj: Any) -> Reduced:
         """Return how `obj` is written; the shortest way is for durable ones."""
-        cls = type(obj)
-        if cls in self._durable:
-            return durable_reference, (self._oid_of(obj),)
+        try:
+            if type(obj) in self._durable:
+                return durable_reference, (self._oid_of(obj),)
+        except BaseException as error:  # a metaclass's __hash__
+            return self.lose_for(obj, error)
         if id(obj) in self.shared.ids and (shared := self.shared.get(obj)) is not None:
             return durable_reference, (self._oid_of(shared),)
         return self.reduce(obj)
@@ -99,17 +95,20 @@ class _StatePickler(Reducer):
 
     def path_of(self, obj: Any) -> str:
         if self._local is None:
-            state = split_state(self.state)[1]
-            roots = (("", state), *paths.durable_children(None, state))
-            self._local = paths.LocalPaths(roots)
+            self._local = _paths_in(self.state)
         way = self._local.of(obj)
-        return self.path + (".<...>" if way is None else way)
+        return self.path + (UNKNOWN if way is None else way)
 
     def forget(self) -> None:
         """Make ready for the next state."""
-        self._local = self.state = self.last = self.culprit = None
+        self._local = self.state = self.last = self._maker = None
         self.losses = []
         self.banned = {}
+
+
+def _paths_in(state: Any) -> paths.LocalPaths:
+    bare = split_state(state)[1]
+    return paths.LocalPaths((("", bare), *paths.durable_children(None, bare)))
 
 
 class _FlatStatePickler(GraphPickler):
@@ -120,6 +119,7 @@ class _FlatStatePickler(GraphPickler):
         self._path = path
         self._oid_of = usual.oid_of
         self._shared = usual.shared
+        self._ways: paths.LocalPaths | None = None
 
     def reducer_override(self, obj: Any) -> Reduced:
         shared = self._shared.get(obj)
@@ -131,7 +131,10 @@ class _FlatStatePickler(GraphPickler):
         return durable_reference, (self._oid_of(obj),)
 
     def path_of(self, obj: Any) -> str:
-        return f"{self._path}.<deep>"
+        if self._ways is None:
+            self._ways = _paths_in(self._root)
+        way = self._ways.of(obj)
+        return self._path + (UNKNOWN if way is None else way)
 
 
 class _DeepStatePickler(DeepGraphPickler):
@@ -142,6 +145,7 @@ class _DeepStatePickler(DeepGraphPickler):
         self._path = path
         self._oid_of = usual.oid_of
         self._shared = usual.shared
+        self._ways: paths.LocalPaths | None = None
 
     def reducer_override(self, obj: Any) -> Reduced:
         shared = self._shared.get(obj)
@@ -165,6 +169,7 @@ class StatePickler:
     def _renew(self) -> None:
         sink = _Sink()
         self._chunks = sink.chunks
+        self._safe: set[type] = set()  # whose `__getstate__` is not their authors'
         self._pickler = _StatePickler(sink, self.oid_of, self.shared)
         self._pickler.memo = _MEMO
 
@@ -176,13 +181,13 @@ class StatePickler:
         Raises:
             NotStorable: what can't be kept could not be told from the rest.
         """
-        dump, memo = self._dump(_journal_state(obj), path, keep_memo=True)
-        parts = parts_in(memo)
-        if parts and self.shared:
-            found = [(part, self.shared.get(part)) for part in parts]
-            parts = tuple(part for part, shared in found if shared is None)
-            dump.shared = tuple(shared for _part, shared in found if shared is not None)
-        dump.parts = parts
+        dump, memo = self._dump(self._state_of(obj, path), path, keep_memo=True)
+        found = parts_in(memo)
+        if found and self.shared:
+            known = [(part, self.shared.get(part)) for part in found]
+            found = tuple(part for part, shared in known if shared is None)
+            dump.shared = tuple(shared for _part, shared in known if shared is not None)
+        dump.parts = found
         return dump
 
     def dump_joint(self, objects: Sequence[Any]) -> StateDump:
@@ -191,7 +196,20 @@ class StatePickler:
         Raises:
             NotStorable: see `dump_object`.
         """
-        return self.dump_state(tuple(map(_journal_state, objects)))
+        return self.dump_state(tuple(map(self._state_of, objects)))
+
+    def _state_of(self, obj: Any, path: str = "") -> Any:
+        cls = type(obj)
+        if cls is Shared:
+            return obj.journal_state()
+        if cls in self._safe:
+            return versioned(obj, obj.__getstate__())
+        if parts.has_safe_state(cls):
+            self._safe.add(cls)
+        try:
+            return versioned(obj, parts.durable_state(obj))
+        except CannotKeep as error:
+            raise NotStorable(f"saving {path or type_name_of(cls)}: {error}") from None
 
     def dump_state(self, state: object, path: str = "") -> StateDump:
         """Pickle one state (or a delta).
@@ -213,12 +231,14 @@ class StatePickler:
         pickler.state = state
         try:
             pickler.dump(state)
-        except Exception as error:
+        except BaseException as error:
+            if not isinstance(error, RecursionError):
+                hooks.check(error)
             return self._dump_again(state, path, error)
         memo = pickler.memo.copy() if keep_memo else {}
         # It outlives what it wrote, and must not keep it alive.
         pickler.memo = _MEMO
-        pickler.last = pickler.state = None
+        pickler.last = pickler.state = pickler._maker = None
         chunks = self._chunks
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         chunks.clear()
@@ -231,7 +251,7 @@ class StatePickler:
         return StateDump(data, losses), memo
 
     def _dump_again(
-        self, state: Any, path: str, error: Exception
+        self, state: Any, path: str, error: BaseException
     ) -> tuple[StateDump, dict[int, tuple[int, Any]]]:
         """Find what failed by leaving out, one by one, what was last begun."""
         if isinstance(error, RecursionError):
@@ -239,19 +259,20 @@ class StatePickler:
         banned: dict[int, str] = {}
         kept = []
         for _ in range(RETRIES_MAX):
-            last = self._pickler.culprit
-            if last is None:
-                last = self._pickler.last
+            last = self._pickler.last
             if isinstance(error, MemoryError) or last is None or id(last) in banned:
                 break
-            banned[id(last)] = f"{type(error).__name__}: {error}"
+            banned[id(last)] = hooks.describe(error)
             kept.append(last)
             self._renew()
             pickler = self._pickler
             pickler.path, pickler.state, pickler.banned = path, state, banned
             try:
                 pickler.dump(state)
-            except Exception as next_error:  # each failure bans one object
+            except BaseException as next_error:  # each failure bans one object
+                if isinstance(next_error, RecursionError):
+                    return self._dump_deep(state, path)
+                hooks.check(next_error)
                 error = next_error
             else:
                 dump = StateDump(b"".join(self._chunks), tuple(pickler.losses))
@@ -259,7 +280,7 @@ class StatePickler:
                 self._renew()
                 return dump, memo
         self._renew()
-        raise NotStorable(f"saving {path or 'a state'}: {error}") from error
+        raise NotStorable(f"saving {path or 'a state'}: {hooks.describe(error)}") from error
 
     def _dump_deep(self, state: Any, path: str) -> tuple[StateDump, dict[int, tuple[int, Any]]]:
         self._renew()

@@ -1,6 +1,6 @@
 """How objects of other people's types are reduced: renewed, kept by parts, or named as lost.
 
-Imports `errors` and `image.names`. Two tables by exact type, and one by base
+Imports `errors` and this room's `names` and `kinds`. Two tables by exact type, and one by base
 class: `reducers` gives a function that returns a reduce tuple; `lost_reason`
 says why instances of a type can't be kept. What is in neither goes by its own
 ``__reduce_ex__``.
@@ -13,7 +13,9 @@ import collections
 import dataclasses
 import enum
 import functools
+import gc
 import importlib
+import io
 import sys
 import threading
 import types
@@ -23,6 +25,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from tapd.errors import CannotKeep
+from tapd.image.kinds import DeadReferent
 from tapd.image.named_values import reducer_by_name
 from tapd.image.names import bound_method, name_of, named
 from tapd.values import Value
@@ -85,11 +88,14 @@ def _reduce_simple_queue(obj: Any) -> Reduced:
 
 
 def _reduce_ref(obj: Any) -> Reduced:
-    return type(obj), (obj(),) if obj() is not None else (_Dead(),)
+    referent = obj()
+    if referent is None:
+        return type(obj), (DeadReferent(),)
+    return type(obj), (referent,) if obj.__callback__ is None else (referent, obj.__callback__)
 
 
-class _Dead:
-    """A referent that is gone at once: what a dead weak reference is made of."""
+_Dead = DeadReferent
+"""TAPs of earlier days call it so."""
 
 
 def _reduce_weak_method(obj: Any) -> Reduced:
@@ -103,7 +109,7 @@ def _reduce_proxy(obj: Any) -> Reduced:
     try:
         referent = obj.__repr__.__self__
     except ReferenceError:
-        referent = _Dead()
+        referent = DeadReferent()
     if type(referent) is type(obj):
         raise CannotKeep("a weak proxy whose object can't be reached")
     return weakref.proxy, (referent,)
@@ -118,7 +124,75 @@ def _reduce_weak_mapping(obj: Any) -> Reduced:
 
 
 def _reduce_mappingproxy(obj: Any) -> Reduced:
-    return types.MappingProxyType, (dict(obj),)
+    """Reduce a view of a dict to that very dict, in which others may see changes."""
+    shown = gc.get_referents(obj)[0]
+    if type(shown) is dict:
+        owner = getattr(shown.get("__dict__", shown.get("__weakref__")), "__objclass__", None)
+        if owner is not None and _names_of_class(owner) == shown:
+            return vars, (owner,)
+    return types.MappingProxyType, (shown,)
+
+
+def _names_of_class(cls: type) -> Any:
+    return gc.get_referents(type.__dict__["__dict__"].__get__(cls))[0]
+
+
+def new_forward_ref(arg: str, is_argument: bool, module: Any, is_class: bool) -> Any:
+    """Return a `typing.ForwardRef` that was not looked up yet."""
+    make: Any = typing.ForwardRef
+    return make(arg, is_argument=is_argument, module=module, is_class=is_class)
+
+
+def _reduce_forward_ref(obj: Any) -> Reduced:
+    return new_forward_ref, (
+        obj.__forward_arg__, obj.__forward_is_argument__,
+        obj.__forward_module__, obj.__forward_is_class__,
+    )  # fmt: skip
+
+
+_SCANNER_PARTS = (
+    "strict", "object_hook", "object_pairs_hook", "parse_float", "parse_int", "parse_constant",
+)  # fmt: skip
+
+
+def new_json_scanner(parts: dict[str, Any]) -> Any:
+    """Return what a `json.JSONDecoder` scans with."""
+    module: Any = importlib.import_module("json.scanner")
+    return module.make_scanner(types.SimpleNamespace(**parts, memo={}))
+
+
+def _reduce_json_scanner(obj: Any) -> Reduced:
+    return new_json_scanner, ({name: getattr(obj, name) for name in _SCANNER_PARTS},)
+
+
+def array_view(base: Any, shape: Any, dtype: Any, offset: int, strides: Any) -> Any:
+    """Return a numpy array that shows a part of another one's memory."""
+    numpy = importlib.import_module("numpy")
+    if not base.flags.c_contiguous:
+        base = base.T
+    return numpy.ndarray(shape, dtype, base, offset, strides)
+
+
+def _reduce_array(obj: Any) -> Reduced:
+    """Reduce a numpy array; one that shows another's memory goes on to do so."""
+    base = obj.base
+    if base is None:
+        return obj.__reduce_ex__(5)  # type: ignore[no-any-return]  # by pickle's protocol
+    if type(base) is not type(obj):
+        if type(base) in (bytes, bytearray):
+            return obj.__reduce_ex__(5)  # type: ignore[no-any-return]  # as it was loaded
+        raise CannotKeep(
+            f"an array that shows the memory of a {type(base).__name__}; keep array.copy()"
+        )
+    flags = base.flags
+    if (
+        not (flags.c_contiguous or flags.f_contiguous)
+        or obj.dtype.hasobject
+        or base.base is not None
+    ):
+        raise CannotKeep("a view of an array that has gaps or holds objects; keep view.copy()")
+    offset = obj.__array_interface__["data"][0] - base.__array_interface__["data"][0]
+    return array_view, (base, obj.shape, obj.dtype, offset, obj.strides)
 
 
 def _reduce_property(obj: Any) -> Reduced:
@@ -202,18 +276,16 @@ def name_of_variable(obj: Any) -> bool:
     return getattr(sys.modules.get(module), obj.__name__, None) is obj
 
 
-def _reduce_exception(obj: Any) -> Reduced:
-    return _new_exception, (type(obj), obj.args), obj.__dict__ or None
-
-
 def _new_exception(cls: Any, args: tuple[Any, ...]) -> Any:
+    """Return an exception; TAPs of earlier days call it."""
     return cls.__new__(cls, *args)
 
 
 def _reduce_asyncio(obj: Any) -> Reduced:
     """Reduce an asyncio lock, event or queue: without its loop and those who wait."""
     state = dict(obj.__dict__)
-    state["_loop"] = None
+    if "_loop" in state:
+        state["_loop"] = None
     for name in ("_waiters", "_getters", "_putters"):
         if state.get(name):
             state[name] = collections.deque()
@@ -260,6 +332,7 @@ reducers: dict[type, Callable[[Any], Reduced]] = {
     types.MethodType: _reduce_method,
     types.ModuleType: _reduce_module,
     typing.NewType: _reduce_new_type,
+    typing.ForwardRef: _reduce_forward_ref,
     typing.TypeVar: _reduce_type_variable,
     typing.ParamSpec: _reduce_type_variable,
     typing.TypeVarTuple: _reduce_type_variable,
@@ -335,40 +408,29 @@ def lost_reason(cls: type) -> str | None:
     """Return why instances of `cls` can't be kept, or None where they may be."""
     for base, reason in _imported(_LOST):
         if issubclass(cls, base):
-            in_memory = cls.__name__ in ("BytesIO", "StringIO") and cls.__module__ == "_io"
-            return None if in_memory else reason
+            return None if issubclass(cls, (io.BytesIO, io.StringIO)) else reason
     return _LOST_BY_NAME.get(f"{cls.__module__}:{cls.__qualname__}")
 
 
 def reducer_by_base(cls: type) -> Callable[[Any], Reduced] | None:
     """Return how instances of `cls` are reduced by what it derives from, if that says it."""
-    if (cls.__module__, cls.__qualname__) == ("_queue", "SimpleQueue"):
-        return _reduce_simple_queue
-    if cls.__module__.startswith("asyncio.") and any(
-        "_loop" in base.__dict__ for base in cls.__mro__
+    if any(
+        base.__module__.startswith("asyncio.") and "_loop" in base.__dict__ for base in cls.__mro__
     ):
         return _reduce_asyncio
-    if issubclass(cls, weakref.ref):
-        return _reduce_ref
     if issubclass(cls, types.ModuleType):
         return _reduce_module
-    if (cls.__module__, cls.__qualname__) == ("threading", "_RLock"):
-        return _reduce_rlock
-    return _reduce_exception if _is_exception_of_own_init(cls) else reducer_by_name(cls)
+    known = _BY_NAME.get(f"{cls.__module__}:{cls.__qualname__}")
+    return reducer_by_name(cls) if known is None else known
 
 
-def _is_exception_of_own_init(cls: type) -> bool:
-    return (
-        issubclass(cls, BaseException)
-        and not issubclass(cls, (BaseExceptionGroup, OSError, UnicodeError, ImportError))
-        and cls.__dict__.get("__reduce__", BaseException.__reduce__) is BaseException.__reduce__
-        and any("__init__" in base.__dict__ for base in cls.__mro__ if base.__flags__ & _HEAP_TYPE)
-        and not any(
-            {"__reduce__", "__reduce_ex__", "__getstate__"} & base.__dict__.keys()
-            for base in cls.__mro__
-            if base.__flags__ & _HEAP_TYPE
-        )
-    )
+_BY_NAME: dict[str, Callable[[Any], Reduced]] = {
+    "_queue:SimpleQueue": _reduce_simple_queue,
+    "threading:_RLock": _reduce_rlock,
+    "_json:Scanner": _reduce_json_scanner,
+    "numpy:ndarray": _reduce_array,
+}
+"""Types of C whose module is imported only by who has an instance."""
 
 
 _HEAP_TYPE = 1 << 9

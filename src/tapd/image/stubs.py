@@ -59,10 +59,11 @@ class StubType(type):
             made: Any = args[0]
             return made.__new__(made, *args[_MAKERS[cls.own_name] :])
         if cls.own_name.startswith("set_") and len(args) == 2:
-            obj, state = args
-            if cls.own_name == "set_durable" and type(state) is tuple:
-                state = state[-1]  # the first is its number
-            give_state(obj, state)
+            give_by(cls.own_name, *args)
+        bare = _BARE_MAKERS.get(cls.own_name)
+        if bare is not None and args and type(args[0]) is StubType:
+            make: Any = args[0].__new__
+            return make(args[0], *args[bare:])
         return super().__call__(*args, **kwargs)
 
     def __repr__(cls) -> str:
@@ -88,6 +89,45 @@ def give_state(obj: Any, state: Any) -> None:
         obj.state = state
     elif type(obj) is StubType:
         obj.class_state = state
+
+
+_BARE_MAKERS = {"new_object": 1, "new_bare": 1, "value_object": 2}
+"""What makes instances past their constructors, and where what they are made from begins."""
+_BY_KEY = frozenset({"builtins:dict", "collections:OrderedDict", "collections:defaultdict"})
+
+
+def give_by(setter: str, obj: Any, state: Any) -> None:
+    """Give a stub a state in the form that the function named `setter` takes."""
+    if setter == "set_durable" and type(state) is tuple:
+        state = state[-1]  # the first is its number
+    elif setter in ("set_parts", "set_told") and type(state) is tuple and len(state) in (3, 4):
+        base, contents, *rest = state
+        _give_contents(obj, base, contents)
+        if setter == "set_parts":
+            attributes, slots = rest
+            state = attributes if slots is None else (attributes, slots)
+        else:
+            state = rest[0]
+    give_state(obj, state)
+
+
+def _give_contents(obj: Any, base: Any, contents: Any) -> None:
+    """Give a stub what a builtin holds, in the forms of `kinds`; an odd form is shown as it is."""
+    if not isinstance(obj, Stub) or contents is None:
+        return
+    name = base.reference if type(base) is StubType else ""
+    if name == "collections:defaultdict" and type(contents) is tuple and len(contents) == 2:
+        obj.args, contents = (*obj.args, contents[0]), contents[1]
+    if name in _BY_KEY and type(contents) is list and len(contents) % 2 == 0:
+        for key, value in zip(contents[::2], contents[1::2], strict=True):
+            obj[key] = value
+    elif type(contents) is list:
+        obj.extend(contents)
+    elif type(contents) is dict:  # of an exception
+        for name, value in contents.items():
+            obj[name] = value
+    else:
+        obj.args = (*obj.args, *(contents if type(contents) is tuple else (contents,)))
 
 
 class _Namer:
@@ -261,23 +301,31 @@ def _give_states(finish: Stub) -> Any:
     root, queue = finish.args[-2:]
     items = queue.items if isinstance(queue, Stub) else queue
     each = iter(items or ())
+    rest = []
     for obj, meta, state in zip(each, each, each, strict=True):
         if type(meta) is StubType and meta.own_name == "fill_container":
             _fill(obj, state)
-        elif type(meta) is StubType and meta.own_name == "set_whole":
+        else:
+            rest.append((obj, meta, state))
+    for obj, meta, state in rest:  # which may read a container
+        if type(meta) is not StubType:
+            give_state(obj, state)
+        elif meta.own_name == "set_whole":
             _give_whole(obj, state)
         else:
-            give_state(obj, state)
+            give_by(meta.own_name, obj, state)
     return root
 
 
 def _give_whole(obj: Any, whole: Any) -> None:
     """Give an object what `rebuild.set_whole` does."""
     if isinstance(obj, Stub) and type(whole) is tuple and len(whole) == 4:
-        obj.state, items, entries, _setter = whole
-        obj.extend(list(items))
+        state, items, entries, setter = whole
+        if items:
+            obj.extend(list(items))
         for key, value in entries:
             obj[key] = value
+        give_by(setter.own_name if type(setter) is StubType else "", obj, state)
 
 
 def _fill(container: Any, contents: Any) -> None:
