@@ -19,13 +19,13 @@ from typing import Any
 from tapd.errors import LostObject
 from tapd.image import hooks
 from tapd.image.bare import builtin_base, value_base
+from tapd.image.collecting import leave_c
 from tapd.image.generated import fit_class
 from tapd.image.stand_ins import (
     Broken,
     BrokenDurable,
     broken_durable_type,
     broken_type,
-    leave_c,
     new_object,
 )
 from tapd.model.persistent import is_durable_type

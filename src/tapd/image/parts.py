@@ -21,7 +21,7 @@ import persistent
 from tapd.errors import CannotKeep
 from tapd.image import hooks, kinds, names
 from tapd.image.classes import dict_of_class
-from tapd.image.evolution import state_of
+from tapd.image.evolution import OwnState, state_of
 from tapd.image.instances import (
     attributes_getter,
     filled_slots,
@@ -188,6 +188,8 @@ def durable_state(obj: Any) -> Any:
     cls = type(obj)
     try:
         state = hooks.called(state_of, obj)
+        if type(state) is OwnState:  # set past the class's own method
+            return state
         check_state(state, takes=foundation_of(cls) is not _DURABLE or takes_state(cls))
     except CannotKeep as error:
         raise CannotKeep(f"its state: {error}") from None
