@@ -187,7 +187,8 @@ def content_of(thing: Any) -> dict[str, str]:
         if hasattr(cls, "_fields") and name in cls._fields:
             found[name] = _text(getattr(thing, name))
     with contextlib.suppress(TypeError):
-        found |= {name: _text(value) for name, value in attributes_of(thing).items()}
+        own = attributes_of(thing)
+        found |= {name: _text(value) for name, value in own.items() if name[0] != "_"}
     if not hasattr(cls, "_fields"):
         for base in (int, float, str):
             if isinstance(thing, base):

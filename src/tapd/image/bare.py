@@ -132,10 +132,7 @@ def builtin_base(cls: Any) -> str:
 
 
 def value_base(cls: Any) -> str:
-    """Return which builtin the instances of `cls` are values of; "" where of none.
-
-    Members of enums and named tuples are told by their own names (`named_values`).
-    """
-    if issubclass(cls, enum.Enum) or hasattr(cls, "_fields"):
-        return ""
+    """Return which builtin the instances of `cls` are values of; "" where of none."""
+    if issubclass(cls, enum.Enum):
+        return enum.Enum.__name__
     return next((name for name, base in _VALUE_BASES.items() if issubclass(cls, base)), "")
