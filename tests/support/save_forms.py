@@ -73,7 +73,7 @@ def by_journal(value: Any) -> tuple[Any, list[Loss]]:
 def _by_other_state(kind: Any) -> Form:
     def save(value: Any) -> tuple[Any, list[Loss]]:
         buffer = io.BytesIO()
-        pickler = kind(buffer, value, "", _number)
+        pickler = kind(buffer, value, "", StatePickler(_number))
         pickler.memo = _MEMO
         pickler.dump(GraphRoot(value))
         return StateLoader(_none).load_state(buffer.getvalue()), pickler.losses

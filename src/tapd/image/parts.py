@@ -208,7 +208,7 @@ def check_state(state: Any, *, takes: bool) -> None:
     """
     if type(state) in (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType):
         raise CannotKeep(f"its state is a {type(state).__name__}, whose position can't be saved")
-    if state is None or takes:
+    if state is None or takes or type(state) is OwnState:
         return
     parts = state if type(state) is tuple and len(state) == 2 else (state,)
     if not all(part is None or issubclass(type(part), dict) for part in parts):
