@@ -166,6 +166,8 @@ def is_hashable(thing: Any) -> bool:
 
 VALUES = ("named tuple", "enum", "flag", "frozenset", "int", "str", "tuple", "float")
 """Kinds that are values: each that holds one may have one of its own after a replay."""
+CALLS = "reduced"
+"""Its own ``__reduce__`` names a call; what that makes is its author's word."""
 AUTHORS = {"states", "states raising", "persistent states"}
 """What these make of a state is their author's business: an upgrade."""
 
@@ -186,6 +188,7 @@ def content_of(thing: Any) -> dict[str, str]:
                     found[name] = _text(slot.__get__(thing))
         if hasattr(cls, "_fields") and name in cls._fields:
             found[name] = _text(getattr(thing, name))
+            found[f"[{getattr(thing, name)!r}]"] = ""
     with contextlib.suppress(TypeError):
         own = attributes_of(thing)
         found |= {name: _text(value) for name, value in own.items() if name[0] != "_"}
@@ -288,9 +291,10 @@ def _goes_there_and_back(
     second.commit()
     again = second.save()
     taken = not (is_stand_in(second.root.one) and is_stand_in(second.root.other))
-    if not is_stand_in(second.root.one) and versions[1] not in AUTHORS:
+    checked = versions[1] not in AUTHORS and versions[0] != CALLS
+    if not is_stand_in(second.root.one) and checked:
         assert contents.items() <= content_of(second.root.one).items()
-    if not is_stand_in(second.root.other) and versions[1] not in AUTHORS:
+    if not is_stand_in(second.root.other) and checked:
         assert contents.items() <= content_of(second.root.other).items()
     if dump_graph(second.root).losses:  # named, and code that does this is refused
         return

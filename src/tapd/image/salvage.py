@@ -185,6 +185,8 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
         return made
 
     def _stand_in(self, step: int, maker: Any, args: Any, reason: str, **kept: Any) -> Any:
+        if maker is bare_object and args:  # which is how a durable object is made
+            maker, args, kept = args[0], (), {"called": False}
         if is_stand_in_type(maker):  # its class is known to be gone, and is told by itself
             return maker(*args) if kept["called"] else maker.__new__(maker, *args)
         name = self._names.get(id(maker), "")
