@@ -298,7 +298,7 @@ def _goes_there_and_back(
         assert contents.items() <= content_of(second.root.other).items()
     if dump_graph(second.root).losses:  # named, and code that does this is refused
         return
-    if taken and (versions[1] in AUTHORS or versions == ("exception", "exception init")):
+    if taken and (not checked or versions == ("exception", "exception init")):
         return
     second.root.more = "another state of what holds it"
     second.root.inside.append("more")

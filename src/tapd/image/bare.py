@@ -135,4 +135,6 @@ def value_base(cls: Any) -> str:
     """Return which builtin the instances of `cls` are values of; "" where of none."""
     if issubclass(cls, enum.Enum):
         return enum.Enum.__name__
+    if issubclass(cls, tuple) and hasattr(cls, "_fields"):
+        return "named tuple"
     return next((name for name, base in _VALUE_BASES.items() if issubclass(cls, base)), "")
