@@ -7,7 +7,6 @@ from __future__ import annotations
 import dataclasses
 import enum
 import gc
-import logging
 import pickle
 import sys
 import threading
@@ -406,17 +405,15 @@ def test_what_fails_in_the_midst_costs_no_neighbour() -> None:
     assert StateLoader(no_object).load_state(state.data)["before"] == 1
 
 
-def test_what_fails_at_load_costs_no_neighbour(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_fails_at_load_costs_no_neighbour() -> None:
     root = Room()
     root.things = [GrownStricter(5), Node(), {1, 2}, HashedRoom("x")]
     data = dump_graph(root).data
     GrownStricter.strict = True  # type: ignore[attr-defined]  # what a new version does
     try:
-        with caplog.at_level(logging.WARNING):
-            back = load_graph(data)
+        back = load_graph(data)
     finally:
         del GrownStricter.strict  # type: ignore[attr-defined]  # set above
-    assert "no longer so" in caplog.text
     assert "no longer so" in repr(back.things[0])
     assert type(back.things[1]) is Node
     assert back.things[2:] == [{1, 2}, HashedRoom("x")]

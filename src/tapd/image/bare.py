@@ -22,6 +22,19 @@ set_class: Any = object.__dict__["__class__"].__set__
 """Changes the class of an object past its ``__setattr__``."""
 
 
+def check_kind(cls: Any) -> None:
+    """Check that an instance of `cls` may be made of arguments for a plain object.
+
+    Raises:
+        TypeError: it would be something else: a member of an enum, say.
+    """
+    if issubclass(type(cls), type):
+        if issubclass(cls, Tracked):
+            raise TypeError("it was no tracked container when it was saved")
+        if issubclass(cls, enum.Enum):
+            raise TypeError("it was no enum when it was saved")
+
+
 def is_own_code(cls: Any) -> bool:
     """Whether `cls` was written by the author of an application, and not by us or in C."""
     return bool(cls.__flags__ & _HEAP_TYPE) and not cls.__module__.startswith(_OURS)
@@ -119,10 +132,9 @@ def builtin_base(cls: Any) -> str:
 
 
 def value_base(cls: Any) -> str:
-    """Return which builtin the instances of `cls` are values of; "" where of none.
-
-    Members of enums and named tuples are told by their own names (`named_values`).
-    """
-    if issubclass(cls, enum.Enum) or hasattr(cls, "_fields"):
-        return ""
+    """Return which builtin the instances of `cls` are values of; "" where of none."""
+    if issubclass(cls, enum.Enum):
+        return enum.Enum.__name__
+    if issubclass(cls, tuple) and hasattr(cls, "_fields"):
+        return "named tuple"
     return next((name for name, base in _VALUE_BASES.items() if issubclass(cls, base)), "")

@@ -28,10 +28,10 @@ from typing import Any
 
 from tapd.errors import CannotKeep
 from tapd.image import rewritten
+from tapd.image.collecting import begin_collecting, end_collecting
 from tapd.image.evolution import Restoration
 from tapd.image.executed import builtins_for
 from tapd.image.source import Source, code_at, place_of, source_of
-from tapd.image.stand_ins import begin_collecting, end_collecting
 from tapd.model.namespace import Namespace, main_names, namespace_of
 
 _keys: weakref.WeakKeyDictionary[Any, bytes] = weakref.WeakKeyDictionary()

@@ -14,7 +14,7 @@ from typing import Any
 import persistent
 
 from tapd.errors import UpgradeRefused
-from tapd.image import stand_ins
+from tapd.image import collecting, stand_ins
 from tapd.image.loss import type_name_of
 from tapd.image.names import Broken, BrokenDurable, named, register_rename
 from tapd.image.salvage import Faults
@@ -117,7 +117,7 @@ class Restoration:
         self.cell_keys: dict[int, bytes] = {}
         self.durables: list[Any] = []
         self.upgraded: list[Any] = []
-        self.stand_ins = stand_ins.Registry()
+        self.stand_ins = collecting.Registry()
         self.faults: Faults | None = None
         self._outdated: dict[int, tuple[Any, int]] = {}
         self._versions: dict[type, int] = {}

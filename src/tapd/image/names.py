@@ -19,13 +19,13 @@ from typing import Any
 from tapd.errors import LostObject
 from tapd.image import hooks
 from tapd.image.bare import builtin_base, value_base
+from tapd.image.collecting import leave_c
 from tapd.image.generated import fit_class
 from tapd.image.stand_ins import (
     Broken,
     BrokenDurable,
     broken_durable_type,
     broken_type,
-    leave_c,
     new_object,
 )
 from tapd.model.persistent import is_durable_type
@@ -249,7 +249,10 @@ def value_class(module_name: str, qualname: str, base: str) -> Any:
     Part of the format.
     """
     found = named(module_name, qualname)
-    if issubclass(type(found), type) and (issubclass(found, Broken) or builtin_base(found) == base):
+    is_class = issubclass(type(found), type)
+    if is_class and issubclass(found, Broken):
+        return found
+    if is_class and builtin_base(found) == base and not is_durable_type(found):
         return found
     leave_c()
     return broken_class(module_name, qualname, why=f"it was a kind of {base}")

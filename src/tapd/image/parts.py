@@ -188,6 +188,8 @@ def durable_state(obj: Any) -> Any:
     cls = type(obj)
     try:
         state = hooks.called(state_of, obj)
+        if type(state) is OwnState:  # set past the class's own method
+            return state
         check_state(state, takes=foundation_of(cls) is not _DURABLE or takes_state(cls))
     except CannotKeep as error:
         raise CannotKeep(f"its state: {error}") from None

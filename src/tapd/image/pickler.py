@@ -8,15 +8,11 @@ from tapd.image.dump import Dump, detached_finder, dump_graph
 from tapd.image.evolution import Restoration
 from tapd.image.loss import Loss, Placeholder
 from tapd.image.rebuild import load_graph
-from tapd.image.states import (
-    StateDump,
-    StateLoader,
-    StatePickler,
-    class_reference,
-    load_class,
-)
+from tapd.image.state_loader import StartOver, StateLoader, load_class
+from tapd.image.states import StateDump, StatePickler, class_reference
 
 __all__ = [
-    "Dump", "Loss", "Placeholder", "Restoration", "StateDump", "StateLoader", "StatePickler",
+    "Dump", "Loss", "Placeholder", "Restoration", "StartOver",
+    "StateDump", "StateLoader", "StatePickler",
     "class_reference", "detached_finder", "dump_graph", "load_class", "load_graph",
 ]  # fmt: skip

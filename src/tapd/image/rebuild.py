@@ -96,7 +96,8 @@ def _check_contents(obj: Any, state: Any) -> None:
     """
     kinds = {list: list, dict: dict, set: list, bytearray: bytes, collections.deque: tuple}
     kind = next(kind for base, kind in kinds.items() if isinstance(obj, base))
-    if type(state) is not kind or (isinstance(obj, set) and len(obj) != len(state)):
+    is_pair = kind is tuple and type(state) is tuple and type(state[0]) is not list
+    if is_pair or type(state) is not kind or (isinstance(obj, set) and len(obj) != len(state)):
         raise TypeError(f"it was another kind of container: its state is a {type(state).__name__}")
 
 

@@ -411,8 +411,10 @@ _NAMELESS = (type(None), type(NotImplemented), type(Ellipsis))
 
 def _class_by_name(cls: Any, name: tuple[str, str]) -> Reduced:
     """Return how a class is written that is found by `name`: with what kind it is."""
-    if is_durable_type(cls) and not name[0].startswith("tapd."):
-        return names.durable_class, name
+    if is_durable_type(cls):
+        if not name[0].startswith("tapd."):
+            return names.durable_class, name
+        return NotImplemented if names.is_own_name(cls, name) else (names.named, name)
     base = names.builtin_base(cls)
     if base and not classes.is_made_in_c(cls) and cls.__flags__ & _HEAP_TYPE:
         return names.value_class, (*name, base)

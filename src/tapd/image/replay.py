@@ -12,7 +12,7 @@ from tapd.image.changes import Changes
 from tapd.image.evolution import Restoration
 from tapd.image.jar import Jar
 from tapd.image.loss import Placeholder, type_name_of
-from tapd.image.pickler import StateLoader, StatePickler
+from tapd.image.pickler import StartOver, StateLoader, StatePickler
 from tapd.image.reducer import has_usual_hash
 from tapd.image.shared import Shared
 from tapd.image.stand_ins import reason_of
@@ -91,15 +91,21 @@ class Replay:
         self._is_last_round = False
         self.promoted = 0
         self._loader = StateLoader(self._resolve, restoration)
+        self._loader.shared = self._shared
+
+    def _shared(self) -> list[Shared]:
+        return [obj for obj in self._objects.values() if type(obj) is Shared]
 
     def _resolve(self, oid: int) -> Any:
         obj = self._objects.get(oid)
+        if type(obj) is Shared:
+            obj = obj.it
         if not has_usual_hash(type(obj)):
             self._met_own_hash = True
             self._loader.may_wait = not self._is_last_round
         if obj is None:
             return Placeholder(f"(object {oid})", "durable object", "it could not be loaded")
-        return obj.it if type(obj) is Shared else obj
+        return obj
 
     def apply(self, changes: Changes) -> None:
         """Take in one record's changes."""
@@ -135,7 +141,12 @@ class Replay:
             UpgradeRefused: state can't be brought to the installed code's version.
         """
         loader = self._loader
-        self._restore_states()
+        while True:
+            try:
+                self._restore_states()
+                break
+            except StartOver:  # each time with one stand-in more
+                self._is_last_round = False
         for oid, deltas in self._deltas.items():
             obj = self._find(oid)
             if obj is not None:
@@ -199,7 +210,7 @@ class Replay:
                     self._loader.restore(obj, data)
                 return None
             states = dict(zip(data.oids, self._loader.load_state(data.data), strict=True))
-        except (UpgradeRefused, MemoryError):
+        except (StartOver, UpgradeRefused, MemoryError):
             raise
         except BaseException as error:
             return error
@@ -207,7 +218,7 @@ class Replay:
         for oid, obj in found:
             try:
                 self._loader.restore_loaded(obj, states[oid])
-            except (UpgradeRefused, MemoryError):
+            except (StartOver, UpgradeRefused, MemoryError):
                 raise
             except BaseException as error:
                 last = error

@@ -107,7 +107,7 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
         self.persistent_load = persistent_load
         self.faults = faults
         self.unhashable: list[Any] = []
-        """Durable objects, found by number, that can't be keys any more."""
+        """Objects found by number that can't be keys any more."""
         self._find = find
         self._resolve = resolve
         self._step = 0
@@ -185,6 +185,8 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
         return made
 
     def _stand_in(self, step: int, maker: Any, args: Any, reason: str, **kept: Any) -> Any:
+        if maker is bare_object and args:  # which is how a durable object is made
+            maker, args, kept = args[0], (), {"called": False}
         if is_stand_in_type(maker):  # its class is known to be gone, and is told by itself
             return maker(*args) if kept["called"] else maker.__new__(maker, *args)
         name = self._names.get(id(maker), "")
@@ -273,7 +275,11 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
         cls = self.stack.pop()
         self.append(
             self._make(
-                lambda: cls.__new__(cls, *args, **kwargs), cls, args, kwargs=kwargs, called=False
+                lambda: stand_ins.new_object_with(cls, args, kwargs),
+                cls,
+                args,
+                kwargs=kwargs,
+                called=False,
             )
         )
 
@@ -334,7 +340,7 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
         for each in culprits or keyed or (item,):
             if id(each) in self._made:
                 self._fail(each, f"it can't be a key: {reason}")
-            elif is_durable_type(type(each)):
+            elif is_durable_type(type(each)) or (self._resolve is not None and keyed):
                 self.unhashable.append(each)
             else:
                 self._fail(container, f"an item can't be put back: {reason}")

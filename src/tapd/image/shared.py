@@ -22,6 +22,7 @@ from typing import Any
 from tapd.image import names
 from tapd.image.mutability import Kind, kind_of
 from tapd.image.reducer import has_usual_hash, is_plain_type
+from tapd.image.stand_ins import Broken
 from tapd.model.persistent import Persistent, own_dict
 
 
@@ -36,7 +37,9 @@ class Shared(Persistent):
     it: Any
 
     def journal_state(self) -> dict[str, Any]:
-        """Return the attributes of the plain object."""
+        """Return the attributes of the plain object; of a stand-in, those that it keeps."""
+        if issubclass(type(self.it), Broken):
+            return dict(self.it.broken_state or {})
         return dict(self.it.__dict__)
 
 

@@ -22,9 +22,10 @@ from typing import Any, ClassVar
 import persistent
 
 from tapd.errors import LostObject, UpgradeRefused
-from tapd.image.bare import attributes_of, object_setattr, set_class
+from tapd.image.bare import attributes_of, check_kind, object_setattr, set_class
+from tapd.image.collecting import note
 from tapd.image.loss import type_name_of
-from tapd.model.persistent import Persistent, Tracked, is_durable_type
+from tapd.model.persistent import Persistent, is_durable_type
 
 _REASON_MAX = 300
 _OURS = "tapd.image."
@@ -39,73 +40,6 @@ def reason_of(error: BaseException) -> str:
         said = "(no message)"
     text = f"{type(error).__name__}: {said}" if said else type(error).__name__
     return text if len(text) <= _REASON_MAX else f"{text[:_REASON_MAX]}..."
-
-
-class Registry:
-    """The stand-ins that one restoring made.
-
-    Weakly held: those of an attempt that was given up count no more when they are gone.
-
-    Attributes:
-        is_read_in_c: the C unpickler is at work, and would call any function on them.
-    """
-
-    def __init__(self) -> None:
-        self.is_read_in_c = False
-        self._made: dict[int, weakref.ref[Any]] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._made)
-
-    def add(self, stand_in: Any) -> None:
-        """Take note of a stand-in."""
-        self._made[id(stand_in)] = weakref.ref(stand_in)
-
-    def discard(self, stand_in: Any) -> None:
-        """Forget what is itself again."""
-        self._made.pop(id(stand_in), None)
-
-    def clear(self) -> None:
-        """Begin anew."""
-        self._made.clear()
-
-    def alive(self) -> list[Any]:
-        """Return those that are still there."""
-        found = [refer() for refer in self._made.values()]
-        return [each for each in found if each is not None and issubclass(type(each), STAND_INS)]
-
-
-_registries: list[Registry] = []
-"""Those of the restorings that run now, innermost last (`definitions.restoring`)."""
-
-
-def begin_collecting(registry: Registry) -> None:
-    """Have `registry` take note of each stand-in that is made, until `end_collecting`."""
-    _registries.append(registry)
-
-
-def end_collecting() -> None:
-    """Go back to the registry before."""
-    _registries.pop()
-
-
-def _note(stand_in: Any) -> None:
-    if _registries:
-        _registries[-1].add(stand_in)
-
-
-class NotInC(Exception):
-    """A stand-in is to be made; the C unpickler would call a function for another class on it."""
-
-
-def leave_c() -> None:
-    """Have the `Salvager` read on, where it is not it that does.
-
-    Raises:
-        NotInC: it is the C unpickler.
-    """
-    if _registries and _registries[-1].is_read_in_c:
-        raise NotInC("there are stand-ins in it")
 
 
 # --- of plain objects --------------------------------------------------------
@@ -137,7 +71,7 @@ class Broken(metaclass=_BrokenType):
         self = super().__new__(cls)
         kept = {"args": args, "kwargs": kwargs, "list": [], "items": []}
         object.__setattr__(self, "_p_broken", kept)
-        _note(self)
+        note(self)
         return self
 
     _p_broken_called = False
@@ -317,7 +251,7 @@ class BrokenDurable(DurableStandIn, Persistent):
 
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Any:
         self = persistent.Persistent.__new__(cls)
-        _note(self)
+        note(self)
         return self
 
     @property
@@ -454,7 +388,7 @@ def keep(obj: Any, version: int, state: Any, reason: str) -> None:
             f"loading a {type_name_of(cls)}: it can't take its saved state ({reason}), and there "
             "is no other way to keep it; go back to the code that saved it"
         ) from error
-    _note(obj)
+    note(obj)
 
 
 def revive(obj: Any) -> bool:
@@ -494,7 +428,7 @@ def change_class(obj: Any, cls: Any) -> None:
         other: Any = type.__new__(type(bare), cls.__name__, (Unfit, bare), attributes)
         set_class(obj, other)
         _hold(obj, None, f"it can't change its class: {reason_of(error)}")
-        _note(obj)
+        note(obj)
 
 
 def _name_of(cls: Any) -> str:
@@ -543,13 +477,13 @@ def new_object(cls: Any, *args: Any) -> Any:
     """
     if args and getattr(cls, "__new__", None) is object.__new__:
         raise TypeError(f"{cls.__qualname__}.__new__ takes no arguments, {len(args)} were saved")
-    if issubclass(cls, Tracked):
-        raise TypeError("it was no tracked container when it was saved")
+    check_kind(cls)
     return cls.__new__(cls, *args)
 
 
 def new_object_with(cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Return a bare instance that is made with names, too. Part of the format."""
+    check_kind(cls)
     return cls.__new__(cls, *args, **kwargs)
 
 

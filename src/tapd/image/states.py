@@ -8,30 +8,24 @@ so that a reference costs a few bytes and well under a microsecond.
 
 from __future__ import annotations
 
-import functools
-import io
-import pickle
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tapd.errors import CannotKeep, NotStorable, UpgradeRefused
-from tapd.image import definitions, hooks, names, parts, paths, stand_ins
-from tapd.image.bare import bare_object, set_class
+from tapd.errors import CannotKeep, NotStorable
+from tapd.image import hooks, parts, paths
 from tapd.image.deep_states import (
     DeepStatePickler,
     FlatStatePickler,
     durable_reference,
     paths_in,
 )
-from tapd.image.evolution import Restoration, split_state, state_of, version_of, versioned
+from tapd.image.evolution import versioned
 from tapd.image.graph import GraphRoot
 from tapd.image.loss import Loss, type_name_of
 from tapd.image.memo import parts_in
-from tapd.image.rebuild import Containers, fast_class, give_state, load_in_rounds, set_plain
 from tapd.image.reducer import RETRIES_MAX, UNKNOWN, Reduced, Reducer
-from tapd.image.salvage import Faults, Salvager, unhashable_in
-from tapd.image.shared import Shared, SharedObjects, make_shared
-from tapd.model.persistent import TrackedSet, forget_state, is_durable_type
+from tapd.image.shared import Shared, SharedObjects
+from tapd.model.persistent import is_durable_type
 
 
 class StateDump:
@@ -260,199 +254,6 @@ class StatePickler:
         return self.dump_state(cls).data
 
 
-def _bare_plain(cls: Any) -> Any:
-    return cls.__new__(cls) if issubclass(cls, names.Broken) else object.__new__(cls)
-
-
-def _set_plain(obj: Any, state: dict[str, Any]) -> None:
-    if not issubclass(type(obj), names.Broken):
-        obj.__dict__.clear()
-    set_plain(obj, state)
-
-
-class _StateUnpickler(pickle.Unpickler):
-    def __init__(self, data: bytes, resolve: Callable[[int], Any]) -> None:
-        super().__init__(io.BytesIO(PRELUDE + data[2:]))
-        self._resolve = resolve
-        self._containers = Containers()
-
-    def persistent_load(self, pid: Any) -> Any:
-        return self._containers(pid)
-
-    def find_class(self, module_name: str, qualname: str) -> Any:
-        if qualname == "durable_reference" and module_name == __name__:
-            return self._resolve
-        return fast_class(module_name, qualname)
-
-
-class StateLoader:
-    """Loads what a `StatePickler` pickled.
-
-    Attributes:
-        may_wait: what was loaded last has keys whose hash needs states that may come
-            yet; what fails is tried again then. Set by `resolve`, for this very state.
-    """
-
-    def __init__(
-        self, resolve: Callable[[int], Any], restoration: Restoration | None = None
-    ) -> None:
-        """Begin.
-
-        Args:
-            resolve: returns the durable object of a number.
-            restoration: the one that `load_graph` was given, where there was one.
-        """
-        self._resolve = resolve
-        self.restoration = restoration or Restoration()
-        self.may_wait = False
-
-    def load_state(self, data: bytes) -> Any:
-        """Return one state (or a delta), with stand-ins for what can't be made any more.
-
-        Raises:
-            UpgradeRefused: there is no way to keep what it holds.
-        """
-        self.may_wait = False
-        with definitions.restoring(self.restoration):
-            while True:
-                loaders: list[Any] = []
-
-                def make(faults: Faults | None, made: list[Any] = loaders) -> Any:
-                    made.append(self._loader(data, faults))
-                    return made[-1]
-
-                # Else a function of a round that was given up would have a cell that no other has.
-                forget = functools.partial(
-                    self.restoration.forget_since, len(self.restoration.definitions)
-                )
-                state = load_in_rounds(make, self.restoration, forget)
-                unhashable = getattr(loaders[-1], "unhashable", ())
-                if not unhashable or self.may_wait:
-                    return state
-                for obj in unhashable:
-                    self.keep_as_it_is(obj, "it can't be a key any more")
-
-    def _loader(self, data: bytes, faults: Faults | None) -> Any:
-        unpickler = _StateUnpickler(data, self._resolve)
-        if faults is None:
-            return unpickler
-
-        def find(module_name: str, qualname: str) -> Any:
-            if qualname == "durable_reference" and module_name == __name__:
-                return self._resolve
-            return names.named(module_name, qualname)
-
-        return Salvager(PRELUDE + data[2:], find, Containers(), faults, self._resolve)
-
-    def load_class(self, data: bytes) -> Any:
-        """Return the class that `StatePickler.dump_class` or `class_reference` named."""
-        return self.load_state(data)
-
-    def make(self, class_data: bytes) -> Any:
-        """Return a bare durable object of a class that was named, or a stand-in."""
-        cls = self.load_class(class_data)
-        if type(cls) is tuple:  # of a plain object, which has a number since several hold it
-            return make_shared(_bare_plain(cls[0]))
-        if not (issubclass(type(cls), type) and is_durable_type(cls)):
-            cls = stand_ins.broken_durable_type_of(cls)
-        obj = bare_object(cls)
-        if issubclass(cls, stand_ins.STAND_INS):
-            self.restoration.stand_ins.add(obj)
-        return obj
-
-    def change_class(self, obj: Any, class_data: bytes) -> None:
-        """Have `obj` be of a class that was named, or a stand-in for one of that class."""
-        cls = self.load_class(class_data)
-        if type(cls) is tuple:
-            if type(obj.it) is not cls[0]:
-                set_class(obj.it, cls[0])
-            return
-        if type(obj) is cls:
-            return
-        with definitions.restoring(self.restoration):
-            stand_ins.change_class(obj, cls)
-
-    def restore(self, obj: Any, data: bytes) -> None:
-        """Set the state of `obj`; what must be upgraded waits for `finish`."""
-        self.restore_loaded(obj, self.load_state(data))
-
-    def restore_loaded(self, obj: Any, versioned_state: Any) -> None:
-        """Set the state of `obj`, as `load_state` gave it, or have it keep that.
-
-        Raises:
-            UpgradeRefused: there is no way to keep it.
-        """
-        if type(obj) is Shared:
-            _set_plain(obj.it, versioned_state)
-            return
-        version, state = split_state(versioned_state)
-        if stand_ins.revive(obj):  # an earlier state did not fit; this one may
-            self.restoration.stand_ins.discard(obj)
-        forget_state(obj)  # it may be one that a ``__setstate__`` would only add to
-        try:
-            give_state(obj, version, state, self.restoration)
-        except (UpgradeRefused, MemoryError):
-            raise
-        except BaseException as error:
-            if self.may_wait:
-                raise
-            reason = stand_ins.reason_of(error)
-            is_set = issubclass(type(obj), TrackedSet) and type(state) is list
-            if is_set and (keys := unhashable_in(tuple(state))):
-                obj.__setstate__([self._as_key(each, keys, reason) for each in state])
-                return
-            self.restoration.keep(obj, version, state, f"its state can't be set: {reason}")
-
-    def _as_key(self, obj: Any, unhashable: list[Any], reason: str) -> Any:
-        """Return a member of a set, or, in place of one that can't be any more, a stand-in."""
-        if all(obj is not each for each in unhashable):
-            return obj
-        reason = f"it can't be a key: {reason}"
-        if is_durable_type(type(obj)):
-            self.keep_as_it_is(obj, reason)
-            return obj
-        return stand_ins.broken_copy(obj, reason)
-
-    def apply_delta(self, obj: Any, data: bytes) -> None:
-        """Change `obj` by a delta, or have it keep what it should have become.
-
-        Raises:
-            UpgradeRefused: there is no way to keep it.
-        """
-        delta = self.load_state(data)
-        try:
-            obj.apply_delta(delta)
-        except (UpgradeRefused, MemoryError):
-            raise
-        except BaseException as error:
-            self.keep_as_it_is(obj, f"it can't be changed: {stand_ins.reason_of(error)}")
-            obj.apply_delta(delta)
-
-    def keep_as_it_is(self, obj: Any, reason: str) -> None:
-        """Have `obj` keep the state that it has.
-
-        Raises:
-            UpgradeRefused: it can't tell its state.
-        """
-        try:
-            state = state_of(obj)
-        except BaseException as error:
-            raise UpgradeRefused(
-                f"loading a {type(obj).__qualname__}: {reason}, and its __getstate__ fails "
-                f"({stand_ins.reason_of(error)}); mend the class, or go back to the code that "
-                "saved it"
-            ) from error
-        self.restoration.keep(obj, version_of(type(obj)), state, reason)
-
-    def finish(self) -> int:
-        """Run the upgrades that are due; return how many objects were upgraded.
-
-        Raises:
-            UpgradeRefused: see `Restoration.finish`.
-        """
-        return self.restoration.finish()
-
-
 def _own_number(obj: Any) -> int:
     oid = obj._p_oid
     if type(oid) is not int:
@@ -466,16 +267,3 @@ _class_pickler = StatePickler(_own_number)
 def class_reference(cls: type) -> bytes:
     """Return what names `cls` in a journal; a typed one's namespace must have its number."""
     return _class_pickler.dump_class(cls)
-
-
-def load_class(
-    data: bytes,
-    resolve: Callable[[int], Any] | None = None,
-    restoration: Restoration | None = None,
-) -> Any:
-    """Return the class that `class_reference` named; `resolve` is needed for typed ones."""
-
-    def refuse(oid: int) -> Any:
-        raise NotStorable(f"a class typed at a prompt needs durable object {oid}: pass resolve")
-
-    return StateLoader(resolve or refuse, restoration).load_class(data)

@@ -13,8 +13,9 @@ from typing import Any
 
 from tapd.errors import UpgradeRefused
 from tapd.image import paths
+from tapd.image.collecting import Registry
 from tapd.image.loss import Loss
-from tapd.image.stand_ins import GONE, Broken, Registry, label_of
+from tapd.image.stand_ins import GONE, Broken, label_of
 from tapd.model.persistent import is_durable_type
 
 NAMED_MAX = 20

@@ -116,6 +116,18 @@ class Persistent(_Attributes):
     persistence_version: ClassVar[int] = 1
     _p_convert: ClassVar[bool] = True  # whether its plain containers may become tracked ones
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Have a class by attrs save and take its state as any other does.
+
+        The methods that attrs generates for classes with slots leave out what is in no
+        slot, and set attributes in a way that durable objects refuse.
+        """
+        super().__init_subclass__(**kwargs)
+        for name in ("__getstate__", "__setstate__"):
+            code = getattr(vars(cls).get(name), "__code__", None)
+            if code is not None and code.co_name == f"slots_{name.strip('_')}":
+                type.__delattr__(cls, name)
+
     @property
     def __dict__(self) -> dict[str, Any]:
         if self._p_jar is not None:
