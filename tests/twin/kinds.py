@@ -34,7 +34,11 @@ def make_classes(
     ]
     sources: list[str] = []
     for name in names:
-        bases = [each for each in sources if re.match(r"class K\d+(\(Persistent\))?:", each)]
+        bases = [
+            each
+            for each in sources
+            if re.match(r"class K\d+(\(Persistent\))?:", each) and "__slots__" not in each
+        ]
         if bases and rng.random() < 0.15:
             base = re.findall(r"K\d+", rng.choice(bases))[0]
             sources.append(f"class {name}({base}):\n{rng.choice(_EXTRAS)}".strip())

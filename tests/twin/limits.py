@@ -11,6 +11,8 @@ LEFT_OUT: dict[str, str] = {
     "container past the method that reports; the next audit finds it",
     "deleted of what __new__ sets": "an object whose class has __getnewargs__ is made by its "
     "__new__ again, as pickle does it, and has what that sets",
+    "a slot's name in __dict__": "an attribute that was put into __dict__ under the name of a slot, "
+    "which hides it, comes back in the slot",
     "attrs at a prompt": "attrs compiles the methods of a class under a file name of its own; a "
     "class of it that was typed is named as lost at once: import it from a module",
     "object.__setattr__ of a durable": "Python refuses it (TypeError) where a class in C has a "
@@ -22,7 +24,7 @@ NOT_COMPARED: dict[str, str] = {
     "the class of a container": "type(self.items) is TrackedList, a list; so is its repr in part",
     "identity of values": "numbers, texts, bytes, tuples and methods are compared by value",
     "order of a set": "a set's order is that of addresses, in plain Python, too",
-    "iterators of itertools": "programs have none: Python 3.14 can't save them, and tapd names them",
+    "iterators of itertools": "programs have none: Python 3.14 can't save them; tapd names them",
     "a lock that is held": "it comes back unlocked: its holder ended with the process",
 }
 """What is no difference here, with the reason."""

@@ -180,7 +180,7 @@ class Maker:
         return rng.choice([
             self._holder().replace("@", f"v.{held}"),
             f"v.{held}.append({values.any()})",
-            f"v.{held}({values.any()})" if held == "add" else f"v.{held}.a = {values.any()}",
+            f"v.{held}([{values.any()}])" if held == "add" else f"v.{held}.a = {values.any()}",
             f"v.items[{values.word()}] = {values.any()}",
             "v.kept = [app.a]" if rng.random() < 0.5 else "v.kept = app.b",
         ])  # fmt: skip

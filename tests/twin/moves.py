@@ -230,7 +230,9 @@ def _partial(v: Values, p: str) -> Moves:
 
 
 def _method(v: Values, p: str) -> Moves:
-    yield lambda: f"{p}({v.any()})"
+    # In a list: `extend` would ask a set for its order.
+    yield lambda: f"{p}([{v.any()}])"
+    yield lambda: f"{p}({v.atom()})"
     yield lambda: f"{p}.__self__.append({v.any()})"
 
 

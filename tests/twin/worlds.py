@@ -32,7 +32,7 @@ class Entry:
 
 
 RAISES = "tapd raises"
-_HASHES = ("__hash__", "frozen", "_hash=True", "__getstate__", "attrs")
+_HASHES = ("__hash__", "frozen", "_hash=True", "__getstate__", "attrs", "dataclass")
 """What the source of a class has in it whose instances' hash may change, or state fail."""
 
 

@@ -309,7 +309,7 @@ class TrackedDict(dict[K, V], Tracked):
 
     def pop(self, key: K, *default: Any) -> Any:
         """Remove `key` and return its value, or the default where it is missing."""
-        if key in self:
+        if self and key in self:  # an empty dict asks for no hash
             self._changing(key, moves=True)
         return dict.pop(self, key, *default)
 
