@@ -11,7 +11,7 @@ LEFT_OUT: dict[str, str] = {
     "container past the method that reports; the next audit finds it",
     "deleted of what __new__ sets": "an object whose class has __getnewargs__ is made by its "
     "__new__ again, as pickle does it, and has what that sets",
-    "a slot's name in __dict__": "an attribute that was put into __dict__ under the name of a slot, "
+    "a slot's name in __dict__": "an attribute that is in __dict__ under the name of a slot, "
     "which hides it, comes back in the slot",
     "attrs at a prompt": "attrs compiles the methods of a class under a file name of its own; a "
     "class of it that was typed is named as lost at once: import it from a module",
