@@ -314,17 +314,27 @@ def test_what_a_class_restores_otherwise_by_intent_is_no_difference(tmp_path: Pa
     assert paths(server.audited()) == ["room.it.kept[0]"]
 
 
-def test_too_little_memory_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_memory_is_said(tmp_path: Path) -> None:
     server = Server(tmp_path, notes=[str(number) * 50 for number in range(20_000)])
     found = server.audited(memory_bytes=1 << 20)
     assert (found.objects, found.differences) == (0, ())
     assert "--audit allows" in found.reason
     assert not found.is_whole
-    monkeypatch.setattr(audit_module, "RESTORE_FACTOR", 0)
-    monkeypatch.setattr(audit_module, "MEMORY_FACTOR", 0)
-    found = server.audited(memory_bytes=1 << 20)
-    assert found.reason == "there was not enough memory"
     assert server.audited(memory_bytes=1 << 30).reason == ""
+
+
+def test_memory_that_is_used_up_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than was reckoned with: the limit of the process has it fail in the midst."""
+
+    def effect() -> None:
+        kept = []
+        while True:
+            kept.append(bytes(1 << 20))
+
+    server = Server(tmp_path, hooked=Hooked(1))
+    monkeypatch.setattr(Hooked, "effect", staticmethod(effect), raising=False)
+    found = server.audited(memory_bytes=64 << 20)
+    assert found.reason == "there was not enough memory"
 
 
 def test_too_little_time_is_said(tmp_path: Path) -> None:

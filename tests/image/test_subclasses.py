@@ -554,3 +554,51 @@ def test_a_cycle_through_contents_and_attributes() -> None:
         assert losses == [], form
         assert back[0][-1] is back[0].me is back[0]
         assert back[1].__context__.__context__ is back[1]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_view_of_a_dict_shows_that_very_dict(form: str) -> None:
+    shown = {"a": 1}
+    back, losses = FORMS[form]([types.MappingProxyType(shown), shown, vars(Referent)])
+    assert losses == []
+    back[1]["b"] = 2
+    assert back[0] == {"a": 1, "b": 2}
+    assert back[2] == vars(Referent)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_numpy_arrays_that_share_memory_go_on_to(form: str) -> None:
+    numpy = pytest.importorskip("numpy", reason="numpy is not here: its views are not tried")
+    whole = numpy.arange(12.0).reshape(3, 4)
+    turned = numpy.asfortranarray(whole)
+    views = [whole[1:, ::2], whole[::-1], whole.T, turned[:, 1]]
+    back, losses = FORMS[form]([whole, turned, *views])
+    assert losses == []
+    back[0][...] = back[1][...] = 7
+    assert [view.shape for view in back[2:]] == [view.shape for view in views]
+    assert all((view == 7).all() for view in back[2:])
+    held = numpy.array([None, [1]], dtype=object)
+    (loss,) = FORMS[form]({"whole": held, "part": held[1:]})[1]
+    assert "part" in loss.path
+    assert "keep view.copy()" in loss.reason
+
+
+@pytest.mark.parametrize("base", ["list", "dict", "str", "object", "KeyError"])
+def test_an_object_of_a_class_that_is_gone_is_saved_back_as_it_was(
+    base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cls = housed(_of_new(BASES[base].cls)) if base != "KeyError" else housed(_bare(KeyError))
+    obj = BASES[base].make(cls)
+    give_parts(obj)
+    data = dump_graph([obj, 7]).data
+    with monkeypatch.context() as patch:
+        patch.delattr(_HOME, cls.__name__)
+        kept = load_graph(data)
+        assert type(kept[0]) is not cls
+        again = dump_graph(kept)
+    assert again.losses == ()
+    back = load_graph(again.data)
+    assert type(back[0]) is cls
+    assert back[1] == 7
+    assert raw_parts(back[0]) == raw_parts(obj)
+    assert BASES[base].contents(back[0]) == BASES[base].contents(obj)

@@ -17,58 +17,59 @@ from typing import Any
 import pytest
 import typed_kinds
 from other_pythons import ENVIRONMENT, other_pythons
-from typed_kinds import KINDS, Prompt, holds
+from portrait import differences, portrait_of
+from typed_kinds import Prompt, holds, kinds_here
 
 from tapd.image.pickler import Restoration, StateLoader, StatePickler, dump_graph, load_graph
 from tapd.image.typed import compile_typed, will_not_be_saved
 from tapd.model.namespace import Namespace
 
 
-def through_tap(prompt: Prompt) -> dict[str, Any]:
+def through_tap(prompt: Prompt) -> Namespace:
     dump = dump_graph(prompt.application)
     assert dump.losses == ()
-    return load_graph(dump.data).services["shell"].namespace.names  # type: ignore[no-any-return]
+    return load_graph(dump.data).services["shell"].namespace  # type: ignore[no-any-return]
 
 
-def through_pickle(prompt: Prompt) -> dict[str, Any]:
+def through_pickle(prompt: Prompt) -> Namespace:
     data = dump_graph(prompt.application).data
-    return pickle.loads(data).services["shell"].namespace.names  # type: ignore[no-any-return]
+    return pickle.loads(data).services["shell"].namespace  # type: ignore[no-any-return]
 
 
-def through_two_taps(prompt: Prompt) -> dict[str, Any]:
+def through_two_taps(prompt: Prompt) -> Namespace:
     first = load_graph(dump_graph(prompt.application).data)
     dump = dump_graph(first)
     assert dump.losses == ()
-    return load_graph(dump.data).services["shell"].namespace.names  # type: ignore[no-any-return]
+    return load_graph(dump.data).services["shell"].namespace  # type: ignore[no-any-return]
 
 
-def through_journal(prompt: Prompt) -> dict[str, Any]:
+def through_journal(prompt: Prompt) -> Namespace:
     dump = StatePickler(lambda _obj: 7).dump_object(prompt.namespace)
     assert dump.losses == ()
     namespace = Namespace.__new__(Namespace)
     StateLoader(lambda _oid: namespace).restore(namespace, dump.data)
-    return namespace.names
+    return namespace
 
 
-WAYS: tuple[Callable[[Prompt], dict[str, Any]], ...] = (
+WAYS: tuple[Callable[[Prompt], Namespace], ...] = (
     through_tap, through_pickle, through_two_taps, through_journal,
 )  # fmt: skip
 
 
 @pytest.fixture(params=WAYS, ids=lambda way: way.__name__)
-def way(request: Any) -> Callable[[Prompt], dict[str, Any]]:
+def way(request: Any) -> Callable[[Prompt], Namespace]:
     return request.param  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_it_lives(kind: str, way: Callable[[Prompt], dict[str, Any]]) -> None:
+@pytest.mark.parametrize("kind", kinds_here())
+def test_it_lives(kind: str, way: Callable[[Prompt], Namespace]) -> None:
     prompt = Prompt()
-    text, _check = KINDS[kind]
-    code = compile_typed(text, prompt.namespace, "exec")
-    assert code is not None
-    exec(code, prompt.namespace.names)
-    names = way(prompt)
+    prompt.run(kinds_here()[kind][0])
+    before = portrait_of(prompt.namespace.names)
+    namespace = way(prompt)
+    names = namespace.names
     assert names is not prompt.namespace.names
+    assert differences(before, portrait_of(names)) == []
     for scope in (prompt.namespace.names, names):
         assert holds(kind, scope)
 
@@ -122,11 +123,12 @@ def test_await_at_the_prompt_gives_a_coroutine() -> None:
     assert namespace.names["x"] == 5
 
 
-def test_getsource_and_tracebacks_show_the_text(way: Callable[[Prompt], dict[str, Any]]) -> None:
+def test_getsource_and_tracebacks_show_the_text(way: Callable[[Prompt], Namespace]) -> None:
     prompt = Prompt()
     text = "def divide(x):\n    return 1 / x  # here\n"
     prompt.type(text)
-    for names in (prompt.namespace.names, way(prompt)):
+    namespace = way(prompt)
+    for names in (prompt.namespace.names, namespace.names):
         assert inspect.getsource(names["divide"]) == text
         try:
             names["divide"](0)
@@ -283,10 +285,30 @@ def test_what_will_not_be_saved_is_said() -> None:
 
 def test_a_function_without_text_is_lost_and_costs_nothing_else() -> None:
     prompt = Prompt()
-    prompt.type("exec('def f(): return 1')")
+    prompt.type("import ast")
+    prompt.type("exec(compile(ast.parse('def f(): return 1'), 'no text', 'exec'))")
     prompt.type("x = 5")
     dump = dump_graph(prompt.application)
     assert [loss.path for loss in dump.losses] == [
         "application.services['shell'].namespace.names['f']"
     ]
     assert load_graph(dump.data).services["shell"].namespace.names["x"] == 5
+
+
+if sys.version_info >= (3, 12):
+
+    @pytest.mark.parametrize(
+        ("text", "reason"),
+        [
+            ("type Tree[T] = T | list[Tree[T]]\n", "refers to itself"),
+            ("type Later = NoSuchName\n", "can't be evaluated yet: NameError"),
+            ("def f[T: NoSuchName](): ...\n", "can't be evaluated yet: NameError"),
+        ],
+    )
+    def test_what_of_types_is_lost_is_named_and_costs_nothing_else(text: str, reason: str) -> None:
+        prompt = Prompt()
+        prompt.run(f"{text}x = 5\n")
+        dump = dump_graph(prompt.application)
+        assert [reason in loss.reason for loss in dump.losses] == [True]
+        namespace = load_graph(dump.data).services["shell"].namespace
+        assert namespace.names["x"] == 5

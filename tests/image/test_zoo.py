@@ -130,6 +130,55 @@ class IntOfOwn(int):
 
 
 @housed
+class LoggingDict(dict[Any, Any]):
+    def __init__(self, log: list[Any], name: str) -> None:
+        self.log, self.name = log, name
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.log.append(key)
+        super().__setitem__(key, value)
+
+
+@housed
+class TaggedText(str):  # noqa: SLOT000 - its attributes are the exhibit
+    tag = ""
+
+    def __new__(cls, text: str, tag: str) -> Any:
+        self = super().__new__(cls, text)
+        self.tag = tag
+        return self
+
+
+@housed
+class NotedTime(dt.datetime):
+    note = ""
+
+
+@housed
+class NotedCounter(collections.Counter[str]):
+    note = ""
+
+
+@housed
+class SlottedError(Exception):
+    __slots__ = ("code",)
+
+
+@housed
+class Demanding:
+    def __new__(cls, _wanted: Any) -> Any:
+        return super().__new__(cls)
+
+    def __init__(self, wanted: Any) -> None:
+        self.wanted = wanted
+
+
+Renamed: Any = collections.namedtuple("AnotherName", "x y")  # type: ignore[name-match]  # noqa: PYI024
+Renamed.__module__ = "zoo_module"
+setattr(_HOME, "Renamed", Renamed)  # noqa: B010 - a module made by hand
+
+
+@housed
 class OddError(Exception):
     def __init__(self, one: int, two: int) -> None:
         super().__init__(f"{one} {two}")
@@ -155,6 +204,48 @@ class RaisingGetattr:
 class RaisingGetattribute:
     def __getattribute__(self, name: str) -> Any:
         raise RuntimeError(name)
+
+
+@housed
+class KeylessGetattr:
+    def __getattr__(self, name: str) -> Any:
+        raise KeyError(name)
+
+
+@housed
+class ExitingReduce:
+    def __reduce__(self) -> Any:
+        raise SystemExit(1)
+
+
+@housed
+class InterruptedReduce:
+    def __reduce__(self) -> Any:
+        raise KeyboardInterrupt
+
+
+@housed
+class CancelledReduce:
+    def __reduce__(self) -> Any:
+        raise asyncio.CancelledError
+
+
+@housed
+class GeneratorState:
+    def __getstate__(self) -> Any:
+        return (each for each in "ab")
+
+
+@housed
+class MadeFromItself:
+    def __reduce__(self) -> Any:
+        return MadeFromItself, (self,)
+
+
+@housed
+class MadeWrongly:
+    def __reduce__(self) -> Any:
+        return MadeWrongly, (1, 2, 3)
 
 
 @housed
@@ -327,6 +418,33 @@ def _condition_waits(condition: Any) -> bool:
         return condition.wait(0) is False
 
 
+def _raised() -> Any:
+    try:
+        raise ValueError("v") from KeyError("k")
+    except ValueError as error:
+        error.add_note("noted")
+        return error
+
+
+def _with(obj: Any, **attributes: Any) -> Any:
+    for name, value in attributes.items():
+        setattr(obj, name, value)
+    return obj
+
+
+def _called_back(_reference: Any) -> None:
+    """Is told that something is gone."""
+
+
+housed(_called_back)
+
+
+def _logging_dict() -> Any:
+    made = LoggingDict([], "d")
+    made["a"] = 1
+    return made
+
+
 def _queue() -> Any:
     made: queue.Queue[int] = queue.Queue(5)
     made.put(3)
@@ -391,7 +509,12 @@ KEPT: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     ),
     "StringIO": _made(lambda: io.StringIO("abc"), lambda back: back.read() == "abc"),
     "BytesIO": _made(lambda: io.BytesIO(b"abc"), lambda back: back.read() == b"abc"),
-    "Struct": _made(lambda: Plain(struct.calcsize), lambda back: back.value("i") == 4),
+    "Struct": _made(lambda: struct.Struct("<ih"), lambda back: back.pack(1, 2) == b"\1\0\0\0\2\0"),
+    "JSONDecoder": _made(
+        json.JSONDecoder, lambda back: back.decode('{"a": [1.5]}') == {"a": [1.5]}
+    ),
+    "ForwardRef": _equal(typing.ForwardRef("Plain")),
+    "calcsize": _made(lambda: Plain(struct.calcsize), lambda back: back.value("i") == 4),
     "plain instance": _made(Plain, lambda back: back.value == 1),
     "instance without attributes": _made(RaisingRepr, lambda back: type(back) is RaisingRepr),
     "slotted instance": _made(Slotted, lambda back: back.a == 1 and not hasattr(back, "b")),
@@ -400,6 +523,36 @@ KEPT: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "list subclass": _equal(ListOfOwn([1])),
     "dict subclass": _equal(DictOfOwn(a=1)),
     "int subclass": _equal(IntOfOwn(5)),
+    "dict subclass with a __setitem__": _made(
+        _logging_dict, lambda back: (dict(back), back.log, back.name) == ({"a": 1}, ["a"], "d")
+    ),
+    "str subclass with a __new__": _made(
+        lambda: TaggedText("text", "t"), lambda back: (back, back.tag) == ("text", "t")
+    ),
+    "datetime subclass with attributes": _made(
+        lambda: _with(NotedTime(2026, 5, 17), note="n"),
+        lambda back: (back, back.note) == (NotedTime(2026, 5, 17), "n"),
+    ),
+    "Counter with attributes": _made(
+        lambda: _with(NotedCounter("aab"), note="n"),
+        lambda back: (back["a"], back.note) == (2, "n"),
+    ),
+    "class whose __new__ wants arguments": _made(
+        lambda: Demanding(5), lambda back: back.wanted == 5
+    ),
+    "class under another name": _made(
+        lambda: Renamed(1, 2), lambda back: type(back) is Renamed and back.y == 2
+    ),
+    "exception that was raised": _made(
+        _raised,
+        lambda back: (
+            (back.args, back.__cause__.args, back.__notes__, back.__traceback__)
+            == (("v",), ("k",), ["noted"], None)
+        ),
+    ),
+    "exception with slots": _made(
+        lambda: _with(SlottedError("a"), code=5), lambda back: (back.args, back.code) == (("a",), 5)
+    ),
     "exception": _made(lambda: ValueError("a", 1), lambda back: back.args == ("a", 1)),
     "exception of two arguments": _made(lambda: OddError(1, 2), lambda back: back.two == 2),
     "OSError": _made(lambda: OSError(2, "no", "f"), lambda back: back.filename == "f"),
@@ -450,12 +603,19 @@ KEPT: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "WeakSet": _made(weakref.WeakSet, lambda back: len(back) == 0),
     "WeakValueDictionary": _made(weakref.WeakValueDictionary, lambda back: len(back) == 0),
     "WeakKeyDictionary": _made(weakref.WeakKeyDictionary, lambda back: len(back) == 0),
+    "weakref with a callback": _made(
+        lambda: weakref.ref(Plain, _called_back),
+        lambda back: back() is Plain and back.__callback__ is _called_back,
+    ),
     "dead weakref": _made(lambda: weakref.ref(Plain()), lambda back: back() is None),
     "logger": _is(logging.getLogger("zoo")),
     "string.Template": _made(lambda: string.Template("$a"), lambda back: back.template == "$a"),
     "ctypes number": _made(lambda: ctypes.c_int(5), lambda back: back.value == 5),
     "ctypes structure": _made(lambda: _Structure(5), lambda back: back.x == 5),
     "raises in __getattr__": _made(RaisingGetattr, lambda back: back.x == 1),
+    "raises KeyError in __getattr__": _made(
+        lambda: _with(KeylessGetattr(), x=1), lambda back: back.x == 1
+    ),
     "raises in __getattribute__": _made(
         RaisingGetattribute, lambda back: type(back) is RaisingGetattribute
     ),
@@ -506,6 +666,7 @@ RENEWED: dict[str, str] = {
     "WeakValueDictionary": "what something else holds is in it",
     "WeakKeyDictionary": "what something else holds is in it",
     "dead weakref": "comes back dead",
+    "exception that was raised": "without its traceback",
 }
 
 
@@ -563,6 +724,12 @@ LOST: dict[str, Callable[[contextlib.ExitStack], Any]] = {
     "full SimpleQueue": lambda _stack: _full_queue(),
     "raises in __reduce_ex__": lambda _stack: RaisingReduce(),
     "raises in __getstate__": lambda _stack: RaisingState(),
+    "raises SystemExit in __reduce__": lambda _stack: ExitingReduce(),
+    "raises KeyboardInterrupt in __reduce__": lambda _stack: InterruptedReduce(),
+    "raises CancelledError in __reduce__": lambda _stack: CancelledReduce(),
+    "its __getstate__ gives a generator": lambda _stack: GeneratorState(),
+    "made from itself": lambda _stack: MadeFromItself(),
+    "made from wrong arguments": lambda _stack: MadeWrongly(),
     "reduces to nonsense": lambda _stack: NonsenseReduce(),
     "reduces to a wrong tuple": lambda _stack: WrongTuple(),
     "reduces to a wrong name": lambda _stack: WrongName(),

@@ -7,6 +7,7 @@ import functools
 import itertools
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -54,8 +55,17 @@ def wait_for(condition: Callable[[], object], what: str, timeout_s: float = 120.
         time.sleep(0.005)
 
 
+_FOUND = re.compile(
+    r"^.*audit of generation.*(?:would have restored|not be restored).*$", re.MULTILINE
+)
+
+
 class Server:
-    """`tapd FILE.tap`, started by hand."""
+    """`tapd FILE.tap`, started by hand.
+
+    Attributes:
+        may_differ: audits may find something; a hole was planted.
+    """
 
     def __init__(
         self,
@@ -87,6 +97,7 @@ class Server:
         Store(self.tap, self.key).create(application)
         self.command = [sys.executable, *program, str(self.tap), *arguments]
         self.log_path = directory / "log"
+        self.may_differ = False
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -143,7 +154,12 @@ class Server:
         return self.process.wait(timeout_s)
 
     def end(self) -> None:
-        """End what is left of it."""
+        """End what is left of it; whatever the test is about, its audits found nothing."""
+        self._end()
+        found = _FOUND.findall(self.log())
+        assert self.may_differ or not found, found
+
+    def _end(self) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import golden_taps
+import typed_classes
 import typed_kinds
 from other_pythons import ENVIRONMENT, MINORS, other_pythons
 
@@ -53,7 +54,9 @@ This page is written by `tests/support/kept_page.py` from the very kinds that th
 _TYPED = """
 ## Typed at a prompt
 
-Functions and classes that no module holds are kept as the text that was typed, never as bytecode, and `inspect.getsource` and tracebacks show it. After a restore each of these has to hold what stands beside it.
+Functions that no module holds are kept as the text that was typed, never as bytecode, and `inspect.getsource` and tracebacks show it. Classes are kept as they are now, with every attribute, and no code of theirs is run to make them again. After a restore each of these has to hold what stands beside it, and everything reachable from it has to be the same by value and identity: by a TAP, by a journal, and by each form that these take (`tests/image/test_typed_ways.py`).
+
+Lost, and named: a function that has no text, since it was compiled from a syntax tree or unmarshalled; a type variable's bound or an alias that can't be evaluated yet, and a generic alias that refers to itself; a class whose metaclass is written in C. An alias is evaluated when it is first saved, at the end of the turn.
 """
 _MATRIX = """
 ## Python versions, both ways
@@ -88,6 +91,8 @@ def typed_rows() -> Iterator[tuple[str, str]]:
     """Yield each typed kind, and what must hold after a restore."""
     for kind, (_text, check) in typed_kinds.KINDS.items():
         yield kind, f"`{check}`"
+    for kind, (_text, check) in typed_classes.SINCE_3_12.items():
+        yield f"{kind}, from Python 3.12 on", f"`{check}`"
 
 
 def matrix_rows() -> list[tuple[str, ...]]:

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 from tapd.image.deep import DeepGraphPickler, NestedGraphPickler
+from tapd.image.deep_states import DeepStatePickler, FlatStatePickler
 from tapd.image.graph import GraphPickler, GraphRoot
 from tapd.image.loss import Loss
 from tapd.image.pickler import StateLoader, StatePickler, dump_graph, load_graph
-from tapd.image.states import _MEMO, _DeepStatePickler, _FlatStatePickler
+from tapd.image.shared import SharedObjects
+from tapd.image.states import _MEMO
 
 Form = Callable[[Any], tuple[Any, list[Loss]]]
 """Saves a value and loads it; returns it with what was lost."""
@@ -73,7 +75,7 @@ def by_journal(value: Any) -> tuple[Any, list[Loss]]:
 def _by_other_state(kind: Any) -> Form:
     def save(value: Any) -> tuple[Any, list[Loss]]:
         buffer = io.BytesIO()
-        pickler = kind(buffer, value, "", StatePickler(_number))
+        pickler = kind(buffer, value, "", _number, SharedObjects())
         pickler.memo = _MEMO
         pickler.dump(GraphRoot(value))
         return StateLoader(_none).load_state(buffer.getvalue()), pickler.losses
@@ -88,6 +90,6 @@ FORMS: dict[str, Form] = {
     "deep TAP": by_deep_tap,
     "nested TAP": by_nested_tap,
     "journal": by_journal,
-    "flat journal": _by_other_state(_FlatStatePickler),
-    "deep journal": _by_other_state(_DeepStatePickler),
+    "flat journal": _by_other_state(FlatStatePickler),
+    "deep journal": _by_other_state(DeepStatePickler),
 }

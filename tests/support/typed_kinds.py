@@ -17,6 +17,11 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from portrait import differences, portrait_of
+from typed_classes import CLASSES, FUNCTIONS, SINCE_3_12
+from typed_enums import DATACLASSES, ENUMS
+from typed_more import MORE
+
 from tapd.image.pickler import dump_graph, load_graph
 from tapd.image.typed import compile_typed
 from tapd.model.application import Application
@@ -33,6 +38,10 @@ class Prompt:
         self.namespace = self.service.namespace = Namespace()
         self.namespace.names["__name__"] = "__main__"
 
+    def run(self, text: str) -> None:
+        """Run a text of several statements."""
+        type_into(self.namespace, text)
+
     def type(self, text: str) -> Any:
         code = compile_typed(text, self.namespace)
         assert code is not None, text
@@ -40,6 +49,13 @@ class Prompt:
 
     def __getitem__(self, name: str) -> Any:
         return self.namespace.names[name]
+
+
+def type_into(namespace: Namespace, text: str) -> None:
+    """Run a text of several statements, as if it were typed."""
+    code = compile_typed(text, namespace, "exec")
+    assert code is not None, text
+    exec(code, namespace.names)
 
 
 KINDS: dict[str, tuple[str, str]] = {
@@ -240,7 +256,13 @@ KINDS: dict[str, tuple[str, str]] = {
         "from __future__ import annotations\ndef f(x: NoSuch): ...\n",
         "f.__annotations__ == {'x': 'NoSuch'}",
     ),
+    **FUNCTIONS, **CLASSES, **ENUMS, **DATACLASSES, **MORE,
 }  # fmt: skip
+
+
+def kinds_here() -> dict[str, tuple[str, str]]:
+    """Return the kinds that can be typed in this Python."""
+    return KINDS | SINCE_3_12 if sys.version_info >= (3, 12) else KINDS
 
 
 def holds(kind: str, scope: dict[str, Any]) -> bool:
@@ -249,7 +271,7 @@ def holds(kind: str, scope: dict[str, Any]) -> bool:
     lent = {"names": scope, "run": asyncio.run, "source": inspect.getsource, "raised": raised}
     seen |= lent
     try:
-        return bool(eval(KINDS[kind][1], seen))
+        return bool(eval(kinds_here()[kind][1], seen))
     finally:
         if seen is scope:
             for name in lent:
@@ -266,24 +288,29 @@ def raised(function: Callable[[], Any]) -> str:
 
 
 def save_all(path: pathlib.Path) -> None:
-    """Write a TAP's pickle of each kind."""
+    """Write a TAP's pickle of each kind, and its portrait."""
     saved = {}
-    for kind, (text, _check) in KINDS.items():
+    for kind, (text, _check) in kinds_here().items():
         prompt = Prompt()
-        code = compile_typed(text, prompt.namespace, "exec")
-        assert code is not None
-        exec(code, prompt.namespace.names)
-        saved[kind] = dump_graph(prompt.application).data
-    path.write_bytes(pickle.dumps(saved))
+        prompt.run(text)
+        portrait = portrait_of(prompt.namespace.names)
+        saved[kind] = dump_graph(prompt.application).data, portrait
+    path.write_bytes(pickle.dumps((sys.version_info[:2], saved)))
 
 
 def failures(path: pathlib.Path) -> list[str]:
     """Return the kinds of a file of `save_all` that do not live in this Python."""
     failed = []
-    for kind, data in pickle.loads(path.read_bytes()).items():
-        scope = load_graph(data).services["shell"].namespace.names
+    version, saved = pickle.loads(path.read_bytes())
+    here = kinds_here()
+    for kind in saved.keys() & here.keys():
+        data, portrait = saved[kind]
+        namespace = load_graph(data).services["shell"].namespace
+        scope = namespace.names
         try:
-            if not holds(kind, scope):
+            if version == sys.version_info[:2] and differences(portrait, portrait_of(scope)):
+                failed.append(f"{kind}: {differences(portrait, portrait_of(scope))[0]}")
+            elif not holds(kind, scope):
                 failed.append(kind)
         except Exception as error:
             failed.append(f"{kind}: {error!r}")

@@ -9,10 +9,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path += [str(Path(__file__).parents[2]), str(Path(__file__).parents[1] / "support")]
 
-from tests.twin.program import parse_program  # the path comes first
-from tests.twin.runs import WORLDS, Failure, Tally, run_seeds, shrunk
+from tests.twin.program import parse_program
+from tests.twin.runs import ALL_WORLDS, Failure, Tally, run_seeds, shrunk
 from tests.twin.under import UnderTapd, differ
 
 
@@ -25,9 +25,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, help="run as many as there is time for")
     parser.add_argument("--shrink", type=int, default=5, help="how many failures to shrink")
     parser.add_argument("--into", type=Path, help="a directory for what was shrunk")
-    parser.add_argument("--world", choices=WORLDS, default="jar", help="what runs it")
+    parser.add_argument("--world", choices=ALL_WORLDS, default="jar", help="what runs it")
     args = parser.parse_args()
-    world = WORLDS[args.world]
+    world = ALL_WORLDS[args.world]
     if args.file:
         found = [run_file(path, world) for path in args.file]
         return any(found)

@@ -67,19 +67,24 @@ def is_unfit(root: object) -> bool:
     """Whether something under `root` is what no plain Python could pickle or look up.
 
     A dict or set does not find what is in it, as its hash has changed; or the class's
-    own `__getstate__` raises, for want of what it drops.
+    own `__getstate__` raises, for want of what it drops, or leaves out more than that.
     """
     walk = _Walk()
-    walk.lines_of(root)
+    try:
+        walk.lines_of(root)
+    except Exception:  # an OrderedDict looks up what it iterates over
+        return True
     return any(_is_stale(obj) or _has_no_state(obj) for obj in walk.met)
 
 
 def _has_no_state(obj: Any) -> bool:
+    if getattr(type(obj), "__getstate__", None) is object.__getstate__:
+        return False
     try:
-        obj.__getstate__()
+        state = obj.__getstate__()
     except Exception:
         return True
-    return False
+    return type(state) is dict and any(name not in state for name, _ in attributes(obj))
 
 
 def _is_stale(obj: Any) -> bool:
@@ -151,7 +156,9 @@ class _Walk:
             shown = repr(value)
         elif isinstance(value, enum.Enum):
             shown = f"{cls.__qualname__}.{value.name}"
-        elif isinstance(value, (type, types.FunctionType)):
+        elif isinstance(value, type) or (
+            isinstance(value, types.FunctionType) and value.__closure__ is None
+        ):
             shown = f"<{value.__qualname__}>"
         elif isinstance(value, types.ModuleType):
             shown = f"<module {value.__name__}>"
@@ -203,6 +210,10 @@ class _Walk:
                 return
         if isinstance(obj, functools.partial):
             yield from (text(obj.func), text(obj.args), text(obj.keywords))
+        elif isinstance(obj, types.FunctionType):
+            yield from map(text, (obj.__qualname__, obj.__defaults__, obj.__closure__))
+        elif isinstance(obj, types.CellType):
+            yield text(obj.cell_contents)
         elif isinstance(obj, types.MappingProxyType):
             yield from map(text, gc.get_referents(obj))
         elif isinstance(obj, BaseException):
@@ -215,10 +226,16 @@ class _Walk:
         elif isinstance(obj, array.array):
             yield f"{obj.typecode} {obj.tolist()}"
         elif isinstance(obj, _ITERATORS):
-            reduced: Any = obj.__reduce__()
-            yield from map(text, reduced[:2])
-            if reduced[2:]:  # where a list became shorter, it stands at its end
-                yield f"at {min(reduced[2], len(reduced[1][0]))}"
+            yield from self._iterator_parts(obj.__reduce__())
+
+    def _iterator_parts(self, reduced: Any) -> Iterator[str]:
+        _make, args, *state = reduced
+        if not isinstance(args[0], (list, tuple)):
+            yield from map(self.text, args)
+        elif not state or state[0] >= len(args[0]):
+            yield "at its end"  # it may have let go of what it went through
+        else:
+            yield f"{self.text(args[0])} at {state[0]}"
 
 
 def type_name(obj: Any) -> str:

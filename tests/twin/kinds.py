@@ -7,18 +7,69 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tests.twin.limits import is_left_out
 
+Make = Callable[[random.Random, str], str]
 _INIT = "    def __init__(self, name, a=None, b=None):\n"
 _SET = "self.name, self.a, self.b = name, a, b\n"
 _FIELDS = "    name: str\n    a: Any = None\n    b: Any = None\n"
 
 
-def make_class(rng: random.Random, name: str) -> str:
-    """Return the source of a class called `name`."""
-    make = rng.choices([make for make, _weight in KINDS], [weight for _make, weight in KINDS])[0]
+def make_classes(
+    rng: random.Random, names: Sequence[str], *, is_typed: bool = False
+) -> tuple[str, ...]:
+    """Return the sources of classes of these names; some derive from those before.
+
+    Args:
+        rng: where all chance comes from.
+        names: of the classes.
+        is_typed: they are typed at a prompt.
+    """
+    kinds = [
+        (make, weight)
+        for make, weight in KINDS
+        if not (is_typed and make in (_attrs, _durable_attrs) and is_left_out("attrs at a prompt"))
+    ]
+    sources: list[str] = []
+    for name in names:
+        bases = [each for each in sources if re.match(r"class K\d+(\(Persistent\))?:", each)]
+        if bases and rng.random() < 0.15:
+            base = re.findall(r"K\d+", rng.choice(bases))[0]
+            sources.append(f"class {name}({base}):\n{rng.choice(_EXTRAS)}".strip())
+        else:
+            sources.append(_make_class(rng, name, kinds))
+    return tuple(sources)
+
+
+def make_functions(rng: random.Random) -> tuple[str, ...]:
+    """Return the sources of functions that return functions, for code typed at a prompt."""
+    return tuple(rng.sample(list(FUNCTIONS.values()), rng.randrange(len(FUNCTIONS) + 1)))
+
+
+FUNCTIONS = {
+    "adder": """def adder(items):
+    def add(item):
+        items.append(item)
+        return items
+    return add""",
+    "pair": """def pair(value):
+    def put(item):
+        nonlocal value
+        value = item
+    def get():
+        return value
+    put.get = get
+    return put""",
+    "keeper": """def keeper(value, kept=[]):
+    return lambda item, more=[]: (kept.append(item), more.append(item), value)""",
+}
+"""By name; each takes anything, and what it returns does, too."""
+
+
+def _make_class(rng: random.Random, name: str, kinds: Sequence[tuple[Make, int]]) -> str:
+    make = rng.choices([make for make, _weight in kinds], [weight for _make, weight in kinds])[0]
     return make(rng, name).strip()
 
 
@@ -148,15 +199,17 @@ def _with_new(rng: random.Random, name: str) -> str:
     return (
         f"class {name}({rng.choice(['Persistent', 'object'])}):\n"
         "    def __new__(cls, name, a=None, b=None):\n        self = super().__new__(cls)\n"
-        f"        {_SET}        return self\n\n"
+        f"        self.name = name\n        return self\n\n{_INIT}        {_SET}\n"
         "    def __getnewargs__(self):\n        return (self.name,)\n"
     )
 
 
 def _durable(rng: random.Random, name: str) -> str:
-    return rng.choices([_plain, _slots, _dataclass, _attrs], [6, 2, 3, 1])[0](
-        rng, name, "Persistent"
-    )
+    return rng.choices([_plain, _slots, _dataclass], [6, 2, 3])[0](rng, name, "Persistent")
+
+
+def _durable_attrs(rng: random.Random, name: str) -> str:
+    return _attrs(rng, name, "Persistent")
 
 
 _MUTABLE_BASES = (
@@ -215,9 +268,8 @@ def _of_immutable(rng: random.Random, name: str) -> str:
     )
 
 
-Make = Callable[[random.Random, str], str]
 KINDS: tuple[tuple[Make, int], ...] = (
-    (_plain, 6), (_durable, 7), (_slots, 2), (_dataclass, 4), (_attrs, 2), (_named_tuple, 1),
-    (_enum, 1), (_without_lock, 2), (_with_new, 1), (_of_builtin, 3), (_of_default_dict, 1),
-    (_of_immutable, 2),
+    (_plain, 6), (_durable, 7), (_durable_attrs, 1), (_slots, 2), (_dataclass, 4), (_attrs, 2),
+    (_named_tuple, 1), (_enum, 1), (_without_lock, 2), (_with_new, 1), (_of_builtin, 3),
+    (_of_default_dict, 1), (_of_immutable, 2),
 )  # fmt: skip

@@ -9,6 +9,10 @@ from __future__ import annotations
 LEFT_OUT: dict[str, str] = {
     "a base class's method": "dict.update(items, x=1) or list.append(items, 1) reaches a tracked "
     "container past the method that reports; the next audit finds it",
+    "deleted of what __new__ sets": "an object whose class has __getnewargs__ is made by its "
+    "__new__ again, as pickle does it, and has what that sets",
+    "attrs at a prompt": "attrs compiles the methods of a class under a file name of its own; a "
+    "class of it that was typed is named as lost at once: import it from a module",
     "object.__setattr__ of a durable": "Python refuses it (TypeError) where a class in C has a "
     "__setattr__ of its own; so a frozen dataclass can't derive from Persistent",
 }

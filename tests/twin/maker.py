@@ -12,7 +12,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from tests.twin.kinds import make_class
+from tests.twin.kinds import FUNCTIONS, make_classes, make_functions
 from tests.twin.moves import move
 from tests.twin.places import Place, places_of
 from tests.twin.program import TURN, Cell, Program
@@ -27,16 +27,21 @@ _FAR = 1_000_003  # seeds of second attempts are far from all others
 class Maker:
     """Makes one program."""
 
-    def __init__(self, seed: int, *, is_typed: bool = False) -> None:
+    def __init__(self, seed: int, *, is_typed: bool = False, is_timed: bool = True) -> None:
         """Begin; see `make_program`."""
         self._rng = rng = random.Random(seed)
+        self._is_timed = is_timed
         count = rng.choices([1, 2, 3, 4], [2, 4, 4, 2])[0]
         names = [f"K{number}" for number in range(1, count + 1)]
-        self._classes = tuple(make_class(rng, name) for name in names)
+        self._classes = make_classes(rng, names, is_typed=is_typed)
         enums = [
             name for name, source in zip(names, self._classes, strict=True) if "(enum." in source
         ]
-        self._values = Values(rng, names, enums)
+        functions = make_functions(rng) if is_typed else ()
+        self._values = Values(
+            rng, names, enums, [name for name in FUNCTIONS if FUNCTIONS[name] in functions]
+        )
+        self._classes += functions
         self._world = Twin(self._classes)
         self._cells: list[Cell] = []
         self._entries: list[Entry] = []
@@ -107,8 +112,8 @@ class Maker:
     def _ways(self) -> tuple[tuple[Callable[[list[Place]], str], float], ...]:
         return (
             (self._set_up, 5), (self._aliased, 10), (self._shown, 8), (self._compared, 4),
-            (self._taken_out, 8), (self._moved, 6), (self._by_volatile, 6), (self._in_time, 5),
-            (self._changed, 50),
+            (self._taken_out, 8), (self._moved, 6), (self._by_volatile, 6),
+            (self._in_time, 5 if self._is_timed else 0), (self._changed, 50),
         )  # fmt: skip
 
     def _changed(self, places: list[Place]) -> str:
@@ -181,16 +186,23 @@ class Maker:
         ])  # fmt: skip
 
 
-def make_program(seed: int, *, is_typed: bool = False) -> tuple[Program, list[Entry]]:
+def make_program(
+    seed: int, *, is_typed: bool = False, is_timed: bool = True
+) -> tuple[Program, list[Entry]]:
     """Return the program of `seed`, and what plain Python says of it.
 
     Args:
         seed: the same gives the same.
         is_typed: it is for a prompt, where functions within functions are kept.
+        is_timed: it may have timers and threads.
     """
     for attempt in itertools.count():
-        maker = Maker(seed + attempt * _FAR, is_typed=is_typed)
-        program, entries = maker.make()
+        maker = Maker(seed + attempt * _FAR, is_typed=is_typed, is_timed=is_timed)
+        try:
+            made = maker.make()
+        except Exception:
+            if not maker.is_unfit:
+                raise
         if not maker.is_unfit:
-            return program, entries
+            return made
     raise AssertionError

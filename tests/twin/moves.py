@@ -235,6 +235,17 @@ def _method(v: Values, p: str) -> Moves:
     yield lambda: f"{p}.__self__.append({v.any()})"
 
 
+def _function(v: Values, p: str) -> Moves:
+    for _ in range(3):
+        yield lambda: f"show({p}({v.any()}))"
+    yield lambda: f"{p}.note = {v.any()}"
+    yield lambda: f"show({p}.get())"
+    yield lambda: f"app.a = {p}.get"
+    yield lambda: f"app.b = {p}.__closure__[0].cell_contents"
+    yield lambda: f"{p}.__closure__[0].cell_contents = {v.any()}"
+    yield lambda: f"{p}.__defaults__[0].append({v.any()})"
+
+
 def _exception(v: Values, p: str) -> Moves:
     yield lambda: f"{p}.add_note('seen')"
     yield lambda: f"{p}.args = ({v.items()},)".replace("(,)", "()")
@@ -276,6 +287,7 @@ _TABLE: _Table = (
     ((collections.ChainMap,), _chain_map),
     ((functools.partial,), _partial),
     ((types.MethodType, types.BuiltinMethodType), _method),
+    ((types.FunctionType,), _function),
     ((BaseException,), _exception),
     ((io.BytesIO, io.StringIO), _file),
     ((random.Random,), _random),

@@ -20,7 +20,7 @@ from tests.twin.canon import attributes
 _PLACES_MAX = 60
 _DEPTH_MAX = 4
 _ITEMS_MAX = 3
-_LEAVES = (int, float, str, bytes, bool, type(None), type, types.FunctionType, enum.Enum)
+_LEAVES = (int, float, str, bytes, bool, type(None), type, enum.Enum)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

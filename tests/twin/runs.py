@@ -9,12 +9,14 @@ from collections.abc import Iterable, Iterator
 from tests.twin.kit import UnderKit
 from tests.twin.maker import make_program
 from tests.twin.program import TURN, Program, render_program
+from tests.twin.real import UnderServer
 from tests.twin.shrink import shrink
 from tests.twin.under import UnderJar, UnderPrompt, UnderTapd, differ
 from tests.twin.worlds import Difference
 
 WORLDS: dict[str, type[UnderTapd]] = {"jar": UnderJar, "prompt": UnderPrompt, "kit": UnderKit}
-"""By the name that the command line has for them."""
+ALL_WORLDS: dict[str, type[UnderTapd]] = {**WORLDS, "server": UnderServer}
+"""By the name that the command line has for them; the last takes seconds for each program."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -71,7 +73,9 @@ class Failure:
 def run_seeds(seeds: Iterable[int], world: type[UnderTapd], tally: Tally) -> Iterator[Failure]:
     """Run the program of each seed; yield those that differ."""
     for seed in seeds:
-        program, expected = make_program(seed, is_typed=world is UnderPrompt)
+        program, expected = make_program(
+            seed, is_typed=world is UnderPrompt, is_timed=world is not UnderServer
+        )
         tally.count(program, len(expected))
         difference = differ(program, expected, world)
         if difference is not None:
@@ -88,6 +92,6 @@ def shrunk(failure: Failure, world: type[UnderTapd], *, budget_s: float = 20.0) 
         return found is not None and found.kind == kind
 
     small = shrink(failure.program, fails, budget_s=budget_s)
-    name = next(name for name, each in WORLDS.items() if each is world)
+    name = next(name for name, each in ALL_WORLDS.items() if each is world)
     how = f"python tests/twin --world {name} THIS_FILE; it was seed {failure.seed}"
     return render_program(small, f"{differ(small, kind=world)}\n{how}")

@@ -19,13 +19,13 @@ Fails = Callable[[Program], bool]
 
 def shrink(program: Program, fails: Fails, *, budget_s: float = 20.0) -> Program:
     """Return the smallest program found that `fails`, as `program` does."""
-    end_s = time.monotonic() + budget_s
+    end_s = time.process_time() + budget_s
     progress = True
-    while progress and time.monotonic() < end_s:
+    while progress and time.process_time() < end_s:
         progress = False
         candidates = _smaller(program)
         for candidate in candidates:
-            if time.monotonic() > end_s:
+            if time.process_time() > end_s:
                 break
             if fails(candidate):
                 program, progress = candidate, True

@@ -10,6 +10,7 @@ from tests.twin.kit import UnderKit
 from tests.twin.limits import LEFT_OUT
 from tests.twin.maker import make_program
 from tests.twin.program import TURN, Cell, parse_program, render_program
+from tests.twin.real import UnderServer
 from tests.twin.runs import WORLDS, Tally, run_seeds, shrunk
 from tests.twin.shrink import shrink
 from tests.twin.under import UnderJar, UnderPrompt, UnderTapd, differ
@@ -37,6 +38,13 @@ def test_programs(
         print(f"\n{world.__name__}: {tally}", end=" ")
     assert tally.programs == count
     assert tally.kills >= count
+
+
+@pytest.mark.parametrize("seed", [50_001, 50_002, 50_003])
+def test_a_few_programs_on_a_real_server(seed: int) -> None:
+    """Killed by SIGKILL, audited at each save."""
+    for failure in run_seeds([seed], UnderServer, Tally()):
+        pytest.fail(str(failure.difference) + render_program(failure.program), pytrace=False)
 
 
 FOUND = sorted((HERE / "found").glob("*.program"))

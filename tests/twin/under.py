@@ -78,8 +78,11 @@ class UnderTapd(World):
     """A module of its own for each process's life, and an ear for what is logged.
 
     Attributes:
-        log: that.
+        cpu_s_max: what a program may take, of processor time; most take a hundredth.
+        log: what was said.
     """
+
+    cpu_s_max = 4.0
 
     def __init__(self, classes: tuple[str, ...]) -> None:
         super().__init__(classes)
@@ -255,7 +258,7 @@ def differ(
             return None
     world = kind(program.classes)
     try:
-        with time_limit():
+        with time_limit(world.cpu_s_max):
             found = transcript_of(program, world)
     except Hangs as error:
         return Difference("hangs", "all of it", "", str(error))

@@ -20,11 +20,20 @@ class Values:
         rng: where all chance comes from.
         classes: names of the program's classes.
         enums: those of them that are enums.
+        functions: names of functions that return functions.
         places: where something is now.
     """
 
-    def __init__(self, rng: random.Random, classes: Sequence[str], enums: Sequence[str]) -> None:
+    def __init__(
+        self,
+        rng: random.Random,
+        classes: Sequence[str],
+        enums: Sequence[str],
+        functions: Sequence[str] = (),
+    ) -> None:
+        """Begin with the names of what the program has."""
         self.rng = rng
+        self.functions = functions
         self.classes = [name for name in classes if name not in enums]
         self.enums = list(enums)
         self.places: list[Place] = []
@@ -62,6 +71,8 @@ class Values:
 
     def new(self, depth: int = 0) -> str:
         """Return what makes an object."""
+        if self.functions and self.rng.random() < 0.2:
+            return f"{self.rng.choice(self.functions)}({self.any(depth + 1)})"
         if self.classes and self.rng.random() < 0.45:
             return self.instance(depth + 1)
         return self.rng.choices(_MAKES, _WEIGHTS)[0](self, depth + 1)

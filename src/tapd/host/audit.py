@@ -21,12 +21,13 @@ import re
 import resource
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tapd.host.state import State
+from tapd.host.state import Restored, State
 from tapd.image.differences import Difference, Outcome
+from tapd.image.jar import Jar
 from tapd.image.key import Key
 from tapd.image.likeness import Likeness
 from tapd.image.paths import find_path
@@ -146,7 +147,7 @@ class Audit(Value):
 
     def _compare(self, application: Application, outcome: Audited) -> Audited:
         deadline_s = time.monotonic() + self.deadline_s
-        restored = State(self.path, self.key).restore_until(self.base, self.generation)
+        restored = self._restore(self.base)
         found = self._walk(restored.application, application, outcome.parts, deadline_s)
         del restored
         differences, lasting = found.differences, frozenset[str]()
@@ -162,6 +163,12 @@ class Audit(Value):
             lasting=tuple(each.path for each in differences if each.path in lasting),
             reason="" if found.is_whole else "its time was over",
         )
+
+    def _restore(self, base: int) -> Restored:
+        """Do as a start would have done from generation `base`, right before this one."""
+        state = State(self.path, self.key)
+        state.make_jar = _NumbersAlone
+        return state.restore_until(base, self.generation)
 
     def _walk(
         self, restored: Application, live: Application, parts: int, deadline_s: float
@@ -184,10 +191,29 @@ class Audit(Value):
         It was saved of this very memory, so what differs is no missed change: the way
         there and back is not faithful, or is not meant to be.
         """
-        state = State(self.path, self.key)
-        saved = state.restore_until(self.generation, self.generation)
+        saved = self._restore(self.generation)
         found = self._walk(saved.application, application, parts, deadline_s)
         return frozenset(each.path for each in found.differences)
+
+
+class _NumbersAlone(Jar):
+    """Takes in a graph that nobody will change: nothing of it is watched."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_numbered = False
+
+    def _number(self, durables: Iterable[Any]) -> dict[int, Any]:
+        known = [obj for obj in durables if is_durable_type(type(obj))]
+        self._is_numbered = bool(known) and all(obj._p_oid is not None for obj in known)
+        return super()._number(known)
+
+    def _take_in(self, rest: Sequence[Any]) -> None:
+        if not self._is_numbered:  # one that no server has saved yet: the usual way numbers all
+            super()._take_in(rest)
+            return
+        for obj in rest:
+            self._settle(obj)
 
 
 def parts_for(size: int, allowed: int) -> int:

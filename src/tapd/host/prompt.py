@@ -22,6 +22,7 @@ from typing import Protocol as TypingProtocol
 from tapd.host import interrupts, streams
 from tapd.host.interrupts import typed_code
 from tapd.host.streams import current
+from tapd.image import executed
 from tapd.image.typed import compile_typed, will_not_be_saved
 from tapd.model.application import Runtime
 from tapd.model.namespace import Namespace
@@ -288,10 +289,18 @@ class Prompt(Persistent):
             shown = traceback.TracebackException(type(error), error, frames)
             while shown.stack and shown.stack[-1].filename in _OURS:
                 shown.stack.pop()
+            _hide_frames_of_exec(shown)
             text = "".join(shown.format())
         except BaseException as second:  # typed classes may break even this
             text = f"{type(error).__name__} (and showing it raised {type(second).__name__})\n"
         self.session.print_text(text)
+
+
+def _hide_frames_of_exec(shown: Any) -> None:
+    """Leave out of a traceback, and of those it came from, that ``exec`` is written in Python."""
+    while shown is not None:
+        shown.stack[:] = [frame for frame in shown.stack if frame.filename != executed.__file__]
+        shown = shown.__cause__ or shown.__context__
 
 
 async def _contain(coroutine: Any, namespace: Namespace) -> BaseException | None:

@@ -79,7 +79,6 @@ class Saving:
         self._waiting: list[asyncio.Future[SaveReport]] = []
         self._reloading: list[asyncio.Future[tuple[SaveReport, list[str]]]] = []
         self._wanting_audit: list[asyncio.Future[Audited]] = []
-        self._awaiting_audit: list[asyncio.Future[Audited]] = []
 
     # --- who asks ---------------------------------------------------------------
 
@@ -172,11 +171,12 @@ class Saving:
                 continue
             self._asked.clear()
             waiting, reloading = _take(self._waiting), _take(self._reloading)
+            auditing = _take(self._wanting_audit)
             looks_for_code, self._looks_for_code = self._looks_for_code, False
             if asked:
                 notifier.reloading()
             try:
-                report = await self._checkpoint(turn, vitals, checkpointer)
+                report = await self._checkpoint(turn, vitals, checkpointer, auditing)
                 _answer(waiting, report)
                 self.note_saved(report, vitals)
                 if looks_for_code:
@@ -190,7 +190,7 @@ class Saving:
                 story.tell_save_failed(failure)
                 _answer(waiting, failure)
                 _answer(reloading, failure)
-                _answer(_take(self._awaiting_audit), failure)
+                _answer(auditing, failure)
             due_s = time.monotonic() + self._options.checkpoint_s
             notifier.ready(vitals.line())
             if self.renews:
@@ -199,17 +199,20 @@ class Saving:
                 return  # a RELOADING=1 from here on would have no READY=1 after it
 
     async def _checkpoint(
-        self, turn: Turn, vitals: Vitals, checkpointer: Checkpointer
+        self,
+        turn: Turn,
+        vitals: Vitals,
+        checkpointer: Checkpointer,
+        auditing: list[asyncio.Future[Audited]],
     ) -> SaveReport:
-        """Begin a generation and have a forked child save it.
+        """Begin a generation and have a forked child save it, and audit it.
 
         Between turns from there on: this coroutine runs while no turn does, up to the fork.
         """
         with contextlib.suppress(OSError):  # the most of it, beside the turns
             await asyncio.to_thread(self._state.sync_journal)
-        if self._wanting_audit:
+        if auditing:
             await checkpointer.end_audit()
-        self._awaiting_audit += _take(self._wanting_audit)
         application, state = turn.application, self._state
         base = state.base
         journal = state.begin_generation()
@@ -222,38 +225,25 @@ class Saving:
         self._saved_records = vitals.records
         generation = state.generation
         self._fault("checkpoint: journal changed")
-        audit = None if checkpointer.is_auditing else self._audit(base, generation)
+        audit = None
+        if not checkpointer.is_auditing:
+            audit = self._audit(base, generation, is_wanted=bool(auditing))
         report = await checkpointer.checkpoint(
             functools.partial(state.save, application, generation, clean=False),
             None if audit is None else functools.partial(audit.run, application),
-            functools.partial(self._note_audited, generation, vitals),
+            functools.partial(_note_audited, generation, vitals, auditing),
         )
         self._fault("checkpoint: saved")
         return report
 
-    def _audit(self, base: int, generation: int) -> Audit | None:
+    def _audit(self, base: int, generation: int, *, is_wanted: bool) -> Audit | None:
         """Return what the saving child is to audit; None where nobody wants that."""
         from tapd.host.audit import Audit  # noqa: PLC0415 - as in `run`
 
         store, allowed = self._state.store, self._options.audit_bytes
-        if self._awaiting_audit:
+        if is_wanted:
             return Audit(store.named_path, store.key, base, generation)
         return Audit(store.named_path, store.key, base, generation, allowed) if allowed else None
-
-    def _note_audited(self, generation: int, vitals: Vitals, audited: Audited | str) -> None:
-        """Take in what an audit found, or how its process ended before that."""
-        waiting = _take(self._awaiting_audit)
-        if isinstance(audited, str):
-            from tapd.host.checkpoint import GIVEN_UP  # noqa: PLC0415 - as in `run`
-
-            text = f"the audit of generation {generation} {audited} before it was done"
-            level = logging.DEBUG if audited == GIVEN_UP else logging.WARNING
-            log.log(level, "%s; the generation is saved", text)
-            _answer(waiting, StateUnwritable(f"{text}; try again"))
-            return
-        vitals.note_audited(audited)
-        story.tell_audited(audited)
-        _answer(waiting, audited)
 
     async def _renew(
         self, turn: Turn, code: LoadedCode, environ: Mapping[str, str]
@@ -311,6 +301,26 @@ class Saving:
                 except OSError as error:
                     log.error("the journal can't be synced: %s; saving a generation", error)
                     self._asked.set()
+
+
+def _note_audited(
+    generation: int,
+    vitals: Vitals,
+    waiting: list[asyncio.Future[Audited]],
+    audited: Audited | str,
+) -> None:
+    """Take in what an audit found, or how its process ended before that."""
+    if not isinstance(audited, str):
+        vitals.note_audited(audited)
+        story.tell_audited(audited)
+        _answer(waiting, audited)
+        return
+    from tapd.host.checkpoint import GIVEN_UP  # noqa: PLC0415 - clients come first
+
+    text = f"the audit of generation {generation} {audited} before it was done"
+    level = logging.DEBUG if audited == GIVEN_UP else logging.WARNING
+    log.log(level, "%s; the generation is saved", text)
+    _answer(waiting, StateUnwritable(f"{text}; try again"))
 
 
 def _take(waiting: list[asyncio.Future[_T]]) -> list[asyncio.Future[_T]]:

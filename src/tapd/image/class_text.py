@@ -57,6 +57,8 @@ def _find(cls: type) -> tuple[Source, int] | None:
     names: Any = type.__dict__["__dict__"].__get__(cls)
     name = names.get("__qualname__", cls.__qualname__)
     own_line = names.get("__firstlineno__")
+    if _KNOWS_ITS_LINE and own_line is None:
+        return None  # a call made it, not a statement
     methods = [code for code in map(_code_of, names.values()) if code is not None]
     own = [code for code in methods if code.co_qualname.rpartition(".")[0] == name]
     if own:

@@ -1,42 +1,62 @@
-"""Classes that no module holds: taken apart, and made again at load.
+"""Classes that no module holds: taken apart, and made again at load as they were.
 
-Imports `errors` and this room's `definitions`, `names` and `class_text`. A class is made in
-two steps, so that its methods may refer to it: a bare class of the right
-metaclass, bases and slots, then its attributes. What a decorator or a metaclass
-generated without source text (a dataclass's methods, an enum's lookup tables) is
-generated again rather than saved.
+Imports `errors` and this room's `definitions`, `names`, `rewritten`, `enums` and
+`class_text`. A class is made in two steps, so that its methods may refer to it: a
+bare class of the right metaclass, bases and slots, then its attributes, all of
+them, as they are now. No code of whoever typed it runs meanwhile: no ``__new__``
+or ``__setattr__`` of a metaclass, no ``__init_subclass__``, no ``__set_name__``,
+no decorator. What these did when the class was typed is state, and saved.
+
+Only two things of a class are made anew rather than carried: what the interpreter
+makes of its slots, and what `typing` gives to protocols and generic named tuples,
+which differs between Python's versions.
 """
 
 from __future__ import annotations
 
 import abc
-import collections
 import contextlib
-import dataclasses
 import enum
-import inspect
+import gc
+import itertools
 import sys
 import types
 import typing
+from collections.abc import Iterator
 from typing import Any
 
 from tapd.errors import CannotKeep
+from tapd.image import enums, rewritten
 from tapd.image.class_text import restore_class_text, text_of_class
 from tapd.image.definitions import key_of, known_definition, remember_definition
 from tapd.image.names import name_of
+from tapd.image.old_classes import make_class, set_class  # TAPs of 0.1.0 name them here
+from tapd.model.namespace import main_names
 
-_NOT_SAVED = frozenset({
-    "__dict__", "__weakref__", "__module__", "__qualname__", "__slots__",
-    "__abstractmethods__", "_abc_impl", "__dataclass_fields__", "__dataclass_params__",
-    "__static_attributes__", "__firstlineno__", "__annotate__", "__annotate_func__",
-    "__annotations_cache__",
-    "__class_cell__", "__protocol_attrs__", "__callable_proto_members_only__",
-    "__non_callable_proto_members__",
+__all__ = [
+    "bare_class", "dict_of_class", "is_made_in_c", "make_class", "set_class", "set_class_state",
+    "split_class",
+]  # fmt: skip
+
+_HEAP_TYPE = 1 << 9
+_STRUCTURE = (types.GetSetDescriptorType, types.MemberDescriptorType)
+_NOT_SAVED = frozenset({"_abc_impl", "__slotnames__", "_value2member_map_", "__class_cell__"})
+"""Caches of others', and a table that is saved as pairs."""
+_PYTHON = sys.version_info[:2]
+
+
+class _SomeProtocol(typing.Protocol):
+    pass
+
+
+class _SomeTypedDict(typing.TypedDict):
+    pass
+
+
+_MADE_BY_TYPE = frozenset({
+    type, abc.ABCMeta, enum.EnumType, type(_SomeProtocol), type(_SomeTypedDict),
 })  # fmt: skip
-
-_FIELD_PARTS = (
-    "default", "default_factory", "init", "repr", "hash", "compare", "metadata", "kw_only",
-)  # fmt: skip
+"""Metaclasses of which all that they do is kept: attributes."""
 
 
 def dict_of_class(cls: type) -> Any:
@@ -44,8 +64,8 @@ def dict_of_class(cls: type) -> Any:
     return type.__dict__["__dict__"].__get__(cls)
 
 
-def split_class(cls: type) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Return the arguments of `make_class` and of `set_class` for `cls`.
+def split_class(cls: type) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments of `bare_class` and the state for `set_class_state` of `cls`.
 
     Raises:
         CannotKeep: it is of a kind that can't be made again.
@@ -53,17 +73,73 @@ def split_class(cls: type) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     names = dict_of_class(cls)
     if is_made_in_c(cls):
         raise CannotKeep("it is not written in Python and not found by its name")
-    if getattr(sys.modules.get("__main__"), "__file__", None) and _is_in_main(cls):
+    if main_names().get("__file__") and _is_in_main(cls):
         raise CannotKeep("it is defined in a script; move it to a module that can be imported")
-    kind, parts = _kind(cls, names)
+    made_by = next(each for each in _mro_of(type(cls)) if not each.__flags__ & _HEAP_TYPE)
+    if made_by is not type:
+        raise CannotKeep(f"a class made by {type(cls).__qualname__} can't be made again")
+    is_enum = issubclass(type(cls), enum.EnumType)
+    more = {"slots": _slots_of(cls, names), "members": enums.new_args(cls) if is_enum else None}
+    if "__orig_bases__" in names:
+        more["orig_bases"] = names["__orig_bases__"]
+    module = names.get("__module__")
     made = (
-        key_of(cls), type(cls), names.get("__orig_bases__", cls.__bases__), cls.__name__,
-        cls.__qualname__, names.get("__module__"), names.get("__slots__"), kind, parts,
+        key_of(cls), type(cls), cls.__bases__, cls.__name__, cls.__qualname__,
+        module if type(module) is str else None, more,
     )  # fmt: skip
-    slots = {name for name, value in names.items() if type(value) is types.MemberDescriptorType}
-    skipped = _generated(kind, names) | slots | _NOT_SAVED
-    attributes = {name: value for name, value in names.items() if name not in skipped}
-    return made, (attributes, _dataclass_parts(names), _registered(cls), text_of_class(cls))
+    state: dict[str, Any] = {"python": _PYTHON}
+    spec = rewritten.note_rewritten(cls)
+    shared: dict[str, Any] = {}
+    if spec is not None:
+        shared = rewritten.shared_names(cls, spec)
+        state["shared"] = spec, tuple(shared)
+    state["attributes"] = {
+        name: value
+        for name, value in names.items()
+        if name not in shared and _is_carried(cls, name, value)
+    }
+    state["registered"] = _registered(cls)
+    state["text"] = text_of_class(cls)
+    if is_enum:
+        enums.put_state(cls, state)
+    return made, state
+
+
+def _mro_of(cls: type) -> tuple[type, ...]:
+    return type.__dict__["__mro__"].__get__(cls)  # type: ignore[no-any-return]
+
+
+def _is_carried(cls: type, name: str, value: Any) -> bool:
+    """Whether an attribute is state; the others come with the bare class."""
+    if name in _NOT_SAVED or (type(value) in _STRUCTURE and value.__objclass__ is cls):
+        return False
+    function = getattr(value, "__func__", value)
+    if type(function) is not types.FunctionType or function.__module__ != "typing":
+        return True
+    return not _gets_from_typing(cls)
+
+
+def _gets_from_typing(cls: type) -> bool:
+    """Whether `typing` puts functions of its own into the bare class."""
+    names = dict_of_class(cls)
+    return "_is_protocol" in names or (issubclass(cls, tuple) and "_fields" in names)
+
+
+def _slots_of(cls: type, names: Any) -> tuple[str, ...] | None:
+    """Return the slots of `cls`, mangled as they are; None where it has a dict as usual."""
+    if "__slots__" not in names:
+        return None
+    own = [
+        value.__name__
+        for value in names.values()
+        if type(value) is types.MemberDescriptorType and value.__objclass__ is cls
+    ]
+    own += [
+        name
+        for name in ("__dict__", "__weakref__")
+        if type(names.get(name)) is types.GetSetDescriptorType
+    ]
+    return tuple(own)
 
 
 def _registered(cls: type) -> tuple[type, ...]:
@@ -87,273 +163,259 @@ def is_made_in_c(cls: type) -> bool:
 
 
 def _is_in_main(cls: type) -> bool:
-    found: Any = sys.modules["__main__"]
-    for name in cls.__qualname__.split("."):
+    first, *rest = cls.__qualname__.split(".")
+    found: Any = main_names().get(first)
+    for name in rest:
         found = getattr(found, name, None)
     return found is cls
-
-
-def _kind(cls: type, names: Any) -> tuple[str, Any]:
-    if issubclass(type(cls), enum.EnumType):
-        members: dict[str, Any] = {
-            name: member._value_ for name, member in names.get("_member_map_", {}).items()
-        }
-        return "enum", members
-    if issubclass(cls, tuple) and "_fields" in names and tuple in cls.__bases__:
-        return "namedtuple", (names["_fields"], names.get("_field_defaults") or {})
-    if type(cls) is type(_SomeTypedDict):
-        return "typeddict", (
-            dict(names.get("__annotations__") or {}),
-            names.get("__total__", True),
-            tuple(names.get("__required_keys__", ())),
-        )
-    if issubclass(cls, BaseException) or type(cls).__flags__ & _HEAP_TYPE or type(cls) is type:
-        return "", None
-    raise CannotKeep(f"a class made by {type(cls).__qualname__} can't be made again")
-
-
-_HEAP_TYPE = 1 << 9
-
-
-class _SomeTypedDict(typing.TypedDict):
-    pass
-
-
-def _generated(kind: str, names: Any) -> set[str]:
-    """Return the names of those attributes that making the class anew brings."""
-    skipped: set[str] = set()
-    if kind == "enum":
-        members = names.get("_member_map_", {})
-        skipped = {
-            name for name in names
-            if name in members or name in _ENUM_TABLES
-            or (name in _ENUM_METHODS and not _is_typed(names[name]))
-        }  # fmt: skip
-    elif kind == "namedtuple":
-        skipped = {
-            "__new__", "_make", "_replace", "__replace__", "__repr__", "_asdict",
-            "__getnewargs__", "__match_args__", "_fields", "_field_defaults",
-            *names["_fields"],
-        } - {name for name, value in names.items() if _is_typed(value)}  # fmt: skip
-    elif kind == "typeddict":
-        skipped = set(names) - {"__doc__"}
-    if names.get("_is_protocol"):
-        skipped |= {
-            name
-            for name, value in names.items()
-            if _module(getattr(value, "__func__", value)) == "typing"
-        }
-    if "__dataclass_fields__" in names:
-        skipped |= {
-            name for name, value in names.items()
-            if _code_file(value) == "<string>" or _module(value) == "dataclasses"
-            or name == "__match_args__"
-        }  # fmt: skip
-        # `repr` is wrapped by a closure of reprlib's.
-        if "__wrapped__" in getattr(names.get("__repr__"), "__dict__", {}) and not _is_typed(
-            names["__repr__"]
-        ):
-            skipped.add("__repr__")
-    return skipped
-
-
-_ENUM_TABLES = frozenset({
-    "_generate_next_value_", "_new_member_", "_use_args_", "_member_names_", "_member_map_",
-    "_value2member_map_", "_unhashable_values_", "_unhashable_values_map_", "_hashable_values_",
-    "_member_type_", "_value_repr_", "_boundary_", "_flag_mask_", "_singles_mask_", "_all_bits_",
-    "_inverted_", "_ignore_", "_order_", "__new_member__", "_iter_member_",
-})  # fmt: skip
-_ENUM_METHODS = frozenset({
-    "__new__", "__reduce_ex__", "__reduce__", "__repr__", "__str__", "__format__", "__hash__",
-    "__or__", "__and__", "__xor__", "__ror__", "__rand__", "__rxor__", "__invert__",
-    "__init__", "__doc__", "_numeric_repr_",
-})  # fmt: skip
-
-
-def _code_file(value: Any) -> Any:
-    while type(value) is types.FunctionType and "__wrapped__" in value.__dict__:
-        value = value.__dict__["__wrapped__"]
-    return value.__code__.co_filename if type(value) is types.FunctionType else None
-
-
-def _module(value: Any) -> str | None:
-    return value.__module__ if type(value) is types.FunctionType else None
-
-
-def _is_typed(value: Any) -> bool:
-    from tapd.image.source import source_of  # noqa: PLC0415
-
-    function = getattr(value, "__func__", value)
-    code = getattr(function, "__code__", None)
-    return type(code) is types.CodeType and source_of(code) is not None
-
-
-def _dataclass_parts(names: Any) -> Any:
-    """Return what `dataclasses.dataclass` was told, or None for another class."""
-    if "__dataclass_fields__" not in names:
-        return None
-    parameters = names["__dataclass_params__"]
-    told = {name: getattr(parameters, name) for name in ("init", "repr", "eq", "order")}
-    told["unsafe_hash"], told["frozen"] = parameters.unsafe_hash, parameters.frozen
-    told["match_args"] = "__match_args__" in names
-    own = names.get("__annotations__") or {}
-    fields = {
-        name: {part: _field_part(field, part) for part in _FIELD_PARTS}
-        for name, field in names["__dataclass_fields__"].items()
-        if name in own
-    }
-    return told, fields
-
-
-def _field_part(field: Any, part: str) -> Any:
-    value = getattr(field, part)
-    if type(value) is types.MappingProxyType:
-        return dict(value) or None
-    return value
 
 
 # --- made again: part of the format ------------------------------------------
 
 
-def make_class(
+def bare_class(
     key: bytes,
     metaclass: Any,
     bases: tuple[Any, ...],
     name: str,
     qualname: str,
     module: str | None,
-    slots: Any,
-    kind: str,
-    parts: Any,
+    more: dict[str, Any],
 ) -> Any:
-    """Return a bare class; `set_class` gives it its attributes."""
-    known = known_definition(key)
-    if known is not None:
-        return known
-    if kind == "enum":
-        cls = _make_enum(metaclass, bases, name, parts)
-    elif kind == "namedtuple":
-        fields, defaults = parts
-        make: Any = collections.namedtuple  # noqa: PYI024 - its fields are data here
-        usual = [defaults[field] for field in fields if field in defaults]
-        cls = make(name, fields, defaults=usual)
-        cls.__orig_bases__ = bases
-    elif kind == "typeddict":
-        cls = _make_typed_dict(name, *parts)
+    """Return a bare class; `set_class_state` gives it its attributes.
+
+    Args:
+        key: of the definition.
+        metaclass: its type.
+        bases: the classes that it derives from.
+        name: ``__name__``.
+        qualname: ``__qualname__``.
+        module: ``__module__``, where that is a text.
+        more: ``slots``, ``orig_bases`` where the class has such, and what an
+            enum's ``members`` are made from.
+    """
+    cls = known_definition(key)
+    if cls is None:
+        names: dict[str, Any] = {"__qualname__": qualname}
+        if module is not None:
+            names["__module__"] = module
+        if more["slots"] is not None:
+            names["__slots__"] = more["slots"]
+        if "orig_bases" in more:
+            names["__orig_bases__"] = more["orig_bases"]
+        cls = _make(metaclass, name, bases, names)
+        remember_definition(key, cls)
     else:
-        keywords = {} if metaclass is type else {"metaclass": metaclass}
-
-        def fill(names: dict[str, Any]) -> None:
-            names["__qualname__"] = qualname
-            if slots is not None:
-                names["__slots__"] = slots
-
-        cls = _make_plain(name, bases, keywords, fill)
-    cls.__qualname__ = qualname
-    if module is not None:
-        cls.__module__ = module
-    remember_definition(key, cls)
+        _rename(cls, name, qualname, bases)
+    if more["members"] is not None:
+        enums.make_members(cls, more["members"])
     return cls
 
 
-def _make_plain(name: str, bases: tuple[Any, ...], keywords: dict[str, Any], fill: Any) -> Any:
-    """Make a class without telling a typed base of it, which was told when it was typed.
+def _rename(cls: Any, name: str, qualname: str, bases: tuple[Any, ...]) -> None:
+    """Take over what somebody changed of a class since it was saved first."""
+    if cls.__bases__ != bases:
+        type.__setattr__(cls, "__bases__", bases)
+    if cls.__name__ != name:
+        type.__setattr__(cls, "__name__", name)
+    if cls.__qualname__ != qualname:
+        type.__setattr__(cls, "__qualname__", qualname)
 
-    What an ``__init_subclass__`` did then is state, and saved; the keywords that it
-    was given are not known any more. A base that a library holds is told again,
-    since what it notes is its module's; where it asks for keywords, it is not.
+
+def _make(metaclass: Any, name: str, bases: tuple[Any, ...], names: dict[str, Any]) -> Any:
+    """Make a class past what was typed: its metaclass's methods, its bases' hooks.
+
+    A metaclass that a library holds makes it, since what it notes is its module's;
+    where it asks for more than is known here, it does not.
     """
-    above = (each for base in types.resolve_bases(bases) for each in base.__mro__)
-    owner = next((each for each in above if _tells(each)), object)
-    if owner is object:
-        return types.new_class(name, bases, keywords, fill)
-    if name_of(owner) is not None:
-        with contextlib.suppress(TypeError):
-            return types.new_class(name, bases, keywords, fill)
-    told = dict_of_class(owner)["__init_subclass__"]
-    type.__setattr__(owner, "__init_subclass__", classmethod(_tell_nobody))
+    library = next((each for each in metaclass.__mro__ if name_of(each) is not None), type)
+    if library not in _MADE_BY_TYPE:
+        with contextlib.suppress(Exception), _hooks_of(bases):
+            cls = library.__new__(metaclass, name, bases, dict(names))
+            library.__init__(cls, name, bases, dict(names))
+            if isinstance(cls, type):
+                return cls
+    with _hooks_of(bases):
+        cls = type.__new__(metaclass, name, bases, names)
+    begin: Any = getattr(abc, "_abc_init", None)
+    if begin is not None and issubclass(metaclass, abc.ABCMeta):
+        begin(cls)
+    return cls
+
+
+@contextlib.contextmanager
+def _hooks_of(bases: tuple[Any, ...]) -> Iterator[None]:
+    """Keep a new class from the ``__init_subclass__`` that was typed; libraries' are told.
+
+    The keywords that it was given are not known any more, so a library's that asks
+    for some is not told either.
+    """
+    above = dict.fromkeys(itertools.chain.from_iterable(base.__mro__ for base in bases))
+    owners = [each for each in above if _has_hook(each)]
+    library = next((each for each in owners if name_of(each) is not None), None)
+    hook = None if library is None else dict_of_class(library)["__init_subclass__"]
+
+    def tell(cls: Any) -> None:
+        if hook is not None:
+            with contextlib.suppress(Exception):
+                hook.__get__(None, cls)()
+
+    silenced = []
+    for index, owner in enumerate(owners):
+        if (index == 0 or name_of(owner) is None) and _can_be_set(owner):
+            silenced.append((owner, dict_of_class(owner)["__init_subclass__"]))
+            stand_in = tell if index == 0 else _tell_nobody
+            type.__setattr__(owner, "__init_subclass__", classmethod(stand_in))
     try:
-        return types.new_class(name, bases, keywords, fill)
+        yield
     finally:
-        type.__setattr__(owner, "__init_subclass__", told)
-
-
-def _tells(cls: type) -> bool:
-    return bool(cls.__flags__ & _HEAP_TYPE) and "__init_subclass__" in dict_of_class(cls)
+        for owner, own in silenced:
+            type.__setattr__(owner, "__init_subclass__", own)
 
 
 def _tell_nobody(_cls: Any) -> None:
     """Stand in for an ``__init_subclass__``."""
 
 
-def _make_enum(metaclass: Any, bases: tuple[Any, ...], name: str, members: dict[str, Any]) -> Any:
-    names = metaclass.__prepare__(name, bases)
-    for member, value in members.items():
-        names[member] = value
-    return metaclass.__new__(metaclass, name, bases, names)
+def _has_hook(cls: type) -> bool:
+    return cls is not object and "__init_subclass__" in dict_of_class(cls)
 
 
-def _make_typed_dict(
-    name: str, annotations: dict[str, Any], total: bool, required: tuple[str, ...]
-) -> Any:
-    def told(key: str, annotation: Any) -> Any:
-        if (key in required) == total or typing.get_origin(annotation) in (
-            typing.Required, typing.NotRequired,
-        ):  # fmt: skip
-            return annotation
-        return typing.Required[annotation] if key in required else typing.NotRequired[annotation]
-
-    fields = {key: told(key, annotation) for key, annotation in annotations.items()}
-    make: Any = typing.TypedDict
-    return make(name, fields, total=total)
+def _can_be_set(cls: type) -> bool:
+    return bool(cls.__flags__ & _HEAP_TYPE) and not cls.__flags__ & _IMMUTABLE_TYPE
 
 
-def set_class(cls: Any, state: tuple[Any, ...]) -> None:
-    """Give a bare class its attributes."""
-    attributes, dataclass_parts = state[:2]
-    registered, text = (*state[2:], None)[:2] if len(state) > 2 else ((), None)  # as added later
+_IMMUTABLE_TYPE = 1 << 8
+
+
+def set_class_state(cls: Any, state: dict[str, Any]) -> None:
+    """Give a bare class its attributes, or one that is known its newer ones."""
+    same_python = tuple(state["python"]) == _PYTHON
+    for each in state["registered"]:  # before it has a hook of its own for this
+        if isinstance(each, type):  # it may be lost
+            with contextlib.suppress(Exception):
+                abc.ABCMeta.register(cls, each)
+    attributes = state["attributes"]
+    if not same_python:
+        foreign = _FOREIGN | _PROTOCOL_TABLES
+        attributes = {name: each for name, each in attributes.items() if name not in foreign}
+    spec, shared = state.get("shared", (None, ()))
+    if same_python:
+        _delete_others(cls, {*attributes, *shared, "_new_member_", enums.MAKING})
     for name, value in attributes.items():
+        _set(cls, name, value)
+    if spec is not None:
+        for name, value in rewritten.shared_attributes(spec).items():
+            if name in shared or not (same_python or name in attributes):
+                type.__setattr__(cls, name, value)
+    if "members" in state:
+        enums.set_state(cls, state, same_python=same_python)
+    _complete_named_tuple(cls)
+    if not same_python:
+        _complete(cls)
+    if state["text"] is not None:
+        restore_class_text(cls, *state["text"])
+
+
+def _delete_others(cls: type, names: set[str]) -> None:
+    """Delete what a class had before, or its making brought, and its state has not."""
+    for name, value in list(dict_of_class(cls).items()):
+        if name not in names and _is_carried(cls, name, value):
+            _delete(cls, name)
+
+
+_OWN_SETTERS = frozenset({
+    "__module__", "__doc__", "__abstractmethods__", "__annotations__", "__type_params__",
+})  # fmt: skip
+"""What `type` has a setter for that puts the value where it is saved from."""
+
+
+def _is_diverted(cls: type, name: str) -> bool:
+    """Whether setting this attribute would reach the metaclass's, which has one of that name."""
+    if name in _OWN_SETTERS:
+        return False
+    for base in _mro_of(type(cls)):
+        found = dict_of_class(base).get(name)
+        if found is not None:
+            return hasattr(type(found), "__set__") or hasattr(type(found), "__delete__")
+    return False
+
+
+def _set(cls: type, name: str, value: Any) -> None:
+    if not _is_diverted(cls, name):
         type.__setattr__(cls, name, value)
-    if dataclass_parts is not None and "__dataclass_fields__" not in cls.__dict__:
-        _make_dataclass(cls, *dataclass_parts)
-    if cls.__dict__.get("_is_protocol"):
-        _finish_protocol(cls)
-    if issubclass(type(cls), abc.ABCMeta):
-        abc.update_abstractmethods(cls)
-        for each in registered:
-            if isinstance(each, type):  # it may be lost
-                cls.register(each)
-    if text is not None:
-        restore_class_text(cls, *text)
+        return
+    # The class's own dict, past all: what stands in it is what such a class body has put there.
+    [own] = gc.get_referents(dict_of_class(cls))
+    own[name] = value
+    _touch(cls)
 
 
-def _finish_protocol(cls: Any) -> None:
-    """Have `typing` look at the members of a protocol again: they came after its making."""
+def _delete(cls: type, name: str) -> None:
+    if not _is_diverted(cls, name):
+        type.__delattr__(cls, name)
+        return
+    [own] = gc.get_referents(dict_of_class(cls))
+    del own[name]
+    _touch(cls)
+
+
+def _touch(cls: type) -> None:
+    """Have the interpreter forget what it remembers of the attributes of `cls`."""
+    type.__setattr__(cls, "_touched_", None)
+    type.__delattr__(cls, "_touched_")
+
+
+def _complete(cls: Any) -> None:
+    """Give a class that another Python saved what this one's library asks for."""
+    names = dict_of_class(cls)
+    if "__required_keys__" in names and type(cls) is type(_SomeTypedDict):
+        for name, value in (
+            ("__readonly_keys__", frozenset()),
+            ("__mutable_keys__", names["__required_keys__"] | names["__optional_keys__"]),
+        ):
+            if name not in names and name in dict_of_class(_SomeTypedDict):
+                type.__setattr__(cls, name, value)
+    if "_is_protocol" in names:
+        _complete_protocol(cls)
+    is_named_tuple = issubclass(cls, tuple) and "_fields" in names
+    if is_named_tuple and "__replace__" not in names and _PYTHON >= (3, 13):
+        type.__setattr__(cls, "__replace__", names["_replace"])
+
+
+def _complete_named_tuple(cls: Any) -> None:
+    """Let a generic named tuple be subscripted, in whatever way this Python does."""
+    bases = cls.__bases__
+    if tuple in bases and typing.Generic in bases and "_fields" in dict_of_class(cls):
+        function: Any = getattr(typing, "_generic_class_getitem", None)
+        if function is None:
+            function = typing.Generic.__class_getitem__.__func__  # type: ignore[attr-defined]
+        type.__setattr__(cls, "__class_getitem__", classmethod(function))
+
+
+_PROTOCOL_TABLES = frozenset({
+    "__protocol_attrs__", "__callable_proto_members_only__", "__non_callable_proto_members__",
+})  # fmt: skip
+_FOREIGN = frozenset(
+    name
+    for name, since in (
+        ("__static_attributes__", (3, 13)), ("__firstlineno__", (3, 13)),
+        ("__type_params__", (3, 12)),
+    )
+    if since > _PYTHON
+)  # fmt: skip
+"""What a later interpreter puts into a class, and this one takes for its author's."""
+
+
+def _complete_protocol(cls: Any) -> None:
+    """Have `typing` look at the members of a protocol again, as this Python does."""
     members: Any = getattr(typing, "_get_protocol_attrs", None)
-    if "__protocol_attrs__" in cls.__dict__ and members is not None:
+    tables = dict_of_class(_SomeProtocol)
+    if "__protocol_attrs__" in tables and members is not None:
         cls.__protocol_attrs__ = members(cls)
-    if "__callable_proto_members_only__" in cls.__dict__:
+    if "__callable_proto_members_only__" in tables:
         cls.__callable_proto_members_only__ = all(
             callable(getattr(cls, name, None)) for name in cls.__protocol_attrs__
         )
-    if cls.__dict__.get("_is_runtime_protocol"):
+    if dict_of_class(cls).get("_is_runtime_protocol"):
         typing.runtime_checkable(cls)
-
-
-def _make_dataclass(cls: Any, told: dict[str, Any], fields: dict[str, dict[str, Any]]) -> None:
-    made = {name: dataclasses.field(**parts) for name, parts in fields.items()}
-    if "__slots__" not in cls.__dict__:
-        for name, field in made.items():
-            setattr(cls, name, field)
-        dataclasses.dataclass(**told)(cls)
-        return
-    # A default would overwrite its slot, so a twin without slots generates the methods.
-    names = {"__annotations__": inspect.get_annotations(cls), **made}
-    names |= {name: value for name, value in cls.__dict__.items() if _is_typed(value)}
-    twin: Any = dataclasses.dataclass(**told)(type(cls.__name__, cls.__bases__, names))
-    for name, value in twin.__dict__.items():
-        if name not in cls.__dict__ and name not in ("__dict__", "__weakref__"):
-            setattr(cls, name, value)
-    if told["frozen"]:
-        cls.__getstate__ = dataclasses._dataclass_getstate  # type: ignore[attr-defined]
-        cls.__setstate__ = dataclasses._dataclass_setstate  # type: ignore[attr-defined]

@@ -104,4 +104,11 @@ def class_parts(cls: Any) -> Attributes:
         made, state = classes.split_class(cls)
     except Exception:
         return {"<name>": type_name_of(cls)}
-    return {"<name>": type_name_of(cls), "<bases>": made[2], "<parts>": made[8], **state[0]}
+    return {
+        "<name>": type_name_of(cls),
+        "<bases>": made[2],
+        "<slots>": made[6]["slots"],
+        "<members>": state.get("members"),
+        "<by value>": state.get("by_value"),
+        **state["attributes"],
+    }

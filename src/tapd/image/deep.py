@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tapd.image import parts, rebuild
+from tapd.image import definitions, parts, rebuild
 from tapd.image.graph import FindDetached, GraphPickler, GraphQueue, GraphRoot
 from tapd.image.loss import Loss, Placeholder
 from tapd.image.reducer import Reduced, has_usual_hash
@@ -70,7 +70,10 @@ class _ShallowPickler(GraphPickler):
             self._pairs.update((id(pair), pair) for pair in (more, *more[2]))
             self._wait(obj, rebuild.set_whole, more)
             reduced = reduced[:2]
-        self._write_here((*reduced[1], *reduced[2:3]), level + 2)
+        made_of = reduced[1]
+        if reduced[0] is definitions.make_function and type(made_of[2]) is dict:
+            made_of = made_of[:2] + made_of[3:]  # its globals, which may be filled later
+        self._write_here((*made_of, *reduced[2:3]), level + 2)
         return reduced
 
     def _write_here(self, parts: Iterable[Any], level: int) -> None:

@@ -5,10 +5,13 @@ function typed at a prompt becomes its source text, its place in it, the
 `Namespace` that is its globals, its cells (shared ones stay shared), defaults
 and attributes. A closure that a library's decorator made (say, of
 `contextlib.contextmanager`) becomes the name of that library's function and the
-cells. A class becomes its metaclass, bases and attributes (`image.classes`).
+cells. One that `dataclasses` or `collections.namedtuple` wrote becomes the place in
+what these would write again (`image.rewritten`). A class becomes its metaclass,
+bases and attributes (`image.classes`).
 
 Each definition gets a random key when it is first saved, by which a journal's
-states, saved one by one, find the same definition again (`Restoration`).
+states, saved one by one, find the same definition again (`Restoration`). So does
+each cell: it is shared with functions that are saved by another record.
 """
 
 from __future__ import annotations
@@ -24,14 +27,20 @@ from collections.abc import Iterator
 from typing import Any
 
 from tapd.errors import CannotKeep
+from tapd.image import rewritten
 from tapd.image.collecting import begin_collecting, end_collecting
 from tapd.image.evolution import Restoration
+from tapd.image.executed import builtins_for
 from tapd.image.source import Source, code_at, place_of, source_of
-from tapd.model.namespace import Namespace, namespace_of
+from tapd.model.namespace import Namespace, main_names, namespace_of
 
 _keys: weakref.WeakKeyDictionary[Any, bytes] = weakref.WeakKeyDictionary()
 _places: dict[int, tuple[Any, ...]] = {}
 """By id of the code, while it lives: code objects of different texts may be equal."""
+
+_with_cells: weakref.WeakSet[Any] = weakref.WeakSet()
+_cell_keys: dict[int, list[Any]] = {}
+"""Of each cell, by id: its key, and how many functions hold it. A cell takes no weak reference."""
 
 _restorations: list[Restoration] = []
 """The restorings that run now, innermost last: plain `pickle.loads` has none."""
@@ -98,9 +107,48 @@ def cell_contents(cell: types.CellType) -> Any:
         return EMPTY_CELL
 
 
-def new_cell() -> types.CellType:
-    """Return an empty cell. Part of the format."""
-    return types.CellType()
+def new_cell(key: bytes | None = None) -> types.CellType:
+    """Return an empty cell, or that of the key, which this restoring has made.
+
+    Part of the format.
+    """
+    if key is None or not _restorations:  # a TAP of 0.1.0, or plain `pickle.loads`
+        return types.CellType()
+    restoration = _restorations[-1]
+    cell: types.CellType | None = restoration.definitions.get(key)
+    if cell is None:
+        cell = restoration.definitions[key] = types.CellType()
+        restoration.cell_keys[id(cell)] = key
+    return cell
+
+
+def key_of_cell(cell: types.CellType) -> tuple[bytes] | tuple[()]:
+    """Return the argument of `new_cell` for `cell`, if a function that was saved has it."""
+    known = _cell_keys.get(id(cell))
+    return (known[0],) if known is not None else ()
+
+
+def _note_cells(function: types.FunctionType) -> None:
+    """Give the cells of `function` keys, for as long as it lives: an id is good until then."""
+    if function in _with_cells or not function.__closure__:
+        return
+    _with_cells.add(function)
+    made = _restorations[-1].cell_keys if _restorations else {}
+    ids = tuple(map(id, function.__closure__))
+    for each in ids:
+        known = _cell_keys.get(each)
+        if known is None:
+            known = _cell_keys[each] = [made.get(each) or os.urandom(12), 0]
+        known[1] += 1
+    weakref.finalize(function, _forget_cells, ids).atexit = False
+
+
+def _forget_cells(ids: tuple[int, ...]) -> None:
+    for each in ids:
+        known = _cell_keys[each]
+        known[1] -= 1
+        if not known[1]:
+            del _cell_keys[each]
 
 
 def set_cell(cell: types.CellType, contents: Any) -> None:
@@ -133,12 +181,18 @@ def split_function(function: types.FunctionType) -> tuple[tuple[Any, ...], tuple
     code = function.__code__
     place = place_of_code(code)
     home: Any = namespace_of(function.__globals__)
-    if place is None:
-        place = (None, *_place_in_library(function))
-        home = None
-    elif home is None:
-        home = _module_of_globals(function.__globals__)
+    if place is not None:
+        home = home or _home_of(function.__globals__)
+    else:
+        way = rewritten.way_of(function)
+        if way is not None:
+            place = (None, *way)
+            home = home or _module_of(function.__globals__)
+        else:
+            place = (None, *_place_in_library(function))
+            home = None
     cells = function.__closure__ or ()
+    _note_cells(function)
     made = (key_of(function), place, home, code.co_freevars, cells)
     attributes = dict(function.__dict__)
     extra = {
@@ -148,13 +202,21 @@ def split_function(function: types.FunctionType) -> tuple[tuple[Any, ...], tuple
             ("__qualname__", function.__qualname__),
             ("__doc__", function.__doc__),
             ("__module__", function.__module__),
-            ("__annotations__", function.__annotations__),
+            ("__annotations__", _annotations_of(function)),
             ("__type_params__", getattr(function, "__type_params__", ())),
         )
-        if value != _usual(name, code)
+        if value is not None and value != _usual(name, code)
     }
     contents = (code.co_freevars, tuple(map(cell_contents, cells)))
     return made, (function.__defaults__, function.__kwdefaults__, attributes, contents, extra)
+
+
+def _annotations_of(function: types.FunctionType) -> dict[str, Any] | None:
+    """Return the very dict, which `functools.wraps` shares; None where it can't be made (3.14)."""
+    try:
+        return function.__annotations__
+    except Exception:
+        return None
 
 
 def _usual(name: str, code: types.CodeType) -> Any:
@@ -164,20 +226,35 @@ def _usual(name: str, code: types.CodeType) -> Any:
             return code.co_name
         case "__qualname__":
             return code.co_qualname
-        case "__annotations__":
-            return {}
         case "__type_params__":
             return ()
     return None
 
 
-def _module_of_globals(names: dict[str, Any]) -> str:
+def _module_of(names: dict[str, Any]) -> str | None:
+    """Return the name of the module that has these global variables, if it can be imported."""
     name = names.get("__name__")
     if type(name) is str and name != "__main__":
         module = sys.modules.get(name)
         if module is not None and getattr(module, "__dict__", None) is names:
             return name
-    raise CannotKeep("its global variables are not a namespace of this application")
+    return None
+
+
+def _home_of(names: dict[str, Any]) -> Any:
+    """Return what stands for the global variables of a typed function that no namespace has.
+
+    That is a module's name, or the dict that typed code gave to `exec`.
+    """
+    home = _module_of(names)
+    if home is not None:
+        return home
+    is_of_module = names is main_names() or any(
+        getattr(module, "__dict__", None) is names for module in list(sys.modules.values())
+    )
+    if is_of_module or type(names) is not dict:
+        raise CannotKeep("its global variables are not a namespace of this application")
+    return names
 
 
 def _place_in_library(function: types.FunctionType) -> tuple[str, str]:
@@ -234,26 +311,65 @@ def make_function(
     cells: tuple[types.CellType, ...],
 ) -> Any:
     """Return a function whose code is at `place`, with globals of `home`, without its state."""
-    if isinstance(home, Namespace):
-        if "_v_names" not in home.__dict__:
-            home.__setstate__({})  # its names come later, into this very dict
-        names = home.names
-    else:
-        names = importlib.import_module(home or place[1]).__dict__
+    by_name = dict(zip(cell_names, cells, strict=True))
+    twin = None
+    if place[0] is None and type(place[1]) is tuple:
+        twin = rewritten.function_at(*place[1:])
+        _complete_cells(by_name, twin)
+    names = _names_of_home(home, place, twin)
     known = known_definition(key)
     if known is not None and known.__globals__ is names:
         return known
-    if place[0] is None:
-        code = library_code(sys.modules[place[1]], place[2])
-        if code is None:
-            raise LookupError(f"{place[1]} has no {place[2]} any more")
-    else:
-        code = code_at(*place)
-    by_name = dict(zip(cell_names, cells, strict=True))
+    code = _code_at_place(place) if twin is None else twin.__code__
     closure = tuple(by_name.get(name) or types.CellType() for name in code.co_freevars)
-    function = types.FunctionType(code, names, closure=closure)
+    with builtins_for(code, names):
+        function = types.FunctionType(code, names, closure=closure or None)
     remember_definition(key, function)
+    if twin is not None:
+        rewritten.remember_way(function, *place[1:])
+    _note_cells(function)
     return function
+
+
+def _complete_cells(by_name: dict[str, types.CellType], twin: Any) -> None:
+    """Add to the cells of a generated function those that it has in this Python.
+
+    Raises:
+        LookupError: one is not known.
+    """
+    saved = {rewritten.usual_name(name): cell for name, cell in by_name.items()}
+    for name, cell in zip(twin.__code__.co_freevars, twin.__closure__ or (), strict=True):
+        usual = rewritten.usual_name(name)
+        if usual not in saved and rewritten.is_of_class(usual):
+            raise LookupError(f"{twin.__qualname__} asks for {name}, which was not saved")
+        by_name[name] = saved.get(usual) or types.CellType(cell_contents(cell))
+
+
+def _names_of_home(home: Any, place: tuple[Any, ...], twin: Any) -> dict[str, Any]:
+    """Return the global variables that stand in a pickle as `home`."""
+    if isinstance(home, Namespace):
+        if "_v_names" not in home.__dict__:
+            home.__setstate__({})  # its names come later, into this very dict
+        return home.names
+    if type(home) is dict:
+        return home
+    if twin is not None and (home is None or not rewritten.is_of_twin(twin)):
+        return twin.__globals__  # type: ignore[no-any-return]  # a dict: a function's globals
+    return importlib.import_module(home or place[1]).__dict__
+
+
+def _code_at_place(place: tuple[Any, ...]) -> types.CodeType:
+    """Return the code of a text, or of a closure that a library makes.
+
+    Raises:
+        LookupError: there is none.
+    """
+    if place[0] is not None:
+        return code_at(*place)
+    found = library_code(sys.modules[place[1]], place[2])
+    if found is None:
+        raise LookupError(f"{place[1]} has no {place[2]} any more")
+    return found
 
 
 def set_function(function: Any, state: tuple[Any, ...]) -> None:
@@ -267,9 +383,11 @@ def set_function(function: Any, state: tuple[Any, ...]) -> None:
         setattr(function, name, value)
     names, values = contents
     cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+    usual = {rewritten.usual_name(name): cell for name, cell in cells.items()}
     for name, value in zip(names, values, strict=True):
-        if name in cells:
-            set_cell(cells[name], value)
+        cell = cells.get(name) or usual.get(rewritten.usual_name(name))
+        if cell is not None:
+            set_cell(cell, value)
 
 
 def parts_of(value: Any) -> Iterator[tuple[str, Any]]:

@@ -102,7 +102,9 @@ class Restoration:
 
     Attributes:
         definitions: typed functions and classes made so far, by their key, so
-            that a journal's state finds the ones that the TAP brought.
+            that a journal's state finds the ones that the TAP brought; and the
+            cells of such functions.
+        cell_keys: the keys of those cells, by id, which `definitions` keeps good.
         durables: every durable object that the TAP brought, in the file's order,
             so that `Jar.adopt` need not look for them; and a few others.
         upgraded: what `finish` brought to the installed code's version.
@@ -112,6 +114,7 @@ class Restoration:
 
     def __init__(self) -> None:
         self.definitions: dict[bytes, Any] = {}
+        self.cell_keys: dict[int, bytes] = {}
         self.durables: list[Any] = []
         self.upgraded: list[Any] = []
         self.stand_ins = collecting.Registry()
@@ -122,9 +125,16 @@ class Restoration:
     def forget(self) -> None:
         """Begin anew: the graph that was being loaded was given up."""
         self.definitions.clear()
+        self.cell_keys.clear()
         self.durables.clear()
         self.stand_ins.clear()
         self._outdated.clear()
+
+    def forget_since(self, count: int) -> None:
+        """Forget the definitions made since there were `count`: what made them was given up."""
+        while len(self.definitions) > count:
+            _key, definition = self.definitions.popitem()
+            self.cell_keys.pop(id(definition), None)
 
     def keep(self, obj: Any, version: int, state: Any, reason: str) -> None:
         """Keep the state of a durable object as it is, since its class can't take it.

@@ -57,7 +57,7 @@ def describe(error: BaseException) -> str:
     except BaseException as another:
         check(another, nests=False)
         text = "its text can't be had"
-    return shortened(f"{type(error).__name__}: {text}")
+    return shortened(f"{type(error).__name__}: {text}" if text else type(error).__name__)
 
 
 def shortened(reason: str) -> str:

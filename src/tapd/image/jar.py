@@ -32,7 +32,7 @@ from tapd.image.conversion import convert, convert_simple
 from tapd.image.evolution import versioned
 from tapd.image.loss import Loss
 from tapd.image.names import name_of
-from tapd.image.parts import durable_state
+from tapd.image.parts import durable_state, has_safe_state
 from tapd.image.paths import find_path
 from tapd.image.pickler import StatePickler
 from tapd.image.shared import Shared, can_be_shared, find_first_shared, make_shared
@@ -71,6 +71,7 @@ class Jar:
         self._watch = Watch(self._locate)
         self._root: Any = None
         self._census = Census()
+        self._safe: set[type] = set()  # whose ``__getstate__`` is not their authors'
         self._unguarded: set[type] = set()  # whose assignments run no code of their author
         self._last_tag = 0
         # They go when nobody has them any more: those of a prompt come and go for years.
@@ -330,7 +331,7 @@ class Jar:
                     return True
             elif obj._p_serial != self._tags.get(cls):
                 self._note_class(obj, commit)
-            state = durable_state(obj)
+            state = obj.__getstate__() if cls in self._safe else self._state_of(obj)
             if not self._census.is_calm_state(obj, state):
                 return False
             dump = self._pickler.dump_state(versioned(obj, state))
@@ -342,6 +343,12 @@ class Jar:
         changes.states.append((oid, dump.data))
         self._settle(obj)
         return True
+
+    def _state_of(self, obj: Any) -> Any:
+        cls = type(obj)
+        if has_safe_state(cls) and name_of(cls) is not None:
+            self._safe.add(cls)
+        return durable_state(obj)
 
     def _dump_other(self, obj: Any, commit: _Commit, *, was_converted: bool) -> None:
         """Dump `obj`, which holds something else, or did so before it was converted."""

@@ -71,6 +71,10 @@ def _of_items(mapping: Any) -> Iterable[Any]:
     return itertools.chain(mapping.keys(), mapping.values())
 
 
+def _of_ordered(mapping: Any) -> Iterable[Any]:
+    return itertools.chain((mapping.__dict__,), mapping.keys(), mapping.values())
+
+
 def _of_defaultdict(mapping: Any) -> Iterable[Any]:
     return itertools.chain((mapping.default_factory,), mapping, mapping.values())
 
@@ -88,7 +92,7 @@ _LOOKS: dict[type, Look] = {
     types.CellType: _of_cell,
     functools.partial: _of_partial,
     types.MappingProxyType: _of_items,
-    collections.OrderedDict: _of_items,
+    collections.OrderedDict: _of_ordered,
     collections.defaultdict: _of_defaultdict,
     collections.deque: _of_deque,
 }

@@ -224,13 +224,14 @@ def new_bare(cls: Any) -> Any:
     """Return an instance of `cls` without contents or attributes.
 
     A ``__new__`` in Python is asked, as pickle does, since a class with one instance
-    gives that one; if it wants more than the class, it is passed by.
+    gives that one; if it wants more than the class, it is passed by. That of a class
+    that was typed is not asked: what it did then is saved with the class.
     """
     if issubclass(cls, names.Broken):
         broken = cls.__new__(cls)
         broken._p_broken["made"] = new_bare, ()
         return broken
-    if has_own_new(cls):
+    if has_own_new(cls) and names.name_of(cls) is not None:
         with contextlib.suppress(CannotKeep):
             made = hooks.called(cls.__new__, cls)
             if issubclass(type(made), cls):

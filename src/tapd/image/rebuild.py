@@ -324,18 +324,24 @@ def set_whole(obj: Any, whole: tuple[Any, ...]) -> None:
 def finish_deep_graph(root: Any, items: list[Any]) -> Any:
     """Fill the containers among `items`, then do as `finish_graph`: states may copy them.
 
-    What is due as a whole comes last, the innermost first, as it would in a pickle.
+    Before all else functions get their cells: the hash of a key may ask for one. What
+    is due as a whole comes last, the innermost first, as it would in a pickle.
     """
     rest: list[Any] = []
     whole = []
+    containers = []
     each = iter(items)
     for obj, meta, state in zip(each, each, each, strict=True):
         if meta is fill_container:
-            fill_container(obj, state)
+            containers.append((obj, state))
+        elif meta is definitions.set_function:
+            definitions.set_function(obj, state)
         elif meta is set_whole:
             whole.append((obj, meta, state))
         else:
             rest += (obj, meta, state)
+    for obj, state in containers:
+        fill_container(obj, state)
     for entry in reversed(whole):
         rest += entry
     return finish_graph(root, rest)

@@ -338,7 +338,7 @@ class Reducer(pickle.Pickler):
             self.globals.add(":".join(name))
             return _class_by_name(cls, name)
         made, state = classes.split_class(cls)
-        return classes.make_class, made, state, None, None, classes.set_class
+        return classes.bare_class, made, state, None, None, classes.set_class_state
 
     def reduce_function(self, function: Any) -> Reduced:
         """Return how a function is written: by name, or by its source text."""
@@ -371,7 +371,7 @@ class Reducer(pickle.Pickler):
         return getattr, (owner, function.__name__)
 
     def _reduce_cell(self, cell: Any) -> Reduced:
-        return definitions.new_cell, ()
+        return definitions.new_cell, definitions.key_of_cell(cell)
 
     def _reduce_broken(self, obj: Any) -> Reduced:
         return obj.broken_reduce()

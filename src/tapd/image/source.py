@@ -194,8 +194,17 @@ def class_lines(source: Source, name: str) -> list[int]:
 
 
 def source_of(code: types.CodeType) -> Source | None:
-    """Return the typed text that `code` was compiled from, if it was typed."""
-    return _by_filename.get(code.co_filename)
+    """Return the text that `code` was compiled from, if it was typed.
+
+    A library that writes functions may show their text to `linecache` for tracebacks
+    (attrs does): that is as good.
+    """
+    source = _by_filename.get(code.co_filename)
+    if source is None and code.co_filename.startswith("<"):
+        shown = linecache.cache.get(code.co_filename)
+        if shown is not None and len(shown) > 2 and shown[1] is None:
+            source = Source(code.co_filename, "".join(shown[2]), "exec", 0)
+    return source
 
 
 def _walk(code: types.CodeType) -> Iterator[types.CodeType]:
@@ -204,6 +213,13 @@ def _walk(code: types.CodeType) -> Iterator[types.CodeType]:
         if type(constant) is types.CodeType:
             yield constant
             yield from _walk(constant)
+
+
+def submodules_of(code: types.CodeType) -> Iterator[str]:
+    """Yield the dotted names that `code` itself, no function in it, imports."""
+    for name in code.co_names:
+        if "." in name:
+            yield name
 
 
 def _key(code: types.CodeType) -> tuple[str, int]:

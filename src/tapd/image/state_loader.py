@@ -7,6 +7,7 @@ ones that several hold, are resolved by number.
 
 from __future__ import annotations
 
+import functools
 import io
 import pickle
 from collections.abc import Callable, Iterable
@@ -26,10 +27,10 @@ from tapd.image.evolution import Restoration, split_state, state_of, version_of
 from tapd.image.rebuild import Containers, fast_class, give_state, load_in_rounds, set_plain
 from tapd.image.salvage import Faults, Salvager, unhashable_in
 from tapd.image.shared import Shared, make_shared
-from tapd.image.states import PRELUDE, durable_reference
+from tapd.image.states import PRELUDE
 from tapd.model.persistent import TrackedSet, forget_state, is_durable_type, own_dict
 
-_REFERENCE = durable_reference.__module__, durable_reference.__qualname__
+_REFERENCE = "tapd.image.states", "durable_reference"  # as the prelude has it
 
 
 class StartOver(Exception):
@@ -134,7 +135,11 @@ class StateLoader:
                     made.append(self._loader(data, faults))
                     return made[-1]
 
-                state = load_in_rounds(make, self.restoration)
+                # Else a function of a round that was given up would have a cell that no other has.
+                forget = functools.partial(
+                    self.restoration.forget_since, len(self.restoration.definitions)
+                )
+                state = load_in_rounds(make, self.restoration, forget)
                 unhashable = getattr(loaders[-1], "unhashable", ())
                 if not unhashable or self.may_wait:
                     return state

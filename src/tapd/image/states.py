@@ -13,9 +13,14 @@ from typing import Any
 
 from tapd.errors import CannotKeep, NotStorable
 from tapd.image import hooks, parts, paths
-from tapd.image.deep import DeepGraphPickler
-from tapd.image.evolution import split_state, versioned
-from tapd.image.graph import GraphPickler, GraphRoot
+from tapd.image.deep_states import (
+    DeepStatePickler,
+    FlatStatePickler,
+    durable_reference,
+    paths_in,
+)
+from tapd.image.evolution import versioned
+from tapd.image.graph import GraphRoot
 from tapd.image.loss import Loss, type_name_of
 from tapd.image.memo import parts_in
 from tapd.image.reducer import RETRIES_MAX, UNKNOWN, Reduced, Reducer
@@ -41,11 +46,6 @@ class StateDump:
         self.losses = losses
         self.parts = parts
         self.shared: tuple[Shared, ...] = ()
-
-
-def durable_reference(oid: int) -> Any:
-    """Stand for the function that finds a durable object by number; never called."""
-    raise AssertionError(oid)
 
 
 PRELUDE = b"\x80\x05c" + b"tapd.image.states\ndurable_reference\n" + b"\x940"
@@ -95,7 +95,7 @@ class _StatePickler(Reducer):
 
     def path_of(self, obj: Any) -> str:
         if self._local is None:
-            self._local = _paths_in(self.state)
+            self._local = paths_in(self.state)
         way = self._local.of(obj)
         return self.path + (UNKNOWN if way is None else way)
 
@@ -104,57 +104,6 @@ class _StatePickler(Reducer):
         self._local = self.state = self.last = self._maker = None
         self.losses = []
         self.banned = {}
-
-
-def _paths_in(state: Any) -> paths.LocalPaths:
-    bare = split_state(state)[1]
-    return paths.LocalPaths((("", bare), *paths.durable_children(None, bare)))
-
-
-class _FlatStatePickler(GraphPickler):
-    """Writes a state that nests too deeply for C: its plain instances by the queue."""
-
-    def __init__(self, write_to: Any, state: Any, path: str, usual: StatePickler) -> None:
-        super().__init__(write_to, state, flat=True)
-        self._path = path
-        self._oid_of = usual.oid_of
-        self._shared = usual.shared
-        self._ways: paths.LocalPaths | None = None
-
-    def reducer_override(self, obj: Any) -> Reduced:
-        shared = self._shared.get(obj)
-        if shared is not None:
-            return durable_reference, (self._oid_of(shared),)
-        return super().reducer_override(obj)
-
-    def reduce_durable(self, obj: Any) -> Reduced:
-        return durable_reference, (self._oid_of(obj),)
-
-    def path_of(self, obj: Any) -> str:
-        if self._ways is None:
-            self._ways = _paths_in(self._root)
-        way = self._ways.of(obj)
-        return self._path + (UNKNOWN if way is None else way)
-
-
-class _DeepStatePickler(DeepGraphPickler):
-    """Writes a state in which plain containers nest too deeply for C as well."""
-
-    def __init__(self, write_to: Any, state: Any, path: str, usual: StatePickler) -> None:
-        super().__init__(write_to, state)
-        self._path = path
-        self._oid_of = usual.oid_of
-        self._shared = usual.shared
-        self._ways: paths.LocalPaths | None = None
-
-    def reducer_override(self, obj: Any) -> Reduced:
-        shared = self._shared.get(obj)
-        if shared is not None:
-            return durable_reference, (self._oid_of(shared),)
-        return super().reducer_override(obj)
-
-    reduce_durable = _FlatStatePickler.reduce_durable
-    path_of = _FlatStatePickler.path_of
 
 
 class StatePickler:
@@ -284,9 +233,9 @@ class StatePickler:
 
     def _dump_deep(self, state: Any, path: str) -> tuple[StateDump, dict[int, tuple[int, Any]]]:
         self._renew()
-        for kind in (_FlatStatePickler, _DeepStatePickler):
+        for kind in (FlatStatePickler, DeepStatePickler):
             sink = _Sink()
-            pickler = kind(sink, state, path, self)
+            pickler = kind(sink, state, path, self.oid_of, self.shared)
             pickler.memo = _MEMO
             try:
                 pickler.dump(GraphRoot(state))

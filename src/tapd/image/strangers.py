@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from tapd.errors import CannotKeep
+from tapd.image import enums, type_variables
 from tapd.image.kinds import DeadReferent
 from tapd.image.named_values import reducer_by_name
 from tapd.image.names import bound_method, name_of, named
@@ -58,6 +59,12 @@ def weak_set(items: list[Any]) -> Any:
 def lru_cached(function: Any, maxsize: int | None, typed: bool) -> Any:
     """Return `function` with an empty `functools.lru_cache`."""
     return functools.lru_cache(maxsize, typed)(function)
+
+
+def set_wrapper(obj: Any, attributes: dict[str, Any]) -> None:
+    """Give what wraps a function its attributes, which it copied from that once."""
+    obj.__dict__.clear()
+    obj.__dict__.update(attributes)
 
 
 def wrapped_of(outer: Any) -> Any:
@@ -204,11 +211,16 @@ def _reduce_cached_property(obj: Any) -> Reduced:
     return type(obj), (obj.func,), state
 
 
+def _reduce_single_dispatch_method(obj: Any) -> Reduced:
+    # What else it holds differs between Python's versions, and is made by its constructor.
+    return type(obj), (obj.func,), {"dispatcher": obj.dispatcher}
+
+
 def _reduce_wrapped_method(obj: Any) -> Reduced:
     name = name_of(obj)
     if name is not None:
         return named, name
-    return type(obj), (obj.__func__,)
+    return type(obj), (obj.__func__,), obj.__dict__, None, None, set_wrapper
 
 
 def _reduce_lru_cache(obj: Any) -> Reduced:
@@ -216,7 +228,8 @@ def _reduce_lru_cache(obj: Any) -> Reduced:
     if name is not None:
         return obj.__qualname__  # type: ignore[no-any-return]  # checked by name_of
     parameters = obj.cache_parameters()
-    return lru_cached, (obj.__wrapped__, parameters["maxsize"], parameters["typed"])
+    made = obj.__wrapped__, parameters["maxsize"], parameters["typed"]
+    return lru_cached, made, obj.__dict__, None, None, set_wrapper
 
 
 def _reduce_method(obj: Any) -> Reduced:
@@ -248,32 +261,14 @@ def _reduce_new_type(obj: Any) -> Reduced:
     return new_type, (obj.__name__, obj.__supertype__, obj.__module__)
 
 
-def _reduce_type_variable(obj: Any) -> Reduced:
-    if name_of_variable(obj):
-        return obj.__name__  # type: ignore[no-any-return]  # a str, by typing
-    if type(obj) is typing.TypeVar:
-        return _type_variable, (
-            obj.__name__, obj.__constraints__, obj.__bound__,
-            obj.__covariant__, obj.__contravariant__,
-        )  # fmt: skip
-    return type(obj), (obj.__name__,)
-
-
 def _type_variable(
     name: str, constraints: tuple[Any, ...], bound: Any, covariant: bool, contravariant: bool
 ) -> Any:
+    """Return a `typing.TypeVar`, as TAPs of 0.1.0 ask for."""
     variable: Any = typing.TypeVar
     return variable(
         name, *constraints, bound=bound, covariant=covariant, contravariant=contravariant
     )
-
-
-def name_of_variable(obj: Any) -> bool:
-    """Whether a type variable can be imported from the module that it says it is from."""
-    module = getattr(obj, "__module__", None)
-    if module in (None, "__main__"):
-        return False
-    return getattr(sys.modules.get(module), obj.__name__, None) is obj
 
 
 def _new_exception(cls: Any, args: tuple[Any, ...]) -> Any:
@@ -300,18 +295,77 @@ def _constant(module: str, name: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
+def _reduce_list_iterator(obj: Any) -> Reduced:
+    reduced = obj.__reduce__()
+    if len(reduced) < 3:  # it has let go of its list
+        return reduced  # type: ignore[no-any-return]  # a tuple, by its type
+    make, (items,), index = reduced
+    if not issubclass(type(items), list):
+        return make, (items,), index
+    return _list_iterator, (items, index, type(obj) is _LIST_REVERSED)
+
+
+def _list_iterator(items: list[Any], index: int, is_reversed: bool) -> Any:
+    """Return an iterator that stands at `index`; part of the format.
+
+    A tracked list is filled after all else was made, and an iterator does not let itself
+    be put behind the end of its list: so the list is that long for a moment.
+    """
+    made: Any = list.__reversed__(items) if is_reversed else list.__iter__(items)
+    length = list.__len__(items)
+    list.extend(items, [None] * (index + is_reversed - length))
+    made.__setstate__(index)
+    list.__delitem__(items, slice(length, None))
+    return made
+
+
 def _reduce_dataclass_sentinel(obj: Any) -> Reduced:
-    for name in ("MISSING", "KW_ONLY", "_FIELD", "_FIELD_CLASSVAR", "_FIELD_INITVAR"):
-        if getattr(dataclasses, name) is obj:
+    for name in _SENTINEL_NAMES:
+        if getattr(dataclasses, name, None) is obj:
             return _constant, ("dataclasses", name)
     raise CannotKeep("a sentinel of dataclasses that this Python does not name")
+
+
+_SENTINEL_NAMES = (
+    "MISSING", "KW_ONLY", "_FIELD", "_FIELD_CLASSVAR", "_FIELD_INITVAR", "_HAS_DEFAULT_FACTORY",
+)  # fmt: skip
+_PARTS: tuple[Any, ...] = (
+    dataclasses.Field,
+    dataclasses._DataclassParams,  # type: ignore[attr-defined]  # a class has one
+)
+_ADDED_LATER = {"match_args": True, "kw_only": False, "slots": False, "weakref_slot": False}
+"""What dataclasses of a Python since 3.12 know of themselves, as it is usually."""
+
+
+def _reduce_dataclass_part(obj: Any) -> Reduced:
+    values = {name: getattr(obj, name) for name in type(obj).__slots__ if hasattr(obj, name)}
+    return _new_dataclass_part, (type(obj).__name__,), values, None, None, _set_dataclass_part
+
+
+def _new_dataclass_part(name: str) -> Any:
+    """Return a bare field, or bare parameters, of a dataclass."""
+    cls = next(cls for cls in _PARTS if cls.__name__ == name)
+    return cls.__new__(cls)
+
+
+def _set_dataclass_part(obj: Any, values: dict[str, Any]) -> None:
+    """Give it what this Python knows of."""
+    for name in type(obj).__slots__:
+        if name in values:
+            setattr(obj, name, values[name])
+        else:
+            setattr(obj, name, _ADDED_LATER.get(name))
 
 
 _SENTINELS: tuple[Any, ...] = (
     dataclasses.MISSING,
     dataclasses.KW_ONLY,
     dataclasses._FIELD,  # type: ignore[attr-defined]  # no other way to its type
+    getattr(dataclasses, "_HAS_DEFAULT_FACTORY", dataclasses.MISSING),
 )
+
+_LIST_ITERATOR: type = type(iter([]))
+_LIST_REVERSED: type = type(reversed([]))
 
 reducers: dict[type, Callable[[Any], Reduced]] = {
     _thread.LockType: _reduce_lock,
@@ -324,8 +378,11 @@ reducers: dict[type, Callable[[Any], Reduced]] = {
     weakref.ProxyType: _reduce_proxy,
     weakref.CallableProxyType: _reduce_proxy,
     types.MappingProxyType: _reduce_mappingproxy,
+    _LIST_ITERATOR: _reduce_list_iterator,
+    _LIST_REVERSED: _reduce_list_iterator,
     property: _reduce_property,
     functools.cached_property: _reduce_cached_property,
+    functools.singledispatchmethod: _reduce_single_dispatch_method,
     staticmethod: _reduce_wrapped_method,
     classmethod: _reduce_wrapped_method,
     functools._lru_cache_wrapper: _reduce_lru_cache,
@@ -333,9 +390,8 @@ reducers: dict[type, Callable[[Any], Reduced]] = {
     types.ModuleType: _reduce_module,
     typing.NewType: _reduce_new_type,
     typing.ForwardRef: _reduce_forward_ref,
-    typing.TypeVar: _reduce_type_variable,
-    typing.ParamSpec: _reduce_type_variable,
-    typing.TypeVarTuple: _reduce_type_variable,
+    **type_variables.reducers,
+    **dict.fromkeys(_PARTS, _reduce_dataclass_part),
     **{type(sentinel): _reduce_dataclass_sentinel for sentinel in _SENTINELS},
 }
 
@@ -414,6 +470,8 @@ def lost_reason(cls: type) -> str | None:
 
 def reducer_by_base(cls: type) -> Callable[[Any], Reduced] | None:
     """Return how instances of `cls` are reduced by what it derives from, if that says it."""
+    if enums.is_typed_enum(cls):
+        return enums.reduce_member
     if any(
         base.__module__.startswith("asyncio.") and "_loop" in base.__dict__ for base in cls.__mro__
     ):

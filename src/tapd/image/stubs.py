@@ -27,6 +27,7 @@ _FINISHERS = {"finish_graph": 2, "finish_deep_graph": 2, "finish_nested_graph": 
 """What the pickle of a whole TAP calls last, with how many arguments."""
 _MAKERS = {
     "new_object": 1, "bare_object": 1, "value_object": 2, "enum_member": 1, "named_tuple": 2,
+    "typed_member": 1,
 }  # fmt: skip
 """What makes an instance of its first argument, and where what that is made from begins."""
 _MEMORY_MIN_BYTES = 512 << 20
@@ -53,7 +54,7 @@ class StubType(type):
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         cls.called = True  # by REDUCE; instances made by NEWOBJ don't come here
-        if cls.own_name == "make_class" and len(args) > 5:
+        if cls.own_name in ("bare_class", "make_class") and len(args) > 5:
             return new_stub_type(f"{args[5]}:{args[4]}", args)
         if cls.own_name in _MAKERS and args and type(args[0]) is StubType:
             made: Any = args[0]

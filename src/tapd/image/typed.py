@@ -18,6 +18,7 @@ import codeop
 import types
 
 from tapd.image.class_text import teach_inspect
+from tapd.image.executed import offer_builtins
 from tapd.image.loss import Loss
 from tapd.image.source import (
     FUTURE_MASK,
@@ -27,6 +28,7 @@ from tapd.image.source import (
     keep_recent,
     recent_code,
     register_source,
+    submodules_of,
     unused_filename,
 )
 from tapd.image.states import StatePickler
@@ -60,6 +62,7 @@ def compile_typed(
     key = (stem, source, symbol, flags)
     code = recent_code(key)
     if code is not None:
+        _prepare(namespace, code)
         return code
     filename = unused_filename(stem)
     # What is complete and right is compiled once; `codeop` judges the rest and does it twice.
@@ -73,6 +76,7 @@ def compile_typed(
         code = compiler(source, filename, symbol)
         if code is None:
             return None
+    _prepare(namespace, code)
     if types.CodeType in map(type, code.co_consts):
         future = (flags | code.co_flags) & FUTURE_MASK
         register_source(Source(filename, source, symbol, future))
@@ -81,6 +85,12 @@ def compile_typed(
     else:
         keep_recent(code, key)
     return code
+
+
+def _prepare(namespace: Namespace, code: types.CodeType) -> None:
+    """Make `namespace` ready for `code`, which is about to run there."""
+    namespace.note_imports(submodules_of(code))
+    offer_builtins(code, namespace.names)
 
 
 def will_not_be_saved(value: object) -> Loss | None:

@@ -374,3 +374,37 @@ def test_junk_disturbs_nobody(make_server: Any, junk: list[bytes]) -> None:
 def test_the_main_modules_names(server: Any) -> None:
     client = server.connect().log_in()
     assert client.ask(b"__name__") == "'__main__'\n"
+
+
+def test_typed_code_is_in_main_as_at_pythons_own_prompt(server: Any) -> None:
+    client = server.connect().log_in()
+    for line in (
+        b"from __future__ import annotations",
+        b"import pickle, dataclasses, typing",
+        b"class D: k: typing.ClassVar[list] = []; x: int = 1",
+        b"D = dataclasses.dataclass(D)",
+        b"def hints(): return typing.get_type_hints(D)['x'], len(dataclasses.fields(D))",
+        b"",
+        b"def there(x): return pickle.loads(pickle.dumps(x))",
+        b"",
+    ):
+        client.ask(line)
+    for _ in range(2):
+        assert client.ask(b"hints()") == "(<class 'int'>, 1)\n"
+        assert client.ask(b"there(D(5))") == "D(x=5)\n"
+        assert client.ask(b"import __main__; __main__.D is D") == "True\n"
+        server.kill()
+
+
+def test_functions_made_by_exec_outlive_a_kill(server: Any) -> None:
+    client = server.connect().log_in()
+    client.ask(b"exec('def f(x):\\n    return 1 / x')")
+    client.ask(b"g = eval('lambda x: f(x) + 1')")
+    for _ in range(2):
+        assert client.ask(b"g(1)") == "2.0\n"
+        told = client.ask(b"exec('g(0)')")
+        assert "ZeroDivisionError" in told
+        assert "return 1 / x" in told
+        assert "executed.py" not in told
+        server.kill()
+    assert client.ask(b"exec('oops(')").endswith("SyntaxError: '(' was never closed\n")
