@@ -7,7 +7,6 @@ import collections
 import enum
 import functools
 import io
-import itertools
 import random
 import types
 from collections.abc import Callable, Iterator
@@ -291,12 +290,12 @@ _TABLE: _Table = (
     ((BaseException,), _exception),
     ((io.BytesIO, io.StringIO), _file),
     ((random.Random,), _random),
-    ((type(iter([])), itertools.count), _iterator),
+    ((type(iter([])),), _iterator),
     ((array.array,), _array),
 )
 _NO_ATTRIBUTES: tuple[type, ...] = (
     type, enum.Enum, types.FunctionType, types.MethodType, types.BuiltinMethodType,
-    types.MappingProxyType, random.Random, type(iter([])), itertools.count, OOBTree, IOBTree,
+    types.MappingProxyType, random.Random, type(iter([])), OOBTree, IOBTree,
     OOTreeSet,
 )  # fmt: skip
 _PERSISTENT: type = WITHOUT["Persistent"]

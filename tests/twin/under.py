@@ -14,6 +14,7 @@ import logging
 import signal
 import sys
 import types
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -201,7 +202,9 @@ class UnderPrompt(UnderJar):
             exec(self._typed(source), self.names)
 
     def _typed(self, source: str) -> types.CodeType:
-        code = compile_typed(source + "\n", self._namespace, "exec")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)
+            code = compile_typed(source + "\n", self._namespace, "exec")
         assert code is not None, source
         return code
 

@@ -170,7 +170,7 @@ class Values:
             f"collections.UserList([{self.items(depth)}])", f"ValueError({self.any(depth)})",
             "decimal.Decimal('1.5')", "datetime.date(2026, 11, 30)", "fractions.Fraction(1, 3)",
             f"({self.items(depth)},)" if self.rng.random() < 0.5 else "(1, 2)",
-            f"frozenset({self.numbers()})", "threading.Lock()", "itertools.count(3)",
+            f"frozenset({self.numbers()})", "threading.Lock()",
             f"functools.partial(join, {self.any(depth)})", "operator.itemgetter(1)",
             f"types.MethodType(join, {self.instance(depth)})",
         )).replace("(,)", "()")  # fmt: skip

@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import itertools
 import types
+import warnings
 from typing import Any
 
 from tests.twin.canon import is_unfit, render_graph, render_value
@@ -227,8 +228,10 @@ def put_into(target: Any, result: Any, _error: Any) -> None:
 
 @functools.lru_cache(maxsize=4096)
 def compiled(source: str) -> types.CodeType:
-    """Return the code of `source`."""
-    return compile(source, "<program>", "exec", dont_inherit=True)
+    """Return the code of `source`, in which much is odd."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)
+        return compile(source, "<program>", "exec", dont_inherit=True)
 
 
 def transcript_of(program: Program, world: World) -> list[Entry]:
