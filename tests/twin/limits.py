@@ -22,7 +22,8 @@ NOT_COMPARED: dict[str, str] = {
     "the class of a container": "type(self.items) is TrackedList, a list; so is its repr in part",
     "identity of values": "numbers, texts, bytes, tuples and methods are compared by value",
     "order of a set": "a set's order is that of addresses, in plain Python, too",
-    "iterators of itertools": "programs have none: Python 3.14 can't save them, and tapd names them",
+    "iterators of itertools": "programs have none: Python 3.14 can't save them, and tapd names "
+    "them",
     "a lock that is held": "it comes back unlocked: its holder ended with the process",
 }
 """What is no difference here, with the reason."""

@@ -206,7 +206,11 @@ def _c_members(cls: type, base: type, but: frozenset[str]) -> list[tuple[str, An
     for each in type.__dict__["__mro__"].__get__(cls):
         if issubclass(each, base) and (not each.__flags__ & _HEAP_TYPE or is_made_in_c(each)):
             for name, descriptor in type.__dict__["__dict__"].__get__(each).items():
-                if type(descriptor) in (_MEMBER, _GETSET) and name not in but:
+                if (
+                    type(descriptor) in (_MEMBER, _GETSET)
+                    and name not in but
+                    and not name.endswith("offset__")
+                ):
                     found.setdefault(name, descriptor)
     return list(found.items())
 
