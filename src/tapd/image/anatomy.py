@@ -25,6 +25,7 @@ from typing import Any
 
 from tapd.image.classes import is_made_in_c
 from tapd.image.code_parts import PARTS, Attributes, class_parts, nothing, parts_named
+from tapd.image.evolution import state_of
 from tapd.image.loss import type_name_of
 from tapd.image.stand_ins import Broken
 from tapd.model.namespace import Namespace
@@ -443,7 +444,7 @@ def _take_hooks(anatomy: Anatomy, cls: Any) -> None:
     """Have the class itself say what its instances' state is."""
     anatomy.value = anatomy.sequence = anatomy.mapping = anatomy.members = None
     if anatomy.is_durable:
-        anatomy.attributes = lambda obj: _labelled(cls.__getstate__(obj))
+        anatomy.attributes = lambda obj: _labelled(state_of(obj))
     elif cls.__module__ == "itertools":
         anatomy.value = cls.__repr__
     else:

@@ -84,7 +84,7 @@ def state_of(obj: Any) -> Any:
 def _without_volatile(cls: Any, state: dict[Any, Any]) -> dict[Any, Any]:
     """Return `state` without volatile attributes: an author's method may copy all there are."""
     getstate = cls.__getstate__
-    if type(getstate) is not types.FunctionType or getstate.__module__.startswith("tapd."):
+    if type(getstate) is not types.FunctionType or str(getstate.__module__).startswith("tapd."):
         return state  # names in a namespace and keys of a dict are no attributes
     volatile = {name for name in state if type(name) is str and name.startswith("_v_")}
     return {name: value for name, value in state.items() if name not in volatile}
