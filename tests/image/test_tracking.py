@@ -598,3 +598,32 @@ def test_a_bound_method_of_a_plain_list() -> None:
     back = world.killed()
     back.add(1)
     assert back.inner.items == [[], 1]
+
+
+def test_a_copied_dict_has_no_volatile_attribute_in_the_state() -> None:
+    world = World(Box(one=LockedBox(items=Plain(n=1), lock=object())))
+    world.root.one._v_live = object()
+    for number in range(3):
+        world.root.one.items.n = number
+        world.commit()
+    assert not world.commit()
+    assert sorted(world.killed().one.__getstate__()) == ["_v_watched", "items"]
+    assert sorted(vars(dump_free(world.tap).one)) == ["items"]
+
+
+def dump_free(tap: bytes) -> Any:
+    """Return the graph of a TAP, which belongs to no jar."""
+    return load_graph(tap)
+
+
+def test_a_key_that_can_be_hashed_no_more_breaks_no_commit() -> None:
+    @dataclasses.dataclass
+    class Unhashable(Box):
+        n: int = 0
+
+    key = Box(n=1)
+    world = World(Box(key=key))
+    world.root.by = {"k": [], (key, 1): []}
+    key.__class__ = Unhashable
+    world.commit()
+    assert len(world.root.by) == 2

@@ -25,6 +25,7 @@ from typing import Any
 
 from tapd.image.classes import is_made_in_c
 from tapd.image.code_parts import PARTS, Attributes, class_parts, nothing, parts_named
+from tapd.image.evolution import state_of
 from tapd.image.loss import type_name_of
 from tapd.image.stand_ins import Broken
 from tapd.model.namespace import Namespace
@@ -206,7 +207,11 @@ def _c_members(cls: type, base: type, but: frozenset[str]) -> list[tuple[str, An
     for each in type.__dict__["__mro__"].__get__(cls):
         if issubclass(each, base) and (not each.__flags__ & _HEAP_TYPE or is_made_in_c(each)):
             for name, descriptor in type.__dict__["__dict__"].__get__(each).items():
-                if type(descriptor) in (_MEMBER, _GETSET) and name not in but:
+                if (
+                    type(descriptor) in (_MEMBER, _GETSET)
+                    and name not in but
+                    and not name.endswith("offset__")
+                ):
                     found.setdefault(name, descriptor)
     return list(found.items())
 
@@ -439,7 +444,7 @@ def _take_hooks(anatomy: Anatomy, cls: Any) -> None:
     """Have the class itself say what its instances' state is."""
     anatomy.value = anatomy.sequence = anatomy.mapping = anatomy.members = None
     if anatomy.is_durable:
-        anatomy.attributes = lambda obj: _labelled(cls.__getstate__(obj))
+        anatomy.attributes = lambda obj: _labelled(state_of(obj))
     elif cls.__module__ == "itertools":
         anatomy.value = cls.__repr__
     else:

@@ -16,6 +16,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from tapd.image.mutability import ATOMS
 from tapd.model.persistent import PLAIN_TO_TRACKED, Persistent, Tracked, attributes_of, own_dict
 
 _PLAIN = frozenset(PLAIN_TO_TRACKED)
@@ -65,6 +66,7 @@ def convert(objects: Iterable[Any]) -> set[int]:
     made = {key: _make(found[key].value) for key in chosen}
     for key in chosen:
         _fill(found[key].value, made[key], made)
+    for key in chosen:
         for replace in found[key].places:
             replace(made[key])
     numbers.update(obj._p_oid for key in chosen for obj in changed.get(key, ()))
@@ -135,6 +137,7 @@ def _choose(found: dict[int, _Found]) -> list[int]:
         for key, each in found.items()
         if _references(each) != each.references + _BASELINE
         or (type(each.value) in _CAN_BE_REFERRED_TO and weakref.getweakrefcount(each.value))
+        or (type(each.value) is dict and not all(map(_is_sure_key, each.value)))
     ]
     children: dict[int, list[int]] = collections.defaultdict(list)
     for key, each in found.items():
@@ -147,6 +150,14 @@ def _choose(found: dict[int, _Found]) -> list[int]:
                 refused_keys.add(child)
                 refused.append(child)
     return [key for key in found if key not in refused_keys]
+
+
+def _is_sure_key(key: Any) -> bool:
+    """Whether to hash `key` runs no code of an author's, which may raise."""
+    cls: Any = type(key)
+    if cls is tuple or cls is frozenset:
+        return all(map(_is_sure_key, key))
+    return cls in ATOMS or cls.__hash__ is object.__hash__
 
 
 def _references(found: _Found) -> int:
@@ -208,7 +219,7 @@ def _places_in_container(obj: Any) -> Iterator[tuple[Any, Replace]]:
     """Yield those in a tracked container; of one that keeps a delta, in that alone."""
     if isinstance(obj, dict):
         touched = obj if obj._p_delta is None else obj._p_delta  # type: ignore[attr-defined]
-        for key in [key for key in touched if key in obj and type(obj[key]) in _PLAIN]:
+        for key in [key for key in touched if _is_sure_key(key) and type(obj.get(key)) in _PLAIN]:
             yield obj[key], _set_item(dict, obj, key)
     elif isinstance(obj, list):
         yield from _places_in_sequence(obj, list, obj._p_delta or 0)  # type: ignore[attr-defined]

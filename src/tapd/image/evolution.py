@@ -9,6 +9,8 @@ refused, before anything is served.
 
 from __future__ import annotations
 
+import logging
+import types
 from typing import Any
 
 import persistent
@@ -19,6 +21,8 @@ from tapd.image.loss import type_name_of
 from tapd.image.names import Broken, BrokenDurable, named, register_rename
 from tapd.image.salvage import Faults
 from tapd.model.places import describe_origin
+
+_log = logging.getLogger(__name__)
 
 __all__ = [
     "Broken",
@@ -69,11 +73,21 @@ def state_of(obj: Any) -> Any:
         BaseException: what else its author's ``__getstate__`` raised.
     """
     try:
-        return obj.__getstate__()
+        state = obj.__getstate__()
     except (KeyError, AttributeError):
         if not issubclass(type(obj), persistent.Persistent):
             raise
         return OwnState(persistent.Persistent.__getstate__(obj))
+    return state if type(state) is not dict else _without_volatile(type(obj), state)
+
+
+def _without_volatile(cls: Any, state: dict[Any, Any]) -> dict[Any, Any]:
+    """Return `state` without volatile attributes: an author's method may copy all there are."""
+    getstate = cls.__getstate__
+    if type(getstate) is not types.FunctionType or str(getstate.__module__).startswith("tapd."):
+        return state  # names in a namespace and keys of a dict are no attributes
+    volatile = {name for name in state if type(name) is str and name.startswith("_v_")}
+    return {name: value for name, value in state.items() if name not in volatile}
 
 
 def version_of(cls: type) -> int:
@@ -107,6 +121,8 @@ class Restoration:
         cell_keys: the keys of those cells, by id, which `definitions` keeps good.
         durables: every durable object that the TAP brought, in the file's order,
             so that `Jar.adopt` need not look for them; and a few others.
+        late: instances of typed classes, whose ``__setstate__`` waits for `finish`, with
+            their states.
         upgraded: what `finish` brought to the installed code's version.
         stand_ins: what can't be brought into today's classes, and is kept as it was.
         faults: of the pickle that is being loaded.
@@ -117,6 +133,7 @@ class Restoration:
         self.cell_keys: dict[int, bytes] = {}
         self.durables: list[Any] = []
         self.upgraded: list[Any] = []
+        self.late: list[tuple[Any, Any]] = []
         self.stand_ins = collecting.Registry()
         self.faults: Faults | None = None
         self._outdated: dict[int, tuple[Any, int]] = {}
@@ -127,6 +144,7 @@ class Restoration:
         self.definitions.clear()
         self.cell_keys.clear()
         self.durables.clear()
+        self.late.clear()
         self.stand_ins.clear()
         self._outdated.clear()
 
@@ -164,6 +182,9 @@ class Restoration:
             UpgradeRefused: a class lacks an upgrade, its upgrade failed, or the
                 state is newer than the class. The graph is of no use then.
         """
+        late, self.late = self.late, []
+        for obj, state in late:
+            _set_late(obj, state)
         before = len(self.upgraded)
         while self._outdated:
             outdated, self._outdated = self._outdated, {}
@@ -171,6 +192,21 @@ class Restoration:
                 _upgrade(obj, version)
                 self.upgraded.append(obj)
         return len(self.upgraded) - before
+
+
+def _set_late(obj: Any, state: Any) -> None:
+    """Have a ``__setstate__`` that was typed set `state`; where it fails, nothing of it is lost."""
+    try:
+        type(obj).__setstate__(obj, state)
+    except MemoryError:
+        raise
+    except BaseException as error:  # its neighbours are to be kept
+        _log.warning(
+            "the __setstate__ of a %s failed (%s); its attributes are as they were saved",
+            type_name_of(type(obj)), stand_ins.reason_of(error),
+        )  # fmt: skip
+        attributes = object.__getattribute__(obj, "__dict__")
+        attributes.update(state if type(state) is dict else {"broken_state": state})
 
 
 def _upgrade(obj: Any, version: int) -> None:

@@ -56,6 +56,15 @@ def set_reduced(obj: Any, state: Any) -> None:
         object.__setattr__(obj, name, value)
 
 
+def set_late(obj: Any, state: Any) -> None:
+    """Give an instance of a typed class its state once the names that its code uses are there."""
+    restoration = definitions.current_restoration()
+    if restoration is None or issubclass(type(obj), names.Broken):
+        set_reduced(obj, state)
+    else:
+        restoration.late.append((obj, state))
+
+
 def set_durable(obj: Any, meta_and_state: tuple[Any, Any]) -> None:
     """Give a durable object with a hash of its own its number and state, at once."""
     meta, state = meta_and_state

@@ -440,6 +440,11 @@ def _past_new(cls: Any, base: Any, reduced: Any, *, odd: bool) -> Any:
     return reduced
 
 
+def _needs_namespace(cls: Any) -> bool:
+    """Whether a ``__setstate__`` that was typed may look for names that are not loaded yet."""
+    return hasattr(cls, "__setstate__") and names.name_of(cls) is None and has_usual_hash(cls)
+
+
 def _settable(cls: type, reduced: Any, *, odd: bool) -> Any:
     """Return a reduction of which state and items were looked at."""
     state, items, entries, setter = (*reduced[2:], None, None, None, None)[:4]
@@ -449,6 +454,8 @@ def _settable(cls: type, reduced: Any, *, odd: bool) -> Any:
             parts.check_state(state, takes=hasattr(made, "__setstate__"))
         if odd:
             setter = rebuild.set_reduced
+        elif _needs_namespace(cls):
+            setter = rebuild.set_late
     if type(items) not in _SAFE_ITEMS or type(entries) not in _SAFE_ENTRIES:
         items = items and proof.taken_items(items, in_pairs=False)
         entries = entries and proof.taken_items(entries, in_pairs=True)
