@@ -117,11 +117,13 @@ class Replay:
             if oid in self._objects:
                 self._loader.change_class(self._objects[oid], class_data)
         for oid, data in changes.states:
+            self._states.pop(oid, None)  # the newest stands last
             self._states[oid] = data
             self._deltas.pop(oid, None)
         for oids, data in changes.joint:
             joint = _Joint(oids, data)
             for oid in oids:
+                self._states.pop(oid, None)
                 self._states[oid] = joint
                 self._deltas.pop(oid, None)
         for oid, data in changes.deltas:
@@ -169,18 +171,17 @@ class Replay:
         """Set all states, those with a durable object for a key when its hash is right.
 
         A hash of its own is made of the object's state, and of the states of
-        others: so what may be keyed by one is set again once all are there.
+        others: so what may be keyed by one is set again once all are there. The
+        order is that of the records: a function or class that was typed is one in
+        all of them, and the newest has its last state.
         """
-        again: list[tuple[int, ...]] = []
-        joints: dict[_Joint, list[int]] = {}
-        single = []
+        units: dict[int | _Joint, list[int]] = {}
         for oid, data in self._states.items():
-            if isinstance(data, _Joint):
-                joints.setdefault(data, []).append(oid)
-            else:
-                single.append((oid,))
-        units = sorted([*single, *map(tuple, joints.values())])
-        for oids in sorted(units, key=self._has_usual_hash):
+            units.setdefault(data if isinstance(data, _Joint) else oid, []).append(oid)
+        records = list(map(tuple, units.values()))
+        hashed = [oids for oids in records if not self._has_usual_hash(oids)]
+        again = []
+        for oids in [*hashed, *(oids for oids in records if self._has_usual_hash(oids))]:
             self._met_own_hash = False
             error = self._restore(oids)
             if self._met_own_hash:
@@ -188,6 +189,8 @@ class Replay:
             elif error is not None:
                 self._tell_unset(oids, error)
         self._is_last_round = True
+        if (hashed or again) and self._restoration.definitions:
+            again = records
         for oids in again:
             error = self._restore(oids)
             if error is not None:
