@@ -259,10 +259,6 @@ def _file(_v: Values, p: str) -> Moves:
     yield lambda: f"{p}.truncate(1)"
 
 
-def _random(_v: Values, p: str) -> Moves:
-    yield lambda: f"show({p}.random())"
-
-
 def _iterator(_v: Values, p: str) -> Moves:
     yield lambda: f"show(next({p}, None))"
 
@@ -291,7 +287,7 @@ _TABLE: _Table = (
     ((types.FunctionType,), _function),
     ((BaseException,), _exception),
     ((io.BytesIO, io.StringIO), _file),
-    ((random.Random,), _random),
+    ((random.Random,), lambda _v, p: iter([lambda: f"show({p}.random())"])),
     ((type(iter([])),), _iterator),
     ((array.array,), _array),
 )
