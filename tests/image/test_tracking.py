@@ -607,7 +607,7 @@ def test_a_copied_dict_has_no_volatile_attribute_in_the_state() -> None:
         world.root.one.items.n = number
         world.commit()
     assert not world.commit()
-    assert sorted(world.killed().one.__getstate__()) == ["_v_watched", "items"]
+    assert sorted(world.killed().one.__getstate__()) == ["items"]
     assert sorted(vars(dump_free(world.tap).one)) == ["items"]
 
 

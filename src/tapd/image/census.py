@@ -19,7 +19,14 @@ from tapd.image.parts import durable_state
 from tapd.image.reducer import has_usual_hash
 from tapd.image.shared import Shared
 from tapd.model.namespace import Namespace
-from tapd.model.persistent import Persistent, Tracked, TrackedDict, attributes_of, own_dict
+from tapd.model.persistent import (
+    Persistent,
+    Tracked,
+    TrackedDict,
+    attributes_of,
+    has_slots,
+    own_dict,
+)
 
 _getstate: Any = Persistent.__getstate__
 
@@ -131,8 +138,7 @@ class Census:
             origin = self.origin_of(cls)
             if origin is Origin.CONTAINER:
                 return self.is_calm(_contents_of_container(obj, obj.__getstate__()))
-            has_slots = any(base.__dict__.get("__slots__") for base in cls.__mro__)
-            if origin not in (Origin.ATTRIBUTES, Origin.FOREIGN) or has_slots:
+            if origin not in (Origin.ATTRIBUTES, Origin.FOREIGN) or has_slots(cls):
                 return False
             self._plain_states.add(cls)
         return self.is_calm((attributes_of(obj) or {}).values())

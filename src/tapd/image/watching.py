@@ -21,11 +21,10 @@ from typing import Any
 from tapd.image.fingerprint import Fingerprint, FingerprintTaker
 from tapd.image.memo import shared_in
 from tapd.image.shared import Shared
-from tapd.model.persistent import Tracked, attributes_of
+from tapd.model.persistent import Persistent, Tracked, set_mark
 
 _log = logging.getLogger("tapd.jar")
 SLOW_S = 0.005
-_KEY = "_v_watched"
 _TOLD_AFTER = 3  # turns in which it was slow: one may be the machine's fault
 
 
@@ -76,7 +75,7 @@ class Watch:
         self.oids = self._referents.keys()  # live: asked at each object that changes
         self._part_ids: dict[int, list[int]] = {}
         self._holders: dict[int, int | set[int]] = {}
-        self._unable: dict[int, Watched] = {}  # of objects that can keep nothing
+        self._others: dict[int, Watched] = {}  # of classes that have no place for it
         self._taker = FingerprintTaker()
         self._slow_turns = 0
 
@@ -90,12 +89,9 @@ class Watch:
         """Return what is known of `obj`, if it is watched."""
         if obj._p_oid not in self._referents:
             return None
-        if issubclass(type(obj), Tracked):
-            return obj._p_watched  # type: ignore[no-any-return]  # a slot
-        attributes = attributes_of(obj)
-        if attributes is None:
-            return self._unable.get(obj._p_oid)
-        return attributes.get(_KEY)
+        if issubclass(type(obj), (Tracked, Persistent)):
+            return getattr(obj, "_p_watched", None)
+        return self._others.get(obj._p_oid)
 
     def object_of(self, oid: int) -> Any:
         """Return the watched object of a number; None where it is gone."""
@@ -133,18 +129,12 @@ class Watch:
         return {each for each in ids if type(self._holders.get(each)) is set}
 
     def _keep(self, obj: Any, watched: Watched | None) -> None:
-        attributes = None
-        if issubclass(type(obj), Tracked):
-            obj._p_watched = watched
-        elif (attributes := attributes_of(obj)) is None:
-            if watched is None:
-                self._unable.pop(obj._p_oid, None)
-            else:
-                self._unable[obj._p_oid] = watched
+        if issubclass(type(obj), (Tracked, Persistent)):
+            set_mark(obj, "_p_watched", watched)
         elif watched is None:
-            attributes.pop(_KEY, None)
+            self._others.pop(obj._p_oid, None)
         else:
-            attributes[_KEY] = watched
+            self._others[obj._p_oid] = watched
 
     def _reference(self, obj: Any, oid: int) -> Callable[[], Any]:
         """Return what gives `obj` while somebody else holds it, where its type allows that."""

@@ -47,7 +47,13 @@ class Jar(Protocol):
 
 
 class _Attributes(persistent.Persistent):  # type: ignore[misc]  # untyped in its package
-    """Has the ``__dict__`` of durable objects, which `Persistent` hands out."""
+    """Has the ``__dict__`` of durable objects, which `Persistent` hands out.
+
+    And, out of sight of whoever looks at that, what the jar knows of an object that holds
+    plain ones.
+    """
+
+    __slots__ = ("__dict__", "__weakref__", "_p_watched")
 
 
 _own_dict: Any = _Attributes.__dict__["__dict__"]
@@ -79,13 +85,18 @@ def forget_state(obj: Any) -> None:
             member.__delete__(obj)
 
 
+def has_slots(cls: Any) -> bool:
+    """Whether a durable `cls` has attributes beside those in its ``__dict__``."""
+    return bool(_slots_of(cls))
+
+
 @functools.lru_cache(maxsize=256)
 def _slots_of(cls: Any) -> tuple[Any, ...]:
     return tuple(
         member
         for base in cls.__mro__
         for member in base.__dict__.values()
-        if type(member) is types.MemberDescriptorType
+        if type(member) is types.MemberDescriptorType and member.__name__ != "_p_watched"
     )
 
 
