@@ -92,7 +92,11 @@ def _is_stale(obj: Any) -> bool:
     if base is None:
         return False
     try:
-        return not all(base.__contains__(obj, key) for key in list(base.__iter__(obj)))
+        keys = list(base.__iter__(obj))
+        # A frozenset that is a key remembers its own hash.
+        return not all(base.__contains__(obj, key) for key in keys) or any(
+            _is_stale(key) for key in keys if isinstance(key, frozenset)
+        )
     except Exception:
         return True
 

@@ -211,7 +211,8 @@ class Twin(World):
     def end_turn(self) -> None:
         """See whether the program is fit to be compared."""
         if any(word in source for source in self._classes for word in _HASHES):
-            self.is_unfit = self.is_unfit or is_unfit(self.app)
+            held = self.names.get("v")  # what is detached is looked at as well
+            self.is_unfit = self.is_unfit or is_unfit([self.app, *vars(held).values()])
 
     def happen(self, event: str) -> None:
         """Drop what is volatile, where the process ends."""

@@ -466,6 +466,8 @@ def _reduced_parts(cls: Any, obj: Any) -> Attributes:
         args = args[1:]
     parts |= {f"<argument {index}>": part for index, part in enumerate(args)}
     state, items, entries = rest
+    if make is iter and state is None:
+        state = 0  # one that is at its end is made of an empty list
     for part in state if type(state) is tuple and len(state) == 2 else (state,):
         parts |= _labelled(part)
     if items is not None:

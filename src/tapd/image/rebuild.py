@@ -12,6 +12,7 @@ import gc
 import io
 import logging
 import pickle
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,7 @@ from tapd.image.evolution import OwnState, Restoration, version_of
 from tapd.image.generated import set_slotted
 from tapd.image.loss import Placeholder, type_name_of
 from tapd.image.salvage import Faults, Salvager, unhashable_in
+from tapd.image.source import source_of
 from tapd.image.stand_ins import STAND_INS, reason_of
 from tapd.model.persistent import Tracked, TrackedDict, TrackedList, TrackedSet, is_durable_type
 
@@ -89,12 +91,29 @@ def give_state(obj: Any, version: int, state: Any, restoration: Restoration | No
     setstate = type(obj).__setstate__
     if type(state) is OwnState:
         set_slotted(obj, state.state)
+    elif type(state) is dict and restoration is not None and _is_typed(type(obj), setstate):
+        # It may look for names that are not loaded yet, and a hash for attributes now.
+        _SETSTATE(obj, state)
+        restoration.late.append((obj, state))
     else:
         setstate(obj, state)
     if issubclass(type(obj), Tracked) and setstate.__module__ == Tracked.__module__:
         _check_contents(obj, state)
     if restoration is not None:
         restoration.note(obj, version)
+
+
+_SETSTATE = persistent.Persistent.__setstate__
+
+
+def _is_typed(cls: Any, setstate: Any) -> bool:
+    """Whether the ``__setstate__`` of the durable `cls` was typed at a prompt."""
+    return (
+        type(setstate) is types.FunctionType
+        and issubclass(cls, persistent.Persistent)
+        and names.name_of(cls) is None
+        and source_of(setstate.__code__) is not None
+    )
 
 
 def _check_contents(obj: Any, state: Any) -> None:
