@@ -76,9 +76,10 @@ class Queue(Answering):
 
 def test_a_change_past_the_methods_of_a_list() -> None:
     with Host(Queue()) as host:
+        host.connect().send_line("zero")  # until then it is a plain list, which is looked at
         text = message_of(UntrackedChange, lambda: host.connect().send_line("one"))
     assert text.startswith(
-        "services['queue'].rows[0] was changed where tapd could not see it.\n"
+        "services['queue'].rows[1] was changed where tapd could not see it.\n"
         "  in memory       b'one'\n"
         "  after a kill    missing\n"
     )

@@ -28,15 +28,16 @@ from typing import Any
 from tapd.image import hooks
 from tapd.image.census import Census
 from tapd.image.changes import Changes
+from tapd.image.commit import Commit
 from tapd.image.conversion import convert, convert_simple
 from tapd.image.evolution import versioned
-from tapd.image.loss import Loss
+from tapd.image.loss import Loss, type_name_of
 from tapd.image.names import name_of
 from tapd.image.parts import durable_state, has_safe_state
-from tapd.image.paths import find_path
 from tapd.image.pickler import StatePickler
 from tapd.image.shared import Shared, can_be_shared, find_first_shared, make_shared
 from tapd.image.watching import Watch, Watched, digest_of
+from tapd.image.whereabouts import Whereabouts
 from tapd.model.heaps import teach_heapq
 from tapd.model.namespace import Namespace
 from tapd.model.persistent import Tracked, has_usual_setattr, is_durable_type, own_dict, set_mark
@@ -45,8 +46,6 @@ from tapd.model.places import warn_of_thread
 teach_heapq()  # before the modules of authors are imported, which may take its functions
 
 _HEAP_TYPE = 1 << 9
-_LOSSY_MAX = 1000
-_LOOKED_AT_MAX = 20_000
 
 
 class Jar:
@@ -68,8 +67,8 @@ class Jar:
         self._thread = get_ident()
         self._changed: list[Any] = []
         self._fresh: list[Any] = []
-        self._watch = Watch(self._locate)
-        self._root: Any = None
+        self._whereabouts = Whereabouts()
+        self._watch = Watch(self._whereabouts.describe)
         self._census = Census()
         self._safe: set[type] = set()  # whose ``__getstate__`` is not their authors'
         self._unguarded: set[type] = set()  # whose assignments run no code of their author
@@ -80,7 +79,6 @@ class Jar:
         self._typed_tags: weakref.WeakKeyDictionary[type, bytes] = weakref.WeakKeyDictionary()
         self._tags: dict[type, bytes] = {}
         self._unsaved: dict[int, Any] = {}
-        self._lossy: dict[int, str] = {}
         self._pickler = StatePickler(self._oid_of)
 
     def register(self, obj: Any) -> None:
@@ -112,7 +110,7 @@ class Jar:
                 states of most need not be looked into then: for a million
                 objects that is a start in a third of the time.
         """
-        self._root = root
+        self._whereabouts.root = root
         objects = self._number(durables)
         last_oid = self.last_oid
         self.settle(objects.values())
@@ -254,7 +252,7 @@ class Jar:
 
     def commit(self) -> Changes:
         """Return what changed since the last commit, and count it as unchanged."""
-        commit = _Commit()
+        commit = Commit()
         changed, self._changed = self._changed, []
         if self._unsaved and changed:
             changed += self._unsaved.values()  # perhaps it can be saved now
@@ -275,7 +273,7 @@ class Jar:
         self.losses = commit.losses
         return commit.changes
 
-    def _dump_all(self, objects: Sequence[Any], commit: _Commit) -> None:
+    def _dump_all(self, objects: Sequence[Any], commit: Commit) -> None:
         """Dump `objects`, which are not calm, and those that are met for the first time."""
         self._dump_others(objects, commit)
         while self._fresh:
@@ -289,7 +287,7 @@ class Jar:
                     convert_simple(obj)
             self._dump_others([obj for obj in fresh if not self._dump_calm(obj, commit)], commit)
 
-    def _dump_others(self, objects: Sequence[Any], commit: _Commit) -> None:
+    def _dump_others(self, objects: Sequence[Any], commit: Commit) -> None:
         if not objects:
             return
         looks = commit.looks
@@ -313,7 +311,7 @@ class Jar:
             else:
                 self._unsaved.pop(oid, None)
 
-    def _dump_calm(self, obj: Any, commit: _Commit) -> bool:
+    def _dump_calm(self, obj: Any, commit: Commit) -> bool:
         """Dump `obj` where it holds but data and durable objects; return whether it did."""
         oid: int = obj._p_oid
         if oid in self._watch.oids or oid in self._unsaved:
@@ -339,7 +337,7 @@ class Jar:
             hooks.check(error)
             return False
         if dump.losses:  # of what is durable, but not to be kept
-            commit.losses += self._named(obj, dump.losses)
+            commit.losses += self._whereabouts.named(obj, dump.losses)
         changes.states.append((oid, dump.data))
         self._settle(obj)
         return True
@@ -350,7 +348,7 @@ class Jar:
             self._safe.add(cls)
         return durable_state(obj)
 
-    def _dump_other(self, obj: Any, commit: _Commit, *, was_converted: bool) -> None:
+    def _dump_other(self, obj: Any, commit: Commit, *, was_converted: bool) -> None:
         """Dump `obj`, which holds something else, or did so before it was converted."""
         oid: int = obj._p_oid
         looks = commit.looks
@@ -377,7 +375,7 @@ class Jar:
         if type(obj) is Shared and has_changed:
             self._note_class(obj, commit)
         if dump.losses and has_changed:
-            commit.losses += self._named(obj, dump.losses)
+            commit.losses += self._whereabouts.named(obj, dump.losses)
         if self._has_parts(obj, dump.parts):
             self._settle(obj)  # its author's ``__getstate__`` may have been asked once more
             watched = Watched(digest, dump.parts or (), dump.shared)
@@ -402,7 +400,7 @@ class Jar:
         """Whether `obj` has to be watched, given what plain objects it holds."""
         return bool(parts) or self._census.may_change_untold(obj)
 
-    def _write_groups(self, commit: _Commit) -> None:
+    def _write_groups(self, commit: Commit) -> None:
         """Write the watched objects that changed, together with those that they share with."""
         watch, looks = self._watch, commit.looks
         watch.put(looks.entries)
@@ -464,7 +462,7 @@ class Jar:
                 members += group
         return members or None
 
-    def _write_group(self, group: list[int], commit: _Commit) -> None:
+    def _write_group(self, group: list[int], commit: Commit) -> None:
         members = [(each, self._watch.object_of(each)) for each in group]
         members = [(oid, obj) for oid, obj in members if obj is not None]
         try:
@@ -505,7 +503,7 @@ class Jar:
             (self._tags if name_of(cls) else self._typed_tags)[cls] = tag
         return tag
 
-    def _note_class(self, obj: Any, commit: _Commit) -> None:
+    def _note_class(self, obj: Any, commit: Commit) -> None:
         """Write the class of `obj` where it may be another than the journal says."""
         tag = self._tag_of(_class_of(obj))
         if obj._p_serial != tag:
@@ -517,92 +515,12 @@ class Jar:
         oid: int = obj._p_oid
         if oid not in self._unsaved:
             reason = f"{hooks.describe(error)}; its last saved state is kept"
-            losses.append(Loss(f"(object {oid})", type(obj).__qualname__, reason))
+            losses.append(Loss(self._whereabouts.place_of(obj), type_name_of(type(obj)), reason))
         self._unsaved[oid] = obj
         if isinstance(obj, Tracked):
             obj._p_delta = None
-
-    def _named(self, obj: Any, losses: Iterable[Loss]) -> list[Loss]:
-        """Return `losses`, found in `obj`, with paths that begin at the root.
-
-        Where `obj` is, is looked for once: it may be lossy at every commit.
-        """
-        named = []
-        for loss in losses:
-            place = self._lossy.get(obj._p_oid)
-            if place is None:
-                if len(self._lossy) > _LOSSY_MAX:
-                    self._lossy.clear()
-                place = self._lossy[obj._p_oid] = self._place(obj)
-            named.append(loss.replace(path=f"{place}{loss.path}"))
-        return named
-
-    def _place(self, obj: Any) -> str:
-        if type(obj) is Shared:
-            obj = obj.it
-        place = find_path(self._root, obj, objects_max=_LOOKED_AT_MAX)
-        return place or type(obj).__qualname__
-
-    def _locate(self, obj: Any) -> str:
-        name = f"{_class_of(obj).__qualname__} #{obj._p_oid}"
-        path = find_path(self._root, obj.it if type(obj) is Shared else obj)
-        return f"{path}, {name}" if path else name
 
 
 def _class_of(obj: Any) -> type:
     """Return the class that the journal has for `obj`."""
     return type(obj.it) if type(obj) is Shared else type(obj)
-
-
-class _Looks:
-    """What one commit finds of the objects that are looked at.
-
-    Attributes:
-        before: digest and ids of parts of each that was dumped, as they were.
-        entries: each that is watched from now on, with what is known of it.
-        due: the states of those that have to be written.
-        unchanged: those of which the state is as it was.
-        forced: numbers of those that have to be written all the same.
-    """
-
-    __slots__ = ("before", "due", "entries", "forced", "unchanged")
-
-    def __init__(self) -> None:
-        self.before: dict[int, tuple[bytes | None, list[int] | None]] = {}
-        self.entries: dict[int, tuple[Any, Watched]] = {}
-        self.due: dict[int, bytes] = {}
-        self.unchanged: list[tuple[Any, Watched]] = []
-        self.forced: set[int] = set()
-
-    def has_other_parts(self, oid: int) -> bool:
-        """Whether the object holds other plain objects than it did."""
-        entry = self.entries.get(oid)
-        return entry is not None and entry[1].part_ids != self.before[oid][1]
-
-
-class _Commit:
-    """What one commit gathers.
-
-    Attributes:
-        changes: what it will return.
-        losses: what can't be kept.
-    """
-
-    __slots__ = ("_looks", "changes", "losses")
-
-    def __init__(self) -> None:
-        self.changes = Changes()
-        self.losses: list[Loss] = []
-        self._looks: _Looks | None = None
-
-    @property
-    def has_looks(self) -> bool:
-        """Whether any object was looked at."""
-        return self._looks is not None
-
-    @property
-    def looks(self) -> _Looks:
-        """What was found; made when it is first asked for."""
-        if self._looks is None:
-            self._looks = _Looks()
-        return self._looks
