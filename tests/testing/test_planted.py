@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from tapd import Application, Persistent, Protocol, Service
+from tapd import Application, Persistent, Protocol, Service, TrackedList
 from tapd.errors import UntrackedChange
 from tapd.testing import Host, KillDifference, LostState, kill_everywhere
 
@@ -67,7 +67,7 @@ class Queue(Answering):
     """A method of the base class changes the list: none of its own is called."""
 
     def __init__(self) -> None:
-        self.rows: list[bytes] = []
+        self.rows: list[bytes] = TrackedList()  # as it becomes one, where nobody else has it
 
     def answer(self, line: bytes, asker: Lines) -> bytes:
         list.append(self.rows, line)
@@ -76,10 +76,9 @@ class Queue(Answering):
 
 def test_a_change_past_the_methods_of_a_list() -> None:
     with Host(Queue()) as host:
-        host.connect().send_line("zero")  # until then it is a plain list, which is looked at
         text = message_of(UntrackedChange, lambda: host.connect().send_line("one"))
     assert text.startswith(
-        "services['queue'].rows[1] was changed where tapd could not see it.\n"
+        "services['queue'].rows[0] was changed where tapd could not see it.\n"
         "  in memory       b'one'\n"
         "  after a kill    missing\n"
     )
