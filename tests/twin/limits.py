@@ -25,8 +25,7 @@ NOT_COMPARED: dict[str, str] = {
     "identity of values": "numbers, texts, bytes, tuples and methods are compared by value",
     "order of a set": "a set's order is that of addresses, in plain Python, too",
     "iterators of itertools": "programs have none: Python 3.14 can't save them; tapd names them",
-    "volatile attributes": "names that begin with _v_ are no state; tapd keeps one of its own in "
-    "the __dict__ of a durable object that it looks at, and vars() shows it",
+    "volatile attributes": "names that begin with _v_ are no state",
     "a lock that is held": "it comes back unlocked: its holder ended with the process",
 }
 """What is no difference here, with the reason."""
