@@ -20,6 +20,7 @@ from tapd.image import collecting, stand_ins
 from tapd.image.loss import type_name_of
 from tapd.image.names import Broken, BrokenDurable, named, register_rename
 from tapd.image.salvage import Faults
+from tapd.model.persistent import forget_state, is_durable_type
 from tapd.model.places import describe_origin
 
 _log = logging.getLogger(__name__)
@@ -122,7 +123,7 @@ class Restoration:
         durables: every durable object that the TAP brought, in the file's order,
             so that `Jar.adopt` need not look for them; and a few others.
         late: instances of typed classes, whose ``__setstate__`` waits for `finish`, with
-            their states.
+            their last states, by id.
         upgraded: what `finish` brought to the installed code's version.
         stand_ins: what can't be brought into today's classes, and is kept as it was.
         faults: of the pickle that is being loaded.
@@ -133,7 +134,7 @@ class Restoration:
         self.cell_keys: dict[int, bytes] = {}
         self.durables: list[Any] = []
         self.upgraded: list[Any] = []
-        self.late: list[tuple[Any, Any]] = []
+        self.late: dict[int, tuple[Any, Any]] = {}
         self.stand_ins = collecting.Registry()
         self.faults: Faults | None = None
         self._outdated: dict[int, tuple[Any, int]] = {}
@@ -182,8 +183,8 @@ class Restoration:
             UpgradeRefused: a class lacks an upgrade, its upgrade failed, or the
                 state is newer than the class. The graph is of no use then.
         """
-        late, self.late = self.late, []
-        for obj, state in late:
+        late, self.late = self.late, {}
+        for obj, state in late.values():
             _set_late(obj, state)
         before = len(self.upgraded)
         while self._outdated:
@@ -196,6 +197,8 @@ class Restoration:
 
 def _set_late(obj: Any, state: Any) -> None:
     """Have a ``__setstate__`` that was typed set `state`; where it fails, nothing of it is lost."""
+    if is_durable_type(type(obj)):
+        forget_state(obj)  # which was set without it, for whoever needs its hash
     try:
         type(obj).__setstate__(obj, state)
     except MemoryError:

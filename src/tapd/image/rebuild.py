@@ -64,7 +64,7 @@ def set_late(obj: Any, state: Any) -> None:
     if restoration is None or issubclass(type(obj), names.Broken):
         set_reduced(obj, state)
     else:
-        restoration.late.append((obj, state))
+        restoration.late[id(obj)] = obj, state
 
 
 def set_durable(obj: Any, meta_and_state: tuple[Any, Any]) -> None:
@@ -94,7 +94,7 @@ def give_state(obj: Any, version: int, state: Any, restoration: Restoration | No
     elif type(state) is dict and restoration is not None and _is_typed(type(obj), setstate):
         # It may look for names that are not loaded yet, and a hash for attributes now.
         _SETSTATE(obj, state)
-        restoration.late.append((obj, state))
+        restoration.late[id(obj)] = obj, state
     else:
         setstate(obj, state)
     if issubclass(type(obj), Tracked) and setstate.__module__ == Tracked.__module__:
