@@ -40,7 +40,8 @@ _NO_MODULES = frozenset({
     "concurrent", "shelve", "dbm", "code", "cmd", "wave", "sunau", "aifc", "weakref",
     "_weakref", "importlib", "_frozen_importlib", "_frozen_importlib_external",
     "trace", "profile", "cProfile", "_lsprof",
-    "webbrowser", "asyncio", "_asyncio", "sched", "wsgiref", "http", "urllib", "ftplib", "poplib", "imaplib",
+    "webbrowser", "asyncio", "_asyncio", "sched",
+    "wsgiref", "http", "urllib", "ftplib", "poplib", "imaplib",
     "smtplib", "nntplib", "telnetlib", "xmlrpc", "ssl", "_ssl", "tempfile", "pydoc", "unittest",
     "_pyrepl", "_interpreters", "_interpqueues", "_interpchannels", "_ctypes", "ctypes",
 })  # fmt: skip
