@@ -55,6 +55,15 @@ class Life:
         assert done.returncode == status, (done, self.server.log())
         return done.stdout
 
+    def is_there(self) -> bool:
+        """Whether the server can be asked: its control socket comes after the first client."""
+        asked = subprocess.run(
+            [*TAPCTL, "status", "telnet"],
+            env=self.server.environ, capture_output=True, check=False,
+            cwd=self.server.tap.parent, timeout=120,
+        )  # fmt: skip
+        return asked.returncode == 0
+
     def json(self, *arguments: str) -> Any:
         return json.loads(self.tapctl(*arguments, "--json"))
 
@@ -107,6 +116,7 @@ def test_a_kill_takes_it_along(life: Life) -> None:
     before = life.server.child()
     life.server.kill()
     wait_for(lambda: life.server.child() not in (None, before), "restarted server")
+    wait_for(life.is_there, "answering server")
     life.tapctl("shell", "telnet", stdin="assert application.mark == 8\n")
     assert life.children() == 0
 

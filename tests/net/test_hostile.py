@@ -384,7 +384,7 @@ def test_what_cannot_be_dumped_costs_nothing_else_and_is_tried_again() -> None:
     bad.deep = "yes"
     changes = jar.commit()
     assert [oid for oid, _state in changes.states] == [good._p_oid]
-    assert [loss.type_name for loss in jar.losses] == ["Unsavable"]
+    assert [loss.type_name for loss in jar.losses] == ["tests.net.test_hostile.Unsavable"]
     assert not jar.has_changes, "nothing to do until something changes"
     good.count = 2
     assert [oid for oid, _state in jar.commit().states] == [good._p_oid]
