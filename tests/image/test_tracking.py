@@ -627,3 +627,10 @@ def test_a_key_that_can_be_hashed_no_more_breaks_no_commit() -> None:
     key.__class__ = Unhashable
     world.commit()
     assert len(world.root.by) == 2
+
+
+def test_a_load_leaves_a_durable_class_as_it_is() -> None:
+    """Its states are set in C, without a method of ours for what has slots."""
+    world = World(Box(inner=Box()))
+    world.kill()
+    assert type(world.root).__setstate__ is Persistent.__setstate__

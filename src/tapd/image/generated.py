@@ -18,6 +18,7 @@ from typing import Any
 import persistent
 
 from tapd.image.bare import object_setattr
+from tapd.model.persistent import has_slots
 
 _DATACLASS_SETSTATE: Any = getattr(dataclasses, "_dataclass_setstate", None)
 slot_names: Callable[[Any], list[str]] = getattr(copyreg, "_slotnames")  # noqa: B009 - private
@@ -40,7 +41,7 @@ def fit_class(found: Any) -> Any:
 
 def _fit_slots(cls: Any) -> None:
     """Have a durable `cls` with slots take a state that was saved when it had none."""
-    if any(base.__dict__.get("__slots__") for base in cls.__mro__):
+    if has_slots(cls):
         type.__setattr__(cls, "__setstate__", set_slotted)
 
 
