@@ -14,7 +14,7 @@ from typing import Any
 
 import persistent
 
-from tapd.model.persistent import Tracked
+from tapd.model.persistent import Tracked, set_mark
 
 _HEAP_TYPE = 1 << 9
 _OURS = ("tapd.model.", "tapd.image.")
@@ -65,11 +65,13 @@ def object_setattr(obj: Any, name: str, value: Any) -> None:
 
 
 def set_number(obj: Any, oid: Any) -> None:
-    """Give a durable object its number, past the author's ``__setattr__``."""
-    owner: Any = persistent.Persistent
-    if issubclass(type(obj), Tracked):
-        owner = next(base for base in type(obj).__mro__ if "_p_oid" in base.__dict__)
-    owner.__dict__["_p_oid"].__set__(obj, oid)
+    """Give a durable object its number, past the author's ``__setattr__``.
+
+    Its ``__new__`` may have returned one that an earlier jar of this process knows.
+    """
+    if obj._p_jar is not None:
+        set_mark(obj, "_p_jar", None)
+    set_mark(obj, "_p_oid", oid)
 
 
 def attributes_of(obj: Any) -> dict[str, Any]:

@@ -45,7 +45,15 @@ class Origin(enum.Enum):
 class Census:
     """Looks at states by the types of what they hold."""
 
-    def __init__(self) -> None:
+    def __init__(self, numbered: Collection[type] | None = None) -> None:
+        """Begin.
+
+        Args:
+            numbered: for what was just loaded: the durable classes whose instances all
+                have a number. Others were plain when they were saved, so what holds them
+                is not calm. None: a durable object gets its number when it is met.
+        """
+        self._numbered = numbered
         self._calm: set[type] = set(ATOMS)
         self._origins: dict[type, Origin] = {}
         self._plain_states: set[type] = set()  # whose states are their attributes alone
@@ -76,7 +84,7 @@ class Census:
             kind = kind_of(cls)
             if kind is Kind.ROW or kind is Kind.DEFINITION:
                 rows = True
-            elif kind is Kind.PLAIN:
+            elif kind is Kind.PLAIN or self._is_stranger(cls, kind):
                 return False
             elif names.name_of(cls) is not None:
                 calm.add(cls)
@@ -90,6 +98,8 @@ class Census:
             kind = kind_of(type(value))
             if kind is Kind.PLAIN or (kind is Kind.DEFINITION and not is_named(value)):
                 return False
+            if self._is_stranger(type(value), kind):
+                return False
             if kind is not Kind.ROW or id(value) in seen:
                 continue
             parts = parts_of_row(value)
@@ -97,6 +107,10 @@ class Census:
                 seen.add(id(value))
                 queue += parts
         return True
+
+    def _is_stranger(self, cls: type, kind: Kind) -> bool:
+        """Whether instances of `cls` are durable, and nobody told of them."""
+        return kind is Kind.DURABLE and self._numbered is not None and cls not in self._numbered
 
     def is_calm_state(self, obj: Any, state: Any) -> bool:
         """Whether `state`, just taken from `obj`, is only data, and `obj` tells of its changes."""

@@ -70,6 +70,7 @@ class Jar:
         self._whereabouts = Whereabouts()
         self._watch = Watch(self._whereabouts.describe)
         self._census = Census()
+        self._numbered: set[type] = set()  # classes of what was loaded
         self._safe: set[type] = set()  # whose ``__getstate__`` is not their authors'
         self._unguarded: set[type] = set()  # whose assignments run no code of their author
         self._last_tag = 0
@@ -142,6 +143,7 @@ class Jar:
         free = []
         known = list(durables)
         kinds = {cls for cls in set(map(type, known)) if is_durable_type(cls)}
+        self._numbered = kinds
         for obj in known:
             if type(obj) not in kinds:
                 continue
@@ -177,7 +179,7 @@ class Jar:
         follows may have given the next numbers to others.
         """
         rest = []
-        is_calm = self._census.is_calm_at_sight
+        is_calm = Census(self._numbered).is_calm_at_sight
         for obj in objects:
             if is_calm(obj):
                 self._settle(obj)
@@ -190,7 +192,9 @@ class Jar:
         for oid, obj in objects.items():
             set_mark(obj, "_p_jar", self)
             self.last_oid = max(self.last_oid, oid)
-        self._note_shared(objects.values(), set(map(type, objects.values())))
+        kinds = set(map(type, objects.values()))
+        self._numbered |= kinds
+        self._note_shared(objects.values(), kinds)
         self.settle(objects.values())
         self.unknown += self._fresh
         self._changed.clear()
@@ -237,7 +241,7 @@ class Jar:
     def _oid_of(self, obj: Any) -> int:
         if obj._p_jar is self:
             return obj._p_oid  # type: ignore[no-any-return]  # an int, set below
-        if obj._p_oid is None:
+        if obj._p_oid is None or obj._p_jar is not None:  # another jar's number is not ours
             self.last_oid += 1
             set_mark(obj, "_p_oid", self.last_oid)
         elif obj._p_oid > self.last_oid:

@@ -132,8 +132,7 @@ def _check_contents(obj: Any, state: Any) -> None:
 def _number(obj: Any, oid: Any) -> None:
     if not is_durable_type(type(obj)):
         raise TypeError(f"it was durable, and a {type_name_of(type(obj))} is not")
-    if oid is not None:
-        set_number(obj, oid)
+    set_number(obj, oid)
 
 
 _USUAL_SETATTR = persistent.Persistent.__setattr__
