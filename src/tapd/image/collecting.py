@@ -6,6 +6,7 @@ Imports nothing of this room, so that whatever makes stand-ins may tell.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 
@@ -20,14 +21,17 @@ class Registry:
 
     def __init__(self) -> None:
         self.is_read_in_c = False
-        self._made: dict[int, weakref.ref[Any]] = {}
+        self._made: dict[int, Callable[[], Any]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._made)
 
     def add(self, stand_in: Any) -> None:
         """Take note of a stand-in."""
-        self._made[id(stand_in)] = weakref.ref(stand_in)
+        try:
+            self._made[id(stand_in)] = weakref.ref(stand_in)
+        except TypeError:  # one whose class has slots alone
+            self._made[id(stand_in)] = lambda: stand_in
 
     def discard(self, stand_in: Any) -> None:
         """Forget what is itself again."""

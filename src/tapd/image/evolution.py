@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import types
-from typing import Any
+from typing import Any, NamedTuple
 
 import persistent
 
@@ -110,6 +110,26 @@ def split_state(state: Any) -> tuple[int, Any]:
     return 1, state
 
 
+class Late(NamedTuple):
+    """An instance of a typed class that gets its state when all is loaded.
+
+    Attributes:
+        obj: the instance.
+        state: for its ``__setstate__``.
+        made: what made it, and of which arguments; () of a durable one.
+        setter: the function that put it here.
+        given: what that one got.
+        has_items: the items of a container did not come with that.
+    """
+
+    obj: Any
+    state: Any
+    made: tuple[Any, ...] = ()
+    setter: Any = None
+    given: Any = None
+    has_items: bool = False
+
+
 class Restoration:
     """What one restoring (a TAP and the journals after it) must remember.
 
@@ -122,8 +142,7 @@ class Restoration:
         cell_keys: the keys of those cells, by id, which `definitions` keeps good.
         durables: every durable object that the TAP brought, in the file's order,
             so that `Jar.adopt` need not look for them; and a few others.
-        late: instances of typed classes, whose ``__setstate__`` waits for `finish`, with
-            their last states, by id.
+        late: instances of typed classes, whose ``__setstate__`` waits for `finish`, by id.
         upgraded: what `finish` brought to the installed code's version.
         stand_ins: what can't be brought into today's classes, and is kept as it was.
         faults: of the pickle that is being loaded.
@@ -134,7 +153,7 @@ class Restoration:
         self.cell_keys: dict[int, bytes] = {}
         self.durables: list[Any] = []
         self.upgraded: list[Any] = []
-        self.late: dict[int, tuple[Any, Any]] = {}
+        self.late: dict[int, Late] = {}
         self.stand_ins = collecting.Registry()
         self.faults: Faults | None = None
         self._outdated: dict[int, tuple[Any, int]] = {}
@@ -165,6 +184,23 @@ class Restoration:
         self.stand_ins.add(obj)
         self._outdated.pop(id(obj), None)
 
+    def _keep_late(self, late: Late, reason: str) -> None:
+        obj = late.obj
+        if is_durable_type(type(obj)):
+            _obj, version = self._outdated.get(id(obj), (obj, version_of(type(obj))))
+            self.keep(obj, version, late.state, reason)
+            return
+        try:
+            stand_ins.keep_plain(
+                obj, late.made, late.setter, late.given, reason, has_items=late.has_items
+            )
+            self.stand_ins.add(obj)
+        except TypeError as error:
+            raise UpgradeRefused(
+                f"loading a {type_name_of(type(obj))}: {reason}, and there is no other way to "
+                "keep it; go back to the code that saved it"
+            ) from error
+
     def note(self, obj: Any, version: int) -> None:
         """Take note that `obj` has just been given state of `version`."""
         cls = type(obj)
@@ -184,8 +220,13 @@ class Restoration:
                 state is newer than the class. The graph is of no use then.
         """
         late, self.late = self.late, {}
-        for obj, state in late.values():
-            _set_late(obj, state)
+        for each in late.values():
+            try:
+                _set_late(each)
+            except MemoryError:
+                raise
+            except BaseException as error:  # its neighbours are to be kept
+                self._keep_late(each, f"its state can't be set: {stand_ins.reason_of(error)}")
         before = len(self.upgraded)
         while self._outdated:
             outdated, self._outdated = self._outdated, {}
@@ -195,21 +236,11 @@ class Restoration:
         return len(self.upgraded) - before
 
 
-def _set_late(obj: Any, state: Any) -> None:
-    """Have a ``__setstate__`` that was typed set `state`; where it fails, nothing of it is lost."""
+def _set_late(late: Late) -> None:
+    obj = late.obj
     if is_durable_type(type(obj)):
         forget_state(obj)  # which was set without it, for whoever needs its hash
-    try:
-        type(obj).__setstate__(obj, state)
-    except MemoryError:
-        raise
-    except BaseException as error:  # its neighbours are to be kept
-        _log.warning(
-            "the __setstate__ of a %s failed (%s); its attributes are as they were saved",
-            type_name_of(type(obj)), stand_ins.reason_of(error),
-        )  # fmt: skip
-        attributes = object.__getattribute__(obj, "__dict__")
-        attributes.update(state if type(state) is dict else {"broken_state": state})
+    type(obj).__setstate__(obj, late.state)
 
 
 def _upgrade(obj: Any, version: int) -> None:

@@ -19,9 +19,9 @@ from typing import Any
 import persistent
 
 from tapd.errors import CannotKeep
-from tapd.image import hooks, kinds, names
+from tapd.image import definitions, hooks, kinds, names
 from tapd.image.classes import dict_of_class
-from tapd.image.evolution import OwnState, state_of
+from tapd.image.evolution import Late, OwnState, state_of
 from tapd.image.instances import (
     attributes_getter,
     filled_slots,
@@ -250,7 +250,7 @@ def set_parts(obj: Any, parts: tuple[Any, ...]) -> None:
     if not takes_state(type(obj), of_library=False):  # which takes what its own hook gave
         set_attributes(obj, attributes, slots or {})
     elif attributes or slots:
-        obj.__setstate__((attributes, slots) if slots else attributes)
+        _set_state(obj, (attributes, slots) if slots else attributes, set_parts, parts)
 
 
 def set_told(obj: Any, parts: tuple[Any, ...]) -> None:
@@ -267,7 +267,24 @@ def set_told(obj: Any, parts: tuple[Any, ...]) -> None:
         pair = type(state) is tuple and len(state) == 2
         set_attributes(obj, *((state[0], state[1] or {}) if pair else (state, {})))
     else:
+        _set_state(obj, state, set_told, parts)
+
+
+def _set_state(obj: Any, state: Any, setter: Any, given: tuple[Any, ...]) -> None:
+    """Have the ``__setstate__`` of `obj` set `state`; one that was typed, when all is loaded."""
+    restoration = definitions.current_restoration()
+    cls = type(obj)
+    is_hashed_by_author = type(cls.__hash__) is types.FunctionType
+    if restoration is None or names.name_of(cls) is not None or is_hashed_by_author:
         obj.__setstate__(state)
+        return
+    base = foundation_of(cls)
+    kind = kinds.kind_of(base)
+    if kind is None or kind.made_of is None:
+        made: Any = new_bare, (cls,)
+    else:
+        made = names.value_object, (cls, base, *kind.made_of(base, obj))
+    restoration.late[id(obj)] = Late(obj, state, made, setter, given)
 
 
 def _fill(base: Any, obj: Any, contents: Any) -> None:

@@ -8,6 +8,7 @@ needs an entry in the rename map for ever.
 from __future__ import annotations
 
 import collections
+import copyreg
 import gc
 import io
 import logging
@@ -21,7 +22,7 @@ import persistent
 from tapd.errors import BugError, UpgradeRefused
 from tapd.image import definitions, names
 from tapd.image.bare import has_usual_new, mute, set_number
-from tapd.image.evolution import OwnState, Restoration, version_of
+from tapd.image.evolution import Late, OwnState, Restoration, version_of
 from tapd.image.generated import set_slotted
 from tapd.image.loss import Placeholder, type_name_of
 from tapd.image.salvage import Faults, Salvager, unhashable_in
@@ -64,7 +65,22 @@ def set_late(obj: Any, state: Any) -> None:
     if restoration is None or issubclass(type(obj), names.Broken):
         set_reduced(obj, state)
     else:
-        restoration.late[id(obj)] = obj, state
+        made = names.new_object, (type(obj),)
+        restoration.late[id(obj)] = Late(obj, state, made, set_late, state, has_items=True)
+
+
+def set_late_made(obj: Any, made_and_state: tuple[Any, Any, Any]) -> None:
+    """Do as `set_late`, of an instance that was made of more than its class."""
+    make, args, state = made_and_state
+    restoration = definitions.current_restoration()
+    if restoration is None or issubclass(type(obj), names.Broken):
+        set_reduced(obj, state)
+    else:
+        if make is copyreg.__newobj__:  # type: ignore[attr-defined]  # typeshed leaves it out
+            make = names.new_object  # which takes a stand-in for what it makes
+        restoration.late[id(obj)] = Late(
+            obj, state, (make, args), set_late_made, made_and_state, has_items=True
+        )
 
 
 def set_durable(obj: Any, meta_and_state: tuple[Any, Any]) -> None:
@@ -94,7 +110,7 @@ def give_state(obj: Any, version: int, state: Any, restoration: Restoration | No
     elif type(state) is dict and restoration is not None and _is_typed(type(obj), setstate):
         # It may look for names that are not loaded yet, and a hash for attributes now.
         _SETSTATE(obj, state)
-        restoration.late[id(obj)] = obj, state
+        restoration.late[id(obj)] = Late(obj, state)
     else:
         setstate(obj, state)
     if issubclass(type(obj), Tracked) and setstate.__module__ == Tracked.__module__:

@@ -47,7 +47,7 @@ from tapd.image.plain import (
     is_plain_type,
 )
 from tapd.image.source import Source
-from tapd.image.stand_ins import STAND_INS, DurableStandIn, itself
+from tapd.image.stand_ins import STAND_INS, DurableStandIn, UnfitPlain, itself
 from tapd.model.persistent import is_durable_type
 
 __all__ = [
@@ -91,6 +91,7 @@ class Reducer(pickle.Pickler):
             (Placeholder, Placeholder.__reduce__),
             (definitions.EmptyCell, definitions.EmptyCell.__reduce__),
             (names.Broken, self._reduce_broken),
+            (UnfitPlain, self._reduce_broken),
         )
 
     def reduce(self, obj: Any) -> Reduced:
@@ -331,7 +332,7 @@ class Reducer(pickle.Pickler):
             self.globals.add(cls.broken_name)
             make = names.durable_class if cls.broken_is_durable else names.named
             return make, (module, qualname)
-        if issubclass(cls, DurableStandIn) and cls.broken_of is not None:
+        if issubclass(cls, (DurableStandIn, UnfitPlain)) and cls.broken_of is not None:
             return itself, (cls.broken_of,)
         name = names.name_of(cls)
         if name is not None:
@@ -456,6 +457,8 @@ def _settable(cls: type, reduced: Any, *, odd: bool) -> Any:
             setter = rebuild.set_reduced
         elif _needs_namespace(cls):
             setter = rebuild.set_late
+            if reduced[0] is not NEWOBJ or reduced[1] != (cls,):
+                setter, state = rebuild.set_late_made, (*reduced[:2], state)
     if type(items) not in _SAFE_ITEMS or type(entries) not in _SAFE_ENTRIES:
         items = items and proof.taken_items(items, in_pairs=False)
         entries = entries and proof.taken_items(entries, in_pairs=True)

@@ -191,7 +191,7 @@ def _last(name: str) -> str:
 
 
 def _describe(obj: Any) -> str:
-    name = label_of(obj) or "a class that can't be made"
+    name = label_of(obj) or name_of_typed(obj) or "a class that can't be made"
     reason = obj.broken_reason
     if reason == GONE:
         return f"<broken: an instance of {name}, which can't be found>"
@@ -272,10 +272,12 @@ class BrokenDurable(DurableStandIn, Persistent):
         return _refuse(self, name)
 
 
-class Unfit(DurableStandIn):
+class Refusing:
     """Comes first among the bases of a class whose instances are kept; refuses all use of them."""
 
     __slots__ = ()
+    broken_name: ClassVar[str] = ""
+    broken_of: ClassVar[Any] = None
 
     def __getattribute__(self, name: str) -> Any:
         if name.startswith(("_", "broken_")) or name in _OPEN:
@@ -290,16 +292,46 @@ class Unfit(DurableStandIn):
     @property
     def broken_state(self) -> Any:
         """The state that was saved."""
-        return attributes_of(self).get("broken_state")
+        return _kept_of(self).get("broken_state")
 
     @property
     def broken_reason(self) -> str:
         """Why it is not itself."""
-        return str(attributes_of(self).get("broken_reason") or GONE)
+        return str(_kept_of(self).get("broken_reason") or GONE)
+
+    def __init_subclass__(cls, **_kwargs: Any) -> None:
+        """Keep the author's from being told of a stand-in."""
+
+    def __del__(self) -> None:
+        """Keep the author's from being run."""
+
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+    __ne__ = object.__ne__
+    __repr__ = _describe
+
+
+class Unfit(Refusing, DurableStandIn):
+    """Stands in for a durable object whose class does not take its state."""
+
+    __slots__ = ()
+
+
+class UnfitPlain(Refusing):
+    """Stands in for a plain object that others hold already; keeps how it was made, too."""
+
+    __slots__ = ()
+    broken_is_durable: ClassVar[bool] = False
+
+    def broken_reduce(self) -> tuple[Any, ...]:
+        """Return the reduce tuple that it was made from."""
+        kept = _kept_of(self)
+        items, entries = _items_of(self) if kept["broken_has_items"] else (None, None)
+        return *kept["broken_made"], kept["broken_state"], items, entries, kept["broken_setter"]
 
 
 _OPEN = frozenset({"apply_delta", "take_delta", "persistence_version"})
-STAND_INS = (Broken, DurableStandIn)
+STAND_INS = (Broken, DurableStandIn, UnfitPlain)
 
 
 def label_of(stand_in: Any) -> str:
@@ -313,6 +345,12 @@ def label_of(stand_in: Any) -> str:
         name = getattr(args[0], "broken_name", "") if args else ""
         return name or (_name_of(args[0]) if args and issubclass(type(args[0]), type) else "")
     return str(cls.broken_name)
+
+
+def name_of_typed(stand_in: Any) -> str:
+    """Return ``module.qualname`` of the typed class that a stand-in is of; "" where of none."""
+    cls: Any = getattr(type(stand_in), "broken_of", None)
+    return type_name_of(cls) if issubclass(type(cls), type) else ""
 
 
 def is_stand_in(obj: Any) -> bool:
@@ -343,20 +381,49 @@ def broken_durable_type_of(maker: Any) -> Any:
     return type("BrokenDurable", (BrokenDurable,), attributes)
 
 
-_unfit_types: weakref.WeakKeyDictionary[type, dict[int, type]] = weakref.WeakKeyDictionary()
+_unfit_types: weakref.WeakKeyDictionary[type, dict[int | None, type]] = weakref.WeakKeyDictionary()
 
 
-def _unfit_type(cls: Any, version: int) -> Any:
-    """Return a class of the layout of `cls` whose instances keep states of `version`."""
+def _unfit_type(cls: Any, version: int | None) -> Any:
+    """Return a class of the layout of `cls` whose instances keep states of `version`.
+
+    That of plain objects is None.
+    """
     known = _unfit_types.setdefault(cls, {})
     if version not in known:
         attributes = {
             "__slots__": (), "__module__": __name__, "broken_of": cls,
-            "broken_name": _name_of(cls), "persistence_version": version,
+            "broken_name": _name_of(cls),
         }  # fmt: skip
-        # Not the metaclass's own way: it may have a hook that raises.
-        known[version] = type.__new__(type(cls), cls.__name__, (Unfit, cls), attributes)
+        if version is None:
+            known[version] = _plain_type(cls, attributes)
+        else:
+            attributes["persistence_version"] = version
+            # Not the metaclass's own way: it may have a hook that raises.
+            known[version] = type.__new__(type(cls), cls.__name__, (Unfit, cls), attributes)
     return known[version]
+
+
+def _plain_type(cls: Any, attributes: dict[str, Any]) -> Any:
+    """Return a class of the layout of the plain `cls`, which has to be its first base for that."""
+    ours = {**vars(Refusing), **vars(UnfitPlain)}
+    attributes = {name: ours[name] for name in ours.keys() - _OWN_NAMES} | attributes
+    hook = vars(cls).get("__init_subclass__")
+    type.__setattr__(cls, "__init_subclass__", classmethod(_tell_nobody))
+    try:
+        return type.__new__(type(cls), cls.__name__, (cls, UnfitPlain), attributes)
+    finally:
+        if hook is None:
+            type.__delattr__(cls, "__init_subclass__")
+        else:
+            type.__setattr__(cls, "__init_subclass__", hook)
+
+
+def _tell_nobody(_cls: Any, /, **_kwargs: Any) -> None:
+    """Stand in for an author's ``__init_subclass__``."""
+
+
+_OWN_NAMES = frozenset(vars(type("_", (), {"__slots__": ()}))) | {"__annotations__"}
 
 
 def keep(obj: Any, version: int, state: Any, reason: str) -> None:
@@ -389,6 +456,52 @@ def keep(obj: Any, version: int, state: Any, reason: str) -> None:
             "is no other way to keep it; go back to the code that saved it"
         ) from error
     note(obj)
+
+
+def keep_plain(
+    obj: Any, made: tuple[Any, ...], setter: Any, state: Any, reason: str, *, has_items: bool
+) -> None:
+    """Turn the plain `obj` into a stand-in, though it is made and others hold it.
+
+    Args:
+        obj: stays the same object, with the items that it has by now.
+        made: what made it, and of which arguments.
+        setter: the function that would give it its state.
+        state: what that would get.
+        reason: why its class can't take that.
+        has_items: its items are none of that.
+
+    Raises:
+        TypeError: its instances have no place for it.
+    """
+    set_class(obj, _unfit_type(type(obj), None))
+    kept = _kept_of(obj)
+    kept.clear()
+    kept.update(
+        broken_made=made, broken_state=state, broken_setter=setter, broken_reason=reason,
+        broken_has_items=has_items,
+    )  # fmt: skip
+    note(obj)
+
+
+def _items_of(obj: Any) -> tuple[Any, Any]:
+    """Return iterators over what was appended to a container, and over what was put by keys."""
+    sequence: Any = next((base for base in _SEQUENCES if isinstance(obj, base)), None)
+    mapping: Any = next((base for base in _MAPPINGS if isinstance(obj, base)), None)
+    return sequence and sequence.__iter__(obj), mapping and iter(mapping.items(obj))
+
+
+_SEQUENCES = (list, collections.deque)
+_MAPPINGS = (collections.OrderedDict, dict)
+_without_dict: dict[int, tuple[Any, dict[str, Any]]] = {}
+"""What is kept of those that have no place for it, for good; they are rare."""
+
+
+def _kept_of(obj: Any) -> dict[str, Any]:
+    try:
+        return attributes_of(obj)
+    except TypeError:
+        return _without_dict.setdefault(id(obj), (obj, {}))[1]
 
 
 def revive(obj: Any) -> bool:

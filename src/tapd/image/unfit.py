@@ -15,7 +15,7 @@ from tapd.errors import UpgradeRefused
 from tapd.image import paths
 from tapd.image.collecting import Registry
 from tapd.image.loss import Loss
-from tapd.image.stand_ins import GONE, Broken, label_of
+from tapd.image.stand_ins import GONE, Broken, label_of, name_of_typed
 from tapd.model.persistent import is_durable_type
 
 NAMED_MAX = 20
@@ -52,7 +52,7 @@ class Kept:
                 continue
             name = label_of(each)
             self.names.add(name)
-            kind = name.replace(":", ".") or "a typed class"
+            kind = name.replace(":", ".") or name_of_typed(each) or "a typed class"
             self._named[id(each)] = Loss(path, kind, each.broken_reason)
             self._registry.add(each)
 
