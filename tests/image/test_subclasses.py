@@ -18,6 +18,7 @@ import io
 import ipaddress
 import itertools
 import pathlib
+import pickle
 import queue
 import random
 import struct
@@ -28,6 +29,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 from save_forms import FORMS, flat_data
 
@@ -568,19 +570,72 @@ def test_a_view_of_a_dict_shows_that_very_dict(form: str) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_numpy_arrays_that_share_memory_go_on_to(form: str) -> None:
-    numpy = pytest.importorskip("numpy", reason="numpy is not here: its views are not tried")
-    whole = numpy.arange(12.0).reshape(3, 4)
-    turned = numpy.asfortranarray(whole)
+    whole = np.arange(12.0).reshape(3, 4)
+    turned = np.asfortranarray(whole)
     views = [whole[1:, ::2], whole[::-1], whole.T, turned[:, 1]]
     back, losses = FORMS[form]([whole, turned, *views])
     assert losses == []
     back[0][...] = back[1][...] = 7
     assert [view.shape for view in back[2:]] == [view.shape for view in views]
     assert all((view == 7).all() for view in back[2:])
-    held = numpy.array([None, [1]], dtype=object)
+    memory = bytearray(4)
+    (loss,) = FORMS[form]([np.frombuffer(memory, "u1"), memory])[1]
+    assert "a bytearray; keep array.copy()" in loss.reason
+    held = np.array([None, [1]], dtype=object)
     (loss,) = FORMS[form]({"whole": held, "part": held[1:]})[1]
     assert "part" in loss.path
     assert "keep view.copy()" in loss.reason
+
+
+ARRAYS: dict[str, Callable[[], Any]] = {
+    "number": lambda: np.array(3),
+    "empty": lambda: np.zeros((0, 3)),
+    "columns first": lambda: np.asfortranarray(np.arange(6).reshape(2, 3)),
+    "record": lambda: np.array([("x", 1)], dtype=[("n", "U5"), ("k", "i4")]),
+    "record array": lambda: np.rec.array([(1, 2.0)], dtype=[("a", int), ("b", float)]),
+    "dates": lambda: np.array(["2020-01-01"], dtype="M8[D]"),
+    "masked": lambda: np.ma.array([1, 2], mask=[False, True]),
+    "read-only": lambda: _read_only(np.arange(3)),
+    "of bytes": lambda: np.frombuffer(b"abcd", dtype="u1"),
+    "backwards": lambda: np.arange(5)[::-1],
+    "with gaps": lambda: np.arange(12).reshape(3, 4)[:, ::2],
+    "read-only view": lambda: _read_only(np.arange(3)[:2]),
+    "view of a read-only one": lambda: _view_before_read_only(np.arange(3)),
+    "view of all": lambda: np.arange(6).reshape(2, 3).view(),
+    "objects": lambda: np.array([None, [1]], dtype=object),
+}
+
+
+def _read_only(array: Any) -> Any:
+    array.flags.writeable = False
+    return array
+
+
+def _view_before_read_only(array: Any) -> Any:
+    view = array[1:]
+    array.flags.writeable = False
+    return view
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", ARRAYS)
+def test_numpy_arrays_are_the_same_each_time(kind: str, form: str) -> None:
+    array = ARRAYS[kind]()
+    older = load_graph(pickle.dumps(array, 5))  # TAPs of before have it so
+    for first in (array, older):
+        again = first
+        for _ in range(3):
+            (again,), losses = FORMS[form]([again])
+            assert losses == []
+            assert type(again) is type(first)
+            assert repr(again) == repr(array)
+            if first is array:
+                assert _form_of(again) == _form_of(first)
+
+
+def _form_of(array: Any) -> tuple[Any, ...]:
+    flags = array.flags
+    return array.dtype, array.shape, flags.c_contiguous, flags.f_contiguous, flags.writeable
 
 
 @pytest.mark.parametrize("base", ["list", "dict", "str", "object", "KeyError"])

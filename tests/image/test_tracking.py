@@ -20,6 +20,7 @@ from collections.abc import Callable
 from heapq import heappush
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 
 from tapd.image.changes import Changes
@@ -139,6 +140,19 @@ def test_plain_instances_in_a_list_that_grows() -> None:
     world.root.players.append(world.root.players[0])
     world.kill()
     assert world.root.players[-1] is world.root.players[0]
+
+
+def test_numpy_arrays_and_their_views_are_looked_at() -> None:
+    world = World(Box(grid=np.zeros((3, 4)), views=[]))
+    world.root.views.append(world.root.grid[1:, ::2])
+    for number in (1, 2, 3):
+        world.root.views[0][0, 0] = number
+        world.root.grid[0, 0] += number
+        np.add.at(world.root.grid, (2, 0), 1)
+        world.kill()
+        assert world.root.grid[1, 0] == number
+        assert world.root.views[0][1, 0] == number
+    assert world.root.grid[0, 0] == 6
 
 
 KEYS: list[Callable[[], Any]] = [

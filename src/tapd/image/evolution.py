@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import persistent
 
 from tapd.errors import UpgradeRefused
-from tapd.image import collecting, stand_ins
+from tapd.image import collecting, keeping, stand_ins
 from tapd.image.loss import type_name_of
 from tapd.image.names import Broken, BrokenDurable, named, register_rename
 from tapd.image.salvage import Faults
@@ -178,9 +178,9 @@ class Restoration:
         """Keep the state of a durable object as it is, since its class can't take it.
 
         Raises:
-            UpgradeRefused: see `stand_ins.keep`.
+            UpgradeRefused: see `keeping.keep`.
         """
-        stand_ins.keep(obj, version, state, reason)
+        keeping.keep(obj, version, state, reason)
         self.stand_ins.add(obj)
         self._outdated.pop(id(obj), None)
 
@@ -191,7 +191,7 @@ class Restoration:
             self.keep(obj, version, late.state, reason)
             return
         try:
-            stand_ins.keep_plain(
+            keeping.keep_plain(
                 obj, late.made, late.setter, late.given, reason, has_items=late.has_items
             )
             self.stand_ins.add(obj)

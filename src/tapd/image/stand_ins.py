@@ -8,24 +8,23 @@ made from, its state and the reason; it is saved back unchanged, so that code th
 mended gets the object back. Any other use raises `LostObject`.
 
 A plain object is replaced by a `Broken` when the graph is read. A durable one has a
-number that others refer to, so it stays itself and changes its class (`keep`).
+number that others refer to, so it stays itself and changes its class (`keeping`).
 """
 
 from __future__ import annotations
 
 import collections
 import functools
-import weakref
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import persistent
 
 from tapd.errors import LostObject, UpgradeRefused
-from tapd.image.bare import attributes_of, check_kind, object_setattr, set_class
+from tapd.image.bare import attributes_of, check_kind, object_setattr
 from tapd.image.collecting import note
 from tapd.image.loss import type_name_of
-from tapd.model.persistent import Persistent, is_durable_type
+from tapd.model.persistent import Persistent
 
 _REASON_MAX = 300
 _OURS = "tapd.image."
@@ -171,7 +170,7 @@ def broken_copy(obj: Any, reason: str) -> Any:
     is_new = getattr(made, "__name__", "") == "__newobj__"
     maker = args[0] if is_new else made
     stand_in = broken_object(
-        _name_of(maker), maker, args[1:] if is_new else args, {}, called=not is_new
+        name_of_class(maker), maker, args[1:] if is_new else args, {}, called=not is_new
     )
     state, items, entries = (*more, None, None, None)[:3]
     stand_in._p_broken.update(
@@ -224,7 +223,7 @@ class DurableStandIn:
     _p_convert = False
 
     def __setstate__(self, state: Any) -> None:
-        _hold(self, state, GONE)
+        hold(self, state, GONE)
 
     def __getstate__(self) -> Any:
         return attributes_of(self).get("broken_state")
@@ -292,12 +291,12 @@ class Refusing:
     @property
     def broken_state(self) -> Any:
         """The state that was saved."""
-        return _kept_of(self).get("broken_state")
+        return kept_of(self).get("broken_state")
 
     @property
     def broken_reason(self) -> str:
         """Why it is not itself."""
-        return str(_kept_of(self).get("broken_reason") or GONE)
+        return str(kept_of(self).get("broken_reason") or GONE)
 
     def __init_subclass__(cls, **_kwargs: Any) -> None:
         """Keep the author's from being told of a stand-in."""
@@ -325,7 +324,7 @@ class UnfitPlain(Refusing):
 
     def broken_reduce(self) -> tuple[Any, ...]:
         """Return the reduce tuple that it was made from."""
-        kept = _kept_of(self)
+        kept = kept_of(self)
         items, entries = _items_of(self) if kept["broken_has_items"] else (None, None)
         return *kept["broken_made"], kept["broken_state"], items, entries, kept["broken_setter"]
 
@@ -343,7 +342,7 @@ def label_of(stand_in: Any) -> str:
     if cls.broken_name.startswith(_OURS) and issubclass(cls, Broken):
         args = stand_in._p_broken["args"]
         name = getattr(args[0], "broken_name", "") if args else ""
-        return name or (_name_of(args[0]) if args and issubclass(type(args[0]), type) else "")
+        return name or (name_of_class(args[0]) if args and issubclass(type(args[0]), type) else "")
     return str(cls.broken_name)
 
 
@@ -381,109 +380,6 @@ def broken_durable_type_of(maker: Any) -> Any:
     return type("BrokenDurable", (BrokenDurable,), attributes)
 
 
-_unfit_types: weakref.WeakKeyDictionary[type, dict[int | None, type]] = weakref.WeakKeyDictionary()
-
-
-def _unfit_type(cls: Any, version: int | None) -> Any:
-    """Return a class of the layout of `cls` whose instances keep states of `version`.
-
-    That of plain objects is None.
-    """
-    known = _unfit_types.setdefault(cls, {})
-    if version not in known:
-        attributes = {
-            "__slots__": (), "__module__": __name__, "broken_of": cls,
-            "broken_name": _name_of(cls),
-        }  # fmt: skip
-        if version is None:
-            known[version] = _plain_type(cls, attributes)
-        else:
-            attributes["persistence_version"] = version
-            # Not the metaclass's own way: it may have a hook that raises.
-            known[version] = type.__new__(type(cls), cls.__name__, (Unfit, cls), attributes)
-    return known[version]
-
-
-def _plain_type(cls: Any, attributes: dict[str, Any]) -> Any:
-    """Return a class of the layout of the plain `cls`, which has to be its first base for that."""
-    ours = {**vars(Refusing), **vars(UnfitPlain)}
-    attributes = {name: ours[name] for name in ours.keys() - _OWN_NAMES} | attributes
-    hook = vars(cls).get("__init_subclass__")
-    type.__setattr__(cls, "__init_subclass__", classmethod(_tell_nobody))
-    try:
-        return type.__new__(type(cls), cls.__name__, (cls, UnfitPlain), attributes)
-    finally:
-        if hook is None:
-            type.__delattr__(cls, "__init_subclass__")
-        else:
-            type.__setattr__(cls, "__init_subclass__", hook)
-
-
-def _tell_nobody(_cls: Any, /, **_kwargs: Any) -> None:
-    """Stand in for an author's ``__init_subclass__``."""
-
-
-_OWN_NAMES = frozenset(vars(type("_", (), {"__slots__": ()}))) | {"__annotations__"}
-
-
-def keep(obj: Any, version: int, state: Any, reason: str) -> None:
-    """Turn the durable `obj` into a stand-in that keeps `state`, whatever it has by now.
-
-    Args:
-        obj: stays the same object, so that whoever refers to it finds the stand-in.
-        version: of the state's layout.
-        state: as it was saved.
-        reason: why its class can't take it.
-
-    Raises:
-        UpgradeRefused: it is of a type of C, whose instances can be nothing else.
-    """
-    cls: Any = type(obj)
-    try:
-        if not issubclass(cls, DurableStandIn):
-            set_class(obj, _unfit_type(cls, version))
-        elif version != cls.persistence_version:
-            other = (
-                _unfit_type(cls.broken_of, version)
-                if issubclass(cls, Unfit)
-                else broken_durable_type(cls.broken_name, cls.broken_why, version)
-            )
-            set_class(obj, other)
-        _hold(obj, state, reason)
-    except TypeError as error:
-        raise UpgradeRefused(
-            f"loading a {type_name_of(cls)}: it can't take its saved state ({reason}), and there "
-            "is no other way to keep it; go back to the code that saved it"
-        ) from error
-    note(obj)
-
-
-def keep_plain(
-    obj: Any, made: tuple[Any, ...], setter: Any, state: Any, reason: str, *, has_items: bool
-) -> None:
-    """Turn the plain `obj` into a stand-in, though it is made and others hold it.
-
-    Args:
-        obj: stays the same object, with the items that it has by now.
-        made: what made it, and of which arguments.
-        setter: the function that would give it its state.
-        state: what that would get.
-        reason: why its class can't take that.
-        has_items: its items are none of that.
-
-    Raises:
-        TypeError: its instances have no place for it.
-    """
-    set_class(obj, _unfit_type(type(obj), None))
-    kept = _kept_of(obj)
-    kept.clear()
-    kept.update(
-        broken_made=made, broken_state=state, broken_setter=setter, broken_reason=reason,
-        broken_has_items=has_items,
-    )  # fmt: skip
-    note(obj)
-
-
 def _items_of(obj: Any) -> tuple[Any, Any]:
     """Return iterators over what was appended to a container, and over what was put by keys."""
     sequence: Any = next((base for base in _SEQUENCES if isinstance(obj, base)), None)
@@ -497,64 +393,24 @@ _without_dict: dict[int, tuple[Any, dict[str, Any]]] = {}
 """What is kept of those that have no place for it, for good; they are rare."""
 
 
-def _kept_of(obj: Any) -> dict[str, Any]:
+def kept_of(obj: Any) -> dict[str, Any]:
     try:
         return attributes_of(obj)
     except TypeError:
         return _without_dict.setdefault(id(obj), (obj, {}))[1]
 
 
-def revive(obj: Any) -> bool:
-    """Give a stand-in its class back, bare, for a later state that may fit.
-
-    Returns:
-        Whether it is a bare object now.
-    """
-    cls = type(obj)
-    if not issubclass(cls, Unfit):
-        return False
-    try:
-        set_class(obj, cls.broken_of)
-    except TypeError:  # its instances are of another layout
-        return False
-    _clear(obj)
-    return True
-
-
-def change_class(obj: Any, cls: Any) -> None:
-    """Have the durable `obj` be of `cls`, or a stand-in for one of that class.
-
-    Args:
-        obj: whose class was changed when it lived.
-        cls: as it was loaded: it may be no class of durable objects any more.
-    """
-    if not (issubclass(type(cls), type) and is_durable_type(cls)):
-        cls = broken_durable_type_of(cls)
-    try:
-        set_class(obj, cls)
-    except TypeError as error:
-        bare: Any = type(obj).broken_of if issubclass(type(obj), Unfit) else type(obj)
-        attributes = {
-            "__slots__": (), "__module__": __name__, "broken_of": cls,
-            "broken_name": getattr(cls, "broken_name", "") or _name_of(cls),
-        }  # fmt: skip
-        other: Any = type.__new__(type(bare), cls.__name__, (Unfit, bare), attributes)
-        set_class(obj, other)
-        _hold(obj, None, f"it can't change its class: {reason_of(error)}")
-        note(obj)
-
-
-def _name_of(cls: Any) -> str:
+def name_of_class(cls: Any) -> str:
     module, name = cls.__module__, cls.__qualname__
     return "" if "<" in name or module == "__main__" else f"{module}:{name}"
 
 
-def _hold(obj: Any, state: Any, reason: str) -> None:
-    _clear(obj)
+def hold(obj: Any, state: Any, reason: str) -> None:
+    clear(obj)
     attributes_of(obj).update(broken_state=state, broken_reason=reason)
 
 
-def _clear(obj: Any) -> None:
+def clear(obj: Any) -> None:
     """Take from `obj` what a state that could be set in part has left in it."""
     for base in (list, dict, set, bytearray, collections.deque):
         if issubclass(type(obj), base):

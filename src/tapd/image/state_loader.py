@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from tapd.errors import NotStorable, UpgradeRefused
-from tapd.image import definitions, names, stand_ins
+from tapd.image import definitions, keeping, names, stand_ins
 from tapd.image.bare import (
     attributes_of,
     bare_object,
@@ -215,7 +215,7 @@ class StateLoader:
         if type(obj) is cls:
             return
         with definitions.restoring(self.restoration):
-            stand_ins.change_class(obj, cls)
+            keeping.change_class(obj, cls)
 
     def restore(self, obj: Any, data: bytes) -> None:
         """Set the state of `obj`; what must be upgraded waits for `finish`."""
@@ -234,7 +234,7 @@ class StateLoader:
                 self.replace_plain(obj, f"its state can't be set: {stand_ins.reason_of(error)}")
             return
         version, state = split_state(versioned_state)
-        if stand_ins.revive(obj):  # an earlier state did not fit; this one may
+        if keeping.revive(obj):  # an earlier state did not fit; this one may
             self.restoration.stand_ins.discard(obj)
         forget_state(obj)  # it may be one that a ``__setstate__`` would only add to
         try:

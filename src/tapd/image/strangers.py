@@ -26,10 +26,13 @@ from typing import Any
 
 from tapd.errors import CannotKeep
 from tapd.image import enums, type_variables
+from tapd.image.arrays import array_view, reduce_array
 from tapd.image.kinds import DeadReferent
 from tapd.image.named_values import reducer_by_name
 from tapd.image.names import bound_method, name_of, named
 from tapd.values import Value
+
+__all__ = ["array_view"]  # by this name in TAPs of before
 
 Reduced = tuple[Any, ...] | str
 
@@ -170,36 +173,6 @@ def new_json_scanner(parts: dict[str, Any]) -> Any:
 
 def _reduce_json_scanner(obj: Any) -> Reduced:
     return new_json_scanner, ({name: getattr(obj, name) for name in _SCANNER_PARTS},)
-
-
-def array_view(base: Any, shape: Any, dtype: Any, offset: int, strides: Any) -> Any:
-    """Return a numpy array that shows a part of another one's memory."""
-    numpy = importlib.import_module("numpy")
-    if not base.flags.c_contiguous:
-        base = base.T
-    return numpy.ndarray(shape, dtype, base, offset, strides)
-
-
-def _reduce_array(obj: Any) -> Reduced:
-    """Reduce a numpy array; one that shows another's memory goes on to do so."""
-    base = obj.base
-    if base is None:
-        return obj.__reduce_ex__(5)  # type: ignore[no-any-return]  # by pickle's protocol
-    if type(base) is not type(obj):
-        if type(base) in (bytes, bytearray):
-            return obj.__reduce_ex__(5)  # type: ignore[no-any-return]  # as it was loaded
-        raise CannotKeep(
-            f"an array that shows the memory of a {type(base).__name__}; keep array.copy()"
-        )
-    flags = base.flags
-    if (
-        not (flags.c_contiguous or flags.f_contiguous)
-        or obj.dtype.hasobject
-        or base.base is not None
-    ):
-        raise CannotKeep("a view of an array that has gaps or holds objects; keep view.copy()")
-    offset = obj.__array_interface__["data"][0] - base.__array_interface__["data"][0]
-    return array_view, (base, obj.shape, obj.dtype, offset, obj.strides)
 
 
 def _reduce_property(obj: Any) -> Reduced:
@@ -486,7 +459,7 @@ _BY_NAME: dict[str, Callable[[Any], Reduced]] = {
     "_queue:SimpleQueue": _reduce_simple_queue,
     "threading:_RLock": _reduce_rlock,
     "_json:Scanner": _reduce_json_scanner,
-    "numpy:ndarray": _reduce_array,
+    "numpy:ndarray": reduce_array,
 }
 """Types of C whose module is imported only by who has an instance."""
 
