@@ -475,19 +475,22 @@ def load_graph(data: bytes, restoration: Restoration | None = None) -> Any:
 
 
 def load_in_rounds(
-    make_loader: Callable[[Faults | None], Any],
+    make_loader: Callable[[Any], Any],
     restoration: Restoration,
-    forget: Callable[[], None] = lambda: None,
+    forget: Callable[[], None],
+    *,
+    in_c: bool = True,
 ) -> Any:
     """Load until nothing fails that was not known to fail.
 
     Args:
-        make_loader: returns what loads, in C, or by a `Salvager` where faults are told.
+        make_loader: is given None, and returns what loads in C; or `Faults`, and returns
+            a `Salvager`.
         restoration: the one that runs.
         forget: what a round that was given up has left is of no use.
+        in_c: try it in C first.
     """
     faults = restoration.faults = Faults()
-    in_c = True
     try:
         while True:
             was_in_c = in_c

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import io
+import logging
 import pickle
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -24,11 +25,20 @@ from tapd.image.bare import (
     set_class,
 )
 from tapd.image.evolution import Restoration, split_state, state_of, version_of
-from tapd.image.rebuild import Containers, fast_class, give_state, load_in_rounds, set_plain
+from tapd.image.rebuild import (
+    Containers,
+    fast_class,
+    give_state,
+    give_up,
+    load_in_rounds,
+    set_plain,
+)
 from tapd.image.salvage import Faults, Salvager, unhashable_in
 from tapd.image.shared import Shared, make_shared
 from tapd.image.states import PRELUDE
 from tapd.model.persistent import TrackedSet, forget_state, is_durable_type, own_dict
+
+_log = logging.getLogger(__name__)
 
 _REFERENCE = "tapd.image.states", "durable_reference"  # as in `PRELUDE`
 
@@ -87,9 +97,11 @@ class _StateUnpickler(pickle.Unpickler):
     def __init__(self, data: bytes, resolve: Callable[[int], Any]) -> None:
         super().__init__(io.BytesIO(PRELUDE + data[2:]))
         self._resolve = resolve
-        self._containers = Containers()
+        self._containers: Containers | None = None
 
     def persistent_load(self, pid: Any) -> Any:
+        if self._containers is None:
+            self._containers = Containers()
         return self._containers(pid)
 
     def find_class(self, module_name: str, qualname: str) -> Any:
@@ -127,30 +139,47 @@ class StateLoader:
             UpgradeRefused: there is no way to keep what it holds.
         """
         self.may_wait = False
-        with definitions.restoring(self.restoration):
-            while True:
-                loaders: list[Any] = []
-
-                def make(faults: Faults | None, made: list[Any] = loaders) -> Any:
-                    made.append(self._loader(data, faults))
-                    return made[-1]
-
-                # Else a function of a round that was given up would have a cell that no other has.
-                forget = functools.partial(
-                    self.restoration.forget_since, len(self.restoration.definitions)
-                )
-                state = load_in_rounds(make, self.restoration, forget)
-                unhashable = getattr(loaders[-1], "unhashable", ())
-                if not unhashable or self.may_wait:
-                    return state
-                for obj in unhashable:
-                    self._keep_key(obj)
-
-    def _loader(self, data: bytes, faults: Faults | None) -> Any:
+        restoration = self.restoration
+        count = len(restoration.definitions)
         unpickler = _StateUnpickler(data, self._resolve)
-        if faults is None:
-            return unpickler
+        with definitions.restoring(restoration):
+            restoration.stand_ins.is_read_in_c = True
+            try:
+                return unpickler.load()
+            except (UpgradeRefused, MemoryError):
+                raise
+            except BaseException as error:
+                _log.debug("loading: %s; reading it piece by piece", stand_ins.reason_of(error))
+            finally:
+                restoration.stand_ins.is_read_in_c = False
+            give_up(unpickler)
+            # Else a function of this attempt would have a cell that no other has.
+            restoration.forget_since(count)
+            return self._load_by_piece(data, count)
 
+    def _load_by_piece(self, data: bytes, count: int) -> Any:
+        """Return one state, read by a loader of which each step may fail.
+
+        Args:
+            data: the pickle.
+            count: of the definitions that were there before it.
+        """
+        while True:
+            loaders: list[Any] = []
+
+            def make(faults: Faults, made: list[Any] = loaders) -> Any:
+                made.append(self._salvager(data, faults))
+                return made[-1]
+
+            forget = functools.partial(self.restoration.forget_since, count)
+            state = load_in_rounds(make, self.restoration, forget, in_c=False)
+            unhashable = loaders[-1].unhashable
+            if not unhashable or self.may_wait:
+                return state
+            for obj in unhashable:
+                self._keep_key(obj)
+
+    def _salvager(self, data: bytes, faults: Faults) -> Salvager:
         def find(module_name: str, qualname: str) -> Any:
             if (module_name, qualname) == _REFERENCE:
                 return self._resolve

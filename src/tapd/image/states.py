@@ -113,6 +113,8 @@ class StatePickler:
         """Begin; `oid_of` returns the number of each durable object reached."""
         self.oid_of = oid_of
         self.shared = SharedObjects()
+        self._keeps_memo = False
+        self._memo: dict[int, tuple[int, Any]] = {}
         self._renew()
 
     def _renew(self) -> None:
@@ -130,7 +132,12 @@ class StatePickler:
         Raises:
             NotStorable: what can't be kept could not be told from the rest.
         """
-        dump, memo = self._dump(self._state_of(obj, path), path, keep_memo=True)
+        self._keeps_memo = True
+        try:
+            dump = self.dump_state(self._state_of(obj, path), path)
+        finally:
+            self._keeps_memo = False
+        memo, self._memo = self._memo, {}
         found = parts_in(memo)
         if found and self.shared:
             known = [(part, self.shared.get(part)) for part in found]
@@ -170,11 +177,6 @@ class StatePickler:
         Raises:
             NotStorable: see `dump_object`.
         """
-        return self._dump(state, path, keep_memo=False)[0]
-
-    def _dump(
-        self, state: object, path: str, *, keep_memo: bool
-    ) -> tuple[StateDump, dict[int, tuple[int, Any]]]:
         pickler = self._pickler
         pickler.path = path
         pickler.state = state
@@ -184,7 +186,8 @@ class StatePickler:
             if not isinstance(error, RecursionError):
                 hooks.check(error)
             return self._dump_again(state, path, error)
-        memo = pickler.memo.copy() if keep_memo else {}
+        if self._keeps_memo:
+            self._memo = pickler.memo.copy()
         # It outlives what it wrote, and must not keep it alive.
         pickler.memo = _MEMO
         pickler.last = pickler.state = pickler._maker = None
@@ -197,11 +200,9 @@ class StatePickler:
             pickler.forget()
         if pickler.typed_met > _TYPED_MAX:  # else classes typed long ago would live for ever
             self._renew()
-        return StateDump(data, losses), memo
+        return StateDump(data, losses)
 
-    def _dump_again(
-        self, state: Any, path: str, error: BaseException
-    ) -> tuple[StateDump, dict[int, tuple[int, Any]]]:
+    def _dump_again(self, state: Any, path: str, error: BaseException) -> StateDump:
         """Find what failed by leaving out, one by one, what was last begun."""
         if isinstance(error, RecursionError):
             return self._dump_deep(state, path)
@@ -225,13 +226,14 @@ class StatePickler:
                 error = next_error
             else:
                 dump = StateDump(b"".join(self._chunks), tuple(pickler.losses))
-                memo = pickler.memo.copy()
+                if self._keeps_memo:
+                    self._memo = pickler.memo.copy()
                 self._renew()
-                return dump, memo
+                return dump
         self._renew()
         raise NotStorable(f"saving {path or 'a state'}: {hooks.describe(error)}") from error
 
-    def _dump_deep(self, state: Any, path: str) -> tuple[StateDump, dict[int, tuple[int, Any]]]:
+    def _dump_deep(self, state: Any, path: str) -> StateDump:
         self._renew()
         for kind in (FlatStatePickler, DeepStatePickler):
             sink = _Sink()
@@ -241,8 +243,9 @@ class StatePickler:
                 pickler.dump(GraphRoot(state))
             except RecursionError:
                 continue
-            memo = pickler.memo.copy()
-            return StateDump(b"".join(sink.chunks), tuple(pickler.losses)), memo
+            if self._keeps_memo:
+                self._memo = pickler.memo.copy()
+            return StateDump(b"".join(sink.chunks), tuple(pickler.losses))
         raise NotStorable(f"saving {path or 'a state'}: it is nested too deeply")
 
     def dump_shared_class(self, cls: type) -> bytes:

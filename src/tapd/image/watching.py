@@ -44,7 +44,7 @@ class Watched:
 
     __slots__ = ("digest", "fingerprint", "part_ids", "parts", "shared")
 
-    def __init__(self, digest: bytes, parts: Iterable[Any], shared: Sequence[Any] = ()) -> None:
+    def __init__(self, digest: bytes, parts: Sequence[Any], shared: Sequence[Any] = ()) -> None:
         self.digest = digest
         self.parts: Sequence[Any] = shared_in(parts)
         self.part_ids = list(map(id, self.parts))
@@ -75,6 +75,7 @@ class Watch:
         self.oids = self._referents.keys()  # live: asked at each object that changes
         self._part_ids: dict[int, list[int]] = {}
         self._holders: dict[int, int | set[int]] = {}
+        self._shared: set[int] = set()  # the ids of the parts that several hold
         self._others: dict[int, Watched] = {}  # of classes that have no place for it
         self._taker = FingerprintTaker()
         self._slow_turns = 0
@@ -100,24 +101,24 @@ class Watch:
 
     def is_shared(self, oid: int) -> bool:
         """Whether another object holds a plain one that this one holds."""
-        return any(type(self._holders.get(each)) is set for each in self._part_ids.get(oid, ()))
+        return not self._shared.isdisjoint(self._part_ids.get(oid, ()))
 
     def put(self, entries: dict[int, tuple[Any, Watched]]) -> None:
         """Watch these objects, given by number, from now on, as they are now."""
-        for oid in entries:  # all of them first: what they held may be gone, and its id be taken
-            self._forget_parts(oid)
+        new = {}
+        # All of them first: what they held may be gone, and its id be taken.
+        for oid, (_obj, watched) in entries.items():
+            before = self._part_ids.get(oid, [])
+            if before != watched.part_ids:
+                has_now = set(watched.part_ids)
+                new[oid] = has_now.difference(before)
+                self._let_go(oid, set(before) - has_now)
         for oid, (obj, watched) in entries.items():
             if oid not in self._referents:
                 self._referents[oid] = self._reference(obj, oid)
             self._keep(obj, watched)
             self._part_ids[oid] = watched.part_ids
-            holders = self._holders
-            for part in watched.part_ids:
-                known = holders.setdefault(part, oid)
-                if type(known) is set:
-                    known.add(oid)
-                elif type(known) is int and known != oid:
-                    holders[part] = {known, oid}
+            self._take(oid, new.get(oid, ()))
 
     def hold(self, obj: Any, shared: Sequence[Any]) -> None:
         """Keep what stands for plain objects that `obj` holds, which need not be watched itself."""
@@ -125,8 +126,13 @@ class Watch:
 
     def shared_ids_of(self, group: Iterable[int]) -> set[int]:
         """Return the ids of the plain objects that two or more of `group` hold."""
-        ids = {each for oid in group for each in self._part_ids.get(oid, ())}
-        return {each for each in ids if type(self._holders.get(each)) is set}
+        ids: set[int] = set()
+        return ids.union(*(self._shared_by(oid) for oid in group))
+
+    def _shared_by(self, oid: int) -> Iterable[int]:
+        if not self._shared:
+            return ()
+        return self._shared.intersection(self._part_ids.get(oid, ()))
 
     def _keep(self, obj: Any, watched: Watched | None) -> None:
         if issubclass(type(obj), (Tracked, Persistent)):
@@ -156,15 +162,29 @@ class Watch:
             self._forget_parts(oid)
 
     def _forget_parts(self, oid: int) -> None:
+        self._let_go(oid, self._part_ids.pop(oid, ()))
+
+    def _let_go(self, oid: int, parts: Iterable[int]) -> None:
         holders = self._holders
-        for part in self._part_ids.pop(oid, ()):
+        for part in parts:
             known = holders.get(part)
             if type(known) is set:
                 known.discard(oid)
                 if len(known) == 1:
                     holders[part] = known.pop()
+                    self._shared.discard(part)
             elif known == oid:
                 del holders[part]
+
+    def _take(self, oid: int, parts: Iterable[int]) -> None:
+        holders = self._holders
+        for part in parts:
+            known = holders.setdefault(part, oid)
+            if type(known) is set:
+                known.add(oid)
+            elif type(known) is int and known != oid:
+                holders[part] = {known, oid}
+                self._shared.add(part)
 
     def group_of(self, oid: int) -> list[int]:
         """Return the numbers of all that share plain objects with that one, itself the first."""
@@ -172,12 +192,13 @@ class Watch:
         queue = [oid]
         holders = self._holders
         for each in queue:  # grows meanwhile
-            for part in self._part_ids.get(each, ()):
+            others: set[int] = set()
+            for part in self._shared_by(each):
                 known = holders[part]
-                if type(known) is set:
-                    for other in sorted(known - group.keys()):
-                        group[other] = None
-                        queue.append(other)
+                others |= known if type(known) is set else set()
+            for other in sorted(others - group.keys()):
+                group[other] = None
+                queue.append(other)
         return list(group)
 
     def rest(self, obj: Any, roots: Iterable[Any] | None, ends: Collection[int]) -> None:
