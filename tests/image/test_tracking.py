@@ -58,6 +58,14 @@ class OtherBox(Box):
     pass
 
 
+class Slotted:
+    __slots__ = ("a",)
+
+
+class OtherSlotted:
+    __slots__ = ("a",)
+
+
 class SlottedBox(Persistent):
     __slots__ = ("items",)
 
@@ -140,6 +148,19 @@ def test_plain_instances_in_a_list_that_grows() -> None:
     world.root.players.append(world.root.players[0])
     world.kill()
     assert world.root.players[-1] is world.root.players[0]
+
+
+def test_another_class_of_a_plain_object_is_seen() -> None:
+    world = World(Box(held=(Slotted(), Plain())))
+    world.root.held[0].a = 1
+    for cls, other in ((OtherSlotted, OtherPlain), (Slotted, Plain), (OtherSlotted, OtherPlain)):
+        world.kill()
+        world.commit()
+        world.commit()  # now it has a fingerprint
+        world.root.held[0].__class__ = cls
+        world.root.held[1].__class__ = other
+        world.kill()
+        assert list(map(type, world.root.held)) == [cls, other]
 
 
 def test_numpy_arrays_and_their_views_are_looked_at() -> None:

@@ -52,17 +52,20 @@ class Fingerprint:
             buffers: bytearrays.
         """
         self._instances = instances
-        self._types = list(map(type, instances))
         self._dicts = dicts
         self._lists = lists
         self._looks = [look for look, _obj in others]
         self._others = [obj for _look, obj in others]
+        self._types = list(self._types_now())
         self._buffers = buffers
         self._sizes = self._sizes_now()
         self._keys = list(self._keys_now())
         self._values = list(self._values_now())
         self._seen = [list(look(obj)) for look, obj in others]
         self._bytes = list(map(bytes, buffers))
+
+    def _types_now(self) -> Iterable[type]:
+        return map(type, itertools.chain(self._instances, self._others))
 
     def _sizes_now(self) -> list[int]:
         own = map(_dict_of, self._instances)
@@ -79,7 +82,7 @@ class Fingerprint:
     def holds(self) -> bool:
         """Whether all is as it was."""
         return (
-            all(map(operator.is_, map(type, self._instances), self._types))
+            all(map(operator.is_, self._types_now(), self._types))
             and self._sizes_now() == self._sizes
             and all(map(operator.is_, self._keys_now(), self._keys))
             and all(map(operator.is_, self._values_now(), self._values))
