@@ -58,11 +58,11 @@ class OtherBox(Box):
     pass
 
 
-class Slotted:
+class Slim:
     __slots__ = ("a",)
 
 
-class OtherSlotted:
+class OtherSlim:
     __slots__ = ("a",)
 
 
@@ -151,9 +151,9 @@ def test_plain_instances_in_a_list_that_grows() -> None:
 
 
 def test_another_class_of_a_plain_object_is_seen() -> None:
-    world = World(Box(held=(Slotted(), Plain())))
+    world = World(Box(held=(Slim(), Plain())))
     world.root.held[0].a = 1
-    for cls, other in ((OtherSlotted, OtherPlain), (Slotted, Plain), (OtherSlotted, OtherPlain)):
+    for cls, other in ((OtherSlim, OtherPlain), (Slim, Plain), (OtherSlim, OtherPlain)):
         world.kill()
         world.commit()
         world.commit()  # now it has a fingerprint
