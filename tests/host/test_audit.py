@@ -25,6 +25,7 @@ from tapd.host.state import State
 from tapd.image.key import Key
 from tapd.image.store import SaveReport, Store
 from tapd.model.application import Application
+from tapd.net.records import render_base, render_turn
 
 KEY = Key(bytes(range(32)))
 
@@ -40,7 +41,7 @@ class Plain:
 
 
 class Server:
-    """An application, restored from generation 1, whose changes no journal hears of."""
+    """An application, restored from generation 1; `commit` tells its journal what changed."""
 
     def __init__(self, directory: Path, **attributes: Any) -> None:
         self.path = directory / "a.tap"
@@ -49,7 +50,9 @@ class Server:
         Store(self.path, KEY).create(application)
         self.state = State(self.path, KEY)
         self.state.store.lock()
-        self.application = self.state.restore().application
+        self.restored = self.state.restore()
+        self.application = self.restored.application
+        self.journal = self.state.open_journal("boot")
         self.checkpointer = Checkpointer(keep_fds=self.state.store.lock_fds)
         self.found: list[Audited | str] = []
         self.is_over = asyncio.Event()
@@ -65,9 +68,13 @@ class Server:
 
     async def checkpoint(self, **options: Any) -> SaveReport:
         """Save and begin an audit."""
-        generation = self.state.store.next_generation()
+        base = self.state.base
+        self.journal.close()
+        self.journal = self.state.begin_generation()
+        self.journal.append(render_base("boot", 0, [], clean=False))
+        generation = self.state.generation
         self.is_over = asyncio.Event()
-        audit = Audit(self.path, KEY, self.state.base, generation, **options)
+        audit = Audit(self.path, KEY, base, generation, **options)
         report = await self.checkpointer.checkpoint(
             functools.partial(self.save, generation),
             functools.partial(audit.run, self.application),
@@ -85,6 +92,11 @@ class Server:
         """Take in what the audit found."""
         self.found.append(found)
         self.is_over.set()
+
+    def commit(self) -> None:
+        """End a turn."""
+        changes = self.restored.jar.commit()
+        self.journal.append(render_turn([], [], [], changes, []))
 
     def audited(self, **options: Any) -> Audited:
         """Save and audit; return what that found."""
@@ -314,15 +326,6 @@ def test_what_a_class_restores_otherwise_by_intent_is_no_difference(tmp_path: Pa
     assert paths(server.audited()) == ["room.it.kept[0]"]
 
 
-def test_too_little_memory_is_said(tmp_path: Path) -> None:
-    server = Server(tmp_path, notes=[str(number) * 50 for number in range(20_000)])
-    found = server.audited(memory_bytes=1 << 20)
-    assert (found.objects, found.differences) == (0, ())
-    assert "--audit allows" in found.reason
-    assert not found.is_whole
-    assert server.audited(memory_bytes=1 << 30).reason == ""
-
-
 def test_memory_that_is_used_up_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """More than was reckoned with: the limit of the process has it fail in the midst."""
 
@@ -371,27 +374,70 @@ def test_above_the_memory_allowed_a_part_is_audited_each_time(
 ) -> None:
     """Whatever object a hole is in, it is found within as many generations as there are parts."""
     rooms = {str(number): Room(texts=["a" * 9], people=[Plain(n=1)]) for number in range(50)}
-    server = Server(tmp_path, rooms=rooms)
+    server = Server(tmp_path, rooms=rooms, beside=[Plain(n=0)] * 2)
     all_objects = server.audited().objects
     monkeypatch.setattr(audit_module, "parts_for", lambda _size, _allowed: 3)
+    first = server.audited(memory_bytes=64 << 20)
+    assert (first.objects, first.differences) == (0, ())
+    assert "64 MiB --audit allows; a part is compared each time from the next" in first.reason
     whole = {f"room.rooms['{number}'].texts[1]" for number in range(50)}
     met: set[str] = set()
     compared = []
     for _ in range(3):
+        found = server.audited()
+        assert (found.parts, found.reason, paths(found)) == (3, "", [])
         for room in dict.values(server.room.rooms):
             list.append(room.texts, "b")
         monkeypatch.setattr(audit_module, "DIFFERENCES_MAX", 1000)
         found = server.audited()
-        assert (found.parts, found.reason) == (3, "")
+        assert (found.parts, found.reason, found.lasting) == (3, "", ())
         compared.append(found.objects)
         met |= {re.sub(r"texts\[\d+\]", "texts[1]", path) for path in paths(found)}
     assert met == whole
     assert max(compared) < all_objects
+    monkeypatch.undo()
+    assert server.audited().parts == 1
+    assert not (server.state.store.journal_directory / "audit").exists()
+
+
+@pytest.mark.parametrize("way", ["state", "joint", "delta", "new", "class"])
+def test_a_part_is_brought_up_to_date_by_the_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    server = Server(
+        tmp_path, a=Room(one=1), b=Room(), notes=list(range(50)), keys=dict.fromkeys(range(50))
+    )
+    monkeypatch.setattr(audit_module, "parts_for", lambda _size, _allowed: 2)
+    room = server.room
+
+    def change(number: int) -> None:
+        if way == "state":
+            room.a.one = room.b.one = number
+        elif way == "joint":
+            room.a.one = room.b.one = room.a.held = Plain(n=number, to=room)
+        elif way == "delta":
+            room.notes.append(number)
+            room.keys[number + 100] = Room(n=number)
+            del room.keys[number]
+        elif way == "new":
+            room.a.one = Room(held=Room(n=number), beside=Plain(n=[number]))
+        else:
+            room.a.__class__ = room.b.__class__ = (Other, Room)[number % 2]
+
+    for number in range(4):
+        change(number)
+        server.commit()
+        found = server.audited()
+        assert (bool(found.reason), paths(found)) == (number == 0, [])
+
+
+class Other(Room):
+    pass
 
 
 @pytest.mark.parametrize(
     ("size", "allowed", "parts"),
-    [(0, 1, 1), (100, 2400, 1), (100, 2399, 2), (100, 1600, 9), (100, 1501, 100), (100, 1400, 0)],
+    [(0, 1, 1), (100, 2400, 1), (100, 2399, 3), (100, 1200, 4), (100, 1, 4800), (100, 0, 4800)],
 )
 def test_in_how_many_parts(size: int, allowed: int, parts: int) -> None:
     assert audit_module.parts_for(size, allowed) == parts

@@ -5,6 +5,7 @@ generation is safe and reported. It restores what the generation before and its
 journals say, as a start would, and compares that with what memory held at the fork.
 Both are in one process, so nothing of the graph that is being looked at may be
 changed: a restoration makes definitions, namespaces and durable objects of its own.
+Where that would take too much memory, it is a part of it each time (`audit_part`).
 
 Restoring runs what classes have for that (``__setstate__``), as every start does. The
 child is a copy that ends here; it has none of the server's descriptors, writes no
@@ -14,10 +15,9 @@ file and reaches nobody (`_be_harmless`), and whatever is raised is a reason, no
 from __future__ import annotations
 
 import contextlib
-import gc
+import functools
 import logging
 import os
-import re
 import resource
 import sys
 import time
@@ -25,6 +25,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tapd.host import audit_part
+from tapd.host.audit_part import Living, Part, PartFile
 from tapd.host.state import Restored, State
 from tapd.image.differences import Difference, Outcome
 from tapd.image.jar import Jar
@@ -37,11 +39,9 @@ from tapd.values import Value
 
 DIFFERENCES_MAX = 20
 DEADLINE_S = 600.0
-RESTORE_FACTOR = 15
 MEMORY_FACTOR = 24
-"""How much memory a restored TAP takes for each byte of the file, and with the walk through
-all of it (`bench_audit`)."""
-PARTS_MAX = 100
+"""How much memory restoring a TAP and comparing all of it take for each byte of the file
+(`bench_audit`)."""
 
 _NICE_MOST = 19
 _NO_LIMIT = 1 << 62
@@ -116,16 +116,22 @@ class Audit(Value):
         _forget_peak()
         before_bytes = _field(_STATUS, "VmRSS:")
         try:
-            _be_harmless()
-            size = self._size_bytes()
             allowed = min(self.memory_bytes, _available_bytes())
-            parts = parts_for(size, allowed)
-            outcome = outcome.replace(
-                parts=parts, reason="" if parts else self._refused(size, allowed)
-            )
-            if parts:
-                _limit_memory(allowed)
+            parts = parts_for(self._size_bytes(), allowed)
+            _limit_memory(allowed)
+            if parts == 1:
+                self._part_file().remove()
+                _be_harmless()
                 outcome = self._compare(application, outcome)
+            else:
+                jar = application._p_jar
+                live = Living(jar)
+                part = self._change_part(jar, live, parts)
+                _be_harmless()
+                if part is None:
+                    outcome = outcome.replace(reason=self._postponed(allowed))
+                else:
+                    outcome = self._compare_part(part, live, application, outcome)
         except BaseException as error:  # SystemExit of an author's hook, say
             outcome = outcome.replace(reason=_failed(self.base, error))
         with contextlib.suppress(Exception):
@@ -138,31 +144,56 @@ class Audit(Value):
 
     def _size_bytes(self) -> int:
         entries = State(self.path, self.key).store.entries()
-        return next((each.size_bytes for each in entries if each.generation == self.base), 0)
+        generations = self.base, self.generation
+        return max(
+            (each.size_bytes for each in entries if each.generation in generations), default=0
+        )
 
-    def _refused(self, size: int, allowed: int) -> str:
+    def _change_part(self, jar: Jar, live: Living, parts: int) -> Part | None:
+        """Return the part that is to be compared, and keep the next one."""
+        file = self._part_file()
+        part = file.read(self.base)
+        file.write(live, jar, self.generation, parts)
+        return part
+
+    def _part_file(self) -> PartFile:
+        return PartFile(State(self.path, self.key).store.journal_directory / "audit", self.key)
+
+    def _postponed(self, allowed: int) -> str:
         told = "--audit allows" if allowed == self.memory_bytes else "is to spare"
-        needed = size * RESTORE_FACTOR
-        return f"it takes about {needed >> 20} MiB of memory, and {allowed >> 20} MiB {told}"
+        needed = self._size_bytes() * MEMORY_FACTOR
+        return (
+            f"all of it takes about {needed >> 20} MiB of memory, and {allowed >> 20} MiB {told}; "
+            "a part is compared each time from the next generation on"
+        )
 
     def _compare(self, application: Application, outcome: Audited) -> Audited:
         deadline_s = time.monotonic() + self.deadline_s
         restored = self._restore(self.base)
-        found = self._walk(restored.application, application, outcome.parts, deadline_s)
+        found = _walk(restored.application, application, deadline_s)
         del restored
-        differences, lasting = found.differences, frozenset[str]()
-        if differences:
-            lasting = self._lasting(application, outcome.parts, deadline_s)
-            # What a class says itself of its state, it may say otherwise of what was restored.
-            differences = tuple(
-                each for each in differences if not (each.path in lasting and each.is_hooked)
-            )
-        return outcome.replace(
-            objects=found.objects,
-            differences=differences,
-            lasting=tuple(each.path for each in differences if each.path in lasting),
-            reason="" if found.is_whole else "its time was over",
+        lasting = frozenset[str]()
+        if found.differences:
+            # It was saved of this very memory, so what differs is no missed change: the way
+            # there and back is not faithful, or is not meant to be.
+            saved = self._restore(self.generation)
+            again = _walk(saved.application, application, deadline_s)
+            lasting = frozenset(each.path for each in again.differences)
+        return _told(outcome, found, lasting)
+
+    def _compare_part(
+        self, part: Part, live: Living, application: Application, outcome: Audited
+    ) -> Audited:
+        found, lasting = audit_part.compare(
+            part,
+            live,
+            application._p_jar,
+            State(self.path, self.key).changes_until(self.base, self.generation),
+            functools.partial(_path_in, application),
+            differences_max=DIFFERENCES_MAX,
+            deadline_s=time.monotonic() + self.deadline_s,
         )
+        return _told(outcome.replace(parts=part.parts), found, lasting)
 
     def _restore(self, base: int) -> Restored:
         """Do as a start would have done from generation `base`, right before this one."""
@@ -170,30 +201,23 @@ class Audit(Value):
         state.make_jar = _NumbersAlone
         return state.restore_until(base, self.generation)
 
-    def _walk(
-        self, restored: Application, live: Application, parts: int, deadline_s: float
-    ) -> Outcome:
-        """Compare all, or that part of it whose turn it is."""
-        if parts == 1:
-            likeness = Likeness(differences_max=DIFFERENCES_MAX, deadline_s=deadline_s)
-            return likeness.compare(restored, live)
-        likeness = Likeness(
-            differences_max=DIFFERENCES_MAX, deadline_s=deadline_s, descends=lambda _obj: False
-        )
-        part = self.generation % parts
-        found = likeness.compare_pairs(pairs_of_part(restored, live, parts, part))
-        named = (_with_whole_path(each, live) for each in found.differences)
-        return found.replace(differences=tuple(named))
 
-    def _lasting(self, application: Application, parts: int, deadline_s: float) -> frozenset[str]:
-        """Return the paths at which the new generation differs from memory, too.
+def _walk(restored: Application, live: Application, deadline_s: float) -> Outcome:
+    likeness = Likeness(differences_max=DIFFERENCES_MAX, deadline_s=deadline_s)
+    return likeness.compare(restored, live)
 
-        It was saved of this very memory, so what differs is no missed change: the way
-        there and back is not faithful, or is not meant to be.
-        """
-        saved = self._restore(self.generation)
-        found = self._walk(saved.application, application, parts, deadline_s)
-        return frozenset(each.path for each in found.differences)
+
+def _told(outcome: Audited, found: Outcome, lasting: frozenset[str]) -> Audited:
+    # What a class says itself of its state, it may say otherwise of what was restored.
+    differences = tuple(
+        each for each in found.differences if not (each.path in lasting and each.is_hooked)
+    )
+    return outcome.replace(
+        objects=found.objects,
+        differences=differences,
+        lasting=tuple(each.path for each in differences if each.path in lasting),
+        reason="" if found.is_whole else "its time was over",
+    )
 
 
 class _NumbersAlone(Jar):
@@ -217,53 +241,19 @@ class _NumbersAlone(Jar):
 
 
 def parts_for(size: int, allowed: int) -> int:
-    """Return into how many parts the audit of a TAP is cut for want of memory; 0: it can't be."""
-    spare = allowed - size * RESTORE_FACTOR
-    if spare < 0:
-        return 0
-    walk = size * (MEMORY_FACTOR - RESTORE_FACTOR)
-    return 1 if walk <= spare else min(PARTS_MAX, -(-walk // max(spare, 1)))
+    """Return into how many parts the audit of a TAP is cut for want of memory."""
+    needed = size * MEMORY_FACTOR
+    return 1 if needed <= allowed else -(-needed * _PART_FACTOR // max(allowed, 1))
 
 
-def pairs_of_part(
-    restored: Application, live: Application, parts: int, part: int
-) -> list[tuple[str, Any, Any]]:
-    """Return the durable objects of one of `parts`, of both graphs, paired by number.
-
-    The collector knows them all, so neither graph is walked for that.
-    """
-    ones: dict[int, Any] = {}
-    others: dict[int, Any] = {}
-    graphs = (restored._p_jar, ones), (live._p_jar, others)
-    gc.unfreeze()
-    for obj in gc.get_objects():
-        if is_durable_type(type(obj)):
-            oid = obj._p_oid
-            if oid is not None and oid % parts == part:
-                for jar, objects in graphs:
-                    if obj._p_jar is jar:
-                        objects[oid] = obj
-    return [(f"(object {oid})", ones[oid], others[oid]) for oid in sorted(ones.keys() & others)]
+_PART_FACTOR = 2
+"""A part takes less than what is allowed: its objects differ in size, and all have to be found."""
 
 
-def _with_whole_path(found: Difference, live: Application) -> Difference:
-    """Return a difference of a part with its path from the application on."""
-    match = re.match(r"\(object (\d+)\)", found.path)
-    if match is None:
-        return found
-    wanted = next(
-        (
-            obj
-            for obj in gc.get_objects()
-            if is_durable_type(type(obj))
-            and obj._p_oid == int(match[1])
-            and obj._p_jar is live._p_jar
-        ),
-        None,
-    )
-    place = find_path(live, wanted) if wanted is not None else ""
-    place = place.removeprefix("application").removeprefix(".")
-    return found.replace(path=f"{place or match[0]}{found.path[match.end() :]}".removeprefix("."))
+def _path_in(live: Application, path: str, obj: Any) -> str:
+    """Return the path from the application on of what is at `path` in a durable object."""
+    place = find_path(live, obj).removeprefix("application").removeprefix(".")
+    return f"{place or f'(object {obj._p_oid})'}{path}".removeprefix(".")
 
 
 def _failed(base: int, error: BaseException) -> str:

@@ -14,11 +14,12 @@ import gc
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from tapd import events
 from tapd.errors import JournalDamaged, StateUnwritable, TapMissing
+from tapd.image.changes import Changes
 from tapd.image.files import Files, free_name, give_to_owner_of, sync_directory
 from tapd.image.jar import Jar
 from tapd.image.journal import JournalContents, JournalWriter, journal_key, read_journal
@@ -26,6 +27,7 @@ from tapd.image.key import Key
 from tapd.image.layout import Entry
 from tapd.image.replay import Replay
 from tapd.image.store import Loaded, SaveReport, Store
+from tapd.image.tapfile import Manifest
 from tapd.image.unfit import Kept
 from tapd.model.application import Application
 from tapd.net.records import History, render_base
@@ -106,13 +108,30 @@ class State:
         Raises:
             TapdError: it can't be loaded, or is gone.
         """
-        entry = next(
-            (each for each in self.store.entries() if each.generation == base and each.manifest),
-            None,
-        )
-        if entry is None:
-            raise TapMissing(f"generation {base} of {self.store.name} is gone")
-        return self._restore_from(self.store.load_entry(entry), on_trial=True, end=end)
+        loaded = self.store.load_entry(self._entry(base)[0])
+        return self._restore_from(loaded, on_trial=True, end=end)
+
+    def changes_until(self, base: int, end: int) -> Iterator[Changes]:
+        """Yield what changed from generation `base` on, up to when `end` was begun.
+
+        Needs no lock and changes no file.
+
+        Raises:
+            TapdError: the journals can't be read, or are gone.
+        """
+        self._lineage = self._entry(base)[1].lineage
+        history = History()
+        for _generation, contents in self._read_journals(base, end, on_trial=True):
+            for payload in contents.payloads:
+                changes = history.apply(payload)
+                if changes is not None:
+                    yield changes
+
+    def _entry(self, generation: int) -> tuple[Entry, Manifest]:
+        for each in self.store.entries():
+            if each.generation == generation and each.manifest is not None:
+                return each, each.manifest
+        raise TapMissing(f"generation {generation} of {self.store.name} is gone")
 
     def _restore_from(self, loaded: Loaded, *, on_trial: bool, end: int | None = None) -> Restored:
         application = loaded.application

@@ -250,6 +250,14 @@ class Jar:
         self._fresh.append(obj)
         return obj._p_oid  # type: ignore[no-any-return]  # an int, set above
 
+    def pickled(self, obj: Any) -> tuple[bytes, bytes]:
+        """Return the class and the state of a durable object as a commit would write them.
+
+        By itself: plain objects that it shares with others are in it. For who audits; what
+        changed is not counted as unchanged by this.
+        """
+        return self._class_reference(obj), self._pickler.dump_object(obj).data
+
     def attach(self, obj: Any) -> int:
         """Return the number of `obj`, giving it one (and a first state) where it is new."""
         return self._oid_of(obj)

@@ -63,6 +63,7 @@ class Likeness:
         is_ignored: Callable[[str], bool] | None = None,
         by_place: frozenset[str] = frozenset(),
         descends: Callable[[Any], bool] | None = None,
+        before: Likeness | None = None,
     ) -> None:
         """Begin.
 
@@ -77,6 +78,7 @@ class Likeness:
             by_place: paths of mappings whose keys may differ; the values are paired in order.
             descends: whether to look into this durable object of the first graph, where
                 only a part is to be compared.
+            before: one that was used before, and knows the classes.
         """
         self._differences_max = differences_max
         self._objects_max = objects_max
@@ -86,8 +88,9 @@ class Likeness:
         self._is_ignored = is_ignored
         self._by_place = by_place
         self._descends = descends
-        self._anatomies: dict[int, Anatomy] = {}
-        self._kept: list[type] = []  # a class's id is only good while it lives
+        self._anatomies: dict[int, Anatomy] = {} if before is None else before._anatomies
+        # A class's id is only good while it lives.
+        self._kept: list[type] = [] if before is None else before._kept
         self._sketcher = Sketcher(self._anatomy, numbers=numbers)
         self._due: collections.deque[Node] = collections.deque()
         self._late: collections.deque[tuple[Node, Any, Any]] = collections.deque()
