@@ -19,6 +19,7 @@ they are made bare, and their states are their own.
 from __future__ import annotations
 
 import copyreg
+import gc
 import sys
 import types
 from collections.abc import Callable, Iterable
@@ -51,6 +52,26 @@ def check_shape(obj: Any, reduced: Any) -> None:
             raise CannotKeep("its __reduce_ex__ gives items that are no iterator")
     if any(part is obj for part in args):
         raise CannotKeep("its __reduce_ex__ makes it from itself")
+
+
+def leads_to(obj: Any, parts: Iterable[Any]) -> bool:
+    """Whether `parts`, or what is in them, are `obj`, as far as a quick look tells."""
+    queue = [part for part in parts if gc.is_tracked(part)]
+    seen = set(map(id, queue))
+    for part in queue:  # grows meanwhile
+        if part is obj:
+            return True
+        if len(queue) > _LOOKED_AT_MAX or isinstance(part, _DEFINITIONS):
+            continue
+        for inner in gc.get_referents(part):
+            if gc.is_tracked(inner) and id(inner) not in seen:
+                seen.add(id(inner))
+                queue.append(inner)
+    return False
+
+
+_LOOKED_AT_MAX = 1000
+_DEFINITIONS = (type, types.ModuleType, types.FunctionType)
 
 
 def taken_items(items: Any, *, in_pairs: bool) -> Any:

@@ -34,6 +34,7 @@ from tapd.image import (
 from tapd.image.instances import (
     attributes_getter,
     filled_slots,
+    foundation_of,
     has_own_new,
     is_foundation,
     slots_of,
@@ -224,6 +225,11 @@ class Reducer(pickle.Pickler):
         if is_in_c and kinds.kind_of(cls) is not None:
             return self._trusted(reduce)
         is_own = not proof.is_of_library(cls)
+        makes_anew = (
+            has_own_new(cls)
+            and foundation_of(cls) is object
+            and not parts.word_of(cls) & parts.REDUCES
+        )
 
         def checked(obj: Any) -> Reduced:
             reduced = reduce(obj)
@@ -231,6 +237,9 @@ class Reducer(pickle.Pickler):
                 if names.name_of(obj) is None and not _is_global(obj, reduced):
                     raise CannotKeep(f"it is not found by the name {reduced!r} that it gives")
                 return reduced
+            if makes_anew and proof.leads_to(obj, reduced[1:2]):
+                # Its own ``__new__`` made it of something that leads to it by now.
+                reduced = (parts.new_bare, (cls,), *reduced[2:])
             proof.check_shape(obj, reduced)
             make = reduced[0]
             if id(make) not in self._makers:
