@@ -296,6 +296,32 @@ def test_the_version_of_a_state_is_kept_with_it(module: Evolving) -> None:
             assert back.root.it.a == 1
 
 
+@pytest.mark.parametrize("in_journal", [False, True])
+def test_a_frozenset_that_its_own_member_holds(module: Evolving, in_journal: bool) -> None:
+    """The hash of the member needs its state, and the state the frozenset."""
+    module.install("class T:\n def __hash__(self): return hash(self.a)\n")
+
+    def fill(root: Any) -> None:
+        one = module.evaluate("T()")
+        one.a = 1
+        one.key = {frozenset({one}): 2}
+        one.value = frozenset({one})
+        root.one = one
+        root.beside = [3]
+
+    first = module.begin(fill, in_journal=in_journal)
+    life = first
+    for _ in range(2):
+        life = module.start(life.save() if not in_journal else first.tap, first.journal)
+        one = life.root.one
+        assert life.root.beside == [3]
+        [key] = one.key
+        assert key == frozenset({one})
+        assert is_stand_in(one.value)
+        [loss] = life.kept.losses()
+        assert (loss.path, loss.type_name) == ("root.one.value", "builtins.frozenset")
+
+
 def test_what_is_tried_in_vain_has_no_last_word(module: Evolving) -> None:
     """A ``__del__`` of a round that was given up would take what the object still needs."""
     ended = (

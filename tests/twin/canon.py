@@ -137,6 +137,8 @@ class _Walk:
             return f"({', '.join(map(self._label, item))})"
         if isinstance(item, types.MethodType):
             return f"{self._label(item.__self__)}.{item.__name__}"
+        if isinstance(item, types.FunctionType) and item.__closure__ is not None:
+            return f"~function {item.__qualname__}"
         if isinstance(item, (*_ATOMS, *_NAMED)):
             return self.text(item)
         return f"~{type_name(item)} {getattr(item, 'name', '')!r:.40}"

@@ -13,6 +13,8 @@ LEFT_OUT: dict[str, str] = {
     "__new__ again, as pickle does it, and has what that sets",
     "a slot's name in __dict__": "an attribute that is in __dict__ under the name of a slot, "
     "which hides it, comes back in the slot",
+    "a frozenset that its member holds": "where a member's hash needs the state that the frozenset "
+    "is in, neither can be made before the other; it is kept and named; as a key it is found again",
     "attrs at a prompt": "attrs compiles the methods of a class under a file name of its own; a "
     "class of it that was typed is named as lost at once: import it from a module",
     "object.__setattr__ of a durable": "Python refuses it (TypeError) where a class in C has a "

@@ -85,7 +85,7 @@ def _list(v: Values, p: str) -> Moves:
     yield lambda: f"{p}[:] = list({p})[::-1]"
     yield lambda: f"del {p}[::2]"
     yield lambda: f"{p}.reverse()"
-    yield lambda: f"{p}.sort(key=str)" if v.rng.random() < 0.1 else f"{p}.sort()"
+    yield lambda: f"{p}.sort(key=name_of)" if v.rng.random() < 0.1 else f"{p}.sort()"
     yield lambda: f"{p}.clear()"
     yield lambda: f"{p}.__init__([{v.items()}])"
     if not is_left_out("a base class's method"):

@@ -63,6 +63,12 @@ class Descriptor:
         obj.__dict__[self.key] = value
 
 
+def name_of(each: Any) -> str:
+    """Return what to sort `each` by: its text may have an address in it."""
+    name = getattr(each, "name", "")
+    return name if isinstance(name, str) else ""
+
+
 def join(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
     """Return what it is called with: a function for partials."""
     return (*args, *kwargs.values())

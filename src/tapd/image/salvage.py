@@ -115,6 +115,9 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
         self._held: list[Any] = []  # ids are only good while their objects live
         self._names: dict[int, str] = {}
         self._durable_names: set[int] = set()
+        self._late_keys: dict[int, list[Any]] = {}
+        self._keys: dict[int, frozenset[Any]] = {}
+        self._is_last = False
         self._waiting: dict[int, tuple[Callable[..., None], Any, list[Any]]] = {}
 
     def find_class(self, module_name: str, qualname: str) -> Any:
@@ -149,6 +152,7 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
 
     def _put_waiting(self, *, is_last: bool) -> bool:
         """Put entries in that had to wait for a hash; return whether one container is full now."""
+        self._is_last = is_last
         before = len(self._waiting)
         for key, (put, container, items) in list(self._waiting.items()):
             while items:
@@ -283,6 +287,36 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
             )
         )
 
+    def _load_frozenset(self) -> None:
+        items = self.pop_mark()
+        self._name(frozenset, "builtins", "frozenset")
+        made = self._make(lambda: frozenset(items), frozenset, (items,), called=True)
+        if type(made) is not frozenset:
+            self._late_keys[id(made)] = items
+        self.append(made)
+
+    def _key(self, key: Any) -> Any:
+        """Return what a key stands for: a frozenset whose items had no hash when it was made.
+
+        Raises:
+            BaseException: they have none yet.
+        """
+        items = self._late_keys.get(id(key))
+        if items is None:
+            return key
+        try:
+            return self._keys.setdefault(id(key), frozenset(items))
+        except BaseException:
+            if self._is_last:
+                return key
+            raise
+
+    def _put_pair(self, container: Any, pair: tuple[Any, Any]) -> None:
+        container[self._key(pair[0])] = pair[1]
+
+    def _put_member(self, container: Any, member: Any) -> None:
+        container.add(self._key(member))
+
     # -- what it is given ----------------------------------------------------------
 
     def _load_build(self) -> None:
@@ -332,7 +366,7 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
     def _fail_item(self, put: Any, container: Any, item: Any, reason: str) -> None:
         """Note whose fault it is that an item can't be put into `container`."""
         cls = type(container)
-        keyed = (item[0],) if put is _put_pair else (item,) if issubclass(cls, set) else ()
+        keyed = (item[0],) if put == self._put_pair else (item,) if issubclass(cls, set) else ()
         culprits = unhashable_in(keyed)
         if not culprits and id(container) in self._made and cls not in (dict, set, list):
             self._fail(container, f"an item can't be put back: {reason}")
@@ -363,15 +397,15 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
 
     def _load_setitems(self) -> None:
         items = self.pop_mark()
-        self._each(zip(items[::2], items[1::2], strict=True), _put_pair)
+        self._each(zip(items[::2], items[1::2], strict=True), self._put_pair)
 
     def _load_setitem(self) -> None:
         value = self.stack.pop()
         key = self.stack.pop()
-        self._each([(key, value)], _put_pair)
+        self._each([(key, value)], self._put_pair)
 
     def _load_additems(self) -> None:
-        self._each(self.pop_mark(), lambda container, item: container.add(item))
+        self._each(self.pop_mark(), self._put_member)
 
     def _load_appends(self) -> None:
         self._append_all(self.pop_mark())
@@ -386,6 +420,7 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
         else:
             self._each(items, lambda container, item: container.append(item))
 
+    dispatch[pickle.FROZENSET[0]] = _load_frozenset
     dispatch[pickle.REDUCE[0]] = _load_reduce
     dispatch[pickle.NEWOBJ[0]] = _load_newobj
     dispatch[pickle.NEWOBJ_EX[0]] = _load_newobj_ex
@@ -439,7 +474,3 @@ def unhashable_in(key: Any) -> list[Any]:
     except BaseException:
         return [key]
     return []
-
-
-def _put_pair(container: Any, pair: tuple[Any, Any]) -> None:
-    container[pair[0]] = pair[1]
