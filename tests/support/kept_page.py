@@ -50,6 +50,8 @@ _HEAD = """# What is kept
 Whatever a service, or somebody at a prompt, holds is kept, renewed or named as lost; one bad object never costs the rest. A kind that is *renewed* comes back ready for use, without what belonged to the process. What is *lost* leaves a placeholder, which says where it was and why when it is used; the log names it at each save, and a prompt at once, when a name is assigned.
 
 This page is written by `tests/support/kept_page.py` from the very kinds that the tests go through (`tests/image/test_zoo.py`, `tests/support/typed_kinds.py`), and a test fails when it is stale.
+
+Arrays of numpy are kept, with their order and flags; views go on to show the memory of an array that is kept with them. A view of an array of objects, of one with gaps, or of a `bytearray` is named as lost: keep `view.copy()` (`tests/image/test_subclasses.py`).
 """
 _TYPED = """
 ## Typed at a prompt
