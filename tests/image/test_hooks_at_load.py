@@ -9,6 +9,7 @@ object that a journal brings, one that it changes, and what adopts them all.
 from __future__ import annotations
 
 import gc
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -320,6 +321,32 @@ def test_a_frozenset_that_its_own_member_holds(module: Evolving, in_journal: boo
         assert is_stand_in(one.value)
         [loss] = life.kept.losses()
         assert (loss.path, loss.type_name) == ("root.one.value", "builtins.frozenset")
+
+
+SLOW = """
+import signal
+class T({base}):
+ def __init__(self): self.a = 1
+ def __setstate__(self, state):
+  signal.raise_signal(signal.SIGINT)
+  self.__dict__.update(state)
+"""
+
+
+@pytest.mark.parametrize("in_journal", [False, True])
+@pytest.mark.parametrize("base", ["object", "Persistent", "list", "int"])
+def test_ctrl_c_ends_a_load_and_costs_no_object(
+    module: Evolving, base: str, in_journal: bool
+) -> None:
+    module.install(SLOW.replace("{base}", base))
+    first = module.begin(lambda root: root.__setattr__("one", module.evaluate("T()")),
+                         in_journal=in_journal)  # fmt: skip
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            module.start(first.tap, first.journal)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_what_is_tried_in_vain_has_no_last_word(module: Evolving) -> None:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import persistent
 
 from tapd.errors import UpgradeRefused
-from tapd.image import collecting, keeping, stand_ins
+from tapd.image import collecting, hooks, keeping, stand_ins
 from tapd.image.loss import type_name_of
 from tapd.image.names import Broken, BrokenDurable, named, register_rename
 from tapd.image.salvage import Faults
@@ -223,9 +223,8 @@ class Restoration:
         for each in late.values():
             try:
                 _set_late(each)
-            except MemoryError:
-                raise
             except BaseException as error:  # its neighbours are to be kept
+                hooks.check_load(error)
                 self._keep_late(each, f"its state can't be set: {stand_ins.reason_of(error)}")
         before = len(self.upgraded)
         while self._outdated:
@@ -261,9 +260,8 @@ def _upgrade(obj: Any, version: int) -> None:
             )
         try:
             getattr(obj, f"upgrade_to_version_{step}")()
-        except MemoryError:
-            raise
         except BaseException as error:  # SystemExit would end the server without a word
+            hooks.check_load(error)
             raise UpgradeRefused(
                 f"upgrading {name} from version {version} to {now}: upgrade_to_version_{step} "
                 f"failed: {stand_ins.reason_of(error)}{describe_origin(error)}; everything "

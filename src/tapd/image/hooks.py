@@ -1,7 +1,7 @@
-"""What an author's hook raises while objects are saved costs that object alone: decided here.
+"""What an author's hook raises costs its object alone, saved or loaded: decided here.
 
-Imports `errors` and `image.loss`. A hook is any code of an author's that saving
-runs: ``__reduce__``, ``__getstate__``, ``__getattr__``, a property, an iterator's
+Imports `errors` alone. A hook is any code of an author's that saving or loading
+runs: ``__reduce__``, ``__setstate__``, ``__getstate__``, ``__getattr__``, a property, an iterator's
 ``__next__``. It may raise what is no `Exception`, too (SystemExit, CancelledError).
 
 Three things look like a hook's and are not: Ctrl-C, or whatever else a handler of
@@ -18,7 +18,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from tapd.errors import CannotKeep
+from tapd.errors import CannotKeep, UpgradeRefused
 
 _FRAMES_MAX = 60
 """So many calls inside of one hook are its own recursion, and no graph's."""
@@ -47,6 +47,15 @@ def is_of_hook(error: BaseException, *, nests: bool = True) -> bool:
 def check(error: BaseException, *, nests: bool = True) -> None:
     """Raise `error` again where it is no hook's own."""
     if not is_of_hook(error, nests=nests):
+        raise error
+
+
+def check_load(error: BaseException) -> None:
+    """Raise `error` again where it costs a load more than one object: it is no hook's own.
+
+    A refusal and a lack of memory are always of that kind.
+    """
+    if isinstance(error, (UpgradeRefused, MemoryError)) or not is_of_hook(error, nests=False):
         raise error
 
 

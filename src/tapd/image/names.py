@@ -212,8 +212,7 @@ def find_name(module_name: str, qualname: str) -> Any:
             __import__(name[0])
             return _checked(_walk_name(sys.modules[name[0]], name[1]))
         except BaseException as error:  # a module that is imported may raise anything
-            if isinstance(error, MemoryError):
-                raise
+            hooks.check_load(error)
             tried.add(name)
             # A module says itself what it renamed, and it has been imported only now.
             name = renamed(*name)

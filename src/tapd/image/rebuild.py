@@ -19,8 +19,8 @@ from typing import Any
 
 import persistent
 
-from tapd.errors import BugError, UpgradeRefused
-from tapd.image import definitions, names
+from tapd.errors import BugError
+from tapd.image import definitions, hooks, names
 from tapd.image.bare import has_usual_new, mute, set_number
 from tapd.image.evolution import Late, OwnState, Restoration, version_of
 from tapd.image.generated import set_slotted
@@ -221,9 +221,8 @@ class StateQueue:
                         obj.__setstate__(state)
                 else:
                     self._give(place, obj, meta, state)
-            except (UpgradeRefused, MemoryError):
-                raise
             except BaseException as error:  # its neighbours are to be kept
+                hooks.check_load(error)
                 self._fail(place, obj, meta, state, error)
         self._count += whole // 3
 
@@ -269,9 +268,8 @@ class StateQueue:
             self._made_by_authors.pop(id(obj), None)
             try:
                 self._give(place, obj, meta, state)
-            except (UpgradeRefused, MemoryError):
-                raise
             except BaseException as error:
+                hooks.check_load(error)
                 self._fail(place, obj, meta, state, error, may_wait=not is_last)
         return len(self._late) < len(late)
 
@@ -499,9 +497,8 @@ def load_in_rounds(
             known, faults.grew = faults.count, False
             try:
                 loaded = loader.load()
-            except (UpgradeRefused, MemoryError):
-                raise
             except BaseException as error:
+                hooks.check_load(error)
                 if not in_c:
                     raise
                 _log.debug("loading: %s; reading it piece by piece", reason_of(error))

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tapd.errors import UpgradeRefused
+from tapd.image import hooks
 from tapd.image.bare import set_number
 from tapd.image.changes import Changes
 from tapd.image.evolution import Restoration
@@ -213,17 +214,19 @@ class Replay:
                     self._loader.restore(obj, data)
                 return None
             states = dict(zip(data.oids, self._loader.load_state(data.data), strict=True))
-        except (StartOver, UpgradeRefused, MemoryError):
+        except StartOver:
             raise
         except BaseException as error:
+            hooks.check_load(error)
             return error
         last = None
         for oid, obj in found:
             try:
                 self._loader.restore_loaded(obj, states[oid])
-            except (StartOver, UpgradeRefused, MemoryError):
+            except StartOver:
                 raise
             except BaseException as error:
+                hooks.check_load(error)
                 last = error
         return last
 

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from tapd.errors import UpgradeRefused
-from tapd.image import stand_ins
+from tapd.image import hooks, stand_ins
 from tapd.image.bare import bare_object, object_setattr, value_base
 from tapd.image.loss import Placeholder
 from tapd.image.stand_ins import Broken, reason_of
@@ -158,9 +158,8 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
             while items:
                 try:
                     put(container, items[0])
-                except MemoryError:
-                    raise
                 except BaseException as error:
+                    hooks.check_load(error)
                     if not is_last:
                         break
                     self._fail_item(put, container, items[0], reason_of(error))
@@ -178,9 +177,8 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
         if reason is None:
             try:
                 made = make()
-            except (UpgradeRefused, MemoryError):
-                raise
             except BaseException as error:
+                hooks.check_load(error)
                 reason = f"making it failed: {reason_of(error)}"
         if reason is not None:
             made = self._stand_in(step, maker, args, reason, **kept)
@@ -306,7 +304,8 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
             return key
         try:
             return self._keys.setdefault(id(key), frozenset(items))
-        except BaseException:
+        except BaseException as error:
+            hooks.check_load(error)
             if self._is_last:
                 return key
             raise
@@ -337,9 +336,8 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
             return
         try:
             setter(obj, state)
-        except (UpgradeRefused, MemoryError):
-            raise
         except BaseException as error:
+            hooks.check_load(error)
             self._fail(obj, f"its state can't be set: {reason_of(error)}")
 
     def _fail(self, obj: Any, reason: str) -> None:
@@ -389,9 +387,8 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
                 try:
                     put(container, item)
                     continue
-                except (UpgradeRefused, MemoryError):
-                    raise
-                except BaseException:  # perhaps it can be hashed when all is read
+                except BaseException as error:  # perhaps it can be hashed when all is read
+                    hooks.check_load(error)
                     waiting = self._waiting[id(container)] = put, container, []
             waiting[2].append(item)  # those behind it wait, too: their order is state
 
@@ -471,6 +468,7 @@ def unhashable_in(key: Any) -> list[Any]:
         return [found for part in key for found in unhashable_in(part)]
     try:
         hash(key)
-    except BaseException:
+    except BaseException as error:
+        hooks.check_load(error)
         return [key]
     return []

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from tapd.errors import NotStorable, UpgradeRefused
-from tapd.image import definitions, keeping, names, stand_ins
+from tapd.image import definitions, hooks, keeping, names, stand_ins
 from tapd.image.bare import (
     attributes_of,
     bare_object,
@@ -146,9 +146,8 @@ class StateLoader:
             restoration.stand_ins.is_read_in_c = True
             try:
                 return unpickler.load()
-            except (UpgradeRefused, MemoryError):
-                raise
             except BaseException as error:
+                hooks.check_load(error)
                 _log.debug("loading: %s; reading it piece by piece", stand_ins.reason_of(error))
             finally:
                 restoration.stand_ins.is_read_in_c = False
@@ -268,9 +267,8 @@ class StateLoader:
         forget_state(obj)  # it may be one that a ``__setstate__`` would only add to
         try:
             give_state(obj, version, state, self.restoration)
-        except (UpgradeRefused, MemoryError):
-            raise
         except BaseException as error:
+            hooks.check_load(error)
             if self.may_wait:
                 raise
             reason = stand_ins.reason_of(error)
@@ -299,9 +297,8 @@ class StateLoader:
         delta = self.load_state(data)
         try:
             obj.apply_delta(delta)
-        except (UpgradeRefused, MemoryError):
-            raise
         except BaseException as error:
+            hooks.check_load(error)
             self.keep_as_it_is(obj, f"it can't be changed: {stand_ins.reason_of(error)}")
             obj.apply_delta(delta)
 
