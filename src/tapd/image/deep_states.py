@@ -7,7 +7,7 @@ other durable objects, and plain ones that have a number, are referred to by it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from tapd.image import paths
 from tapd.image.deep import DeepGraphPickler
@@ -28,8 +28,10 @@ def paths_in(state: Any) -> paths.LocalPaths:
     return paths.LocalPaths((("", bare), *paths.durable_children(None, bare)))
 
 
-class FlatStatePickler(GraphPickler):
-    """Writes plain instances by the queue."""
+class _StatePickler(GraphPickler):
+    """Refers to what has a number by that, beside what its forms do."""
+
+    _options: ClassVar[dict[str, Any]] = {}
 
     def __init__(
         self,
@@ -39,7 +41,7 @@ class FlatStatePickler(GraphPickler):
         oid_of: Callable[[Any], int],
         shared: SharedObjects,
     ) -> None:
-        super().__init__(write_to, state, flat=True)
+        super().__init__(write_to, state, **self._options)
         self._path = path
         self._oid_of = oid_of
         self._shared = shared
@@ -64,29 +66,11 @@ class FlatStatePickler(GraphPickler):
         return self._path + (UNKNOWN if way is None else way)
 
 
-class DeepStatePickler(DeepGraphPickler):
+class FlatStatePickler(_StatePickler):
+    """Writes plain instances by the queue."""
+
+    _options: ClassVar[dict[str, Any]] = {"flat": True}
+
+
+class DeepStatePickler(_StatePickler, DeepGraphPickler):
     """Writes all containers by the queue: they nest too deeply as well."""
-
-    def __init__(
-        self,
-        write_to: Any,
-        state: Any,
-        path: str,
-        oid_of: Callable[[Any], int],
-        shared: SharedObjects,
-    ) -> None:
-        super().__init__(write_to, state)
-        self._path = path
-        self._oid_of = oid_of
-        self._shared = shared
-        self._ways: paths.LocalPaths | None = None
-
-    def reducer_override(self, obj: Any) -> Reduced:
-        """Return how `obj` is written."""
-        shared = self._shared.get(obj)
-        if shared is not None:
-            return durable_reference, (self._oid_of(shared),)
-        return super().reducer_override(obj)
-
-    reduce_durable = FlatStatePickler.reduce_durable
-    path_of = FlatStatePickler.path_of

@@ -109,14 +109,7 @@ def set_attributes(obj: Any, attributes: dict[str, Any] | None, slots: dict[str,
     get = attributes_getter(cls)
     own = {} if get is None else get(obj)
     homeless = []
-    for name, value in (attributes or {}).items():
-        if name in descriptors:
-            descriptors[name].__set__(obj, value)
-        elif get is not None:
-            own[name] = value
-        else:
-            homeless.append(name)
-    for name, value in slots.items():
+    for name, value in [*(attributes or {}).items(), *slots.items()]:
         if name in descriptors:
             descriptors[name].__set__(obj, value)
         elif get is not None:

@@ -16,6 +16,7 @@ from tapd.image.loss import type_name_of
 from tapd.image.stand_ins import (
     DurableStandIn,
     Refusing,
+    Silent,
     Unfit,
     UnfitPlain,
     broken_durable_type,
@@ -53,7 +54,7 @@ def _unfit_type(cls: Any, version: int | None) -> Any:
 
 def _plain_type(cls: Any, attributes: dict[str, Any]) -> Any:
     """Return a class of the layout of the plain `cls`, which has to be its first base for that."""
-    ours = {**vars(Refusing), **vars(UnfitPlain)}
+    ours = {**vars(Silent), **vars(Refusing), **vars(UnfitPlain)}
     attributes = {name: ours[name] for name in ours.keys() - _OWN_NAMES} | attributes
     hook = vars(cls).get("__init_subclass__")
     type.__setattr__(cls, "__init_subclass__", classmethod(_tell_nobody))

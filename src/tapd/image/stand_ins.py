@@ -205,11 +205,11 @@ def _refuse(obj: Any, name: str) -> Any:
     raise LostObject(f"{name} of {obj!r}: mend the class so that it takes what was saved")
 
 
-# --- of durable objects ------------------------------------------------------
+# --- of durable objects, and of those that others hold already ----------------
 
 
-class DurableStandIn:
-    """What all stand-ins of durable objects share.
+class Silent:
+    """What all stand-ins share that are made of a class: they run no hook of its author's.
 
     Attributes:
         broken_of: the class that it had; None where there is none.
@@ -217,8 +217,25 @@ class DurableStandIn:
 
     __slots__ = ()
     broken_name: ClassVar[str] = ""
-    broken_is_durable: ClassVar[bool] = True
     broken_of: ClassVar[Any] = None
+
+    def __init_subclass__(cls, **_kwargs: Any) -> None:
+        """Keep the author's from being told of a stand-in."""
+
+    def __del__(self) -> None:
+        """Keep the author's from being run."""
+
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+    __ne__ = object.__ne__
+    __repr__ = _describe
+
+
+class DurableStandIn(Silent):
+    """What all stand-ins of durable objects share."""
+
+    __slots__ = ()
+    broken_is_durable: ClassVar[bool] = True
     persistence_version: ClassVar[int] = 1
     _p_convert = False
 
@@ -232,17 +249,6 @@ class DurableStandIn:
         """Change the kept state as the container would have changed its contents."""
         kept = attributes_of(self)
         kept["broken_state"] = _with_delta(kept.get("broken_state"), delta)
-
-    def __init_subclass__(cls, **_kwargs: Any) -> None:
-        """Keep the author's from being told of a stand-in."""
-
-    def __del__(self) -> None:
-        """Keep the author's from being run."""
-
-    __hash__ = object.__hash__
-    __eq__ = object.__eq__
-    __ne__ = object.__ne__
-    __repr__ = _describe
 
 
 class BrokenDurable(DurableStandIn, Persistent):
@@ -271,12 +277,10 @@ class BrokenDurable(DurableStandIn, Persistent):
         return _refuse(self, name)
 
 
-class Refusing:
+class Refusing(Silent):
     """Comes first among the bases of a class whose instances are kept; refuses all use of them."""
 
     __slots__ = ()
-    broken_name: ClassVar[str] = ""
-    broken_of: ClassVar[Any] = None
 
     def __getattribute__(self, name: str) -> Any:
         if name.startswith(("_", "broken_")) or name in _OPEN:
@@ -297,17 +301,6 @@ class Refusing:
     def broken_reason(self) -> str:
         """Why it is not itself."""
         return str(kept_of(self).get("broken_reason") or GONE)
-
-    def __init_subclass__(cls, **_kwargs: Any) -> None:
-        """Keep the author's from being told of a stand-in."""
-
-    def __del__(self) -> None:
-        """Keep the author's from being run."""
-
-    __hash__ = object.__hash__
-    __eq__ = object.__eq__
-    __ne__ = object.__ne__
-    __repr__ = _describe
 
 
 class Unfit(Refusing, DurableStandIn):
