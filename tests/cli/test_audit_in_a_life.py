@@ -45,6 +45,7 @@ class Life:
         application.listen(f"127.0.0.1:{free_port()}", ShellFactory())
         self.server = Server(directory, application, *arguments, python_path=str(directory / "lib"))
         self.server.start()
+        wait_for(self.server.can_be_asked, "control socket")
 
     def tapctl(self, *arguments: str, stdin: str = "", status: int = 0) -> str:
         done = subprocess.run(
@@ -54,15 +55,6 @@ class Life:
         )  # fmt: skip
         assert done.returncode == status, (done, self.server.log())
         return done.stdout
-
-    def is_there(self) -> bool:
-        """Whether the server can be asked: its control socket comes after the first client."""
-        asked = subprocess.run(
-            [*TAPCTL, "status", "telnet"],
-            env=self.server.environ, capture_output=True, check=False,
-            cwd=self.server.tap.parent, timeout=120,
-        )  # fmt: skip
-        return asked.returncode == 0
 
     def json(self, *arguments: str) -> Any:
         return json.loads(self.tapctl(*arguments, "--json"))
@@ -113,10 +105,7 @@ def test_a_stop_does_not_wait_for_it(life: Life) -> None:
 def test_a_kill_takes_it_along(life: Life) -> None:
     life.begin_slow_audit()
     life.tapctl("shell", "telnet", stdin="application.mark = 8\n")
-    before = life.server.child()
-    life.server.kill()
-    wait_for(lambda: life.server.child() not in (None, before), "restarted server")
-    wait_for(life.is_there, "answering server")
+    life.server.kill_and_go_on()
     life.tapctl("shell", "telnet", stdin="assert application.mark == 8\n")
     assert life.children() == 0
 

@@ -28,6 +28,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     server = Server(tmp_path, application)
     server.may_differ = True
     server.start()
+    wait_for(server.can_be_asked, "control socket")
     yield server
     server.end()
 
@@ -103,9 +104,7 @@ def test_each_checkpoint_is_audited_by_itself(server: Server) -> None:
     wait_for(audited, "audit of the checkpoint")
     found = tapctl_json(server, "status", "telnet")["audited"]
     assert [each["path"] for each in found["differences"]] == ["rooms['lobby'][2]"]
-    before = server.child()
-    server.kill()
-    wait_for(lambda: server.child() not in (None, before), "restarted server")
+    server.kill_and_go_on()
     type_in(server, "assert application.rooms == {'lobby': [1, 2, 3]}\napplication.survived = 1\n")
     assert tapctl_json(server, "audit", "telnet")["differences"] == []
     assert saved(server).survived == 1

@@ -43,6 +43,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     """A telnet server, running."""
     server = make_server(tmp_path)
     server.start()
+    wait_for(server.can_be_asked, "control socket")
     yield server
     server.end()
 
@@ -134,10 +135,7 @@ def test_a_script_runs_journaled_and_stops_at_its_first_error(server: Server) ->
     failing = "x = 5\n1 / 0\nx = 6\n"
     assert "ZeroDivisionError" in tapctl(server, "shell", "telnet", stdin=failing, status=1).stdout
     assert "SyntaxError" in tapctl(server, "shell", "telnet", stdin="x = 7\n)", status=1).stdout
-    before = server.child()
-    server.kill()
-    wait_for(lambda: server.child() not in (None, before), "restarted server")
-    wait_for(lambda: server.log().count(" answers on ") > 1, "answering server")
+    server.kill_and_go_on()
     told = tapctl(server, "shell", "telnet", stdin="print(x, double(x))\n").stdout
     assert told == "5 10\n"
 
@@ -154,6 +152,7 @@ def test_code_that_kills_is_not_applied(server: Server) -> None:
     assert "was killed while this ran" in error
     wait_for(lambda: server.child() not in (None, before), "restarted server")
     wait_for(lambda: server.log().count(" answers on ") > 1, "answering server")
+    wait_for(server.can_be_asked, "control socket")
     assert tapctl(server, "shell", "telnet", stdin="print('y' in globals())").stdout == "False\n"
 
 
@@ -269,10 +268,7 @@ def test_set_on_a_running_server_is_durable_and_audited(server: Server) -> None:
     tapctl(server, "set", "telnet", "tries=9", "namespace=private")
     options = ("password=admin", "add-user=eve", "--password-file", "-")
     tapctl(server, "set", "telnet", *options, stdin="new secret\neve's\n")
-    before = server.child()
-    server.kill()
-    wait_for(lambda: server.child() not in (None, before), "restarted server")
-    wait_for(lambda: server.log().count(" answers on ") > 1, "answering server")
+    server.kill_and_go_on()
     rows = {row["option"]: row["value"] for row in tapctl_json(server, "set", "telnet")}
     assert (rows["tries"], rows["namespace"], rows["add-user"]) == ("9", "private", "admin, eve")
     tapctl(server, "set", "telnet", "remove-user=eve")
@@ -373,6 +369,7 @@ def test_set_while_a_killed_server_is_down_loses_nothing(server: Server) -> None
     finally:
         os.kill(server.process.pid, signal.SIGCONT)
     wait_for(lambda: server.log().count(" answers on ") > 1, "answering server")
+    wait_for(server.can_be_asked, "control socket")
     rows = {row["option"]: row["value"] for row in tapctl_json(server, "set", "telnet")}
     assert rows["tries"] == "5"
     assert tapctl(server, "shell", "telnet", stdin="application.mark").stdout == "'journaled'\n"

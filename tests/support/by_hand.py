@@ -139,6 +139,19 @@ class Server:
             os.kill(child, number)
         return True
 
+    def kill_and_go_on(self) -> None:
+        """Kill the server itself, and wait until the next process answers and can be asked."""
+        before = self.log().count(" answers on ")
+        assert self.kill()
+        wait_for(lambda: self.log().count(" answers on ") > before, "answering server")
+        wait_for(self.can_be_asked, "control socket")
+
+    def can_be_asked(self) -> bool:
+        """Whether its control socket is there, which comes after the first clients."""
+        with socket.socket(socket.AF_UNIX) as asking:
+            asking.settimeout(10)
+            return asking.connect_ex(str(self.tap.with_suffix(".d") / "control")) == 0
+
     def restart(self) -> None:
         """Have the next process go on with new code, as after an upgrade; do not wait for it."""
         assert self.process is not None
