@@ -210,7 +210,8 @@ def find_name(module_name: str, qualname: str) -> Any:
     while True:
         try:
             __import__(name[0])
-            return _checked(_walk_name(sys.modules[name[0]], name[1]))
+            found = _walk_name(sys.modules[name[0]], name[1])
+            return found if type(found) is type else _checked(found)
         except BaseException as error:  # a module that is imported may raise anything
             hooks.check_load(error)
             tried.add(name)
@@ -260,7 +261,9 @@ def value_class(module_name: str, qualname: str, base: str) -> Any:
 def named(module_name: str, qualname: str) -> Any:
     """Return what has this name, or a stand-in. TAPs call this; its name is part of the format."""
     try:
-        return fit_class(find_name(module_name, qualname))
+        found = find_name(module_name, qualname)
+        is_in_c = type(found) is type and not found.__flags__ & _HEAP_TYPE
+        return found if is_in_c else fit_class(found)
     except LookupError as error:
         _note_why(module_name, qualname, error)
         broken = broken_class(module_name, qualname)

@@ -428,7 +428,7 @@ def fast_class(module_name: str, qualname: str) -> Any:
             this was saved, or that was not told: the `Salvager` makes no value of nothing.
     """
     found = names.named(module_name, qualname)
-    if issubclass(type(found), type) and found.__flags__ & _HEAP_TYPE:
+    if (type(found) is type or issubclass(type(found), type)) and found.__flags__ & _HEAP_TYPE:
         is_container = issubclass(found, Tracked) and not module_name.startswith("tapd.")
         if is_container or names.value_base(found):
             raise TypeError(f"{qualname} may have been another kind of class")

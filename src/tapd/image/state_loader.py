@@ -105,7 +105,7 @@ class _StateUnpickler(pickle.Unpickler):
         return self._containers(pid)
 
     def find_class(self, module_name: str, qualname: str) -> Any:
-        if (module_name, qualname) == _REFERENCE:
+        if qualname == _REFERENCE[1] and module_name == _REFERENCE[0]:
             return self._resolve
         return fast_class(module_name, qualname)
 

@@ -56,6 +56,9 @@ class _Attributes(persistent.Persistent):  # type: ignore[misc]  # untyped in it
     __slots__ = ("__dict__", "__weakref__", "_p_watched")
 
 
+# `persistent` looks through the slots that are named there at each ``__getstate__``.
+type.__delattr__(_Attributes, "__slots__")
+
 _own_dict: Any = _Attributes.__dict__["__dict__"]
 _setstate: Any = persistent.Persistent.__setstate__
 _set_attribute: Any = persistent.Persistent.__setattr__
