@@ -36,7 +36,7 @@ def read(path: Path, generation: int = 7) -> Any:
     return read_journal(path, KEY, LINEAGE, generation)
 
 
-@given(payloads=st.lists(st.binary(max_size=300), max_size=8))
+@given(payloads=st.lists(st.binary(max_size=300), min_size=1, max_size=8))
 @settings(max_examples=40)
 def test_what_is_written_is_read(payloads: list[bytes], tmp_path_factory: Any) -> None:
     path = tmp_path_factory.mktemp("journal") / "j"
@@ -197,7 +197,8 @@ def test_the_nth_call_fails(tmp_path: Path, error: int | None) -> None:
                 except StateUnwritable:
                     failures += 1
                     # What is on the disk now is what was there before, and a tail to cut.
-                    assert read(path).payloads == appended
+                    assert path.exists() == bool(appended)
+                    assert not appended or read(path).payloads == appended
                     continue
                 appended.append(payload)
                 break
@@ -224,7 +225,44 @@ def test_a_symbolic_link_is_not_followed(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("root's")
     (tmp_path / "j").symlink_to(victim)
-    for continue_from in (None, (0, b"")):
-        with pytest.raises(StateUnwritable, match="can't write the journal"):
-            JournalWriter(tmp_path / "j", KEY, LINEAGE, 1, continue_from=continue_from)
+    with pytest.raises(StateUnwritable, match="can't write the journal"):
+        JournalWriter(tmp_path / "j", KEY, LINEAGE, 1, continue_from=(0, b""))
+    writer = JournalWriter(tmp_path / "j", KEY, LINEAGE, 1)
+    writer.append(b"record")
+    writer.close()
+    assert not (tmp_path / "j").is_symlink()
     assert victim.read_text() == "root's"
+
+
+def test_a_journal_has_its_name_from_its_first_record_on(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    writer = JournalWriter(path, KEY, LINEAGE, 7)
+    assert not path.exists()
+    writer.close()
+    assert list(tmp_path.iterdir()) == []
+    writer = JournalWriter(path, KEY, LINEAGE, 7)
+    writer.append(PAYLOADS[0])
+    assert read(path).payloads == PAYLOADS[:1]
+    writer.append(PAYLOADS[1])
+    writer.close()
+    assert read(path).payloads == PAYLOADS[:2]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_journal_of_every_length_is_gone_on_with(tmp_path: Path) -> None:
+    """Cut anywhere, by a power cut say, from nothing on: what follows is kept each time."""
+    path = tmp_path / "j"
+    write_journal(path)
+    whole = path.read_bytes()
+    for length in range(len(whole) + 1):
+        path.write_bytes(whole[:length])
+        kept: list[bytes] = []
+        for payload in (b"one", b"another"):
+            contents = read(path)
+            assert contents.damage is None
+            place = contents.size, contents.mac
+            writer = JournalWriter(path, KEY, LINEAGE, 7, continue_from=place)
+            writer.append(payload)
+            writer.close()
+            kept.append(payload)
+        assert read(path).payloads[-2:] == kept

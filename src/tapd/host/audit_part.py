@@ -21,6 +21,7 @@ from tapd.errors import JournalDamaged
 from tapd.image.changes import Changes
 from tapd.image.differences import Difference, Outcome
 from tapd.image.evolution import Restoration
+from tapd.image.files import temporary_name
 from tapd.image.jar import Jar
 from tapd.image.journal import JournalWriter, read_journal
 from tapd.image.key import Key
@@ -134,7 +135,7 @@ class PartFile:
             StateUnwritable: the file can't be written.
         """
         number = generation % parts
-        new = self._path.with_name(f"{self._path.name}.new")
+        new = temporary_name(self._path)
         journal = JournalWriter(new, self._key, _LINEAGE, generation)
         try:
             journal.append(marshal.dumps((parts, number)))

@@ -20,7 +20,7 @@ from pathlib import Path
 from tapd import events
 from tapd.errors import JournalDamaged, StateUnwritable, TapMissing
 from tapd.image.changes import Changes
-from tapd.image.files import Files, free_name, give_to_owner_of, sync_directory
+from tapd.image.files import Files, free_name, give_to_owner_of
 from tapd.image.jar import Jar
 from tapd.image.journal import JournalContents, JournalWriter, journal_key, read_journal
 from tapd.image.key import Key
@@ -244,9 +244,7 @@ class State:
 
     def _new_journal(self, generation: int) -> JournalWriter:
         path = self.store.journal_path(generation)
-        journal = JournalWriter(path, self._journal_key, self._lineage, generation)
-        sync_directory(Files(), path.parent)  # else a power cut may take the file itself
-        return journal
+        return JournalWriter(path, self._journal_key, self._lineage, generation)
 
     def sync_journal(self) -> None:
         """Have the journal reach the disk; may be called from another thread.
@@ -307,6 +305,6 @@ class State:
         journal.close()
         self.generation = self._before
         try:
-            journal.path.unlink()
+            journal.path.unlink(missing_ok=True)
         except OSError as error:
             raise StateUnwritable(f"can't remove {journal.path}: {error.strerror}") from error

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tapd.errors import JournalDamaged, StateUnwritable
-from tapd.image.files import open_regular
+from tapd.image.files import Files, open_regular, sync_directory, temporary_name
 from tapd.image.key import Key
 
 MAGIC = b"tapd journal 1\n"
@@ -80,6 +80,8 @@ class JournalWriter:
     ) -> None:
         """Make a new journal, or go on at the end of one that was read.
 
+        A new one has its name from its first record on: there is none without.
+
         Args:
             path: the file; an old one of that name is replaced unless continued.
             key: 16 to 64 bytes, derived for journals.
@@ -99,17 +101,20 @@ class JournalWriter:
         # Root may write it in the directory of a server's user, who must not lead it elsewhere.
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         self.fd = -1
+        self._nameless: Path | None = None
         try:
             if continue_from is None:
-                self.fd = os.open(path, flags | os.O_TRUNC, 0o600)
-                self.size = 0
-                self._mac = _first_mac(key, lineage, generation)
-                self._write(MAGIC)
+                self._nameless = temporary_name(path)
+                self._nameless.unlink(missing_ok=True)
+                self.fd = os.open(self._nameless, flags | os.O_EXCL, 0o600)
+                self.size, self._mac = 0, _first_mac(key, lineage, generation)
             else:
                 self.fd = os.open(path, flags, 0o600)
                 self.size, self._mac = continue_from
                 operations.ftruncate(self.fd, self.size)
                 os.lseek(self.fd, self.size, os.SEEK_SET)
+            if self.size == 0:  # or one that a power cut has emptied
+                self._write(MAGIC)
         except OSError as error:
             self.close()
             raise _unwritable(path, error) from error
@@ -126,11 +131,23 @@ class JournalWriter:
         chain.update(self._mac)
         chain.update(payload)
         mac = chain.digest()
+        before = self.size
         try:
             self._write(b"%b%b%b" % (len(payload).to_bytes(4, "little"), mac, payload))
+            if self._nameless is not None:
+                self._take_name(self._nameless, before)
         except OSError as error:
             raise _unwritable(self.path, error) from error
-        self._before, self._mac = (self.size - HEAD_BYTES - len(payload), self._mac), mac
+        self._before, self._mac = (before, self._mac), mac
+
+    def _take_name(self, nameless: Path, before: int) -> None:
+        try:
+            nameless.rename(self.path)
+            self._nameless = None
+            sync_directory(Files(), self.path.parent)  # else a power cut may take the file itself
+        except OSError:
+            self._go_back(before)
+            raise
 
     def take_back(self) -> None:
         """Undo the last `append`, which could not be synced: the same call may be made again.
@@ -138,11 +155,16 @@ class JournalWriter:
         It is written anew then. To sync it once more would not do: the kernel reports
         a failed write once, and drops the pages (fsync(2)).
         """
-        self.size, self._mac = self._before
-        # Should this fail, what is appended next overwrites it.
+        size, self._mac = self._before
+        self._go_back(size)
+
+    def _go_back(self, size: int) -> None:
+        """Have the file end at `size` again."""
+        self.size = size
+        # Should this fail, what is appended next overwrites what is there.
         with contextlib.suppress(OSError):
-            self._operations.ftruncate(self.fd, self.size)
-        os.lseek(self.fd, self.size, os.SEEK_SET)
+            self._operations.ftruncate(self.fd, size)
+        os.lseek(self.fd, size, os.SEEK_SET)
 
     def _write(self, data: bytes) -> None:
         written = 0
@@ -179,6 +201,10 @@ class JournalWriter:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+        if self._nameless is not None:
+            with contextlib.suppress(OSError):
+                self._nameless.unlink()
+            self._nameless = None
 
 
 def _unwritable(path: Path, error: OSError) -> StateUnwritable:
