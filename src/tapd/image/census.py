@@ -8,6 +8,7 @@ at. The types of what they hold show it, for a tenth of what pickling them costs
 from __future__ import annotations
 
 import enum
+import itertools
 import sys
 from collections.abc import Collection, Iterable
 from typing import Any
@@ -79,6 +80,8 @@ class Census:
                 break
         else:
             return True
+        if self._are_rows(values):
+            return True
         rows = False
         for cls in set(map(type, values)) - calm:
             kind = kind_of(cls)
@@ -89,6 +92,21 @@ class Census:
             elif names.name_of(cls) is not None:
                 calm.add(cls)
         return not rows or self._rows_are_calm(values)
+
+    def _are_rows(self, values: Collection[Any]) -> bool:
+        """Whether `values` are data, and tuples of data, in few levels: as a message's fields."""
+        calm = self._calm
+        for _level in range(_LEVELS_MAX):
+            kinds = set(map(type, values)) - calm
+            if not kinds:
+                return True
+            if kinds != _TUPLE:
+                return False
+            inner = [value for value in values if type(value) is tuple]
+            values = list(itertools.chain.from_iterable(inner))
+            if len(values) > _ITEMS_MAX:
+                return False
+        return False
 
     def _rows_are_calm(self, values: Collection[Any]) -> bool:
         calm = self._calm
@@ -194,6 +212,9 @@ class Census:
         return [attributes, *contents]
 
 
+_TUPLE = {tuple}
+_LEVELS_MAX = 5
+_ITEMS_MAX = 10_000
 _SURE = frozenset({str, int, bytes, bool, type(None)})
 
 
