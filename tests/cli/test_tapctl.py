@@ -273,6 +273,21 @@ def test_trust_signs_with_this_hosts_key(tmp_path: Path) -> None:
     assert "already" in run("trust", "moved.tap").output
 
 
+@pytest.mark.parametrize("text", [b"", b"tapd jour", b"tapd journal 1\n"])
+def test_trust_takes_over_an_application_whose_journal_is_empty(
+    tap: Path, tmp_path: Path, text: bytes
+) -> None:
+    """A power cut can empty one; in it nothing has a signature."""
+    journal = Store(tap, load_key()).journal_path(3)
+    journal.write_bytes(text)
+    (tmp_path / "key").unlink()
+    assert run("trust", "telnet", "--yes").exit_code == 0
+    state = State(tap, load_key())
+    with state.store.lock():
+        assert state.restore().application.mark == "three"
+        state.open_journal("boot").close()
+
+
 def test_trust_takes_over_all_of_an_application(tap: Path, tmp_path: Path) -> None:
     """To sign NAME.tap alone would have the next start load the oldest state there is."""
     state = State(tap, load_key())

@@ -20,8 +20,10 @@ from tapd import Persistent
 from tapd.errors import StateUnwritable
 from tapd.host import audit as audit_module
 from tapd.host.audit import Audit, Audited
+from tapd.host.audit_part import Living, PartFile
 from tapd.host.checkpoint import Checkpointer
 from tapd.host.state import State
+from tapd.image.jar import Jar
 from tapd.image.key import Key
 from tapd.image.store import SaveReport, Store
 from tapd.model.application import Application
@@ -433,6 +435,48 @@ def test_a_part_is_brought_up_to_date_by_the_journal(
 
 class Other(Room):
     pass
+
+
+def test_the_objects_in_memory_are_found_whatever_their_numbers() -> None:
+    for first in (0, 10**12):  # numbers are never given twice: most may be gone
+        application, jar = Application("a"), Jar()
+        jar.last_oid = first
+        application.rooms = [Room(n=number) for number in range(9)]
+        jar.adopt(application)
+        living = Living(jar)
+        found = dict(living.of_part(1, 0))
+        assert sorted(found) == list(found)
+        assert all(living.get(oid) is obj and obj._p_oid == oid for oid, obj in found.items())
+        assert {id(room) for room in application.rooms} < set(map(id, found.values()))
+        parts = [dict(living.of_part(3, number)) for number in range(3)]
+        assert sum(map(len, parts)) == len(found)
+        assert living.get(5 * 10**12) is None
+
+
+@pytest.mark.parametrize("harm", ["torn", "another key", "a directory"])
+def test_a_part_that_can_t_be_used_is_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str
+) -> None:
+    """Its writer was killed, say, or the disk is full: no such file is taken for a whole one."""
+    server = Server(tmp_path, a=Room(one=1), b=Room())
+    monkeypatch.setattr(audit_module, "parts_for", lambda _size, _allowed: 2)
+    server.audited()
+    path = server.state.store.journal_directory / "audit"
+    whole = path.read_bytes()
+    if harm == "torn":
+        path.write_bytes(whole[:-1])
+    elif harm == "another key":
+        other = PartFile(path, Key(bytes(32)))
+        jar = server.restored.jar
+        other.write(Living(jar), jar, server.state.generation, 2)
+    else:
+        path.unlink()
+        path.mkdir()
+    assert "from the next generation on" in server.audited().reason
+    names = {each.name for each in path.parent.iterdir() if ".tmp-" in each.name}
+    assert names == set()
+    if harm != "a directory":
+        assert server.audited().reason == ""
 
 
 @pytest.mark.parametrize(

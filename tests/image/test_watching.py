@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from tapd.image.fingerprint import FingerprintTaker
 from tapd.image.jar import Jar
 from tapd.image.pickler import StatePickler
+from tapd.image.watching import Watch, Watched
 from tapd.model.persistent import Persistent, TrackedDict, TrackedList
 
 
@@ -223,3 +224,29 @@ def test_a_slow_moment_of_the_machine_is_not_told(caplog: pytest.LogCaptureFixtu
             jar.commit()
             assert len(steps) < steps_left
     assert not caplog.records
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.sets(st.integers(0, 5))), max_size=25))
+@settings(max_examples=200, deadline=None)
+def test_who_shares_with_whom_is_known_after_every_change(
+    turns: list[tuple[int, set[int]]],
+) -> None:
+    parts = [Plain(number=number) for number in range(6)]
+    boxes = [Box() for _ in range(5)]
+    for oid, box in enumerate(boxes):
+        box._p_oid = oid
+    watch = Watch(str)
+    held: dict[int, set[int]] = {}
+    for oid, numbers in turns:
+        if numbers:
+            held[oid] = numbers
+            watch.put({oid: (boxes[oid], Watched(b"", [parts[each] for each in sorted(numbers)]))})
+        else:
+            held.pop(oid, None)
+            watch.forget(boxes[oid])
+        for one, its in held.items():
+            others = {each for each in held if each != one and held[each] & its}
+            assert watch.is_shared(one) == bool(others)
+            shared = {id(parts[part]) for each in others for part in held[each] & its}
+            assert watch.shared_ids_of([one]) == shared
+            assert others <= set(watch.group_of(one))

@@ -1,6 +1,6 @@
 """The moving part of an audit, where restoring all there is would take too much memory.
 
-Imports `image` and `host.state`. The child that saves a generation also keeps the states
+Imports `image` alone. The child that saves a generation also keeps the states
 of some of the durable objects, each by itself, in a file beside the journals. The child
 of the next generation brings these up to date by the journal, compares them with what
 memory holds, and keeps those of the next part. An object that is referred to is taken from
@@ -9,7 +9,6 @@ memory, so that nothing else is restored.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import marshal
 import time
@@ -17,11 +16,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tapd.errors import JournalDamaged
+from tapd.errors import JournalDamaged, NotStorable
 from tapd.image.changes import Changes
 from tapd.image.differences import Difference, Outcome
 from tapd.image.evolution import Restoration
-from tapd.image.files import temporary_name
 from tapd.image.jar import Jar
 from tapd.image.journal import JournalWriter, read_journal
 from tapd.image.key import Key
@@ -33,6 +31,8 @@ from tapd.model.persistent import is_durable_type
 from tapd.values import Value
 
 _LINEAGE = "audit"
+_END = b"end"
+"""The last record: what is without it is not whole."""
 
 
 class Part(Value):
@@ -117,9 +117,10 @@ class PartFile:
             contents = read_journal(self._path, self._key, _LINEAGE, generation)
         except (OSError, JournalDamaged):
             return None
-        if contents.damage is not None or contents.torn_bytes or not contents.payloads:
-            return None
-        (parts, number), *states = map(marshal.loads, contents.payloads)  # the key says: our own
+        if not contents.payloads or contents.payloads[-1] != _END:
+            return None  # whoever wrote it was killed meanwhile
+        # What is unpacked has our own key's signature.
+        (parts, number), *states = map(marshal.loads, contents.payloads[:-1])
         return Part(parts=parts, number=number, states=tuple(states))
 
     def write(self, live: Living, jar: Jar, generation: int, parts: int) -> None:
@@ -135,16 +136,18 @@ class PartFile:
             StateUnwritable: the file can't be written.
         """
         number = generation % parts
-        new = temporary_name(self._path)
-        journal = JournalWriter(new, self._key, _LINEAGE, generation)
+        journal = JournalWriter(self._path, self._key, _LINEAGE, generation)
         try:
             journal.append(marshal.dumps((parts, number)))
             for oid, obj in live.of_part(parts, number):
-                with contextlib.suppress(Exception):  # one that can't be saved is named so
-                    journal.append(marshal.dumps((oid, *jar.pickled(obj))))
+                try:
+                    state = jar.pickled(obj)
+                except NotStorable:  # the save has named it
+                    continue
+                journal.append(marshal.dumps((oid, *state)))
+            journal.append(_END)
         finally:
             journal.close()
-        new.replace(self._path)
 
     def remove(self) -> None:
         """Let go of what was kept."""

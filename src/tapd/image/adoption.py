@@ -244,6 +244,8 @@ def sign_all(layout: Layout, strangers: Strangers) -> None:
 
 
 def _sign_journal(layout: Layout, journal: StrangeJournal, lineage: str) -> None:
+    if not journal.payloads:
+        return  # nothing in it has a signature
     files = Files()
     aside = temporary_name(journal.path)
     writer = JournalWriter(aside, journal_key(layout.key), lineage, journal.generation)

@@ -190,16 +190,10 @@ class Restoration:
             _obj, version = self._outdated.get(id(obj), (obj, version_of(type(obj))))
             self.keep(obj, version, late.state, reason)
             return
-        try:
-            keeping.keep_plain(
-                obj, late.made, late.setter, late.given, reason, has_items=late.has_items
-            )
-            self.stand_ins.add(obj)
-        except TypeError as error:
-            raise UpgradeRefused(
-                f"loading a {type_name_of(type(obj))}: {reason}, and there is no other way to "
-                "keep it; go back to the code that saved it"
-            ) from error
+        keeping.keep_plain(
+            obj, late.made, late.setter, late.given, reason, has_items=late.has_items
+        )
+        self.stand_ins.add(obj)
 
     def note(self, obj: Any, version: int) -> None:
         """Take note that `obj` has just been given state of `version`."""

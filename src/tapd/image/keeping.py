@@ -99,11 +99,15 @@ def keep(obj: Any, version: int, state: Any, reason: str) -> None:
             set_class(obj, other)
         hold(obj, state, reason)
     except TypeError as error:
-        raise UpgradeRefused(
-            f"loading a {type_name_of(cls)}: it can't take its saved state ({reason}), and there "
-            "is no other way to keep it; go back to the code that saved it"
-        ) from error
+        raise _no_way(cls, reason) from error
     note(obj)
+
+
+def _no_way(cls: Any, reason: str) -> UpgradeRefused:
+    return UpgradeRefused(
+        f"loading a {type_name_of(cls)}: it can't take its saved state ({reason}), and there "
+        "is no other way to keep it; go back to the code that saved it"
+    )
 
 
 def keep_plain(
@@ -120,9 +124,13 @@ def keep_plain(
         has_items: its items are none of that.
 
     Raises:
-        TypeError: its instances have no place for it.
+        UpgradeRefused: Python does not let its instances be of another class.
     """
-    set_class(obj, _unfit_type(type(obj), None))
+    cls = type(obj)
+    try:
+        set_class(obj, _unfit_type(cls, None))
+    except TypeError as error:
+        raise _no_way(cls, reason) from error
     kept = kept_of(obj)
     kept.clear()
     kept.update(

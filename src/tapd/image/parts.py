@@ -32,6 +32,7 @@ from tapd.image.instances import (
     set_attributes,
     slots_of,
 )
+from tapd.image.plain import is_hashed_by_author
 from tapd.image.proof import is_of_library
 
 NEWOBJ: Any = copyreg.__newobj__  # type: ignore[attr-defined]  # what pickle writes as NEWOBJ
@@ -274,8 +275,7 @@ def _set_state(obj: Any, state: Any, setter: Any, given: tuple[Any, ...]) -> Non
     """Have the ``__setstate__`` of `obj` set `state`; one that was typed, when all is loaded."""
     restoration = definitions.current_restoration()
     cls = type(obj)
-    is_hashed_by_author = type(cls.__hash__) is types.FunctionType
-    if restoration is None or names.name_of(cls) is not None or is_hashed_by_author:
+    if restoration is None or names.name_of(cls) is not None or is_hashed_by_author(cls):
         obj.__setstate__(state)
         return
     base = foundation_of(cls)

@@ -21,6 +21,11 @@ def has_usual_hash(cls: Any) -> bool:
     return cls.__hash__ is object.__hash__ or cls.__hash__ is None
 
 
+def is_hashed_by_author(cls: Any) -> bool:
+    """Whether the hash of a `cls` is taken by code in Python, which may need its state."""
+    return type(cls.__hash__) is types.FunctionType
+
+
 def _own_names(cls: type) -> set[str]:
     """Return what the classes made in Python above `cls` define."""
     return {name for base in cls.__mro__ if base.__flags__ & _HEAP_TYPE for name in base.__dict__}

@@ -61,26 +61,23 @@ def set_reduced(obj: Any, state: Any) -> None:
 
 def set_late(obj: Any, state: Any) -> None:
     """Give an instance of a typed class its state once the names that its code uses are there."""
-    restoration = definitions.current_restoration()
-    if restoration is None or issubclass(type(obj), names.Broken):
-        set_reduced(obj, state)
-    else:
-        made = names.new_object, (type(obj),)
-        restoration.late[id(obj)] = Late(obj, state, made, set_late, state, has_items=True)
+    _set_later(obj, state, (names.new_object, (type(obj),)), set_late, state)
 
 
 def set_late_made(obj: Any, made_and_state: tuple[Any, Any, Any]) -> None:
     """Do as `set_late`, of an instance that was made of more than its class."""
     make, args, state = made_and_state
+    if make is copyreg.__newobj__:  # type: ignore[attr-defined]  # typeshed leaves it out
+        make = names.new_object  # which takes a stand-in for what it makes
+    _set_later(obj, state, (make, args), set_late_made, made_and_state)
+
+
+def _set_later(obj: Any, state: Any, made: Any, setter: Any, given: Any) -> None:
     restoration = definitions.current_restoration()
     if restoration is None or issubclass(type(obj), names.Broken):
         set_reduced(obj, state)
     else:
-        if make is copyreg.__newobj__:  # type: ignore[attr-defined]  # typeshed leaves it out
-            make = names.new_object  # which takes a stand-in for what it makes
-        restoration.late[id(obj)] = Late(
-            obj, state, (make, args), set_late_made, made_and_state, has_items=True
-        )
+        restoration.late[id(obj)] = Late(obj, state, made, setter, given, has_items=True)
 
 
 def set_durable(obj: Any, meta_and_state: tuple[Any, Any]) -> None:

@@ -43,6 +43,7 @@ from tapd.image.loss import Loss, Placeholder, type_name_of
 from tapd.image.plain import (
     base_value,
     has_usual_hash,
+    is_hashed_by_author,
     is_odd,
     is_plain,
     is_plain_type,
@@ -452,7 +453,8 @@ def _past_new(cls: Any, base: Any, reduced: Any, *, odd: bool) -> Any:
 
 def _needs_namespace(cls: Any) -> bool:
     """Whether a ``__setstate__`` that was typed may look for names that are not loaded yet."""
-    return hasattr(cls, "__setstate__") and names.name_of(cls) is None and has_usual_hash(cls)
+    is_typed = hasattr(cls, "__setstate__") and names.name_of(cls) is None
+    return is_typed and not is_hashed_by_author(cls)
 
 
 def _settable(cls: type, reduced: Any, *, odd: bool) -> Any:

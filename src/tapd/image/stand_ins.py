@@ -387,6 +387,7 @@ _without_dict: dict[int, tuple[Any, dict[str, Any]]] = {}
 
 
 def kept_of(obj: Any) -> dict[str, Any]:
+    """Return where a stand-in, or what becomes one, keeps what was saved."""
     try:
         return attributes_of(obj)
     except TypeError:
@@ -394,17 +395,19 @@ def kept_of(obj: Any) -> dict[str, Any]:
 
 
 def name_of_class(cls: Any) -> str:
+    """Return ``module:qualname``; "" of what is not found by that."""
     module, name = cls.__module__, cls.__qualname__
     return "" if "<" in name or module == "__main__" else f"{module}:{name}"
 
 
 def hold(obj: Any, state: Any, reason: str) -> None:
+    """Have a durable stand-in keep `state`, and nothing else."""
     clear(obj)
     attributes_of(obj).update(broken_state=state, broken_reason=reason)
 
 
 def clear(obj: Any) -> None:
-    """Take from `obj` what a state that could be set in part has left in it."""
+    """Take from a durable object what a state that could be set in part has left in it."""
     for base in (list, dict, set, bytearray, collections.deque):
         if issubclass(type(obj), base):
             base.clear(obj)

@@ -74,8 +74,9 @@ class Watch:
         self._referents: dict[int, Callable[[], Any]] = {}
         self.oids = self._referents.keys()  # live: asked at each object that changes
         self._part_ids: dict[int, list[int]] = {}
-        self._holders: dict[int, int | set[int]] = {}
-        self._shared: set[int] = set()  # the ids of the parts that several hold
+        # By the ids of the parts: who holds each, and of those that several hold, all.
+        self._holders: dict[int, int] = {}
+        self._sharers: dict[int, set[int]] = {}
         self._others: dict[int, Watched] = {}  # of classes that have no place for it
         self._taker = FingerprintTaker()
         self._slow_turns = 0
@@ -101,7 +102,7 @@ class Watch:
 
     def is_shared(self, oid: int) -> bool:
         """Whether another object holds a plain one that this one holds."""
-        return not self._shared.isdisjoint(self._part_ids.get(oid, ()))
+        return not self._sharers.keys().isdisjoint(self._part_ids.get(oid, ()))
 
     def put(self, entries: dict[int, tuple[Any, Watched]]) -> None:
         """Watch these objects, given by number, from now on, as they are now."""
@@ -126,13 +127,11 @@ class Watch:
 
     def shared_ids_of(self, group: Iterable[int]) -> set[int]:
         """Return the ids of the plain objects that two or more of `group` hold."""
-        ids: set[int] = set()
-        return ids.union(*(self._shared_by(oid) for oid in group))
+        return {part for oid in group for part in self._shared_by(oid)}
 
     def _shared_by(self, oid: int) -> Iterable[int]:
-        if not self._shared:
-            return ()
-        return self._shared.intersection(self._part_ids.get(oid, ()))
+        """Return the ids of the plain objects that it holds with others."""
+        return self._sharers.keys() & self._part_ids.get(oid, ()) if self._sharers else ()
 
     def _keep(self, obj: Any, watched: Watched | None) -> None:
         if issubclass(type(obj), (Tracked, Persistent)):
@@ -165,37 +164,31 @@ class Watch:
         self._let_go(oid, self._part_ids.pop(oid, ()))
 
     def _let_go(self, oid: int, parts: Iterable[int]) -> None:
-        holders = self._holders
+        holders, sharers = self._holders, self._sharers
         for part in parts:
-            known = holders.get(part)
-            if type(known) is set:
-                known.discard(oid)
-                if len(known) == 1:
-                    holders[part] = known.pop()
-                    self._shared.discard(part)
-            elif known == oid:
-                del holders[part]
+            sharing = sharers.get(part)
+            if sharing is None:
+                if holders.get(part) == oid:
+                    del holders[part]
+                continue
+            sharing.discard(oid)
+            holders[part] = next(iter(sharing))
+            if len(sharing) == 1:
+                del sharers[part]
 
     def _take(self, oid: int, parts: Iterable[int]) -> None:
         holders = self._holders
         for part in parts:
-            known = holders.setdefault(part, oid)
-            if type(known) is set:
-                known.add(oid)
-            elif type(known) is int and known != oid:
-                holders[part] = {known, oid}
-                self._shared.add(part)
+            first = holders.setdefault(part, oid)
+            if first != oid:
+                self._sharers.setdefault(part, {first}).add(oid)
 
     def group_of(self, oid: int) -> list[int]:
         """Return the numbers of all that share plain objects with that one, itself the first."""
         group = {oid: None}
         queue = [oid]
-        holders = self._holders
         for each in queue:  # grows meanwhile
-            others: set[int] = set()
-            for part in self._shared_by(each):
-                known = holders[part]
-                others |= known if type(known) is set else set()
+            others = {other for part in self._shared_by(each) for other in self._sharers[part]}
             for other in sorted(others - group.keys()):
                 group[other] = None
                 queue.append(other)
