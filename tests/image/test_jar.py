@@ -440,5 +440,5 @@ def test_a_long_life_at_the_prompt_does_not_grow() -> None:
     gc.collect()
     jar.commit()
     assert len(classes) < 200
-    assert len(jar._typed_classes) < 200
-    assert len(jar._classes) < 20
+    assert len(jar._class_records._typed_references) < 200
+    assert len(jar._class_records._references) < 20

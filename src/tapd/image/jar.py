@@ -20,7 +20,6 @@ A container of which little changed is written as a delta while it is calm.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Iterable, Sequence
 from threading import get_ident
 from typing import Any
@@ -28,6 +27,7 @@ from typing import Any
 from tapd.image import hooks
 from tapd.image.census import Census
 from tapd.image.changes import Changes
+from tapd.image.class_records import ClassRecords
 from tapd.image.commit import Commit
 from tapd.image.conversion import convert, convert_simple
 from tapd.image.evolution import versioned
@@ -44,8 +44,6 @@ from tapd.model.persistent import Tracked, has_usual_setattr, is_durable_type, o
 from tapd.model.places import warn_of_thread
 
 teach_heapq()  # before the modules of authors are imported, which may take its functions
-
-_HEAP_TYPE = 1 << 9
 
 
 class Jar:
@@ -73,14 +71,10 @@ class Jar:
         self._numbered: set[type] = set()  # classes of what was loaded
         self._safe: set[type] = set()  # whose ``__getstate__`` is not their authors'
         self._unguarded: set[type] = set()  # whose assignments run no code of their author
-        self._last_tag = 0
-        # They go when nobody has them any more: those of a prompt come and go for years.
-        self._typed_classes: weakref.WeakKeyDictionary[type, bytes] = weakref.WeakKeyDictionary()
-        self._classes: dict[type, bytes] = {}
-        self._typed_tags: weakref.WeakKeyDictionary[type, bytes] = weakref.WeakKeyDictionary()
-        self._tags: dict[type, bytes] = {}
         self._unsaved: dict[int, Any] = {}
         self._pickler = StatePickler(self._oid_of)
+        self._class_records = ClassRecords(self._pickler)
+        self._tags = self._class_records.tags
 
     def register(self, obj: Any) -> None:
         """Take note that `obj` changes (called by the object itself, once a commit)."""
@@ -256,7 +250,7 @@ class Jar:
         By itself: plain objects that it shares with others are in it. For who audits; what
         changed is not counted as unchanged by this.
         """
-        return self._class_reference(obj), self._pickler.dump_object(obj).data
+        return self._class_records.reference(obj), self._pickler.dump_object(obj).data
 
     def attach(self, obj: Any) -> int:
         """Return the number of `obj`, giving it one (and a first state) where it is new."""
@@ -291,11 +285,11 @@ class Jar:
         while self._fresh:
             fresh, self._fresh = self._fresh, []
             for obj in fresh:
-                commit.changes.new.append((obj._p_oid, self._class_reference(obj)))
+                commit.changes.new.append((obj._p_oid, self._class_records.reference(obj)))
                 if issubclass(type(obj), Tracked):
                     obj._p_delta = None
                 else:
-                    set_mark(obj, "_p_serial", self._tag_of(_class_of(obj)))
+                    self._class_records.mark(obj)
                     convert_simple(obj)
             self._dump_others([obj for obj in fresh if not self._dump_calm(obj, commit)], commit)
 
@@ -340,7 +334,7 @@ class Jar:
                     obj._p_changed = False
                     return True
             elif obj._p_serial != self._tags.get(cls):
-                self._note_class(obj, commit)
+                self._class_records.note(obj, commit.changes)
             state = obj.__getstate__() if cls in self._safe else self._state_of(obj)
             if not self._census.is_calm_state(obj, state):
                 return False
@@ -372,7 +366,7 @@ class Jar:
                 self._settle(obj)
                 return
         if not is_tracked and obj._p_changed:
-            self._note_class(obj, commit)
+            self._class_records.note(obj, commit.changes)
         dump = self._pickler.dump_object(obj)
         if is_tracked:
             obj._p_delta = None
@@ -385,7 +379,7 @@ class Jar:
             own_dict(obj)["_v_digest"] = digest
         has_changed = was_converted or digest != digest_before or oid in looks.forced
         if type(obj) is Shared and has_changed:
-            self._note_class(obj, commit)
+            self._class_records.note(obj, commit.changes)
         if dump.losses and has_changed:
             commit.losses += self._whereabouts.named(obj, dump.losses)
         if self._has_parts(obj, dump.parts):
@@ -406,7 +400,7 @@ class Jar:
 
     def _digest(self, obj: Any, data: bytes) -> bytes:
         """Return what tells this state of `obj` from another; of a plain one its class as well."""
-        return digest_of(data + self._tag_of(type(obj.it)) if type(obj) is Shared else data)
+        return digest_of(data + self._class_records.tag_of(obj) if type(obj) is Shared else data)
 
     def _has_parts(self, obj: Any, parts: tuple[Any, ...] | None) -> bool:
         """Whether `obj` has to be watched, given what plain objects it holds."""
@@ -488,40 +482,6 @@ class Jar:
             return
         commit.changes.joint.append((tuple(oid for oid, _obj in members), dump.data))
 
-    def _class_reference(self, obj: Any) -> bytes:
-        cls = type(obj)
-        if cls is Shared:
-            return self._pickler.dump_shared_class(type(obj.it))
-        known = self._classes.get(cls)
-        if known is None:
-            known = self._typed_classes.get(cls)
-        if known is None:
-            known = self._pickler.dump_class(cls)
-            (self._classes if name_of(cls) else self._typed_classes)[cls] = known
-        return known
-
-    def _tag_of(self, cls: type) -> bytes:
-        """Return eight bytes that stand for `cls` in ``_p_serial``, by which a change is seen.
-
-        What an object has of its own there, zeros, is that of each class written in C, none of
-        which can be changed.
-        """
-        tag = self._tags.get(cls)
-        if tag is None:
-            tag = self._typed_tags.get(cls)
-        if tag is None:
-            self._last_tag += bool(cls.__flags__ & _HEAP_TYPE)
-            tag = self._last_tag.to_bytes(8, "big") if cls.__flags__ & _HEAP_TYPE else bytes(8)
-            (self._tags if name_of(cls) else self._typed_tags)[cls] = tag
-        return tag
-
-    def _note_class(self, obj: Any, commit: Commit) -> None:
-        """Write the class of `obj` where it may be another than the journal says."""
-        tag = self._tag_of(_class_of(obj))
-        if obj._p_serial != tag:
-            commit.changes.classes.append((obj._p_oid, self._class_reference(obj)))
-            set_mark(obj, "_p_serial", tag)
-
     def _note_unsaved(self, obj: Any, error: BaseException, losses: list[Loss]) -> None:
         """Name `obj`, which could not be dumped, and have the next commit try all of it again."""
         oid: int = obj._p_oid
@@ -531,8 +491,3 @@ class Jar:
         self._unsaved[oid] = obj
         if isinstance(obj, Tracked):
             obj._p_delta = None
-
-
-def _class_of(obj: Any) -> type:
-    """Return the class that the journal has for `obj`."""
-    return type(obj.it) if type(obj) is Shared else type(obj)

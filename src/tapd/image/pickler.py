@@ -6,8 +6,8 @@ The front of what this room does with pickles, for those who use it: `dump` and
 
 from tapd.image.dump import Dump, detached_finder, dump_graph
 from tapd.image.evolution import Restoration
+from tapd.image.loading import load_graph
 from tapd.image.loss import Loss, Placeholder
-from tapd.image.rebuild import load_graph
 from tapd.image.state_loader import StartOver, StateLoader, load_class
 from tapd.image.states import StateDump, StatePickler, class_reference
 

@@ -14,7 +14,6 @@ import copyreg
 import enum
 import pickle
 import types
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -43,11 +42,11 @@ from tapd.image.loss import Loss, Placeholder, type_name_of
 from tapd.image.plain import (
     base_value,
     has_usual_hash,
-    is_hashed_by_author,
     is_odd,
     is_plain,
     is_plain_type,
 )
+from tapd.image.reductions import OWN_MAKERS, past_new, settable
 from tapd.image.source import Source
 from tapd.image.stand_ins import STAND_INS, DurableStandIn, UnfitPlain, itself
 from tapd.model.persistent import is_durable_type
@@ -252,9 +251,9 @@ class Reducer(pickle.Pickler):
             if is_in_c and (*reduced[5:], None)[0] is None:
                 self._check_parts(reduced[1])
             if make is NEWOBJ:
-                reduced = _past_new(cls, base, reduced, odd=odd)
+                reduced = past_new(cls, base, reduced, odd=odd)
             self._check_making(cls, reduced)
-            return self.finish_reduced(obj, _settable(cls, reduced, odd=odd))
+            return self.finish_reduced(obj, settable(cls, reduced, odd=odd))
 
         return checked
 
@@ -277,7 +276,7 @@ class Reducer(pickle.Pickler):
         if form in self._proven:
             return
         proof.check_made(make, args)
-        made = args[0] if make in _OWN_MAKERS and args else make
+        made = args[0] if make in OWN_MAKERS and args else make
         if made in cls.__mro__ and proof.is_small(reduced) and proof.runs_nothing(cls, reduced):
             try:
                 make(*args)
@@ -414,9 +413,6 @@ class Reducer(pickle.Pickler):
 
 UNKNOWN = ".<...>"
 _BEGUN_MAX = 3
-_OWN_MAKERS = (NEWOBJ, parts.new_bare, names.new_object, names.value_object)
-_SAFE_ENTRIES: frozenset[type] = frozenset({type(None), type(iter({}.items()))})
-_SAFE_ITEMS = frozenset(map(type, (None, iter([]), iter(()), iter(set()), iter(deque()))))
 _NAMELESS = (type(None), type(NotImplemented), type(Ellipsis))
 
 
@@ -437,45 +433,6 @@ def _check_owner(owner: Any) -> None:
     reason = strangers.lost_reason(type(owner))
     if reason is not None:
         raise CannotKeep(f"it is a method of a {type_name_of(type(owner))}: {reason}")
-
-
-def _past_new(cls: Any, base: Any, reduced: Any, *, odd: bool) -> Any:
-    """Return a reduction by NEWOBJ without it, where pickle or an author would object to that."""
-    args = reduced[1]
-    if base is not None and len(args) > 1:
-        return (names.value_object, (cls, base, base(*args[1:])), *reduced[2:])
-    if args == (cls,) and has_own_new(cls):
-        return (parts.new_bare, *reduced[1:])
-    if odd or not args or args[0] is not cls:
-        return (names.new_object, *reduced[1:])
-    return reduced
-
-
-def _needs_namespace(cls: Any) -> bool:
-    """Whether a ``__setstate__`` that was typed may look for names that are not loaded yet."""
-    is_typed = hasattr(cls, "__setstate__") and names.name_of(cls) is None
-    return is_typed and not is_hashed_by_author(cls)
-
-
-def _settable(cls: type, reduced: Any, *, odd: bool) -> Any:
-    """Return a reduction of which state and items were looked at."""
-    state, items, entries, setter = (*reduced[2:], None, None, None, None)[:4]
-    if state is not None and setter is None:
-        made = cls if reduced[0] in _OWN_MAKERS else reduced[0]
-        if issubclass(type(made), type):
-            parts.check_state(state, takes=hasattr(made, "__setstate__"))
-        if odd:
-            setter = rebuild.set_reduced
-        elif _needs_namespace(cls):
-            setter = rebuild.set_late
-            if reduced[0] is not NEWOBJ or reduced[1] != (cls,):
-                setter, state = rebuild.set_late_made, (*reduced[:2], state)
-    if type(items) not in _SAFE_ITEMS or type(entries) not in _SAFE_ENTRIES:
-        items = items and proof.taken_items(items, in_pairs=False)
-        entries = entries and proof.taken_items(entries, in_pairs=True)
-    elif setter is None or len(reduced) > 5:
-        return reduced
-    return (*reduced[:2], state, items, entries, setter)
 
 
 _DATA: frozenset[type] = frozenset({

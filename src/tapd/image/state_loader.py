@@ -1,6 +1,6 @@
 """The states of a journal's records, back to objects; what does not fit is kept.
 
-Imports `errors`, `model` and this room's `states`, `rebuild`, `salvage` and
+Imports `errors`, `model` and this room's `states`, `loading`, `salvage` and
 `stand_ins`. The other half of `states`: references to durable objects, and to plain
 ones that several hold, are resolved by number.
 """
@@ -25,14 +25,8 @@ from tapd.image.bare import (
     set_class,
 )
 from tapd.image.evolution import Restoration, split_state, state_of, version_of
-from tapd.image.rebuild import (
-    Containers,
-    fast_class,
-    give_state,
-    give_up,
-    load_in_rounds,
-    set_plain,
-)
+from tapd.image.loading import Containers, fast_class, give_up, load_in_rounds
+from tapd.image.rebuild import give_state, set_plain
 from tapd.image.salvage import Faults, Salvager, unhashable_in
 from tapd.image.shared import Shared, make_shared
 from tapd.image.states import PRELUDE
