@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from by_hand import Server, free_port, wait_for
 
+from tapd.cli.running import describe_audit
 from tapd.image.store import Store
 from tapd.model.application import Application
 from tapd.services.telnet import ShellFactory
@@ -108,3 +109,27 @@ def test_each_checkpoint_is_audited_by_itself(server: Server) -> None:
     type_in(server, "assert application.rooms == {'lobby': [1, 2, 3]}\napplication.survived = 1\n")
     assert tapctl_json(server, "audit", "telnet")["differences"] == []
     assert saved(server).survived == 1
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        ({"objects": 1204}, "generation 12, 1,204 objects, no difference"),
+        ({"objects": 1, "differences": [{}]}, "generation 12, 1 object, 1 difference"),
+        (
+            {"objects": 7, "parts": 3},
+            "generation 12, 7 objects (one of 3 parts, another one each time), no difference",
+        ),
+        (
+            {"objects": 7, "reason": "its time was over"},
+            "generation 12, 7 objects, no difference; not all of it: its time was over",
+        ),
+        (
+            {"objects": 0, "reason": "there was not enough memory"},
+            "generation 12, nothing compared: there was not enough memory",
+        ),
+    ],
+)
+def test_an_audit_in_a_few_words(found: dict[str, Any], told: str) -> None:
+    whole = {"generation": 12, "differences": [], "parts": 1, "reason": ""} | found
+    assert describe_audit(whole) == told

@@ -186,6 +186,8 @@ def audit_lines(found: dict[str, Any]) -> list[str]:
 
 def describe_audit(found: dict[str, Any]) -> str:
     """Return in a few words what an audit found."""
+    if not found["objects"] and found["reason"]:
+        return f"generation {found['generation']}, nothing compared: {found['reason']}"
     count = len(found["differences"])
     many = "no difference" if not count else f"{count} difference{'s' * (count > 1)}"
     objects = f"{found['objects']:,} object{'s' * (found['objects'] != 1)}"

@@ -160,8 +160,8 @@ def tell_audited(audited: Audited) -> None:
         )  # fmt: skip
     if audited.reason:
         log.warning(
-            "audit of generation %d: not all of it was compared: %s", audited.generation,
-            audited.reason,
+            "audit of generation %d: %s of it was compared: %s", audited.generation,
+            "not all" if audited.objects else "nothing", audited.reason,
         )  # fmt: skip
 
 
