@@ -20,7 +20,7 @@ from tapd import Persistent
 from tapd.errors import StateUnwritable
 from tapd.host import audit as audit_module
 from tapd.host.audit import Audit, Audited
-from tapd.host.audit_part import Living, PartFile
+from tapd.host.audit_part import LiveObjects, PartFile
 from tapd.host.checkpoint import Checkpointer
 from tapd.host.state import State
 from tapd.image.jar import Jar
@@ -443,7 +443,7 @@ def test_the_objects_in_memory_are_found_whatever_their_numbers() -> None:
         jar.last_oid = first
         application.rooms = [Room(n=number) for number in range(9)]
         jar.adopt(application)
-        living = Living(jar)
+        living = LiveObjects(jar)
         found = dict(living.of_part(1, 0))
         assert sorted(found) == list(found)
         assert all(living.get(oid) is obj and obj._p_oid == oid for oid, obj in found.items())
@@ -468,7 +468,7 @@ def test_a_part_that_can_t_be_used_is_done_without(
     elif harm == "another key":
         other = PartFile(path, Key(bytes(32)))
         jar = server.restored.jar
-        other.write(Living(jar), jar, server.state.generation, 2)
+        other.write(LiveObjects(jar), jar, server.state.generation, 2)
     else:
         path.unlink()
         path.mkdir()

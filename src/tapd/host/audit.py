@@ -27,7 +27,7 @@ from typing import Any
 
 from tapd.errors import StateUnwritable
 from tapd.host import audit_part
-from tapd.host.audit_part import Living, Part, PartFile
+from tapd.host.audit_part import LiveObjects, Part, PartFile
 from tapd.host.state import Restored, State
 from tapd.image.differences import Difference, Outcome
 from tapd.image.jar import Jar
@@ -126,7 +126,7 @@ class Audit(Value):
                 outcome = self._compare(application, outcome)
             else:
                 jar = application._p_jar
-                live = Living(jar)
+                live = LiveObjects(jar)
                 part = self._change_part(jar, live, parts)
                 _be_harmless()
                 if part is None:
@@ -150,7 +150,7 @@ class Audit(Value):
             (each.size_bytes for each in entries if each.generation in generations), default=0
         )
 
-    def _change_part(self, jar: Jar, live: Living, parts: int) -> Part | None:
+    def _change_part(self, jar: Jar, live: LiveObjects, parts: int) -> Part | None:
         """Return the part that is to be compared, and keep the next one."""
         file = self._part_file()
         part = file.read(self.base)
@@ -184,7 +184,7 @@ class Audit(Value):
         return _told(outcome, found, lasting)
 
     def _compare_part(
-        self, part: Part, live: Living, application: Application, outcome: Audited
+        self, part: Part, live: LiveObjects, application: Application, outcome: Audited
     ) -> Audited:
         found, lasting = audit_part.compare(
             part,

@@ -53,7 +53,7 @@ class Part(Value):
         return oid % self.parts == self.number
 
 
-class Living:
+class LiveObjects:
     """The durable objects in memory, by number; no graph is walked for that.
 
     A place in a list takes a tenth of what one in a dict does.
@@ -123,7 +123,7 @@ class PartFile:
         (parts, number), *states = map(marshal.loads, contents.payloads[:-1])
         return Part(parts=parts, number=number, states=tuple(states))
 
-    def write(self, live: Living, jar: Jar, generation: int, parts: int) -> None:
+    def write(self, live: LiveObjects, jar: Jar, generation: int, parts: int) -> None:
         """Keep that part whose turn it is.
 
         Args:
@@ -157,7 +157,7 @@ class PartFile:
 class _PartReplay(Replay):
     """Brings the objects of one part up to date; all others are those in memory."""
 
-    def __init__(self, live: Living) -> None:
+    def __init__(self, live: LiveObjects) -> None:
         super().__init__({}, Restoration())
         self._live = live
 
@@ -178,7 +178,7 @@ class _PartReplay(Replay):
 
 
 def _restored(
-    live: Living, states: Iterable[tuple[int, bytes, bytes]], since: Iterable[Changes]
+    live: LiveObjects, states: Iterable[tuple[int, bytes, bytes]], since: Iterable[Changes]
 ) -> _PartReplay:
     replay = _PartReplay(live)
     for oid, class_data, state in states:
@@ -191,7 +191,7 @@ def _restored(
 
 def compare(
     part: Part,
-    live: Living,
+    live: LiveObjects,
     jar: Jar,
     since: Iterable[Changes],
     name: Callable[[str, Any], str],

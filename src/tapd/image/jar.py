@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Sequence
 from threading import get_ident
 from typing import Any
 
+from tapd.errors import NotStorable
 from tapd.image import hooks
 from tapd.image.census import Census
 from tapd.image.changes import Changes
@@ -486,7 +487,8 @@ class Jar:
         """Name `obj`, which could not be dumped, and have the next commit try all of it again."""
         oid: int = obj._p_oid
         if oid not in self._unsaved:
-            reason = f"{hooks.describe(error)}; its last saved state is kept"
+            said = str(error) if type(error) is NotStorable else hooks.describe(error)
+            reason = f"{said}; its last saved state is kept"
             losses.append(Loss(self._whereabouts.place_of(obj), type_name_of(type(obj)), reason))
         self._unsaved[oid] = obj
         if isinstance(obj, Tracked):

@@ -189,11 +189,10 @@ def durable_state(obj: Any) -> Any:
     cls = type(obj)
     try:
         state = hooks.called(state_of, obj)
-        if type(state) is OwnState:  # set past the class's own method
-            return state
-        check_state(state, takes=foundation_of(cls) is not _DURABLE or takes_state(cls))
     except CannotKeep as error:
         raise CannotKeep(f"its state: {error}") from None
+    if type(state) is not OwnState:  # which is set past the class's own method
+        check_state(state, takes=foundation_of(cls) is not _DURABLE or takes_state(cls))
     return state
 
 

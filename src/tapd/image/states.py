@@ -21,7 +21,7 @@ from tapd.image.deep_states import (
 )
 from tapd.image.evolution import versioned
 from tapd.image.graph import GraphRoot
-from tapd.image.loss import Loss, type_name_of
+from tapd.image.loss import Loss
 from tapd.image.memo import parts_in
 from tapd.image.reducer import RETRIES_MAX, UNKNOWN, Reduced, Reducer
 from tapd.image.shared import Shared, SharedObjects
@@ -165,7 +165,7 @@ class StatePickler:
         try:
             return versioned(obj, parts.durable_state(obj))
         except CannotKeep as error:
-            raise NotStorable(f"saving {path or type_name_of(cls)}: {error}") from None
+            raise NotStorable(f"saving {path}: {error}" if path else str(error)) from None
 
     def dump_state(self, state: object, path: str = "") -> StateDump:
         """Pickle one state (or a delta).
