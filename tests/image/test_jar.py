@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import datetime as dt
 import gc
+import io
 import weakref
 from typing import Any
 
@@ -276,6 +277,17 @@ def test_tuples_nested_deeply_are_named_once_and_cost_no_neighbour() -> None:
     assert "nested too deeply" in jar.losses[0].reason
     root.n = 2
     assert jar.commit().states
+
+
+def test_what_can_t_be_kept_is_named_by_one_path_from_the_root_on() -> None:
+    root = Box(inner=Box(n=1))
+    jar = Jar()
+    jar.adopt(root)
+    root.file = root.inner.file = (open_file := io.BytesIO().getbuffer())
+    jar.commit()
+    assert {loss.path for loss in jar.losses} == {"box.file", "box.inner.file"}
+    assert {loss.path for loss in dump_graph(root).losses} == {"box.file"}  # where it is met first
+    open_file.release()
 
 
 def test_tuples_that_share_their_parts_are_looked_at_once() -> None:

@@ -164,11 +164,14 @@ class LocalPaths:
 
 
 def find_path(root: Any, wanted: Any, *, objects_max: int = 200_000) -> str:
-    """Return where the durable object `wanted` is below `root`; "" where it was not found.
+    """Return where the durable object `wanted` is in the graph of `root`; "" where it is not found.
 
     Looks at no more than `objects_max` objects: it is for a message.
     """
-    came_from: dict[int, tuple[int, str]] = {id(root): (0, type(root).__name__.lower())}
+    name = type(root).__name__.lower()
+    if root is wanted:
+        return name
+    came_from: dict[int, tuple[int, str]] = {id(root): (0, name)}
     queue: collections.deque[Any] = collections.deque([root])
     kept = [root]  # ids are only good while their objects live
     while queue and len(kept) < objects_max:
