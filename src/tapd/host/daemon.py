@@ -93,15 +93,24 @@ class Surroundings(Value):
         return cls(inherited, Notifier.from_environ(environ), descriptors_max, problems)
 
 
-def end_unclean(error: Exception) -> None:
-    """End this process at once, as a crash: the next goes on from the last commit."""
-    log.critical(
-        "a turn failed, which is a bug of tapd; the next process goes on from the last commit",
-        exc_info=error,
-        extra=events.TURN_FAILED(),
-    )
-    logging.shutdown()
-    os._exit(1)
+_exit = os._exit
+"""Taken at the import: typed code may replace anything that has a name in a module."""
+
+
+def end_unclean(error: BaseException) -> None:
+    """End this process at once, as a crash: the next goes on from the last commit.
+
+    Whatever fails here, it ends: what broke the turn may break a log line as well.
+    """
+    try:
+        log.critical(
+            "a turn broke, so this process ends; the next goes on from the last commit",
+            exc_info=error,
+            extra=events.TURN_FAILED(),
+        )
+        logging.shutdown()
+    finally:
+        _exit(1)
 
 
 class Daemon:
@@ -169,16 +178,18 @@ class Daemon:
                 log.error("a task or callback raised %r; serving goes on", error, exc_info=error)
 
     def _slow_down(self, restored: Restored, notifier: Notifier) -> None:
-        """Pause before going on where the server was killed again and again."""
-        if restored.history.clean:
-            return
-        deaths = restored.history.level + 1
-        if deaths <= CRASHES_WITHOUT_PAUSE:
+        """Pause before going on where a start, or what it runs, kills again and again.
+
+        Who kills the server from outside does not slow it down.
+        """
+        history = restored.history
+        deaths = history.falls + 1
+        if history.clean or not history.fell or deaths <= CRASHES_WITHOUT_PAUSE:
             return
         pause_s = min(0.1 * 2.0 ** (deaths - CRASHES_WITHOUT_PAUSE), CRASH_PAUSE_S_MAX)
         text = (
-            f"killed {deaths} times in a row before it had settled; going on in {pause_s:.1f} s "
-            "(clients wait; nothing is lost). The log above says what was run each time"
+            f"killed {deaths} times in a row by its start, or by what it ran there; going on in "
+            f"{pause_s:.1f} s (clients wait; nothing is lost). The log above says what that was"
         )
         story.tell_crash_loop(text, deaths)
         notifier.status(text)
