@@ -39,14 +39,16 @@ class Commit:
     """What one commit gathers.
 
     Attributes:
+        begun: where the deltas begin of those that count as unchanged and were not dumped yet.
         changes: what it will return.
         losses: what can't be kept.
     """
 
-    __slots__ = ("_looks", "changes", "losses")
+    __slots__ = ("_looks", "begun", "changes", "losses")
 
     def __init__(self) -> None:
         self.changes = Changes()
+        self.begun: dict[int, Any] = {}
         self.losses: list[Loss] = []
         self._looks: Looks | None = None
 

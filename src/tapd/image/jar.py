@@ -16,10 +16,15 @@ Nothing that changes is missed, by construction. A durable object is one of two:
   are written together.
 
 A container of which little changed is written as a delta while it is calm.
+
+Code of somebody else's may run between any two steps of a commit (a signal's handler, a
+``__del__``). So an object counts as unchanged before its state is taken: what is changed
+from then on is reported, and is due in the next commit.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from threading import get_ident
 from typing import Any
@@ -262,9 +267,11 @@ class Jar:
         """Return what changed since the last commit, and count it as unchanged."""
         commit = Commit()
         changed, self._changed = self._changed, []
+        # Some are there twice, or were dumped since: their ``__getstate__`` reported them.
+        rest = [obj for obj in changed if obj._p_changed and not self._dump_calm(obj, commit)]
         if self._unsaved and changed:
-            changed += self._unsaved.values()  # perhaps it can be saved now
-        rest = [obj for obj in changed if not self._dump_calm(obj, commit)]
+            known = set(map(id, rest))  # perhaps it can be saved now
+            rest += [obj for obj in self._unsaved.values() if id(obj) not in known]
         if rest or self._fresh:
             self._dump_all(rest, commit)
         if self._watch:
@@ -274,10 +281,10 @@ class Jar:
             )
         if commit.has_looks:
             self._write_groups(commit)
-        if self._changed:
-            # A ``__getstate__`` reports the object that is being dumped; what else changed
-            # meanwhile (a ``__del__`` ran) is due next time.
-            self._changed = [obj for obj in self._changed if obj._p_changed]
+        pending = self._changed
+        for at in range(len(pending) - 1, -1, -1):  # in place: more may be reported meanwhile
+            if not pending[at]._p_changed:
+                del pending[at]
         self.losses = commit.losses
         return commit.changes
 
@@ -328,27 +335,46 @@ class Jar:
         changes = commit.changes
         try:
             if issubclass(cls, Tracked):
-                delta = obj.take_delta()
+                begin = obj.begin_delta()
+                delta = None if begin is None else obj.delta_since(begin)
                 if delta is not None:
                     if not self._census.is_calm_delta(cls, delta):
+                        commit.begun[oid] = begin
                         return False
                     changes.deltas.append((oid, self._pickler.dump_state(delta).data))
-                    obj._p_changed = False
                     return True
-            elif obj._p_serial != self._tags.get(cls):
-                self._class_records.note(obj, commit.changes)
-            state = obj.__getstate__() if cls in self._safe else self._state_of(obj)
+                state = obj.__getstate__()
+            else:
+                if obj._p_serial != self._tags.get(cls):
+                    self._class_records.note(obj, commit.changes)
+                state = self._take_state(obj)
             if not self._census.is_calm_state(obj, state):
+                self._unsettle(obj)
                 return False
             dump = self._pickler.dump_state(versioned(obj, state))
         except BaseException as error:  # told when it is tried once more
             hooks.check(error)
+            self._unsettle(obj)
             return False
         if dump.losses:  # of what is durable, but not to be kept
             commit.losses += self._whereabouts.named(obj, dump.losses)
         changes.states.append((oid, dump.data))
-        self._settle(obj)
         return True
+
+    def _take_state(self, obj: Any) -> Any:
+        """Return the state of `obj`, which counts as unchanged from then on."""
+        self._settle(obj)
+        if type(obj) in self._safe:
+            return obj.__getstate__()
+        state = self._state_of(obj)
+        if obj._p_changed:  # by its author's ``__getstate__``
+            self._settle(obj)
+        return state
+
+    def _unsettle(self, obj: Any) -> None:
+        """Undo `_settle`, as `obj` was not dumped."""
+        if not obj._p_changed:
+            set_mark(obj, "_p_changed", True)
 
     def _state_of(self, obj: Any) -> Any:
         cls = type(obj)
@@ -362,16 +388,16 @@ class Jar:
         looks = commit.looks
         is_tracked = issubclass(type(obj), Tracked)
         if is_tracked and oid not in self._watch.oids:
-            delta = obj.take_delta()
+            begin = commit.begun.pop(oid, None)
+            delta = None if begin is None else obj.delta_since(begin)
             if delta is not None and self._census.is_calm_delta(type(obj), delta):
                 commit.changes.deltas.append((oid, self._pickler.dump_state(delta).data))
-                self._settle(obj)
                 return
         if not is_tracked and obj._p_changed:
             self._class_records.note(obj, commit.changes)
-        dump = self._pickler.dump_object(obj)
         if is_tracked:
             obj._p_delta = None
+        dump = self._dump_settled([obj], functools.partial(self._pickler.dump_object, obj))
         digest = self._digest(obj, dump.data)
         digest_before, part_ids = looks.before[oid]
         if issubclass(
@@ -385,7 +411,7 @@ class Jar:
         if dump.losses and has_changed:
             commit.losses += self._whereabouts.named(obj, dump.losses)
         if self._has_parts(obj, dump.parts):
-            self._settle(obj)  # its author's ``__getstate__`` may have been asked once more
+            self._settle_again(obj)
             watched = Watched(digest, dump.parts or (), dump.shared)
             looks.entries[oid] = obj, watched
             if has_changed or (part_ids != watched.part_ids and self._watch.is_shared(oid)):
@@ -398,7 +424,30 @@ class Jar:
         looks.entries.pop(oid, None)
         self._watch.forget(obj)
         self._watch.hold(obj, dump.shared)
-        self._settle(obj)
+        self._settle_again(obj)
+
+    def _dump_settled(self, objects: Sequence[Any], dump: Callable[[], Any]) -> Any:
+        """Return what `dump` returns of `objects`, which count as unchanged from then on.
+
+        Where one was changed meanwhile it is dumped once more: that may be a hook of its own,
+        which changes it each time, or somebody else's code.
+        """
+        for obj in objects:
+            self._settle(obj)
+        dumped = dump()
+        if any(obj._p_changed for obj in objects):
+            for obj in objects:
+                self._settle(obj)
+            dumped = dump()
+            for obj in objects:
+                self._settle(obj)
+        return dumped
+
+    def _settle_again(self, obj: Any) -> None:
+        """Count `obj` as unchanged whose author's ``__getstate__`` was asked once more."""
+        cls = type(obj)
+        if cls not in self._safe and not (issubclass(cls, Tracked) or has_safe_state(cls)):
+            self._settle(obj)
 
     def _digest(self, obj: Any, data: bytes) -> bytes:
         """Return what tells this state of `obj` from another; of a plain one its class as well."""
@@ -433,7 +482,7 @@ class Jar:
         for obj, watched in looks.unchanged:
             if watched is watch.get(obj):
                 watch.rest(obj, self._census.roots_of(obj), self._pickler.shared.ids)
-                self._settle(obj)
+                self._settle_again(obj)
 
     def _groups(self, oids: Iterable[int]) -> list[list[int]]:
         groups = []
@@ -474,9 +523,8 @@ class Jar:
         members = [(each, self._watch.object_of(each)) for each in group]
         members = [(oid, obj) for oid, obj in members if obj is not None]
         try:
-            dump = self._pickler.dump_joint([obj for _oid, obj in members])
-            for _oid, obj in members:
-                self._settle(obj)
+            objects = [obj for _oid, obj in members]
+            dump = self._dump_settled(objects, functools.partial(self._pickler.dump_joint, objects))
         except BaseException as error:
             hooks.check(error)
             for _oid, obj in members:

@@ -322,7 +322,7 @@ class UnfitPlain(Refusing):
         return *kept["broken_made"], kept["broken_state"], items, entries, kept["broken_setter"]
 
 
-_OPEN = frozenset({"apply_delta", "take_delta", "persistence_version"})
+_OPEN = frozenset({"apply_delta", "begin_delta", "delta_since", "persistence_version"})
 STAND_INS = (Broken, DurableStandIn, UnfitPlain)
 
 

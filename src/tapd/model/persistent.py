@@ -19,8 +19,12 @@ and writing them reports nothing.
 A dict of a million entries must not be written again for one new key, so the
 dict, the list and the deque also keep a *delta* while only keys are set or
 deleted, or only items are appended: ``_p_delta`` is None where the whole state
-is due, and else says what changed since the last commit. `take_delta` gives it
-to the jar, `apply_delta` replays it.
+is due, and else says what changed since the last commit. `begin_delta` and
+`delta_since` give it to the jar, `apply_delta` replays it.
+
+Code may run between any two steps here, of a signal's handler or a ``__del__``, and may
+change the very same container; or Ctrl-C ends the method there. So a change is noted
+in this order: the delta, the report, ``_p_changed``; and a delta only ever grows.
 """
 
 from __future__ import annotations
@@ -170,8 +174,18 @@ class Tracked:
     _p_delta: Any
     _p_watched: Any  # what the jar knows of one that holds plain objects
 
-    def take_delta(self) -> Any:
-        """Return what changed since the last commit, or None where all of it is due."""
+    def begin_delta(self) -> Any:
+        """Count it as unchanged; return where its delta begins, None where all of it is due.
+
+        In this order: code that runs in between (a signal's handler, a ``__del__``) reports what
+        it changes, and that is of the next delta.
+        """
+        begin = self._p_delta
+        self._p_changed = False  # type: ignore[misc]  # a slot of each subclass
+        return None if self._p_delta is None else begin
+
+    def delta_since(self, begin: Any) -> Any:
+        """Return what changed from `begin` up to `begin_delta`, or None where all of it is due."""
         return None
 
     def apply_delta(self, delta: Any) -> None:
@@ -190,10 +204,10 @@ class Tracked:
 
 def report(container: Any) -> None:
     """Have all of a tracked container written, since it is about to change."""
+    container._p_delta = None
     if not container._p_changed:
         container._p_jar.register(container)
         container._p_changed = True
-    container._p_delta = None
 
 
 def _reporting(base: type, *names: str) -> dict[str, Callable[..., Any]]:
@@ -243,22 +257,27 @@ class TrackedList(list[T], Tracked):
     def append(self, item: T, /) -> None:
         """Append `item`, reporting first (written out: the most used of all)."""
         if not self._p_changed:
+            self._p_delta = len(self)
             self._p_jar.register(self)  # type: ignore[union-attr]  # attached when unchanged
             self._p_changed = True
-            self._p_delta = len(self)
         list.append(self, item)
 
     def extend(self, items: Iterable[T], /) -> None:
         """Append all `items`, reporting first."""
         if not self._p_changed:
+            self._p_delta = len(self)
             self._p_jar.register(self)  # type: ignore[union-attr]  # attached when unchanged
             self._p_changed = True
-            self._p_delta = len(self)
         list.extend(self, items)
 
-    def take_delta(self) -> list[T] | None:
+    def delta_since(self, begin: int) -> list[T] | None:
         """Return the items appended, where nothing else was done."""
-        return None if self._p_delta is None else self[self._p_delta :]
+        items = self[begin:]
+        has_more = self._p_changed
+        end = self._p_delta
+        if end is None:
+            return None
+        return items[: end - begin] if has_more else items
 
     def apply_delta(self, delta: list[T]) -> None:
         """Append `delta`."""
@@ -302,15 +321,16 @@ class TrackedDict(dict[K, V], Tracked):
         order in which a replay has to set them: a dict's order is state, too.
         """
         if not self._p_changed:
+            self._p_delta = {}
             self._p_jar.register(self)  # type: ignore[union-attr]  # attached when unchanged
             self._p_changed = True
-            self._p_delta = {key: moves}
-        elif self._p_delta is not None:
+        touched = self._p_delta
+        if touched is not None:
             if moves:
-                self._p_delta.pop(key, None)
-                self._p_delta[key] = True
+                touched.pop(key, None)
+                touched[key] = True
             else:
-                self._p_delta.setdefault(key, False)
+                touched.setdefault(key, False)
 
     def __setitem__(self, key: K, value: V, /) -> None:
         self._changing(key, moves=key not in self)
@@ -333,14 +353,10 @@ class TrackedDict(dict[K, V], Tracked):
             self[key] = default
         return self[key]
 
-    def take_delta(self) -> tuple[list[tuple[K, V]], list[K]] | None:
+    def delta_since(self, begin: dict[K, bool]) -> tuple[list[tuple[K, V]], list[K]] | None:
         """Return the items set and the keys to delete first, where few keys were touched."""
-        touched = self._p_delta
-        if touched is None:
-            return None
-        return [(key, self[key]) for key in touched if key in self], [
-            key for key, moves in touched.items() if moves
-        ]
+        items = [(key, self[key]) for key in begin if key in self]
+        return items, [key for key, moves in begin.items() if moves]
 
     def apply_delta(self, delta: tuple[list[tuple[K, V]], list[K]]) -> None:
         """Delete and set what `delta` says."""
@@ -446,19 +462,19 @@ class TrackedDeque(collections.deque[T], Tracked):
     def append(self, item: T, /) -> None:
         """Append `item`, reporting first; the delta counts the items appended."""
         if not self._p_changed:
+            self._p_delta = 0
             self._p_jar.register(self)  # type: ignore[union-attr]  # attached when unchanged
             self._p_changed = True
-            self._p_delta = 1
-        elif self._p_delta is not None:
+        if self._p_delta is not None:
             self._p_delta += 1
         collections.deque.append(self, item)
 
-    def take_delta(self) -> list[T] | None:
+    def delta_since(self, begin: int) -> list[T] | None:
         """Return the items appended, where nothing else was done."""
-        appended = self._p_delta
-        if appended is None or appended >= len(self):
+        if begin >= len(self):
             return None
-        return [self[index] for index in range(-appended, 0)]
+        items = [self[index] for index in range(-begin, 0)]
+        return None if self._p_changed else items  # changed again: the places have moved
 
     def apply_delta(self, delta: list[T]) -> None:
         """Append `delta`; a bounded deque drops from its left, as it did."""

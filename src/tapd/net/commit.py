@@ -140,12 +140,15 @@ class Commits(Connections):
         keys: list[int] = []
         output = b""
         for stream in touched:
+            # First: who writes from here on (a signal's handler, say) has it looked at again.
+            stream.touched = False
             queued = stream.queued
             if stream.is_hosted:
                 moves += stream.move_hosted(bases)
             elif stream.peeked or stream.flags != stream.committed_flags:
                 moves.append(stream.move())
             elif queued:
+                stream.queued = []
                 # Output alone, as in a message to many: told once for all who get the same
                 # objects. They are all alive, so their ids are theirs alone. Mostly it is
                 # what the stream before got, and lists of the same objects are soon compared.
@@ -159,7 +162,6 @@ class Commits(Connections):
                     last, keys, _pieces, output = known
                 keys.append(stream.key)
                 stream.fresh = output
-                stream.queued = []
         changes = self.jar.commit()
         if self.jar.losses:
             self._tell_losses()
@@ -209,10 +211,6 @@ class Commits(Connections):
         self._fault("turn: committed")
         sent = self.externalise(leaving.streams)
         ports_sent = self.externalise_ports(leaving.ports) if leaving.ports else []
-        for each in self._touched:
-            each.touched = True  # again, during a stall: it must not be noted twice
-        for port in self._touched_ports:
-            port.touched = True
         self._fault("turn: externalised")
         self.close_ended(leaving.closes)
         if self._output_bytes > POSITIONS_EACH_BYTES:
@@ -249,10 +247,6 @@ class Commits(Connections):
         """Run and send nothing until the journal can be written; clients see a pause."""
         if not self.is_stalled:
             self.is_stalled = True
-            for stream in leaving.streams:
-                stream.touched = False  # what is written meanwhile is for a later turn
-            for port in leaving.ports:
-                port.touched = False
             log.error("%s; nothing is answered until it can", error, extra=events.STALLED())
             self.on_stall(error)
             self.pause()

@@ -333,7 +333,6 @@ class Connections(LiveRuntime):
         sent: list[tuple[int, int]] = []
         by_fd = self._by_fd
         for stream in touched:
-            stream.touched = False
             if by_fd.get(stream.fd) is not stream:
                 continue
             before = stream.sent
@@ -369,7 +368,6 @@ class Connections(LiveRuntime):
         """
         sent: list[tuple[str, int]] = []
         for port in ports:
-            port.touched = False
             count = port.externalise()
             if count is not None:
                 sent.append((port.name, count))

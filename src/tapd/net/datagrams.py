@@ -254,6 +254,7 @@ class DatagramPort:
 
     def move(self) -> PortMove | None:
         """Return what the journal must know of this turn, and count it as committed."""
+        self.touched = False
         batch, self._peeked = self._peeked, []
         queued, self._queued = self._queued, []
         self._batch.extend(batch)
