@@ -27,6 +27,10 @@ class FullDisk:
     def size(self) -> int:
         return self.journal.size
 
+    @property
+    def end(self) -> tuple[int, int]:
+        return self.journal.end
+
     def append(self, payload: bytes) -> None:
         if self.is_full:
             raise StateUnwritable("no space left")
