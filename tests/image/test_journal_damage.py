@@ -28,17 +28,15 @@ from tapd.image.journal import MAGIC, JournalContents, JournalWriter, parse_jour
 from tapd.image.journal_damage import HEAD_BYTES
 
 KEY = b"k" * 32
-PAYLOADS = [
-    pickle.dumps(record, 5)
-    for record in (
-        ("base", "boot", 0, True, [], [], (6, 4711)),
-        ("turn", [(1, 77, False, 0)], [(1, 5, b"hello\n", 0)], [], {}, {}, {}, []),
-        ("sent", [(1, 6)], []),
-        ("turn", [], [(1, 12, b"\0" * 300, 0)], [], {}, {3: pickle.dumps(["x"] * 9, 5)}, {}, []),
-        ("turn", [], [(1, 15, [b"a" * 20, b"b" * 20], 0)], [], {}, {}, {}, []),
-        ("turn", [], [(1, 19, pickle.dumps(("a", 2), 5), 4)], [1], {}, {}, {}, []),
-    )
+RECORDS: list[tuple[object, ...]] = [
+    ("base", "boot", 0, True, [], [], (6, 4711)),
+    ("turn", [(1, 77, False, 0)], [(1, 5, b"hello\n", 0)], [], {}, {}, {}, []),
+    ("sent", [(1, 6)], []),
+    ("turn", [], [(1, 12, b"\0" * 300, 0)], [], {}, {3: pickle.dumps(["x"] * 9, 5)}, {}, []),
+    ("turn", [], [(1, 15, [b"a" * 20, b"b" * 20], 0)], [], {}, {}, {}, []),
+    ("turn", [], [(1, 19, pickle.dumps(("a", 2), 5), 4)], [1], {}, {}, {}, []),
 ]
+PAYLOADS = [pickle.dumps(record, 5) for record in RECORDS]
 LAST = len(PAYLOADS) - 1
 
 

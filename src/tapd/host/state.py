@@ -210,8 +210,6 @@ class State:
                 "%s%s; %s", segment.problem, kept, look,
                 extra=events.RECORDS_GONE(TAPD_JOURNAL=path),
             )  # fmt: skip
-            with writing(path):
-                self._mark.remove()  # told once: what is appended now is not what it meant
         else:
             if fault is Fault.DAMAGED:
                 place = aside.keep_copy(path, aside.DAMAGED)
@@ -222,6 +220,9 @@ class State:
                 "%s; the whole file is kept as %s; %s", segment.problem, place.name, look,
                 extra=events.SET_ASIDE(TAPD_JOURNAL=place),
             )  # fmt: skip
+        if fault.is_hole:
+            with writing(path):
+                self._mark.remove()  # it is told; what is appended now is not what was synced
 
     def open_journal(self, boot_id: str) -> JournalWriter:
         """Open the journal to go on in: that of the last process, or a new one."""
