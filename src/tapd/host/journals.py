@@ -95,6 +95,8 @@ class Source(Value):
             if not is_lost and before is not None and last < before[0] < segment.generation:
                 is_lost = True
                 yield self._missing(before[0], f"{segment.path.name} says that it follows it")
+            if not is_lost and before is not None and before[0] == segment.generation:
+                is_lost = True  # after a rollback: it is no continuation of what is before it
             if is_lost:
                 yield _unused(segment)
             else:
@@ -211,5 +213,5 @@ def _with_next(
 
 
 def _unused(segment: Segment) -> Segment:
-    problem = f"{segment.path} follows what is lost, and can't be applied without it"
+    problem = f"{segment.path} follows what could not be loaded, and can't be applied without it"
     return Segment(segment.generation, segment.path, None, Fault.UNUSED, problem)

@@ -230,7 +230,8 @@ class State:
             generation, place = self._continue_from
             return self._make_journal(generation, place)
         journal = self._make_journal(self.generation)
-        journal.append(render_base(boot_id, 0, [], clean=True))
+        before = (self.generation, 0)  # it follows the TAP, and no other journal
+        journal.append(render_base(boot_id, 0, [], clean=True, before=before))
         return journal
 
     def begin_generation(self) -> JournalWriter:

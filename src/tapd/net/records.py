@@ -130,7 +130,8 @@ def render_base(
         streams: as they are.
         clean: the process stops cleanly.
         ports: the datagram ports, by name.
-        before: generation and size in bytes of the journal that ends here.
+        before: generation and size in bytes of the journal that ends here; of the
+            journal's own generation where it follows that and no other journal.
     """
     port_rows = [(name, p.batch, p.sent, p.pending) for name, p in (ports or {}).items()]
     rows = [render_row(state) for state in streams]
