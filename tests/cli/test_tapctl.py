@@ -256,16 +256,16 @@ def test_rollback_without_a_generation_lists_what_can_be_had(tap: Path) -> None:
     damaged[ends[2] + 40] ^= 1
     path.write_bytes(damaged)
     lines = run("rollback", tap).output.splitlines()
-    assert lines[0].split()[-1] == "JOURNAL"
+    assert lines[0].split()[-2:] == ["JOURNAL", "NOTES"]
     assert [line.split()[0] for line in lines[1:4]] == ["3", "2", "1"]
-    assert lines[1].endswith("3 records, then damaged")
+    assert lines[1].endswith("3 records, then damaged  clean stop")
     assert lines[4] == "a start loads generation 3 and applies 3 records of journals"
     state = State(tap, load_key())
     with state.store.lock():
         assert state.restore().application.mark == "turn 1"
         state.open_journal("boot").close()
     lines = run("rollback", tap).output.splitlines()
-    assert lines[1].endswith("3 records")
+    assert lines[1].endswith("3 records  clean stop")
     assert lines[4].startswith(f"kept aside: {path}.damaged (")
     assert f"kept aside: {path}.damaged" in run("verify", tap).output
 

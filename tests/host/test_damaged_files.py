@@ -20,6 +20,7 @@ import pytest
 from tapd import Persistent, events
 from tapd.errors import StateUnwritable, TapDamaged, TapMissing
 from tapd.host.asleep import save_sleep, take_sleep
+from tapd.host.journals import Fault, Source, read_beside
 from tapd.host.state import Restored, State
 from tapd.image.aside import COPIES_MAX, kept_copies
 from tapd.image.journal import MAGIC, JournalWriter, journal_key, read_journal
@@ -403,6 +404,32 @@ def test_a_resaved_journal_says_where_the_one_before_ended(place: Place) -> None
     journal = (place.directory / "a.d/journal-00000005").read_bytes()
     first = journal[len(MAGIC) + 20 : ends_of(journal)[1]]
     assert parse_before(first) == (4, len(place.files[JOURNAL_4]))
+
+
+def test_what_is_told_without_a_start(place: Place) -> None:
+    """Older journals, too, each in itself: what came before them is gone with reason."""
+
+    def told(changed: dict[str, bytes | None]) -> list[tuple[int, Fault | None]]:
+        place.put(changed)
+        store = Store(place.path, KEY)
+        mark = SyncMark(store.journal_directory, journal_key(KEY), store.lineage()).read()
+        source = Source(store, journal_key(KEY), store.lineage(), mark)
+        entries = store.generations(verify=True)
+        return [(each.generation, each.fault) for each in read_beside(source, entries)]
+
+    data = place.files[JOURNAL_3]
+    damaged = bytearray(data)
+    damaged[ends_of(data)[1] + 30] ^= 1
+    broken: dict[str, bytes | None] = {JOURNAL_3: bytes(damaged)}
+    cut: dict[str, bytes | None] = {JOURNAL_3: data[: ends_of(data)[-2]]}
+    assert told({}) == [(3, None), (4, None)]
+    assert told(broken) == [(3, Fault.DAMAGED), (4, None)]
+    assert told(cut) == [(3, Fault.SHORT), (4, None)]
+    assert told({**broken, GENERATION_4: b""}) == [(3, Fault.DAMAGED), (4, Fault.UNUSED)]
+    assert told({**cut, GENERATION_4: b""}) == [(3, Fault.SHORT), (4, Fault.UNUSED)]
+    assert told({JOURNAL_3: None, GENERATION_4: b""}) == [(3, Fault.MISSING), (4, Fault.UNUSED)]
+    assert told({JOURNAL_4: None}) == [(3, None), (4, Fault.MISSING)]
+    assert told(dict.fromkeys((name for name in NAMES if ".tap" in name), b"")) == []
 
 
 def test_after_a_rollback_journals_do_not_follow_one_another(place: Place) -> None:

@@ -67,12 +67,17 @@ def segment_data(segment: Segment) -> dict[str, Any]:
     }
 
 
-def segment_line(segment: Segment) -> str:
-    """Return what people are told of a journal."""
+def segment_line(segment: Segment, entries: Sequence[Entry]) -> str:
+    """Return what people are told of a journal beside `entries`."""
     records = _count(segment)
     if segment.fault is None:
         return f"journal {segment.generation}: good; {records}"
-    told = f"{segment.problem}; {_OUTLOOK[segment.fault].format(records=records)}"
+    newest = next((entry.generation for entry in entries if entry.error is None), 0)
+    if segment.generation < newest:
+        outlook = f"no start needs it while generation {newest} is good"
+    else:
+        outlook = _OUTLOOK[segment.fault].format(records=records)
+    told = f"{segment.problem}; {outlook}"
     colour = "red" if segment.fault.is_hole else "yellow"
     return f"journal {segment.generation}: {click.style(told, fg=colour)}"
 

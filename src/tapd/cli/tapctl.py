@@ -268,7 +268,8 @@ def verify(tap: str, as_json: bool, upgrade: bool) -> None:
             + (click.style(str(entry.error), fg="red") if entry.error else _good(entry))
             for entry in entries
         ]
-        told += [*map(journals.segment_line, segments), *journals.copy_lines(layout)]
+        told += [journals.segment_line(segment, entries) for segment in segments]
+        told += journals.copy_lines(layout)
         return [*told, rehearsed] if rehearsed else told
 
     emit(as_json, data, lines)
@@ -346,8 +347,11 @@ def _list_offers(layout: Layout, tap: str) -> None:
     entries = _verified(layout)
     segments = journals.find_segments(layout, entries)
     notes = {segment.generation: journals.segment_note(segment) for segment in segments}
-    header = (">GENERATION", "SAVED", ">SIZE", "FILE", "NOTES", "JOURNAL")
-    rows = [[*_entry_row(entry), notes.get(entry.generation, "")] for entry in entries]
+    header = (">GENERATION", "SAVED", ">SIZE", "FILE", "JOURNAL", "NOTES")
+    rows = [
+        [*row[:-1], notes.get(entry.generation, ""), row[-1]]
+        for entry, row in zip(entries, map(_entry_row, entries), strict=True)
+    ]
     for line in [
         *table(header, rows),
         *journals.copy_lines(layout),

@@ -182,9 +182,14 @@ def read_beside(source: Source, entries: Iterable[Entry]) -> list[Segment]:
     """
     good = next((entry for entry in entries if entry.manifest is not None), None)
     if good is None or good.manifest is None:
-        return list(source.read(0, is_begun=False))
+        return []  # nothing to apply them to
     begun = is_begun(good.path, good.manifest.journal, source.layout)
-    older = source.read(0, good.generation, is_begun=False)
+    older = [
+        # Each follows a generation of its own; the next one may tell where it ended.
+        next(iter(source.read(generation, generation + 2, is_begun=False)))
+        for generation, _path in source.layout.journal_files()
+        if generation < good.generation
+    ]
     return [*older, *source.read(good.generation, is_begun=begun)]
 
 

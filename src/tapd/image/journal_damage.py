@@ -27,7 +27,7 @@ def record_at(
     data: memoryview, at: int, keyed: Any, previous_mac: bytes
 ) -> tuple[bytes, bytes] | None:
     """Return mac and payload of the record at `at`, or None where none verifies."""
-    length = _length_at(data, at)
+    length = int.from_bytes(data[at : at + 4], "little")  # inline: a start reads all records
     start = at + HEAD_BYTES
     if start + length > len(data):
         return None

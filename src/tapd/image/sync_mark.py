@@ -14,15 +14,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import struct
 from pathlib import Path
 
 from tapd.image.files import open_regular, temporary_name
 
 MARK_NAME = "synced"
-_PLACE = struct.Struct("<QQ")
+_NUMBER_BYTES = 8
+_PLACE_BYTES = 2 * _NUMBER_BYTES
 _MAC_BYTES = 16
-_BYTES = _PLACE.size + _MAC_BYTES
+_BYTES = _PLACE_BYTES + _MAC_BYTES
 
 
 class SyncMark:
@@ -46,7 +46,9 @@ class SyncMark:
 
         Where that can't be written the older mark stays: it promises less.
         """
-        place = _PLACE.pack(generation, size)
+        place = generation.to_bytes(_NUMBER_BYTES, "little") + size.to_bytes(
+            _NUMBER_BYTES, "little"
+        )
         with contextlib.suppress(OSError):
             try:
                 fd = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -65,11 +67,11 @@ class SyncMark:
                 data = file.read(_BYTES)
         except OSError:
             return None
-        place, mac = data[: _PLACE.size], data[_PLACE.size :]
+        place, mac = data[:_PLACE_BYTES], data[_PLACE_BYTES:]
         if len(data) != _BYTES or mac != self._mac(place):
             return None
-        generation, size = _PLACE.unpack(place)
-        return generation, size
+        generation, size = place[:_NUMBER_BYTES], place[_NUMBER_BYTES:]
+        return int.from_bytes(generation, "little"), int.from_bytes(size, "little")
 
     def remove(self) -> None:
         """Forget it, once somebody was told that what it promised is gone.
