@@ -9,16 +9,20 @@ clients wait.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from typing import Any
 
 MAC_BYTES = 16
 HEAD_BYTES = 4 + MAC_BYTES
-SEARCH_BYTES = 1 << 20
-"""How far the end of a record is looked for whose length may be damaged."""
+SEARCH_BYTES = 16 << 20
+"""How far behind the broken record a whole one is looked for."""
+OWN_END_BYTES = 1 << 20
+"""How far the end of the broken record itself is, should only its length be damaged."""
+PLACES_MAX = 200_000
 HASHED_BYTES_MAX = 256 << 20
-"""How much is hashed at most for places that only look like records."""
+"""How many places that look like records are tried, and how much is hashed for that."""
 _PAYLOAD_START = b"\x80\x05"  # a pickle of protocol 5, which the payloads of turns are
 _MAC_DISTINCT_MIN = 9  # of 16 random bytes, fewer are distinct once in 40 million times
 
@@ -64,8 +68,8 @@ def find_later_record(
     own.update(previous_mac)
     own_seen, hashed_bytes = start, 0
     alone = None
-    for at in _plausible_heads(data, start):
-        if at <= start + SEARCH_BYTES:
+    for at in itertools.islice(_plausible_heads(data, start), PLACES_MAX):
+        if at <= start + OWN_END_BYTES:
             own.update(data[own_seen:at])
             own_seen = at
             if own.digest() == stored_mac:
@@ -117,7 +121,9 @@ def _plausible_heads(data: memoryview, start: int) -> Iterator[int]:
     """
     highest = re.escape(bytes([min((len(data) - start) >> 24, 255)]))
     small = re.compile(b"(?<=(.{3}))([\\x00-" + highest + b"])(?!\\1\\2)", re.DOTALL)
-    for match in small.finditer(data, start + 3, max(len(data) - MAC_BYTES, start + 3)):
+    part = bytes(data[start : start + SEARCH_BYTES])
+    last = start + len(part.rstrip(b"\0"))  # pages that never reached the disk are zeros
+    for match in small.finditer(data, start + 3, min(last + 3, len(data) - MAC_BYTES)):
         at = match.start() - 3
         if 0 < _length_at(data, at) <= len(data) - HEAD_BYTES - at:
             yield at
