@@ -19,7 +19,7 @@ import pytest
 
 from tapd import Persistent, events
 from tapd.errors import StateUnwritable, TapDamaged, TapMissing
-from tapd.host.asleep import save_sleep, take_sleep
+from tapd.host.asleep import save_sleep, sleep_fields, take_sleep
 from tapd.host.journals import Fault, Source, read_beside
 from tapd.host.state import Restored, State
 from tapd.image.aside import COPIES_MAX, kept_copies
@@ -214,6 +214,15 @@ def test_every_byte_changed(place: Place, name: str) -> None:
             assert NEWEST_SAVED <= turns < LAST
         else:
             assert turns == LAST
+
+
+def test_small_files_full_of_anything(place: Place) -> None:
+    """Longer than they ever are, and the worst for who parses them."""
+    for name in ("a.d/asleep", "a.d/audit", "a.d/last-generation", "a.d/lock", "a.d/synced"):
+        for data in (b"9" * 400, b"[" * 4096, b"\0" * 100, b"\xff" * 100, b"\n", b'{"key": []}'):
+            assert place.check({name: data}) == LAST, (name, data[:9])
+    place.put({"a.d/asleep": b"9" * 300})
+    assert sleep_fields(place.directory / "a.d").keys() == {"asleep_since_s"}
 
 
 def test_one_file_is_gone(place: Place) -> None:
