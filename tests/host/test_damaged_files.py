@@ -6,6 +6,7 @@ where it gives less, a line in the log says so. What it could not use is kept.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import logging
 import os
@@ -390,18 +391,37 @@ def test_copies_are_never_overwritten_and_do_not_pile_up(place: Place) -> None:
         assert len(copies) == min(length, COPIES_MAX)
 
 
-def test_nothing_is_cut_that_can_not_be_kept(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full disk: the start is tried again, and the journal is as it was."""
-    damaged = place.files[JOURNAL_4][:-3]
-    place.put({JOURNAL_4: damaged})
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every file that is written through `Files` find the disk full."""
 
     def refuse(*_arguments: object) -> None:
-        raise OSError(28, "No space left on device")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("tapd.image.files.Files.write", refuse)
-    with pytest.raises(StateUnwritable, match="the disk is full"):
-        Life(place.path)
-    assert (place.directory / JOURNAL_4).read_bytes() == damaged
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_nothing_that_was_promised_is_cut_unless_it_can_be_kept(place: Place) -> None:
+    """The start is tried again, and the journal is as it was."""
+    data = place.files[JOURNAL_4]
+    broken = bytearray(data)
+    broken[ends_of(data)[1] + 30] ^= 1
+    for damaged in (data[:-3], bytes(broken)):
+        place.put({JOURNAL_4: damaged})
+        with pytest.raises(StateUnwritable, match="the disk is full"):
+            Life(place.path)
+        assert (place.directory / JOURNAL_4).read_bytes() == damaged
+        assert (place.directory / "a.d/synced").exists(), "the next start has to tell it, too"
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_half_a_record_keeps_nobody_waiting_on_a_full_disk(place: Place) -> None:
+    data = place.files[JOURNAL_4]
+    ((event, text),) = say(place, {JOURNAL_4: data + b"\x50\0\0\0 begun"})
+    assert event == events.TORN.message_id
+    assert "what was cut is not kept" in text
+    assert "the disk is full" in text
 
 
 def test_a_resaved_journal_says_where_the_one_before_ended(place: Place) -> None:

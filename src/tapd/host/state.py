@@ -197,11 +197,17 @@ class State:
         from tapd.image import aside  # noqa: PLC0415 - seldom, and a waking client waits for imports
 
         path, contents, name = segment.path, segment.contents, self.store.name
+        cut, kept = path, ""
         if contents is not None and contents.torn_bytes and fault is not Fault.DAMAGED:
-            cut = aside.keep_copy(path, aside.CUT, start=contents.size)
-            kept = f"; what was cut is kept as {cut.name}"
-        else:
-            cut, kept = path, ""
+            try:
+                cut = aside.keep_copy(path, aside.CUT, start=contents.size)
+                kept = f"; what was cut is kept as {cut.name}"
+            except StateUnwritable as error:
+                if fault.is_hole:
+                    raise
+                # Half a record, as of a process killed on a full disk: people wait, and it
+                # says nothing that anybody was told.
+                kept = f"; what was cut is not kept: {error}"
         look = f"tapctl verify {name} says how each file is, tapctl rollback {name} what can be had"
         if fault is Fault.TORN:
             log.warning("%s%s", segment.problem, kept, extra=events.TORN(TAPD_JOURNAL=cut))
