@@ -123,6 +123,26 @@ def test_a_stretch_overwritten(short: Short, size: int, fill: str) -> None:
             assert_is(short.read(data), first, LAST - last if last < LAST else None)
 
 
+@pytest.mark.parametrize("size", [512, 4096])
+def test_a_lost_sector_of_a_longer_journal(tmp_path: Path, size: int) -> None:
+    writer = JournalWriter(tmp_path / "j", KEY, "a1", 7)
+    begins: list[int] = []
+    payloads = PAYLOADS * 30
+    for payload in payloads:
+        begins.append(writer.end[1])
+        writer.append(payload)
+    writer.close()
+    whole = (tmp_path / "j").read_bytes()
+    for start in range(512, len(whole) - size, 512):
+        data = whole[:start] + bytes(size) + whole[start + size :]
+        contents = parse_journal(data, tmp_path / "j", KEY, "a1", 7)
+        broken = sum(begin <= start for begin in begins) - 1
+        assert contents.payloads == payloads[:broken]
+        later = sum(begin >= start + size for begin in begins)
+        assert contents.later_records in (later, later - 1)
+        assert (contents.damage is not None) == (later > 0)
+
+
 def test_a_changed_byte_in_each_of_two_records(short: Short) -> None:
     pick = random.Random(12)
     ends = [*short.begins[1:], len(short.whole)]
