@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import json
 import logging
 import os
 import pickle
@@ -22,6 +23,7 @@ from tapd import Persistent, events
 from tapd.errors import StateUnwritable, TapDamaged, TapMissing
 from tapd.host.asleep import save_sleep, sleep_fields, take_sleep
 from tapd.host.journals import Fault, Source, read_beside
+from tapd.host.load_trial import LoadTrial
 from tapd.host.state import Restored, State
 from tapd.image.aside import COPIES_MAX, kept_copies
 from tapd.image.journal import MAGIC, JournalWriter, journal_key, read_journal
@@ -224,6 +226,26 @@ def test_small_files_full_of_anything(place: Place) -> None:
             assert place.check({name: data}) == LAST, (name, data[:9])
     place.put({"a.d/asleep": b"9" * 300})
     assert sleep_fields(place.directory / "a.d").keys() == {"asleep_since_s"}
+
+
+def test_what_a_load_that_was_killed_leaves(tmp_path: Path) -> None:
+    """``loading``, whole, cut or changed anywhere, or full of anything: the next load begins."""
+    path = tmp_path / "loading"
+    known = {"deaths": 4, "at": 7, "what": "a:B", "tries": 1, "skipped": [[5, "c:D"], [6, "c:D"]]}
+    whole = json.dumps(known).encode().ljust(512) + b"\n"
+    cut = [whole[:length] for length in range(len(whole.rstrip()) + 1)]
+    flipped = []
+    for position, bit in itertools.product(range(len(whole.rstrip())), range(8)):
+        changed = bytearray(whole)
+        changed[position] ^= 1 << bit
+        flipped.append(bytes(changed))
+    strange: list[object] = [[["x", "y"]], ["ab"], [[[1], "y"]], [[1.5, "y"]], [{"a": 1, "b": "c"}]]
+    wrong = [json.dumps({**known, "skipped": each}).encode() for each in strange]
+    for data in (*cut, *flipped, *wrong, b"[" * 5000, b"\xff" * 9, b"9" * 5000):
+        path.write_bytes(data)
+        with LoadTrial(tmp_path):
+            assert path.exists()
+        assert not path.exists()
 
 
 def test_one_file_is_gone(place: Place) -> None:
