@@ -87,6 +87,12 @@ FELL_BACK = Event("5dfcf88bcd2f49569473865193bcec8c")
 SET_ASIDE = Event("54a42b5cd66a4a24ac6673b21f0695a4")
 """A damaged journal was set aside."""
 
+TORN = Event("6697c33c59a1490dab779ad5e4ddb27e")
+"""A journal's last record was torn, as by a power cut; it was cut."""
+
+RECORDS_GONE = Event("000905e63be7497d9ae8c65929c56a2e")
+"""Records at a journal's end, or a whole journal, are gone."""
+
 STALLED = Event("066ed3fd7e2844bc9d9763495c902e2c")
 """The journal can't be written; nothing is answered."""
 

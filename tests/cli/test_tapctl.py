@@ -197,6 +197,89 @@ def test_rollback_asks_and_goes_back(tap: Path) -> None:
     assert Store(tap, load_key()).load().application.mark == "two"
 
 
+def make_journal(tap: Path, turns: int = 4) -> tuple[Path, list[int]]:
+    """Lead a life of some turns after generation 3; return its journal, and where records end."""
+    state = State(tap, load_key())
+    with state.store.lock():
+        restored = state.restore()
+        journal = state.open_journal("boot")
+        ends = [journal.size]
+        for turn in range(turns):
+            restored.application.mark = f"turn {turn}"
+            journal.append(render_turn([], [], [], restored.jar.commit(), []))
+            ends.append(journal.size)
+        journal.sync()
+        journal.close()
+    return journal.path, ends
+
+
+def all_files(tap: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in tap.parent.rglob("*") if path.is_file()}
+
+
+def test_verify_says_how_each_journal_is(tap: Path) -> None:
+    """Torn, damaged, cut at a record's end, gone: told apart, and nothing is changed."""
+    path, ends = make_journal(tap)
+    whole = path.read_bytes()
+    good = run("verify", tap)
+    assert good.exit_code == 0
+    assert good.output.splitlines()[-1] == "journal 3: good; 5 records"
+    broken = bytearray(whole)
+    broken[ends[1] + 40] ^= 1
+    for data, status, fault, words in (
+        (whole + b"\x09\0\0\0 torn", 0, "torn", "a torn last record (9 bytes)"),
+        (bytes(broken), 65, "damaged", f"is damaged at byte {ends[1]}"),
+        (whole[: ends[3]], 65, "short", f"whole records up to byte {ends[3]}, and the disk"),
+        (b"x" + whole[1:], 65, "foreign", "is no journal of this tapd"),
+        (None, 65, "missing", "journal-00000003 is gone, and the disk had confirmed"),
+    ):
+        if data is None:
+            path.unlink()
+        else:
+            path.write_bytes(data)
+        before = all_files(tap)
+        told = run("verify", tap)
+        assert told.exit_code == status
+        assert words in told.output.splitlines()[-1]
+        (journal,) = json.loads(run("verify", tap, "--json").output)["journals"]
+        assert (journal["fault"], journal["generation"]) == (fault, 3)
+        assert all_files(tap) == before
+        offered = run("rollback", tap)
+        assert offered.exit_code == 0
+        assert all_files(tap) == before
+        assert fault in offered.output
+
+
+def test_rollback_without_a_generation_lists_what_can_be_had(tap: Path) -> None:
+    path, ends = make_journal(tap)
+    damaged = bytearray(path.read_bytes())
+    damaged[ends[2] + 40] ^= 1
+    path.write_bytes(damaged)
+    lines = run("rollback", tap).output.splitlines()
+    assert lines[0].split()[-2:] == ["JOURNAL", "NOTES"]
+    assert [line.split()[0] for line in lines[1:4]] == ["3", "2", "1"]
+    assert lines[1].endswith("3 records, then damaged  clean stop")
+    assert lines[4] == "a start loads generation 3 and applies 3 records of journals"
+    state = State(tap, load_key())
+    with state.store.lock():
+        assert state.restore().application.mark == "turn 1"
+        state.open_journal("boot").close()
+    lines = run("rollback", tap).output.splitlines()
+    assert lines[1].endswith("3 records  clean stop")
+    assert lines[4].startswith(f"kept aside: {path}.damaged (")
+    assert f"kept aside: {path}.damaged" in run("verify", tap).output
+
+
+def test_verify_of_a_running_server_takes_a_record_that_is_being_written_for_no_fault(
+    tap: Path,
+) -> None:
+    path, _ends = make_journal(tap)
+    path.write_bytes(path.read_bytes() + b"\x09\0\0\0 half")
+    assert "torn" in run("verify", tap).output
+    with Store(tap, load_key()).lock():
+        assert run("verify", tap).output.endswith("journal 3: good; 5 records\n")
+
+
 def test_rollback_of_a_running_server_is_refused(tap: Path) -> None:
     with Store(tap, load_key()).lock():
         result = run("rollback", tap, 2)

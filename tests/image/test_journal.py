@@ -99,7 +99,10 @@ def test_every_bit_flipped(tmp_path: Path) -> None:
                 assert str(ends[broken]) in contents.damage
 
 
-@pytest.mark.parametrize("fill", [b"\0", b"\1\0\0\0", b"text", os.urandom(1 << 10)])
+@pytest.mark.parametrize(
+    "fill",
+    [b"\0", b"\1\0\0\0", b"text", os.urandom(1 << 10), b"\5\0\0\0\6\0\0\0\7\0\0\0"],
+)
 def test_a_large_torn_record_does_not_keep_a_start_waiting(tmp_path: Path, fill: bytes) -> None:
     """Clients wait meanwhile; a search that looked at all that might follow took minutes."""
     path = tmp_path / "j"

@@ -9,7 +9,9 @@ from harness import Harness
 from storm_service import make_application
 
 from tapd.errors import StateUnwritable
+from tapd.image.journal import split_records
 from tapd.net.commit import Journal
+from tapd.net.records import parse_before
 
 Serve = Callable[..., Harness]
 
@@ -26,6 +28,10 @@ class FullDisk:
     @property
     def size(self) -> int:
         return self.journal.size
+
+    @property
+    def end(self) -> tuple[int, int]:
+        return self.journal.end
 
     def append(self, payload: bytes) -> None:
         if self.is_full:
@@ -174,3 +180,20 @@ def test_a_disk_that_is_full_after_two_deaths(serve: Serve) -> None:
     disk.is_full = False
     harness.wait_for(lambda: not harness.serving.is_stalled and not harness.serving.is_busy)
     assert sorted(peer.read() for peer in peers) == [b"0 1 x\n", b"0 2 x\n", b"0 3 x\n"]
+
+
+def test_a_journal_begins_with_where_the_one_before_ended(serve: Serve) -> None:
+    """Else a start could not tell that it was cut at a record's end."""
+    harness = serve(make_application("a"))
+    peer = harness.connect()
+    peer.expect(b"hello\n")
+    assert harness.serving.journal is not None
+    before = harness.serving.journal
+    harness.save()
+    new = harness.state.store.journal_path(harness.state.generation)
+    first = next(split_records(new.read_bytes()))
+    assert parse_before(first) == before.end
+    peer.send(b"0 a\n")
+    harness.crash()
+    peer.send(b"1 b\n")
+    peer.expect(b"0 1 a\n1 2 b\n")

@@ -20,6 +20,7 @@ from tapd.cli.mktap import command as mktap_command
 from tapd.cli.tapctl import main as tapctl_command
 from tapd.host.options import ASLEEP_STATUS
 from tapd.image import journal, tapfile
+from tapd.image.journal_damage import HEAD_BYTES, MAC_BYTES
 from tapd.image.key import Key
 
 TOP = Path(__file__).parents[2]
@@ -238,8 +239,8 @@ def test_manifest_fields_stand_in_the_page() -> None:
 def test_the_journal_is_as_the_page_says() -> None:
     text = section(source("tapd.tap.5"), "THE JOURNAL")
     assert f".Ql {journal.MAGIC.decode().strip()}\n" in text
-    assert f".It mac Ta {journal.MAC_BYTES} " in text
-    assert f".It length Ta {journal.HEAD_BYTES - journal.MAC_BYTES} " in text
+    assert f".It mac Ta {MAC_BYTES} " in text
+    assert f".It length Ta {HEAD_BYTES - MAC_BYTES} " in text
 
 
 def test_variables_and_fields_stand_in_the_pages() -> None:

@@ -26,6 +26,7 @@ from tapd.cli.printing import describe_loss, emit, render_size, render_time, tab
 from tapd.cli.progress import Progress
 from tapd.cli.sleeping import describe_sleep
 from tapd.errors import (
+    JournalDamaged,
     NotAllowed,
     StateUnwritable,
     TapdError,
@@ -242,17 +243,24 @@ def history(tap: str, as_json: bool, verify: bool) -> None:
     )
 
 
-@main.command(short_help="Check every generation of a TAP.")
+@main.command(short_help="Check every generation and journal of a TAP.")
 @TAP
 @JSON
 @click.option("--upgrade", is_flag=True, help="Also load it with the code installed: runs that.")
 def verify(tap: str, as_json: bool, upgrade: bool) -> None:
-    """Check every generation of TAP: damage, signature, and what else is wrong."""
+    """Check all generations and journals of TAP: damage, signature, what else is wrong."""
+    from tapd.cli import journals  # noqa: PLC0415 - the other commands need none of it
+
     layout = Layout(find_tap(tap), load_key())
     entries = _verified(layout)
     rehearsed = _rehearse(layout, choose_entry(layout, entries, None)) if upgrade else None
     bad = [entry for entry in entries if entry.error]
-    data = {"generations": [_entry_data(entry) for entry in entries], "rehearsal": rehearsed}
+    segments = journals.find_segments(layout, entries)
+    data = {
+        "generations": [_entry_data(entry) for entry in entries],
+        "journals": [journals.segment_data(segment) for segment in segments],
+        "rehearsal": rehearsed,
+    }
 
     def lines() -> list[str]:
         told = [
@@ -260,6 +268,8 @@ def verify(tap: str, as_json: bool, upgrade: bool) -> None:
             + (click.style(str(entry.error), fg="red") if entry.error else _good(entry))
             for entry in entries
         ]
+        told += [journals.segment_line(segment, entries) for segment in segments]
+        told += journals.copy_lines(layout)
         return [*told, rehearsed] if rehearsed else told
 
     emit(as_json, data, lines)
@@ -272,6 +282,8 @@ def verify(tap: str, as_json: bool, upgrade: bool) -> None:
         )
     if bad or not entries:
         sys.exit(bad[0].error.exit_status if bad and bad[0].error else TapMissing.exit_status)
+    if any(segment.fault is not None and segment.fault.is_hole for segment in segments):
+        sys.exit(JournalDamaged.exit_status)
 
 
 def _good(entry: Entry) -> str:
@@ -307,17 +319,46 @@ def _rehearse(layout: Layout, entry: Entry) -> str:
 
 @main.command(short_help="Make an earlier generation the newest again.")
 @TAP
-@click.argument("generation", type=int)
+@click.argument("generation", type=int, required=False)
 @click.option("--yes", "-y", is_flag=True, help="Confirm the action without prompting.")
-def rollback(tap: str, generation: int, yes: bool) -> None:
-    """Make GENERATION the newest again; the server must be stopped."""
+def rollback(tap: str, generation: int | None, yes: bool) -> None:
+    """Make GENERATION the newest again; the server must be stopped.
+
+    Without GENERATION, list what can be had, and how far each journal goes.
+    """
     from tapd.image.store import Store  # noqa: PLC0415 - the only command that writes one
 
     path, key = find_tap(tap), load_key()
     store, layout = Store(path, key), Layout(path, key)
+    if generation is None:
+        _list_offers(layout, tap)
+        return
     with store.lock():
         choose_entry(layout, layout.generations(), generation)  # else there is nothing to ask
         if not yes:
             click.confirm("Go back? What was saved since stays in the past", abort=True)
         report = store.rollback(generation)
     click.echo(f"generation {generation} is the newest again, as {report.generation}")
+
+
+def _list_offers(layout: Layout, tap: str) -> None:
+    from tapd.cli import journals  # noqa: PLC0415 - the other commands need none of it
+
+    entries = _verified(layout)
+    segments = journals.find_segments(layout, entries)
+    notes = {segment.generation: journals.segment_note(segment) for segment in segments}
+    header = (">GENERATION", "SAVED", ">SIZE", "FILE", "JOURNAL", "NOTES")
+    rows = [
+        [*row[:-1], notes.get(entry.generation, ""), row[-1]]
+        for entry, row in zip(entries, map(_entry_row, entries), strict=True)
+    ]
+    for line in [
+        *table(header, rows),
+        *journals.copy_lines(layout),
+        journals.start_line(entries, segments),
+    ]:
+        click.echo(line)
+    click.echo(
+        f"To go back to one, as it was saved and without its journal: tapctl rollback {tap}"
+        " GENERATION"
+    )

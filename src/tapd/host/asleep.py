@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ASLEEP_NAME = "asleep"
+_DUE_DIGITS_MAX = 11
 
 
 class Sleep(NamedTuple):
@@ -57,7 +58,8 @@ def read_sleep(directory: Path) -> Sleep | None:
         since_s = path.stat().st_mtime
     except (OSError, ValueError):
         return None
-    return Sleep(since_s, float(text) if text.isdigit() else math.inf)
+    is_time = text.isdigit() and len(text) <= _DUE_DIGITS_MAX  # else damaged: no clock shows it
+    return Sleep(since_s, float(text) if is_time else math.inf)
 
 
 def take_sleep(directory: Path) -> Sleep | None:

@@ -36,6 +36,7 @@ class NoJournal:
     """Takes records and forgets them: there is no process after this one."""
 
     size = 0
+    end = (0, 0)
 
     def append(self, payload: bytes) -> None:
         """Forget `payload`."""

@@ -136,7 +136,7 @@ def _read(path: Path) -> dict[str, Any]:
         return known if type(known) is dict and _is_sound(known) else {"deaths": 1}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return {"deaths": 1}
 
 
@@ -147,7 +147,7 @@ def _is_sound(known: dict[str, Any]) -> bool:
         numbers
         and type(known.get("what")) is str
         and type(skipped) is list
-        and all(len(each) == 2 and type(each[1]) is str for each in skipped)
+        and all(type(each) is list and [*map(type, each)] == [int, str] for each in skipped)
     )
 
 

@@ -12,21 +12,21 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from tapd import events
-from tapd.errors import JournalDamaged, StateUnwritable, TapMissing
+from tapd.errors import StateUnwritable, TapMissing
+from tapd.host.journals import Fault, Segment, Source, is_begun
 from tapd.image.changes import Changes
-from tapd.image.files import Files, free_name, give_to_owner_of
+from tapd.image.files import Files, give_to_owner_of, writing
 from tapd.image.jar import Jar
-from tapd.image.journal import JournalContents, JournalWriter, journal_key, read_journal
+from tapd.image.journal import JournalContents, JournalWriter, journal_key
 from tapd.image.key import Key
 from tapd.image.layout import Entry
 from tapd.image.replay import Replay
 from tapd.image.store import Loaded, SaveReport, Store
+from tapd.image.sync_mark import SyncMark
 from tapd.image.tapfile import Manifest
 from tapd.image.unfit import Kept
 from tapd.model.application import Application
@@ -36,7 +36,6 @@ from tapd.values import Value
 log = logging.getLogger(__name__)
 
 GENERATIONS_WITH_JOURNAL = 2
-_JOURNAL = re.compile(r"journal-(\d{8,})\Z")
 
 
 class Restored(Value):
@@ -48,8 +47,8 @@ class Restored(Value):
         history: its connections, and how the last process ended.
         loaded: which TAP it came from.
         records: how many journal records were replayed on top of that.
-        wants_save: a generation is due at once: a journal was damaged, or state
-            was upgraded.
+        wants_save: a generation is due at once: records were lost, or state was
+            upgraded.
         kept: what the installed code can't take, and is kept as it was saved.
     """
 
@@ -81,6 +80,9 @@ class State:
         self._saved: list[int] = []
         self._lineage = ""
         self._continue_from: tuple[int, tuple[int, bytes]] | None = None
+        self._has_hole = False
+        self._mark: SyncMark
+        self._writers: list[JournalWriter] = []  # the one in use, then one that was begun
 
     def restore(self) -> Restored:
         """Load the newest TAP and replay the journals.
@@ -121,7 +123,7 @@ class State:
         """
         self._lineage = self._entry(base)[1].lineage
         history = History()
-        for _generation, contents in self._read_journals(base, end, on_trial=True):
+        for _generation, contents in self._read_journals(None, base, end, on_trial=True):
             for payload in contents.payloads:
                 changes = history.apply(payload)
                 if changes is not None:
@@ -143,12 +145,10 @@ class State:
         objects = jar.adopt(application, loaded.restoration.durables)
         loaded.restoration.durables.clear()
         replay = Replay(objects, loaded.restoration, jar)
-        damaged = False
-        journals = self._read_journals(loaded.generation, end, on_trial=on_trial)
+        journals = self._read_journals(loaded, loaded.generation, end, on_trial=on_trial)
         for generation, contents in journals:
             self.generation = generation
             self._continue_from = (generation, (contents.size, contents.mac))
-            damaged = damaged or contents.damage is not None
             for payload in contents.payloads:
                 changes = history.apply(payload)
                 if changes is not None:
@@ -166,69 +166,78 @@ class State:
             history,
             loaded,
             history.records,
-            damaged or bool(upgraded or replay.promoted),
+            self._has_hole or bool(upgraded or replay.promoted),
             kept,
         )
 
     def _read_journals(
-        self, since: int, end: int | None, *, on_trial: bool
+        self, loaded: Loaded | None, since: int, end: int | None, *, on_trial: bool
     ) -> Iterable[tuple[int, JournalContents]]:
-        for generation, path in self._journals():
-            if generation < since or (end is not None and generation >= end):
-                continue
+        """Yield what can be applied to generation `since`; what can't is told and set aside."""
+        self._mark = SyncMark(self.store.journal_directory, self._journal_key, self._lineage)
+        source = Source(self.store, self._journal_key, self._lineage, self._mark.read())
+        begun = loaded is not None and is_begun(loaded.path, loaded.manifest.journal, self.store)
+        for segment in source.read(since, end, is_begun=begun):
+            fault = segment.fault
+            if fault is not None:
+                self._has_hole = self._has_hole or fault.is_hole
+                if not on_trial:
+                    self._set_aside(segment, fault)
+                elif fault.is_hole:
+                    log.error("%s; a start would go on without it", segment.problem)
+            if segment.contents is not None:
+                yield segment.generation, segment.contents
+
+    def _set_aside(self, segment: Segment, fault: Fault) -> None:
+        """Keep what a start can't use or is about to cut, and tell people.
+
+        Raises:
+            StateUnwritable: it can't be kept, so it is not cut either.
+        """
+        from tapd.image import aside  # noqa: PLC0415 - seldom, and a waking client waits for imports
+
+        path, contents, name = segment.path, segment.contents, self.store.name
+        cut, kept = path, ""
+        if contents is not None and contents.torn_bytes and fault is not Fault.DAMAGED:
             try:
-                contents = read_journal(path, self._journal_key, self._lineage, generation)
-            except JournalDamaged as error:
-                if on_trial:
-                    log.error("%s; a start sets it aside, and what happened in it is lost", error)
-                    continue
-                aside = path.with_name(path.name + ".damaged")
-                if aside.exists():
-                    aside = free_name(aside)
-                log.error(
-                    "%s; what happened in it is missing; set aside as %s", error, aside,
-                    extra=events.SET_ASIDE(TAPD_JOURNAL=aside),
-                )  # fmt: skip
-                path.replace(aside)
-                continue
-            if on_trial:
-                if contents.damage is not None:
-                    log.error("%s; a start goes on with what is before that", contents.damage)
-            elif contents.damage is not None:
-                aside = path.with_name(path.name + ".damaged")
-                import shutil  # noqa: PLC0415 - seldom, and a waking client waits for imports
-
-                shutil.copy2(path, aside)
-                log.error(
-                    "%s; the damaged journal is kept as %s", contents.damage, aside,
-                    extra=events.SET_ASIDE(TAPD_JOURNAL=aside),
-                )  # fmt: skip
-            elif contents.torn_bytes:
-                log.warning(
-                    "%s: a torn last record (%d bytes) was cut, as after a power cut",
-                    path, contents.torn_bytes,
-                )  # fmt: skip
-            yield generation, contents
-
-    def _journals(self) -> list[tuple[int, Path]]:
-        directory = self.store.journal_directory
-        found = [
-            (int(match[1]), path)
-            for path in directory.glob("journal-*")
-            if (match := _JOURNAL.match(path.name))
-        ]
-        return sorted(found)
+                cut = aside.keep_copy(path, aside.CUT, start=contents.size)
+                kept = f"; what was cut is kept as {cut.name}"
+            except StateUnwritable as error:
+                if fault.is_hole:
+                    raise
+                # Half a record, as of a process killed on a full disk: people wait, and it
+                # says nothing that anybody was told.
+                kept = f"; what was cut is not kept: {error}"
+        look = f"tapctl verify {name} says how each file is, tapctl rollback {name} what can be had"
+        if fault is Fault.TORN:
+            log.warning("%s%s", segment.problem, kept, extra=events.TORN(TAPD_JOURNAL=cut))
+        elif fault in (Fault.SHORT, Fault.MISSING):
+            log.error(
+                "%s%s; %s", segment.problem, kept, look,
+                extra=events.RECORDS_GONE(TAPD_JOURNAL=path),
+            )  # fmt: skip
+        else:
+            if fault is Fault.DAMAGED:
+                place = aside.keep_copy(path, aside.DAMAGED)
+            else:
+                kind = aside.UNUSED if fault is Fault.UNUSED else aside.DAMAGED
+                place = aside.set_aside(path, kind)
+            log.error(
+                "%s; the whole file is kept as %s; %s", segment.problem, place.name, look,
+                extra=events.SET_ASIDE(TAPD_JOURNAL=place),
+            )  # fmt: skip
+        if fault.is_hole:
+            with writing(path):
+                self._mark.remove()  # it is told; what is appended now is not what was synced
 
     def open_journal(self, boot_id: str) -> JournalWriter:
         """Open the journal to go on in: that of the last process, or a new one."""
         if self._continue_from is not None:
             generation, place = self._continue_from
-            return JournalWriter(
-                self.store.journal_path(generation), self._journal_key, self._lineage, generation,
-                continue_from=place,
-            )  # fmt: skip
-        journal = self._new_journal(self.generation)
-        journal.append(render_base(boot_id, 0, [], clean=True))
+            return self._make_journal(generation, place)
+        journal = self._make_journal(self.generation)
+        before = (self.generation, 0)  # it follows the TAP, and no other journal
+        journal.append(render_base(boot_id, 0, [], clean=True, before=before))
         return journal
 
     def begin_generation(self) -> JournalWriter:
@@ -238,13 +247,19 @@ class State:
             StateUnwritable: it can't be made.
         """
         number = self.store.next_generation()
-        journal = self._new_journal(number)
+        journal = self._make_journal(number)
         self._before, self.generation = self.generation, number
         return journal
 
-    def _new_journal(self, generation: int) -> JournalWriter:
-        path = self.store.journal_path(generation)
-        return JournalWriter(path, self._journal_key, self._lineage, generation)
+    def _make_journal(
+        self, generation: int, continue_from: tuple[int, bytes] | None = None
+    ) -> JournalWriter:
+        journal = JournalWriter(
+            self.store.journal_path(generation), self._journal_key, self._lineage, generation,
+            continue_from=continue_from, mark=self._mark,
+        )  # fmt: skip
+        self._writers = [*self._writers[-1:], journal]
+        return journal
 
     def sync_journal(self) -> None:
         """Have the journal reach the disk; may be called from another thread.
@@ -252,15 +267,14 @@ class State:
         Raises:
             OSError: the disk reported an error.
         """
-        fd = os.open(self.store.journal_path(self.generation), os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fdatasync(fd)
-        finally:
-            os.close(fd)
+        named = [journal for journal in self._writers if journal.is_named]
+        if named:
+            named[-1].sync_apart()
 
     def save(self, application: Application, generation: int, *, clean: bool) -> SaveReport:
-        """Save `application` as the TAP of `generation`."""
-        return self.store.save(application, generation, clean=clean)
+        """Save `application` as the TAP of `generation`, with a note that its journal was begun."""
+        begun = {"begun": True} if self.store.journal_path(generation).exists() else {}
+        return self.store.save(application, generation, clean=clean, journal=begun)
 
     def resave(self, restored: Restored) -> SaveReport:
         """Save an application that was changed while it sleeps, under the lock.
@@ -269,6 +283,7 @@ class State:
         restart that is under way loses no connection by this.
         """
         history = restored.history
+        before = self._continue_from
         journal = self.begin_generation()
         journal.append(
             render_base(
@@ -277,6 +292,7 @@ class State:
                 list(history.streams.values()),
                 clean=history.clean,
                 ports=history.ports,
+                before=(before[0], before[1][0]) if before is not None else None,
             )
         )
         # Root may do this for the server's user, who could put something else at its path.
@@ -293,7 +309,7 @@ class State:
     def note_saved(self, generation: int) -> None:
         """Let go of the journals that no kept way back needs."""
         self._saved = [*self._saved, generation][-GENERATIONS_WITH_JOURNAL:]
-        for number, path in self._journals():
+        for number, path in self.store.journal_files():
             if number < self._saved[0]:
                 try:
                     path.unlink()
@@ -303,6 +319,7 @@ class State:
     def abandon_journal(self, journal: JournalWriter) -> None:
         """Take back a generation that was begun and can't be used."""
         journal.close()
+        self._writers = [each for each in self._writers if each is not journal]
         self.generation = self._before
         try:
             journal.path.unlink(missing_ok=True)

@@ -13,8 +13,10 @@ appends a record: the page cache outlives the process, so a kill loses nothing;
 against a power cut `JournalWriter.sync` is there.
 
 A write that a power cut tore leaves a tail that does not verify: it is cut.
-Where a record that does verify follows a broken one, the file was damaged
-afterwards, and that is reported, never passed over.
+Where a record that does verify follows a broken one (`image.journal_damage`), the
+file was damaged afterwards, and that is reported, never passed over. A file that was
+cut at a record's end shows nothing of it: the next journal's first record and
+`image.sync_mark` say how far it went.
 """
 
 from __future__ import annotations
@@ -22,21 +24,24 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 from tapd.errors import JournalDamaged, StateUnwritable
 from tapd.image.files import Files, open_regular, sync_directory, temporary_name
+from tapd.image.journal_damage import (
+    HEAD_BYTES,
+    MAC_BYTES,
+    count_records,
+    find_later_record,
+    record_at,
+)
 from tapd.image.key import Key
+from tapd.image.sync_mark import SyncMark
 
 MAGIC = b"tapd journal 1\n"
-MAC_BYTES = 16
-HEAD_BYTES = 4 + MAC_BYTES
 PAYLOAD_BYTES_MAX = (1 << 32) - 1
-SEARCH_BYTES = 1 << 20
-"""How far the end of a record is looked for whose length may be damaged."""
 
 
 class FileOperations(Protocol):
@@ -77,6 +82,7 @@ class JournalWriter:
         *,
         continue_from: tuple[int, bytes] | None = None,
         operations: FileOperations = os,
+        mark: SyncMark | None = None,
     ) -> None:
         """Make a new journal, or go on at the end of one that was read.
 
@@ -90,6 +96,7 @@ class JournalWriter:
             continue_from: size and last mac, from `JournalContents`; what lies
                 beyond (a torn tail) is cut.
             operations: the system calls.
+            mark: is told of each sync.
 
         Raises:
             StateUnwritable: the file can't be made or written.
@@ -97,6 +104,7 @@ class JournalWriter:
         self.path = path
         self.generation = generation
         self._operations = operations
+        self._mark = mark
         self._keyed = _chain(key)
         # Root may write it in the directory of a server's user, who must not lead it elsewhere.
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -107,10 +115,10 @@ class JournalWriter:
                 self._nameless = temporary_name(path)
                 self._nameless.unlink(missing_ok=True)
                 self.fd = os.open(self._nameless, flags | os.O_EXCL, 0o600)
-                self.size, self._mac = 0, _first_mac(key, lineage, generation)
+                self.size, mac = 0, _first_mac(key, lineage, generation)
             else:
                 self.fd = os.open(path, flags, 0o600)
-                self.size, self._mac = continue_from
+                self.size, mac = continue_from
                 operations.ftruncate(self.fd, self.size)
                 os.lseek(self.fd, self.size, os.SEEK_SET)
             if self.size == 0:  # or one that a power cut has emptied
@@ -118,7 +126,17 @@ class JournalWriter:
         except OSError as error:
             self.close()
             raise _unwritable(path, error) from error
-        self._before = self.size, self._mac
+        self._end = self._before = self.size, mac  # one value: another thread reads it
+
+    @property
+    def end(self) -> tuple[int, int]:
+        """The generation that it follows, and where its last whole record ends."""
+        return self.generation, self._end[0]
+
+    @property
+    def is_named(self) -> bool:
+        """Whether it has its name, and so its first record."""
+        return self._nameless is None
 
     def append(self, payload: bytes) -> None:
         """Append one record.
@@ -128,7 +146,7 @@ class JournalWriter:
                 ends as before, and the same call may be made again later.
         """
         chain = self._keyed.copy()
-        chain.update(self._mac)
+        chain.update(self._end[1])
         chain.update(payload)
         mac = chain.digest()
         before = self.size
@@ -138,7 +156,7 @@ class JournalWriter:
                 self._take_name(self._nameless, before)
         except OSError as error:
             raise _unwritable(self.path, error) from error
-        self._before, self._mac = (before, self._mac), mac
+        self._before, self._end = self._end, (self.size, mac)
 
     def _take_name(self, nameless: Path, before: int) -> None:
         try:
@@ -155,8 +173,8 @@ class JournalWriter:
         It is written anew then. To sync it once more would not do: the kernel reports
         a failed write once, and drops the pages (fsync(2)).
         """
-        size, self._mac = self._before
-        self._go_back(size)
+        self._end = self._before
+        self._go_back(self._end[0])
 
     def _go_back(self, size: int) -> None:
         """Have the file end at `size` again."""
@@ -195,6 +213,23 @@ class JournalWriter:
             self._operations.fdatasync(self.fd)
         except OSError as error:
             raise _unwritable(self.path, error) from error
+        if self._mark is not None:
+            self._mark.write(*self.end)
+
+    def sync_apart(self) -> None:
+        """Do as `sync`, from another thread, while this one may append or close.
+
+        Raises:
+            OSError: the disk reported an error.
+        """
+        end = self.end  # as it is now: what is appended meanwhile is not promised
+        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fdatasync(fd)
+        finally:
+            os.close(fd)
+        if self._mark is not None:
+            self._mark.write(*end)
 
     def close(self) -> None:
         """Close the file; may be called twice."""
@@ -222,6 +257,7 @@ class JournalContents:
         size: where the last whole record ends.
         mac: the last record's, to chain the next one to.
         torn_bytes: how many bytes follow that no whole record begins with.
+        later_records: how many whole records were found after the damage, at least.
         damage: None, or in words what is broken before the end.
     """
 
@@ -230,6 +266,7 @@ class JournalContents:
         self.size = size
         self.mac = mac
         self.torn_bytes = torn_bytes
+        self.later_records = 0
         self.damage: str | None = None
 
 
@@ -241,7 +278,18 @@ def read_journal(path: Path, key: bytes, lineage: str, generation: int) -> Journ
         OSError: it can't be read.
     """
     with open_regular(path) as file:
-        data = memoryview(file.read())
+        return parse_journal(file.read(), path, key, lineage, generation)
+
+
+def parse_journal(
+    stored: bytes, path: Path, key: bytes, lineage: str, generation: int
+) -> JournalContents:
+    """Authenticate what is `stored` in the journal at `path`.
+
+    Raises:
+        JournalDamaged: as `read_journal`.
+    """
+    data = memoryview(stored)
     mac = _first_mac(key, lineage, generation)
     if len(data) < len(MAGIC) and MAGIC.startswith(bytes(data)):
         # Killed, or the power cut, while it was being made: nothing was in it.
@@ -252,7 +300,7 @@ def read_journal(path: Path, key: bytes, lineage: str, generation: int) -> Journ
     keyed = _chain(key)
     at = len(MAGIC)
     while at < len(data):
-        record = _record_at(data, at, keyed, contents.mac)
+        record = record_at(data, at, keyed, contents.mac)
         if record is None:
             break
         contents.mac, payload = record
@@ -260,11 +308,16 @@ def read_journal(path: Path, key: bytes, lineage: str, generation: int) -> Journ
         at += HEAD_BYTES + len(payload)
         contents.size = at
     contents.torn_bytes = len(data) - contents.size
-    if contents.torn_bytes and _valid_record_follows(data, contents.size, keyed, contents.mac):
-        contents.damage = (
-            f"{path} is damaged at byte {contents.size}, {contents.torn_bytes} bytes before its "
-            "end: what happened after that point is lost"
-        )
+    if contents.torn_bytes:
+        later = find_later_record(data, contents.size, keyed, contents.mac)
+        if later is not None:
+            contents.later_records = count_records(data, later, keyed)
+            contents.damage = (
+                f"{path} is damaged at byte {contents.size}, {contents.torn_bytes} bytes before "
+                "its end: whole records follow the damage, and can't be applied without what it "
+                f"took; what happened from there on is lost (at least {contents.later_records + 1}"
+                " records)"
+            )
     return contents
 
 
@@ -277,66 +330,3 @@ def split_records(data: bytes) -> Iterator[bytes]:
             return  # a torn tail: no record is empty
         yield data[at + HEAD_BYTES : end]
         at = end
-
-
-def _record_at(
-    data: memoryview, at: int, keyed: Any, previous_mac: bytes
-) -> tuple[bytes, bytes] | None:
-    """Return mac and payload of the record at `at`, or None where none verifies."""
-    length = int.from_bytes(data[at : at + 4], "little")
-    start = at + HEAD_BYTES
-    if start + length > len(data):
-        return None
-    mac = bytes(data[at + 4 : start])
-    payload = bytes(data[start : start + length])
-    chain = keyed.copy()
-    chain.update(previous_mac)
-    chain.update(payload)
-    return (mac, payload) if chain.digest() == mac else None
-
-
-def _valid_record_follows(
-    data: memoryview, broken_at: int, keyed: Any, previous_mac: bytes
-) -> bool:
-    """Whether a record that was chained to the broken one verifies later in `data`.
-
-    Any one part of the broken record may be what is broken. Its mac or its payload:
-    the next record is where its length says, and is chained to the other of the two.
-    Its length: its mac tells where it ends, which is looked for as far as
-    `SEARCH_BYTES`: a torn record may be large, and clients wait.
-    """
-    start = broken_at + HEAD_BYTES
-    stored_mac = bytes(data[broken_at + 4 : start])
-    if len(stored_mac) < MAC_BYTES:
-        return False
-    end = start + int.from_bytes(data[broken_at : broken_at + 4], "little")
-    if end + HEAD_BYTES <= len(data):
-        chain = keyed.copy()
-        chain.update(previous_mac)
-        chain.update(data[start:end])
-        if any(_record_at(data, end, keyed, mac) for mac in (stored_mac, chain.digest())):
-            return True
-    return _ends_elsewhere(data, start, keyed, previous_mac, stored_mac)
-
-
-def _ends_elsewhere(
-    data: memoryview, start: int, keyed: Any, previous_mac: bytes, mac: bytes
-) -> bool:
-    """Whether the payload from `start` verifies with another length, before another record."""
-    last = min(len(data) - HEAD_BYTES, start + SEARCH_BYTES)
-    chain = keyed.copy()
-    chain.update(previous_mac)
-    seen = start
-    # The next record's length fits into the file, so its highest byte is small.
-    highest = bytes([min((len(data) - start) >> 24, 255)])
-    small = re.compile(b"[\\x00-" + re.escape(highest) + b"]", re.DOTALL)
-    for match in small.finditer(data, start + 3, max(last + 4, start + 3)):
-        at = match.start() - 3
-        length = int.from_bytes(data[at : at + 4], "little")
-        if not 0 < length <= len(data) - HEAD_BYTES - at:
-            continue  # what a power cut left is often zeros, and no record is empty
-        chain.update(data[seen:at])
-        seen = at
-        if chain.digest() == mac:
-            return True
-    return False

@@ -255,7 +255,7 @@ class Layout:
             signature = bytes.fromhex(fields["signature"])
             if self.key.verify(memory_text(lineage, generation), signature, fields["key"]):
                 return lineage, generation
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             pass  # missing or damaged: it only warns of replays, and the next save renews it
         return "", 0
 

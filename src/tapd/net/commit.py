@@ -43,6 +43,10 @@ class Journal(Protocol_):
 
     size: int
 
+    @property
+    def end(self) -> tuple[int, int]:
+        """The generation that it follows, and where its last whole record ends."""
+
     def append(self, payload: bytes) -> None:
         """Append one record, or raise `StateUnwritable`."""
 
@@ -294,7 +298,11 @@ class Commits(Connections):
         states = [stream.state() for stream in self.streams.values()]
         ports = {port.name: port.state() for port in self.ports}
         level = self.careful.level if self.careful is not None else 0
-        journal.append(records.render_base(boot_id, level, states, clean=clean, ports=ports))
-        old, self.journal = self.journal, journal
+        old = self.journal
+        before = old.end if old is not None else None  # else nobody saw that it was cut
+        journal.append(
+            records.render_base(boot_id, level, states, clean=clean, ports=ports, before=before)
+        )
+        self.journal = journal
         if old is not None:
             old.close()

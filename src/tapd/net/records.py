@@ -7,6 +7,7 @@ the journal authenticated them.
 from __future__ import annotations
 
 import enum
+import io
 import pickle
 from collections.abc import Mapping
 from typing import Any
@@ -120,11 +121,42 @@ def render_base(
     *,
     clean: bool,
     ports: Mapping[str, PortState] | None = None,
+    before: tuple[int, int] | None = None,
 ) -> bytes:
-    """Render a journal's first record: the streams and datagram ports as they are."""
+    """Render a journal's first record: the streams and datagram ports as they are.
+
+    Args:
+        boot_id: of the boot in which the process serves.
+        level: unclean deaths in a row.
+        streams: as they are.
+        clean: the process stops cleanly.
+        ports: the datagram ports, by name.
+        before: generation and size in bytes of the journal that ends here; of the
+            journal's own generation where it follows that and no other journal.
+    """
     port_rows = [(name, p.batch, p.sent, p.pending) for name, p in (ports or {}).items()]
     rows = [render_row(state) for state in streams]
-    return pickle.dumps(("base", boot_id, level, clean, rows, port_rows), 5)
+    return pickle.dumps(("base", boot_id, level, clean, rows, port_rows, before), 5)
+
+
+class _Values(pickle.Unpickler):
+    """Reads values only: root, too, asks where a journal ended."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Refuse every name; a base record has none."""
+        raise pickle.UnpicklingError(f"{module}:{name} in a journal's first record")
+
+
+def parse_before(payload: bytes) -> tuple[int, int] | None:
+    """Return generation and size of the journal before, from a journal's first record.
+
+    None where it does not say: journals of earlier versions don't. No code is run.
+    """
+    try:
+        kind, *fields = _Values(io.BytesIO(payload)).load()
+    except pickle.UnpicklingError:
+        return None
+    return fields[5] if kind == "base" and len(fields) > 5 else None
 
 
 def render_turn(
