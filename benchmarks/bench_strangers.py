@@ -28,7 +28,7 @@ from by_hand import Server, free_port, serving  # noqa: E402
 from tapd.model.application import Application  # noqa: E402
 from tapd.services.telnet import ShellFactory  # noqa: E402
 
-PASSWORD = "woohoo"  # noqa: S105 - of this benchmark's server only
+PASSWORD = "woohoo"
 HOSTILE, HONEST = "127.0.0.66", "127.0.0.1"
 LOGIN_TIMEOUT_S = 180.0
 WATCHED_EACH_S = 0.02
@@ -170,9 +170,7 @@ def processor_s(pid: int) -> float:
 
 def journal_bytes(server: Server) -> int:
     """Return the size of all journals that there are."""
-    return sum(
-        path.stat().st_size for path in server.tap.with_suffix(".d").glob("journal-*")
-    )
+    return sum(path.stat().st_size for path in server.tap.with_suffix(".d").glob("journal-*"))
 
 
 @contextlib.contextmanager
@@ -201,9 +199,10 @@ def measure(attack: Attack) -> Cost:
     application = Application("shell")
     application.listen(f"127.0.0.1:{port}", ShellFactory())
     application.authorizer.add_account("admin", PASSWORD)
-    with tempfile.TemporaryDirectory() as directory, serving(
-        pathlib.Path(directory), application
-    ) as server:
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        serving(pathlib.Path(directory), application) as server,
+    ):
         log_in(port)  # what is imported at the first one is paid
         pid = server.child()
         assert pid is not None
@@ -238,7 +237,8 @@ def main(names: list[str]) -> None:
         login = "failed" if cost.login_s is None else f"{cost.login_s:.2f} s"
         print(
             f"{name:24}{login:>9}{cost.memory_bytes / 1e6:>7.0f} MB{cost.processor_s:>9.2f} s"
-            f"{cost.journal_bytes / 1024:>7.0f} KiB{cost.log_lines:>8}{cost.log_bytes / 1024:>6.1f} KiB",
+            f"{cost.journal_bytes / 1024:>7.0f} KiB{cost.log_lines:>8}"
+            f"{cost.log_bytes / 1024:>6.1f} KiB",
             flush=True,
         )
 

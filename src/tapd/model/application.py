@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+import logging
 import math
 import os
 import re
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 from typing import Protocol as TypingProtocol
 
@@ -26,6 +27,9 @@ from tapd.model.timer import Timer
 
 if TYPE_CHECKING:
     from tapd.model.protocol import Protocol
+
+QUEUE_GROUP_MAX = 16
+"""Pieces of work of `Runtime.run_in_queue` that wait or run for one group."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*\Z")
 
@@ -52,6 +56,55 @@ class Runtime(TypingProtocol):
         done: Callable[[Any, Any], None],
     ) -> None:
         """Run `function` in a thread, then ``done(result, error)`` in a turn. Not durable."""
+
+    def run_in_queue(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        done: Callable[[Any, Any], None],
+        *,
+        is_wanted: Callable[[], bool],
+        group: str,
+        group_max: int = QUEUE_GROUP_MAX,
+    ) -> str:
+        """As `run_blocking`, for what costs much and anybody may ask for; see `net.fair_queue`.
+
+        Args:
+            function: what a thread runs, when it is its turn.
+            args: for it.
+            done: takes result and error.
+            is_wanted: asked in a turn, before it is run; where it is False, the work is
+                dropped and `done` never called.
+            group: who asks (`model.peers`): groups take turns.
+            group_max: how much may wait or run for this group.
+
+        Returns:
+            "" where it will be done; else, in words for people, that too much waits for
+            the group or for all.
+        """
+
+    def tell(
+        self,
+        log: logging.Logger,
+        kind: str,
+        text: str,
+        *,
+        peer: str = "",
+        level: int = logging.INFO,
+        at_once: int = 1,
+        extra: Mapping[str, object] | None = None,
+    ) -> None:
+        """Log what a stranger can bring about as often as it likes; see `net.telling`.
+
+        Args:
+            log: where to.
+            kind: what lines are counted together.
+            text: the line.
+            peer: by what those who bring it about are told apart.
+            level: of `logging`.
+            at_once: lines that are written at once; more within a while are counted.
+            extra: fields for the journal.
+        """
 
     def run_coroutine(
         self, coroutine: Coroutine[Any, Any, Any], done: Callable[[Any, Any], None]

@@ -20,19 +20,20 @@ from tapd import events
 from tapd.errors import AuthorError, PeerError
 from tapd.model.application import Application
 from tapd.model.hosted import Hosted
+from tapd.model.peers import group_of_peer
 from tapd.model.protocol import Protocol, Transport
 from tapd.model.seal import Sealer
 from tapd.model.service import Service
 from tapd.net import kernel, records
 from tapd.net.backlog import Backlog
 from tapd.net.burst import Burst, close_last
+from tapd.net.crowd import Crowd
 from tapd.net.datagrams import DatagramPort
 from tapd.net.hosted import HostedTransport, Hosting
 from tapd.net.listener import Listener
 from tapd.net.outbound import find_connector
 from tapd.net.runtime import LiveRuntime
 from tapd.net.stream import NOT_WRITING, Stream
-from tapd.net.telling import Telling
 from tapd.systemd.guardian import Guardian
 from tapd.systemd.vault import Vault
 
@@ -52,6 +53,7 @@ class Connections(LiveRuntime):
         ports: the datagram ports.
         backlog: their unsent output.
         hosting: the hosted ones among them.
+        crowd: how many of them come from one address.
         is_running: a turn is under way.
     """
 
@@ -73,6 +75,7 @@ class Connections(LiveRuntime):
         self.ports: list[DatagramPort] = []
         self.backlog = Backlog()
         self.hosting = Hosting(loop, self.schedule)
+        self.crowd = Crowd()
         self.is_running = False
         self._thread = get_ident()
         self._epoll = select.epoll()
@@ -83,8 +86,6 @@ class Connections(LiveRuntime):
         self._opens: list[records.Open] = []
         self._closes: list[Stream] = []
         self._lost_keys: list[int] = []
-        self._refused = Telling(log, loop)
-        self._closed = Telling(log, loop)
         vault.on_sender = self.guardian.note_sender
 
     def schedule(self) -> None:
@@ -206,10 +207,13 @@ class Connections(LiveRuntime):
         try:
             peer = sock.getpeername()
             sent_base = 0 if is_unix else kernel.read_positions(sock).sent
-            begun = _build_protocol(service, peer) if protocol is None else protocol
+            begun = self._build_protocol(service, peer) if protocol is None else protocol
             begun.service = service
         except PeerError as refusal:
-            self._refused.tell(f"refused a connection to {service!r}: {refusal}")
+            self.tell(
+                log, "refused", f"refused a connection to {service!r}: {refusal}",
+                peer=group_of_peer(peer),
+            )  # fmt: skip
             self._refuse(sock, key)
             return
         except OSError:
@@ -221,9 +225,25 @@ class Connections(LiveRuntime):
             return
         state = records.StreamState(key, kernel.read_cookie(sock), is_unix, sent_base)
         stream = self.attach(sock, begun, state, protected=protected)
+        self.crowd.add(stream, peer)
         self.application.connections[key] = begun
         self._opens.append((key, state.cookie, is_unix, sent_base))
         self.guard(stream, lambda: begun.connection_made(begun.transport))
+
+    def _build_protocol(self, service: Service, peer: Any) -> Protocol:
+        """Return the protocol of a new connection, or what turns one too many away.
+
+        Raises:
+            PeerError: it is refused, without a word.
+        """
+        why = self.crowd.why_full(service, peer, self.streams.values())
+        if not why:
+            return _build_protocol(service, peer)
+        refusal = service.build_refusal("Too many connections from your address")
+        if refusal is None:
+            raise PeerError(why)
+        self.tell(log, "refused", f"refused a connection to {service!r}: {why}")
+        return refusal
 
     def _refuse(self, sock: socket.socket, key: int) -> None:
         kernel.drain_input(sock)
@@ -260,6 +280,7 @@ class Connections(LiveRuntime):
         if self._by_fd.get(stream.fd) is not stream:
             return
         del self._by_fd[stream.fd]
+        self.crowd.remove(stream)
         self.backlog.forget(stream)
         if stream.interest >= 0:
             self._epoll.unregister(stream.fd)
@@ -307,7 +328,7 @@ class Connections(LiveRuntime):
     def _fail(self, stream: Stream, error: BaseException) -> None:
         """Close `stream`, whose protocol raised `error` (SystemExit counts, too)."""
         if isinstance(error, PeerError):
-            self._closed.tell(f"connection {stream.key}: closed: {error}")
+            self.tell(log, "closed", f"connection {stream.key}: closed: {error}")
             stream.close()
             return
         log.error(

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
+from tapd.model.application import QUEUE_GROUP_MAX
 from tapd.model.seal import Sealer
+from tapd.net.fair_queue import FairQueue, Work
+from tapd.net.telling import Tellings
 
 
 class LiveRuntime:
@@ -24,6 +28,8 @@ class LiveRuntime:
         self._sealer = sealer
         self._tasks: set[asyncio.Task[Any]] = set()
         self._threads = 0
+        self._queue = FairQueue(self.run_blocking)
+        self._tellings = Tellings(loop)
 
     def call(self, function: Callable[[], object]) -> None:
         """Run `function` in the next turn; `net.turn.Turn` does."""
@@ -32,7 +38,7 @@ class LiveRuntime:
     @property
     def is_waiting(self) -> bool:
         """Whether a task or thread that was asked for has yet to give its result."""
-        return bool(self._tasks or self._threads)
+        return bool(self._tasks or self._threads or self._queue)
 
     now_s = staticmethod(time.time)  # the wall clock, in seconds since the epoch: in C
 
@@ -55,6 +61,33 @@ class LiveRuntime:
                 self.call(lambda: done(result, error))
 
         self._loop.run_in_executor(None, function, *args).add_done_callback(finished)
+
+    def run_in_queue(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        done: Callable[[Any, Any], None],
+        *,
+        is_wanted: Callable[[], bool],
+        group: str,
+        group_max: int = QUEUE_GROUP_MAX,
+    ) -> str:
+        """Run `function` in a thread when it is the turn of `group`; return "", or why not."""
+        return self._queue.add(Work(function, args, done, is_wanted), group, group_max)
+
+    def tell(
+        self,
+        log: logging.Logger,
+        kind: str,
+        text: str,
+        *,
+        peer: str = "",
+        level: int = logging.INFO,
+        at_once: int = 1,
+        extra: Mapping[str, object] | None = None,
+    ) -> None:
+        """Log what a stranger can bring about as often as it likes."""
+        self._tellings.of(log, kind, level, at_once).tell(text, peer, extra)
 
     def run_coroutine(
         self, coroutine: Coroutine[Any, Any, Any], done: Callable[[Any, Any], None]

@@ -152,8 +152,7 @@ class Turn(Commits):
             self._loop.remove_reader(self._epoll.fileno())
         self.timers.close()
         self.hosting.close()
-        self._refused.close()
-        self._closed.close()
+        self._tellings.close()
         self._epoll.close()
         self.cancel_tasks()
 
@@ -318,7 +317,7 @@ class Turn(Commits):
     def receive(self, stream: Stream, limit: int | None = None) -> bool:
         """Give `stream` its input; return whether there was any."""
         try:
-            data = stream.peek() if limit is None else stream.peek(limit)
+            data = stream.peek(limit)
         except OSError as error:
             if error.errno not in kernel.RESET_ERRNOS:
                 log.warning("%r: can't read: %s", stream, error)
