@@ -28,8 +28,10 @@ from tapd.model.timer import Timer
 if TYPE_CHECKING:
     from tapd.model.protocol import Protocol
 
+QUEUE_MAX = 512
+"""Pieces of work of `Runtime.run_in_queue` that wait or run, of all groups: hashes for 51 s."""
 QUEUE_GROUP_MAX = 16
-"""Pieces of work of `Runtime.run_in_queue` that wait or run for one group."""
+"""As many for one group."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*\Z")
 
@@ -93,6 +95,7 @@ class Runtime(TypingProtocol):
         level: int = logging.INFO,
         at_once: int = 1,
         extra: Mapping[str, object] | None = None,
+        error: BaseException | None = None,
     ) -> None:
         """Log what a stranger can bring about as often as it likes; see `net.telling`.
 
@@ -104,6 +107,7 @@ class Runtime(TypingProtocol):
             level: of `logging`.
             at_once: lines that are written at once; more within a while are counted.
             extra: fields for the journal.
+            error: whose traceback goes with a line that is written at once.
         """
 
     def run_coroutine(

@@ -34,6 +34,7 @@ from tapd.net.listener import Listener
 from tapd.net.outbound import find_connector
 from tapd.net.runtime import LiveRuntime
 from tapd.net.stream import NOT_WRITING, Stream
+from tapd.net.telling import FAILURES_AT_ONCE
 from tapd.systemd.guardian import Guardian
 from tapd.systemd.vault import Vault
 
@@ -219,8 +220,12 @@ class Connections(LiveRuntime):
         except OSError:
             self._refuse(sock, key)  # it was gone before we looked
             return
-        except Exception:
-            log.exception("%r could not build a protocol for a new connection", service)
+        except Exception as error:
+            self.tell(
+                log, f"unbuilt {type(error).__qualname__}",
+                f"{service!r} could not build a protocol for a new connection",
+                level=logging.ERROR, at_once=FAILURES_AT_ONCE, error=error,
+            )  # fmt: skip
             self._refuse(sock, key)
             return
         state = records.StreamState(key, kernel.read_cookie(sock), is_unix, sent_base)
@@ -331,14 +336,15 @@ class Connections(LiveRuntime):
             self.tell(log, "closed", f"connection {stream.key}: closed: {error}")
             stream.close()
             return
-        log.error(
-            "connection %d: %s failed and is closed",
-            stream.key,
-            type(stream.protocol).__qualname__,
-            exc_info=error,
-            extra=events.FAILED(
-                TAPD_CONNECTION=stream.key, TAPD_PROTOCOL=type(stream.protocol).__qualname__
-            ),
+        name = type(stream.protocol).__qualname__
+        self.tell(
+            log,
+            f"failed {name} {type(error).__qualname__}",
+            f"connection {stream.key}: {name} failed and is closed",
+            level=logging.ERROR,
+            at_once=FAILURES_AT_ONCE,
+            error=error,
+            extra=events.FAILED(TAPD_CONNECTION=stream.key, TAPD_PROTOCOL=name),
         )
         stream.close()
 
@@ -361,7 +367,7 @@ class Connections(LiveRuntime):
                 ended = stream.externalise()
             except OSError as error:
                 if error.errno not in kernel.RESET_ERRNOS:
-                    log.warning("%r: can't send: %s", stream, error)
+                    self.tell(log, "unsent", f"{stream!r}: can't send: {error}")
                 self.end(stream, error)
                 continue
             if stream.is_unix and stream.sent != before:
@@ -408,9 +414,11 @@ class Connections(LiveRuntime):
 
     def _tell_about_backlog(self, stream: Stream) -> None:
         if stream.backlog_exceeded:
-            log.warning(
-                "%r: %d bytes unsent, its peer does not read: closed", stream, len(stream.pending)
-            )
+            unsent_bytes = len(stream.pending)
+            self.tell(
+                log, "unread", f"{stream!r}: {unsent_bytes} bytes unsent, its peer does not read: "
+                "closed", level=logging.WARNING,
+            )  # fmt: skip
             stream.abort()
         elif stream.backlog_changed:
             self.guard(stream, stream.tell_about_backlog)

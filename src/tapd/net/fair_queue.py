@@ -20,10 +20,8 @@ import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from tapd.model.application import QUEUE_GROUP_MAX
+from tapd.model.application import QUEUE_GROUP_MAX, QUEUE_MAX
 
-QUEUE_MAX = 512
-"""Pieces of work that wait or run, of all groups together: at 0.1 s each, 51 s."""
 FULL_FOR_GROUP = "Too many passwords are being checked for your address"
 FULL = "Too many passwords are being checked"
 _CORES_EACH = 4  # argon2 works with four threads

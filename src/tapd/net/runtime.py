@@ -85,9 +85,10 @@ class LiveRuntime:
         level: int = logging.INFO,
         at_once: int = 1,
         extra: Mapping[str, object] | None = None,
+        error: BaseException | None = None,
     ) -> None:
         """Log what a stranger can bring about as often as it likes."""
-        self._tellings.of(log, kind, level, at_once).tell(text, peer, extra)
+        self._tellings.of(log, kind, level, at_once).tell(text, peer, extra, error)
 
     def run_coroutine(
         self, coroutine: Coroutine[Any, Any, Any], done: Callable[[Any, Any], None]

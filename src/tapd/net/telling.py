@@ -13,6 +13,8 @@ import logging
 from collections.abc import Mapping
 
 EACH_S = 10.0
+FAILURES_AT_ONCE = 10
+"""Failures of an author's code, of one kind, that are logged each with its traceback."""
 PEERS_MAX = 1000
 """Peers that are counted one by one within `EACH_S`; the others are counted together."""
 _PEERS_NAMED = 3
@@ -38,20 +40,27 @@ class Telling:
         self._last: tuple[str, Mapping[str, object] | None] = ("", None)
         self._handle: asyncio.TimerHandle | None = None
 
-    def tell(self, text: str, peer: str = "", extra: Mapping[str, object] | None = None) -> None:
+    def tell(
+        self,
+        text: str,
+        peer: str = "",
+        extra: Mapping[str, object] | None = None,
+        error: BaseException | None = None,
+    ) -> None:
         """Log `text`, or count it.
 
         Args:
             text: the line.
             peer: by what those who bring it about are told apart: an address.
             extra: fields for the journal; a line that tells of several has the last one's.
+            error: whose traceback is logged with a line that is written at once.
         """
         if self._handle is None:
             self._told = 0
             self._handle = self._loop.call_later(EACH_S, self._tell_more)
         if self._told < self._at_once:
             self._told += 1
-            self._log.log(self._level, "%s", text, extra=extra)
+            self._log.log(self._level, "%s", text, extra=extra, exc_info=error)
             return
         self._more += 1
         self._last = text, extra

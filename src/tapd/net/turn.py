@@ -320,7 +320,7 @@ class Turn(Commits):
             data = stream.peek(limit)
         except OSError as error:
             if error.errno not in kernel.RESET_ERRNOS:
-                log.warning("%r: can't read: %s", stream, error)
+                self.tell(log, "unreadable", f"{stream!r}: can't read: {error}")
             self.end(stream, error)
             return False
         if data is None:

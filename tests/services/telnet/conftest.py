@@ -131,8 +131,9 @@ class FakeRuntime:
         level: int = logging.INFO,
         at_once: int = 1,
         extra: Mapping[str, object] | None = None,
+        error: BaseException | None = None,
     ) -> None:
-        self.tellings.of(log, kind, level, at_once).tell(text, peer, extra)
+        self.tellings.of(log, kind, level, at_once).tell(text, peer, extra, error)
 
     def run_coroutine(self, coroutine: Any, done: Callable[[Any, Any], None]) -> Callable[[], None]:
         task = self.loop.create_task(coroutine)

@@ -70,6 +70,17 @@ def add_account(session: Session, name: str, proof: Proof, email: str) -> IrcAcc
     return account
 
 
+def note_refused_login(session: Session, where: logging.Logger, text: str, **fields: str) -> None:
+    """Log a failed login: the first few at once, each with its `fields`; more are counted."""
+    session.network.application.runtime.tell(
+        where, "login failed", text,
+        peer=session.ip, level=logging.WARNING, at_once=LINES_AT_ONCE,
+        extra=events.LOGIN_REFUSED(**fields),
+    )  # fmt: skip
+
+
+LINES_AT_ONCE = 3
+"""Failed logins that are logged each by itself; more within 10 s are counted."""
 FAILURES_MAX = 5
 """Wrong passwords after which a connection is closed."""
 
