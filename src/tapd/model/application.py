@@ -20,6 +20,7 @@ from tapd.model.callbacks import check_callback
 from tapd.model.connector import Connector
 from tapd.model.datagram import DatagramProtocol
 from tapd.model.namespace import Namespace
+from tapd.model.peers import group_of_peer
 from tapd.model.persistent import Persistent, TrackedDict, TrackedList
 from tapd.model.seal import Sealer
 from tapd.model.service import Service
@@ -323,6 +324,38 @@ class Application(Persistent):
             AuthorError: the application is not running.
         """
         self.runtime.run_blocking(function, args, then)
+
+    def run_queued(
+        self,
+        function: Callable[..., Any],
+        *args: Any,
+        then: Callable[[Any, Any], None],
+        client: Protocol,
+    ) -> str:
+        """Do as `run_blocking`, for what costs much and a stranger may ask for: a password's hash.
+
+        A few run at a time, and the clients' addresses take turns. What waits for a
+        client who is gone is dropped, and `then` is not called.
+
+        Args:
+            function: as for `run_blocking`, as are `args` and `then`.
+            args: for it.
+            then: takes the result and None, or None and the exception.
+            client: whose connection asks for it.
+
+        Returns:
+            "" where it will be done; else, in words for the client, that too much waits.
+
+        Raises:
+            AuthorError: the application is not running.
+        """
+        transport = client.transport
+        group = group_of_peer(
+            transport.get_extra_info("peername"), transport.get_extra_info("socket")
+        )
+        return self.runtime.run_in_queue(
+            function, args, then, is_wanted=lambda: client.is_connected, group=group
+        )
 
     def call_soon_threadsafe(self, function: Callable[..., object], *args: Any) -> None:
         """Call ``function(*args)`` in the next turn: the one thing that any thread may do here.

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from tapd import events
 from tapd.errors import UsageError
 from tapd.model.accounts import verify_password
 from tapd.services.irc import presence
@@ -128,7 +129,7 @@ def _identified(session: Session, ok: bool | None, name: str) -> None:
         user = session.user
         note_refused_login(
             session, log, f"NickServ IDENTIFY failed: {user.mask} at {user.ip}",
-            TAPD_PEER=user.ip, TAPD_USER=user.mask,
+            events.LOGIN_REFUSED(TAPD_PEER=user.ip, TAPD_USER=user.mask),
         )  # fmt: skip
         NICKSERV.say(session, "That account or password is wrong.")
         note_failure(session)

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from tapd import events
 from tapd.services.irc import numerics as n
 from tapd.services.irc.accounts import (
     PASSWORD_RULE,
@@ -127,7 +128,7 @@ def _fail(session: Session, mechanism: str, reason: str) -> None:
     session.end_sasl()
     note_refused_login(
         session, log, f"login by SASL {mechanism} failed for a client at {session.ip}: {reason}",
-        TAPD_PEER=session.ip,
+        events.LOGIN_REFUSED(TAPD_PEER=session.ip),
     )  # fmt: skip
     session.reply(n.ERR_SASLFAIL)
     note_failure(session)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from tapd import events
 from tapd.services.irc.addresses import parse_address, shown_address
 from tapd.services.irc.admission import take_address
 from tapd.services.irc.checking import password_matches, start_check
@@ -45,6 +46,7 @@ def _checked(session: Session, ok: bool | None, address: str, is_secure: bool) -
 
 def _refuse(session: Session, why: str) -> None:
     note_refused_login(
-        session, log, f"WEBIRC from {session.ip} refused: {why}", TAPD_PEER=session.ip
-    )
+        session, log, f"WEBIRC from {session.ip} refused: {why}",
+        events.LOGIN_REFUSED(TAPD_PEER=session.ip),
+    )  # fmt: skip
     session.close("WEBIRC is not for you")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from tapd import events
 from tapd.errors import UsageError
 from tapd.model.accounts import decoy_hash
 from tapd.services.irc import audit
@@ -37,7 +38,7 @@ def _oper_checked(session: Session, ok: bool | None, name: str) -> None:
     if not ok or name not in network.opers:
         note_refused_login(
             session, log, f"OPER {name} failed: {user.mask} at {session.ip}",
-            TAPD_PEER=session.ip, TAPD_USER=user.mask, TAPD_OPER=name,
+            events.LOGIN_REFUSED(TAPD_PEER=session.ip, TAPD_USER=user.mask, TAPD_OPER=name),
         )  # fmt: skip
         audit.tell_opers(network, "s", f"OPER {name} failed: {audit.describe(session)}")
         session.reply(n.ERR_PASSWDMISMATCH)
