@@ -21,6 +21,7 @@ from tapd.model.service import Service
 from tapd.net.stream import PEEK_BYTES
 from tapd.net.telling import EACH_S, FAILURES_AT_ONCE
 
+DATAGRAM_RECORD_BYTES = 256
 Serve = Callable[..., Harness]
 
 HOSTILE, HONEST = "127.0.0.66", "127.0.0.1"
@@ -147,6 +148,34 @@ def test_what_is_over_the_read_limit_stays_in_the_kernel(serve: Serve, family: s
         protocol.transport.resume_reading()
         harness.pump()
     assert protocol.taken == data[: 40 + PEEK_BYTES]
+
+
+class Silent(DatagramProtocol):
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        pass
+
+
+class SilentService(Service):
+    datagram_protocol = Silent
+
+
+def test_a_datagram_costs_the_journal_a_few_bytes(serve: Serve) -> None:
+    application = Application("udp")
+    with (
+        socket.socket(type=socket.SOCK_DGRAM) as port,
+        socket.socket(type=socket.SOCK_DGRAM) as client,
+    ):
+        port.bind(("127.0.0.1", 0))
+        application.listen(f"udp:127.0.0.1:{port.getsockname()[1]}", SilentService())
+        harness = serve(application, datagrams=port, strict=False)
+        client.sendto(b"x", port.getsockname())
+        harness.pump()
+        before = journal_bytes(harness)
+        for _ in range(50):
+            client.sendto(b"x" * 1400, port.getsockname())
+            harness.pump()
+        assert journal_bytes(harness) - before <= 50 * DATAGRAM_RECORD_BYTES
+        harness.give_up()
 
 
 # --- connections of one address ---------------------------------------------------

@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import contextlib
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from harness import Harness
-from irc_kit import Irc, cheap_hash, codes
+from irc_kit import Irc, cheap_hash, codes, make_network
 
 from tapd.model.application import QUEUE_GROUP_MAX
 from tapd.net.fair_queue import FULL_FOR_GROUP
@@ -86,6 +87,25 @@ def test_a_registered_client_has_no_such_limit(irc: Irc) -> None:
     irc.harness.crash()
     for _ in range(50):
         assert len(client.ask(f"PING {'x' * 200}")) == 1
+
+
+def journal_bytes(irc: Irc) -> int:
+    directory = irc.harness.path.with_suffix(".d")
+    return sum(path.stat().st_size for path in directory.glob("journal-*"))
+
+
+def test_what_a_connection_and_its_input_cost_the_journal(serve: Callable[..., Harness]) -> None:
+    """The dearest input is a line without end, byte by byte: what is kept is journaled anew."""
+    irc = Irc(serve(make_network(), strict=False))
+    irc.connect()
+    before = journal_bytes(irc)
+    client = irc.connect()
+    assert journal_bytes(irc) - before <= 1024
+    client.send_raw(b"PASS " + b"x" * LINE_BYTES_MAX)
+    before = journal_bytes(irc)
+    for _ in range(50):
+        client.send_raw(b"x")
+    assert journal_bytes(irc) - before <= 50 * 2048
 
 
 # --- time ---------------------------------------------------
