@@ -36,7 +36,8 @@ LIMITS = NETWORK.limits
         f"| {login.LINES_AT_ONCE}, then one in {EACH_S:g} s for all |",
         (
             f"| connections | | {LIMITS.connections_per_address}; "
-            f"{LIMITS.connections_per_network} of one network; {LIMITS.connections_per_minute} new ones a minute |"
+            f"{LIMITS.connections_per_network} of one network; "
+            f"{LIMITS.connections_per_minute} new ones a minute |"
         ),
         (
             f"| how long | {NETWORK.registration_s:g} s without a registration | | "

@@ -21,6 +21,7 @@ from tapd.services.irc.bans import Ban, Kind
 from tapd.services.irc.login import LINES_AT_ONCE
 from tapd.services.irc.session import Session
 
+DECOY = cheap_hash("decoy")
 TOO_MUCH = "ERROR :Closing link: (More than 4 KiB of input before registration)"
 
 
@@ -177,6 +178,35 @@ def test_a_check_of_a_client_who_is_gone_is_not_made(irc: Irc, proof: Proof) -> 
     irc.harness.pump()
     assert threads.queue.dropped == len(clients) - 1
     assert len(threads.queue) == 0
+
+
+def test_a_password_that_was_right_before_does_not_wait(irc: Irc, proof: Proof) -> None:
+    """When all come back at once, they are not told that too many do."""
+    irc.network.accounts.add("al", proof, 0.0)
+    assert "903" in codes(waiting(irc, "198.51.100.1", "sesame sesame").read())
+    HeldThreads(irc.harness)
+    for _ in range(QUEUE_GROUP_MAX):
+        waiting(irc, "198.51.100.1", "wrong")
+    assert "903" in codes(waiting(irc, "198.51.100.1", "sesame sesame").read())
+
+
+def test_a_name_that_is_nobodys_is_hashed_in_a_thread(
+    irc: Irc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first of them made the turn wait for a hash."""
+    made = []
+
+    def decoy_hash() -> str:
+        made.append(1)
+        return DECOY
+
+    monkeypatch.setattr("tapd.model.accounts.decoy_hash", decoy_hash)
+    threads = HeldThreads(irc.harness)
+    client = waiting(irc, "192.0.2.7", "wrong")
+    assert not made
+    threads.let_go()
+    assert "904" in codes(client.read())
+    assert made
 
 
 def test_checks_go_on_after_a_kill(irc: Irc, proof: Proof) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from tapd import events
 from tapd.errors import UsageError
-from tapd.model.accounts import decoy_hash
 from tapd.services.irc import audit
 from tapd.services.irc import numerics as n
 from tapd.services.irc.checking import password_matches, start_check
@@ -29,7 +28,7 @@ def oper(session: Session, message: Message) -> None:
     """Become an IRC operator (modern, "OPER message")."""
     name, password = message.params[:2]
     entry = session.network.opers.get(name)
-    password_hash = decoy_hash() if entry is None else entry.password_hash
+    password_hash = "" if entry is None else entry.password_hash
     start_check(session, password, password_matches, (password_hash,), _oper_checked, (name,))
 
 
