@@ -33,8 +33,10 @@ class Crowd:
             streams: all that there are.
         """
         most = service.connections_per_address_max
+        if not most:
+            return ""
         group = group_of_peer(peer)
-        if not most or group == UNIX:
+        if group == UNIX:
             return ""
         counts = self._counts.get(service.name)
         if counts is None:
