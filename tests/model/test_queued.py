@@ -98,6 +98,40 @@ def test_it_is_bounded_fair_and_for_nobody_who_is_gone(harness: Harness) -> None
         peer.expect(b"X\r\n")
 
 
+def test_after_deaths_nothing_that_was_dropped_is_awaited(harness: Harness) -> None:
+    """A start that is careful lasts until all that it asked for has come, or will not."""
+    hold(harness)
+    peers = [harness.connect(HOSTILE) for _ in range(4)]
+    for peer in peers:
+        peer.send(b"x\n")
+    harness.give_up()
+    peers[1].sock.setsockopt(1, 13, b"\1\0\0\0\0\0\0\0")  # SO_LINGER: a reset
+    peers[1].sock.close()
+    harness.start()
+    harness.start_unclean(4)
+    harness.pump()
+    for peer in (peers[0], *peers[2:]):
+        peer.expect(b"X\r\n")
+    harness.pump()
+    careful = harness.serving.careful
+    assert careful is None or not careful.awaited
+
+
+def test_a_callback_that_fails_stops_nobody(harness: Harness) -> None:
+    def fail(_self: Asking, _result: Any, _error: Any) -> None:
+        raise SystemExit
+
+    let_go = hold(harness)
+    bad, good = harness.connect(), harness.connect()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Asking, "done", fail)
+        bad.send(b"bad\n")
+    good.send(b"good\n")
+    let_go()
+    good.expect(b"GOOD\r\n")
+    assert not harness.serving.is_waiting
+
+
 def test_it_is_asked_for_again_after_a_kill(harness: Harness) -> None:
     hold(harness)
     peer = harness.connect()

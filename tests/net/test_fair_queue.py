@@ -5,28 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tapd.model.application import QUEUE_GROUP_MAX, QUEUE_MAX
 from tapd.net.fair_queue import FULL, FULL_FOR_GROUP, FairQueue, Work
 
-Done = Callable[[Any, Any], None]
-
 
 class Threads:
     """Threads whose work is done when the test says so."""
 
     def __init__(self, running_max: int = 1) -> None:
-        self.running: list[tuple[Any, Done]] = []
+        self.refused: list[Work] = []
+        self.running: list[tuple[Work, Callable[[], None]]] = []
         self.most = 0
-        self.queue = FairQueue(self.run, running_max)
+        self.queue = FairQueue(self.run, self.refused.append, running_max)
         self.finished: list[Any] = []
         self.gone: set[Any] = set()
 
-    def run(self, _function: Any, args: tuple[Any, ...], done: Done) -> None:
-        self.running.append((args[0], done))
+    def run(self, work: Work, finished: Callable[[], None]) -> None:
+        self.running.append((work, finished))
         self.most = max(self.most, len(self.running))
 
     def add(self, group: str, name: Any) -> str:
@@ -38,8 +36,9 @@ class Threads:
     def finish(self) -> bool:
         if not self.running:
             return False
-        _name, done = self.running.pop(0)
-        done("", None)
+        work, finished = self.running.pop(0)
+        work.done("", None)
+        finished()
         return True
 
     def finish_all(self) -> None:
@@ -87,18 +86,18 @@ def test_what_nobody_waits_for_is_not_run() -> None:
     assert threads.queue.dropped == QUEUE_GROUP_MAX - 1
 
 
-def test_work_whose_callback_fails_does_not_stop_the_others() -> None:
+def test_who_can_not_be_asked_does_not_want_it() -> None:
     threads = Threads()
+    threads.add("a", "first")
 
-    def fail(_result: Any, _error: Any) -> None:
+    def fail() -> bool:
         raise RuntimeError
 
-    assert threads.queue.add(Work(str, ("bad",), fail, lambda: True), "a") == ""
-    threads.add("b", "next")
-    with pytest.raises(RuntimeError):
-        threads.finish()
+    assert threads.queue.add(Work(str, ("bad",), lambda *_: None, fail), "b") == ""
+    threads.add("c", "next")
     threads.finish_all()
-    assert threads.finished == ["next"]
+    assert threads.finished == ["first", "next"]
+    assert len(threads.queue) == 0
 
 
 @given(
@@ -122,4 +121,5 @@ def test_all_that_is_taken_is_run_once_or_unwanted(
     assert len(set(threads.finished)) == len(threads.finished)
     assert {number for number in taken if number not in threads.gone} <= set(threads.finished)
     assert len(threads.finished) + threads.queue.dropped == len(taken)
+    assert len(threads.refused) == threads.queue.dropped + len(steps) - len(taken)
     assert len(threads.queue) == 0

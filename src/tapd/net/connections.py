@@ -21,10 +21,11 @@ from tapd.errors import AuthorError, PeerError
 from tapd.model.application import Application
 from tapd.model.hosted import Hosted
 from tapd.model.peers import group_of_peer
+from tapd.model.persistent import set_mark
 from tapd.model.protocol import Protocol, Transport
 from tapd.model.seal import Sealer
 from tapd.model.service import Service
-from tapd.net import kernel, records
+from tapd.net import authors, kernel, records
 from tapd.net.backlog import Backlog
 from tapd.net.burst import Burst, close_last
 from tapd.net.crowd import Crowd
@@ -208,32 +209,34 @@ class Connections(LiveRuntime):
         try:
             peer = sock.getpeername()
             sent_base = 0 if is_unix else kernel.read_positions(sock).sent
-            begun = self._build_protocol(service, peer) if protocol is None else protocol
-            begun.service = service
-        except PeerError as refusal:
-            self.tell(
-                log, "refused", f"refused a connection to {service!r}: {refusal}",
-                peer=group_of_peer(peer),
-            )  # fmt: skip
-            self._refuse(sock, key)
-            return
         except OSError:
             self._refuse(sock, key)  # it was gone before we looked
             return
-        except Exception as error:
-            self.tell(
-                log, f"unbuilt {type(error).__qualname__}",
-                f"{service!r} could not build a protocol for a new connection",
-                level=logging.ERROR, at_once=FAILURES_AT_ONCE, error=error,
-            )  # fmt: skip
+        try:
+            begun = self._build_protocol(service, peer) if protocol is None else protocol
+            begun.service = service
+        except BaseException as error:
+            self._tell_of_no_protocol(service, peer, error)
             self._refuse(sock, key)
             return
         state = records.StreamState(key, kernel.read_cookie(sock), is_unix, sent_base)
         stream = self.attach(sock, begun, state, protected=protected)
-        self.crowd.add(stream, peer)
+        self.crowd.add(stream, service, peer)
         self.application.connections[key] = begun
         self._opens.append((key, state.cookie, is_unix, sent_base))
-        self.guard(stream, lambda: begun.connection_made(begun.transport))
+        self.guard(stream, "connection_made", begun.transport)
+
+    def _tell_of_no_protocol(self, service: Service, peer: Any, error: BaseException) -> None:
+        name = authors.name_of(service)
+        if issubclass(type(error), PeerError):
+            text = f"refused a connection to {name}: {authors.text_of(error)}"
+            self.tell(log, "refused", text, peer=group_of_peer(peer))
+        else:
+            self.tell(
+                log, f"unbuilt {type(error).__name__}",
+                f"{name} could not build a protocol for a new connection",
+                level=logging.ERROR, at_once=FAILURES_AT_ONCE, error=error,
+            )  # fmt: skip
 
     def _build_protocol(self, service: Service, peer: Any) -> Protocol:
         """Return the protocol of a new connection, or what turns one too many away.
@@ -247,8 +250,9 @@ class Connections(LiveRuntime):
         refusal = service.build_refusal("Too many connections from your address")
         if refusal is None:
             raise PeerError(why)
-        self.tell(log, "refused", f"refused a connection to {service!r}: {why}")
-        return refusal
+        name = authors.name_of(service)
+        self.tell(log, "refused", f"refused a connection to {name}: {why}")
+        return _checked(refusal, f"{type(service).__qualname__}.build_refusal")
 
     def _refuse(self, sock: socket.socket, key: int) -> None:
         kernel.drain_input(sock)
@@ -269,11 +273,9 @@ class Connections(LiveRuntime):
         self.guardian.note_safe(sock.fileno())
         stream = Stream(self, sock, protocol, state)
         stream.is_protected = protected
-        protocol._v_transport = (
-            HostedTransport(stream, protocol, self.hosting)
-            if isinstance(protocol, Hosted)
-            else stream
-        )
+        is_hosted = stream.is_hosted
+        transport = HostedTransport(stream, protocol, self.hosting) if is_hosted else stream
+        set_mark(protocol, "_v_transport", transport)
         self.streams[state.key] = stream
         self._by_fd[stream.fd] = stream
         stream.touched = True
@@ -299,15 +301,10 @@ class Connections(LiveRuntime):
 
     def lose(self, protocol: Protocol, key: int, exc: Exception | None) -> None:
         """Tell `protocol` that its connection is gone, and forget it. In a turn only."""
-        try:
-            protocol.connection_lost(exc)
-        except Exception:
-            log.exception("connection %d: %r failed in connection_lost", key, protocol)
-        protocol._v_transport = None
-        try:
-            protocol.connection_ended()
-        except Exception:
-            log.exception("connection %d: %r failed in connection_ended", key, protocol)
+        where = f"connection {key}: "
+        authors.attempt(protocol, "connection_lost", exc, where=where)
+        set_mark(protocol, "_v_transport", None)  # past a ``__setattr__`` of its author's
+        authors.attempt(protocol, "connection_ended", where=where)
         self.application.connections.pop(key, None)
         if self.application.connectors:
             connector = find_connector(self.application, key)
@@ -318,34 +315,39 @@ class Connections(LiveRuntime):
         """Have the journal forget the stream `key`, of which there is no socket any more."""
         self._lost_keys.append(key)
 
-    def guard(self, stream: Stream, handler: Callable[[], object]) -> Any:
-        """Run a protocol's handler; an exception closes that connection and no other."""
+    def guard(self, stream: Stream, name: str, *args: Any) -> Any:
+        """Call the method `name` of a protocol; what it raises closes that connection alone.
+
+        It is looked up here as well: it may be a property.
+        """
         try:
-            return handler()
+            return getattr(stream.protocol, name)(*args)
         except BaseException as error:
             self._fail(stream, error)
             return None
 
+    def count(self, stream: Stream, name: str, *args: Any) -> int:
+        """Return the number that a method of a protocol returns; 0 where it returns none."""
+        number = self.guard(stream, name, *args)
+        return number if type(number) is int and number > 0 else 0
+
     def go_on_reading(self, stream: Stream) -> None:
         """Have `stream`, at the end of a pause, run what its protocol kept back meanwhile."""
-        self.guard(stream, stream.protocol.reading_resumed)
+        self.guard(stream, "reading_resumed")
 
     def _fail(self, stream: Stream, error: BaseException) -> None:
         """Close `stream`, whose protocol raised `error` (SystemExit counts, too)."""
-        if isinstance(error, PeerError):
-            self.tell(log, "closed", f"connection {stream.key}: closed: {error}")
-            stream.close()
-            return
-        name = type(stream.protocol).__qualname__
-        self.tell(
-            log,
-            f"failed {name} {type(error).__qualname__}",
-            f"connection {stream.key}: {name} failed and is closed",
-            level=logging.ERROR,
-            at_once=FAILURES_AT_ONCE,
-            error=error,
-            extra=events.FAILED(TAPD_CONNECTION=stream.key, TAPD_PROTOCOL=name),
-        )
+        kind = type(error).__name__
+        if issubclass(type(error), PeerError):
+            self.tell(log, "closed", f"connection {stream.key}: closed: {authors.text_of(error)}")
+        else:
+            name = type(stream.protocol).__qualname__
+            self.tell(
+                log, f"failed {name} {kind}",
+                f"connection {stream.key}: {name} failed and is closed",
+                level=logging.ERROR, at_once=FAILURES_AT_ONCE, error=error,
+                extra=events.FAILED(TAPD_CONNECTION=stream.key, TAPD_PROTOCOL=name),
+            )  # fmt: skip
         stream.close()
 
     # --- what a commit lets happen ------------------------------------------------
@@ -421,7 +423,7 @@ class Connections(LiveRuntime):
             )  # fmt: skip
             stream.abort()
         elif stream.backlog_changed:
-            self.guard(stream, stream.tell_about_backlog)
+            self.guard(stream, stream.note_backlog())
 
     def _give_up_largest(self) -> None:
         """Abort streams, those with the most unsent first, until the rest is within the limit."""
@@ -456,7 +458,11 @@ class Connections(LiveRuntime):
 
 def _build_protocol(service: Service, peer: Any) -> Protocol:
     built: Any = service.build_protocol(peer)
-    name = f"{type(service).__qualname__}.build_protocol"
+    return _checked(built, f"{type(service).__qualname__}.build_protocol")
+
+
+def _checked(built: Any, name: str) -> Protocol:
+    """Return what `name` returned, which is to be a protocol without a connection."""
     if not isinstance(built, Protocol):
         raise AuthorError(
             f"{name} returned {built!r}; return an object of a class derived from tapd.Protocol"

@@ -42,17 +42,16 @@ class Crowd:
         if counts is None:
             counts = self._counts[service.name] = collections.Counter()
             for stream in streams:
-                self.add(stream, stream.get_extra_info("peername"))
+                self.add(stream, _service_of(stream), stream.get_extra_info("peername"))
         if counts[group] < most:
             return ""
         return f"{group} has {most} connections, as many as one address may have"
 
-    def add(self, stream: Stream, peer: Any) -> None:
-        """Count a connection from `peer`, where those of its service are counted."""
-        if not self._counts:
+    def add(self, stream: Stream, service: Service | None, peer: Any) -> None:
+        """Count a connection from `peer` to `service`, where those are counted."""
+        if not self._counts or service is None:
             return
-        service = getattr(stream.protocol, "service", None)  # a stand-in has none
-        name = getattr(service, "name", "")
+        name = service.name
         counts = self._counts.get(name)
         if counts is not None and stream not in self._groups:
             group = group_of_peer(peer)
@@ -68,3 +67,12 @@ class Crowd:
         counts[group] -= 1
         if not counts[group]:
             del counts[group]
+
+
+def _service_of(stream: Stream) -> Service | None:
+    """Return the service of a stream's protocol; None where it has none, as a stand-in."""
+    try:
+        service = stream.protocol.service
+    except BaseException:  # an author's property
+        return None
+    return service if isinstance(service, Service) else None

@@ -35,7 +35,8 @@ from typing import TYPE_CHECKING, Any
 from tapd import events
 from tapd.errors import AuthorError
 from tapd.model.datagram import DatagramProtocol
-from tapd.net import kernel
+from tapd.model.persistent import set_mark
+from tapd.net import authors, kernel
 from tapd.net.records import Batch, Datagram, Identity, PortMove, PortState
 from tapd.net.telling import FAILURES_AT_ONCE
 from tapd.systemd.inherited import describe_listener
@@ -171,10 +172,10 @@ class DatagramPort:
         """Begin to serve, or go on, in the first turn; `build` comes before."""
         if self._new is not None:
             self.port.protocol, self._new = self._new, None
-            self.protocol.connection_made(self)
+            authors.attempt(self.protocol, "connection_made", self, where=f"{self}: ")
         else:
-            self.protocol.transport = self
-            self.protocol.connection_resumed()
+            set_mark(self.protocol, "_v_transport", self)
+            authors.attempt(self.protocol, "connection_resumed", where=f"{self}: ")
 
     # --- what the turn does ---------------------------------------------------
 
@@ -221,11 +222,13 @@ class DatagramPort:
         return self._sent + len(self._pending) + len(self._queued)
 
     def _give(self, data: bytes, sender: Any) -> None:
+        # `authors.attempt`, written out: this is the path of every datagram.
         try:
             self.protocol.datagram_received(data, sender)
-        except BaseException as error:  # a SystemExit would leave the turn half done
+        except BaseException as error:
             self._turn.tell(
-                log, f"failed {type(error).__qualname__}", f"{self}: {self.protocol!r} failed",
+                log, f"failed {type(error).__name__}",
+                f"{self}: {authors.name_of(self.protocol)} failed",
                 level=logging.ERROR, at_once=FAILURES_AT_ONCE, error=error,
             )  # fmt: skip
 
@@ -234,10 +237,7 @@ class DatagramPort:
             "%s: a datagram of %d bytes killed the server each time it was received; skipped",
             self, len(data), extra=events.SKIPPED(TAPD_POISON="datagram"),
         )  # fmt: skip
-        try:
-            self.protocol.datagram_skipped(data, sender)
-        except Exception:
-            log.exception("%s: %r failed in datagram_skipped", self, self.protocol)
+        authors.attempt(self.protocol, "datagram_skipped", data, sender, where=f"{self}: ")
 
     def _peek(self, *, is_first: bool, is_single: bool) -> tuple[bytes, Identity, Any, bool] | None:
         """Return the next datagram, its identity and sender, and whether it was cut short."""
@@ -311,10 +311,10 @@ class DatagramPort:
         return True
 
     def _tell(self, error: OSError) -> None:
-        def tell() -> None:
-            self.protocol.error_received(error)
-
-        self._turn.call(tell)
+        where = f"{self}: "
+        self._turn.call(
+            lambda: authors.attempt(self.protocol, "error_received", error, where=where)
+        )
 
     def state(self) -> PortState:
         """Return what a journal's first record says of it. Only between turns."""

@@ -18,6 +18,7 @@ from __future__ import annotations
 import collections
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from tapd.model.application import QUEUE_GROUP_MAX, QUEUE_MAX
@@ -35,15 +36,18 @@ class Work(NamedTuple):
         function, args: what a thread runs.
         done: takes its result and its error, in a turn.
         is_wanted: whether somebody still waits for it.
+        asker: who asked at a start (`net.runtime.Asker`).
     """
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
     done: Callable[[Any, Any], None]
     is_wanted: Callable[[], bool]
+    asker: Any = None
 
 
-Run = Callable[[Callable[..., Any], tuple[Any, ...], Callable[[Any, Any], None]], None]
+Run = Callable[[Work, Callable[[], None]], None]
+"""Runs work in a thread, has its result taken, then calls what it was given, in a turn."""
 
 
 def most_running() -> int:
@@ -59,8 +63,16 @@ class FairQueue:
         dropped: how many were dropped, since nobody waited for them any more.
     """
 
-    def __init__(self, run: Run, running_max: int = 0) -> None:
+    def __init__(self, run: Run, drop: Callable[[Work], None], running_max: int = 0) -> None:
+        """Make an empty queue.
+
+        Args:
+            run: see there.
+            drop: called with work that will not be run.
+            running_max: how many pieces run at once; 0 for as many as suit this machine.
+        """
         self._run = run
+        self._drop = drop
         self._running_max = running_max or most_running()
         self._waiting: dict[str, collections.deque[Work]] = {}  # the next group first
         self._counts: collections.Counter[str] = collections.Counter()  # waiting and running
@@ -77,10 +89,9 @@ class FairQueue:
         if len(self) >= QUEUE_MAX:
             for each in list(self._waiting):
                 self._drop_unwanted(each)
-        if self._counts[group] >= group_max:
-            return FULL_FOR_GROUP
-        if len(self) >= QUEUE_MAX:
-            return FULL
+        if self._counts[group] >= group_max or len(self) >= QUEUE_MAX:
+            self._drop(work)
+            return FULL_FOR_GROUP if self._counts[group] >= group_max else FULL
         self._waiting.setdefault(group, collections.deque()).append(work)
         self._count(group, +1)
         self._begin()
@@ -94,37 +105,45 @@ class FairQueue:
             work = waiting.popleft()
             if waiting:
                 self._waiting[group] = waiting  # behind all others
-            if not work.is_wanted():
-                self.dropped += 1
-                self._count(group, -1)
-                continue
-            self.running += 1
-            self._run(work.function, work.args, self._finisher(group, work))
+            if _is_wanted(work):
+                self.running += 1
+                self._run(work, partial(self._finished, group))
+            else:
+                self._forget(group, [work])
 
-    def _finisher(self, group: str, work: Work) -> Callable[[Any, Any], None]:
-        def finished(result: Any, error: Any) -> None:
-            self.running -= 1
-            self._count(group, -1)
-            try:
-                work.done(result, error)
-            finally:
-                self._begin()
-
-        return finished
+    def _finished(self, group: str) -> None:
+        self.running -= 1
+        self._count(group, -1)
+        self._begin()
 
     def _drop_unwanted(self, group: str) -> None:
         waiting = self._waiting.get(group)
         if waiting is None:
             return
-        wanted = collections.deque(work for work in waiting if work.is_wanted())
-        self.dropped += len(waiting) - len(wanted)
-        self._count(group, len(wanted) - len(waiting))
+        wanted: collections.deque[Work] = collections.deque()
+        unwanted: list[Work] = []
+        for work in waiting:
+            (wanted if _is_wanted(work) else unwanted).append(work)
         if wanted:
             self._waiting[group] = wanted  # in its place among the groups
         else:
             del self._waiting[group]
+        self._forget(group, unwanted)
+
+    def _forget(self, group: str, unwanted: list[Work]) -> None:
+        self.dropped += len(unwanted)
+        self._count(group, -len(unwanted))
+        for work in unwanted:
+            self._drop(work)
 
     def _count(self, group: str, change: int) -> None:
         self._counts[group] += change
         if not self._counts[group]:
             del self._counts[group]
+
+
+def _is_wanted(work: Work) -> bool:
+    try:
+        return work.is_wanted()
+    except BaseException:  # an author's property
+        return False

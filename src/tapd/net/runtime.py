@@ -8,16 +8,26 @@ its protocol asks again in `connection_resumed`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any
 
 from tapd.model.application import QUEUE_GROUP_MAX
 from tapd.model.seal import Sealer
 from tapd.net.fair_queue import FairQueue, Work
 from tapd.net.telling import Tellings
+from tapd.values import Value
+
+
+class Asker(Value):
+    """Who asked for the result of a thread or task at a start, which asks again after a kill."""
+
+    kind: str
+    key: int
+    skip: Callable[[], object]
 
 
 class LiveRuntime:
@@ -26,14 +36,49 @@ class LiveRuntime:
     def __init__(self, loop: asyncio.AbstractEventLoop, sealer: Sealer) -> None:
         self._loop = loop
         self._sealer = sealer
+        self._asker: Asker | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._threads = 0
-        self._queue = FairQueue(self.run_blocking)
+        self._queue = FairQueue(self._run_work, self._drop_work)
         self._tellings = Tellings(loop)
 
     def call(self, function: Callable[[], object]) -> None:
         """Run `function` in the next turn; `net.turn.Turn` does."""
         raise NotImplementedError
+
+    def note_asked(self, asker: Asker) -> None:
+        """Take note that a start asked for a result; `net.turn.Turn` does."""
+        raise NotImplementedError
+
+    def hand_in(self, asker: Asker | None, function: Callable[[], object]) -> None:
+        """Run `function`, which takes a result, in the next turn; `net.turn.Turn` does.
+
+        Args:
+            asker: who asked for it; None but at a start.
+            function: what to run.
+        """
+        raise NotImplementedError
+
+    @contextlib.contextmanager
+    def asking(self, kind: str, key: int, skip: Callable[[], object]) -> Iterator[None]:
+        """Know who asks for the results of threads and tasks meanwhile, at a start.
+
+        Args:
+            kind: what asks, as in `Careful.alone`.
+            key: which of that kind.
+            skip: called where one of the results has killed the server each time.
+        """
+        self._asker = Asker(kind, key, skip)
+        try:
+            yield
+        finally:
+            self._asker = None
+
+    def _take_asker(self) -> Asker | None:
+        asker = self._asker
+        if asker is not None:
+            self.note_asked(asker)
+        return asker
 
     @property
     def is_waiting(self) -> bool:
@@ -51,16 +96,29 @@ class LiveRuntime:
         self, function: Callable[..., Any], args: tuple[Any, ...], done: Callable[[Any, Any], None]
     ) -> None:
         """Run `function` in a thread, then ``done(result, error)`` in a turn."""
+        asker = self._take_asker()
+        self._begin_thread(
+            function, args, lambda result, error: self.hand_in(asker, lambda: done(result, error))
+        )
+
+    def _begin_thread(
+        self, function: Callable[..., Any], args: tuple[Any, ...], then: Callable[[Any, Any], None]
+    ) -> None:
+        """Run `function` in a thread, then ``then(result, error)``, which schedules a turn."""
         self._threads += 1
 
-        def finished(future: asyncio.Future[Any]) -> None:
+        def outcome() -> tuple[Any, BaseException | None]:
+            try:
+                return function(*args), None
+            except BaseException as error:  # a future takes no StopIteration
+                return None, error
+
+        def finished(future: asyncio.Future[tuple[Any, BaseException | None]]) -> None:
             self._threads -= 1
             if not future.cancelled():
-                error = future.exception()
-                result = None if error else future.result()
-                self.call(lambda: done(result, error))
+                then(*future.result())
 
-        self._loop.run_in_executor(None, function, *args).add_done_callback(finished)
+        self._loop.run_in_executor(None, outcome).add_done_callback(finished)
 
     def run_in_queue(
         self,
@@ -73,7 +131,19 @@ class LiveRuntime:
         group_max: int = QUEUE_GROUP_MAX,
     ) -> str:
         """Run `function` in a thread when it is the turn of `group`; return "", or why not."""
-        return self._queue.add(Work(function, args, done, is_wanted), group, group_max)
+        work = Work(function, args, done, is_wanted, self._take_asker())
+        return self._queue.add(work, group, group_max)
+
+    def _run_work(self, work: Work, finished: Callable[[], None]) -> None:
+        def then(result: Any, error: Any) -> None:
+            self.hand_in(work.asker, lambda: work.done(result, error))
+            self.call(finished)  # after it, whatever it raises
+
+        self._begin_thread(work.function, work.args, then)
+
+    def _drop_work(self, work: Work) -> None:
+        if work.asker is not None:
+            self.hand_in(work.asker, lambda: None)  # nothing of it is awaited any more
 
     def tell(
         self,
@@ -96,15 +166,16 @@ class LiveRuntime:
         """Run `coroutine` as a task, then ``done(result, error)`` in a turn."""
         task = self._loop.create_task(coroutine, context=contextvars.copy_context())
         self._tasks.add(task)
+        asker = self._take_asker()
 
         def finished(task: asyncio.Task[Any]) -> None:
             self._tasks.discard(task)
             if task.cancelled():
-                self.call(lambda: done(None, asyncio.CancelledError()))
+                self.hand_in(asker, lambda: done(None, asyncio.CancelledError()))
                 return
             error = task.exception()
             result = None if error else task.result()
-            self.call(lambda: done(result, error))
+            self.hand_in(asker, lambda: done(result, error))
 
         task.add_done_callback(finished)
 

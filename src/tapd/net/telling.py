@@ -12,6 +12,8 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
+from tapd.net import authors
+
 EACH_S = 10.0
 FAILURES_AT_ONCE = 10
 """Failures of an author's code, of one kind, that are logged each with its traceback."""
@@ -53,14 +55,18 @@ class Telling:
             text: the line.
             peer: by what those who bring it about are told apart: an address.
             extra: fields for the journal; a line that tells of several has the last one's.
-            error: whose traceback is logged with a line that is written at once.
+            error: what an author's code raised: a line that is written at once has its
+                traceback (`net.authors`).
         """
         if self._handle is None:
             self._told = 0
             self._handle = self._loop.call_later(EACH_S, self._tell_more)
         if self._told < self._at_once:
             self._told += 1
-            self._log.log(self._level, "%s", text, extra=extra, exc_info=error)
+            if error is None:
+                self._log.log(self._level, "%s", text, extra=extra)
+            else:
+                authors.failed(text, error, extra)
             return
         self._more += 1
         self._last = text, extra

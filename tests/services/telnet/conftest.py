@@ -92,7 +92,7 @@ class FakeRuntime:
         self.jobs: list[tuple[Callable[..., Any], tuple[Any, ...], Callable[..., None]]] = []
         self.loop = asyncio.new_event_loop()
         self.tasks: list[asyncio.Task[Any]] = []
-        self.queue = FairQueue(self.run_blocking, 1)
+        self.queue = FairQueue(self._run_work, lambda _work: None, 1)
         self.tellings = Tellings(self.loop)
 
     def now_s(self) -> float:
@@ -108,6 +108,13 @@ class FakeRuntime:
         self, function: Callable[..., Any], args: tuple[Any, ...], done: Callable[[Any, Any], None]
     ) -> None:
         self.jobs.append((function, args, done))
+
+    def _run_work(self, work: Work, finished: Callable[[], None]) -> None:
+        def done(result: Any, error: Any) -> None:
+            work.done(result, error)
+            finished()
+
+        self.run_blocking(work.function, work.args, done)
 
     def run_in_queue(
         self,
