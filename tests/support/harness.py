@@ -210,9 +210,11 @@ class Harness:
         """Let a moment pass."""
         self.clock.advance(_TICK_S)
 
-    def open(self) -> Peer:
-        """Open a connection, without letting the server see it yet."""
+    def open(self, source: str = "") -> Peer:
+        """Open a connection, from the address `source`, without letting the server see it yet."""
         sock = socket.socket(self.listening.family)
+        if source:
+            sock.bind((source, 0))
         sock.connect(self.listening.getsockname())
         name = sock.getsockname()
         peer = Peer(sock, self.pump, self.pass_time, lambda: self._socket_of(name))
@@ -232,9 +234,9 @@ class Harness:
         found = streams.get(self._keys.get(name, -1))
         return None if found is None else found.sock
 
-    def connect(self) -> Peer:
-        """Open a connection."""
-        peer = self.open()
+    def connect(self, source: str = "") -> Peer:
+        """Open a connection, from the address `source`."""
+        peer = self.open(source)
         self.pump()
         return peer
 

@@ -28,11 +28,16 @@ def hash_password(password: str) -> str:
 
 
 def verify_password(password_hash: str, password: str) -> bool:
-    """Whether `password` is the one of `password_hash`; releases the GIL meanwhile."""
+    """Whether `password` is the one of `password_hash`; releases the GIL meanwhile.
+
+    An empty hash is that of no account: it takes as long, and nothing is its password.
+    """
     import argon2  # noqa: PLC0415 - see the module's docstring
 
     try:
-        return bool(_hasher().verify(password_hash, password))
+        return (
+            bool(_hasher().verify(password_hash or decoy_hash(), password)) and password_hash != ""
+        )
     except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHash):
         return False
 
@@ -106,9 +111,12 @@ class Authorizer(Persistent):
         return account
 
     def password_hash(self, name: str) -> str:
-        """Return the hash to check for `name`: a decoy where there is no such account."""
+        """Return the hash to check for `name`: an empty one where there is no such account.
+
+        `verify_password` takes as long for that, so nobody learns who is there.
+        """
         account = self.accounts.get(name)
-        return decoy_hash() if account is None else account.password_hash
+        return "" if account is None else account.password_hash
 
     def __repr__(self) -> str:
         return f"<Authorizer of {len(self.accounts)} accounts>"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+import logging
 import math
 import os
 import re
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 from typing import Protocol as TypingProtocol
 
@@ -19,6 +20,7 @@ from tapd.model.callbacks import check_callback
 from tapd.model.connector import Connector
 from tapd.model.datagram import DatagramProtocol
 from tapd.model.namespace import Namespace
+from tapd.model.peers import group_of_peer
 from tapd.model.persistent import Persistent, TrackedDict, TrackedList
 from tapd.model.seal import Sealer
 from tapd.model.service import Service
@@ -26,6 +28,11 @@ from tapd.model.timer import Timer
 
 if TYPE_CHECKING:
     from tapd.model.protocol import Protocol
+
+QUEUE_MAX = 512
+"""Pieces of work of `Runtime.run_in_queue` that wait or run, of all groups: hashes for 51 s."""
+QUEUE_GROUP_MAX = 16
+"""As many for one group."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*\Z")
 
@@ -52,6 +59,57 @@ class Runtime(TypingProtocol):
         done: Callable[[Any, Any], None],
     ) -> None:
         """Run `function` in a thread, then ``done(result, error)`` in a turn. Not durable."""
+
+    def run_in_queue(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        done: Callable[[Any, Any], None],
+        *,
+        is_wanted: Callable[[], bool],
+        group: str,
+        group_max: int = QUEUE_GROUP_MAX,
+    ) -> str:
+        """As `run_blocking`, for what costs much and anybody may ask for; see `net.fair_queue`.
+
+        Args:
+            function: what a thread runs, when it is its turn.
+            args: for it.
+            done: takes result and error.
+            is_wanted: asked in a turn, before it is run; where it is False, the work is
+                dropped and `done` never called.
+            group: who asks (`model.peers`): groups take turns.
+            group_max: how much may wait or run for this group.
+
+        Returns:
+            "" where it will be done; else, in words for people, that too much waits for
+            the group or for all.
+        """
+
+    def tell(
+        self,
+        log: logging.Logger,
+        kind: str,
+        text: str,
+        *,
+        peer: str = "",
+        level: int = logging.INFO,
+        at_once: int = 1,
+        extra: Mapping[str, object] | None = None,
+        error: BaseException | None = None,
+    ) -> None:
+        """Log what a stranger can bring about as often as it likes; see `net.telling`.
+
+        Args:
+            log: where to.
+            kind: what lines are counted together.
+            text: the line.
+            peer: by what those who bring it about are told apart.
+            level: of `logging`.
+            at_once: lines that are written at once; more within a while are counted.
+            extra: fields for the journal.
+            error: whose traceback goes with a line that is written at once.
+        """
 
     def run_coroutine(
         self, coroutine: Coroutine[Any, Any, Any], done: Callable[[Any, Any], None]
@@ -266,6 +324,38 @@ class Application(Persistent):
             AuthorError: the application is not running.
         """
         self.runtime.run_blocking(function, args, then)
+
+    def run_queued(
+        self,
+        function: Callable[..., Any],
+        *args: Any,
+        then: Callable[[Any, Any], None],
+        client: Protocol,
+    ) -> str:
+        """Do as `run_blocking`, for what costs much and a stranger may ask for: a password's hash.
+
+        A few run at a time, and the clients' addresses take turns. What waits for a
+        client who is gone is dropped, and `then` is not called.
+
+        Args:
+            function: as for `run_blocking`, as are `args` and `then`.
+            args: for it.
+            then: takes the result and None, or None and the exception.
+            client: whose connection asks for it.
+
+        Returns:
+            "" where it will be done; else, in words for the client, that too much waits.
+
+        Raises:
+            AuthorError: the application is not running.
+        """
+        transport = client.transport
+        group = group_of_peer(
+            transport.get_extra_info("peername"), transport.get_extra_info("socket")
+        )
+        return self.runtime.run_in_queue(
+            function, args, then, is_wanted=lambda: client.is_connected, group=group
+        )
 
     def call_soon_threadsafe(self, function: Callable[..., object], *args: Any) -> None:
         """Call ``function(*args)`` in the next turn: the one thing that any thread may do here.

@@ -65,6 +65,14 @@ class Transport(TypingProtocol):
     def resume_reading(self) -> None:
         """Undo `pause_reading`."""
 
+    def set_read_limit(self, bytes_max: int | None) -> None:
+        """Have `data_received` get at most `bytes_max` at once; None: as it comes.
+
+        What is more stays in the kernel, also where reading is paused meanwhile: so
+        much may a stranger have the process keep. Volatile: set it again in
+        `connection_resumed`.
+        """
+
     def is_reading(self) -> bool:
         """Whether input is taken: neither paused, nor ended, nor closing."""
 

@@ -27,6 +27,8 @@ class Service(Persistent):
         settable: what `tapctl set` can change, by option.
         requires: names of the services that start before this one and stop after it.
             Beside that, services start in the order of adding.
+        connections_per_address_max: open connections from one address (IPv6: from one
+            /64) beyond which more are refused; 0 for no limit. See `build_refusal`.
         name: unique within the application; set when it is added.
         application: the application that it belongs to; set when it is added.
     """
@@ -35,6 +37,7 @@ class Service(Persistent):
     datagram_protocol: ClassVar[type[DatagramProtocol] | None] = None
     settable: ClassVar[Mapping[str, Setting]] = {}
     requires: Sequence[str] = ()
+    connections_per_address_max: int = 0
     name: str = ""
     application: Application
 
@@ -56,6 +59,13 @@ class Service(Persistent):
         Its `service` is set afterwards. Raise `PeerError` to refuse the connection.
         """
         return (self.protocol or Protocol)()
+
+    def build_refusal(self, why: str) -> Protocol | None:
+        """Return the protocol of a connection beyond a limit, which says `why` and closes.
+
+        None: it is closed without a word.
+        """
+        return None
 
     @property
     def takes_connections(self) -> bool:

@@ -20,6 +20,7 @@ from tapd import events
 from tapd.errors import AuthorError, PeerError
 from tapd.model.application import Application
 from tapd.model.hosted import Hosted
+from tapd.model.peers import group_of_peer
 from tapd.model.persistent import set_mark
 from tapd.model.protocol import Protocol, Transport
 from tapd.model.seal import Sealer
@@ -27,13 +28,14 @@ from tapd.model.service import Service
 from tapd.net import authors, kernel, records
 from tapd.net.backlog import Backlog
 from tapd.net.burst import Burst, close_last
+from tapd.net.crowd import Crowd
 from tapd.net.datagrams import DatagramPort
 from tapd.net.hosted import HostedTransport, Hosting
 from tapd.net.listener import Listener
 from tapd.net.outbound import find_connector
 from tapd.net.runtime import LiveRuntime
 from tapd.net.stream import NOT_WRITING, Stream
-from tapd.net.telling import Telling
+from tapd.net.telling import FAILURES_AT_ONCE
 from tapd.systemd.guardian import Guardian
 from tapd.systemd.vault import Vault
 
@@ -53,6 +55,7 @@ class Connections(LiveRuntime):
         ports: the datagram ports.
         backlog: their unsent output.
         hosting: the hosted ones among them.
+        crowd: how many of them come from one address.
         is_running: a turn is under way.
     """
 
@@ -74,6 +77,7 @@ class Connections(LiveRuntime):
         self.ports: list[DatagramPort] = []
         self.backlog = Backlog()
         self.hosting = Hosting(loop, self.schedule)
+        self.crowd = Crowd()
         self.is_running = False
         self._thread = get_ident()
         self._epoll = select.epoll()
@@ -84,8 +88,6 @@ class Connections(LiveRuntime):
         self._opens: list[records.Open] = []
         self._closes: list[Stream] = []
         self._lost_keys: list[int] = []
-        self._refused = Telling(log, loop)
-        self._closed = Telling(log, loop)
         vault.on_sender = self.guardian.note_sender
 
     def schedule(self) -> None:
@@ -211,24 +213,46 @@ class Connections(LiveRuntime):
             self._refuse(sock, key)  # it was gone before we looked
             return
         try:
-            begun = _build_protocol(service, peer) if protocol is None else protocol
+            begun = self._build_protocol(service, peer) if protocol is None else protocol
             begun.service = service
         except BaseException as error:
-            self._tell_of_no_protocol(service, error)
+            self._tell_of_no_protocol(service, peer, error)
             self._refuse(sock, key)
             return
         state = records.StreamState(key, kernel.read_cookie(sock), is_unix, sent_base)
         stream = self.attach(sock, begun, state, protected=protected)
+        self.crowd.add(stream, service, peer)
         self.application.connections[key] = begun
         self._opens.append((key, state.cookie, is_unix, sent_base))
         self.guard(stream, "connection_made", begun.transport)
 
-    def _tell_of_no_protocol(self, service: Service, error: BaseException) -> None:
+    def _tell_of_no_protocol(self, service: Service, peer: Any, error: BaseException) -> None:
         name = authors.name_of(service)
         if issubclass(type(error), PeerError):
-            self._refused.tell(f"refused a connection to {name}: {authors.text_of(error)}")
+            text = f"refused a connection to {name}: {authors.text_of(error)}"
+            self.tell(log, "refused", text, peer=group_of_peer(peer))
         else:
-            authors.failed(f"{name} could not build a protocol for a new connection", error)
+            self.tell(
+                log, f"unbuilt {type(error).__name__}",
+                f"{name} could not build a protocol for a new connection",
+                level=logging.ERROR, at_once=FAILURES_AT_ONCE, error=error,
+            )  # fmt: skip
+
+    def _build_protocol(self, service: Service, peer: Any) -> Protocol:
+        """Return the protocol of a new connection, or what turns one too many away.
+
+        Raises:
+            PeerError: it is refused, without a word.
+        """
+        why = self.crowd.why_full(service, peer, self.streams.values())
+        if not why:
+            return _build_protocol(service, peer)
+        refusal = service.build_refusal("Too many connections from your address")
+        if refusal is None:
+            raise PeerError(why)
+        name = authors.name_of(service)
+        self.tell(log, "refused", f"refused a connection to {name}: {why}")
+        return _checked(refusal, f"{type(service).__qualname__}.build_refusal")
 
     def _refuse(self, sock: socket.socket, key: int) -> None:
         kernel.drain_input(sock)
@@ -263,6 +287,7 @@ class Connections(LiveRuntime):
         if self._by_fd.get(stream.fd) is not stream:
             return
         del self._by_fd[stream.fd]
+        self.crowd.remove(stream)
         self.backlog.forget(stream)
         if stream.interest >= 0:
             self._epoll.unregister(stream.fd)
@@ -312,13 +337,16 @@ class Connections(LiveRuntime):
 
     def _fail(self, stream: Stream, error: BaseException) -> None:
         """Close `stream`, whose protocol raised `error` (SystemExit counts, too)."""
+        kind = type(error).__name__
         if issubclass(type(error), PeerError):
-            self._closed.tell(f"connection {stream.key}: closed: {authors.text_of(error)}")
+            self.tell(log, "closed", f"connection {stream.key}: closed: {authors.text_of(error)}")
         else:
             name = type(stream.protocol).__qualname__
-            authors.failed(
-                f"connection {stream.key}: {name} failed and is closed", error,
-                events.FAILED(TAPD_CONNECTION=stream.key, TAPD_PROTOCOL=name),
+            self.tell(
+                log, f"failed {name} {kind}",
+                f"connection {stream.key}: {name} failed and is closed",
+                level=logging.ERROR, at_once=FAILURES_AT_ONCE, error=error,
+                extra=events.FAILED(TAPD_CONNECTION=stream.key, TAPD_PROTOCOL=name),
             )  # fmt: skip
         stream.close()
 
@@ -340,7 +368,7 @@ class Connections(LiveRuntime):
                 ended = stream.externalise()
             except OSError as error:
                 if error.errno not in kernel.RESET_ERRNOS:
-                    log.warning("%r: can't send: %s", stream, error)
+                    self.tell(log, "unsent", f"{stream!r}: can't send: {error}")
                 self.end(stream, error)
                 continue
             if stream.is_unix and stream.sent != before:
@@ -386,9 +414,11 @@ class Connections(LiveRuntime):
 
     def _tell_about_backlog(self, stream: Stream) -> None:
         if stream.backlog_exceeded:
-            log.warning(
-                "%r: %d bytes unsent, its peer does not read: closed", stream, len(stream.pending)
-            )
+            unsent_bytes = len(stream.pending)
+            self.tell(
+                log, "unread", f"{stream!r}: {unsent_bytes} bytes unsent, its peer does not read: "
+                "closed", level=logging.WARNING,
+            )  # fmt: skip
             stream.abort()
         elif stream.backlog_changed:
             self.guard(stream, stream.note_backlog())
@@ -426,7 +456,11 @@ class Connections(LiveRuntime):
 
 def _build_protocol(service: Service, peer: Any) -> Protocol:
     built: Any = service.build_protocol(peer)
-    name = f"{type(service).__qualname__}.build_protocol"
+    return _checked(built, f"{type(service).__qualname__}.build_protocol")
+
+
+def _checked(built: Any, name: str) -> Protocol:
+    """Return what `name` returned, which is to be a protocol without a connection."""
     if not isinstance(built, Protocol):
         raise AuthorError(
             f"{name} returned {built!r}; return an object of a class derived from tapd.Protocol"

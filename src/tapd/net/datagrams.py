@@ -38,6 +38,7 @@ from tapd.model.datagram import DatagramProtocol
 from tapd.model.persistent import set_mark
 from tapd.net import authors, kernel
 from tapd.net.records import Batch, Datagram, Identity, PortMove, PortState
+from tapd.net.telling import FAILURES_AT_ONCE
 from tapd.systemd.inherited import describe_listener
 
 if TYPE_CHECKING:
@@ -198,9 +199,11 @@ class DatagramPort:
                 return
             data, identity, sender, is_truncated = got
             if is_truncated:
-                log.warning(
-                    "%s: a datagram of more than %d bytes is dropped", self, DATAGRAM_BYTES_MAX
-                )
+                self._turn.tell(
+                    log, "too long",
+                    f"{self}: a datagram of more than {DATAGRAM_BYTES_MAX} bytes is dropped",
+                    level=logging.WARNING,
+                )  # fmt: skip
             elif self._turn.may_receive(self, identity):
                 self._give(data, sender)
             else:
@@ -223,7 +226,11 @@ class DatagramPort:
         try:
             self.protocol.datagram_received(data, sender)
         except BaseException as error:
-            authors.failed(f"{self}: {authors.name_of(self.protocol)} failed", error)
+            self._turn.tell(
+                log, f"failed {type(error).__name__}",
+                f"{self}: {authors.name_of(self.protocol)} failed",
+                level=logging.ERROR, at_once=FAILURES_AT_ONCE, error=error,
+            )  # fmt: skip
 
     def _skip(self, data: bytes, sender: Any) -> None:
         log.error(
@@ -244,7 +251,7 @@ class DatagramPort:
         except (BlockingIOError, InterruptedError):
             return None
         except OSError as error:  # an error of the network, told once (ip(7))
-            log.info("%s: %s", self, error)
+            self._turn.tell(log, "network", f"{self}: {error}")
             return None
         data = bytes(_view[:size])
         seconds, nanoseconds = _TIMESTAMP.unpack(ancillary[0][2])

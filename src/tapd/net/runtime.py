@@ -10,11 +10,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import logging
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any
 
+from tapd.model.application import QUEUE_GROUP_MAX
 from tapd.model.seal import Sealer
+from tapd.net.fair_queue import FairQueue, Work
+from tapd.net.telling import Tellings
 from tapd.values import Value
 
 
@@ -35,6 +39,8 @@ class LiveRuntime:
         self._asker: Asker | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._threads = 0
+        self._queue = FairQueue(self._run_work, self._drop_work)
+        self._tellings = Tellings(loop)
 
     def call(self, function: Callable[[], object]) -> None:
         """Run `function` in the next turn; `net.turn.Turn` does."""
@@ -77,7 +83,7 @@ class LiveRuntime:
     @property
     def is_waiting(self) -> bool:
         """Whether a task or thread that was asked for has yet to give its result."""
-        return bool(self._tasks or self._threads)
+        return bool(self._tasks or self._threads or self._queue)
 
     now_s = staticmethod(time.time)  # the wall clock, in seconds since the epoch: in C
 
@@ -90,8 +96,16 @@ class LiveRuntime:
         self, function: Callable[..., Any], args: tuple[Any, ...], done: Callable[[Any, Any], None]
     ) -> None:
         """Run `function` in a thread, then ``done(result, error)`` in a turn."""
-        self._threads += 1
         asker = self._take_asker()
+        self._begin_thread(
+            function, args, lambda result, error: self.hand_in(asker, lambda: done(result, error))
+        )
+
+    def _begin_thread(
+        self, function: Callable[..., Any], args: tuple[Any, ...], then: Callable[[Any, Any], None]
+    ) -> None:
+        """Run `function` in a thread, then ``then(result, error)``, which schedules a turn."""
+        self._threads += 1
 
         def outcome() -> tuple[Any, BaseException | None]:
             try:
@@ -102,10 +116,49 @@ class LiveRuntime:
         def finished(future: asyncio.Future[tuple[Any, BaseException | None]]) -> None:
             self._threads -= 1
             if not future.cancelled():
-                result, error = future.result()
-                self.hand_in(asker, lambda: done(result, error))
+                then(*future.result())
 
         self._loop.run_in_executor(None, outcome).add_done_callback(finished)
+
+    def run_in_queue(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        done: Callable[[Any, Any], None],
+        *,
+        is_wanted: Callable[[], bool],
+        group: str,
+        group_max: int = QUEUE_GROUP_MAX,
+    ) -> str:
+        """Run `function` in a thread when it is the turn of `group`; return "", or why not."""
+        work = Work(function, args, done, is_wanted, self._take_asker())
+        return self._queue.add(work, group, group_max)
+
+    def _run_work(self, work: Work, finished: Callable[[], None]) -> None:
+        def then(result: Any, error: Any) -> None:
+            self.hand_in(work.asker, lambda: work.done(result, error))
+            self.call(finished)  # after it, whatever it raises
+
+        self._begin_thread(work.function, work.args, then)
+
+    def _drop_work(self, work: Work) -> None:
+        if work.asker is not None:
+            self.hand_in(work.asker, lambda: None)  # nothing of it is awaited any more
+
+    def tell(
+        self,
+        log: logging.Logger,
+        kind: str,
+        text: str,
+        *,
+        peer: str = "",
+        level: int = logging.INFO,
+        at_once: int = 1,
+        extra: Mapping[str, object] | None = None,
+        error: BaseException | None = None,
+    ) -> None:
+        """Log what a stranger can bring about as often as it likes."""
+        self._tellings.of(log, kind, level, at_once).tell(text, peer, extra, error)
 
     def run_coroutine(
         self, coroutine: Coroutine[Any, Any, Any], done: Callable[[Any, Any], None]

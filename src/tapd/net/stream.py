@@ -77,6 +77,7 @@ class Stream:
         "pending",
         "protocol",
         "queued",
+        "read_bytes_max",
         "reads",
         "sent",
         "sent_base",
@@ -105,6 +106,7 @@ class Stream:
         self.fresh = b""  # committed in this turn, to be sent after `pending`
         self.counted = 0  # how much of `pending` the turn counts as unsent
         self.queued: Queue = []  # written in this turn, not yet committed
+        self.read_bytes_max = PEEK_BYTES  # given to the protocol at once
         self.peeked = 0  # bytes run in this turn, not yet discarded
         self.is_protected = False  # a duplicate lies in the vault
         self.touched = False  # the turn has to look at it again
@@ -208,6 +210,10 @@ class Stream:
             if not self.flags & _CLOSING:
                 self._turn.go_on_reading(self)
 
+    def set_read_limit(self, bytes_max: int | None) -> None:
+        """Take no more than `bytes_max` at once; the rest stays in the kernel. None: no limit."""
+        self.read_bytes_max = PEEK_BYTES if bytes_max is None else min(bytes_max, PEEK_BYTES)
+
     def is_reading(self) -> bool:
         """Whether input is being read."""
         return not self.flags & _NOT_READING
@@ -257,16 +263,19 @@ class Stream:
         """Whether the turn should read now."""
         return not self.flags & _NOT_READING and len(self.pending) < OUTPUT_HIGH_BYTES
 
-    def peek(self, limit: int = PEEK_BYTES) -> bytes | None:
+    def peek(self, limit: int | None = None) -> bytes | None:
         """Return the input that waits, b"" at its end, None where there is none.
 
         Raises:
             OSError: the connection is gone.
         """
+        size = self.read_bytes_max
+        if limit is not None and limit < size:
+            size = limit
         try:
             if self.is_unix:
                 self._set_peek_offset(0)
-            count = self.sock.recv_into(_peek_buffer, limit, _MSG_PEEK)
+            count = self.sock.recv_into(_peek_buffer, size, _MSG_PEEK)
         except (BlockingIOError, InterruptedError):
             return None
         if self.is_unix and count:

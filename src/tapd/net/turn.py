@@ -150,8 +150,7 @@ class Turn(Commits):
             self._loop.remove_reader(self._epoll.fileno())
         self.timers.close()
         self.hosting.close()
-        self._refused.close()
-        self._closed.close()
+        self._tellings.close()
         self._epoll.close()
         self.cancel_tasks()
 
@@ -356,10 +355,10 @@ class Turn(Commits):
     def receive(self, stream: Stream, limit: int | None = None) -> bool:
         """Give `stream` its input; return whether there was any."""
         try:
-            data = stream.peek() if limit is None else stream.peek(limit)
+            data = stream.peek(limit)
         except OSError as error:
             if error.errno not in kernel.RESET_ERRNOS:
-                log.warning("%r: can't read: %s", stream, error)
+                self.tell(log, "unreadable", f"{stream!r}: can't read: {error}")
             self.end(stream, error)
             return False
         if data is None:

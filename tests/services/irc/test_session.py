@@ -9,7 +9,7 @@ from harness import Harness
 from irc_kit import SERVER, Irc, codes, make_network
 
 from tapd.services.irc.addresses import peer_address
-from tapd.services.irc.session import safe_parameter
+from tapd.services.irc.message import safe_parameter
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import argon2
@@ -13,10 +14,12 @@ from tapd.host import streams
 from tapd.image.pickler import dump_graph, load_graph
 from tapd.image.strict import StrictJar
 from tapd.model.accounts import Account
-from tapd.model.application import Application
+from tapd.model.application import QUEUE_GROUP_MAX, Application
 from tapd.model.protocol import Transport
 from tapd.model.seal import Sealer
 from tapd.model.timer import Timer
+from tapd.net.fair_queue import FairQueue, Work
+from tapd.net.telling import Tellings
 from tapd.services.telnet import ShellFactory
 from tapd.services.telnet.session import ShellSession
 
@@ -34,6 +37,7 @@ class FakeTransport:
         self.output = bytearray()
         self.closed = False
         self.paused = False
+        self.read_bytes_max = 65536
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if not self.closed:
@@ -66,6 +70,9 @@ class FakeTransport:
     def resume_reading(self) -> None:
         self.paused = False
 
+    def set_read_limit(self, bytes_max: int | None) -> None:
+        self.read_bytes_max = 65536 if bytes_max is None else bytes_max
+
     def is_reading(self) -> bool:
         return not self.paused and not self.closed
 
@@ -85,6 +92,8 @@ class FakeRuntime:
         self.jobs: list[tuple[Callable[..., Any], tuple[Any, ...], Callable[..., None]]] = []
         self.loop = asyncio.new_event_loop()
         self.tasks: list[asyncio.Task[Any]] = []
+        self.queue = FairQueue(self._run_work, lambda _work: None, 1)
+        self.tellings = Tellings(self.loop)
 
     def now_s(self) -> float:
         return self.time_s
@@ -99,6 +108,39 @@ class FakeRuntime:
         self, function: Callable[..., Any], args: tuple[Any, ...], done: Callable[[Any, Any], None]
     ) -> None:
         self.jobs.append((function, args, done))
+
+    def _run_work(self, work: Work, finished: Callable[[], None]) -> None:
+        def done(result: Any, error: Any) -> None:
+            work.done(result, error)
+            finished()
+
+        self.run_blocking(work.function, work.args, done)
+
+    def run_in_queue(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        done: Callable[[Any, Any], None],
+        *,
+        is_wanted: Callable[[], bool],
+        group: str,
+        group_max: int = QUEUE_GROUP_MAX,
+    ) -> str:
+        return self.queue.add(Work(function, args, done, is_wanted), group, group_max)
+
+    def tell(
+        self,
+        log: logging.Logger,
+        kind: str,
+        text: str,
+        *,
+        peer: str = "",
+        level: int = logging.INFO,
+        at_once: int = 1,
+        extra: Mapping[str, object] | None = None,
+        error: BaseException | None = None,
+    ) -> None:
+        self.tellings.of(log, kind, level, at_once).tell(text, peer, extra, error)
 
     def run_coroutine(self, coroutine: Any, done: Callable[[Any, Any], None]) -> Callable[[], None]:
         task = self.loop.create_task(coroutine)
@@ -254,7 +296,8 @@ class Client:
     def deliver(self) -> None:
         self.server.settle()
         while self.unread and not self.transport.paused and not self.transport.closed:
-            data, self.unread = self.unread, b""
+            size = self.transport.read_bytes_max
+            data, self.unread = self.unread[:size], self.unread[size:]
             self.session.data_received(data)
             self.server.commit()
             self.server.settle()

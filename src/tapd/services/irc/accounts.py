@@ -18,7 +18,7 @@ import unicodedata
 from typing import NamedTuple
 
 from tapd.errors import UsageError
-from tapd.model.accounts import decoy_hash, hash_password
+from tapd.model.accounts import hash_password
 from tapd.model.persistent import Persistent, TrackedDict
 from tapd.services.irc.names import clip, fold, is_nick
 
@@ -210,9 +210,9 @@ class Accounts(Persistent):
             del self.owners[folded]
 
     def password_hash(self, name: str) -> str:
-        """Return the hash to check for `name`: a decoy where there is no such account."""
+        """Return the hash to check for `name`: an empty one where there is no such account."""
         account = self.find(split_device(name)[0])
-        return decoy_hash() if account is None else account.proof.password_hash
+        return "" if account is None else account.proof.password_hash
 
     def scram_keys(self, name: str) -> ScramKeys:
         """Return the keys for `name`; where there is none, keys that nothing fits.

@@ -185,8 +185,9 @@ def turn_away(session: Session, ban: Ban) -> None:
     """Close the connection of who is banned (RFC 2812, 465; ERROR)."""
     need = "You must log in by SASL" if ban.is_soft else "You are banned"
     text = f"{need}: {ban.reason}" if ban.reason else need
-    log.info(
-        "%s is banned (%s %s)", audit.describe(session), ban.kind.name.lower(), ban.mask,
+    session.network.application.runtime.tell(
+        log, "banned", f"{audit.describe(session)} is banned ({ban.kind.name.lower()} {ban.mask})",
+        peer=session.ip,
         extra=events.BAN_APPLIED(
             TAPD_PEER=session.ip, TAPD_USER=session.user.nick, TAPD_MASK=ban.mask
         ),

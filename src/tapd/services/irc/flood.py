@@ -122,9 +122,9 @@ def hold(session: Session, waiting: bytes) -> bytes:
 
 def _close_flooder(session: Session, waiting_bytes: int) -> None:
     user = session.user
-    log.warning(
-        "flood of %d bytes from %s at %s: closed",
-        waiting_bytes, session, session.ip,
+    session.network.application.runtime.tell(
+        log, "flood", f"flood of {waiting_bytes} bytes from {session} at {session.ip}: closed",
+        peer=session.ip, level=logging.WARNING,
         extra=events.FLOOD_CLOSED(TAPD_PEER=session.ip, TAPD_USER=user.nick),
     )  # fmt: skip
     audit.tell_opers(session.network, "s", f"Flood: {audit.describe(session)} was disconnected")

@@ -8,6 +8,7 @@ alike.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from tapd import events
@@ -70,6 +71,19 @@ def add_account(session: Session, name: str, proof: Proof, email: str) -> IrcAcc
     return account
 
 
+def note_refused_login(
+    session: Session, where: logging.Logger, text: str, extra: Mapping[str, object]
+) -> None:
+    """Log a failed login: the first few at once, each with its fields; more are counted."""
+    session.network.application.runtime.tell(
+        where, "login failed", text,
+        peer=session.ip, level=logging.WARNING, at_once=LINES_AT_ONCE,
+        extra=extra,
+    )  # fmt: skip
+
+
+LINES_AT_ONCE = 3
+"""Failed logins that are logged each by itself; more within 10 s are counted."""
 FAILURES_MAX = 5
 """Wrong passwords after which a connection is closed."""
 

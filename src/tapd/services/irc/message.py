@@ -26,6 +26,7 @@ CLIENT_TAGS_BYTES_MAX = 4096
 """Of the tags a client sends: 4094 bytes of data, the @ and the space (message-tags)."""
 LINE_BYTES_MAX = CLIENT_TAGS_BYTES_MAX + BODY_BYTES_MAX - 2
 PARAMETERS_MAX = 15
+LABEL_BYTES_MAX = 64
 
 _LINE_END = re.compile(rb"[\r\n]+")
 _COMMAND = re.compile(r"[A-Za-z]+\Z|[0-9]{3}\Z")
@@ -73,6 +74,20 @@ class Rejected(NamedTuple):
     reason: Reason
     command: str = "*"
     tags: Mapping[str, str] = _NO_TAGS
+
+
+def is_label(text: str) -> bool:
+    """Whether `text` can be a label (labeled-response: 1 to 64 bytes)."""
+    return 0 < len(text.encode()) <= LABEL_BYTES_MAX
+
+
+def safe_parameter(text: str) -> str:
+    """Return `text` as it can stand in the middle of a message: what a client sent us back."""
+    if not text:
+        return "*"
+    if " " in text:
+        text = text.partition(" ")[0] or "*"
+    return text if text[0] != ":" else f"*{text[1:]}"
 
 
 def split_lines(pending: bytes, data: bytes) -> tuple[list[bytes], bytes]:

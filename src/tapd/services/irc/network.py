@@ -245,6 +245,7 @@ class IrcNetwork(Service):
         self.half_registered.pop(session, None)
         session.user = user
         session.is_registered = True
+        session.transport.set_read_limit(None)
         user.sessions = (*user.sessions, session)
         for channel in user.channels:
             channel.add_session(session)

@@ -21,8 +21,8 @@ from tapd.errors import UsageError
 from tapd.model.persistent import Persistent
 from tapd.services.irc.accounts import Accounts, ScramKeys, prepare_password
 
-MESSAGE_BYTES_MAX = 4096
-"""The longest message of a client, in base64."""
+MESSAGE_BYTES_MAX = 2048
+"""The longest message of a client, in base64: name and password twice over have a half."""
 
 
 class Challenge(NamedTuple):

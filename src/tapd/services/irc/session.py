@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tapd.model.protocol import Protocol, Transport
-from tapd.services.irc import admission, audit, flood
+from tapd.services.irc import admission, allowance, audit, flood
 from tapd.services.irc import capabilities as cap
 from tapd.services.irc import message as wire
 from tapd.services.irc import numerics as n
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from tapd.services.irc.network import IrcNetwork
     from tapd.services.irc.sasl import Exchange
 
-LABEL_BYTES_MAX = 64
 _HTTP_METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 
 _REJECTIONS = {
@@ -72,6 +71,7 @@ class Session(Protocol):
         away: why this client is away; "" where it is not.
         batch: the message of several lines that is being sent; None for none.
         ip: the address; "" before it is known.
+        input_bytes: what came before registration was complete.
         is_secure: the client came by TLS, which ended in front of the server.
         awaits_header: a PROXY header has yet to come.
     """
@@ -91,6 +91,7 @@ class Session(Protocol):
     sasl_input = b""
     failures = 0
     ip = ""
+    input_bytes = 0
     is_secure = False
     awaits_header = False
     device = ""
@@ -149,11 +150,13 @@ class Session(Protocol):
         self.pending = b""
         self.user = User("", "")
         self.network.session_opened(self)
+        allowance.limit_input(self)
         admission.arrive(self, transport)
 
     def connection_resumed(self) -> None:
         """Go on in a new process; what was being checked is checked again."""
         self._v_heard_s = self.network.now_s()
+        allowance.limit_input(self)
         if self.check is not None:
             self.check.begin()
         elif not self.transport.is_reading() and not self.transport.is_closing():
@@ -190,7 +193,12 @@ class Session(Protocol):
             if self.awaits_header:
                 return
         lines, rest = wire.split_lines(self.pending, data)
-        self._run_lines(lines, rest)
+        if self.is_registered:
+            self._run_lines(lines, rest)
+            return
+        self.input_bytes += len(data)
+        self._run_lines(lines, rest[: allowance.LINE_BYTES_MAX + 1])
+        allowance.limit_input(self)
 
     def reading_resumed(self) -> None:
         """Go on with what came while this session was too fast, or waited for a check."""
@@ -246,7 +254,7 @@ class Session(Protocol):
         if line_s:
             flood.note_line(self, line_s, message)
         label = message.tags.get("label") if message.tags else None
-        if label is not None and self.caps & cap.LABELED_RESPONSE and is_label(label):
+        if label is not None and self.caps & cap.LABELED_RESPONSE and wire.is_label(label):
             self.begin_label(label)
             try:
                 self.run(message)
@@ -363,7 +371,7 @@ class Session(Protocol):
         """
         trailing = numeric.text if text is None else text
         body = render_body(
-            self.network.server_name, numeric.code, (self.nick, *map(safe_parameter, params)),
+            self.network.server_name, numeric.code, (self.nick, *map(wire.safe_parameter, params)),
             trailing,
         )  # fmt: skip
         self.send_body(body)
@@ -402,7 +410,7 @@ class Session(Protocol):
         if is_own and not self.caps & cap.STANDARD_REPLIES:
             self.notice(f"{kind} {command} {code}: {text}")
         else:
-            params = (command, code, *map(safe_parameter, context))
+            params = (command, code, *map(wire.safe_parameter, context))
             self.send_from_server(kind, *params, trailing=text)
 
     def notice(self, text: str) -> None:
@@ -480,20 +488,6 @@ class Session(Protocol):
         self.caps = caps
         for channel in channels:
             channel.add_session(self)
-
-
-def is_label(text: str) -> bool:
-    """Whether `text` can be a label (labeled-response: 1 to 64 bytes)."""
-    return 0 < len(text.encode()) <= LABEL_BYTES_MAX
-
-
-def safe_parameter(text: str) -> str:
-    """Return `text` as it can stand in the middle of a message: what a client sent us back."""
-    if not text:
-        return "*"
-    if " " in text:
-        text = text.partition(" ")[0] or "*"
-    return text if text[0] != ":" else f"*{text[1:]}"
 
 
 def _why(exc: Exception) -> str:

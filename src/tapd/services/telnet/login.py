@@ -4,9 +4,15 @@ What a person types here may be a password, at the name's prompt too, by mistake
 So everything typed is kept sealed (`model.seal`), never in the clear, in this
 object's attributes; and a name is logged only where an account has it.
 
-The password is checked in a thread, since argon2 takes its time on purpose; the
-connection is not read meanwhile, nor during the delay that follows a wrong one.
-Both go on after a kill: the check is started again, the delay is a durable timer.
+The password is checked in a thread, since argon2 takes its time on purpose, and when
+it is its address's turn (`net.fair_queue`); the connection is not read meanwhile, nor
+during the delay that follows a wrong one. Both go on after a kill: the check is asked
+for again, the delay is a durable timer. Where too much is being checked already, the
+person is told, and the connection is closed.
+
+Until the login is done, a connection may send `INPUT_BYTES_MAX`, telnet's own commands
+included. What is behind that stays in the kernel: it is read once somebody is logged
+in, and costs the connection where nobody is.
 """
 
 from __future__ import annotations
@@ -16,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from tapd import events
 from tapd.model.accounts import decoy_hash, verify_password
+from tapd.model.peers import group_of_host, group_of_peer
 from tapd.model.persistent import Persistent
 from tapd.model.timer import Timer
 from tapd.services.telnet.terminal import cells, show
@@ -25,7 +32,12 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("tapd.services.telnet")
 
+INPUT_BYTES_MAX = 4096
+"""What a connection may send before somebody is logged in."""
 TYPED_BYTES_MAX = 512
+LINES_AT_ONCE = 3
+"""Failed logins that are logged each by itself; more within 10 s are counted."""
+UNIX_PEER = "a UNIX socket"
 _NAME, _PASSWORD, _VERIFYING, _DELAYED = range(4)
 
 
@@ -46,7 +58,10 @@ class Login(Persistent):
         failures: how many passwords were wrong.
         deadline: the timer that ends a login that takes too long.
         delay: the timer that ends the wait after a wrong password.
+        input_bytes: what the connection has sent.
     """
+
+    input_bytes = 0
 
     def __init__(self, session: ShellSession) -> None:
         self.session = session
@@ -62,7 +77,29 @@ class Login(Persistent):
         """Ask for the name, and start the clock."""
         service = self.session.service
         self.deadline = service.application.call_later(service.login_time_s, self.expired)
+        self.limit_input()
         self._ask(_NAME)
+
+    def limit_input(self) -> None:
+        """Have no more read than may be sent before a login; close where more was."""
+        session = self.session
+        if session.login is not self or session.leaving:
+            return
+        left = INPUT_BYTES_MAX - self.input_bytes
+        if left >= 0 or self.is_busy:
+            # One more than may be sent tells that more was.
+            session.transport.set_read_limit(max(left, 0) + 1)
+            return
+        self._turn_away(
+            f"More than {INPUT_BYTES_MAX // 1024} KiB were sent before the login.",
+            "too much input",
+        )
+
+    def _turn_away(self, text: str, why: str) -> None:
+        """Say `text` to the person and `why` to the log, and close."""
+        self.session.out(f"\n{text}\n")
+        self._log_refusal(why)
+        self.session.leave()
 
     @property
     def is_busy(self) -> bool:
@@ -159,17 +196,35 @@ class Login(Persistent):
         password = (application.runtime.sealer.open(self.typed) or b"").decode("utf-8", "replace")
         account = application.authorizer.accounts.get(self._given_name())
         password_hash = None if account is None else account.password_hash
-        application.runtime.run_blocking(check_password, (password_hash, password), self.verified)
+        refused = application.runtime.run_in_queue(
+            check_password, (password_hash, password), self.verified,
+            is_wanted=self.is_waiting, group=self._group(),
+        )  # fmt: skip
+        if refused:
+            self._turn_away(f"{refused}; try again later.", "too many are being checked")
+
+    def _group(self) -> str:
+        """Return whom this login's check is counted for."""
+        session = self.session
+        if session.peer == UNIX_PEER:
+            return group_of_peer(None, session.transport.get_extra_info("socket"))
+        return group_of_host(session.peer.rpartition(":")[0].strip("[]"))
+
+    def is_waiting(self) -> bool:
+        """Whether the outcome of a check is waited for, by somebody who is still there."""
+        session = self.session
+        return session.login is self and self.stage == _VERIFYING and session.is_connected
 
     def resume(self) -> None:
-        """Go on in a new process: a check that was going on is started again."""
+        """Go on in a new process: a check that was going on is asked for again."""
+        self.limit_input()
         if self.stage == _VERIFYING:
             self._verify()
 
     def verified(self, matches: Any, error: Any) -> None:
         """Take the check's result."""
         session = self.session
-        if session.login is not self or self.stage != _VERIFYING or not session.is_connected:
+        if not self.is_waiting():
             return
         name = self._given_name()
         self.typed = b""
@@ -190,12 +245,15 @@ class Login(Persistent):
 
     def _log_refusal(self, why: str, name: str = "", account: object = None) -> None:
         known = name if account is not None else ""
-        _log.warning(
-            "login failed from %s%s: %s",
-            self.session.peer,
-            f" as {known!a}" if known else "",
-            why,
-            extra=events.LOGIN_REFUSED(TAPD_PEER=self.session.peer, TAPD_USER=ascii(known)[1:-1]),
+        peer = self.session.peer
+        self.session.runtime.tell(
+            _log,
+            "login failed",
+            f"login failed from {peer}{f' as {known!a}' if known else ''}: {why}",
+            peer=peer.rpartition(":")[0] or peer,
+            level=logging.WARNING,
+            at_once=LINES_AT_ONCE,
+            extra=events.LOGIN_REFUSED(TAPD_PEER=peer, TAPD_USER=ascii(known)[1:-1]),
         )
 
     def delay_over(self) -> None:
@@ -209,6 +267,9 @@ class Login(Persistent):
             session.leave()
             return
         self._ask(_NAME)
+        self.limit_input()
+        if session.leaving:
+            return
         session.transport.resume_reading()
         session.ahead_goes_on()
 
@@ -244,4 +305,4 @@ def render_peer(peername: Any) -> str:
     if isinstance(peername, tuple) and len(peername) >= 2:
         host, port = peername[:2]
         return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
-    return "a UNIX socket"
+    return UNIX_PEER

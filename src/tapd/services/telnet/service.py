@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from tapd.host import streams
 from tapd.model.accounts import Account
 from tapd.model.namespace import Namespace
+from tapd.model.peers import group_of_peer
 from tapd.model.persistent import TrackedDeque
 from tapd.model.protocol import Protocol, Transport
 from tapd.model.service import Service
 from tapd.model.setting import ACCOUNT_SETTINGS, choice_setting, number_setting
+from tapd.services.telnet.login import render_peer
 from tapd.services.telnet.session import ShellSession
 
+_log = logging.getLogger("tapd.services.telnet")
+
+_SHARE = 4  # one address has no more than one in so many connections, where nothing is set
 _NAMESPACE_KEY = "shell_namespace"
 _HISTORY_KEY = "shell_history"
 
 
 class TurnedAway(Protocol):
-    """A connection beyond the limit: it is told so and closed."""
+    """A connection beyond a limit: it is told so and closed."""
+
+    why = "Too many connections"
 
     def connection_made(self, transport: Transport) -> None:
         """Say why, and close."""
-        transport.write(b"Too many connections; try again later.\r\n")
+        transport.write(f"{self.why}; try again later.\r\n".encode())
         transport.close()
 
 
@@ -38,6 +46,8 @@ class ShellFactory(Service):
         line_bytes_max: of one line; a longer one is dropped.
         block_characters_max: of one statement of several lines, or one paste.
         connections_max: at once; more are turned away.
+        connections_per_address_max: of them from one address; 0 for no limit. A quarter
+            of `connections_max` where nothing else was set.
         history_lines_max: kept for each account.
         connection_count: open sessions.
     """
@@ -53,8 +63,15 @@ class ShellFactory(Service):
         "login-time": number_setting("login_time_s", "seconds a login may take", whole=False),
         "line-length": number_setting("line_bytes_max", "longest line, in KiB", factor=1024),
         "connections": number_setting("connections_max", "connections at once"),
+        "connections-per-address": number_setting(
+            "connections_per_address_max",
+            "connections at once from one address; 0 for no limit; else a quarter of all",
+            least=0,
+        ),
         "history": number_setting("history_lines_max", "lines kept for each account", least=0),
     }
+
+    _per_address_max: int | None = None
 
     def __init__(self, *, private: bool = False) -> None:
         self.namespace = _new_namespace()
@@ -71,9 +88,31 @@ class ShellFactory(Service):
     def build_protocol(self, peer: Any) -> Protocol:
         """Return a new session, or what turns the connection away."""
         if self.connection_count >= self.connections_max:
+            self.application.runtime.tell(
+                _log, "full", f"{self!r}: {self.connections_max} connections are as many as it "
+                f"may have: {render_peer(peer)} was turned away", peer=group_of_peer(peer),
+            )  # fmt: skip
             return TurnedAway()
         self.connection_count += 1
-        return ShellSession()
+        session = ShellSession()
+        session.peer = render_peer(peer)
+        return session
+
+    def build_refusal(self, why: str) -> Protocol:
+        """Return what turns a connection away."""
+        refusal = TurnedAway()
+        refusal.why = why
+        return refusal
+
+    @property
+    def connections_per_address_max(self) -> int:
+        """How many connections one address may have: a share, so that others find room."""
+        own = self._per_address_max
+        return max(self.connections_max // _SHARE, 1) if own is None else own
+
+    @connections_per_address_max.setter
+    def connections_per_address_max(self, most: int) -> None:
+        self._per_address_max = most
 
     def start(self) -> None:
         """Give each session its own standard output."""

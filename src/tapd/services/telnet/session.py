@@ -33,7 +33,7 @@ from tapd.services.telnet.codec import (
     encode_text,
 )
 from tapd.services.telnet.editor import LineEditor
-from tapd.services.telnet.login import Login, render_peer
+from tapd.services.telnet.login import Login
 from tapd.services.telnet.reading import take_keys, take_lines
 from tapd.services.telnet.terminal import PASTE_BEGIN, PASTE_END, PASTE_OFF, PASTE_ON
 from tapd.services.telnet.wire import Wire, count_interrupts
@@ -101,7 +101,6 @@ class ShellSession(Protocol):
     def connection_made(self, transport: Transport) -> None:
         """Offer character mode, show the banner and ask who it is."""
         self.transport = transport
-        self.peer = render_peer(transport.get_extra_info("peername"))
         # A client's synch (RFC 854) is urgent data; its mark must stay in the stream.
         connection = transport.get_extra_info("socket")
         if connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
@@ -137,12 +136,17 @@ class ShellSession(Protocol):
     def data_received(self, data: bytes) -> None:
         """Take all of `data`."""
         self._v_out = []
+        login = self.login
+        if login is not None:
+            login.input_bytes += len(data)
         try:
             text = self.wire.receive_text(data)
             if text is None:
                 self._take_mixed(data)
             elif text:
                 self._typed(text)
+            if login is not None:
+                login.limit_input()
         finally:
             self._flush()
 
@@ -199,6 +203,7 @@ class ShellSession(Protocol):
         self.ask_echo(secret=False)
         self._wire_changed()
         self.prompt()
+        self.transport.set_read_limit(None)
         self.transport.resume_reading()
         if ahead is not None:
             ahead.replace(typed)  # no longer sealed: it can't be a password any more

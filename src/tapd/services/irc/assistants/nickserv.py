@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from tapd import events
 from tapd.errors import UsageError
 from tapd.model.accounts import verify_password
 from tapd.services.irc import presence
@@ -27,7 +28,14 @@ from tapd.services.irc.assistants.confirming import check_code, code_for
 from tapd.services.irc.assistants.table import NICKSERV, Refused, Words
 from tapd.services.irc.checking import password_matches, start_check
 from tapd.services.irc.grants import channels_of, forget_account
-from tapd.services.irc.login import add_account, log_in, log_out, note_failure, why_no_account
+from tapd.services.irc.login import (
+    add_account,
+    log_in,
+    log_out,
+    note_failure,
+    note_refused_login,
+    why_no_account,
+)
 from tapd.services.irc.names import AWAY_BYTES_MAX, clip, fold
 
 if TYPE_CHECKING:
@@ -118,7 +126,11 @@ def identify(session: Session, words: Words) -> None:
 def _identified(session: Session, ok: bool | None, name: str) -> None:
     account = session.network.accounts.find(name)
     if not ok or account is None or account.is_suspended:
-        log.warning("NickServ IDENTIFY failed: %s at %s", session.user.mask, session.user.ip)
+        user = session.user
+        note_refused_login(
+            session, log, f"NickServ IDENTIFY failed: {user.mask} at {user.ip}",
+            events.LOGIN_REFUSED(TAPD_PEER=user.ip, TAPD_USER=user.mask),
+        )  # fmt: skip
         NICKSERV.say(session, "That account or password is wrong.")
         note_failure(session)
         return

@@ -22,7 +22,13 @@ from tapd.services.irc.accounts import (
 )
 from tapd.services.irc.checking import password_matches, start_check
 from tapd.services.irc.commands.table import command
-from tapd.services.irc.login import add_account, log_in, note_failure, why_no_account
+from tapd.services.irc.login import (
+    add_account,
+    log_in,
+    note_failure,
+    note_refused_login,
+    why_no_account,
+)
 from tapd.services.irc.sasl import (
     MECHANISMS,
     MESSAGE_BYTES_MAX,
@@ -120,9 +126,9 @@ def _checked(session: Session, ok: bool | None, name: str) -> None:
 
 def _fail(session: Session, mechanism: str, reason: str) -> None:
     session.end_sasl()
-    log.warning(
-        "login by SASL %s failed for a client at %s: %s", mechanism, session.ip, reason,
-        extra=events.LOGIN_REFUSED(TAPD_PEER=session.ip),
+    note_refused_login(
+        session, log, f"login by SASL {mechanism} failed for a client at {session.ip}: {reason}",
+        events.LOGIN_REFUSED(TAPD_PEER=session.ip),
     )  # fmt: skip
     session.reply(n.ERR_SASLFAIL)
     note_failure(session)

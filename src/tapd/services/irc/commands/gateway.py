@@ -10,6 +10,7 @@ from tapd.services.irc.addresses import parse_address, shown_address
 from tapd.services.irc.admission import take_address
 from tapd.services.irc.checking import password_matches, start_check
 from tapd.services.irc.commands.table import command
+from tapd.services.irc.login import note_refused_login
 
 if TYPE_CHECKING:
     from tapd.services.irc.message import Message
@@ -44,8 +45,8 @@ def _checked(session: Session, ok: bool | None, address: str, is_secure: bool) -
 
 
 def _refuse(session: Session, why: str) -> None:
-    log.warning(
-        "WEBIRC from %s refused: %s", session.ip, why,
-        extra=events.LOGIN_REFUSED(TAPD_PEER=session.ip),
+    note_refused_login(
+        session, log, f"WEBIRC from {session.ip} refused: {why}",
+        events.LOGIN_REFUSED(TAPD_PEER=session.ip),
     )  # fmt: skip
     session.close("WEBIRC is not for you")

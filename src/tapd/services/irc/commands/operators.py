@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from tapd import events
 from tapd.errors import UsageError
-from tapd.model.accounts import decoy_hash
 from tapd.services.irc import audit
 from tapd.services.irc import numerics as n
 from tapd.services.irc.checking import password_matches, start_check
 from tapd.services.irc.commands.table import command
 from tapd.services.irc.delivery import event_of
+from tapd.services.irc.login import note_refused_login
 from tapd.services.irc.names import QUIT_BYTES_MAX, clip
 from tapd.services.irc.settings import read_motd
 
@@ -28,16 +28,16 @@ def oper(session: Session, message: Message) -> None:
     """Become an IRC operator (modern, "OPER message")."""
     name, password = message.params[:2]
     entry = session.network.opers.get(name)
-    password_hash = decoy_hash() if entry is None else entry.password_hash
+    password_hash = "" if entry is None else entry.password_hash
     start_check(session, password, password_matches, (password_hash,), _oper_checked, (name,))
 
 
 def _oper_checked(session: Session, ok: bool | None, name: str) -> None:
     network, user = session.network, session.user
     if not ok or name not in network.opers:
-        log.warning(
-            "OPER %s failed: %s at %s", name, user.mask, session.ip,
-            extra=events.LOGIN_REFUSED(TAPD_PEER=session.ip, TAPD_USER=user.mask, TAPD_OPER=name),
+        note_refused_login(
+            session, log, f"OPER {name} failed: {user.mask} at {session.ip}",
+            events.LOGIN_REFUSED(TAPD_PEER=session.ip, TAPD_USER=user.mask, TAPD_OPER=name),
         )  # fmt: skip
         audit.tell_opers(network, "s", f"OPER {name} failed: {audit.describe(session)}")
         session.reply(n.ERR_PASSWDMISMATCH)

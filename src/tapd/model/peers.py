@@ -1,0 +1,51 @@
+"""Whom a connection's costs are counted for: an address, a customer's network, a user.
+
+Pure, but for one question to a UNIX socket. Nothing is imported for it: the first
+client of a server that was asleep waits for each import.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import Any
+
+_CREDENTIALS = struct.Struct("3i")  # struct ucred (unix(7)): process, user, group
+_V6_NETWORK_BYTES = 8  # a /64 is what one customer has at least (RFC 6177)
+_MAPPED = b"\0" * 10 + b"\xff\xff"  # RFC 4291 section 2.5.5.2
+UNIX = "unix"
+
+
+def group_of_host(host: str) -> str:
+    """Return the group of an address: itself of IPv4, the /64 of IPv6, else the text."""
+    if ":" not in host:
+        return host
+    try:
+        packed = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
+    except OSError:
+        return host
+    if packed.startswith(_MAPPED):
+        return socket.inet_ntop(socket.AF_INET, packed[12:])
+    network = packed[:_V6_NETWORK_BYTES] + b"\0" * _V6_NETWORK_BYTES
+    return f"{socket.inet_ntop(socket.AF_INET6, network)}/64"
+
+
+def group_of_peer(peername: Any, connection: Any = None) -> str:
+    """Return the group of a peer.
+
+    Args:
+        peername: its socket address.
+        connection: its socket, which is asked whose process the peer of a UNIX socket
+            is; None: all those are one group.
+    """
+    if isinstance(peername, tuple) and peername:
+        return group_of_host(str(peername[0]))
+    if connection is not None and connection.family == socket.AF_UNIX:
+        try:
+            credentials = connection.getsockopt(
+                socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size
+            )
+        except OSError:
+            return UNIX
+        return f"{UNIX}: user {_CREDENTIALS.unpack(credentials)[1]}"
+    return UNIX
