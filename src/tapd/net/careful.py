@@ -213,7 +213,11 @@ class Careful:
             self.hold(turn, stream)
 
     def _run_unit(self, turn: Turn, stream: Stream, until: int) -> None:
-        data = stream.peek(min(until - stream.taken, PEEK_BYTES))
+        try:
+            data = stream.peek(min(until - stream.taken, PEEK_BYTES))
+        except OSError as error:
+            turn.give_up(stream, error, "read")
+            return
         if data is None:
             self.waiting[stream.key] = stream.taken
             return

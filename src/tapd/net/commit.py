@@ -78,7 +78,10 @@ class Commits(Connections):
         on_unsynced: called when the disk has failed to confirm records, and goes on:
             of those before, it may have lost some, and only a generation mends that.
         sync_always: have the disk confirm each record before anything leaves.
+        on_broken: called with what no turn should raise, as `net.turn.Turn` says.
     """
+
+    on_broken: Callable[[Exception], None]
 
     def __init__(
         self,
@@ -251,7 +254,11 @@ class Commits(Connections):
 
         def again() -> None:
             if self.is_open:
-                retry()
+                try:
+                    retry()
+                except Exception as broken:
+                    self.on_broken(broken)
+                    raise
                 if not self.is_stalled:
                     self.go_on()
 

@@ -32,13 +32,13 @@ import threading
 import time
 from collections.abc import Callable
 
+from tapd.errors import DescriptorLost
 from tapd.image.jar import Jar
 from tapd.model.application import Application, Port
 from tapd.model.connector import Connector
 from tapd.model.order import stop_order
 from tapd.model.seal import Sealer
 from tapd.model.timer import Timer
-from tapd.net import kernel
 from tapd.net.commit import Commits
 from tapd.net.datagrams import DatagramPort
 from tapd.net.listener import Listener
@@ -56,7 +56,8 @@ EVENTS_PER_TURN = 1024
 
 _IN = select.EPOLLIN
 _OUT = select.EPOLLOUT
-_GONE = select.EPOLLHUP | select.EPOLLERR
+_ERROR = select.EPOLLERR
+_GONE = select.EPOLLHUP | _ERROR
 
 
 def _no_fault(_name: str) -> None:
@@ -154,6 +155,7 @@ class Turn(Commits):
         self.hosting.close()
         self._refused.close()
         self._closed.close()
+        self._unwatchable.close()
         self._epoll.close()
         self.cancel_tasks()
 
@@ -279,6 +281,8 @@ class Turn(Commits):
         """Accept at `listener`; what goes wrong there stops no turn in its midst."""
         try:
             listener.accept(self)
+        except DescriptorLost:
+            raise
         except Exception:
             log.exception("can't accept at %s", listener)
 
@@ -312,7 +316,10 @@ class Turn(Commits):
                 self.receive(stream)
         elif stream.flags & Flag.FROZEN:
             pass  # what comes before its end is run first: soon, or by the next process
-        elif event & _GONE and not (stream.is_unix and stream.flags & Flag.PAUSED):
+        elif event & _GONE and (
+            # Closed by both sides, or by a UNIX peer: what it sent before is read after the pause.
+            not stream.flags & Flag.PAUSED or (event & _ERROR and not stream.is_unix)
+        ):
             self.end(stream, None if stream.is_closing() else ConnectionResetError())
 
     def receive(self, stream: Stream, limit: int | None = None) -> bool:
@@ -320,9 +327,7 @@ class Turn(Commits):
         try:
             data = stream.peek() if limit is None else stream.peek(limit)
         except OSError as error:
-            if error.errno not in kernel.RESET_ERRNOS:
-                log.warning("%r: can't read: %s", stream, error)
-            self.end(stream, error)
+            self.give_up(stream, error, "read")
             return False
         if data is None:
             return False
