@@ -154,12 +154,6 @@ def _join_streams(
         raise BugError("the vault gave another connection than the journal knows")
     committed = state.sent_base + state.out_start + len(state.output)
     positions = kernel.read_positions(sock).settle(state.taken, committed)
-    if (
-        is_reading
-        and positions.is_closed
-        and not (positions.fin_received or kernel.has_error(sock))
-    ):
-        raise ConnectionResetError("the client is gone")
     sent = positions.sent - state.sent_base
     if is_ending:
         state.taken, state.out_start = positions.taken, sent
@@ -174,6 +168,9 @@ def _join_streams(
             f"{state.out_start}+{len(state.output)} to send, "
             f"the kernel {positions.taken} taken and {sent} sent"
         )
+    is_told = positions.is_closed and not positions.fin_received and not kernel.has_error(sock)
+    if is_told and (is_reading or unsent_at < len(state.output)):
+        raise ConnectionResetError("the client is gone")
     kernel.discard_input(sock, undiscarded)
     del state.output[:unsent_at]
     state.out_start = sent
