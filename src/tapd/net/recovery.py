@@ -123,7 +123,7 @@ def _resume_stream(turn: Turn, sock: socket.socket, state: records.StreamState) 
         state.output.clear()
     if state.is_unix:
         count = kernel.discard_due(sock, state.reads, state.last_read)
-        if count and is_reading:
+        if count:
             kernel.mark_discard(sock, state.reads, count)  # one of which this process dies, too
             kernel.discard_input(sock, count)
         fin_sent = False
@@ -160,7 +160,9 @@ def _join_streams(
         state.output.clear()
     if state.flags & records.Flag.ABORTED:
         state.out_start = sent
-    undiscarded = state.taken - positions.taken if is_reading else 0
+    undiscarded = state.taken - positions.taken
+    if not is_reading:
+        undiscarded = max(undiscarded, 0)
     unsent_at = sent - state.out_start
     if undiscarded < 0 or not 0 <= unsent_at <= len(state.output):
         raise BugError(
