@@ -202,13 +202,9 @@ _scratch = bytearray(_SCRATCH_BYTES)
 _MSG_TRUNC = int(socket.MSG_TRUNC)  # looked up once: each message passes here
 
 
+_SOL_SOCKET = int(socket.SOL_SOCKET)  # looked up once: messages pass here
 PHASE_BIT = 1 << 30
 """Of SO_PEEK_OFF on a UNIX socket; see `mark_discard`."""
-
-
-def peek_offset(reads: int) -> int:
-    """Return SO_PEEK_OFF for a peek on a UNIX socket after `reads` committed reads."""
-    return 0 if reads & 1 else -1
 
 
 def mark_discard(sock: socket.socket, reads: int, count: int) -> None:
@@ -228,7 +224,12 @@ def mark_discard(sock: socket.socket, reads: int, count: int) -> None:
     which marks it. What a peek leaves that was not committed is in the right column.
     """
     if reads & 1:
-        insist(lambda: sock.setsockopt(socket.SOL_SOCKET, SO_PEEK_OFF, PHASE_BIT | count))
+        try:
+            sock.setsockopt(_SOL_SOCKET, SO_PEEK_OFF, PHASE_BIT | count)
+        except OSError as error:
+            if error.errno not in NO_MEMORY:
+                raise
+            insist(partial(sock.setsockopt, _SOL_SOCKET, SO_PEEK_OFF, PHASE_BIT | count))
 
 
 def discard_due(sock: socket.socket, reads: int, count: int) -> int:

@@ -48,6 +48,7 @@ _FROZEN = int(Flag.FROZEN)
 _NOT_READING = _PAUSED | _EOF_RECEIVED | _CLOSING | _FROZEN
 
 _MSG_PEEK = int(socket.MSG_PEEK)
+_SOL_SOCKET = int(socket.SOL_SOCKET)
 _peek_buffer = bytearray(PEEK_BYTES)
 _peek_view = memoryview(_peek_buffer)
 
@@ -273,10 +274,10 @@ class Stream:
         return bytes(_peek_view[:count])
 
     def _set_peek_offset(self) -> None:
-        offset = kernel.peek_offset(self.reads)
+        offset = 0 if self.reads & 1 else -1
         if offset != self._peek_offset:
             self._peek_offset = None
-            self.sock.setsockopt(socket.SOL_SOCKET, kernel.SO_PEEK_OFF, offset)
+            self.sock.setsockopt(_SOL_SOCKET, kernel.SO_PEEK_OFF, offset)
             if offset < 0:
                 self._peek_offset = offset  # no peek moves that
 
