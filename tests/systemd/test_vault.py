@@ -432,3 +432,25 @@ def test_too_few_files_leave_all_in_the_vault(store: LocalStore, pairs: Any) -> 
     discard(held)
     for each in (vault, again, whole):
         each.close()
+
+
+@pytest.mark.parametrize("what", ["sender", "connection"])
+def test_a_descriptor_that_foreign_code_closed(what: str, store: LocalStore, pairs: Any) -> None:
+    (first, _), (second, _) = pairs(2)
+    vault = Vault(store)
+    assert vault.put(1, first.fileno())
+    cookie = socket_cookie(second.fileno())
+    fd = vault.sender_fd if what == "sender" else second.fileno()
+    copy = os.dup(fd)
+    os.close(fd)
+    try:
+        with pytest.raises(DescriptorLost):
+            vault.put(2, second.fileno(), cookie)
+    finally:
+        os.dup2(copy, fd)
+        os.close(copy)
+    vault.close()
+    again, held = recover(store)
+    assert [one.key for one in held] == [1]
+    discard(held)
+    again.close()
