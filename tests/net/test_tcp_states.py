@@ -154,7 +154,7 @@ ROWS = [
 class Case:
     """One connection that goes through a row."""
 
-    def __init__(self, harness: Harness, kills: KillCalls, row: Row) -> None:
+    def __init__(self, harness: Harness, kills: KillCalls | None, row: Row) -> None:
         self.harness = harness
         self.kills = kills
         self.row = row
@@ -180,12 +180,8 @@ class Case:
 
     def run(self, at: int) -> tuple[str, bytes, bool]:
         """Return what the protocol was told, what the peer got, and whether there was a kill."""
-        before, after = self.row.steps.split("|")
-        for step in before.split():
-            self.take(step)
-        for step in after.split():
-            self.take(step)
-        self.wait_for_state()
+        assert self.kills is not None
+        self.come_into_state()
         sent = self.harness.serving.streams[self.stream_key].sent
         self.kills.aim(at)
         was_killed = self.kills.pump(self.harness)
@@ -202,6 +198,22 @@ class Case:
             assert sent <= len(self.got) < len(BIG), self.kills.where
             return told, b"<cut>", was_killed
         return told, self.got, was_killed
+
+    def run_after(self, deaths: int) -> str:
+        """Return what the protocol is told by a process before which others died."""
+        self.come_into_state()
+        self.harness.start_unclean(deaths)
+        for name in self.calls:
+            self.call(name)
+        self.harness.pump()
+        self.finish()
+        return "".join(self.service.told.pop(self.number)).replace("." * MUCH, "<much>")
+
+    def come_into_state(self) -> None:
+        """Take the steps of the row."""
+        for step in self.row.steps.replace("|", " ").split():
+            self.take(step)
+        self.wait_for_state()
 
     def take(self, step: str) -> None:
         name, _, argument = step.partition(":")
@@ -223,6 +235,9 @@ class Case:
                 self.wait_for_input()
                 self.harness.pump()
                 self.unread, self.calls = 0, []
+            case "timeout":
+                sock = self.harness.serving.streams[self.stream_key].sock
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 20)
             case "call":
                 self.calls.append(argument)
                 self.call(argument)
@@ -296,5 +311,25 @@ def test_every_state(
             if not result[2]:
                 break
         assert at > 2
+    finally:
+        harness.close()
+
+
+TIMEOUT = Row("timeout", "send:B run | send:... timeout", CLOSE, "B...<lost TimeoutError>")
+"""The peer reads nothing, and has no room for what it is sent (tcp(7), TCP_USER_TIMEOUT)."""
+
+
+@pytest.mark.parametrize("deaths", [0, 1, 3])
+@pytest.mark.parametrize(
+    "row", [*(row for row in ROWS if row.state == CLOSE), TIMEOUT], ids=lambda row: row.name
+)
+def test_the_end_came_before_the_server_looked(row: Row, deaths: int, tmp_path: Path) -> None:
+    """After three deaths the input is run one unit at a time, under marks."""
+    application = Application("a")
+    application.listen("127.0.0.1:0", Puppets("puppets"))
+    harness = Harness(tmp_path, application)
+    try:
+        case = Case(harness, None, row)
+        assert case.run_after(deaths) == row.told
     finally:
         harness.close()

@@ -130,7 +130,9 @@ class Careful:
             turn.commit()
         if turn.is_stalled:
             return []
-        later_fds = {turn.streams[key].fd for key in self.waiting if key in turn.streams}
+        waiting = (turn.streams[key] for key in self.waiting if key in turn.streams)
+        # What is not read now can still end, which epoll tells once, or have room for output.
+        later_fds = {stream.fd for stream in waiting if stream.wants_input}
         later_fds.update(stream.fd for stream in self._held)
         return [(fd, event) for fd, event in events if fd not in later_fds]
 
