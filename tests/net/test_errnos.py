@@ -216,7 +216,7 @@ def test_no_room_in_epoll_is_a_pause(error: int, serve: Serve) -> None:
 @pytest.mark.parametrize("error", [errno.EBADF, errno.EPERM, errno.EEXIST], ids=errno.errorcode.get)
 def test_an_epoll_set_that_does_not_know_the_descriptor(error: int, serve: Serve) -> None:
     harness = serve(make_application("a"))
-    broken: list[Exception] = []
+    broken: list[BaseException] = []
     harness.serving.on_broken = broken.append
     harness.serving._epoll = FaultyEpoll(harness.serving._epoll, error)  # type: ignore[assignment]
     peer = harness.open()

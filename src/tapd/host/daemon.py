@@ -30,6 +30,7 @@ from tapd.host import story
 from tapd.host.asleep import save_sleep, take_sleep
 from tapd.host.idle import Idleness, next_due_s
 from tapd.host.interrupts import typed_code
+from tapd.host.load_trial import LoadTrial
 from tapd.host.options import ASLEEP_STATUS, DaemonOptions
 from tapd.host.saving import SAVE_TIMEOUT_S, Saving
 from tapd.host.state import Restored, State
@@ -93,15 +94,24 @@ class Surroundings(Value):
         return cls(inherited, Notifier.from_environ(environ), descriptors_max, problems)
 
 
-def end_unclean(error: Exception) -> None:
-    """End this process at once, as a crash: the next goes on from the last commit."""
-    log.critical(
-        "a turn failed, which is a bug of tapd; the next process goes on from the last commit",
-        exc_info=error,
-        extra=events.TURN_FAILED(),
-    )
-    logging.shutdown()
-    os._exit(1)
+_exit = os._exit
+"""Taken at the import: typed code may replace anything that has a name in a module."""
+
+
+def end_unclean(error: BaseException) -> None:
+    """End this process at once, as a crash: the next goes on from the last commit.
+
+    Whatever fails here, it ends: what broke the turn may break a log line as well.
+    """
+    try:
+        log.critical(
+            "a turn broke, so this process ends; the next goes on from the last commit",
+            exc_info=error,
+            extra=events.TURN_FAILED(),
+        )
+        logging.shutdown()
+    finally:
+        _exit(1)
 
 
 class Daemon:
@@ -145,8 +155,10 @@ class Daemon:
         state = State(self._options.path, key)
         with state.store.lock(), asyncio.Runner() as runner:
             surroundings.notifier.extend_timeout(SAVE_TIMEOUT_S)
-            restored = _restore_quickly(state)
-            self._slow_down(restored, surroundings.notifier)
+            restored = self._restore(state, surroundings.notifier)
+            history = restored.history
+            if not history.clean and history.fell:
+                self._slow_down(history.falls + 1, "its start, or what ran", surroundings.notifier)
             sealer = Sealer(key.derive(b"seal"))
             serving = self._serve(surroundings, state, restored, sealer, guardian)
             return self._run_to_its_end(runner.get_loop(), serving)
@@ -168,17 +180,23 @@ class Daemon:
                     raise
                 log.error("a task or callback raised %r; serving goes on", error, exc_info=error)
 
-    def _slow_down(self, restored: Restored, notifier: Notifier) -> None:
-        """Pause before going on where the server was killed again and again."""
-        if restored.history.clean:
-            return
-        deaths = restored.history.level + 1
+    def _restore(self, state: State, notifier: Notifier) -> Restored:
+        """Restore; what kills each process that loads it is found out and left as it was."""
+        with LoadTrial(state.store.journal_directory) as trial:
+            self._slow_down(trial.deaths, "the loading of its state", notifier)
+            return _restore_quickly(state)
+
+    def _slow_down(self, deaths: int, of_what: str, notifier: Notifier) -> None:
+        """Pause before going on where the same thing kills again and again.
+
+        Who kills the server from outside does not slow it down.
+        """
         if deaths <= CRASHES_WITHOUT_PAUSE:
             return
         pause_s = min(0.1 * 2.0 ** (deaths - CRASHES_WITHOUT_PAUSE), CRASH_PAUSE_S_MAX)
         text = (
-            f"killed {deaths} times in a row before it had settled; going on in {pause_s:.1f} s "
-            "(clients wait; nothing is lost). The log above says what was run each time"
+            f"killed {deaths} times in a row by {of_what}; going on in {pause_s:.1f} s "
+            "(clients wait; nothing is lost). The log above says what that was"
         )
         story.tell_crash_loop(text, deaths)
         notifier.status(text)

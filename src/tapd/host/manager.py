@@ -305,7 +305,12 @@ class Manager:
     def _restart_delay_s(self, how: str) -> float:
         """Return how long to wait before the next start, and say so."""
         lived_s = 0.0 if self._ready_s is None else time.monotonic() - self._ready_s
-        self._quick_deaths = 0 if lived_s > _QUICK_S else self._quick_deaths + 1
+        # Who kills a server that runs does so from outside: it would be no slower for that.
+        was_killed = self._last_code == -signal.SIGKILL and self._phase is _Phase.RUNNING
+        if lived_s > _QUICK_S or was_killed:
+            self._quick_deaths = 0
+        else:
+            self._quick_deaths += 1
         delay_s = self._options.restart_s
         excess = self._quick_deaths - _QUICK_DEATHS_FREE
         if excess <= 0:

@@ -216,6 +216,7 @@ class Restoration:
         late, self.late = self.late, {}
         for each in late.values():
             try:
+                hooks.enter(each.obj)
                 _set_late(each)
             except BaseException as error:  # its neighbours are to be kept
                 hooks.check_load(error)
@@ -253,6 +254,7 @@ def _upgrade(obj: Any, version: int) -> None:
                 f"upgrade_to_version_{step}; add it, or go back to the code that saved this"
             )
         try:
+            hooks.enter(obj)
             getattr(obj, f"upgrade_to_version_{step}")()
         except BaseException as error:  # SystemExit would end the server without a word
             hooks.check_load(error)

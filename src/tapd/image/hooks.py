@@ -20,9 +20,25 @@ from typing import Any
 
 from tapd.errors import CannotKeep, UpgradeRefused
 
+announce: Callable[[object], None] | None = None
+"""Called before each of an author's calls that a load makes, where loads have killed."""
+
 _FRAMES_MAX = 60
 """So many calls inside of one hook are its own recursion, and no graph's."""
 _REASON_MAX = 1000
+
+
+def enter(called: object) -> None:
+    """Say that an author's code is called next by a load, which it may kill.
+
+    Args:
+        called: the object or class whose code it is, or its name.
+
+    Raises:
+        CannotKeep: it has killed each time, and is not to be called.
+    """
+    if announce is not None:
+        announce(called)
 
 
 def is_of_hook(error: BaseException, *, nests: bool = True) -> bool:

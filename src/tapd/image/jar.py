@@ -208,6 +208,7 @@ class Jar:
         entries = {}
         for obj in rest:
             try:
+                hooks.enter(obj)
                 dump = self._pickler.dump_object(obj)
                 has_parts = self._has_parts(obj, dump.parts)
             except BaseException as error:  # what was loaded has its state all the same

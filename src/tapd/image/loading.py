@@ -121,6 +121,7 @@ def load_in_rounds(
         in_c: try it in C first.
     """
     faults = restoration.faults = Faults()
+    in_c = in_c and hooks.announce is None  # which only what is written in Python can call
     try:
         while True:
             was_in_c = in_c

@@ -209,7 +209,9 @@ def find_name(module_name: str, qualname: str) -> Any:
     tried: set[tuple[str, str]] = set()
     while True:
         try:
-            __import__(name[0])
+            if name[0] not in sys.modules:
+                hooks.enter(name[0])
+                __import__(name[0])
             found = _walk_name(sys.modules[name[0]], name[1])
             return found if type(found) is type else _checked(found)
         except BaseException as error:  # a module that is imported may raise anything

@@ -224,6 +224,7 @@ class StateQueue:
         if cls in _STATELESS:
             return
         if meta is not None and type(meta) not in (int, tuple):
+            hooks.enter(obj)
             meta(obj, state)
             return
         oid, version = meta if type(meta) is tuple else (meta, 1)
@@ -240,6 +241,7 @@ class StateQueue:
             self._restoration.keep(obj, version, state, reason)
             return
         if state is not None:
+            hooks.enter(obj)
             give_state(obj, version, state, self._restoration)
         elif version != 1:
             self._restoration.note(obj, version)

@@ -157,6 +157,7 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
         for key, (put, container, items) in list(self._waiting.items()):
             while items:
                 try:
+                    hooks.enter(self._called(put, container, items[0]))
                     put(container, items[0])
                 except BaseException as error:
                     hooks.check_load(error)
@@ -176,6 +177,7 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
         reason = self.faults.steps.get(step)
         if reason is None:
             try:
+                hooks.enter(maker)
                 made = make()
             except BaseException as error:
                 hooks.check_load(error)
@@ -335,6 +337,7 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
         if type(obj) is Placeholder:
             return
         try:
+            hooks.enter(obj)
             setter(obj, state)
         except BaseException as error:
             hooks.check_load(error)
@@ -377,6 +380,12 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
             else:
                 self._fail(container, f"an item can't be put back: {reason}")
 
+    def _called(self, put: Any, container: Any, item: Any) -> Any:
+        """Return whose code runs when `item` is put into `container`."""
+        if type(container) not in (dict, set):
+            return container
+        return item[0] if put == self._put_pair else item
+
     def _each(self, items: Any, put: Callable[[Any, Any], None]) -> None:
         container = self.stack[-1]
         if type(container) is Placeholder:
@@ -385,6 +394,7 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
         for item in items:
             if waiting is None:
                 try:
+                    hooks.enter(self._called(put, container, item))
                     put(container, item)
                     continue
                 except BaseException as error:  # perhaps it can be hashed when all is read
@@ -467,6 +477,7 @@ def unhashable_in(key: Any) -> list[Any]:
     if type(key) in (tuple, frozenset):
         return [found for part in key for found in unhashable_in(part)]
     try:
+        hooks.enter(key)
         hash(key)
     except BaseException as error:
         hooks.check_load(error)

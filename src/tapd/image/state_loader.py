@@ -137,6 +137,8 @@ class StateLoader:
         count = len(restoration.definitions)
         unpickler = _StateUnpickler(data, self._resolve)
         with definitions.restoring(restoration):
+            if hooks.announce is not None:
+                return self._load_by_piece(data, count)
             restoration.stand_ins.is_read_in_c = True
             try:
                 return unpickler.load()
@@ -260,6 +262,7 @@ class StateLoader:
             self.restoration.stand_ins.discard(obj)
         forget_state(obj)  # it may be one that a ``__setstate__`` would only add to
         try:
+            hooks.enter(obj)
             give_state(obj, version, state, self.restoration)
         except BaseException as error:
             hooks.check_load(error)
@@ -290,6 +293,7 @@ class StateLoader:
         """
         delta = self.load_state(data)
         try:
+            hooks.enter(obj)
             obj.apply_delta(delta)
         except BaseException as error:
             hooks.check_load(error)

@@ -10,6 +10,14 @@ a mark of its own. What dies under its own mark `TRIES` times is skipped, its
 person is told, and the log names it: five deaths in all. A kill from outside would
 have to hit one and the same unit of input that often in a row to be mistaken for it.
 
+Input is not all that the next process does again. Services start, connections that were
+lost are told so, the others go on, timers are due, remote ends are connected to, what was
+accepted begins: each may kill, and there may be several that do. So each of these runs
+`alone` then: under a mark of its own, and committed, or skipped and that committed, before
+the next one runs. What `connection_resumed` asks of threads and tasks is a part of that.
+So each death finds one culprit out or counts against it, and a start always ends. The
+loading of the state has such marks elsewhere (`image.loading_marks`).
+
 Whole units that a protocol keeps, since they came while reading was paused, are not in
 the kernel any more, and whoever resumes reading (a timer, a thread's result, another
 connection) would be blamed for them. So they don't run then and there but after that
@@ -31,7 +39,6 @@ from tapd.net.records import Flag
 from tapd.net.stream import PEEK_BYTES
 
 if TYPE_CHECKING:
-    from tapd.model.timer import Timer
     from tapd.net.stream import Stream
     from tapd.net.turn import Turn
 
@@ -52,21 +59,24 @@ class Careful:
             position. Its end counts as a byte.
         kept: for each connection whose protocol kept whole units at the start: the
             position behind them.
+        awaited: how many results of threads and tasks were asked for at the start.
     """
 
     def __init__(
         self,
         level: int,
         trial: records.Trial | None,
+        skipped: set[records.Work],
         waiting: dict[int, int],
         kept: dict[int, int],
     ) -> None:
         self.level = level
         self.waiting = waiting
         self.kept = kept
+        self.awaited = 0
         self._held: dict[Stream, None] = {}  # frozen, until what they keep was run
         self._trial = trial
-        self._has_progressed = False
+        self._skipped = skipped
         self._settled_at = time.monotonic() + SETTLED_S
 
     @property
@@ -98,21 +108,46 @@ class Careful:
         except StateUnwritable as error:
             log.warning("%s (what is run now could not be announced)", error)
 
-    def _note_progress(self, turn: Turn) -> None:
+    def note_progress(self, turn: Turn) -> None:
         """Have the next process know that this one got on, should it die as well."""
-        if not self._has_progressed:
-            self._has_progressed = True
-            self._append(turn, records.render_progress())
+        self._append(turn, records.render_progress())
 
-    def may_run_timer(self, turn: Turn, timer: Timer) -> bool:
-        """As `may_run`, for a timer; one that has killed too often is dropped and named."""
-        if self.may_run(turn, "timer", timer.key):
-            return True
-        log.error(
-            "%r killed the server each time it ran; it was dropped", timer,
-            extra=events.SKIPPED(TAPD_POISON="timer"),
-        )  # fmt: skip
-        return False
+    def alone(
+        self,
+        turn: Turn,
+        kind: str,
+        key: int,
+        run: Callable[[], object],
+        what: Callable[[], str],
+        skip: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Run something that the next process would do again, or skip it, and commit.
+
+        Args:
+            turn: the turn.
+            kind: what it is, in the journal.
+            key: which of that kind.
+            run: does it.
+            what: what it is, for the log.
+            skip: called in its place where it has killed the server each time. It runs
+                nothing of an author's.
+        """
+        if not self.is_single:
+            run()
+            return
+        work = kind, key
+        is_skipped = work in self._skipped or not self.may_run(turn, kind, key)
+        if is_skipped:
+            log.error(
+                "%s killed the server each time; skipped", what(),
+                extra=events.SKIPPED(TAPD_POISON=kind),
+            )  # fmt: skip
+            skip()
+        else:
+            run()
+        turn.commit()
+        if not turn.is_stalled:
+            self._append(turn, records.render_progress(work if is_skipped else None))
 
     def run(self, turn: Turn, events: list[tuple[int, int]]) -> list[tuple[int, int]]:
         """Run what waits, one unit at a time where that is due; return the other events."""
@@ -147,12 +182,14 @@ class Careful:
         self.kept = {
             key: until
             for key, until in self.kept.items()
-            if key in streams and _kept_from(streams[key]) < until
+            if key in streams
+            and streams[key].taken - turn.count(streams[key], "kept_bytes") < until
         }
         for port in turn.ports:
             port.look_whether_empty()
         ports_wait = any(not port.was_empty for port in turn.ports)
-        is_all_run = not (self.waiting or self.kept or self._held or ports_wait)
+        waits = self.waiting or self.kept or self._held or self.awaited
+        is_all_run = not (waits or ports_wait)
         return is_all_run or time.monotonic() > self._settled_at
 
     def _units(self, turn: Turn, ready: set[int]) -> Iterator[Callable[[], None]]:
@@ -160,7 +197,7 @@ class Careful:
         for stream in list(self._held):
             yield partial(self._run_kept_unit, turn, stream)
             if not turn.is_stalled and stream not in self._held:
-                self._note_progress(turn)
+                self.note_progress(turn)
         for port in turn.ports:
             if not port.was_empty and port.wants_input:
                 yield partial(port.receive, limit=1)
@@ -171,7 +208,7 @@ class Careful:
             is_suspect = self._trial is not None and self._trial.key == key
             yield partial(self._run_unit if is_suspect else self._run_all, turn, waiting, until)
             if not turn.is_stalled and _is_done(waiting, until):
-                self._note_progress(turn)
+                self.note_progress(turn)
 
     def _run_all(self, turn: Turn, stream: Stream, until: int) -> None:
         """Run all that waits of one connection."""
@@ -199,10 +236,9 @@ class Careful:
         stream.thaw()
         if not stream.is_reading():
             return  # it was paused again, or has ended
-        protocol = stream.protocol
-        position = _kept_from(stream)
+        position = stream.taken - turn.count(stream, "kept_bytes")
         if self.may_run(turn, "kept", stream.key, position):
-            turn.guard(stream, protocol.run_kept_unit)
+            turn.guard(stream, "run_kept_unit")
         else:
             log.error(
                 "connection %d: input that waited while it was not read killed the server each "
@@ -210,8 +246,8 @@ class Careful:
                 stream.key,
                 extra=events.SKIPPED(TAPD_POISON="input", TAPD_CONNECTION=stream.key),
             )  # fmt: skip
-            turn.guard(stream, protocol.skip_kept_unit)
-        if stream.is_reading() and protocol.kept_bytes():
+            turn.guard(stream, "skip_kept_unit")
+        if stream.is_reading() and turn.count(stream, "kept_bytes"):
             self.hold(turn, stream)
 
     def _run_unit(self, turn: Turn, stream: Stream, until: int) -> None:
@@ -226,8 +262,7 @@ class Careful:
         if not data:
             self._run_end(turn, stream)
             return
-        size = turn.guard(stream, lambda: stream.protocol.input_unit(data)) or len(data)
-        size = max(1, min(size, len(data)))
+        size = min(turn.count(stream, "input_unit", data) or len(data), len(data))
         if self.may_run(turn, "input", stream.key, stream.taken):
             turn.receive(stream, size)
             return
@@ -239,7 +274,7 @@ class Careful:
         stream.peek(size)
         stream.peeked = size
         turn.touch(stream)
-        turn.guard(stream, lambda: stream.protocol.input_skipped(data[:size]))
+        turn.guard(stream, "input_skipped", data[:size])
 
     def _run_end(self, turn: Turn, stream: Stream) -> None:
         if self.may_run(turn, "input", stream.key, stream.taken):
@@ -257,11 +292,6 @@ class Careful:
 def _is_done(stream: Stream, until: int) -> bool:
     """Whether the input of `stream` up to `until` was run, or its end."""
     return stream.taken >= until or bool(stream.flags & (Flag.EOF_RECEIVED | Flag.CLOSING))
-
-
-def _kept_from(stream: Stream) -> int:
-    """Return the position of the first byte that the protocol keeps."""
-    return stream.taken - stream.protocol.kept_bytes()
 
 
 def _look_again() -> None:

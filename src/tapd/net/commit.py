@@ -75,13 +75,12 @@ class Commits(Connections):
         is_open: turns are run, until `close`.
         is_stalled: the journal can't be written; nothing is run or sent.
         on_stall: called with the error when that begins, and with None when it ends.
+        on_broken: called with what broke a turn: input was run and not committed, so this
+            process can't go on. It ends the process at once; the next one can.
         on_unsynced: called when the disk has failed to confirm records, and goes on:
             of those before, it may have lost some, and only a generation mends that.
         sync_always: have the disk confirm each record before anything leaves.
-        on_broken: called with what no turn should raise, as `net.turn.Turn` says.
     """
-
-    on_broken: Callable[[Exception], None]
 
     def __init__(
         self,
@@ -101,6 +100,7 @@ class Commits(Connections):
         self.is_open = False
         self.is_stalled = False
         self.on_stall: Callable[[StateUnwritable | None], None] = lambda _error: None
+        self.on_broken: Callable[[BaseException], None] = lambda _error: None
         self.on_unsynced: Callable[[], None] = lambda: None
         self.sync_always = False
         self._is_unsynced = False
@@ -114,6 +114,11 @@ class Commits(Connections):
     def go_on(self) -> None:
         """Run turns again; `net.turn.Turn` does."""
         raise NotImplementedError
+
+    def break_off(self, error: BaseException) -> None:
+        """End the process: `error` left a turn half done. No turn runs after it, in any case."""
+        self.is_open = False
+        self.on_broken(error)
 
     def commit(self) -> None:
         """Append the record of what was run, then let it leave the process.
@@ -253,14 +258,15 @@ class Commits(Connections):
             self.pause()
 
         def again() -> None:
-            if self.is_open:
-                try:
-                    retry()
-                except Exception as broken:
-                    self.on_broken(broken)
-                    raise
-                if not self.is_stalled:
-                    self.go_on()
+            if not self.is_open:
+                return
+            try:
+                retry()
+            except BaseException as another:
+                self.break_off(another)
+                raise
+            if not self.is_stalled:
+                self.go_on()
 
         self._loop.call_later(RETRY_S, again)
 
@@ -272,6 +278,15 @@ class Commits(Connections):
         Raises:
             StateUnwritable: the old or the new one can't be written; the old one stays.
         """
+        try:
+            self._change_journal(journal, boot_id, clean=clean)
+        except StateUnwritable:
+            raise
+        except BaseException as error:
+            self.break_off(error)
+            raise
+
+    def _change_journal(self, journal: Journal, boot_id: str, *, clean: bool) -> None:
         self.commit()
         if self.is_stalled:
             # Its record is written later, and to say here what it says would say it twice.

@@ -22,10 +22,11 @@ from tapd.errnos import GONE, NO_MEMORY, insist
 from tapd.errors import AuthorError, DescriptorLost, PeerError
 from tapd.model.application import Application
 from tapd.model.hosted import Hosted
+from tapd.model.persistent import set_mark
 from tapd.model.protocol import Protocol, Transport
 from tapd.model.seal import Sealer
 from tapd.model.service import Service
-from tapd.net import kernel, records
+from tapd.net import authors, kernel, records
 from tapd.net.backlog import Backlog
 from tapd.net.burst import Burst, close_last
 from tapd.net.datagrams import DatagramPort
@@ -211,24 +212,28 @@ class Connections(LiveRuntime):
         try:
             peer = insist(sock.getpeername)
             sent_base = 0 if is_unix else kernel.read_positions(sock).sent
-            begun = _build_protocol(service, peer) if protocol is None else protocol
-            begun.service = service
-        except PeerError as refusal:
-            self._refused.tell(f"refused a connection to {service!r}: {refusal}")
-            self._refuse(sock, key)
-            return
         except OSError:
             self._refuse(sock, key)  # it was gone before we looked
             return
-        except Exception:
-            log.exception("%r could not build a protocol for a new connection", service)
+        try:
+            begun = _build_protocol(service, peer) if protocol is None else protocol
+            begun.service = service
+        except BaseException as error:
+            self._tell_of_no_protocol(service, error)
             self._refuse(sock, key)
             return
         state = records.StreamState(key, kernel.read_cookie(sock), is_unix, sent_base)
         stream = self.attach(sock, begun, state, protected=protected)
         self.application.connections[key] = begun
         self._opens.append((key, state.cookie, is_unix, sent_base))
-        self.guard(stream, lambda: begun.connection_made(begun.transport))
+        self.guard(stream, "connection_made", begun.transport)
+
+    def _tell_of_no_protocol(self, service: Service, error: BaseException) -> None:
+        name = authors.name_of(service)
+        if issubclass(type(error), PeerError):
+            self._refused.tell(f"refused a connection to {name}: {authors.text_of(error)}")
+        else:
+            authors.failed(f"{name} could not build a protocol for a new connection", error)
 
     def _refuse(self, sock: socket.socket, key: int) -> None:
         kernel.drain_input(sock)
@@ -254,11 +259,9 @@ class Connections(LiveRuntime):
                 f"the descriptor of {self._by_fd[stream.fd]} was closed by code in this process, "
                 "and a new connection has its number; the next process goes on with both"
             )
-        protocol._v_transport = (
-            HostedTransport(stream, protocol, self.hosting)
-            if isinstance(protocol, Hosted)
-            else stream
-        )
+        is_hosted = stream.is_hosted
+        transport = HostedTransport(stream, protocol, self.hosting) if is_hosted else stream
+        set_mark(protocol, "_v_transport", transport)
         self.streams[state.key] = stream
         self._by_fd[stream.fd] = stream
         stream.touched = True
@@ -297,15 +300,10 @@ class Connections(LiveRuntime):
 
     def lose(self, protocol: Protocol, key: int, exc: Exception | None) -> None:
         """Tell `protocol` that its connection is gone, and forget it. In a turn only."""
-        try:
-            protocol.connection_lost(exc)
-        except Exception:
-            log.exception("connection %d: %r failed in connection_lost", key, protocol)
-        protocol._v_transport = None
-        try:
-            protocol.connection_ended()
-        except Exception:
-            log.exception("connection %d: %r failed in connection_ended", key, protocol)
+        where = f"connection {key}: "
+        authors.attempt(protocol, "connection_lost", exc, where=where)
+        set_mark(protocol, "_v_transport", None)  # past a ``__setattr__`` of its author's
+        authors.attempt(protocol, "connection_ended", where=where)
         self.application.connections.pop(key, None)
         if self.application.connectors:
             connector = find_connector(self.application, key)
@@ -316,33 +314,36 @@ class Connections(LiveRuntime):
         """Have the journal forget the stream `key`, of which there is no socket any more."""
         self._lost_keys.append(key)
 
-    def guard(self, stream: Stream, handler: Callable[[], object]) -> Any:
-        """Run a protocol's handler; an exception closes that connection and no other."""
+    def guard(self, stream: Stream, name: str, *args: Any) -> Any:
+        """Call the method `name` of a protocol; what it raises closes that connection alone.
+
+        It is looked up here as well: it may be a property.
+        """
         try:
-            return handler()
+            return getattr(stream.protocol, name)(*args)
         except BaseException as error:
             self._fail(stream, error)
             return None
 
+    def count(self, stream: Stream, name: str, *args: Any) -> int:
+        """Return the number that a method of a protocol returns; 0 where it returns none."""
+        number = self.guard(stream, name, *args)
+        return number if type(number) is int and number > 0 else 0
+
     def go_on_reading(self, stream: Stream) -> None:
         """Have `stream`, at the end of a pause, run what its protocol kept back meanwhile."""
-        self.guard(stream, stream.protocol.reading_resumed)
+        self.guard(stream, "reading_resumed")
 
     def _fail(self, stream: Stream, error: BaseException) -> None:
         """Close `stream`, whose protocol raised `error` (SystemExit counts, too)."""
-        if isinstance(error, PeerError):
-            self._closed.tell(f"connection {stream.key}: closed: {error}")
-            stream.close()
-            return
-        log.error(
-            "connection %d: %s failed and is closed",
-            stream.key,
-            type(stream.protocol).__qualname__,
-            exc_info=error,
-            extra=events.FAILED(
-                TAPD_CONNECTION=stream.key, TAPD_PROTOCOL=type(stream.protocol).__qualname__
-            ),
-        )
+        if issubclass(type(error), PeerError):
+            self._closed.tell(f"connection {stream.key}: closed: {authors.text_of(error)}")
+        else:
+            name = type(stream.protocol).__qualname__
+            authors.failed(
+                f"connection {stream.key}: {name} failed and is closed", error,
+                events.FAILED(TAPD_CONNECTION=stream.key, TAPD_PROTOCOL=name),
+            )  # fmt: skip
         stream.close()
 
     # --- what a commit lets happen ------------------------------------------------
@@ -414,7 +415,7 @@ class Connections(LiveRuntime):
             )
             stream.abort()
         elif stream.backlog_changed:
-            self.guard(stream, stream.tell_about_backlog)
+            self.guard(stream, stream.note_backlog())
 
     def _give_up_largest(self) -> None:
         """Abort streams, those with the most unsent first, until the rest is within the limit."""

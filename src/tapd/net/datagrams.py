@@ -36,7 +36,8 @@ from tapd import events
 from tapd.errnos import AGAIN, insist
 from tapd.errors import AuthorError
 from tapd.model.datagram import DatagramProtocol
-from tapd.net import kernel
+from tapd.model.persistent import set_mark
+from tapd.net import authors, kernel
 from tapd.net.records import Batch, Datagram, Identity, PortMove, PortState
 from tapd.systemd.inherited import describe_listener
 
@@ -172,10 +173,10 @@ class DatagramPort:
         """Begin to serve, or go on, in the first turn; `build` comes before."""
         if self._new is not None:
             self.port.protocol, self._new = self._new, None
-            self.protocol.connection_made(self)
+            authors.attempt(self.protocol, "connection_made", self, where=f"{self}: ")
         else:
-            self.protocol.transport = self
-            self.protocol.connection_resumed()
+            set_mark(self.protocol, "_v_transport", self)
+            authors.attempt(self.protocol, "connection_resumed", where=f"{self}: ")
 
     # --- what the turn does ---------------------------------------------------
 
@@ -220,20 +221,18 @@ class DatagramPort:
         return self._sent + len(self._pending) + len(self._queued)
 
     def _give(self, data: bytes, sender: Any) -> None:
+        # `authors.attempt`, written out: this is the path of every datagram.
         try:
             self.protocol.datagram_received(data, sender)
-        except BaseException as error:  # a SystemExit would leave the turn half done
-            log.error("%s: %r failed", self, self.protocol, exc_info=error)
+        except BaseException as error:
+            authors.failed(f"{self}: {authors.name_of(self.protocol)} failed", error)
 
     def _skip(self, data: bytes, sender: Any) -> None:
         log.error(
             "%s: a datagram of %d bytes killed the server each time it was received; skipped",
             self, len(data), extra=events.SKIPPED(TAPD_POISON="datagram"),
         )  # fmt: skip
-        try:
-            self.protocol.datagram_skipped(data, sender)
-        except Exception:
-            log.exception("%s: %r failed in datagram_skipped", self, self.protocol)
+        authors.attempt(self.protocol, "datagram_skipped", data, sender, where=f"{self}: ")
 
     def _peek(self, *, is_first: bool, is_single: bool) -> tuple[bytes, Identity, Any, bool] | None:
         """Return the next datagram, its identity and sender, and whether it was cut short."""
@@ -311,10 +310,10 @@ class DatagramPort:
         return True
 
     def _tell(self, error: OSError) -> None:
-        def tell() -> None:
-            self.protocol.error_received(error)
-
-        self._turn.call(tell)
+        where = f"{self}: "
+        self._turn.call(
+            lambda: authors.attempt(self.protocol, "error_received", error, where=where)
+        )
 
     def state(self) -> PortState:
         """Return what a journal's first record says of it. Only between turns."""

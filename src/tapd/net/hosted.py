@@ -17,6 +17,7 @@ from typing import Any
 
 from tapd.model.hosted import Hosted
 from tapd.model.protocol import Transport
+from tapd.net import authors
 from tapd.net.backlog import OUTPUT_HIGH_BYTES
 from tapd.net.burst import Queue
 from tapd.net.stream import Stream
@@ -141,8 +142,13 @@ class HostedTransport(asyncio.Transport):
 
     def look(self) -> bool:
         """Find out whether the connection is busy; one that is not is known to the journal."""
-        if self._hosted.look():
-            return True
+        try:
+            if self._hosted.look():
+                return True
+        except BaseException as error:  # `idle` is its author's
+            authors.failed(f"{self._stream!r} is closed: asking whether it is idle failed", error)
+            self._stream.close()
+            return False
         if not self._stream.is_journaled:
             self._stream.touch()
         return False

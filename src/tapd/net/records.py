@@ -90,6 +90,7 @@ def render_row(state: StreamState) -> StreamRow:
     )  # fmt: skip
 
 
+Work = tuple[str, int]  # what the next process does again: its kind, and which of that
 Identity = tuple[int, Any, bytes]  # received at (ns), sender, digest
 Batch = list[tuple[Identity, int]]  # datagrams run, and how many were sent once each is answered
 Datagram = tuple[bytes, Any]  # contents, to whom
@@ -190,9 +191,9 @@ def render_settled() -> bytes:
     return pickle.dumps(("settled",), 5)
 
 
-def render_progress() -> bytes:
-    """Render that some of the input that waited at the start has been run."""
-    return pickle.dumps(("progress",), 5)
+def render_progress(skipped: Work | None = None) -> bytes:
+    """Render that some of what a start has to run was run, or `skipped` for good."""
+    return pickle.dumps(("progress",) if skipped is None else ("progress", skipped), 5)
 
 
 def render_try(kind: str, key: int, position: int, attempt: int) -> bytes:
@@ -219,6 +220,9 @@ class History:
         streams: by key.
         ports: the datagram ports, by name.
         trial: what was being tried when the last process died, if anything.
+        skipped: what killed each time and is skipped, until a process has settled.
+        falls: how many processes in a row died in their start, or of what they tried, and
+            had got on with nothing before. A kill from outside is none, but for chance.
         records: how many there were.
     """
 
@@ -229,15 +233,21 @@ class History:
         self.streams: dict[int, StreamState] = {}
         self.ports: dict[str, PortState] = {}
         self.trial: Trial | None = None
+        self.skipped: set[Work] = set()
+        self.falls = 0
         self.records = 0
+        self._is_starting = False
 
     def apply(self, payload: bytes) -> Changes | None:
         """Take in one record; return its changes to objects, if it has any."""
         record = pickle.loads(payload)
         kind = record[0]
         self.records += 1
+        if kind == "start":
+            self.falls = self.falls + 1 if self.fell else 0
         if kind != "try":
             self.trial = None
+            self._is_starting = kind == "start" and record[2] > 0
         match kind:
             case "turn":
                 return self._apply_turn(record)
@@ -256,14 +266,22 @@ class History:
                 _, self.boot_id, self.level = record
                 self.clean = False
             case "settled":
-                self.level = 0
+                self.level = self.falls = 0
+                self.skipped.clear()
             case "progress":
-                self.level = min(self.level, 2)  # careful still, and no crash loop
+                self.level = min(self.level, 2)  # careful still
+                self.falls = 0
+                self.skipped.update(record[1:])
             case "try":
                 self.trial = Trial(*record[1:])
             case _:
                 raise BugError(f"a journal record of unknown kind {kind!r}; was tapd downgraded?")
         return None
+
+    @property
+    def fell(self) -> bool:
+        """Whether the last process died in its start, or of what it tried."""
+        return self._is_starting or self.trial is not None
 
     def _apply_turn(self, record: tuple[Any, ...]) -> Changes:
         _, opens, moves, closes, new, states, deltas, *more = record

@@ -15,18 +15,18 @@ import logging
 import socket
 from collections.abc import Callable, Sequence
 
-from tapd import events
-from tapd.errors import AdministratorError, BugError, StartFailed
+from tapd.errors import AdministratorError, AuthorError, BugError, StartFailed, TapdError
 from tapd.model.application import Application
 from tapd.model.hosted import Hosted
 from tapd.model.order import check_classes, start_order
 from tapd.model.places import describe_origin
 from tapd.model.protocol import Protocol
 from tapd.model.service import Service
-from tapd.net import kernel, records
+from tapd.net import authors, kernel, records
+from tapd.net.authors import name_of
 from tapd.net.careful import Careful
 from tapd.net.listener import prepare
-from tapd.net.outbound import resume_connectors
+from tapd.net.outbound import find_connector, resume_connectors
 from tapd.net.stream import Stream
 from tapd.net.turn import Turn
 from tapd.systemd.guardian import ORPHAN_KEY
@@ -186,26 +186,21 @@ def begin_turns(turn: Turn, resumed: Resumed, history: records.History, boot_id:
         StartFailed: a service did not start. Nothing was committed: the next process
             finds everything as this one did.
     """
-    application = turn.application
+    try:
+        _begin_turns(turn, resumed, history, boot_id)
+    except TapdError:
+        raise
+    except BaseException as error:
+        turn.break_off(error)
+        raise
+
+
+def _begin_turns(turn: Turn, resumed: Resumed, history: records.History, boot_id: str) -> None:
     level = 0 if history.clean else history.level + 1
     assert turn.journal is not None, "a turn before there is a journal"
     turn.journal.append(records.render_start(boot_id, level))
     if level:
-        waiting = {
-            # The end of input is input, too: it counts as a byte.
-            stream.key: stream.taken
-            + kernel.input_waiting(stream.sock)
-            + kernel.input_ended(stream.sock)
-            for stream in resumed.streams
-        }
-        kept = {
-            stream.key: stream.taken
-            for stream in resumed.streams
-            # What stands in for a missing class has none; the start is refused for it below.
-            if isinstance(stream.protocol, Protocol)
-            and turn.guard(stream, stream.protocol.kept_bytes)
-        }
-        turn.careful = Careful(level, history.trial, waiting, kept)
+        turn.careful = _make_careful(turn, resumed, history, level)
     turn.timers.load()
     try:
         _start_services(turn)
@@ -221,42 +216,92 @@ def begin_turns(turn: Turn, resumed: Resumed, history: records.History, boot_id:
         raise
     _resume_ports(turn, history, boot_id)
     for key, error in resumed.ended:
-        protocol = application.connections.get(key)
-        turn.note_lost(key)
-        if protocol is None:
-            continue
-        if turn.careful is None or turn.careful.may_run(turn, "lost", key):
-            turn.lose(protocol, key, error)
-        else:
-            log.error(
-                "connection_lost of %r killed the server each time; skipped", protocol,
-                extra=events.SKIPPED(TAPD_POISON="connection_lost"),
-            )  # fmt: skip
-            del application.connections[key]
+        _tell_lost(turn, key, error)
     for stream in resumed.streams:
         _go_on(turn, stream)
-    for held_key, sock in resumed.accepted:
-        key = held_key
-        if held_key >= ORPHAN_KEY:
-            turn.vault.forget(held_key)
-            key = application.next_key()
-            turn.keep(key, sock)
-        application.last_key = max(application.last_key, key)
-        service_or_none = find_service(turn, sock)
-        if service_or_none is None:
-            _discard(turn, key, sock)
-        else:
-            if sock.family != socket.AF_UNIX:
-                prepare(sock)  # it was killed before, or after: once more does no harm
-            turn.begin(sock, service_or_none, key, protected=True)
+    for key, sock in resumed.accepted:
+        _begin_accepted(turn, key, sock)
     resume_connectors(turn)
     turn.commit()
+    if turn.careful is not None:
+        turn.careful.note_progress(turn)  # the start did not kill
+
+
+def _make_careful(turn: Turn, resumed: Resumed, history: records.History, level: int) -> Careful:
+    waiting = {
+        # The end of input is input, too: it counts as a byte.
+        stream.key: stream.taken
+        + kernel.input_waiting(stream.sock)
+        + kernel.input_ended(stream.sock)
+        for stream in resumed.streams
+    }
+    kept = {
+        stream.key: stream.taken
+        for stream in resumed.streams
+        # What stands in for a missing class has none; the start is refused for it below.
+        if isinstance(stream.protocol, Protocol) and turn.count(stream, "kept_bytes")
+    }
+    return Careful(level, history.trial, history.skipped, waiting, kept)
+
+
+def _tell_lost(turn: Turn, key: int, error: Exception) -> None:
+    """Tell the protocol of a connection that it is gone."""
+    application = turn.application
+    protocol = application.connections.get(key)
+    if protocol is None:
+        turn.note_lost(key)
+        return
+
+    def tell() -> None:
+        turn.note_lost(key)
+        turn.lose(protocol, key, error)
+
+    def skip() -> None:
+        turn.note_lost(key)
+        application.connections.pop(key, None)
+        connector = find_connector(application, key)
+        if connector is not None:
+            connector.lost()
+
+    turn.alone("lost", key, tell, lambda: f"connection_lost of {name_of(protocol)}", skip)
 
 
 def _go_on(turn: Turn, stream: Stream) -> None:
-    turn.guard(stream, stream.protocol.connection_resumed)
-    if stream.is_reading() and turn.guard(stream, stream.protocol.kept_bytes):
+    """Have the protocol of a connection that outlived the process before go on."""
+
+    def resume() -> None:
+        with turn.asking("resumed", stream.key, stream.close):
+            turn.guard(stream, "connection_resumed")
+
+    turn.alone(
+        "resumed", stream.key, resume,
+        lambda: f"connection_resumed of {name_of(stream.protocol)}",
+    )  # fmt: skip
+    if stream.is_reading() and turn.count(stream, "kept_bytes"):
         turn.go_on_reading(stream)  # reading had been resumed, and what is kept was being tried
+
+
+def _begin_accepted(turn: Turn, held_key: int, sock: socket.socket) -> None:
+    """Begin a connection that the process before had accepted, and told nobody of."""
+    application = turn.application
+    key = held_key
+    if held_key >= ORPHAN_KEY:
+        turn.vault.forget(held_key)
+        key = application.next_key()
+        turn.keep(key, sock)
+    application.last_key = max(application.last_key, key)
+    service = find_service(turn, sock)
+    if service is None:
+        _discard(turn, key, sock)
+        return
+    if sock.family != socket.AF_UNIX:
+        prepare(sock)  # it was killed before, or after: once more does no harm
+    turn.alone(
+        "accepted", key,
+        lambda: turn.begin(sock, service, key, protected=True),
+        lambda: f"the beginning of connection {key} to {name_of(service)}",
+        lambda: _discard(turn, key, sock),
+    )  # fmt: skip
 
 
 def _resume_ports(turn: Turn, history: records.History, boot_id: str) -> None:
@@ -269,11 +314,8 @@ def _resume_ports(turn: Turn, history: records.History, boot_id: str) -> None:
             sent.append((port.name, port.adopt(state, is_same_socket=is_same)))
     if sent:
         turn.journal.append(records.render_sent([], sent))
-    for port in turn.ports:
-        try:
-            port.resume()
-        except Exception:
-            log.exception("%s: its protocol failed at the start", port)
+    for number, port in enumerate(turn.ports):
+        turn.alone("port", number, port.resume, lambda port=port: f"the start of {port}")  # type: ignore[misc]
 
 
 def _start_services(turn: Turn) -> None:
@@ -288,20 +330,29 @@ def _start_services(turn: Turn) -> None:
     started: list[Service] = []
     try:
         check_classes(application)
-        for service in start_order(application):
+        for number, service in enumerate(start_order(application)):
             started.append(service)
-            service.start()
+            _check_may_start(turn, number)
+            with turn.asking("start", number, lambda: None):
+                service.start()
             for port in turn.ports:
                 if port.port.service is service:
                     port.build()
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         failed = started.pop() if started else None
         for service in reversed(started):
-            try:
-                service.stop()
-            except Exception:
-                log.exception("%r failed in stop", service)
+            authors.attempt(service, "stop")
         raise _start_failure(application, failed, started, error) from error
+
+
+def _check_may_start(turn: Turn, number: int) -> None:
+    """Mark the start of a service, which is not committed by itself: all of them start, or none.
+
+    Raises:
+        AuthorError: it has killed the server each time. The next process tries it anew.
+    """
+    if turn.careful is not None and not turn.careful.may_run(turn, "start", number):
+        raise AuthorError("its start killed the server each time")
 
 
 def _start_failure(
@@ -310,10 +361,11 @@ def _start_failure(
     names = ", ".join(service.name for service in reversed(started))
     undone = f"; stopped again: {names}" if names else ""
     if failed is None:
-        return StartFailed(f"{application!r} can't start: {error}")
+        return StartFailed(f"{application!r} can't start: {authors.text_of(error)}")
     failure = StartFailed(
         f"{application!r} can't start: the service {failed.name!r} raised "
-        f"{type(error).__name__}: {error}{describe_origin(error)}{undone}; nothing was saved"
+        f"{type(error).__name__}: {authors.text_of(error)}{describe_origin(error)}{undone}; "
+        "nothing was saved"
     )
     if isinstance(error, AdministratorError):
         failure.exit_status = error.exit_status

@@ -8,12 +8,22 @@ its protocol asks again in `connection_resumed`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from tapd.model.seal import Sealer
+from tapd.values import Value
+
+
+class Asker(Value):
+    """Who asked for the result of a thread or task at a start, which asks again after a kill."""
+
+    kind: str
+    key: int
+    skip: Callable[[], object]
 
 
 class LiveRuntime:
@@ -22,12 +32,47 @@ class LiveRuntime:
     def __init__(self, loop: asyncio.AbstractEventLoop, sealer: Sealer) -> None:
         self._loop = loop
         self._sealer = sealer
+        self._asker: Asker | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._threads = 0
 
     def call(self, function: Callable[[], object]) -> None:
         """Run `function` in the next turn; `net.turn.Turn` does."""
         raise NotImplementedError
+
+    def note_asked(self, asker: Asker) -> None:
+        """Take note that a start asked for a result; `net.turn.Turn` does."""
+        raise NotImplementedError
+
+    def hand_in(self, asker: Asker | None, function: Callable[[], object]) -> None:
+        """Run `function`, which takes a result, in the next turn; `net.turn.Turn` does.
+
+        Args:
+            asker: who asked for it; None but at a start.
+            function: what to run.
+        """
+        raise NotImplementedError
+
+    @contextlib.contextmanager
+    def asking(self, kind: str, key: int, skip: Callable[[], object]) -> Iterator[None]:
+        """Know who asks for the results of threads and tasks meanwhile, at a start.
+
+        Args:
+            kind: what asks, as in `Careful.alone`.
+            key: which of that kind.
+            skip: called where one of the results has killed the server each time.
+        """
+        self._asker = Asker(kind, key, skip)
+        try:
+            yield
+        finally:
+            self._asker = None
+
+    def _take_asker(self) -> Asker | None:
+        asker = self._asker
+        if asker is not None:
+            self.note_asked(asker)
+        return asker
 
     @property
     def is_waiting(self) -> bool:
@@ -46,15 +91,21 @@ class LiveRuntime:
     ) -> None:
         """Run `function` in a thread, then ``done(result, error)`` in a turn."""
         self._threads += 1
+        asker = self._take_asker()
 
-        def finished(future: asyncio.Future[Any]) -> None:
+        def outcome() -> tuple[Any, BaseException | None]:
+            try:
+                return function(*args), None
+            except BaseException as error:  # a future takes no StopIteration
+                return None, error
+
+        def finished(future: asyncio.Future[tuple[Any, BaseException | None]]) -> None:
             self._threads -= 1
             if not future.cancelled():
-                error = future.exception()
-                result = None if error else future.result()
-                self.call(lambda: done(result, error))
+                result, error = future.result()
+                self.hand_in(asker, lambda: done(result, error))
 
-        self._loop.run_in_executor(None, function, *args).add_done_callback(finished)
+        self._loop.run_in_executor(None, outcome).add_done_callback(finished)
 
     def run_coroutine(
         self, coroutine: Coroutine[Any, Any, Any], done: Callable[[Any, Any], None]
@@ -62,15 +113,16 @@ class LiveRuntime:
         """Run `coroutine` as a task, then ``done(result, error)`` in a turn."""
         task = self._loop.create_task(coroutine, context=contextvars.copy_context())
         self._tasks.add(task)
+        asker = self._take_asker()
 
         def finished(task: asyncio.Task[Any]) -> None:
             self._tasks.discard(task)
             if task.cancelled():
-                self.call(lambda: done(None, asyncio.CancelledError()))
+                self.hand_in(asker, lambda: done(None, asyncio.CancelledError()))
                 return
             error = task.exception()
             result = None if error else task.result()
-            self.call(lambda: done(result, error))
+            self.hand_in(asker, lambda: done(result, error))
 
         task.add_done_callback(finished)
 

@@ -374,19 +374,17 @@ class Stream:
         del self.pending[:sent]
         return not self.pending
 
-    def tell_about_backlog(self) -> None:
-        """Ask the protocol to pause or resume writing, as the unsent output demands."""
-        backlog = len(self.pending)
-        if backlog > OUTPUT_HIGH_BYTES and not self.wants_pause:
-            self.wants_pause = True
-            self.protocol.pause_writing()
-        elif self.wants_pause and backlog < OUTPUT_HIGH_BYTES // 4:
-            self.wants_pause = False
-            self.protocol.resume_writing()
+    def note_backlog(self) -> str:
+        """Take note that the unsent output grew, or shrank; return whom of the protocol to call.
+
+        Call it where `backlog_changed`.
+        """
+        self.wants_pause = not self.wants_pause
+        return "pause_writing" if self.wants_pause else "resume_writing"
 
     @property
     def backlog_changed(self) -> bool:
-        """Whether `tell_about_backlog` has something to tell."""
+        """Whether the protocol is to be told, or the connection to be given up."""
         backlog = len(self.pending)
         if self.wants_pause:
             return backlog < OUTPUT_HIGH_BYTES // 4 or backlog > OUTPUT_BYTES_MAX

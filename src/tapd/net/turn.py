@@ -39,11 +39,13 @@ from tapd.model.connector import Connector
 from tapd.model.order import stop_order
 from tapd.model.seal import Sealer
 from tapd.model.timer import Timer
+from tapd.net import authors
 from tapd.net.commit import Commits
 from tapd.net.datagrams import DatagramPort
 from tapd.net.listener import Listener
 from tapd.net.outbound import begin_connecting
 from tapd.net.records import Flag, Identity
+from tapd.net.runtime import Asker
 from tapd.net.stream import Stream
 from tapd.net.timers import Timers
 from tapd.systemd.guardian import Guardian
@@ -75,8 +77,6 @@ class Turn(Commits):
         began_s: when the turn that is under way began (`time.monotonic`); 0 for none.
         connections_max: no more are accepted; a save, a journal and a child process
             need files as well.
-        on_broken: called with what no turn should raise. Input was run and not
-            committed, so this process can't go on: the next one can.
     """
 
     def __init__(
@@ -92,7 +92,6 @@ class Turn(Commits):
         super().__init__(application, jar, vault, sealer, loop, fault, guardian or Guardian())
         self.listeners: list[Listener] = []
         self.timers = Timers(application, self.schedule, loop)
-        self.on_broken: Callable[[Exception], None] = lambda _error: None
         self._calls: collections.deque[Callable[[], object]] = collections.deque()
         self._is_scheduled = False
         self._thread = threading.get_ident()
@@ -191,12 +190,12 @@ class Turn(Commits):
         self.is_running = True
         try:
             for service in stop_order(self.application):
-                try:
-                    service.stop()
-                except Exception:
-                    log.exception("%r failed in stop", service)
+                authors.attempt(service, "stop")
             if not self.is_stalled:
                 self.commit()
+        except BaseException as error:
+            self.break_off(error)
+            raise
         finally:
             self.is_running = False
 
@@ -222,7 +221,7 @@ class Turn(Commits):
     def go_on_reading(self, stream: Stream) -> None:
         """Have `stream` run what its protocol kept back, unit by unit where that is due."""
         careful = self.careful
-        if careful is None or not careful.is_single or not stream.protocol.kept_bytes():
+        if careful is None or not careful.is_single or not self.count(stream, "kept_bytes"):
             super().go_on_reading(stream)
         else:
             careful.hold(self, stream)
@@ -257,14 +256,55 @@ class Turn(Commits):
                     self._accept(ready)  # type: ignore[arg-type]  # a Listener
             self._fault("turn: run")
             self.commit()
-        except Exception as error:
-            self.on_broken(error)
+        except BaseException as error:
+            self.break_off(error)
             raise
         finally:
             self.is_running = False
             self.began_s = 0.0
         if self.is_busy:
             self.schedule()
+
+    def alone(
+        self,
+        kind: str,
+        key: int,
+        run: Callable[[], object],
+        what: Callable[[], str],
+        skip: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Run what the next process would do again: as `Careful.alone` where that is due."""
+        if self.careful is None:
+            run()
+        else:
+            self.careful.alone(self, kind, key, run, what, skip)
+
+    def note_asked(self, asker: Asker) -> None:
+        """Take note that a start asked for a result, which belongs to it."""
+        if self.careful is not None:
+            self.careful.awaited += 1
+
+    def hand_in(self, asker: Asker | None, function: Callable[[], object]) -> None:
+        """Run `function`, which takes a result, in the next turn, and by itself after deaths."""
+        if asker is None or self.careful is None:
+            self.call(function)
+        else:
+            self.call(lambda: self._hand_in_alone(asker, function))
+
+    def _hand_in_alone(self, asker: Asker, function: Callable[[], object]) -> None:
+        if self.careful is not None:
+            self.careful.awaited -= 1
+
+        def run() -> None:
+            try:
+                function()
+            except BaseException as error:
+                authors.failed(f"taking a result that {asker.kind} {asker.key} asked for", error)
+
+        self.alone(
+            f"result for {asker.kind}", asker.key, run,
+            lambda: f"a result that {asker.kind} {asker.key} had asked for", asker.skip,
+        )  # fmt: skip
 
     def may_receive(self, port: DatagramPort, identity: Identity) -> bool:
         """Whether `port` may run that datagram: not if it has killed too often."""
@@ -293,19 +333,18 @@ class Turn(Commits):
             call = self._calls.popleft()
             try:
                 call()
-            except BaseException as error:  # a SystemExit would leave the turn half done
-                log.error("%r failed", call, exc_info=error)
+            except BaseException as error:
+                authors.failed(f"{authors.name_of(call)} failed", error)
 
     def _run_timer(self, timer: Timer) -> None:
-        if self.careful is not None and not self.careful.may_run_timer(self, timer):
-            return
-        try:
-            timer.function(*timer.args)
-        except BaseException as error:
-            log.error("%r failed", timer, exc_info=error)
-        self.timers.touch_namespaces()
-        if self.careful is not None:
-            self.commit()  # so that what runs next is not blamed on it, nor it on that
+        def run() -> None:
+            try:
+                timer.function(*timer.args)
+            except BaseException as error:
+                authors.failed(f"{authors.name_of(timer)} failed", error)
+            self.timers.touch_namespaces()
+
+        self.alone("timer", timer.key, run, lambda: authors.name_of(timer))
 
     def _run_stream(self, stream: Stream, event: int) -> None:
         if event & _OUT and not stream.touched:
@@ -347,5 +386,5 @@ class Turn(Commits):
 
     def _receive_eof(self, stream: Stream) -> None:
         stream.flags |= Flag.EOF_RECEIVED
-        if not self.guard(stream, stream.protocol.eof_received):
+        if not self.guard(stream, "eof_received"):
             stream.close()

@@ -1,0 +1,148 @@
+"""A hook that kills each process that loads its object costs that object, and no other.
+
+Each load is a process of its own, forked, with what a start does to load; it is tried
+until one ends.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import deadly_state
+import pytest
+from by_hand import Server, free_port
+from evolving import Evolving, evolving
+from load_hooks import AT_SAVE, HOOKS, USUAL, fill, lives, with_hook
+
+from tapd.host.load_trial import NAME, LoadTrial
+from tapd.image.stand_ins import is_stand_in
+from tapd.image.store import Store
+
+DEATHS_MAX = 8
+"""Of a hash, which several places ask for; of other hooks it is 4."""
+KILLED = 9
+DIE = f"__import__('os')._exit({KILLED})"
+AT_LOAD = sorted(set(HOOKS) - AT_SAVE - {"__del__"})
+
+
+@pytest.fixture(scope="module")
+def module() -> Iterator[Evolving]:
+    with evolving() as made:
+        yield made
+
+
+def load_until_it_ends(directory: Path, load: Callable[[], None]) -> int:
+    """Run `load`, each time in a process of its own; return how many were killed."""
+    for deaths in range(4 * DEATHS_MAX):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                with LoadTrial(directory):
+                    load()
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if status != KILLED:
+            assert status == 0
+            assert not (directory / NAME).exists()
+            return deaths
+    raise AssertionError("it dies for ever")
+
+
+@pytest.mark.parametrize("base", ["Persistent", "object"])
+@pytest.mark.parametrize("hook", AT_LOAD)
+def test_what_kills_a_load_is_kept_as_it_was(
+    module: Evolving, tmp_path: Path, hook: str, base: str
+) -> None:
+    for phase, first in lives(module, USUAL.format(base=base)).items():
+        module.install(with_hook(base, hook, DIE))
+
+        def load(phase: str = phase, first: object = first) -> None:
+            second = module.start(first.tap, first.journal)  # type: ignore[attr-defined]
+            root = second.root
+            assert (root.before, root.after) == ("before", "after"), phase
+            assert root.inside[0] is root.one is root.held.it is root.inside[1]["it"], phase
+            assert list(root.keys.values()) == [1, 2], phase
+            if is_stand_in(root.one):
+                assert [loss.path for loss in second.kept.losses()] == ["root.one"], phase
+
+        assert load_until_it_ends(tmp_path, load) <= DEATHS_MAX, phase
+
+
+@pytest.mark.parametrize(
+    "hooks", list(itertools.combinations(["__setstate__", "__new__", "__hash__", "__setattr__"], 2))
+)
+def test_two_that_kill_a_load(module: Evolving, tmp_path: Path, hooks: tuple[str, str]) -> None:
+    text = USUAL.format(base="Persistent")
+    texts = [text.replace("class T", f"class {name}") for name in "TU"]
+    module.install("".join(texts))
+
+    def fill_both(root: object) -> None:
+        fill(root, module)
+        root.other = module.evaluate("U()")  # type: ignore[attr-defined]
+
+    first = module.begin(fill_both, in_journal=False)
+    module.install(
+        with_hook("Persistent", hooks[0], DIE)
+        + with_hook("Persistent", hooks[1], DIE).replace("class T", "class U")
+    )
+
+    def load() -> None:
+        root = module.start(first.tap, first.journal).root
+        assert (root.before, root.after) == ("before", "after")
+
+    assert load_until_it_ends(tmp_path, load) <= 2 * DEATHS_MAX
+
+
+@pytest.mark.parametrize("left", [b"", b"{", b"[]", b'{"deaths": 1}', b"\xff" * 100])
+def test_a_file_that_makes_no_sense(tmp_path: Path, left: bytes) -> None:
+    (tmp_path / NAME).write_bytes(left)
+    with LoadTrial(tmp_path) as trial:
+        assert trial.deaths == 1
+
+
+def test_loads_that_are_killed_from_outside(tmp_path: Path) -> None:
+    """At another place each time: nothing is skipped."""
+    from tapd.image import hooks
+
+    for number in range(1, 20):
+        pid = os.fork()
+        if pid == 0:
+            with LoadTrial(tmp_path):
+                for step in range(number):
+                    hooks.enter(f"step {step}")
+                os._exit(KILLED)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == KILLED
+    with LoadTrial(tmp_path) as trial:
+        assert trial.deaths == 19
+        for step in range(20):
+            hooks.enter(f"step {step}")
+
+
+def test_a_server_whose_state_kills_it(tmp_path: Path) -> None:
+    port = free_port()
+    server = Server(tmp_path, deadly_state.make_application("a", f"127.0.0.1:{port}"))
+    server.environ["DIE_AT_LOAD"] = "1"
+    try:
+        server.start()
+        assert server.log().count("it is kept as it was saved") >= 1
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(b"0 x\n")
+            answer = client.makefile("rb")
+            assert [answer.readline(), answer.readline()] == [b"hello\n", b"0 1 x\n"]
+            server.kill()
+            client.sendall(b"1 y\n")
+            assert answer.readline() == b"1 2 y\n"
+        assert server.stop() == 0
+    finally:
+        server.end()
+    application = Store(server.tap, server.key).load().application
+    service = next(iter(application.services.values()))
+    assert [each.size for each in service.deadly] == [1, 1]
