@@ -333,6 +333,8 @@ class Turn(Commits):
             call = self._calls.popleft()
             try:
                 call()
+            except DescriptorLost:  # a connection that was made: no fault of the call's
+                raise
             except BaseException as error:
                 authors.failed(f"{authors.name_of(call)} failed", error)
 
