@@ -182,6 +182,16 @@ class StartFailed(AuthorError):
     exit_status = 1
 
 
+class DescriptorLost(AuthorError):
+    """Code in this process closed a descriptor that tapd needs, or put another in its place.
+
+    The process ends: what it knew of its descriptors does not hold. The next one takes
+    connections from the vault and state from the journal, and nothing is lost.
+    """
+
+    exit_status = 1
+
+
 class UntrackedChange(AuthorError):
     """Strict mode found a change that the journal would not restore."""
 

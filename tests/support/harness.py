@@ -127,8 +127,9 @@ class Harness:
             self.listening = socket.socket(socket.AF_UNIX)
             self.listening.bind(str(directory / "socket"))
         else:
-            self.listening = socket.socket()
-            self.listening.bind(("127.0.0.1", 0))
+            is_ipv6 = family == "tcp6"
+            self.listening = socket.socket(socket.AF_INET6 if is_ipv6 else socket.AF_INET)
+            self.listening.bind(("::1" if is_ipv6 else "127.0.0.1", 0))
         self.listening.listen()
         self.vault = KeptSockets()
         self.clock = Clock(time.time())

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from held import discard
 
-from tapd.errors import ConnectionsUnreadable
+from tapd.errors import ConnectionsUnreadable, DescriptorLost
 from tapd.systemd.notify import Barrier, Notifier
 from tapd.systemd.segment import Segment, socket_cookie
 from tapd.systemd.vault import Held, Vault
@@ -228,19 +228,21 @@ def test_what_is_over_needs_no_descriptor(store: LocalStore, pairs: Any) -> None
     again.close()
 
 
-def test_compaction_drops_what_was_closed_unnoticed(
-    store: LocalStore, pairs: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_compaction_keeps_what_was_closed_unnoticed(store: LocalStore, pairs: Any) -> None:
+    """Some code closed the descriptor: the segment is all that keeps the connection."""
     (first, _), (second, _) = pairs(2)
     vault = Vault(store, segment_connections=1)
     vault.put(1, first.fileno())
     vault.put(2, second.fileno())
     first.close()
     vault._segments[0].messages = 2  # as if another connection had died in it
-    assert vault.compact(10) == 1
-    assert len(vault) == 1
-    assert "closed and not forgotten" in caplog.text
+    with pytest.raises(DescriptorLost, match="connection 1"):
+        vault.compact(10)
     vault.close()
+    again, held = recover(store)
+    assert [one.key for one in held] == [1, 2]
+    discard(held)
+    again.close()
 
 
 def test_full_send_buffer_opens_a_segment(store: LocalStore, pairs: Any) -> None:
@@ -430,3 +432,25 @@ def test_too_few_files_leave_all_in_the_vault(store: LocalStore, pairs: Any) -> 
     discard(held)
     for each in (vault, again, whole):
         each.close()
+
+
+@pytest.mark.parametrize("what", ["sender", "connection"])
+def test_a_descriptor_that_foreign_code_closed(what: str, store: LocalStore, pairs: Any) -> None:
+    (first, _), (second, _) = pairs(2)
+    vault = Vault(store)
+    assert vault.put(1, first.fileno())
+    cookie = socket_cookie(second.fileno())
+    fd = vault.sender_fd if what == "sender" else second.fileno()
+    copy = os.dup(fd)
+    os.close(fd)
+    try:
+        with pytest.raises(DescriptorLost):
+            vault.put(2, second.fileno(), cookie)
+    finally:
+        os.dup2(copy, fd)
+        os.close(copy)
+    vault.close()
+    again, held = recover(store)
+    assert [one.key for one in held] == [1]
+    discard(held)
+    again.close()

@@ -28,7 +28,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from tapd.errors import JournalDamaged, StateUnwritable
+from tapd.errnos import check_same
+from tapd.errors import DescriptorLost, JournalDamaged, StateUnwritable
 from tapd.image.files import Files, open_regular, sync_directory, temporary_name
 from tapd.image.journal_damage import (
     HEAD_BYTES,
@@ -121,6 +122,7 @@ class JournalWriter:
                 self.size, mac = continue_from
                 operations.ftruncate(self.fd, self.size)
                 os.lseek(self.fd, self.size, os.SEEK_SET)
+            self._identity = _identity(self.fd)
             if self.size == 0:  # or one that a power cut has emptied
                 self._write(MAGIC)
         except OSError as error:
@@ -144,6 +146,7 @@ class JournalWriter:
         Raises:
             StateUnwritable: it was not written (disk full, I/O error); the file
                 ends as before, and the same call may be made again later.
+            DescriptorLost: the descriptor is not that of the journal any more.
         """
         chain = self._keyed.copy()
         chain.update(self._end[1])
@@ -151,12 +154,26 @@ class JournalWriter:
         mac = chain.digest()
         before = self.size
         try:
+            # Whoever closed the descriptor, put another in its place or wrote to it moved this.
+            if os.lseek(self.fd, 0, os.SEEK_CUR) != before:
+                raise self._moved()
             self._write(b"%b%b%b" % (len(payload).to_bytes(4, "little"), mac, payload))
             if self._nameless is not None:
                 self._take_name(self._nameless, before)
         except OSError as error:
+            self._check_same(error)
             raise _unwritable(self.path, error) from error
         self._before, self._end = self._end, (self.size, mac)
+
+    def _moved(self) -> DescriptorLost:
+        return DescriptorLost(
+            f"code in this process wrote to the journal {self.path}, or put another file in its "
+            "place; the next process goes on after the last record"
+        )
+
+    def _check_same(self, error: OSError) -> None:
+        """Return where `error` came of the file, and not of another in its place."""
+        check_same(lambda: self._identity == _identity(self.fd), error, f"the journal {self.path}")
 
     def _take_name(self, nameless: Path, before: int) -> None:
         try:
@@ -212,6 +229,7 @@ class JournalWriter:
         try:
             self._operations.fdatasync(self.fd)
         except OSError as error:
+            self._check_same(error)
             raise _unwritable(self.path, error) from error
         if self._mark is not None:
             self._mark.write(*self.end)
@@ -240,6 +258,11 @@ class JournalWriter:
             with contextlib.suppress(OSError):
                 self._nameless.unlink()
             self._nameless = None
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino
 
 
 def _unwritable(path: Path, error: OSError) -> StateUnwritable:

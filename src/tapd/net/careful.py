@@ -165,7 +165,9 @@ class Careful:
             turn.commit()
         if turn.is_stalled:
             return []
-        later_fds = {turn.streams[key].fd for key in self.waiting if key in turn.streams}
+        waiting = (turn.streams[key] for key in self.waiting if key in turn.streams)
+        # What is not read now can still end, which epoll tells once, or have room for output.
+        later_fds = {stream.fd for stream in waiting if stream.wants_input}
         later_fds.update(stream.fd for stream in self._held)
         return [(fd, event) for fd, event in events if fd not in later_fds]
 
@@ -249,7 +251,11 @@ class Careful:
             self.hold(turn, stream)
 
     def _run_unit(self, turn: Turn, stream: Stream, until: int) -> None:
-        data = stream.peek(min(until - stream.taken, PEEK_BYTES))
+        try:
+            data = stream.peek(min(until - stream.taken, PEEK_BYTES))
+        except OSError as error:
+            turn.give_up(stream, error, "read")
+            return
         if data is None:
             self.waiting[stream.key] = stream.taken
             return

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import select
 import socket
@@ -17,7 +18,8 @@ from threading import current_thread, get_ident
 from typing import Any
 
 from tapd import events
-from tapd.errors import AuthorError, PeerError
+from tapd.errnos import GONE, NO_MEMORY, insist
+from tapd.errors import AuthorError, DescriptorLost, PeerError
 from tapd.model.application import Application
 from tapd.model.hosted import Hosted
 from tapd.model.peers import group_of_peer
@@ -44,6 +46,8 @@ log = logging.getLogger(__name__)
 _IN = select.EPOLLIN
 _OUT = select.EPOLLOUT
 _ONLY_GONE = select.EPOLLET
+_WATCH_AGAIN_S = 1.0
+_NO_ROOM = NO_MEMORY | {errno.ENOSPC}  # fs.epoll.max_user_watches, epoll(7)
 
 
 class Connections(LiveRuntime):
@@ -207,7 +211,7 @@ class Connections(LiveRuntime):
         """Begin a new connection, of `protocol` or a new one. Takes over `sock`. In a turn only."""
         is_unix = sock.family == socket.AF_UNIX
         try:
-            peer = sock.getpeername()
+            peer = insist(sock.getpeername)
             sent_base = 0 if is_unix else kernel.read_positions(sock).sent
         except OSError:
             self._refuse(sock, key)  # it was gone before we looked
@@ -273,6 +277,11 @@ class Connections(LiveRuntime):
         self.guardian.note_safe(sock.fileno())
         stream = Stream(self, sock, protocol, state)
         stream.is_protected = protected
+        if stream.fd in self._by_fd:
+            raise DescriptorLost(
+                f"the descriptor of {self._by_fd[stream.fd]} was closed by code in this process, "
+                "and a new connection has its number; the next process goes on with both"
+            )
         is_hosted = stream.is_hosted
         transport = HostedTransport(stream, protocol, self.hosting) if is_hosted else stream
         set_mark(protocol, "_v_transport", transport)
@@ -290,9 +299,23 @@ class Connections(LiveRuntime):
         self.crowd.remove(stream)
         self.backlog.forget(stream)
         if stream.interest >= 0:
-            self._epoll.unregister(stream.fd)
+            try:
+                insist(lambda: self._epoll.unregister(stream.fd))
+            except OSError as error:
+                raise _unwatched(stream, error) from error
             stream.interest = -1
         self.call(lambda: self._lose(stream, exc))
+
+    def give_up(self, stream: Stream, error: OSError, doing: str) -> None:
+        """End `stream` for what a call on its socket failed with.
+
+        Raises:
+            DescriptorLost: that says nothing of its peer.
+        """
+        kernel.check_socket(stream.sock, stream.cookie, error, stream)
+        if error.errno not in GONE:
+            self.tell(log, doing, f"{stream!r}: can't {doing}: {error}", level=logging.WARNING)
+        self.end(stream, error)
 
     def _lose(self, stream: Stream, exc: Exception | None) -> None:
         self._closes.append(stream)
@@ -367,9 +390,7 @@ class Connections(LiveRuntime):
             try:
                 ended = stream.externalise()
             except OSError as error:
-                if error.errno not in kernel.RESET_ERRNOS:
-                    self.tell(log, "unsent", f"{stream!r}: can't send: {error}")
-                self.end(stream, error)
+                self.give_up(stream, error, "send")
                 continue
             if stream.is_unix and stream.sent != before:
                 sent.append((stream.key, stream.sent))
@@ -447,11 +468,34 @@ class Connections(LiveRuntime):
             interest |= _OUT
         interest = interest or _ONLY_GONE
         if interest != stream.interest:
-            if stream.interest < 0:
-                self._epoll.register(stream.fd, interest)
-            else:
-                self._epoll.modify(stream.fd, interest)
+            try:
+                if stream.interest < 0:
+                    self._epoll.register(stream.fd, interest)
+                else:
+                    self._epoll.modify(stream.fd, interest)
+            except OSError as error:
+                self._watch_later(stream, error)
+                return
             stream.interest = interest
+
+    def _watch_later(self, stream: Stream, error: OSError) -> None:
+        """Tell epoll of `stream` once there is room for it.
+
+        Raises:
+            DescriptorLost: `error` is of another kind.
+        """
+        if error.errno not in _NO_ROOM:
+            raise _unwatched(stream, error) from error
+        text = f"{stream!r}: can't be looked at, and waits: {error.strerror}"
+        self.tell(log, "unwatchable", text)
+        self._loop.call_later(_WATCH_AGAIN_S, stream.touch)
+
+
+def _unwatched(stream: Stream, error: OSError) -> DescriptorLost:
+    return DescriptorLost(
+        f"the descriptor of {stream} was closed by code in this process ({error.strerror}); "
+        "the next process goes on with all that it had"
+    )
 
 
 def _build_protocol(service: Service, peer: Any) -> Protocol:

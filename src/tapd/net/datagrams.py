@@ -33,6 +33,7 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from tapd import events
+from tapd.errnos import AGAIN, insist
 from tapd.errors import AuthorError
 from tapd.model.datagram import DatagramProtocol
 from tapd.model.persistent import set_mark
@@ -73,6 +74,7 @@ class DatagramPort:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         self.sock = sock
+        self._cookie = kernel.read_cookie(sock)
         self.fd = sock.fileno()
         self.port = port
         self.name = describe_listener(sock)
@@ -241,16 +243,17 @@ class DatagramPort:
 
     def _peek(self, *, is_first: bool, is_single: bool) -> tuple[bytes, Identity, Any, bool] | None:
         """Return the next datagram, its identity and sender, and whether it was cut short."""
-        if is_first:
-            offset = -1 if is_single else 0
-            self.sock.setsockopt(socket.SOL_SOCKET, kernel.SO_PEEK_OFF, offset)
+        offset = -1 if is_single else 0
         try:
+            if is_first:
+                insist(lambda: self.sock.setsockopt(socket.SOL_SOCKET, kernel.SO_PEEK_OFF, offset))
             size, ancillary, flags, sender = self.sock.recvmsg_into(
                 (_buffer,), _ANCILLARY_BYTES, _PEEK
             )
-        except (BlockingIOError, InterruptedError):
-            return None
         except OSError as error:  # an error of the network, told once (ip(7))
+            if error.errno in AGAIN:
+                return None
+            kernel.check_socket(self.sock, self._cookie, error, self)
             self._turn.tell(log, "network", f"{self}: {error}")
             return None
         data = bytes(_view[:size])
@@ -292,10 +295,11 @@ class DatagramPort:
         """Take the datagram at the head of the queue out."""
         for _ in range(3):
             try:
-                self.sock.recv_into(_buffer, 1, socket.MSG_DONTWAIT)
+                insist(lambda: self.sock.recv_into(_buffer, 1, socket.MSG_DONTWAIT))
             except BlockingIOError:
                 log.error("%s: somebody else reads from this socket", self)
-            except OSError:
+            except OSError as error:
+                kernel.check_socket(self.sock, self._cookie, error, self)
                 continue  # an error of the network, told once (ip(7))
             return
 
@@ -308,6 +312,8 @@ class DatagramPort:
                 return False
             self._tell(error)  # this one peer's queue is full: others must not wait for it
         except (OSError, TypeError, ValueError, OverflowError) as error:
+            if isinstance(error, OSError):
+                kernel.check_socket(self.sock, self._cookie, error, self)
             self._tell(error if isinstance(error, OSError) else OSError(errno.EINVAL, str(error)))
         return True
 

@@ -2,18 +2,49 @@
 
 After a kill the kernel alone remembers which bytes the dead process had taken
 and which it had sent. Measured on Linux 6.1 to 6.18, IPv4 and IPv6.
+
+Theory of operation
+===================
+
+`tcpi_bytes_received` minus SIOCINQ is what was taken, and `tcpi_bytes_acked` plus SIOCOUTQ
+is what was sent, but a FIN counts as a byte in both `tcpi` counts. The state tells where
+one is among them:
+
+| state | peer's FIN counted | our FIN counted |
+|---|---|---|
+| ESTABLISHED | no | no |
+| FIN_WAIT1, FIN_WAIT2 | no | yes |
+| CLOSE_WAIT | yes | no |
+| LAST_ACK, CLOSING | yes | yes |
+| CLOSE | where it came | where it was sent |
+
+TIME_WAIT is not among them: the descriptor of a connection that both have closed is in CLOSE.
+
+CLOSE comes in many ways: both FINs, a reset in any state, a time-out. It does not mean that
+nothing is left: input that came before can still be read (tcp_recvmsg reads the queue first),
+and only then comes the end or the error. Whether a FIN is counted there:
+
+* the peer's, with input waiting: TCP_INQ counts a FIN that is in the queue, SIOCINQ does not;
+* the peer's, with none waiting: then all that was committed is taken, and a FIN is the one
+  byte more than that;
+* ours: it leaves behind all output, so it is the one byte more than all that was committed.
+
+An error that waits (POLLERR) is told once, to whoever calls next. So CLOSE without the peer's
+FIN and without an error is a connection whose process was told, and killed before it said so.
 """
 
 from __future__ import annotations
 
 import array
-import errno
 import fcntl
 import select
 import socket
 import struct
+import sys
 import termios
+from functools import partial
 
+from tapd.errnos import NO_MEMORY, check_same, insist
 from tapd.values import Value
 
 SO_COOKIE = 57  # asm-generic/socket.h; not in Python's socket module
@@ -23,15 +54,11 @@ _COUNTERS = struct.Struct("<QQ")
 _COUNTERS_AT = 120  # tcpi_bytes_acked and tcpi_bytes_received, linux/tcp.h
 
 ESTABLISHED = 1
-_FIN_ARRIVED = frozenset({7, 8, 9, 11})  # CLOSE, CLOSE_WAIT, LAST_ACK, CLOSING
-_FIN_SENT = frozenset({4, 5, 6, 9, 11})  # FIN_WAIT1, FIN_WAIT2, TIME_WAIT, LAST_ACK, CLOSING
-_CLOSED = 7
-
-RESET_ERRNOS = frozenset(
-    {errno.ECONNRESET, errno.EPIPE, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH,
-     errno.ENOTCONN, errno.ESHUTDOWN, errno.ECONNABORTED}
-)  # fmt: skip
-"""What recv and send fail with when the peer or the path is gone."""
+_FIN_ARRIVED = frozenset({8, 9, 11})  # CLOSE_WAIT, LAST_ACK, CLOSING
+_FIN_SENT = frozenset({4, 5, 9, 11})  # FIN_WAIT1, FIN_WAIT2, LAST_ACK, CLOSING
+_CLOSE = 7
+_TCP_INQ = 36  # linux/tcp.h; also the type of the control message
+_INQ_BYTES = socket.CMSG_SPACE(4)
 
 
 class Positions(Value):
@@ -40,46 +67,88 @@ class Positions(Value):
     Attributes:
         taken: bytes of input that were taken out of the kernel, ever.
         sent: bytes of output that were given to the kernel, ever.
-        is_closed: the connection is over (reset, or closed by both sides).
-        fin_sent: our FIN was queued.
+        is_closed: the connection is over: reset, timed out, or closed by both sides.
+        fin_received: the peer's FIN came; None where only `settle` can tell.
+        fin_sent: our FIN was queued; None where only `settle` can tell.
     """
 
     taken: int
     sent: int
     is_closed: bool
-    fin_sent: bool
+    fin_received: bool | None
+    fin_sent: bool | None
+
+    def settle(self, taken: int, sent: int) -> Positions:
+        """Return positions in which each FIN is known, by what the journal knows.
+
+        Args:
+            taken: bytes of input that were committed as run, ever.
+            sent: bytes of output that were committed, ever, counted as `sent` is.
+        """
+        # Asked for only where no input waits: then all that was committed is taken.
+        fin_received, fin_sent = self.fin_received, self.fin_sent
+        own_taken, own_sent = self.taken, self.sent
+        if fin_received is None:
+            fin_received = own_taken > taken
+            own_taken -= fin_received
+        if fin_sent is None:
+            # FIN leaves behind all output, so its number is beyond that of the last byte.
+            fin_sent = own_sent > sent
+            own_sent -= fin_sent
+        return Positions(own_taken, own_sent, self.is_closed, fin_received, fin_sent)
 
 
 def read_cookie(sock: socket.socket) -> int:
     """Return the kernel's name of this connection, unique within one boot."""
-    return int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8), "little")
+    cookie = insist(lambda: sock.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8))
+    return int.from_bytes(cookie, "little")
+
+
+def check_socket(sock: socket.socket, cookie: int, error: OSError, what: object) -> None:
+    """Return where `error` is not for want of a descriptor: `sock` is still that of `cookie`.
+
+    Raises:
+        DescriptorLost: it is closed, or another socket or file.
+    """
+    check_same(lambda: read_cookie(sock) == cookie, error, what)
 
 
 def input_waiting(sock: socket.socket) -> int:
     """Return how many bytes of input wait in the kernel (SIOCINQ, tcp(7))."""
-    count = array.array("i", [0])
-    fcntl.ioctl(sock.fileno(), termios.FIONREAD, count)
-    return count[0]
+    return _read_count(sock, termios.FIONREAD)
 
 
 def input_ended(sock: socket.socket) -> bool:
     """Whether the peer has said that it sends no more, or is gone (poll(2))."""
+    return bool(_poll(sock, select.POLLRDHUP))
+
+
+def has_error(sock: socket.socket) -> bool:
+    """Whether an error waits, which the next call on `sock` fails with. It stays there."""
+    return bool(_poll(sock, 0) & select.POLLERR)
+
+
+def _poll(sock: socket.socket, events: int) -> int:
     poll = select.poll()
-    poll.register(sock, select.POLLRDHUP)
-    return bool(poll.poll(0))
+    poll.register(sock, events)
+    ready = insist(lambda: poll.poll(0))
+    return ready[0][1] if ready else 0
 
 
 def output_waiting(sock: socket.socket) -> int:
     """Return how many bytes of output the peer has not acknowledged (SIOCOUTQ, tcp(7))."""
+    return _read_count(sock, termios.TIOCOUTQ)
+
+
+def _read_count(sock: socket.socket, request: int) -> int:
     count = array.array("i", [0])
-    fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, count)
+    insist(lambda: fcntl.ioctl(sock.fileno(), request, count))
     return count[0]
 
 
 def read_positions(sock: socket.socket) -> Positions:
     """Ask the kernel how far the streams of a TCP connection got.
 
-    ``tcpi_bytes_received`` counts the peer's FIN, ``tcpi_bytes_acked`` ours.
     The two queries are not atomic: acknowledgements that arrive between them
     move bytes from one count to the other, so they are made until they agree.
     """
@@ -90,22 +159,93 @@ def read_positions(sock: socket.socket) -> Positions:
         if _read_counters(sock) == before:
             break
     state, acked, received = before
+    is_closed = state == _CLOSE
+    fin_received: bool | None = state in _FIN_ARRIVED
+    fin_sent: bool | None = state in _FIN_SENT
+    if is_closed:
+        fin_received = _fin_behind(sock, waiting_in) if waiting_in else None
+        fin_sent = None
     return Positions(
-        taken=received - waiting_in - (state in _FIN_ARRIVED),
-        sent=acked + waiting_out - (state in _FIN_SENT),
-        is_closed=state == _CLOSED,
-        fin_sent=state in _FIN_SENT,
+        taken=received - waiting_in - bool(fin_received),
+        sent=acked + waiting_out - bool(fin_sent),
+        is_closed=is_closed,
+        fin_received=fin_received,
+        fin_sent=fin_sent,
     )
 
 
 def _read_counters(sock: socket.socket) -> tuple[int, int, int]:
-    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+    info = insist(lambda: sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES))
     return info[0], *_COUNTERS.unpack_from(info, _COUNTERS_AT)
+
+
+def _fin_behind(sock: socket.socket, waiting: int) -> bool:
+    """Whether a FIN is in the queue behind the `waiting` bytes of input, of which there are some.
+
+    Where the kernel has no TCP_INQ (before 4.18) it is taken to be: most peers send one.
+    """
+    flags = socket.MSG_PEEK | socket.MSG_DONTWAIT
+    try:
+        insist(lambda: sock.setsockopt(socket.IPPROTO_TCP, _TCP_INQ, 1))
+        _data, ancillary, _flags, _peer = insist(lambda: sock.recvmsg(1, _INQ_BYTES, flags))
+        insist(lambda: sock.setsockopt(socket.IPPROTO_TCP, _TCP_INQ, 0))
+    except OSError:
+        return True
+    for level, kind, value in ancillary:
+        if (level, kind) == (socket.IPPROTO_TCP, _TCP_INQ):
+            return int.from_bytes(value, sys.byteorder) > waiting
+    return True
 
 
 _SCRATCH_BYTES = 1 << 16
 _scratch = bytearray(_SCRATCH_BYTES)
 _MSG_TRUNC = int(socket.MSG_TRUNC)  # looked up once: each message passes here
+
+
+_SOL_SOCKET = int(socket.SOL_SOCKET)  # looked up once: messages pass here
+PHASE_BIT = 1 << 30
+"""Of SO_PEEK_OFF on a UNIX socket; see `mark_discard`."""
+
+
+def mark_discard(sock: socket.socket, reads: int, count: int) -> None:
+    """Have SO_PEEK_OFF of a UNIX socket say that the read `reads`, of `count` bytes, is due.
+
+    The kernel counts nothing on UNIX sockets, but SO_PEEK_OFF (socket(7)) outlives the
+    process, a peek that starts from 0 or more advances it, and a discard moves it back, each
+    in one step with what it does. Odd and even reads use it so that at every instant it tells
+    whether the last read that the journal knows is discarded:
+
+    | last committed read | it is due | it is discarded |
+    |---|---|---|
+    | odd | -1; `PHASE_BIT` + count | `PHASE_BIT`; then 0, or more after a peek |
+    | even | count | 0; then -1, which a peek leaves there |
+
+    An odd read is peeked at -1 and marked once it is committed, an even read is peeked at 0,
+    which marks it. What a peek leaves that was not committed is in the right column.
+    """
+    if reads & 1:
+        try:
+            sock.setsockopt(_SOL_SOCKET, SO_PEEK_OFF, PHASE_BIT | count)
+        except OSError as error:
+            if error.errno not in NO_MEMORY:
+                raise
+            insist(partial(sock.setsockopt, _SOL_SOCKET, SO_PEEK_OFF, PHASE_BIT | count))
+
+
+def discard_due(sock: socket.socket, reads: int, count: int) -> int:
+    """Return how much of the last committed read of a UNIX socket is still to be discarded.
+
+    Args:
+        sock: the socket.
+        reads: how many reads were committed.
+        count: bytes of the last of them.
+    """
+    offset = insist(lambda: sock.getsockopt(socket.SOL_SOCKET, SO_PEEK_OFF))
+    if not reads & 1:
+        return offset if 0 < offset < PHASE_BIT else 0
+    if offset < 0:
+        return count
+    return max(0, offset - PHASE_BIT)
 
 
 def discard_input(sock: socket.socket, count: int) -> None:
@@ -116,7 +256,12 @@ def discard_input(sock: socket.socket, count: int) -> None:
     """
     while count > 0:
         size = min(count, _SCRATCH_BYTES)
-        taken = sock.recv_into(_scratch, size, _MSG_TRUNC)
+        try:
+            taken = sock.recv_into(_scratch, size, _MSG_TRUNC)
+        except OSError as error:
+            if error.errno not in NO_MEMORY:
+                raise
+            taken = insist(partial(sock.recv_into, _scratch, size, _MSG_TRUNC))
         if taken <= 0:
             return
         count -= taken

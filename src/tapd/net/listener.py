@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from tapd.model.service import Service
+from tapd.net import kernel
 
 if TYPE_CHECKING:
     from tapd.net.turn import Turn
@@ -43,6 +44,7 @@ class Listener:
         self.fd = sock.fileno()
         self.service = service
         self.is_unix = sock.family == socket.AF_UNIX
+        self._cookie = kernel.read_cookie(sock)
         self._told_full_s = -math.inf
 
     def __str__(self) -> str:
@@ -65,6 +67,7 @@ class Listener:
                 if error.errno in _FULL:
                     self._wait(turn, str(error.strerror))
                 else:  # an error of the network, which Linux tells here (accept(2))
+                    kernel.check_socket(self.sock, self._cookie, error, "a listener")
                     log.warning("%s: can't accept: %s (waiting)", self, error.strerror)
                     turn.pause_listening(self, FULL_PAUSE_S)
                 return

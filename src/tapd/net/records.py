@@ -42,11 +42,13 @@ class StreamState:
         output: committed output that may not have been sent.
         flags: `Flag`.
         reads: how many records moved `taken` (their parity tells, on UNIX sockets,
-            whether the last read was discarded; see `net.stream`).
+            whether the last read was discarded; see `net.kernel`).
+        last_read: by how much the last of them did, since the journal began; 0 for none.
     """
 
     __slots__ = (
-        "cookie", "flags", "is_unix", "key", "out_start", "output", "reads", "sent_base", "taken",
+        "cookie", "flags", "is_unix", "key", "last_read", "out_start", "output", "reads",
+        "sent_base", "taken",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +72,7 @@ class StreamState:
         self.output = bytearray(output)
         self.flags = flags
         self.reads = reads
+        self.last_read = 0
 
 
 Open = tuple[int, int, bool, int]  # key, cookie, is_unix, sent_base
@@ -325,6 +328,7 @@ class History:
             if stream is None:
                 continue  # it ended before: nothing of it can matter any more
             if taken != stream.taken:
+                stream.last_read = taken - stream.taken
                 stream.taken = taken
                 stream.reads += 1
             stream.output += output if type(output) is bytes else b"".join(output)

@@ -27,7 +27,7 @@ from tapd.net.authors import name_of
 from tapd.net.careful import Careful
 from tapd.net.listener import prepare
 from tapd.net.outbound import find_connector, resume_connectors
-from tapd.net.stream import PHASE_BIT, Stream
+from tapd.net.stream import Stream
 from tapd.net.turn import Turn
 from tapd.systemd.guardian import ORPHAN_KEY
 from tapd.systemd.vault import Held
@@ -115,39 +115,68 @@ def _resume_stream(turn: Turn, sock: socket.socket, state: records.StreamState) 
     protocol = turn.application.connections[state.key]
     # Of a busy hosted one the journal does not know all, and it is only to be closed.
     is_ending = isinstance(protocol, Hosted) and protocol.is_busy
+    # A closing one reads no more, and what it has not read it may have thrown away already.
+    is_reading = not is_ending and not state.flags & records.Flag.CLOSING
+    if state.flags & records.Flag.ABORTED:
+        # Its output was dropped. What of it had been sent before doesn't matter any more.
+        state.out_start += len(state.output)
+        state.output.clear()
     if state.is_unix:
-        offset = sock.getsockopt(socket.SOL_SOCKET, kernel.SO_PEEK_OFF)
-        count = offset & (PHASE_BIT - 1) if offset > 0 else 0
-        if count and bool(offset & PHASE_BIT) == bool(state.reads & 1):
+        count = kernel.discard_due(sock, state.reads, state.last_read)
+        if count:
+            kernel.mark_discard(sock, state.reads, count)  # one of which this process dies, too
             kernel.discard_input(sock, count)
         fin_sent = False
     else:
-        if kernel.read_cookie(sock) != state.cookie:
-            raise BugError("the vault gave another connection than the journal knows")
-        positions = kernel.read_positions(sock)
-        if positions.is_closed:
-            raise ConnectionResetError("the client is gone")
-        undiscarded = state.taken - positions.taken
-        sent = positions.sent - state.sent_base
-        if is_ending:
-            state.taken, state.out_start = positions.taken, sent
-            undiscarded = 0
-            state.output.clear()
-        unsent_at = sent - state.out_start
-        if undiscarded < 0 or not 0 <= unsent_at <= len(state.output):
-            raise BugError(
-                f"the journal knows {state.taken} bytes taken and "
-                f"{state.out_start}+{len(state.output)} to send, "
-                f"the kernel {positions.taken} taken and {sent} sent"
-            )
-        kernel.discard_input(sock, undiscarded)
-        del state.output[:unsent_at]
-        state.out_start = sent
-        fin_sent = positions.fin_sent
+        fin_sent = _join_streams(sock, state, is_reading=is_reading, is_ending=is_ending)
     stream = turn.attach(sock, protocol, state, protected=True)
     if fin_sent:
         stream.note_eof_sent()
     return stream
+
+
+def _join_streams(
+    sock: socket.socket, state: records.StreamState, *, is_reading: bool, is_ending: bool
+) -> bool:
+    """Discard what was run of a TCP connection, and cut what was sent from `state.output`.
+
+    A connection that is over goes on, too: what came before its end is run, then the end is
+    told as recv(2) tells it.
+
+    Returns:
+        Whether our FIN was sent.
+
+    Raises:
+        OSError: it is over, and the process before was told so.
+        BugError: journal and kernel contradict each other.
+    """
+    if kernel.read_cookie(sock) != state.cookie:
+        raise BugError("the vault gave another connection than the journal knows")
+    committed = state.sent_base + state.out_start + len(state.output)
+    positions = kernel.read_positions(sock).settle(state.taken, committed)
+    sent = positions.sent - state.sent_base
+    if is_ending:
+        state.taken, state.out_start = positions.taken, sent
+        state.output.clear()
+    if state.flags & records.Flag.ABORTED:
+        state.out_start = sent
+    undiscarded = state.taken - positions.taken
+    if not is_reading:
+        undiscarded = max(undiscarded, 0)
+    unsent_at = sent - state.out_start
+    if undiscarded < 0 or not 0 <= unsent_at <= len(state.output):
+        raise BugError(
+            f"the journal knows {state.taken} bytes taken and "
+            f"{state.out_start}+{len(state.output)} to send, "
+            f"the kernel {positions.taken} taken and {sent} sent"
+        )
+    is_told = positions.is_closed and not positions.fin_received and not kernel.has_error(sock)
+    if is_told and (is_reading or unsent_at < len(state.output)):
+        raise ConnectionResetError("the client is gone")
+    kernel.discard_input(sock, undiscarded)
+    del state.output[:unsent_at]
+    state.out_start = sent
+    return bool(positions.fin_sent)
 
 
 def begin_turns(turn: Turn, resumed: Resumed, history: records.History, boot_id: str) -> None:

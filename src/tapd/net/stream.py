@@ -8,12 +8,9 @@ Nothing is read or sent but by the turn (see `net.turn`), in this order:
 * `externalise` discards the input, sends the output, closes.
 
 A UNIX socket has no counters in the kernel, so two things stand in for them.
-For input, SO_PEEK_OFF (socket(7)): peeking advances it, discarding moves it
-back, both atomically, and it outlives the process; its bit 30 is set to the
-parity of the read, so that after a kill the journal tells whether the bytes it
-counts were those of the last record or are yet to be run. For output, the turn
-appends a record of what was sent; a kill in the microseconds between the send
-and that record may send those bytes again (see the documentation's limits).
+For input, SO_PEEK_OFF (`kernel.mark_discard`). For output, the turn appends a record
+of what was sent; a kill in the microseconds between the send and that record may send
+those bytes again (see the documentation's limits).
 
 **Ownership.** A `Stream` owns its socket; the vault holds a duplicate, so a
 connection is ended with shutdown(2), never by close(2) alone.
@@ -27,6 +24,7 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from tapd.errnos import AGAIN, insist
 from tapd.model.hosted import Hosted
 from tapd.model.places import callback_frame, describe_place, warn_once
 from tapd.model.protocol import Protocol, Transport
@@ -39,7 +37,6 @@ if TYPE_CHECKING:
     from tapd.net.connections import Connections
 
 PEEK_BYTES = 1 << 16
-PHASE_BIT = 1 << 30
 
 _PAUSED = int(Flag.PAUSED)
 _EOF_RECEIVED = int(Flag.EOF_RECEIVED)
@@ -51,6 +48,7 @@ _FROZEN = int(Flag.FROZEN)
 _NOT_READING = _PAUSED | _EOF_RECEIVED | _CLOSING | _FROZEN
 
 _MSG_PEEK = int(socket.MSG_PEEK)
+_SOL_SOCKET = int(socket.SOL_SOCKET)
 _peek_buffer = bytearray(PEEK_BYTES)
 _peek_view = memoryview(_peek_buffer)
 
@@ -60,6 +58,7 @@ class Stream:
 
     __slots__ = (
         "_eof_sent",
+        "_peek_offset",
         "_turn",
         "committed_flags",
         "cookie",
@@ -114,6 +113,7 @@ class Stream:
         self.is_hosted = isinstance(protocol, Hosted)
         self.is_journaled = True  # the journal knows how far its streams got
         self._eof_sent = False
+        self._peek_offset: int | None = None  # SO_PEEK_OFF of a UNIX socket, where known
         self.wants_pause = False  # the protocol was told to pause writing
 
     def __repr__(self) -> str:
@@ -274,17 +274,21 @@ class Stream:
             size = limit
         try:
             if self.is_unix:
-                self._set_peek_offset(0)
+                self._set_peek_offset()
             count = self.sock.recv_into(_peek_buffer, size, _MSG_PEEK)
-        except (BlockingIOError, InterruptedError):
+        except OSError as error:
+            if error.errno not in AGAIN:
+                raise
             return None
-        if self.is_unix and count:
-            phase = PHASE_BIT if (self.reads + 1) & 1 else 0
-            self._set_peek_offset(phase | count)
         return bytes(_peek_view[:count])
 
-    def _set_peek_offset(self, offset: int) -> None:
-        self.sock.setsockopt(socket.SOL_SOCKET, kernel.SO_PEEK_OFF, offset)
+    def _set_peek_offset(self) -> None:
+        offset = 0 if self.reads & 1 else -1
+        if offset != self._peek_offset:
+            self._peek_offset = None
+            self.sock.setsockopt(_SOL_SOCKET, kernel.SO_PEEK_OFF, offset)
+            if offset < 0:
+                self._peek_offset = offset  # no peek moves that
 
     def move(self) -> Move:
         """Return what the journal must know of this turn, and count it as committed."""
@@ -333,6 +337,9 @@ class Stream:
         """
         if self.peeked:
             count, self.peeked = self.peeked, 0
+            if self.is_unix:
+                self._peek_offset = None
+                kernel.mark_discard(self.sock, self.reads, count)
             kernel.discard_input(self.sock, count)
         fresh = self.fresh
         if fresh:
@@ -342,7 +349,9 @@ class Stream:
             else:
                 try:
                     sent = self.sock.send(fresh)
-                except (BlockingIOError, InterruptedError):
+                except OSError as error:
+                    if error.errno not in AGAIN:
+                        raise
                     sent = 0
                 self.sent += sent
                 if sent != len(fresh):
@@ -357,8 +366,8 @@ class Stream:
             return True
         if flags & _EOF_QUEUED:
             if not self._eof_sent:
+                insist(lambda: self.sock.shutdown(socket.SHUT_WR))
                 self._eof_sent = True
-                self.sock.shutdown(socket.SHUT_WR)
             return bool(flags & _EOF_RECEIVED)
         return False
 
@@ -366,7 +375,9 @@ class Stream:
         """Send what an earlier turn could not; return whether all of it was sent."""
         try:
             sent = self.sock.send(self.pending)
-        except (BlockingIOError, InterruptedError):
+        except OSError as error:
+            if error.errno not in AGAIN:
+                raise
             sent = 0
         self.sent += sent
         del self.pending[:sent]
@@ -398,8 +409,14 @@ class Stream:
         self._eof_sent = True
 
     def shutdown(self) -> None:
-        """End the connection for the peer, whoever else holds a duplicate of its fd."""
+        """End the connection for the peer, whoever else holds a duplicate of its fd.
+
+        Raises:
+            DescriptorLost: it can't be, as the descriptor is not that of the connection.
+        """
         if not self.flags & _ABORTED:
             kernel.drain_input(self.sock)
-        with contextlib.suppress(OSError):
-            self.sock.shutdown(socket.SHUT_RDWR)
+        try:
+            insist(lambda: self.sock.shutdown(socket.SHUT_RDWR))
+        except OSError as error:  # mostly it is over already
+            kernel.check_socket(self.sock, self.cookie, error, self)

@@ -32,13 +32,14 @@ import threading
 import time
 from collections.abc import Callable
 
+from tapd.errors import DescriptorLost
 from tapd.image.jar import Jar
 from tapd.model.application import Application, Port
 from tapd.model.connector import Connector
 from tapd.model.order import stop_order
 from tapd.model.seal import Sealer
 from tapd.model.timer import Timer
-from tapd.net import authors, kernel
+from tapd.net import authors
 from tapd.net.commit import Commits
 from tapd.net.datagrams import DatagramPort
 from tapd.net.listener import Listener
@@ -57,7 +58,8 @@ EVENTS_PER_TURN = 1024
 
 _IN = select.EPOLLIN
 _OUT = select.EPOLLOUT
-_GONE = select.EPOLLHUP | select.EPOLLERR
+_ERROR = select.EPOLLERR
+_GONE = select.EPOLLHUP | _ERROR
 
 
 def _no_fault(_name: str) -> None:
@@ -317,6 +319,8 @@ class Turn(Commits):
         """Accept at `listener`; what goes wrong there stops no turn in its midst."""
         try:
             listener.accept(self)
+        except DescriptorLost:
+            raise
         except Exception:
             log.exception("can't accept at %s", listener)
 
@@ -327,6 +331,8 @@ class Turn(Commits):
             call = self._calls.popleft()
             try:
                 call()
+            except DescriptorLost:  # a connection that was made: no fault of the call's
+                raise
             except BaseException as error:
                 authors.failed(f"{authors.name_of(call)} failed", error)
 
@@ -349,7 +355,10 @@ class Turn(Commits):
                 self.receive(stream)
         elif stream.flags & Flag.FROZEN:
             pass  # what comes before its end is run first: soon, or by the next process
-        elif event & _GONE and not (stream.is_unix and stream.flags & Flag.PAUSED):
+        elif event & _GONE and (
+            # Closed by both sides, or by a UNIX peer: what it sent before is read after the pause.
+            not stream.flags & Flag.PAUSED or (event & _ERROR and not stream.is_unix)
+        ):
             self.end(stream, None if stream.is_closing() else ConnectionResetError())
 
     def receive(self, stream: Stream, limit: int | None = None) -> bool:
@@ -357,9 +366,7 @@ class Turn(Commits):
         try:
             data = stream.peek(limit)
         except OSError as error:
-            if error.errno not in kernel.RESET_ERRNOS:
-                self.tell(log, "unreadable", f"{stream!r}: can't read: {error}")
-            self.end(stream, error)
+            self.give_up(stream, error, "read")
             return False
         if data is None:
             return False

@@ -19,6 +19,7 @@ import struct
 import sys
 from collections.abc import Generator
 
+from tapd.errnos import insist
 from tapd.errors import ConnectionsUnreadable
 from tapd.systemd.notify import Barrier
 from tapd.values import Value
@@ -130,7 +131,7 @@ class Segment:
             if (reader.family, reader.type) != (socket.AF_UNIX, socket.SOCK_STREAM):
                 _log.error("%s in the fd store is no segment; it is passed over", self.name)
                 return
-            reader.setsockopt(socket.SOL_SOCKET, _SO_PEEK_OFF, 0)
+            insist(lambda: reader.setsockopt(socket.SOL_SOCKET, _SO_PEEK_OFF, 0))
             while held := self._read_next(reader):
                 yield held
 
@@ -138,7 +139,7 @@ class Segment:
         flags = socket.MSG_PEEK | socket.MSG_DONTWAIT | _MSG_CMSG_CLOEXEC
         space = socket.CMSG_SPACE(_FD.size)
         try:
-            data, ancillary, answer, _ = reader.recvmsg(_MESSAGE.size, space, flags)
+            data, ancillary, answer, _ = insist(lambda: reader.recvmsg(_MESSAGE.size, space, flags))
         except BlockingIOError:  # a child of the dead process has the sending end
             return None
         if not data:
@@ -172,7 +173,7 @@ def socket_cookie(fd: int) -> int:
     # the three system calls that would ask for them.
     probe = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=fd)
     try:
-        cookie = probe.getsockopt(socket.SOL_SOCKET, _SO_COOKIE, 8)
+        cookie = insist(lambda: probe.getsockopt(socket.SOL_SOCKET, _SO_COOKIE, 8))
     finally:
         probe.detach()
     return int.from_bytes(cookie, sys.byteorder)

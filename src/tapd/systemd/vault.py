@@ -44,7 +44,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Protocol as TypingProtocol
 
-from tapd.errors import ConnectionsUnreadable
+from tapd.errors import ConnectionsUnreadable, DescriptorLost
 from tapd.systemd.notify import Barrier
 from tapd.systemd.segment import SEGMENT_NAME, Held, Segment, socket_cookie
 
@@ -253,6 +253,8 @@ class Vault:
                 if error.errno in (errno.EPIPE, errno.ECONNRESET):
                     self._replace(segment)
                     continue
+                if error.errno in (errno.EBADF, errno.ENOTSOCK):
+                    raise _lost(held.key) from error
                 self._warn_send(error)
                 return False
             self._fault("put:sent")
@@ -463,9 +465,7 @@ class Vault:
             except OSError:
                 is_same = False
             if not is_same:
-                _log.error("connection %d was closed and not forgotten", held.key)
-                self.forget(held.key)
-                continue
+                raise _lost(held.key)  # only this segment has it: it must stay
             if not self._send(held):
                 elsewhere = self._where.get(held.key)
                 if elsewhere is not None and elsewhere is not segment:
@@ -482,6 +482,13 @@ class Vault:
         self._segments.clear()
         self._where.clear()
         self._current = self._spare = None
+
+
+def _lost(key: int) -> DescriptorLost:
+    return DescriptorLost(
+        f"the descriptor of connection {key}, or that of the vault, was closed by code in this "
+        "process; the next process goes on with all that it had"
+    )
 
 
 def _end(fd: int) -> None:
