@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import select
@@ -13,9 +14,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
+
+from tapd.host.manager import ManagerOptions, run_manager
+from tapd.model.address import parse_address
 
 _PATIENCE_S = 120.0  # after which what does not come counts as hung
 _CHILD = Path(__file__).with_name("managed_child.py")
@@ -375,6 +379,20 @@ def test_hangup_at_the_start_is_passed_on_once_it_can_be_taken(
     run.await_log("start", 1)
     run.process.terminate()
     assert run.end() == 0
+
+
+def test_no_process_can_be_made_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a fork bomb: the connections that it holds would end with it."""
+    tries: list[OSError] = [BlockingIOError(errno.EAGAIN, "no"), OSError(errno.ENOMEM, "no")]
+
+    def spawn(*_given: object) -> NoReturn:
+        raise tries.pop(0) if tries else FileNotFoundError("no such program")
+
+    monkeypatch.setattr("tapd.host.manager.spawn", spawn)
+    options = ManagerOptions(restart_max_s=0.1)
+    addresses = parse_address("127.0.0.1:0")
+    assert run_manager(list(addresses), ["tapd"], {}, options) == os.EX_UNAVAILABLE
+    assert tries == []
 
 
 def test_stop_while_nothing_runs(manage: Callable[..., Run]) -> None:

@@ -10,6 +10,7 @@ needs is imported by that role.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import os
@@ -67,6 +68,11 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except KeyboardInterrupt:
         status = 130
     logging.shutdown()
+    if sys.flags.inspect:  # PYTHONINSPECT: a prompt would follow, and take the status with it
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):  # closed, or gone
+                stream.flush()
+        os._exit(status)
     sys.exit(status)
 
 

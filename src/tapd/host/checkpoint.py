@@ -1,10 +1,10 @@
 """Saving while serving: a forked child dumps what memory held at the fork.
 
-Imports `errors` and `image`. A dump takes seconds for a large application, a
-fork some 10 ms per GB: the child has a frozen copy of everything, the parent
-serves on. The child is watched and never trusted: it reports over a pipe, and
-whatever else it does (dies, hangs, is killed for its memory) is a failed save,
-which leaves the last good TAP as it was.
+Imports `errors`, `image`, `systemd.own_memory` and `host.forks`. A dump takes seconds
+for a large application, a fork some 10 ms per GB: the child has a frozen copy of
+everything, the parent serves on. The child is watched and never trusted: it reports over
+a pipe, and whatever else it does (dies, hangs, is killed for its memory) is a failed
+save, which leaves the last good TAP as it was.
 
 A child that has saved may go on to audit what it saved (`host.audit`). Its save is
 reported first, and counts whatever becomes of the audit: one at a time, it is ended
@@ -37,9 +37,11 @@ from typing import Any, NoReturn
 
 from tapd import errors
 from tapd.errors import BugError, StateUnwritable, TapdError
+from tapd.host import forks
 from tapd.host.audit import DEADLINE_S, Audited
 from tapd.image.loss import Loss
 from tapd.image.store import SaveReport
+from tapd.systemd.own_memory import own_memory
 
 log = logging.getLogger(__name__)
 
@@ -271,7 +273,8 @@ def _fork_process() -> int:
     with warnings.catch_warnings():
         # 3.12 and later warn of threads; the module's docstring says what is done.
         warnings.simplefilter("ignore", DeprecationWarning)
-        return os.fork()
+        with forks.ours():
+            return os.fork()
 
 
 def _no_child(error: OSError) -> StateUnwritable:
@@ -352,12 +355,15 @@ def _run_child(
 ) -> NoReturn:
     """Save, report through `pipe` and end; never returns into the parent's code."""
     status = 70  # EX_SOFTWARE
+    own = own_memory()
     try:
         collecting = _Collecting()
         _become_child(parent, (*keep_fds, pipe))
         _log_only_to(collecting)
         answer = _answer_of(save)
         answer["log"] = collecting.records
+        if not own[0]:  # C code that an author's hook called has forked once more
+            os._exit(0)
         os.set_blocking(pipe, True)
         _tell(pipe, answer)
         if audit is not None and "report" in answer:

@@ -7,6 +7,7 @@ only.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import dataclasses
 import fcntl
@@ -48,7 +49,15 @@ class Child:
         signal.pidfd_send_signal(self.pidfd, number)
 
     def reap(self) -> int:
-        """Wait for its end, close the pidfd; return the status, -N for signal N."""
+        """Wait for its end, close the pidfd; return the status, -N for signal N.
+
+        What it started and left in its process group ends with it, as it does under
+        systemd (KillMode= of tapd@.service): a loop of forks must not outlive its cause.
+        """
+        with contextlib.suppress(OSError):
+            # Its number is its own until it is waited for. It has ended: asked, it waits.
+            os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | os.WNOWAIT)
+            os.killpg(self.pid, signal.SIGKILL)
         _, status = os.waitpid(self.pid, 0)
         os.close(self.pidfd)
         return os.waitstatus_to_exitcode(status)
@@ -89,7 +98,12 @@ def spawn(
             _become(image, parent, mask)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    return Child(pid, os.pidfd_open(pid))
+    try:
+        return Child(pid, os.pidfd_open(pid))
+    except OSError:  # no file is free
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -320,6 +320,8 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Look who it is."""
+        if not self._control.turn.own_memory[0]:
+            os._exit(0)  # C code forked, and who asks means the server
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         sock = transport.get_extra_info("socket")

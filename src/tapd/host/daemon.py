@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from tapd import events
 from tapd.errors import StateUnwritable
-from tapd.host import story
+from tapd.host import forks, story
 from tapd.host.asleep import save_sleep, take_sleep
 from tapd.host.idle import Idleness, next_due_s
 from tapd.host.interrupts import typed_code
@@ -145,15 +145,22 @@ class Daemon:
         guardian = Guardian()
         if surroundings.notifier.is_connected:
             guardian.start()
+        self._copied = forks.Server(guardian)
+        self._copied.has(surroundings.notifier.descriptors)
+        self._copied.has(surroundings.inherited.descriptors)
+        forks.protect(self._copied)
         try:
             return self._run(surroundings, guardian)
         finally:
+            forks.end_copies()
+            forks.protect_no_more()
             guardian.close()
 
     def _run(self, surroundings: Surroundings, guardian: Guardian) -> int:
         key = load_key(environment=self._environ)
         state = State(self._options.path, key)
         with state.store.lock(), asyncio.Runner() as runner:
+            self._copied.has(lambda: state.store.lock_fds)
             surroundings.notifier.extend_timeout(SAVE_TIMEOUT_S)
             restored = self._restore(state, surroundings.notifier)
             history = restored.history
@@ -184,7 +191,11 @@ class Daemon:
         """Restore; what kills each process that loads it is found out and left as it was."""
         with LoadTrial(state.store.journal_directory) as trial:
             self._slow_down(trial.deaths, "the loading of its state", notifier)
-            return _restore_quickly(state)
+            self._copied.has(trial.descriptors)
+            try:
+                return _restore_quickly(state)
+            finally:
+                forks.end_copies()  # before the trial ends, which the server goes on with
 
     def _slow_down(self, deaths: int, of_what: str, notifier: Notifier) -> None:
         """Pause before going on where the same thing kills again and again.
@@ -228,6 +239,7 @@ class Daemon:
         for problem in surroundings.problems:
             log.warning("%s", problem)
         turn = Turn(application, restored.jar, vault, sealer, loop, self._fault, guardian)
+        self._copied.serves_with(turn, loop)
         turn.sync_always = self._options.sync == "always"
         turn.on_broken = end_unclean
         turn.on_stall = functools.partial(self._say_stalled, notifier)
@@ -242,6 +254,7 @@ class Daemon:
         self._fault("recovery: begin")
         is_over = ended_before(application, restored.history)
         held = vault.recover(surroundings.inherited.stored, is_over)
+        surroundings.inherited.stored.clear()  # the vault's now
         resumed = adopt_held(turn, restored.history, held)
         self._fault("recovery: adopted")
         vault.prepare()

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from tapd.errors import TapExists
+from tapd.host import forks
 from tapd.host.binding import Bound, bind_all
 from tapd.image.files import Files, replace_file, writing
 from tapd.image.jar import Jar
@@ -111,6 +112,9 @@ async def _serve(application: Application, bound: list[Bound], sealer: Sealer) -
     if not had_application:
         main_module.application = application  # type: ignore[attr-defined]
     ports = {port.address: port for port in application.ports}
+    copied = forks.Server()
+    copied.serves_with(turn, loop)
+    forks.protect(copied)
     pairs = match_ports(list(ports), [entry.listener for entry in bound])
     for address, sock in pairs:
         turn.serve(sock, ports[address])
@@ -126,6 +130,8 @@ async def _serve(application: Application, bound: list[Bound], sealer: Sealer) -
     try:
         await stop.wait()
     finally:
+        forks.end_copies()
+        forks.protect_no_more()
         print("Starting Shutdown Sequence.")
         turn.stop_listening()
         print("Stopping main loop.")

@@ -68,6 +68,10 @@ class LoadTrial:
         """Whether calls are announced."""
         return self.deaths >= DEATHS_FREE
 
+    def descriptors(self) -> tuple[int, ...]:
+        """Return the number of its file, while that is open."""
+        return () if self._fd < 0 else (self._fd,)
+
     def __enter__(self) -> Self:
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         with contextlib.suppress(OSError):  # a full disk: then a load that kills is not found out

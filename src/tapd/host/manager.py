@@ -249,8 +249,10 @@ class Manager:
             child = spawn(self._command, self._environ, fds)
         except OSError as error:
             _log.error("can't start the server: %s", error)
-            self._last_code = os.EX_UNAVAILABLE
-            self._exit_status = os.EX_UNAVAILABLE
+            if isinstance(error, FileNotFoundError):
+                self._last_code = self._exit_status = os.EX_UNAVAILABLE
+            else:  # no process, memory or file is free: there will be again
+                self._enter(_Phase.DEAD, self._options.restart_max_s / 10)
             return
         self._child = child
         self._epoll.register(child.pidfd, select.EPOLLIN)

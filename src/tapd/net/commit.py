@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from os import _exit
 from typing import Protocol as Protocol_
 
 from tapd import events
@@ -25,6 +26,7 @@ from tapd.net.connections import Connections
 from tapd.net.datagrams import DatagramPort
 from tapd.net.stream import Stream
 from tapd.systemd.guardian import Guardian
+from tapd.systemd.own_memory import own_memory
 from tapd.systemd.vault import Vault
 from tapd.values import Value
 
@@ -78,6 +80,7 @@ class Commits(Connections):
         turns: how many turns committed something.
         is_open: turns are run, until `close`.
         is_stalled: the journal can't be written; nothing is run or sent.
+        own_memory: its item 0 is 1 in the process that made the turn, 0 in each copy of it.
         on_stall: called with the error when that begins, and with None when it ends.
         on_broken: called with what broke a turn: input was run and not committed, so this
             process can't go on. It ends the process at once; the next one can.
@@ -99,6 +102,7 @@ class Commits(Connections):
         super().__init__(application, vault, sealer, loop, fault, guardian)
         self.jar = jar
         self.journal: Journal | None = None
+        self.own_memory = own_memory()
         self.careful: Careful | None = None
         self.turns = 0
         self.is_open = False
@@ -196,6 +200,8 @@ class Commits(Connections):
         self._told_losses = (self._told_losses | losses) if len(losses) < 1000 else losses
 
     def _append(self, payload: bytes | None, leaving: _Leaving) -> None:
+        if not self.own_memory[0]:
+            _exit(0)  # C code forked in this turn, and the journal is the server's
         if payload is not None:
             assert self.journal is not None, "a turn before there is a journal"
             try:

@@ -7,6 +7,7 @@ import logging
 import math
 import socket
 import time
+from os import _exit
 from typing import TYPE_CHECKING
 
 from tapd.model.service import Service
@@ -55,6 +56,8 @@ class Listener:
 
     def accept(self, turn: Turn) -> None:
         """Accept what waits, up to a limit: the rest waits for the next turn."""
+        if not turn.own_memory[0]:
+            _exit(0)  # C code forked, and who waits is the server's
         for _ in range(ACCEPTS_PER_TURN):
             if len(turn.streams) >= turn.connections_max:
                 self._wait(turn, f"{len(turn.streams)} connections are as many as it may have")

@@ -57,6 +57,7 @@ class Guardian:
     def __init__(self) -> None:
         self._memory: mmap.mmap | None = None
         self._pid = 0
+        self._pidfd = -1
 
     def start(self) -> bool:
         """Start the guardian; False where this machine can't (the log says so).
@@ -82,7 +83,18 @@ class Guardian:
             return False
         self._memory = memory
         self._pid = pid
+        self._pidfd = pidfd
         return True
+
+    def descriptors(self) -> tuple[int, ...]:
+        """Return the number of the pidfd that the guardian sleeps on, if there is one."""
+        return () if self._pidfd < 0 else (self._pidfd,)
+
+    def leave(self) -> None:
+        """Forget the guardian, which goes on; for a copy of the process, whose it is not."""
+        self._memory = None
+        self._pid = 0
+        self._pidfd = -1
 
     def note_sender(self, sender_fd: int) -> None:
         """Say where connections go: the current segment's sending end; -1 for nowhere."""
@@ -106,6 +118,8 @@ class Guardian:
                 os.kill(self._pid, signal.SIGKILL)
                 os.waitpid(self._pid, 0)
             self._pid = 0
+            os.close(self._pidfd)
+            self._pidfd = -1
         if self._memory is not None:
             self._memory.close()
             self._memory = None
@@ -114,6 +128,7 @@ class Guardian:
 def _guard(libc: ctypes.CDLL, memory: mmap.mmap, pidfd: int) -> NoReturn:
     """Be the guardian. Every descriptor here is the server's as well: open none before it died."""
     try:
+        os.setpgid(0, 0)  # what typed code left in the server's group is killed after it
         libc.prctl(_PR_SET_NAME, b"tapd-guardian", 0, 0, 0)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
             signal.signal(number, signal.SIG_IGN)
@@ -130,11 +145,12 @@ def _save_orphans(memory: mmap.mmap) -> None:
     sender_fd = int.from_bytes(memory[:4], "little", signed=True)
     if sender_fd < 0:
         return
-    segment = Segment(0, sender=socket.socket(fileno=os.dup(sender_fd)))
-    for fd in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208 - names are all we want
-        if fd < _DESCRIPTORS_MAX and not memory[_HEADER_BYTES + fd] and _is_connection(fd):
-            with contextlib.suppress(OSError):
-                segment.send(Held(ORPHAN_KEY + fd, socket_cookie(fd), fd))
+    with socket.socket(fileno=os.dup(sender_fd)) as sender:
+        segment = Segment(0, sender=sender)
+        for fd in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208 - names are all we want
+            if fd < _DESCRIPTORS_MAX and not memory[_HEADER_BYTES + fd] and _is_connection(fd):
+                with contextlib.suppress(OSError):
+                    segment.send(Held(ORPHAN_KEY + fd, socket_cookie(fd), fd))
 
 
 def _is_connection(fd: int) -> bool:

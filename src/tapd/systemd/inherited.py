@@ -43,6 +43,11 @@ class Inherited:
         self.listeners: list[socket.socket] = []
         self.stored: dict[str, list[int]] = {}
 
+    def descriptors(self) -> list[int]:
+        """Return the numbers of all of them that were not closed or taken over yet."""
+        stored = [fd for fds in self.stored.values() for fd in fds]
+        return stored + [listener.fileno() for listener in self.listeners]
+
 
 def take_inherited(environ: MutableMapping[str, str]) -> Inherited:
     """Take the descriptors announced in `environ`, and clear the announcement.

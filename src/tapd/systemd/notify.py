@@ -112,6 +112,10 @@ class Notifier:
         """Whether there is a service manager to speak to."""
         return self._socket is not None
 
+    def descriptors(self) -> tuple[int, ...]:
+        """Return the number of its socket, if it has one."""
+        return () if self._socket is None else (self._socket.fileno(),)
+
     def close(self) -> None:
         """Close the socket; every later message goes nowhere."""
         if self._socket is not None:

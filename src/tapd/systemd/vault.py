@@ -41,7 +41,7 @@ import os
 import resource
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol as TypingProtocol
 
 from tapd.errors import ConnectionsUnreadable, DescriptorLost
@@ -127,6 +127,17 @@ class Vault:
         """The sending end of the segment that is being filled; -1 while there is none."""
         current = self._current
         return -1 if current is None or current.sender is None else current.sender.fileno()
+
+    def descriptors(self) -> Iterator[int]:
+        """Yield its descriptors, and those of the connections in it; all stay whose they are."""
+        for segment in self._segments.values():
+            for end in (segment.sender, segment.receiver):
+                if end is not None:
+                    yield end.fileno()
+            if segment.barrier is not None:
+                yield segment.barrier.fd
+            for held in segment.live.values():
+                yield held.fd
 
     def prepare(self) -> None:
         """Have a segment stored before the first connection needs it.

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from tapd.systemd.notify import Notifier
+from tapd.systemd.own_memory import own_memory
 
 
 def watchdog_interval_s(environ: Mapping[str, str]) -> float | None:
@@ -40,6 +41,7 @@ class Watchdog:
         self._notifier = notifier
         self._loop = loop
         self._interval_s = interval_s
+        self._own_memory = own_memory()
         self._next: asyncio.TimerHandle | None = None
 
     @classmethod
@@ -56,6 +58,8 @@ class Watchdog:
             self._send(self._interval_s / 3)
 
     def _send(self, period_s: float) -> None:
+        if not self._own_memory[0]:
+            os._exit(0)  # C code forked: this is a copy of the server's loop
         self._notifier.watchdog()
         self._next = self._loop.call_later(period_s, self._send, period_s)
 
