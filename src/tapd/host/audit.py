@@ -25,7 +25,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tapd.errors import StateUnwritable
+from tapd.errors import StateUnwritable, TapMissing
 from tapd.host import audit_part
 from tapd.host.audit_part import LiveObjects, Part, PartFile
 from tapd.host.state import Restored, State
@@ -172,6 +172,7 @@ class Audit(Value):
     def _compare(self, application: Application, outcome: Audited) -> Audited:
         deadline_s = time.monotonic() + self.deadline_s
         restored = self._restore(self.base)
+        self._check_was_there()
         found = _walk(restored.application, application, deadline_s)
         del restored
         lasting = frozenset[str]()
@@ -195,6 +196,7 @@ class Audit(Value):
             differences_max=DIFFERENCES_MAX,
             deadline_s=time.monotonic() + self.deadline_s,
         )
+        self._check_was_there()
         return _told(outcome.replace(parts=part.parts), found, lasting)
 
     def _restore(self, base: int) -> Restored:
@@ -202,6 +204,18 @@ class Audit(Value):
         state = State(self.path, self.key)
         state.make_jar = _NumbersAlone
         return state.restore_until(base, self.generation)
+
+    def _check_was_there(self) -> None:
+        """Check, after the journals were read, that none of them had been let go of before.
+
+        The server saves on meanwhile, and what is let go of goes in order, the base's first.
+
+        Raises:
+            TapMissing: they may have been gone.
+        """
+        store = State(self.path, self.key).store
+        if not store.journal_path(self.base).exists():
+            raise TapMissing(f"its journal is gone: a generation after {self.generation} was saved")
 
 
 def _walk(restored: Application, live: Application, deadline_s: float) -> Outcome:
