@@ -25,7 +25,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tapd.errors import StateUnwritable, TapMissing
+from tapd.errors import StateUnwritable
 from tapd.host import audit_part
 from tapd.host.audit_part import LiveObjects, Part, PartFile
 from tapd.host.state import Restored, State
@@ -133,6 +133,8 @@ class Audit(Value):
                     outcome = outcome.replace(reason=self._postponed(allowed))
                 else:
                     outcome = self._compare_part(part, live, application, outcome)
+        except _Overtaken:
+            outcome = outcome.replace(reason="a later save let go of the journal before it was read")
         except BaseException as error:  # SystemExit of an author's hook, say
             outcome = outcome.replace(reason=_failed(self.base, error))
         with contextlib.suppress(Exception):
@@ -211,11 +213,14 @@ class Audit(Value):
         The server saves on meanwhile, and what is let go of goes in order, the base's first.
 
         Raises:
-            TapMissing: they may have been gone.
+            _Overtaken: they may have been gone.
         """
-        store = State(self.path, self.key).store
-        if not store.journal_path(self.base).exists():
-            raise TapMissing(f"its journal is gone: a generation after {self.generation} was saved")
+        if not State(self.path, self.key).store.journal_path(self.base).exists():
+            raise _Overtaken
+
+
+class _Overtaken(Exception):
+    """Later saves let go of what was to be read."""
 
 
 def _walk(restored: Application, live: Application, deadline_s: float) -> Outcome:
