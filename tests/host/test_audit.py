@@ -372,6 +372,16 @@ def test_a_journal_that_is_gone_is_a_reason(
     assert found.reason == "a later save let go of the journal before it was read"
 
 
+def test_a_journal_that_goes_while_it_is_opened_is_the_same_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server(tmp_path, number=0)
+    gone = tmp_path / "a.d" / "journal-00000007"
+    monkeypatch.setattr(State, "_journals", lambda _self: [(1, gone)])
+    found = server.audited()
+    assert found.reason == "a later save let go of the journal before it was read"
+
+
 def test_a_save_that_fails_has_no_audit(tmp_path: Path) -> None:
     server = Server(tmp_path)
 

@@ -134,7 +134,9 @@ class Audit(Value):
                 else:
                     outcome = self._compare_part(part, live, application, outcome)
         except _Overtaken:
-            outcome = outcome.replace(reason="a later save let go of the journal before it was read")
+            outcome = outcome.replace(
+                reason="a later save let go of the journal before it was read"
+            )
         except BaseException as error:  # SystemExit of an author's hook, say
             outcome = outcome.replace(reason=_failed(self.base, error))
         with contextlib.suppress(Exception):
@@ -278,6 +280,8 @@ def _path_in(live: Application, path: str, obj: Any) -> str:
 
 
 def _failed(base: int, error: BaseException) -> str:
+    if isinstance(error, _Overtaken | FileNotFoundError):  # seen before it was opened, perhaps
+        return "a later save let go of the journal before it was read"
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, MemoryError):
