@@ -39,7 +39,8 @@ ERRORS = {
     "sendto": ("ENOMEM", "EINTR", "EAGAIN"),
     "sendmsg": ("ENOMEM", "EINTR", "EAGAIN"),
     "recvfrom": ("ENOMEM", "EINTR", "EAGAIN"),
-    "recvmsg": ("ENOMEM", "EINTR", "EAGAIN"),
+    # Not EAGAIN: a segment of the vault that holds a connection never says that it is empty.
+    "recvmsg": ("ENOMEM", "EINTR"),
     "setsockopt": ("ENOMEM",),
     "getsockopt": ("ENOMEM",),
     "ioctl": ("ENOMEM",),
