@@ -5,6 +5,7 @@
 #                (PORT=4040 PASSWORD=... DIR=run)
 #   make test    lint, types and every test; as root also on real systemd
 #   make docs    the documentation as a site, into build/docs
+#   make soak    the tests that go on for ever, by a seed (SECONDS=3600 SEED=1)
 #   make bench   the benchmarks, as ratios within one run
 #   make deb     the Debian package, into dist/
 
@@ -20,7 +21,7 @@ SUITES ?= bookworm trixie
 RUN_PACKAGES = gcc libsystemd-dev pkg-config python3-dev python3-venv
 DEB_PACKAGES = build-essential debhelper dh-python dpkg-dev pybuild-plugin-pyproject python3-setuptools
 
-.PHONY: run test lint types docs unit system bench deb clean
+.PHONY: run test lint types docs unit system soak bench deb clean
 
 # The password stays in the environment: a recipe's text would show in ps.
 unexport PASSWORD
@@ -53,6 +54,11 @@ system: $(VENV)/.for-test
 
 system-%: $(VENV)/.for-test
 	$(BIN)/pytest tests/system -k $*
+
+# A seed is made up, and printed, where none is given.
+soak: SECONDS := $(or $(SECONDS),3600)
+soak: $(VENV)/.for-test
+	$(BIN)/python tests/soak.py --seconds $(SECONDS) $(SEED:%=--seed %)
 
 bench: $(VENV)/.for-test
 	for bench in benchmarks/bench_*.py; do $(BIN)/python $$bench || exit 1; done

@@ -356,6 +356,32 @@ def test_a_generation_that_is_gone_is_a_reason(tmp_path: Path) -> None:
     assert "generation 2 of a is gone" in server.audited().reason
 
 
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_journal_that_is_gone_is_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: int
+) -> None:
+    """Saves in quick succession let go of journals while the audit of the first begins."""
+    monkeypatch.setattr(audit_module, "parts_for", lambda _size, _allowed: parts)
+    server = Server(tmp_path, a=Room(number=0), b=Room(number=0))
+    server.audited()
+    server.room.a.number = server.room.b.number = 1
+    server.commit()
+    server.state.store.journal_path(2).unlink()
+    found = server.audited()
+    assert paths(found) == []
+    assert found.reason == "a later save let go of the journal before it was read"
+
+
+def test_a_journal_that_goes_while_it_is_opened_is_the_same_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server(tmp_path, number=0)
+    gone = tmp_path / "a.d" / "journal-00000007"
+    monkeypatch.setattr(State, "_journals", lambda _self: [(1, gone)])
+    found = server.audited()
+    assert found.reason == "a later save let go of the journal before it was read"
+
+
 def test_a_save_that_fails_has_no_audit(tmp_path: Path) -> None:
     server = Server(tmp_path)
 

@@ -152,12 +152,16 @@ class Server:
             asking.settimeout(10)
             return asking.connect_ex(str(self.tap.with_suffix(".d") / "control")) == 0
 
-    def restart(self) -> None:
-        """Have the next process go on with new code, as after an upgrade; do not wait for it."""
-        assert self.process is not None
+    def write_new_code(self) -> None:
+        """Have the next reload find new code, as after an upgrade."""
         new = self._module.with_suffix(".new")
         new.write_text(f"VERSION = {time.time_ns()}\n")
         new.replace(self._module)
+
+    def restart(self) -> None:
+        """Have the next process go on with new code; do not wait for it."""
+        assert self.process is not None
+        self.write_new_code()
         self.process.send_signal(signal.SIGHUP)
 
     def stop(self, timeout_s: float = 120.0) -> int:

@@ -42,6 +42,7 @@ def main() -> int:
         print(f"  {count:5}  {kind}")
     if failures:
         print("seeds:", *(failure.seed for failure in failures[:40]))
+        print(f"python tests/twin --world {args.world} --seed {failures[0].seed}")
     return bool(failures)
 
 

@@ -133,6 +133,10 @@ class Audit(Value):
                     outcome = outcome.replace(reason=self._postponed(allowed))
                 else:
                     outcome = self._compare_part(part, live, application, outcome)
+        except _Overtaken:
+            outcome = outcome.replace(
+                reason="a later save let go of the journal before it was read"
+            )
         except BaseException as error:  # SystemExit of an author's hook, say
             outcome = outcome.replace(reason=_failed(self.base, error))
         with contextlib.suppress(Exception):
@@ -172,6 +176,7 @@ class Audit(Value):
     def _compare(self, application: Application, outcome: Audited) -> Audited:
         deadline_s = time.monotonic() + self.deadline_s
         restored = self._restore(self.base)
+        self._check_was_there()
         found = _walk(restored.application, application, deadline_s)
         del restored
         lasting = frozenset[str]()
@@ -195,6 +200,7 @@ class Audit(Value):
             differences_max=DIFFERENCES_MAX,
             deadline_s=time.monotonic() + self.deadline_s,
         )
+        self._check_was_there()
         return _told(outcome.replace(parts=part.parts), found, lasting)
 
     def _restore(self, base: int) -> Restored:
@@ -202,6 +208,21 @@ class Audit(Value):
         state = State(self.path, self.key)
         state.make_jar = _NumbersAlone
         return state.restore_until(base, self.generation)
+
+    def _check_was_there(self) -> None:
+        """Check, after the journals were read, that none of them had been let go of before.
+
+        The server saves on meanwhile, and what is let go of goes in order, the base's first.
+
+        Raises:
+            _Overtaken: they may have been gone.
+        """
+        if not State(self.path, self.key).store.journal_path(self.base).exists():
+            raise _Overtaken
+
+
+class _Overtaken(Exception):
+    """Later saves let go of what was to be read."""
 
 
 def _walk(restored: Application, live: Application, deadline_s: float) -> Outcome:
@@ -259,6 +280,8 @@ def _path_in(live: Application, path: str, obj: Any) -> str:
 
 
 def _failed(base: int, error: BaseException) -> str:
+    if isinstance(error, _Overtaken | FileNotFoundError):  # seen before it was opened, perhaps
+        return "a later save let go of the journal before it was read"
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, MemoryError):
