@@ -24,12 +24,6 @@ from tapd.errors import TapdError
 Transcripts = dict[str, list[str]]
 ANSWER_S = 30.0
 EOF = "EOF"
-SPEAKS_AFTER_HALF = False
-"""Whether a client speaks once the server's output has ended, and then ends.
-
-Issue 12, point 3: a kill before the server has read that loses it, since the kernel's state
-CLOSE is taken for gone. To be True once that is mended.
-"""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -164,8 +158,7 @@ def play(server: Server, addresses: Addresses, transcripts: Transcripts, states:
         halved = meet("halved")
         halved.ask("half")
         halved.read()
-        if SPEAKS_AFTER_HALF:
-            halved.tell("after half")
+        halved.tell("after half")
         halved.end_input()
         early.ask("ended 3")
         states.append(early.ask("state"))
