@@ -41,7 +41,7 @@ KILLED_BEFORE = Event("ab1d88c63d8947939483d81264e92af8")
 """The process before did not stop: it was killed, or crashed."""
 
 CRASH_LOOP = Event("858a88c1f2e14a169e9fcebe09f3bd12")
-"""Killed again and again before it had settled; starts are slowed down."""
+"""Killed again and again by its start, or by what it runs there; starts are slowed down."""
 
 RELOADED = Event("a50790658c364a42a75f55ce85259dcc")
 """New code goes on in the running server."""

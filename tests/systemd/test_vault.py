@@ -146,6 +146,28 @@ def test_ended_connections_come_back_until_compacted(store: LocalStore, pairs: A
     vault.close()
 
 
+@pytest.mark.parametrize("ended", ["older", "newer", "neither"])
+def test_a_key_that_was_given_twice(
+    ended: str, store: LocalStore, pairs: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    (older, _), (newer, _peer) = pairs(2)
+    first = Vault(store)
+    first.put(1, older.fileno())
+    first.close()  # killed before it had written down that there is a connection 1
+    second, held = recover(store)
+    discard(held)
+    second.put(1, newer.fileno())
+    if ended != "neither":
+        (older if ended == "older" else newer).shutdown(socket.SHUT_RDWR)
+    third, held = recover(store)
+    stays = older if ended == "newer" else newer
+    assert [one.cookie for one in held] == [socket_cookie(stays.fileno())]
+    assert ("was two connections" in caplog.text) == (ended == "neither")
+    discard(held)
+    second.close()
+    third.close()
+
+
 def test_compaction(store: LocalStore, pairs: Any) -> None:
     made = pairs(9)
     vault = Vault(store, segment_connections=4)

@@ -389,6 +389,7 @@ class Daemon:
             notifier.stopping("saving the TAP")
         notifier.extend_timeout(SAVE_TIMEOUT_S)
         turn.stop_listening()
+        turn.protect_again(at_once=True)
         if busy := await turn.drain():
             log.warning("hosted connections that are still busy, and will be closed: %d", busy)
         turn.finish()

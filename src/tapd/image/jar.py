@@ -17,9 +17,7 @@ Nothing that changes is missed, by construction. A durable object is one of two:
 
 A container of which little changed is written as a delta while it is calm.
 
-Code of somebody else's may run between any two steps of a commit (a signal's handler, a
-``__del__``). So an object counts as unchanged before its state is taken: what is changed
-from then on is reported, and is due in the next commit.
+An object counts as unchanged before its state is taken (`settling`).
 """
 
 from __future__ import annotations
@@ -38,9 +36,8 @@ from tapd.image.commit import Commit
 from tapd.image.conversion import convert, convert_simple
 from tapd.image.evolution import versioned
 from tapd.image.loss import Loss, type_name_of
-from tapd.image.names import name_of
-from tapd.image.parts import durable_state, has_safe_state
 from tapd.image.pickler import StatePickler
+from tapd.image.settling import Settling
 from tapd.image.shared import Shared, can_be_shared, find_first_shared, make_shared
 from tapd.image.watching import Watch, Watched, digest_of
 from tapd.image.whereabouts import Whereabouts
@@ -75,8 +72,8 @@ class Jar:
         self._watch = Watch(self._whereabouts.describe)
         self._census = Census()
         self._numbered: set[type] = set()  # classes of what was loaded
-        self._safe: set[type] = set()  # whose ``__getstate__`` is not their authors'
-        self._unguarded: set[type] = set()  # whose assignments run no code of their author
+        self._settling = Settling()
+        self._settle = self._settling.settle
         self._unsaved: dict[int, Any] = {}
         self._pickler = StatePickler(self._oid_of)
         self._class_records = ClassRecords(self._pickler)
@@ -229,16 +226,6 @@ class Jar:
             self._settle(obj)
         self._watch.put(entries)
 
-    def _settle(self, obj: Any) -> None:
-        """Count `obj` as unchanged."""
-        cls = type(obj)
-        if cls in self._unguarded:
-            obj._p_changed = False
-            return
-        set_mark(obj, "_p_changed", False)
-        if has_usual_setattr(cls) and name_of(cls) is not None:
-            self._unguarded.add(cls)
-
     def _oid_of(self, obj: Any) -> int:
         if obj._p_jar is self:
             return obj._p_oid  # type: ignore[no-any-return]  # an int, set below
@@ -347,40 +334,19 @@ class Jar:
             else:
                 if obj._p_serial != self._tags.get(cls):
                     self._class_records.note(obj, commit.changes)
-                state = self._take_state(obj)
+                state = self._settling.take_state(obj)
             if not self._census.is_calm_state(obj, state):
-                self._unsettle(obj)
+                self._settling.unsettle(obj)
                 return False
             dump = self._pickler.dump_state(versioned(obj, state))
         except BaseException as error:  # told when it is tried once more
             hooks.check(error)
-            self._unsettle(obj)
+            self._settling.unsettle(obj)
             return False
         if dump.losses:  # of what is durable, but not to be kept
             commit.losses += self._whereabouts.named(obj, dump.losses)
         changes.states.append((oid, dump.data))
         return True
-
-    def _take_state(self, obj: Any) -> Any:
-        """Return the state of `obj`, which counts as unchanged from then on."""
-        self._settle(obj)
-        if type(obj) in self._safe:
-            return obj.__getstate__()
-        state = self._state_of(obj)
-        if obj._p_changed:  # by its author's ``__getstate__``
-            self._settle(obj)
-        return state
-
-    def _unsettle(self, obj: Any) -> None:
-        """Undo `_settle`, as `obj` was not dumped."""
-        if not obj._p_changed:
-            set_mark(obj, "_p_changed", True)
-
-    def _state_of(self, obj: Any) -> Any:
-        cls = type(obj)
-        if has_safe_state(cls) and name_of(cls) is not None:
-            self._safe.add(cls)
-        return durable_state(obj)
 
     def _dump_other(self, obj: Any, commit: Commit, *, was_converted: bool) -> None:
         """Dump `obj`, which holds something else, or did so before it was converted."""
@@ -397,7 +363,7 @@ class Jar:
             self._class_records.note(obj, commit.changes)
         if is_tracked:
             obj._p_delta = None
-        dump = self._dump_settled([obj], functools.partial(self._pickler.dump_object, obj))
+        dump = self._settling.dump([obj], functools.partial(self._pickler.dump_object, obj))
         digest = self._digest(obj, dump.data)
         digest_before, part_ids = looks.before[oid]
         if issubclass(
@@ -411,7 +377,7 @@ class Jar:
         if dump.losses and has_changed:
             commit.losses += self._whereabouts.named(obj, dump.losses)
         if self._has_parts(obj, dump.parts):
-            self._settle_again(obj)
+            self._settling.settle_again(obj)
             watched = Watched(digest, dump.parts or (), dump.shared)
             looks.entries[oid] = obj, watched
             if has_changed or (part_ids != watched.part_ids and self._watch.is_shared(oid)):
@@ -424,30 +390,7 @@ class Jar:
         looks.entries.pop(oid, None)
         self._watch.forget(obj)
         self._watch.hold(obj, dump.shared)
-        self._settle_again(obj)
-
-    def _dump_settled(self, objects: Sequence[Any], dump: Callable[[], Any]) -> Any:
-        """Return what `dump` returns of `objects`, which count as unchanged from then on.
-
-        Where one was changed meanwhile it is dumped once more: that may be a hook of its own,
-        which changes it each time, or somebody else's code.
-        """
-        for obj in objects:
-            self._settle(obj)
-        dumped = dump()
-        if any(obj._p_changed for obj in objects):
-            for obj in objects:
-                self._settle(obj)
-            dumped = dump()
-            for obj in objects:
-                self._settle(obj)
-        return dumped
-
-    def _settle_again(self, obj: Any) -> None:
-        """Count `obj` as unchanged whose author's ``__getstate__`` was asked once more."""
-        cls = type(obj)
-        if cls not in self._safe and not (issubclass(cls, Tracked) or has_safe_state(cls)):
-            self._settle(obj)
+        self._settling.settle_again(obj)
 
     def _digest(self, obj: Any, data: bytes) -> bytes:
         """Return what tells this state of `obj` from another; of a plain one its class as well."""
@@ -482,7 +425,7 @@ class Jar:
         for obj, watched in looks.unchanged:
             if watched is watch.get(obj):
                 watch.rest(obj, self._census.roots_of(obj), self._pickler.shared.ids)
-                self._settle_again(obj)
+                self._settling.settle_again(obj)
 
     def _groups(self, oids: Iterable[int]) -> list[list[int]]:
         groups = []
@@ -524,7 +467,9 @@ class Jar:
         members = [(oid, obj) for oid, obj in members if obj is not None]
         try:
             objects = [obj for _oid, obj in members]
-            dump = self._dump_settled(objects, functools.partial(self._pickler.dump_joint, objects))
+            dump = self._settling.dump(
+                objects, functools.partial(self._pickler.dump_joint, objects)
+            )
         except BaseException as error:
             hooks.check(error)
             for _oid, obj in members:

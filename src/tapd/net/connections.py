@@ -22,13 +22,13 @@ from tapd.errnos import GONE, NO_MEMORY, insist
 from tapd.errors import AuthorError, DescriptorLost, PeerError
 from tapd.model.application import Application
 from tapd.model.hosted import Hosted
-from tapd.model.peers import group_of_peer
 from tapd.model.persistent import set_mark
 from tapd.model.protocol import Protocol, Transport
 from tapd.model.seal import Sealer
 from tapd.model.service import Service
 from tapd.net import authors, kernel, records
 from tapd.net.backlog import Backlog
+from tapd.net.building import build_protocol, tell_of_no_protocol
 from tapd.net.burst import Burst, close_last
 from tapd.net.crowd import Crowd
 from tapd.net.datagrams import DatagramPort
@@ -182,8 +182,14 @@ class Connections(LiveRuntime):
         self.guardian.note_safe(sock.fileno())
         return is_kept
 
-    def protect_again(self) -> None:
-        """Try to protect those that could not be, or are no more; call it now and then."""
+    def protect_again(self, *, at_once: bool = False) -> None:
+        """Try to protect those that could not be, or are no more; call it now and then.
+
+        Args:
+            at_once: it is the last chance: the next process is to go on with them.
+        """
+        if at_once:
+            self.vault.try_at_once()
         for key, stream in self.streams.items():
             if self.vault.is_safe(key):
                 stream.is_protected = True
@@ -217,10 +223,10 @@ class Connections(LiveRuntime):
             self._refuse(sock, key)  # it was gone before we looked
             return
         try:
-            begun = self._build_protocol(service, peer) if protocol is None else protocol
+            begun = build_protocol(self, service, peer) if protocol is None else protocol
             begun.service = service
         except BaseException as error:
-            self._tell_of_no_protocol(service, peer, error)
+            tell_of_no_protocol(self, service, peer, error)
             self._refuse(sock, key)
             return
         state = records.StreamState(key, kernel.read_cookie(sock), is_unix, sent_base)
@@ -229,34 +235,6 @@ class Connections(LiveRuntime):
         self.application.connections[key] = begun
         self._opens.append((key, state.cookie, is_unix, sent_base))
         self.guard(stream, "connection_made", begun.transport)
-
-    def _tell_of_no_protocol(self, service: Service, peer: Any, error: BaseException) -> None:
-        name = authors.name_of(service)
-        if issubclass(type(error), PeerError):
-            text = f"refused a connection to {name}: {authors.text_of(error)}"
-            self.tell(log, "refused", text, peer=group_of_peer(peer))
-        else:
-            self.tell(
-                log, f"unbuilt {type(error).__name__}",
-                f"{name} could not build a protocol for a new connection",
-                level=logging.ERROR, at_once=FAILURES_AT_ONCE, error=error,
-            )  # fmt: skip
-
-    def _build_protocol(self, service: Service, peer: Any) -> Protocol:
-        """Return the protocol of a new connection, or what turns one too many away.
-
-        Raises:
-            PeerError: it is refused, without a word.
-        """
-        why = self.crowd.why_full(service, peer, self.streams.values())
-        if not why:
-            return _build_protocol(service, peer)
-        refusal = service.build_refusal("Too many connections from your address")
-        if refusal is None:
-            raise PeerError(why)
-        name = authors.name_of(service)
-        self.tell(log, "refused", f"refused a connection to {name}: {why}")
-        return _checked(refusal, f"{type(service).__qualname__}.build_refusal")
 
     def _refuse(self, sock: socket.socket, key: int) -> None:
         kernel.drain_input(sock)
@@ -496,21 +474,3 @@ def _unwatched(stream: Stream, error: OSError) -> DescriptorLost:
         f"the descriptor of {stream} was closed by code in this process ({error.strerror}); "
         "the next process goes on with all that it had"
     )
-
-
-def _build_protocol(service: Service, peer: Any) -> Protocol:
-    built: Any = service.build_protocol(peer)
-    return _checked(built, f"{type(service).__qualname__}.build_protocol")
-
-
-def _checked(built: Any, name: str) -> Protocol:
-    """Return what `name` returned, which is to be a protocol without a connection."""
-    if not isinstance(built, Protocol):
-        raise AuthorError(
-            f"{name} returned {built!r}; return an object of a class derived from tapd.Protocol"
-        )
-    if built.is_connected:
-        raise AuthorError(
-            f"{name} returned the protocol of a connection that is open; make a new one for each"
-        )
-    return built

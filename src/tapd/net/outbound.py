@@ -88,5 +88,5 @@ def resume_connectors(turn: Turn) -> None:
             if connector.connection_key not in turn.streams:
                 connector.lost()
         elif connector.timer is None or not connector.timer.is_pending:
-            with turn.asking("connect", connector.key, connector.stop):
+            with turn.asking("connector", connector.key, connector.stop):
                 connector.connect()

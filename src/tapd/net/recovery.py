@@ -263,18 +263,20 @@ def _tell_lost(turn: Turn, key: int, error: Exception) -> None:
         if connector is not None:
             connector.lost()
 
-    turn.alone("lost", key, tell, lambda: f"connection_lost of {name_of(protocol)}", skip)
+    turn.alone(
+        "connection_lost", key, tell, lambda: f"connection_lost of {name_of(protocol)}", skip
+    )
 
 
 def _go_on(turn: Turn, stream: Stream) -> None:
     """Have the protocol of a connection that outlived the process before go on."""
 
     def resume() -> None:
-        with turn.asking("resumed", stream.key, stream.close):
+        with turn.asking("connection_resumed", stream.key, stream.close):
             turn.guard(stream, "connection_resumed")
 
     turn.alone(
-        "resumed", stream.key, resume,
+        "connection_resumed", stream.key, resume,
         lambda: f"connection_resumed of {name_of(stream.protocol)}",
     )  # fmt: skip
     if stream.is_reading() and turn.count(stream, "kept_bytes"):
@@ -297,7 +299,7 @@ def _begin_accepted(turn: Turn, held_key: int, sock: socket.socket) -> None:
     if sock.family != socket.AF_UNIX:
         prepare(sock)  # it was killed before, or after: once more does no harm
     turn.alone(
-        "accepted", key,
+        "connection", key,
         lambda: turn.begin(sock, service, key, protected=True),
         lambda: f"the beginning of connection {key} to {name_of(service)}",
         lambda: _discard(turn, key, sock),

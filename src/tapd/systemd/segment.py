@@ -9,6 +9,7 @@ machine's byte order: it never leaves this boot) with one descriptor beside them
 from __future__ import annotations
 
 import array
+import contextlib
 import logging
 import os
 import re
@@ -177,3 +178,29 @@ def socket_cookie(fd: int) -> int:
     finally:
         probe.detach()
     return int.from_bytes(cookie, sys.byteorder)
+
+
+def end_connection(fd: int) -> None:
+    """End the connection `fd` for its peer, if it lives at all, and close `fd`."""
+    with socket.socket(fileno=fd) as sock, contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+
+
+def has_ended(fd: int) -> bool:
+    """Whether both sides of the connection `fd` are shut down (poll(2), POLLHUP)."""
+    poll = select.poll()
+    poll.register(fd, 0)
+    return bool(poll.poll(0))
+
+
+def take_newer(older: Held, newer: Held) -> bool:
+    """Say which of two with one key stays, and close the other one.
+
+    A number is given again where a kill came before anything was committed with it: what had
+    it first has ended then. Or it is one connection, kept twice.
+    """
+    is_newer = older.cookie == newer.cookie or has_ended(older.fd) or not has_ended(newer.fd)
+    if is_newer and older.cookie != newer.cookie and not has_ended(older.fd):
+        _log.error("key %d was two connections; the newer stays", newer.key)
+    os.close(older.fd if is_newer else newer.fd)
+    return is_newer

@@ -34,7 +34,6 @@ what the descriptors are.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
 import os
@@ -46,7 +45,14 @@ from typing import Protocol as TypingProtocol
 
 from tapd.errors import ConnectionsUnreadable, DescriptorLost
 from tapd.systemd.notify import Barrier
-from tapd.systemd.segment import SEGMENT_NAME, Held, Segment, socket_cookie
+from tapd.systemd.segment import (
+    SEGMENT_NAME,
+    Held,
+    Segment,
+    end_connection,
+    socket_cookie,
+    take_newer,
+)
 
 __all__ = ["FdStore", "Held", "Vault"]
 
@@ -212,14 +218,11 @@ class Vault:
                     self._fault("recover:held")
                     segment.messages += 1
                     if is_over(held.key):
-                        _end(held.fd)
+                        end_connection(held.fd)
                         continue
                     earlier = found.get(held.key)
-                    if earlier is not None:
-                        os.close(earlier[1].fd)
-                        if earlier[1].cookie != held.cookie:
-                            _log.error("key %d was two connections; the newer stays", held.key)
-                    found[held.key] = (segment, held)
+                    if earlier is None or take_newer(earlier[1], held):
+                        found[held.key] = (segment, held)
 
     # --- keeping ----------------------------------------------------------------------
 
@@ -286,6 +289,10 @@ class Vault:
         else:
             self._warn("send", f"the vault takes no connection: {error}")
 
+    def try_at_once(self) -> None:
+        """Try again with the next connection, however short ago a segment could not be had."""
+        self._pause_until_s = 0.0
+
     def forget(self, key: int) -> None:
         """Let go of `key`: the connection ended, or was never put.
 
@@ -334,7 +341,8 @@ class Vault:
             sender, receiver = socket.socketpair()
         except OSError as error:  # EMFILE, ENFILE: there may be room again later
             self._pause_until_s = time.monotonic() + _PAUSE_S
-            self._warn("files", f"can't open a segment of the vault: {error}. Raise LimitNOFILE=")
+            advice = ". Raise LimitNOFILE=" if error.errno == errno.EMFILE else ""
+            self._warn("files", f"can't open a segment of the vault: {error}{advice}")
             return None
         sender.setblocking(False)
         segment = Segment(self._next_number, sender, receiver)
@@ -500,9 +508,3 @@ def _lost(key: int) -> DescriptorLost:
         f"the descriptor of connection {key}, or that of the vault, was closed by code in this "
         "process; the next process goes on with all that it had"
     )
-
-
-def _end(fd: int) -> None:
-    """End the connection `fd` for its peer, if it lives at all, and close `fd`."""
-    with socket.socket(fileno=fd) as sock, contextlib.suppress(OSError):
-        sock.shutdown(socket.SHUT_RDWR)
