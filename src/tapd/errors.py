@@ -192,6 +192,15 @@ class DescriptorLost(AuthorError):
     exit_status = 1
 
 
+class InterpreterBroken(AuthorError):
+    """Code in this process replaced a builtin by what can't be called.
+
+    The process ends, and nothing is lost: what failed of it is nobody else's fault.
+    """
+
+    exit_status = 1
+
+
 class UntrackedChange(AuthorError):
     """Strict mode found a change that the journal would not restore."""
 

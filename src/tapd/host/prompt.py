@@ -24,6 +24,7 @@ from tapd.host.interrupts import typed_code
 from tapd.host.streams import current
 from tapd.image import executed
 from tapd.image.typed import compile_typed, will_not_be_saved
+from tapd.interpreter import check_builtins
 from tapd.model.application import Runtime
 from tapd.model.namespace import Namespace
 from tapd.model.persistent import Persistent
@@ -279,9 +280,14 @@ class Prompt(Persistent):
             self.session.evaluated()
 
     def show_error(self, error: BaseException, *, with_frames: bool = True) -> None:
-        """Show a traceback of typed code, without tapd's own frames."""
+        """Show a traceback of typed code, without tapd's own frames.
+
+        Raises:
+            InterpreterBroken: it is not the fault of what was typed here, or for all.
+        """
         import traceback  # noqa: PLC0415 - a session without errors does not pay for it
 
+        check_builtins(error)
         frames = error.__traceback__ if with_frames else None
         while frames is not None and frames.tb_frame.f_globals is not self.namespace.names:
             frames = frames.tb_next

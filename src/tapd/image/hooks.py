@@ -1,6 +1,6 @@
 """What an author's hook raises costs its object alone, saved or loaded: decided here.
 
-Imports `errors` alone. A hook is any code of an author's that saving or loading
+Imports `errors` and `interpreter`. A hook is any code of an author's that saving or loading
 runs: ``__reduce__``, ``__setstate__``, ``__getstate__``, ``__getattr__``, a property, an iterator's
 ``__next__``. It may raise what is no `Exception`, too (SystemExit, CancelledError).
 
@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tapd.errors import CannotKeep, UpgradeRefused
+from tapd.interpreter import check_builtins
 
 announce: Callable[[object], None] | None = None
 """Called before each of an author's calls that a load makes, where loads have killed."""
@@ -47,7 +48,11 @@ def is_of_hook(error: BaseException, *, nests: bool = True) -> bool:
     Args:
         error: what was caught, with its traceback.
         nests: whether the pickler's own recursion may be what is too deep.
+
+    Raises:
+        InterpreterBroken: it is no one's fault who was being saved.
     """
+    check_builtins(error)
     if isinstance(error, Exception) and not isinstance(error, (MemoryError, RecursionError)):
         return True
     frames = _frames(error)

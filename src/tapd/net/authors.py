@@ -10,7 +10,7 @@ both. The hooks that pickling runs have the same rule in `image.hooks`.
 What anything else in a turn raises is a broken turn: input was run and is not committed, so
 the process ends at once (`net.turn`).
 
-Imports nothing of tapd.
+Imports `interpreter`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from typing import Any
+
+from tapd.interpreter import check_builtins
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +47,11 @@ def failed(where: str, error: BaseException, fields: Mapping[str, Any] | None = 
         where: which code, as the line's beginning.
         error: what it raised, with its traceback.
         fields: of the journal.
+
+    Raises:
+        InterpreterBroken: it is not its fault.
     """
+    check_builtins(error)
     try:
         log.error("%s", where, exc_info=error, extra=fields)
     except BaseException as another:  # of what the traceback asks the exception
