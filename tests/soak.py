@@ -38,6 +38,8 @@ PARTS: dict[str, str] = {
     "faults": "tests/faults --seed {seed} --seconds {seconds}",
     "storm": "tests/support/storm.py --seed {seed} --seconds {seconds}",
     "kill-points": "-m pytest -q -p no:cacheprovider tests/storm/test_kill_points.py",
+    "commits": "-m pytest -q -p no:cacheprovider tests/net/test_within_a_commit.py",
+    "loads": "-m pytest -q -p no:cacheprovider tests/host/test_load_trial.py",
     "storms": (
         "-m pytest -q -p no:cacheprovider tests/storm/test_storm.py"
         " tests/host/test_datagram_storm.py"
@@ -113,6 +115,7 @@ def run_part(text: str, output: Path, directory: Path) -> bool:
             cwd=_ROOT if is_module else directory,
             stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
             start_new_session=True,
+            env=os.environ | {"TAPD_TEST_STRIDE": "1"},
         )  # fmt: skip
         try:
             return part.wait(_SLICE_S + _OVERTIME_S) == 0

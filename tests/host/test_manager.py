@@ -278,6 +278,16 @@ def test_a_crash_loop_is_slowed_and_explained(manage: Callable[..., Run]) -> Non
     assert run.end() == 1, "the status of the last death"
 
 
+def test_kills_from_outside_are_not_slowed(manage: Callable[..., Run]) -> None:
+    """However soon after its start: what runs is not what does it."""
+    run = manage(restart_s=0.01, restart_max_s=30.0)
+    for count in range(1, 10):
+        run.await_log("ready", count)
+        run.connect().sendall(b"kill 9\n")
+    run.await_log("ready", 10)
+    assert "next start waits" not in run.said
+
+
 def test_a_program_that_is_not_there(manage: Callable[..., Run]) -> None:
     run = manage(command=["no-such-program-at-all"], ready=False)
     assert run.end() == 69

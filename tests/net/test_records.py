@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import pickle
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tapd.image.changes import Changes
-from tapd.net.records import History, Move, Open, Share, StreamState, render_base, render_turn
+from tapd.net.records import (
+    History,
+    Move,
+    Open,
+    Share,
+    StreamState,
+    render_base,
+    render_progress,
+    render_settled,
+    render_start,
+    render_try,
+    render_turn,
+)
 
 KEYS = st.integers(1, 6)
 PIECES = st.lists(st.binary(max_size=5), max_size=4)
@@ -56,3 +69,27 @@ def test_what_goes_to_many_is_in_the_record_once() -> None:
     moves: list[Move] = [(1, 9, list(pieces), 0)]
     record = render_turn([], moves, [], Changes(), [([message], [2, 3]), (pieces, [4, 5, 6])])
     assert len(record) < 2200
+
+
+UP = render_progress()
+INPUT = render_try("input", 1, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("lives", "falls"),
+    [
+        ([[UP]] * 9, 0),  # killed from outside, between two turns
+        ([[UP, render_settled()]] * 9, 0),
+        ([[]] * 9, 9),  # killed by its start, each time
+        ([[UP, INPUT]] * 9, 1),  # each skips something: it gets on
+        ([[], [], [UP], [], []], 2),
+        ([[INPUT]] * 3 + [[UP, INPUT], [INPUT]], 2),
+    ],
+)
+def test_what_slows_a_start_down(lives: list[list[bytes]], falls: int) -> None:
+    """How many processes in a row died of the same thing, at the end of the last of `lives`."""
+    history = begun(1)
+    for level, life in enumerate(lives, 1):
+        for payload in [render_start("boot", level), *life]:
+            history.apply(payload)
+    assert (history.falls + 1 if history.fell else 0) == falls
