@@ -48,10 +48,14 @@ _TRIES = 100
 _Result = TypeVar("_Result")
 
 
-def insist(call: Callable[[], _Result]) -> _Result:
+def insist(call: Callable[[], _Result], tried_again: frozenset[int] = NO_MEMORY) -> _Result:
     """Return what `call` returns, and call it again where the kernel lacks memory for it.
 
     For calls that nothing can be done without, and that don't block.
+
+    Args:
+        call: makes it.
+        tried_again: what else, or instead, it is called again for.
 
     Raises:
         MemoryError: it lacked memory each time. Not an `OSError`: it must not be taken
@@ -62,7 +66,7 @@ def insist(call: Callable[[], _Result]) -> _Result:
         try:
             return call()
         except OSError as error:
-            if error.errno not in NO_MEMORY:
+            if error.errno not in tried_again:
                 raise
             last = error
     raise MemoryError(f"the kernel has no memory: {last}") from last

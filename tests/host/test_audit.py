@@ -25,6 +25,7 @@ from tapd.host.checkpoint import Checkpointer
 from tapd.host.state import State
 from tapd.image.jar import Jar
 from tapd.image.key import Key
+from tapd.image.layout import Layout
 from tapd.image.store import SaveReport, Store
 from tapd.model.application import Application
 from tapd.net.records import render_base, render_turn
@@ -377,7 +378,7 @@ def test_a_journal_that_goes_while_it_is_opened_is_the_same_reason(
 ) -> None:
     server = Server(tmp_path, number=0)
     gone = tmp_path / "a.d" / "journal-00000007"
-    monkeypatch.setattr(State, "_journals", lambda _self: [(1, gone)])
+    monkeypatch.setattr(Layout, "journal_files", lambda _self: [(1, gone)])
     found = server.audited()
     assert found.reason == "a later save let go of the journal before it was read"
 

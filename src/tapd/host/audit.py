@@ -28,6 +28,7 @@ from typing import Any
 from tapd.errors import StateUnwritable
 from tapd.host import audit_part
 from tapd.host.audit_part import LiveObjects, Part, PartFile
+from tapd.host.journals import JournalGone
 from tapd.host.state import Restored, State
 from tapd.image.differences import Difference, Outcome
 from tapd.image.jar import Jar
@@ -280,7 +281,7 @@ def _path_in(live: Application, path: str, obj: Any) -> str:
 
 
 def _failed(base: int, error: BaseException) -> str:
-    if isinstance(error, _Overtaken | FileNotFoundError):  # seen before it was opened, perhaps
+    if isinstance(error, _Overtaken | JournalGone):  # seen before it was opened, perhaps
         return "a later save let go of the journal before it was read"
     cause: BaseException | None = error
     while cause is not None:

@@ -55,6 +55,10 @@ class Segment(Value):
     problem: str = ""
 
 
+class JournalGone(TapMissing):
+    """A journal was there, and is not any more: a save has let go of it."""
+
+
 class Source(Value):
     """Whose journals are read, and how they verify.
 
@@ -79,7 +83,7 @@ class Source(Value):
             is_begun: generation `since` was saved with a journal of its own.
 
         Raises:
-            TapMissing: one was removed meanwhile.
+            JournalGone: one was removed meanwhile.
             StateUnwritable: the disk does not give one.
         """
         found = [
@@ -113,8 +117,8 @@ class Source(Value):
         except JournalDamaged as error:
             problem = f"{error}: what happened in it is lost"
             return Segment(generation, path, None, Fault.FOREIGN, problem)
-        except FileNotFoundError:
-            raise TapMissing(f"{path}: it is gone; somebody removed it meanwhile") from None
+        except FileNotFoundError as error:
+            raise JournalGone(f"{path}: it is gone; somebody removed it meanwhile") from error
         except OSError as error:
             raise StateUnwritable(
                 f"can't read the journal {path}: {error.strerror or error}; check the disk"

@@ -44,7 +44,7 @@ import sys
 import termios
 from functools import partial
 
-from tapd.errnos import NO_MEMORY, check_same, insist
+from tapd.errnos import AGAIN, NO_MEMORY, check_same, insist
 from tapd.values import Value
 
 SO_COOKIE = 57  # asm-generic/socket.h; not in Python's socket module
@@ -259,9 +259,9 @@ def discard_input(sock: socket.socket, count: int) -> None:
         try:
             taken = sock.recv_into(_scratch, size, _MSG_TRUNC)
         except OSError as error:
-            if error.errno not in NO_MEMORY:
+            if error.errno not in AGAIN:
                 raise
-            taken = insist(partial(sock.recv_into, _scratch, size, _MSG_TRUNC))
+            taken = insist(partial(sock.recv_into, _scratch, size, _MSG_TRUNC), AGAIN)
         if taken <= 0:
             return
         count -= taken
