@@ -95,11 +95,12 @@ def test_a_fork_in_any_callback_or_at_the_commit(three: Three, place: str, code:
     three.check()
 
 
-def test_a_fork_in_the_child_that_saves(three: Three) -> None:
+@pytest.mark.parametrize("fork", [_FORK, _FORK_BY_C], ids=["fork", "C"])
+def test_a_fork_in_the_child_that_saves(three: Three, fork: str) -> None:
     """Who saves is a copy as well, and what it forks must not save once more."""
     server = three.server
     # The journal's commit is in the server itself, and forks nothing here.
-    code = f"import os\nif os.getpid() != {server.child()}:\n" + indent(_FORK, "  ")
+    code = f"import os\nif os.getpid() != {server.child()}:\n" + indent(fork, "  ")
     three.clients[0].ask("save", code)
     program = "from tapd.cli.tapctl import main; main()"
     saved = subprocess.run(

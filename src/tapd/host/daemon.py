@@ -159,6 +159,7 @@ class Daemon:
     def _run(self, surroundings: Surroundings, guardian: Guardian) -> int:
         key = load_key(environment=self._environ)
         state = State(self._options.path, key)
+        state.store.before_writing = forks.end_copies
         with state.store.lock(), asyncio.Runner() as runner:
             self._copied.has(lambda: state.store.lock_fds)
             surroundings.notifier.extend_timeout(SAVE_TIMEOUT_S)

@@ -198,6 +198,7 @@ def _cut_off() -> None:
             server.cut_off()
         elif server is not None:
             server.is_saving = True
+            server.own_memory = own_memory()  # this process's: a hook of a save may fork, too
             _server = server
         _ours = None
         _unblock()

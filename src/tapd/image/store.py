@@ -19,7 +19,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,11 @@ _log = logging.getLogger("tapd.store")
 
 
 class Store(Layout):
-    """The files of one application, and how they change."""
+    """The files of one application, and how they change.
+
+    Attributes:
+        before_writing: called between the pickling, which runs code of authors, and the files.
+    """
 
     def __init__(self, path: Path, key: Key, *, files: Files | None = None) -> None:
         """Find the files from a TAP or a shutdown TAP; nothing is read or made yet.
@@ -72,6 +76,7 @@ class Store(Layout):
         """
         super().__init__(path, key)
         self._files = files or Files()
+        self.before_writing: Callable[[], None] = lambda: None
         self._lock: StateLock | None = None
 
     # --- the lock ----------------------------------------------------------------
@@ -357,6 +362,7 @@ class Store(Layout):
             snapshot = take_snapshot(
                 application, generation, self.key, clean=clean, journal=journal
             )
+            self.before_writing()
             self._place_generation(snapshot)
             if clean:
                 self._link_shutdown(path, snapshot)
