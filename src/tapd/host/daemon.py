@@ -15,7 +15,6 @@ import functools
 import gc
 import logging
 import math
-import os
 import resource
 import signal
 import sys
@@ -24,10 +23,10 @@ from collections.abc import Callable, Coroutine, Mapping, MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tapd import events
 from tapd.errors import StateUnwritable
 from tapd.host import forks, story
 from tapd.host.asleep import save_sleep, take_sleep
+from tapd.host.broken import end_unclean
 from tapd.host.idle import Idleness, next_due_s
 from tapd.host.interrupts import typed_code
 from tapd.host.load_trial import LoadTrial
@@ -92,26 +91,6 @@ class Surroundings(Value):
         problems = check_limits(environ, connections=1)
         descriptors_max = store_descriptors_max(environ)
         return cls(inherited, Notifier.from_environ(environ), descriptors_max, problems)
-
-
-_exit = os._exit
-"""Taken at the import: typed code may replace anything that has a name in a module."""
-
-
-def end_unclean(error: BaseException) -> None:
-    """End this process at once, as a crash: the next goes on from the last commit.
-
-    Whatever fails here, it ends: what broke the turn may break a log line as well.
-    """
-    try:
-        log.critical(
-            "a turn broke, so this process ends; the next goes on from the last commit",
-            exc_info=error,
-            extra=events.TURN_FAILED(),
-        )
-        logging.shutdown()
-    finally:
-        _exit(1)
 
 
 class Daemon:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import signal
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 from tapd.errors import TapExists
 from tapd.host import forks
 from tapd.host.binding import Bound, bind_all
+from tapd.host.broken import end_unclean
 from tapd.image.files import Files, replace_file, writing
 from tapd.image.jar import Jar
 from tapd.image.key import load_key
@@ -106,6 +108,7 @@ async def _serve(application: Application, bound: list[Bound], sealer: Sealer) -
     jar.adopt(application)
     turn = Turn(application, jar, Vault(None), sealer, loop)
     turn.journal = NoJournal()
+    turn.on_broken = functools.partial(end_unclean, what_next="nothing was saved")
     application._v_runtime = turn
     main_module = sys.modules["__main__"]
     had_application = hasattr(main_module, "application")

@@ -32,7 +32,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from tapd.errors import DescriptorLost
+from tapd.errors import DescriptorLost, InterpreterBroken
 from tapd.image.jar import Jar
 from tapd.model.application import Application, Port
 from tapd.model.connector import Connector
@@ -319,7 +319,7 @@ class Turn(Commits):
         """Accept at `listener`; what goes wrong there stops no turn in its midst."""
         try:
             listener.accept(self)
-        except DescriptorLost:
+        except (DescriptorLost, InterpreterBroken):
             raise
         except Exception:
             log.exception("can't accept at %s", listener)
