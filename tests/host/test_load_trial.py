@@ -6,8 +6,11 @@ until one ends.
 
 from __future__ import annotations
 
+import importlib
 import itertools
+import json
 import os
+import signal
 import socket
 import traceback
 from collections.abc import Callable, Iterator
@@ -19,7 +22,9 @@ from by_hand import Server, free_port
 from evolving import Evolving, evolving
 from load_hooks import AT_SAVE, HOOKS, USUAL, fill, lives, with_hook
 
-from tapd.host.load_trial import NAME, LoadTrial
+from tapd.errors import CannotKeep
+from tapd.host.load_trial import NAME, LoadTrial, avoiding
+from tapd.image import hooks
 from tapd.image.stand_ins import is_stand_in
 from tapd.image.store import Store
 
@@ -36,8 +41,14 @@ def module() -> Iterator[Evolving]:
         yield made
 
 
-def load_until_it_ends(directory: Path, load: Callable[[], None]) -> int:
-    """Run `load`, each time in a process of its own; return how many were killed."""
+def load_until_it_ends(directory: Path, load: Callable[[], None], *, stays: bool = False) -> int:
+    """Run `load`, each time in a process of its own; return how many were killed.
+
+    Args:
+        directory: of the state.
+        load: is told of no death.
+        stays: what was found out may stay in the file.
+    """
     for deaths in range(4 * DEATHS_MAX):
         pid = os.fork()
         if pid == 0:
@@ -51,7 +62,10 @@ def load_until_it_ends(directory: Path, load: Callable[[], None]) -> int:
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         if status != KILLED:
             assert status == 0
-            assert not (directory / NAME).exists()
+            left = directory / NAME
+            assert not left.exists() or json.loads(left.read_text())["deaths"] == 0
+            if not stays:
+                left.unlink(missing_ok=True)
             return deaths
     raise AssertionError("it dies for ever")
 
@@ -101,6 +115,58 @@ def test_two_that_kill_a_load(module: Evolving, tmp_path: Path, hooks: tuple[str
     assert load_until_it_ends(tmp_path, load) <= 2 * DEATHS_MAX
 
 
+def test_names_as_long_as_they_like(tmp_path: Path) -> None:
+    """What one line has beyond the next one is not read."""
+
+    def load() -> None:
+        for size in (600, 10, 300):
+            hooks.enter("\u20ac" * size)
+        try:
+            hooks.enter("deadly")
+        except CannotKeep:
+            return
+        os._exit(KILLED)
+
+    assert load_until_it_ends(tmp_path, load, stays=True) == 4
+
+
+def test_what_was_found_out_is_known_until_its_code_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = tmp_path / "deadly_module.py"
+    module.write_text("class Deadly: pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    deadly = importlib.import_module("deadly_module").Deadly()
+
+    def load() -> None:
+        try:
+            hooks.enter(deadly)
+        except CannotKeep:
+            return
+        os._exit(KILLED)
+
+    assert load_until_it_ends(tmp_path, load, stays=True) == 4
+    assert load_until_it_ends(tmp_path, load, stays=True) == 0
+    with avoiding(tmp_path), pytest.raises(CannotKeep):
+        hooks.enter(deadly)
+    os.utime(module, ns=(1, 1))
+    with avoiding(tmp_path):
+        hooks.enter(deadly)
+    assert load_until_it_ends(tmp_path, load, stays=True) == 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_is_no_death(tmp_path: Path, number: int) -> None:
+    for _ in range(3):
+        pid = os.fork()
+        if pid == 0:
+            with LoadTrial(tmp_path):
+                signal.raise_signal(number)
+            os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -number
+        assert not (tmp_path / NAME).exists()
+
+
 @pytest.mark.parametrize("left", [b"", b"{", b"[]", b'{"deaths": 1}', b"\xff" * 100])
 def test_a_file_that_makes_no_sense(tmp_path: Path, left: bytes) -> None:
     (tmp_path / NAME).write_bytes(left)
@@ -110,8 +176,6 @@ def test_a_file_that_makes_no_sense(tmp_path: Path, left: bytes) -> None:
 
 def test_loads_that_are_killed_from_outside(tmp_path: Path) -> None:
     """At another place each time: nothing is skipped."""
-    from tapd.image import hooks
-
     for number in range(1, 20):
         pid = os.fork()
         if pid == 0:

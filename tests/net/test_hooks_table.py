@@ -196,6 +196,7 @@ AT_THE_START: Table = {
     "connection_resumed c2": Scene.do_nothing,
     "result c1": Scene.do_nothing,
     "result c2": Scene.do_nothing,
+    "second result c1": Scene.do_nothing,
     "timer one": lambda scene: scene.forget_hour(),
     "timer two": lambda scene: scene.forget_hour(),
     "connection_made new": lambda scene: scene.leave_in_vault(),
@@ -276,6 +277,47 @@ def test_what_kills_at_a_start_is_skipped(
     scene.settle()
     assert 0 < scene.deaths <= DEATHS_MAX * len(hooks)
     scene.check_bystander()
+
+
+@pytest.mark.parametrize("hook", ["connection_resumed c2", "connection_lost c1", "timer one"])
+def test_who_was_accepted_is_served_after_all_those_deaths(
+    scene: Scene, hook: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its number is not taken for that of a connection that has ended."""
+    poisoned.deadly(monkeypatch)
+    scene.leave_in_vault()
+    POISON.clear()
+    POISON[hook] = Killed
+    if hook.startswith("connection_lost"):
+        AT_THE_START[hook](scene)
+    scene.harness.give_up()
+    if hook.startswith("timer"):
+        AT_THE_START[hook](scene)
+    scene.settle()
+    assert scene.deaths > 1
+    assert scene.peers["new"].read() == b"hello\n"
+    scene.say("new", "anything")
+    assert scene.read_answer(scene.peers["new"]) == [b"%d" % scene.house.count]
+    scene.check_bystander()
+
+
+def test_a_commit_that_breaks_behind_a_result_ends_the_process(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no fault of the result's, and what it had taken is committed by nobody else."""
+    scene.harness.start_unclean(2)
+    broken: list[BaseException] = []
+    scene.harness.serving.on_broken = broken.append
+    commit = scene.harness.jar.commit
+    scene.harness.serving.call(lambda: monkeypatch.setattr(scene.harness.jar, "commit", fail))
+
+    def fail() -> None:
+        monkeypatch.setattr(scene.harness.jar, "commit", commit)
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        scene.harness.pump()
+    assert broken
 
 
 def test_a_service_whose_start_kills_is_named(

@@ -110,12 +110,18 @@ class Talk(Protocol):
         transport.write(b"hello\n")
 
     def connection_resumed(self) -> None:
-        strike("connection_resumed", self.name)
         application = self.service.application
+        application.call_later(1e9, ring, "far off")  # which takes a number
+        strike("connection_resumed", self.name)
         application.run_blocking(strike, "thread", self.name, then=self.take_result)
 
     def take_result(self, _result: Any, error: BaseException | None) -> None:
         strike("result", self.name)
+        application = self.service.application
+        application.run_blocking(int, then=self.take_second)
+
+    def take_second(self, _result: Any, _error: BaseException | None) -> None:
+        strike("second result", self.name)
 
     def data_received(self, data: bytes) -> None:
         *lines, self.half = (self.half + data).split(b"\n")

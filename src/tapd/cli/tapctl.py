@@ -330,6 +330,8 @@ def rollback(tap: str, generation: int | None, yes: bool) -> None:
 
     path, key = find_tap(tap), load_key()
     store, layout = Store(path, key), Layout(path, key)
+    if generation is None and yes:
+        raise UsageError("rollback --yes: say which GENERATION; without --yes they are listed")
     if generation is None:
         _list_offers(layout, tap)
         return

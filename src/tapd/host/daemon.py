@@ -169,7 +169,8 @@ class Daemon:
 
     def _restore(self, state: State, notifier: Notifier) -> Restored:
         """Restore; what kills each process that loads it is found out and left as it was."""
-        with LoadTrial(state.store.journal_directory) as trial:
+        keep_alive = functools.partial(notifier.extend_timeout, SAVE_TIMEOUT_S)
+        with LoadTrial(state.store.journal_directory, keep_alive) as trial:
             self._slow_down(trial.deaths, "the loading of its state", notifier)
             self._copied.has(trial.descriptors)
             try:

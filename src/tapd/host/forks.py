@@ -36,6 +36,7 @@ from threading import get_ident
 from typing import Any
 
 from tapd.host import streams
+from tapd.host.interrupts import typed_code
 from tapd.net.dead_turn import DeadTurn, descriptors_of, end_quietly
 from tapd.net.turn import Turn
 from tapd.systemd.guardian import Guardian
@@ -176,7 +177,8 @@ def ours() -> Iterator[None]:
 
 def _before() -> None:
     # A signal that the child gets before it has let go would be told to the server.
-    _masks[get_ident()] = pthread_sigmask(signal.SIG_BLOCK, _ALL_SIGNALS)
+    _masks[get_ident()] = pthread_sigmask(signal.SIG_BLOCK, ())
+    pthread_sigmask(signal.SIG_BLOCK, _ALL_SIGNALS)
     with contextlib.suppress(Exception):  # else both print what waits in the buffer
         sys.stdout.flush()
 
@@ -184,7 +186,10 @@ def _before() -> None:
 def _unblock() -> None:
     mask = _masks.pop(get_ident(), None)
     if mask is not None:
-        pthread_sigmask(signal.SIG_SETMASK, mask)
+        try:
+            pthread_sigmask(signal.SIG_SETMASK, mask)
+        except KeyboardInterrupt:  # here it would be printed and forgotten
+            typed_code.ask_again()
 
 
 def _cut_off() -> None:

@@ -58,6 +58,10 @@ class TypedCode:
             self._asking = session
             signal.pthread_kill(threading.main_thread().ident or 0, INTERRUPT)
 
+    def ask_again(self) -> None:
+        """Have the Ctrl-C that waits looked at once more: one came where nothing could take it."""
+        self._answered = 0
+
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
         asking, self._asking = self._asking, None
         if asking is not None and asking is self.session:

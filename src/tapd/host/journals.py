@@ -188,13 +188,14 @@ def read_beside(source: Source, entries: Iterable[Entry]) -> list[Segment]:
     if good is None or good.manifest is None:
         return []  # nothing to apply them to
     begun = is_begun(good.path, good.manifest.journal, source.layout)
-    older = [
+    older = (
         # Each follows a generation of its own; the next one may tell where it ended.
-        next(iter(source.read(generation, generation + 2, is_begun=False)))
+        next(iter(source.read(generation, generation + 2, is_begun=False)), None)
         for generation, _path in source.layout.journal_files()
         if generation < good.generation
-    ]
-    return [*older, *source.read(good.generation, is_begun=begun)]
+    )
+    there = [segment for segment in older if segment is not None]  # a save lets go of old ones
+    return [*there, *source.read(good.generation, is_begun=begun)]
 
 
 def _place_before(segment: Segment) -> tuple[int, int]:

@@ -10,7 +10,11 @@ object and no other: it is kept as it was saved, as all that does not load (`ima
 There may be a million such objects, so what has killed under `NUMBERS_MAX` numbers by the
 name of one class is called for none of that class.
 
-The file is one line of JSON. It is there during a load alone, so a kill leaves it.
+What was found out stays in the file, as names with the file of their code, so that the next
+load begins without them, and who loads beside the server (`avoiding`) does not die
+of them either. It is tried again once that code has changed.
+
+The file is one line of JSON. A stop that is asked for during a load is no death.
 
 Imports `events` and `image`.
 """
@@ -21,8 +25,11 @@ import contextlib
 import json
 import logging
 import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, Self
 
 from tapd import events
@@ -36,7 +43,13 @@ NAME = "loading"
 DEATHS_FREE = 2
 TRIES = 2
 NUMBERS_MAX = 2
+_NAME_MAX = 200
 _BYTES_MAX = 1 << 20
+_STOPS = (signal.SIGTERM, signal.SIGINT)
+_ALIVE_EACH = 1 << 14
+"""After so many calls the load says that it goes on: it is slow when they are announced."""
+
+Code = tuple[str, int]  # the file that a name's code is in, and when it was changed (ns)
 
 
 class LoadTrial:
@@ -46,27 +59,38 @@ class LoadTrial:
         deaths: how many loads before this one were killed since one found something out.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, keep_alive: Callable[[], object] = lambda: None) -> None:
+        """Read what the loads before left.
+
+        Args:
+            directory: ``NAME.d``, locked.
+            keep_alive: called now and then while calls are announced.
+        """
         self._path = directory / NAME
+        self._keep_alive = keep_alive
         known = _read(self._path)
         self.deaths: int = known.get("deaths", 0)
         self._at: int = known.get("at", 0)
         self._what: str = known.get("what", "")
         self._tries: int = known.get("tries", 0)
         self._skipped: dict[int, str] = {int(at): what for at, what in known.get("skipped", [])}
-        self._told: set[str] = set()
-        self._count = 0
-        self._fd = -1
+        self._banned = _unchanged(known.get("banned", {}))
         if self._at and self._tries >= TRIES:
             self._skipped[self._at] = self._what
             self._at, self.deaths = 0, DEATHS_FREE
         names = [name for name in self._skipped.values() if not name.startswith("builtins:")]
-        self._banned = {name for name in names if names.count(name) >= NUMBERS_MAX}
+        self._banned |= {name: ("", 0) for name in names if names.count(name) >= NUMBERS_MAX}
+        self._told: set[str] = set()
+        self._count = 0
+        self._fd = -1
+        self._bytes = 0
+        self._rest = b""
+        self._handlers: dict[int, Any] = {}
 
     @property
     def is_careful(self) -> bool:
         """Whether calls are announced."""
-        return self.deaths >= DEATHS_FREE
+        return self.deaths >= DEATHS_FREE or bool(self._banned)
 
     def descriptors(self) -> tuple[int, ...]:
         """Return the number of its file, while that is open."""
@@ -76,9 +100,20 @@ class LoadTrial:
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         with contextlib.suppress(OSError):  # a full disk: then a load that kills is not found out
             self._fd = os.open(self._path, flags, 0o600)
+        rest = {
+            "deaths": self.deaths + 1,
+            "skipped": list(self._skipped.items()),
+            "banned": self._banned,
+        }
+        self._rest = json.dumps(rest).encode()[1:] + b"\n"
         self._write(self._at, self._what, self._tries)
+        if self._fd >= 0:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, self._bytes)
         if self.is_careful:
             hooks.announce = self._announce
+        with contextlib.suppress(ValueError):  # in another thread
+            self._handlers = {number: signal.signal(number, self._stop) for number in _STOPS}
         return self
 
     def __exit__(
@@ -88,11 +123,30 @@ class LoadTrial:
         traceback: TracebackType | None,
     ) -> None:
         hooks.announce = None
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
         if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-            with contextlib.suppress(OSError):
+            self._leave()
+
+    def _leave(self) -> None:
+        """Have the file say that this load was not killed, or be gone."""
+        os.close(self._fd)
+        self._fd = -1
+        names = {*self._banned, *self._skipped.values()}
+        banned = {name: code for name in names if (code := _code_of(name)) is not None}
+        with contextlib.suppress(OSError):
+            if not banned:
                 self._path.unlink()
+                return
+            temporary = self._path.with_name(f".{NAME}.new")
+            temporary.write_text(json.dumps({"deaths": 0, "banned": banned}) + "\n")
+            temporary.replace(self._path)
+
+    def _stop(self, number: int, _frame: FrameType | None) -> None:
+        """End as without this: somebody wants it, so no call is to blame."""
+        self._leave()
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
 
     def _announce(self, called: object) -> None:
         """Write down that `called` is called next.
@@ -101,6 +155,8 @@ class LoadTrial:
             CannotKeep: it has killed each time.
         """
         self._count = count = self._count + 1
+        if not count % _ALIVE_EACH:
+            self._keep_alive()
         what = _name(called)
         if self._skipped.get(count) == what or what in self._banned:
             self._tell(what)
@@ -112,31 +168,46 @@ class LoadTrial:
         if what not in self._told:
             self._told.add(what)
             log.error(
-                "%s killed the server each time it was loaded; it is kept as it was saved", what,
+                "%s killed the server each time it was loaded; it is kept as it was saved, until "
+                "its code changes",
+                what,
                 extra=events.SKIPPED(TAPD_POISON="load"),
-            )  # fmt: skip
+            )
 
     def _write(self, at: int, what: str, tries: int) -> None:
+        """Write what is called next; what an earlier line has beyond that is not read."""
         if self._fd < 0:
             return
-        line = json.dumps(
-            {
-                "deaths": self.deaths + 1,
-                "at": at,
-                "what": what,
-                "tries": tries,
-                "skipped": list(self._skipped.items()),
-            }
-        ).encode()
+        line = b'{"at": %d, "tries": %d, "what": %b, ' % (at, tries, json.dumps(what).encode())
+        self._bytes = len(line) + len(self._rest)
         with contextlib.suppress(OSError):
-            os.pwrite(self._fd, line.ljust(512) + b"\n", 0)
+            os.pwrite(self._fd, line + self._rest, 0)
+
+
+@contextlib.contextmanager
+def avoiding(directory: Path) -> Iterator[None]:
+    """Load without what is known to kill; for who loads beside the server, or in its place."""
+    banned = _unchanged(_read(directory / NAME).get("banned", {}))
+    if not banned or hooks.announce is not None:
+        yield
+        return
+
+    def refuse(called: object) -> None:
+        if _name(called) in banned:
+            raise CannotKeep("it killed the server each time it was loaded")
+
+    hooks.announce = refuse
+    try:
+        yield
+    finally:
+        hooks.announce = None
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Return what the loads before this one left; nothing where it makes no sense."""
+    """Return what the loads before this one left; of a line that makes no sense, one death."""
     try:
         with open_regular(path) as file:
-            known = json.loads(file.read(_BYTES_MAX))
+            known = json.loads(file.readline(_BYTES_MAX))
         return known if type(known) is dict and _is_sound(known) else {"deaths": 1}
     except FileNotFoundError:
         return {}
@@ -145,22 +216,50 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _is_sound(known: dict[str, Any]) -> bool:
-    numbers = all(type(known.get(name)) is int for name in ("deaths", "at", "tries"))
-    skipped = known.get("skipped")
+    numbers = all(type(known.get(name, 0)) is int for name in ("deaths", "at", "tries"))
+    skipped, banned = known.get("skipped", []), known.get("banned", {})
     return (
         numbers
-        and type(known.get("what")) is str
+        and type(known.get("what", "")) is str
         and type(skipped) is list
         and all(type(each) is list and [*map(type, each)] == [int, str] for each in skipped)
+        and type(banned) is dict
+        and all(type(code) is list and [*map(type, code)] == [str, int] for code in banned.values())
     )
+
+
+def _unchanged(banned: dict[str, Any]) -> dict[str, Code]:
+    """Return those names of which the code is what it was."""
+    return {
+        name: (path, changed_ns)
+        for name, (path, changed_ns) in banned.items()
+        if not path or _changed_ns(path) == changed_ns
+    }
+
+
+def _code_of(name: str) -> Code | None:
+    """Return where the code of a name is; None where it can't be said that it changed."""
+    module = sys.modules.get(name.partition(":")[0])
+    path = getattr(module, "__file__", None)
+    if type(path) is not str or name.startswith("builtins:"):
+        return None
+    changed_ns = _changed_ns(path)
+    return None if changed_ns is None else (path, changed_ns)
+
+
+def _changed_ns(path: str) -> int | None:
+    try:
+        return Path(path).stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def _name(called: object) -> str:
     """Return what tells one call from another, without an object's own code."""
     if type(called) is str:
-        return called
+        return called[:_NAME_MAX]
     cls: Any = called if issubclass(type(called), type) else type(called)
     try:
-        return f"{type.__getattribute__(cls, '__module__')}:{cls.__qualname__}"[:200]
+        return f"{type.__getattribute__(cls, '__module__')}:{cls.__qualname__}"[:_NAME_MAX]
     except BaseException:
         return "an object"

@@ -18,6 +18,7 @@ from pathlib import Path
 from tapd import events
 from tapd.errors import StateUnwritable, TapMissing
 from tapd.host.journals import Fault, Segment, Source, is_begun
+from tapd.host.load_trial import avoiding
 from tapd.image.changes import Changes
 from tapd.image.files import Files, give_to_owner_of, writing
 from tapd.image.jar import Jar
@@ -90,7 +91,8 @@ class State:
         Raises:
             TapdError: no TAP could be loaded; the message says what to do.
         """
-        return self._restore_from(self.store.load(journals_follow=True), on_trial=False)
+        with avoiding(self.store.journal_directory):
+            return self._restore_from(self.store.load(journals_follow=True), on_trial=False)
 
     def try_to_restore(self, entry: Entry) -> Restored:
         """Do as `restore` would with this generation; needs no lock and changes no file.
@@ -100,7 +102,8 @@ class State:
         Raises:
             TapdError: it could not be loaded; none before it is tried instead.
         """
-        return self._restore_from(self.store.load_entry(entry), on_trial=True)
+        with avoiding(self.store.journal_directory):
+            return self._restore_from(self.store.load_entry(entry), on_trial=True)
 
     def restore_until(self, base: int, end: int) -> Restored:
         """Do as a start would have done right before generation `end` was begun.

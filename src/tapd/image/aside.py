@@ -72,8 +72,7 @@ def set_aside(path: Path, kind: str) -> Path:
         aside = _free(path, kind)
         files.rename(path, aside)
         sync_directory(files, path.parent)
-    _prune(path.parent, kind, aside)
-    return aside
+    return aside  # the only one of its kind, so that none is removed for another
 
 
 def kept_copies(directory: Path) -> list[Path]:

@@ -206,10 +206,14 @@ class Census:
             contents = [value for each in state for value in (each or {}).values()]
         else:
             contents = (state or {}).values()
-        attributes = attributes_of(obj)
-        if contents is None or origin is Origin.FOREIGN or not is_held_elsewhere(attributes):
-            return contents
-        return [attributes, *contents]
+        # Its attributes have no name here: that would be one holder more.
+        if (
+            contents is not None
+            and origin is not Origin.FOREIGN
+            and is_held_elsewhere(attributes_of(obj))
+        ):
+            return [attributes_of(obj), *contents]
+        return contents
 
 
 _TUPLE = {tuple}

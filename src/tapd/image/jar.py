@@ -322,7 +322,8 @@ class Jar:
         changes = commit.changes
         try:
             if issubclass(cls, Tracked):
-                begin = obj.begin_delta()
+                begun = commit.begun
+                begin = begun.pop(oid) if oid in begun else obj.begin_delta()
                 delta = None if begin is None else obj.delta_since(begin)
                 if delta is not None:
                     if not self._census.is_calm_delta(cls, delta):

@@ -30,6 +30,7 @@ from tapd.model.persistent import Tracked, is_durable_type
 _log = logging.getLogger(__name__)
 
 _base: Any = pickle._Unpickler  # pickle's own, in Python
+_NO_CODE = frozenset({str, int, bytes, float, bool, type(None), list})
 _NAMERS = frozenset({"named", "durable_class", "value_class"})
 _FINISHERS = frozenset({"finish_graph", "finish_deep_graph", "finish_nested_graph"})
 _FRAME_HEAD_BYTES = 9
@@ -157,7 +158,7 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
         for key, (put, container, items) in list(self._waiting.items()):
             while items:
                 try:
-                    hooks.enter(self._called(put, container, items[0]))
+                    self._enter(put, container, items[0])
                     put(container, items[0])
                 except BaseException as error:
                     hooks.check_load(error)
@@ -380,11 +381,15 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
             else:
                 self._fail(container, f"an item can't be put back: {reason}")
 
-    def _called(self, put: Any, container: Any, item: Any) -> Any:
-        """Return whose code runs when `item` is put into `container`."""
-        if type(container) not in (dict, set):
-            return container
-        return item[0] if put == self._put_pair else item
+    def _enter(self, put: Any, container: Any, item: Any) -> None:
+        """Announce whose code runs when `item` is put into `container`, if anybody's."""
+        if hooks.announce is None:
+            return
+        called = container
+        if type(container) in (dict, set):
+            called = item[0] if put == self._put_pair else item
+        if type(called) not in _NO_CODE:
+            hooks.enter(called)
 
     def _each(self, items: Any, put: Callable[[Any, Any], None]) -> None:
         container = self.stack[-1]
@@ -394,7 +399,7 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
         for item in items:
             if waiting is None:
                 try:
-                    hooks.enter(self._called(put, container, item))
+                    self._enter(put, container, item)
                     put(container, item)
                     continue
                 except BaseException as error:  # perhaps it can be hashed when all is read

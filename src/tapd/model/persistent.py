@@ -321,9 +321,11 @@ class TrackedDict(dict[K, V], Tracked):
         order in which a replay has to set them: a dict's order is state, too.
         """
         if not self._p_changed:
-            self._p_delta = {}
-            self._p_jar.register(self)  # type: ignore[union-attr]  # attached when unchanged
-            self._p_changed = True
+            fresh: dict[K, bool] = {}
+            if not self._p_changed:  # by a ``__del__``, as the collector may have run just now
+                self._p_delta = fresh
+                self._p_jar.register(self)  # type: ignore[union-attr]  # attached when unchanged
+                self._p_changed = True
         touched = self._p_delta
         if touched is not None:
             if moves:

@@ -31,7 +31,7 @@ def build_protocol(turn: Connections, service: Service, peer: Any) -> Protocol:
         BaseException: whatever the service raised.
     """
     name = type(service).__qualname__
-    why = turn.crowd.why_full(service, peer, turn.streams.values())
+    why = turn.crowd.why_full(service, peer, turn.living())
     if not why:
         return _checked(service.build_protocol(peer), f"{name}.build_protocol")
     refusal = service.build_refusal("Too many connections from your address")

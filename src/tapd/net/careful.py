@@ -46,6 +46,7 @@ log = logging.getLogger(__name__)
 
 TRIES = 2
 SINGLE_LEVEL = 2
+COMMIT_EACH_S = 0.1
 SETTLED_S = 10.0
 """What serves this long has survived its start, whatever input still waits."""
 
@@ -77,6 +78,7 @@ class Careful:
         self._held: dict[Stream, None] = {}  # frozen, until what they keep was run
         self._trial = trial
         self._skipped = skipped
+        self._committed_s = 0.0
         self._settled_at = time.monotonic() + SETTLED_S
 
     @property
@@ -120,6 +122,8 @@ class Careful:
         run: Callable[[], object],
         what: Callable[[], str],
         skip: Callable[[], object] = lambda: None,
+        *,
+        may_wait: bool = False,
     ) -> None:
         """Run something that the next process would do again, or skip it, and commit.
 
@@ -131,6 +135,8 @@ class Careful:
             what: what it is, for the log.
             skip: called in its place where it has killed the server each time. It runs
                 nothing of an author's.
+            may_wait: the next process runs it in any case, so it is committed with others:
+                a commit looks at all that there is.
         """
         if not self.is_single:
             run()
@@ -145,7 +151,12 @@ class Careful:
             skip()
         else:
             run()
+        if may_wait and time.monotonic() < self._committed_s + COMMIT_EACH_S:
+            if is_skipped:
+                self._append(turn, records.render_progress(work))
+            return
         turn.commit()
+        self._committed_s = time.monotonic()
         if not turn.is_stalled:
             self._append(turn, records.render_progress(work if is_skipped else None))
 

@@ -13,7 +13,7 @@ import errno
 import logging
 import select
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from threading import current_thread, get_ident
 from typing import Any
 
@@ -235,6 +235,11 @@ class Connections(LiveRuntime):
         self.application.connections[key] = begun
         self._opens.append((key, state.cookie, is_unix, sent_base))
         self.guard(stream, "connection_made", begun.transport)
+
+    def living(self) -> Iterator[Stream]:
+        """Yield the streams that have not ended; those that have are forgotten in the next turn."""
+        by_fd = self._by_fd
+        return (stream for stream in self.streams.values() if by_fd.get(stream.fd) is stream)
 
     def _refuse(self, sock: socket.socket, key: int) -> None:
         kernel.drain_input(sock)

@@ -16,6 +16,7 @@ import socket
 from collections.abc import Callable, Sequence
 
 from tapd.errors import AdministratorError, AuthorError, BugError, StartFailed, TapdError
+from tapd.image.changes import Changes
 from tapd.model.application import Application
 from tapd.model.hosted import Hosted
 from tapd.model.order import check_classes, start_order
@@ -53,7 +54,8 @@ class Resumed:
 def ended_before(application: Application, history: records.History) -> Callable[[int], bool]:
     """Return what tells, by its key, whether a connection had ended before the process did."""
     known = history.streams.keys() & application.connections.keys()
-    return lambda key: key <= application.last_key and key not in known
+    named = history.streams.keys()  # perhaps no more than that: see `_name_accepted`
+    return lambda key: key <= application.last_key and key not in known and key not in named
 
 
 def adopt_held(turn: Turn, history: records.History, held: Sequence[Held]) -> Resumed:
@@ -75,7 +77,7 @@ def adopt_held(turn: Turn, history: records.History, held: Sequence[Held]) -> Re
         seen.add(entry.key)
         state = history.streams.get(entry.key)
         if state is None or entry.key not in application.connections:
-            if entry.key > application.last_key:
+            if entry.key > application.last_key or state is not None:
                 resumed.accepted.append((entry.key, sock))
             else:
                 _discard(turn, entry.key, sock)
@@ -196,11 +198,14 @@ def begin_turns(turn: Turn, resumed: Resumed, history: records.History, boot_id:
 
 
 def _begin_turns(turn: Turn, resumed: Resumed, history: records.History, boot_id: str) -> None:
+    _number_accepted(turn, resumed)
     level = 0 if history.clean else history.level + 1
     assert turn.journal is not None, "a turn before there is a journal"
     turn.journal.append(records.render_start(boot_id, level))
     if level:
         turn.careful = _make_careful(turn, resumed, history, level)
+        if turn.careful.is_single:
+            _name_accepted(turn, resumed)
     turn.timers.load()
     try:
         _start_services(turn)
@@ -221,6 +226,8 @@ def _begin_turns(turn: Turn, resumed: Resumed, history: records.History, boot_id
         _go_on(turn, stream)
     for key, sock in resumed.accepted:
         _begin_accepted(turn, key, sock)
+        if key not in turn.streams:
+            turn.note_lost(key)
     resume_connectors(turn)
     turn.commit()
     if turn.careful is not None:
@@ -278,20 +285,44 @@ def _go_on(turn: Turn, stream: Stream) -> None:
     turn.alone(
         "connection_resumed", stream.key, resume,
         lambda: f"connection_resumed of {name_of(stream.protocol)}",
+        may_wait=True,
     )  # fmt: skip
     if stream.is_reading() and turn.count(stream, "kept_bytes"):
         turn.go_on_reading(stream)  # reading had been resumed, and what is kept was being tried
 
 
-def _begin_accepted(turn: Turn, held_key: int, sock: socket.socket) -> None:
-    """Begin a connection that the process before had accepted, and told nobody of."""
+def _number_accepted(turn: Turn, resumed: Resumed) -> None:
+    """Have each connection that was accepted be known by a number that nothing else gets."""
     application = turn.application
-    key = held_key
-    if held_key >= ORPHAN_KEY:
-        turn.vault.forget(held_key)
-        key = application.next_key()
-        turn.keep(key, sock)
-    application.last_key = max(application.last_key, key)
+    keys = [key for key, _sock in resumed.accepted if key < ORPHAN_KEY]
+    application.last_key = max([application.last_key, *keys])
+    for place, (held_key, sock) in enumerate(resumed.accepted):
+        if held_key >= ORPHAN_KEY:
+            turn.vault.forget(held_key)
+            key = application.next_key()
+            turn.keep(key, sock)
+            resumed.accepted[place] = key, sock
+
+
+def _name_accepted(turn: Turn, resumed: Resumed) -> None:
+    """Name in the journal what was accepted, before anything is committed that does not have it.
+
+    Else the next process takes such a connection for one that has ended: its number is not
+    above all that were given.
+    """
+    opens: list[records.Open] = []
+    for key, sock in resumed.accepted:
+        is_unix = sock.family == socket.AF_UNIX
+        with contextlib.suppress(OSError):  # it is gone
+            sent_base = 0 if is_unix else kernel.read_positions(sock).sent
+            opens.append((key, kernel.read_cookie(sock), is_unix, sent_base))
+    assert turn.journal is not None, "a turn before there is a journal"
+    if opens:
+        turn.journal.append(records.render_turn(opens, [], [], Changes(), []))
+
+
+def _begin_accepted(turn: Turn, key: int, sock: socket.socket) -> None:
+    """Begin a connection that the process before had accepted, and told nobody of."""
     service = find_service(turn, sock)
     if service is None:
         _discard(turn, key, sock)

@@ -118,7 +118,13 @@ class LiveRuntime:
             if not future.cancelled():
                 then(*future.result())
 
-        self._loop.run_in_executor(None, outcome).add_done_callback(finished)
+        try:
+            future = self._loop.run_in_executor(None, outcome)
+        except RuntimeError as error:  # no thread can be made now
+            self._threads -= 1
+            then(None, error)
+        else:
+            future.add_done_callback(finished)
 
     def run_in_queue(
         self,

@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
+from tapd.interpreter import check_builtins
 from tapd.net import authors
 
 EACH_S = 10.0
@@ -58,6 +59,8 @@ class Telling:
             error: what an author's code raised: a line that is written at once has its
                 traceback (`net.authors`).
         """
+        if error is not None:
+            check_builtins(error)
         if self._handle is None:
             self._told = 0
             self._handle = self._loop.call_later(EACH_S, self._tell_more)

@@ -270,12 +270,14 @@ class Turn(Commits):
         run: Callable[[], object],
         what: Callable[[], str],
         skip: Callable[[], object] = lambda: None,
+        *,
+        may_wait: bool = False,
     ) -> None:
         """Run what the next process would do again: as `Careful.alone` where that is due."""
         if self.careful is None:
             run()
         else:
-            self.careful.alone(self, kind, key, run, what, skip)
+            self.careful.alone(self, kind, key, run, what, skip, may_wait=may_wait)
 
     def note_asked(self, asker: Asker) -> None:
         """Take note that a start asked for a result, which belongs to it."""
@@ -295,14 +297,21 @@ class Turn(Commits):
 
         def run() -> None:
             try:
-                function()
+                with self.asking(asker.kind, asker.key, asker.skip):
+                    function()
+            except DescriptorLost:
+                raise
             except BaseException as error:
                 authors.failed(f"taking a result that {asker.kind} {asker.key} asked for", error)
 
-        self.alone(
-            f"result for {asker.kind}", asker.key, run,
-            lambda: f"a result that {asker.kind} {asker.key} had asked for", asker.skip,
-        )  # fmt: skip
+        try:
+            self.alone(
+                f"result for {asker.kind}", asker.key, run,
+                lambda: f"a result that {asker.kind} {asker.key} had asked for", asker.skip,
+            )  # fmt: skip
+        except BaseException as error:  # of the commit: no fault of a call's
+            self.break_off(error)
+            raise
 
     def may_receive(self, port: DatagramPort, identity: Identity) -> bool:
         """Whether `port` may run that datagram: not if it has killed too often."""
@@ -334,6 +343,8 @@ class Turn(Commits):
             except DescriptorLost:  # a connection that was made: no fault of the call's
                 raise
             except BaseException as error:
+                if not self.is_open:  # it broke the turn
+                    raise
                 authors.failed(f"{authors.name_of(call)} failed", error)
 
     def _run_timer(self, timer: Timer) -> None:
