@@ -207,6 +207,58 @@ def test_an_address_has_as_many_connections_as_the_service_says(
     assert "has 2 connections, as many as one address may have" in caplog.messages[0]
 
 
+class Quitting(Protocol):
+    def data_received(self, data: bytes) -> None:
+        self.transport.close()
+
+
+class FewQuitting(Few):
+    protocol = Quitting
+
+
+def test_who_has_ended_and_is_not_forgotten_yet_counts_no_more(serve: Serve) -> None:
+    harness = serve_one(serve, FewQuitting())
+    peers = [harness.connect(HOSTILE) for _ in range(2)]
+    harness.crash()  # so that nobody was counted yet
+    peers[0].sock.sendall(b"quit")
+    harness.serving.step()
+    for _ in range(2):
+        newest = harness.connect(HOSTILE)
+        assert is_served(harness, newest)
+        newest.sock.sendall(b"quit")
+        harness.pump()
+        assert newest.read_end() == b""
+
+
+def test_a_thread_that_can_not_be_made_is_an_error_and_no_end(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness = serve_one(serve, LineService())
+    harness.connect(HONEST)
+    (client,) = harness.application.connections.values()
+    assert harness.process is not None
+    loop = harness.process.loop
+    errors: list[BaseException | None] = []
+
+    def ask() -> None:
+        harness.application.run_queued(
+            int, client=client, then=lambda _result, error: errors.append(error)
+        )
+        harness.wait_for(lambda: not harness.serving.is_waiting)
+        harness.pump()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "run_in_executor", _no_thread)
+        for _ in range(3):
+            ask()
+    ask()
+    assert [type(error) for error in errors] == [RuntimeError] * 3 + [type(None)]
+
+
+def _no_thread(*_args: Any) -> Any:
+    raise RuntimeError("can't start new thread")
+
+
 def test_a_limit_that_is_set_later_counts_those_that_are_there(serve: Serve) -> None:
     harness = serve_one(serve, LineService())
     peers = [harness.connect(HOSTILE) for _ in range(5)]

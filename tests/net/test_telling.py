@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import builtins
 import logging
 import time
 from collections.abc import Iterator
 
 import pytest
 
+from tapd.errors import InterpreterBroken
 from tapd.net.telling import EACH_S, PEERS_MAX, Telling, Tellings
 from tapd.testing.clock import Clock, Loop
 
@@ -46,6 +48,18 @@ def test_it_says_who_and_how_often(
     assert last.TAPD_PEER == "192.0.2.99"  # type: ignore[attr-defined]
     clock.advance(10 * EACH_S)
     assert len(caplog.records) == 3
+
+
+def test_a_failure_that_is_only_counted_is_looked_at_all_the_same(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    telling = Telling(_log, loop, at_once=1)
+    for _ in range(2):
+        telling.tell("failed", error=ValueError())
+    with monkeypatch.context() as patch:
+        patch.setattr(builtins, "divmod", 7)
+        with pytest.raises(InterpreterBroken, match="divmod"):
+            telling.tell("failed", error=ValueError())
 
 
 def test_a_flood_is_one_line_in_so_many_seconds(
