@@ -197,6 +197,8 @@ AT_THE_START: Table = {
     "result c1": Scene.do_nothing,
     "result c2": Scene.do_nothing,
     "second result c1": Scene.do_nothing,
+    "reduce c1-resumed": Scene.do_nothing,
+    "reduce c2-resumed": Scene.do_nothing,
     "timer one": lambda scene: scene.forget_hour(),
     "timer two": lambda scene: scene.forget_hour(),
     "connection_made new": lambda scene: scene.leave_in_vault(),

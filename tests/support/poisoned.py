@@ -113,6 +113,7 @@ class Talk(Protocol):
         application = self.service.application
         application.call_later(1e9, ring, "far off")  # which takes a number
         strike("connection_resumed", self.name)
+        self.things = [Thing(f"{self.name}-resumed")]
         application.run_blocking(strike, "thread", self.name, then=self.take_result)
 
     def take_result(self, _result: Any, error: BaseException | None) -> None:

@@ -15,8 +15,10 @@ lost are told so, the others go on, timers are due, remote ends are connected to
 accepted begins: each may kill, and there may be several that do. So each of these runs
 `alone` then: under a mark of its own, and committed, or skipped and that committed, before
 the next one runs. What `connection_resumed` asks of threads and tasks is a part of that.
-So each death finds one culprit out or counts against it, and a start always ends. The
-loading of the state has such marks elsewhere (`image.loading_marks`).
+So each death finds one culprit out or counts against it, and a start always ends. Only the
+people who go on are committed together, as there may be thousands: should that
+commit kill, the next process commits each of them. The loading of the state has marks of its
+own (`host.load_trial`).
 
 Whole units that a protocol keeps, since they came while reading was paused, are not in
 the kernel any more, and whoever resumes reading (a timer, a thread's result, another
@@ -47,6 +49,7 @@ log = logging.getLogger(__name__)
 TRIES = 2
 SINGLE_LEVEL = 2
 COMMIT_EACH_S = 0.1
+_COMMIT = "commit"  # the kind of a mark
 SETTLED_S = 10.0
 """What serves this long has survived its start, whatever input still waits."""
 
@@ -78,6 +81,7 @@ class Careful:
         self._held: dict[Stream, None] = {}  # frozen, until what they keep was run
         self._trial = trial
         self._skipped = skipped
+        self._commits_each = trial is not None and trial.kind == _COMMIT
         self._committed_s = 0.0
         self._settled_at = time.monotonic() + SETTLED_S
 
@@ -135,13 +139,15 @@ class Careful:
             what: what it is, for the log.
             skip: called in its place where it has killed the server each time. It runs
                 nothing of an author's.
-            may_wait: the next process runs it in any case, so it is committed with others:
-                a commit looks at all that there is.
+            may_wait: the next process runs it in any case, so it is committed with others.
+                A commit looks at all that there is.
         """
         if not self.is_single:
             run()
             return
         work = kind, key
+        trial = self._trial
+        is_suspect = trial is not None and (trial.kind, trial.key) == work
         is_skipped = work in self._skipped or not self.may_run(turn, kind, key)
         if is_skipped:
             log.error(
@@ -151,14 +157,23 @@ class Careful:
             skip()
         else:
             run()
-        if may_wait and time.monotonic() < self._committed_s + COMMIT_EACH_S:
-            if is_skipped:
-                self._append(turn, records.render_progress(work))
-            return
+        if is_skipped:
+            self._append(turn, records.render_progress(work))
+        if not may_wait or is_suspect or self._commits_each:
+            turn.commit()
+            if not turn.is_stalled:
+                self.note_progress(turn)
+        elif time.monotonic() >= self._committed_s + COMMIT_EACH_S:
+            self.commit(turn)
+
+    def commit(self, turn: Turn) -> None:
+        """Commit what several have done, under a mark, and say that they got on."""
+        if self.is_single:
+            self._announce(turn, _COMMIT, 0, 0, 1)
         turn.commit()
         self._committed_s = time.monotonic()
         if not turn.is_stalled:
-            self._append(turn, records.render_progress(work if is_skipped else None))
+            self.note_progress(turn)
 
     def run(self, turn: Turn, events: list[tuple[int, int]]) -> list[tuple[int, int]]:
         """Run what waits, one unit at a time where that is due; return the other events."""

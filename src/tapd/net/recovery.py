@@ -53,9 +53,7 @@ class Resumed:
 
 def ended_before(application: Application, history: records.History) -> Callable[[int], bool]:
     """Return what tells, by its key, whether a connection had ended before the process did."""
-    known = history.streams.keys() & application.connections.keys()
-    named = history.streams.keys()  # perhaps no more than that: see `_name_accepted`
-    return lambda key: key <= application.last_key and key not in known and key not in named
+    return lambda key: key <= application.last_key and key not in history.streams
 
 
 def adopt_held(turn: Turn, history: records.History, held: Sequence[Held]) -> Resumed:
@@ -76,11 +74,11 @@ def adopt_held(turn: Turn, history: records.History, held: Sequence[Held]) -> Re
         cookies.add(cookie)
         seen.add(entry.key)
         state = history.streams.get(entry.key)
-        if state is None or entry.key not in application.connections:
-            if entry.key > application.last_key or state is not None:
-                resumed.accepted.append((entry.key, sock))
-            else:
-                _discard(turn, entry.key, sock)
+        if state is None and entry.key <= application.last_key:
+            _discard(turn, entry.key, sock)
+            continue
+        if state is None or entry.key not in application.connections:  # see `_name_accepted`
+            resumed.accepted.append((entry.key, sock))
             continue
         try:
             stream = _resume_stream(turn, sock, state)
@@ -229,9 +227,10 @@ def _begin_turns(turn: Turn, resumed: Resumed, history: records.History, boot_id
         if key not in turn.streams:
             turn.note_lost(key)
     resume_connectors(turn)
-    turn.commit()
-    if turn.careful is not None:
-        turn.careful.note_progress(turn)  # the start did not kill
+    if turn.careful is None:
+        turn.commit()
+    else:
+        turn.careful.commit(turn)  # which says that the start did not kill
 
 
 def _make_careful(turn: Turn, resumed: Resumed, history: records.History, level: int) -> Careful:
