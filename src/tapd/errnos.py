@@ -90,7 +90,12 @@ def check_same(is_same: Callable[[], bool], error: OSError, what: object) -> Non
         reason = failure.strerror
     else:
         reason = "its number is another's now"
-    raise DescriptorLost(
+    raise lost(what, reason) from error
+
+
+def lost(what: object, reason: str | None) -> DescriptorLost:
+    """Return what says that the descriptor of `what` is not what it was."""
+    return DescriptorLost(
         f"the descriptor of {what} was closed by code in this process ({reason}); "
         "the next process goes on with all that it had"
-    ) from error
+    )

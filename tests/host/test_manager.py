@@ -294,6 +294,16 @@ def test_a_program_that_is_not_there(manage: Callable[..., Run]) -> None:
     assert "no program 'no-such-program-at-all'" in run.said
 
 
+def test_a_program_that_may_not_run(manage: Callable[..., Run], tmp_path: Path) -> None:
+    """No restart mends it, unlike a lack of processes or memory."""
+    program = tmp_path / "program"
+    program.write_bytes(b"neither a script nor a program\0")
+    program.chmod(0o755)
+    run = manage(command=[str(program)], ready=False)
+    assert run.end() == 69
+    assert f"can't start {program}" in run.said
+
+
 def test_a_program_that_can_not_run(manage: Callable[..., Run], tmp_path: Path) -> None:
     program = tmp_path / "program"
     program.write_text("#!/nonexistent/interpreter\n")

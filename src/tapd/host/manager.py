@@ -38,6 +38,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import enum
+import errno
 import logging
 import os
 import resource
@@ -64,16 +65,11 @@ _QUICK_S = 1.0  # a life shorter than this after READY counts as a death at the 
 _QUICK_DEATHS_FREE = 5  # so many in a row are not slowed down
 _CLOCK_LOOK_S = 60.0
 _OPEN_FILES_MAX = 65536  # of the child, where the hard limit allows it
+_SCARCE = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # there will be more again
 _NOT_INHERITED = (
-    "LISTEN_PID",
-    "LISTEN_FDS",
-    "LISTEN_FDNAMES",
-    "LISTEN_PIDFDID",
-    "NOTIFY_SOCKET",
-    "WATCHDOG_PID",
-    "WATCHDOG_USEC",
-    "FDSTORE",
-)
+    "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID", "NOTIFY_SOCKET",
+    "WATCHDOG_PID", "WATCHDOG_USEC", "FDSTORE",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -249,10 +245,10 @@ class Manager:
             child = spawn(self._command, self._environ, fds)
         except OSError as error:
             _log.error("can't start the server: %s", error)
-            if isinstance(error, FileNotFoundError):
-                self._last_code = self._exit_status = os.EX_UNAVAILABLE
-            else:  # no process, memory or file is free: there will be again
+            if error.errno in _SCARCE:
                 self._enter(_Phase.DEAD, self._options.restart_max_s / 10)
+            else:
+                self._last_code = self._exit_status = os.EX_UNAVAILABLE
             return
         self._child = child
         self._epoll.register(child.pidfd, select.EPOLLIN)
@@ -309,10 +305,8 @@ class Manager:
         lived_s = 0.0 if self._ready_s is None else time.monotonic() - self._ready_s
         # Who kills a server that runs does so from outside: it would be no slower for that.
         was_killed = self._last_code == -signal.SIGKILL and self._phase is _Phase.RUNNING
-        if lived_s > _QUICK_S or was_killed:
-            self._quick_deaths = 0
-        else:
-            self._quick_deaths += 1
+        is_quick = lived_s <= _QUICK_S and not was_killed
+        self._quick_deaths = self._quick_deaths + 1 if is_quick else 0
         delay_s = self._options.restart_s
         excess = self._quick_deaths - _QUICK_DEATHS_FREE
         if excess <= 0:

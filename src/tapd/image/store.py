@@ -62,11 +62,7 @@ _log = logging.getLogger("tapd.store")
 
 
 class Store(Layout):
-    """The files of one application, and how they change.
-
-    Attributes:
-        before_writing: called between the pickling, which runs code of authors, and the files.
-    """
+    """The files of one application, and how they change."""
 
     def __init__(self, path: Path, key: Key, *, files: Files | None = None) -> None:
         """Find the files from a TAP or a shutdown TAP; nothing is read or made yet.
@@ -76,6 +72,7 @@ class Store(Layout):
         """
         super().__init__(path, key)
         self._files = files or Files()
+        # Called when authors' code has run, before any file is written.
         self.before_writing: Callable[[], None] = lambda: None
         self._lock: StateLock | None = None
 

@@ -18,7 +18,7 @@ from threading import current_thread, get_ident
 from typing import Any
 
 from tapd import events
-from tapd.errnos import GONE, NO_MEMORY, insist
+from tapd.errnos import GONE, NO_MEMORY, insist, lost
 from tapd.errors import AuthorError, DescriptorLost, PeerError
 from tapd.model.application import Application
 from tapd.model.hosted import Hosted
@@ -285,7 +285,7 @@ class Connections(LiveRuntime):
             try:
                 insist(lambda: self._epoll.unregister(stream.fd))
             except OSError as error:
-                raise _unwatched(stream, error) from error
+                raise lost(stream, error.strerror) from error
             stream.interest = -1
         self.call(lambda: self._lose(stream, exc))
 
@@ -468,14 +468,7 @@ class Connections(LiveRuntime):
             DescriptorLost: `error` is of another kind.
         """
         if error.errno not in _NO_ROOM:
-            raise _unwatched(stream, error) from error
+            raise lost(stream, error.strerror) from error
         text = f"{stream!r}: can't be looked at, and waits: {error.strerror}"
         self.tell(log, "unwatchable", text)
         self._loop.call_later(_WATCH_AGAIN_S, stream.touch)
-
-
-def _unwatched(stream: Stream, error: OSError) -> DescriptorLost:
-    return DescriptorLost(
-        f"the descriptor of {stream} was closed by code in this process ({error.strerror}); "
-        "the next process goes on with all that it had"
-    )

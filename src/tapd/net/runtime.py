@@ -10,16 +10,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import functools
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tapd.model.application import QUEUE_GROUP_MAX
 from tapd.model.seal import Sealer
-from tapd.net.fair_queue import FairQueue, Work
 from tapd.net.telling import Tellings
 from tapd.values import Value
+
+if TYPE_CHECKING:
+    from tapd.net.fair_queue import FairQueue, Work
 
 
 class Asker(Value):
@@ -39,7 +42,6 @@ class LiveRuntime:
         self._asker: Asker | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._threads = 0
-        self._queue = FairQueue(self._run_work, self._drop_work)
         self._tellings = Tellings(loop)
 
     def call(self, function: Callable[[], object]) -> None:
@@ -83,7 +85,7 @@ class LiveRuntime:
     @property
     def is_waiting(self) -> bool:
         """Whether a task or thread that was asked for has yet to give its result."""
-        return bool(self._tasks or self._threads or self._queue)
+        return bool(self._tasks or self._threads or vars(self).get("_queue"))
 
     now_s = staticmethod(time.time)  # the wall clock, in seconds since the epoch: in C
 
@@ -137,8 +139,17 @@ class LiveRuntime:
         group_max: int = QUEUE_GROUP_MAX,
     ) -> str:
         """Run `function` in a thread when it is the turn of `group`; return "", or why not."""
+        from tapd.net.fair_queue import Work  # noqa: PLC0415 - as for `_queue`
+
         work = Work(function, args, done, is_wanted, self._take_asker())
         return self._queue.add(work, group, group_max)
+
+    @functools.cached_property
+    def _queue(self) -> FairQueue:
+        """The queue, from the first that is asked for on: at a start a client waits."""
+        from tapd.net.fair_queue import FairQueue  # noqa: PLC0415 - as it says
+
+        return FairQueue(self._run_work, self._drop_work)
 
     def _run_work(self, work: Work, finished: Callable[[], None]) -> None:
         def then(result: Any, error: Any) -> None:

@@ -18,7 +18,7 @@ import select
 import socket
 import struct
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 from tapd.errnos import insist
 from tapd.errors import ConnectionsUnreadable
@@ -80,6 +80,16 @@ class Segment:
     def name(self) -> str:
         """Its FDNAME."""
         return f"tapd-vault-{self.number}"
+
+    def descriptors(self) -> Iterator[int]:
+        """Yield its descriptors, and those of the connections in it; all stay whose they are."""
+        for end in (self.sender, self.receiver):
+            if end is not None:
+                yield end.fileno()
+        if self.barrier is not None:
+            yield self.barrier.fd
+        for held in self.live.values():
+            yield held.fd
 
     def send(self, held: Held) -> None:
         """Send `held` into it, at once or not at all.

@@ -43,7 +43,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol as TypingProtocol
 
-from tapd.errors import ConnectionsUnreadable, DescriptorLost
+from tapd.errnos import lost
+from tapd.errors import ConnectionsUnreadable
 from tapd.systemd.notify import Barrier
 from tapd.systemd.segment import (
     SEGMENT_NAME,
@@ -137,13 +138,7 @@ class Vault:
     def descriptors(self) -> Iterator[int]:
         """Yield its descriptors, and those of the connections in it; all stay whose they are."""
         for segment in self._segments.values():
-            for end in (segment.sender, segment.receiver):
-                if end is not None:
-                    yield end.fileno()
-            if segment.barrier is not None:
-                yield segment.barrier.fd
-            for held in segment.live.values():
-                yield held.fd
+            yield from segment.descriptors()
 
     def prepare(self) -> None:
         """Have a segment stored before the first connection needs it.
@@ -268,7 +263,7 @@ class Vault:
                     self._replace(segment)
                     continue
                 if error.errno in (errno.EBADF, errno.ENOTSOCK):
-                    raise _lost(held.key) from error
+                    raise lost(f"connection {held.key} or the vault", error.strerror) from error
                 self._warn_send(error)
                 return False
             self._fault("put:sent")
@@ -484,7 +479,8 @@ class Vault:
             except OSError:
                 is_same = False
             if not is_same:
-                raise _lost(held.key)  # only this segment has it: it must stay
+                # Only this segment has it.
+                raise lost(f"connection {held.key}", "it is no socket of ours")
             if not self._send(held):
                 elsewhere = self._where.get(held.key)
                 if elsewhere is not None and elsewhere is not segment:
@@ -501,10 +497,3 @@ class Vault:
         self._segments.clear()
         self._where.clear()
         self._current = self._spare = None
-
-
-def _lost(key: int) -> DescriptorLost:
-    return DescriptorLost(
-        f"the descriptor of connection {key}, or that of the vault, was closed by code in this "
-        "process; the next process goes on with all that it had"
-    )
