@@ -37,6 +37,9 @@ PARTS: dict[str, str] = {
     "twin-server": "tests/twin --world server --seed {seed} --seconds {seconds}",
     "faults": "tests/faults --seed {seed} --seconds {seconds}",
     "storm": "tests/support/storm.py --seed {seed} --seconds {seconds}",
+    "storm-in-rhythm": (
+        "tests/support/storm.py --seed {seed} --seconds {seconds} --every 0.7 --clients 60"
+    ),
     "kill-points": "-m pytest -q -p no:cacheprovider tests/storm/test_kill_points.py",
     "commits": "-m pytest -q -p no:cacheprovider tests/net/test_within_a_commit.py",
     "loads": "-m pytest -q -p no:cacheprovider tests/host/test_load_trial.py",

@@ -16,7 +16,7 @@ from tapd.errors import InterpreterBroken
 
 _names = vars(builtins)
 _missing = object()
-_callable = callable
+_callable, _all, _map = callable, all, map
 _needed = tuple(name for name, value in _names.items() if callable(value))
 
 
@@ -29,6 +29,10 @@ def check_builtins(error: BaseException | None = None) -> None:
     Raises:
         InterpreterBroken: one can't. It ends the turn, and the process.
     """
+    if _all(
+        _map(_callable, _map(_names.get, _needed))
+    ):  # asked for each attribute that is not there
+        return
     for name in _needed:
         if not _callable(_names.get(name, _missing)):
             raise InterpreterBroken(

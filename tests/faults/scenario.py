@@ -203,11 +203,17 @@ def _renew(server: Server) -> None:
 
 
 def _kill(server: Server) -> None:
-    wait_for(lambda: server.child() is not None, "server process", ANSWER_S)
+    _wait_for_next(server, None)
     before = server.child()
     server.kill(signal.SIGKILL)
     _wait_for_next(server, before)
 
 
 def _wait_for_next(server: Server, before: int | None) -> None:
-    wait_for(lambda: server.child() not in (None, before), "next process", ANSWER_S)
+    wait_for(
+        lambda: server.poll() is not None or server.child() not in (None, before),
+        "next process",
+        ANSWER_S,
+    )
+    if server.poll() is not None:
+        raise EOFError("the manager has ended")

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from tapd.cli.tapd import main
-from tapd.host import checkpoint
+from tapd.host import checkpoint, copies
 
 _TRACED = re.compile(r"^TracerPid:\t[1-9]", re.MULTILINE)
 
@@ -37,8 +37,8 @@ def _fork() -> int:
     return pid
 
 
-_FORK = checkpoint._fork_process
+_FORK = copies.fork_copy
 
 if __name__ == "__main__":
-    checkpoint._fork_process = _fork
+    vars(checkpoint)["fork_copy"] = _fork
     main()

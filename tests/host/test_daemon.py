@@ -13,6 +13,7 @@ import pytest
 from by_hand import SUPPORT, Server, free_port, wait_for
 from storm_service import make_application
 
+from tapd.host import daemon
 from tapd.model.application import Application
 from tapd.services.telnet import ShellFactory
 
@@ -316,3 +317,12 @@ def test_too_few_files_cost_no_connection(tmp_path: Path) -> None:
         assert server.stop() == 0
     finally:
         server.end()
+
+
+def test_a_pause_is_from_try_to_try() -> None:
+    """What a service manager waited is a part of it, and so is a pause that was broken off."""
+    assert daemon._pause_s(daemon.CRASHES_WITHOUT_PAUSE, 0.0) is None
+    assert [daemon._pause_s(deaths, 0.0) for deaths in (7, 8, 9, 20)] == [0.2, 0.4, 0.8, 10.0]
+    assert daemon._pause_s(9, 0.3) == pytest.approx(0.5)
+    assert daemon._pause_s(9, 5.0) == 0.0
+    assert daemon._pause_s(9, -3600.0) == 0.8, "the clock was set back"

@@ -6,12 +6,15 @@ until one ends.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
 import itertools
 import json
 import os
 import signal
 import socket
+import subprocess
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +26,7 @@ from evolving import Evolving, evolving
 from load_hooks import AT_SAVE, HOOKS, USUAL, fill, lives, with_hook
 
 from tapd.errors import CannotKeep
+from tapd.host import load_trial
 from tapd.host.load_trial import NAME, LoadTrial, avoiding
 from tapd.image import hooks
 from tapd.image.stand_ins import is_stand_in
@@ -187,6 +191,76 @@ def test_loads_that_are_killed_from_outside(tmp_path: Path) -> None:
     with LoadTrial(tmp_path) as trial:
         assert trial.deaths == 19
         for step in range(20):
+            hooks.enter(f"step {step}")
+
+
+def killed_load(directory: Path, steps: int, last: Callable[[], object]) -> None:
+    """Have a load be killed at the last of its steps, unless a copy of it tries that."""
+    first = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        with contextlib.suppress(CannotKeep), LoadTrial(directory):
+            for step in range(steps):
+                hooks.enter(f"step {step}")
+            if os.getppid() == first:
+                os._exit(KILLED)
+            last()
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == KILLED
+
+
+def test_loads_that_are_killed_from_outside_at_one_place(tmp_path: Path) -> None:
+    """A storm may have the rhythm of the starts: what a copy survives is not to blame."""
+    for _ in range(8):
+        killed_load(tmp_path, 3, lambda: hooks.enter("step 3"))
+    for _ in range(8):
+        killed_load(tmp_path, 4, lambda: None)  # which was the last
+    with LoadTrial(tmp_path) as trial:
+        assert trial.deaths == 16
+        for step in range(5):
+            hooks.enter(f"step {step}")
+    assert not (tmp_path / NAME).exists()
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        signal.pause,  # a hang
+        lambda: os._exit(0),
+        lambda: os.kill(os.getpid(), signal.SIGKILL),
+        lambda: os.killpg(0, signal.SIGKILL),
+        lambda: (subprocess.Popen(["sleep", "60"], close_fds=False), os._exit(1)),
+    ],
+)
+def test_what_kills_its_copy_is_not_called(
+    tmp_path: Path, ends: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load_trial, "HANGS_S", 0.3)
+    for _ in range(4):
+        killed_load(tmp_path, 3, ends)
+
+    def load() -> None:
+        for step in range(2):
+            hooks.enter(f"step {step}")
+        with contextlib.suppress(CannotKeep):
+            hooks.enter("step 2")
+            ends()
+
+    assert load_until_it_ends(tmp_path, load) == 0
+
+
+def test_a_copy_that_can_not_be_made_blames_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> int:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    for _ in range(4):
+        killed_load(tmp_path, 3, lambda: None)
+    monkeypatch.setattr(load_trial, "fork_copy", refuse)
+    with LoadTrial(tmp_path) as trial:
+        assert trial.is_careful
+        for step in range(3):
             hooks.enter(f"step {step}")
 
 

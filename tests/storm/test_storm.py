@@ -5,12 +5,31 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
+import socket
 from pathlib import Path
 
-from by_hand import SUPPORT, Server, free_port, wait_for
-from storm_service import make_application
+from by_hand import SUPPORT, Server, free_port, serving, wait_for
+from storm_service import flood_bytes, make_application
 
 from storm import storm
+
+
+def test_a_start_that_replays_much_saves_at_once(tmp_path: Path) -> None:
+    """Else each start of a storm takes longer than the one before, and none ends in the end."""
+    port = free_port()
+    with serving(tmp_path, make_application("storm", f"127.0.0.1:{port}")) as server:
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            answers = client.makefile("rb")
+            assert answers.readline() == b"hello\n"
+            for _ in range(40):
+                client.sendall(b"flood 16000\n")
+                assert answers.readline() == flood_bytes(16000)
+            server.kill()
+            wait_for(lambda: " saved generation-00000002.tap " in server.log(), "save")
+            client.sendall(b"40 x\n")
+            assert answers.readline() == b"40 41 x\n"
+        server.kill_and_go_on()
+        assert "saved generation-00000003.tap" not in server.log()
 
 
 def test_storm(tmp_path: Path) -> None:

@@ -136,6 +136,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--clients", type=int, default=200)
     parser.add_argument("--checkpoint", type=float, default=2)
+    parser.add_argument("--every", type=float, help="seconds from kill to kill; random without")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
@@ -149,6 +150,7 @@ def main() -> None:
                     server.kill,
                     clients=options.clients,
                     seconds=options.seconds,
+                    pause_s=(options.every, options.every) if options.every else (0.05, 0.6),
                     seed=options.seed,
                 )
             )

@@ -1,6 +1,6 @@
 """Saving while serving: a forked child dumps what memory held at the fork.
 
-Imports `errors`, `image`, `systemd.own_memory` and `host.forks`. A dump takes seconds
+Imports `errors`, `image`, `systemd.own_memory` and `host.copies`. A dump takes seconds
 for a large application, a fork some 10 ms per GB: the child has a frozen copy of
 everything, the parent serves on. The child is watched and never trusted: it reports over
 a pipe, and whatever else it does (dies, hangs, is killed for its memory) is a failed
@@ -21,8 +21,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
-import functools
 import gc
 import json
 import logging
@@ -30,15 +28,14 @@ import os
 import signal
 import time
 import traceback
-import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
 from tapd import errors
 from tapd.errors import BugError, StateUnwritable, TapdError
-from tapd.host import forks
 from tapd.host.audit import DEADLINE_S, Audited
+from tapd.host.copies import end_with_parent, fork_copy, offer_to_oom_killer
 from tapd.image.loss import Loss
 from tapd.image.store import SaveReport
 from tapd.systemd.own_memory import own_memory
@@ -48,10 +45,8 @@ log = logging.getLogger(__name__)
 GIVEN_UP = "was given up"
 """Of an audit that was ended by intent: by a stop, or for another one."""
 
-_PR_SET_PDEATHSIG = 1  # prctl(2)
 _NICE = 5
 _FDS_MAX = 1 << 20  # the default of fs.nr_open
-_OOM_SCORE_MOST = "1000"
 _REPORT_BYTES_MAX = 64 << 20
 _LOG_RECORDS_MAX = 1000
 
@@ -147,7 +142,6 @@ class Checkpointer:
         on_audited(_audited_of(answer) or ended)
 
     def _fork(self, save: Save, audit: RunAudit | None) -> _Child:
-        _prctl()  # found before the fork: the child looks up nothing
         parent = os.getpid()
         started_s = time.perf_counter()
         try:
@@ -158,7 +152,7 @@ class Checkpointer:
         # be told to the parent, by way of the wakeup fd that both have.
         unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
-            pid = _fork_process()
+            pid = fork_copy()
             if pid == 0:
                 _run_child(save, audit, parent, writing, self._keep_fds)
         except OSError as error:
@@ -269,14 +263,6 @@ class _Child:
         os.close(self.pipe)
 
 
-def _fork_process() -> int:
-    with warnings.catch_warnings():
-        # 3.12 and later warn of threads; the module's docstring says what is done.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        with forks.ours():
-            return os.fork()
-
-
 def _no_child(error: OSError) -> StateUnwritable:
     return StateUnwritable(
         f"saving: no child process could be made ({error.strerror}); allow more memory, tasks or"
@@ -383,8 +369,7 @@ def _tell(pipe: int, answer: dict[str, Any]) -> None:
 
 def _become_child(parent: int, keep_fds: Iterable[int]) -> None:
     """Let go of all that is the parent's: its signals, its sockets, its priority."""
-    if _prctl()(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0 or os.getppid() != parent:
-        os._exit(1)  # the parent is dead already
+    end_with_parent(parent)
     os.setpgid(0, 0)  # Ctrl-C on the server's terminal is not for the child
     signal.set_wakeup_fd(-1)
     for number in signal.valid_signals():
@@ -394,8 +379,7 @@ def _become_child(parent: int, keep_fds: Iterable[int]) -> None:
     _close_all_but(keep_fds)  # else a client would wait for us to see its connection end
     gc.unfreeze()  # what is detached is looked for among all objects
     gc.disable()  # it would touch, and so copy, every page, to free nothing
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE_MOST)
+    offer_to_oom_killer()
     with contextlib.suppress(OSError):  # a filter of system calls may refuse it
         os.nice(_NICE)
 
@@ -433,10 +417,3 @@ def _answer_of(save: Save) -> dict[str, Any]:
             "losses": [loss.as_dict() for loss in report.losses],
         }
     }
-
-
-@functools.cache
-def _prctl() -> Callable[..., int]:
-    """Return prctl(2), which Python has no name for."""
-    function: Callable[..., int] = ctypes.CDLL(None, use_errno=True).prctl
-    return function

@@ -145,7 +145,10 @@ class Daemon:
             restored = self._restore(state, surroundings.notifier)
             history = restored.history
             if not history.clean and history.fell:
-                self._slow_down(history.falls + 1, "its start, or what ran", surroundings.notifier)
+                self._slow_down(
+                    history.falls + 1, _changed_s(state), "its start, or what ran",
+                    surroundings.notifier,
+                )  # fmt: skip
             sealer = Sealer(key.derive(b"seal"))
             serving = self._serve(surroundings, state, restored, sealer, guardian)
             return self._run_to_its_end(runner.get_loop(), serving)
@@ -170,22 +173,32 @@ class Daemon:
     def _restore(self, state: State, notifier: Notifier) -> Restored:
         """Restore; what kills each process that loads it is found out and left as it was."""
         keep_alive = functools.partial(notifier.extend_timeout, SAVE_TIMEOUT_S)
-        with LoadTrial(state.store.journal_directory, keep_alive) as trial:
-            self._slow_down(trial.deaths, "the loading of its state", notifier)
+        trial = LoadTrial(state.store.journal_directory, keep_alive)
+        # Before the trial begins: who is killed while it waits did not die of a load.
+        self._slow_down(trial.deaths, trial.before_s, "the loading of its state", notifier)
+        with trial:
             self._copied.has(trial.descriptors)
             try:
                 return _restore_quickly(state)
             finally:
                 forks.end_copies()  # before the trial ends, which the server goes on with
 
-    def _slow_down(self, deaths: int, of_what: str, notifier: Notifier) -> None:
+    def _slow_down(self, deaths: int, before_s: float, of_what: str, notifier: Notifier) -> None:
         """Pause before going on where the same thing kills again and again.
 
-        Who kills the server from outside does not slow it down.
+        Who kills the server from outside does not slow it down. The pause is from try to try:
+        a service manager's own is a part of it, and who is killed in a pause leaves
+        less of it to the next.
+
+        Args:
+            deaths: how many there were in a row.
+            before_s: when the process before tried, by the clock.
+            of_what: they died.
+            notifier: is told.
         """
-        if deaths <= CRASHES_WITHOUT_PAUSE:
+        pause_s = _pause_s(deaths, time.time() - before_s)
+        if pause_s is None:
             return
-        pause_s = min(0.1 * 2.0 ** (deaths - CRASHES_WITHOUT_PAUSE), CRASH_PAUSE_S_MAX)
         text = (
             f"killed {deaths} times in a row by {of_what}; going on in {pause_s:.1f} s "
             "(clients wait; nothing is lost). The log above says what that was"
@@ -396,6 +409,22 @@ def _raise_open_files() -> None:
     wanted = _OPEN_FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES_MAX)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _pause_s(deaths: int, since_s: float) -> float | None:
+    """Return how long to wait after so many deaths, and so long after the last try.
+
+    None where there is no reason to.
+    """
+    if deaths <= CRASHES_WITHOUT_PAUSE:
+        return None
+    pause_s = min(0.1 * 2.0 ** (deaths - CRASHES_WITHOUT_PAUSE), CRASH_PAUSE_S_MAX)
+    return max(0.0, pause_s - max(0.0, since_s))  # a clock may be set back
+
+
+def _changed_s(state: State) -> float:
+    """Return when a journal was last written to, by the clock; 0 where there is none."""
+    return max((path.stat().st_mtime for _, path in state.store.journal_files()), default=0.0)
 
 
 def _saved_before(restored: Restored) -> Saved:

@@ -4,11 +4,15 @@ Loading runs code of authors (``__setstate__``, ``__new__``, the import of a mod
 may kill the process, and each next one as well. A file says how many loads have begun and
 not ended. After `DEATHS_FREE` of them, each of an author's calls is announced in it before
 it is made (`image.hooks.announce`), by its number in the load. A load reads the same bytes
-in the same order each time, so the number finds the same call again. What dies under the
-same number `TRIES` times raises from then on in the place of being called, which costs its
-object and no other: it is kept as it was saved, as all that does not load (`image.salvage`).
-There may be a million such objects, so what has killed under `NUMBERS_MAX` numbers by the
-name of one class is called for none of that class.
+in the same order each time, so the number finds the same call again.
+
+Whoever kills from outside may hit any call, and the same one again: a storm of kills may have
+the rhythm of the starts. So a call under which a load died is only a suspect. The next load
+tries it in a copy of itself, which goes on from there to the next announced call. If the
+copy gets there, the call is cleared. If it dies, or hangs for `HANGS_S`, the call raises in the
+place of being made, which costs its object and no other: it is kept as it was saved, as
+all that does not load (`image.salvage`). There may be a million such objects, so what has
+killed under `NUMBERS_MAX` numbers by the name of one class is called for none of that class.
 
 What was found out stays in the file, as names with the file of their code, so that the next
 load begins without them, and who loads beside the server (`avoiding`) does not die
@@ -16,7 +20,7 @@ of them either. It is tried again once that code has changed.
 
 The file is one line of JSON. A stop that is asked for during a load is no death.
 
-Imports `events` and `image`.
+Imports `events`, `image` and `host.copies`.
 """
 
 from __future__ import annotations
@@ -25,15 +29,18 @@ import contextlib
 import json
 import logging
 import os
+import select
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from tapd import events
 from tapd.errors import CannotKeep
+from tapd.host.copies import end_with_parent, fork_copy, offer_to_oom_killer
 from tapd.image import hooks
 from tapd.image.files import open_regular
 
@@ -41,8 +48,9 @@ log = logging.getLogger(__name__)
 
 NAME = "loading"
 DEATHS_FREE = 2
-TRIES = 2
 NUMBERS_MAX = 2
+HANGS_S = 30.0
+_LOOK_MS = 250
 _NAME_MAX = 200
 _BYTES_MAX = 1 << 20
 _STOPS = (signal.SIGTERM, signal.SIGINT)
@@ -57,6 +65,7 @@ class LoadTrial:
 
     Attributes:
         deaths: how many loads before this one were killed since one found something out.
+        before_s: when the load before this one was last heard of, by the clock.
     """
 
     def __init__(self, directory: Path, keep_alive: Callable[[], object] = lambda: None) -> None:
@@ -69,17 +78,15 @@ class LoadTrial:
         self._path = directory / NAME
         self._keep_alive = keep_alive
         known = _read(self._path)
+        self.before_s = 0.0
+        with contextlib.suppress(OSError):
+            self.before_s = self._path.stat().st_mtime
         self.deaths: int = known.get("deaths", 0)
         self._at: int = known.get("at", 0)
         self._what: str = known.get("what", "")
-        self._tries: int = known.get("tries", 0)
         self._skipped: dict[int, str] = {int(at): what for at, what in known.get("skipped", [])}
         self._banned = _unchanged(known.get("banned", {}))
-        if self._at and self._tries >= TRIES:
-            self._skipped[self._at] = self._what
-            self._at, self.deaths = 0, DEATHS_FREE
-        names = [name for name in self._skipped.values() if not name.startswith("builtins:")]
-        self._banned |= {name: ("", 0) for name in names if names.count(name) >= NUMBERS_MAX}
+        self._survived: int | None = None  # in a copy that tries a call: where it says so
         self._told: set[str] = set()
         self._count = 0
         self._fd = -1
@@ -89,8 +96,13 @@ class LoadTrial:
 
     @property
     def is_careful(self) -> bool:
-        """Whether calls are announced."""
-        return self.deaths >= DEATHS_FREE or bool(self._banned)
+        """Whether calls are announced.
+
+        That is slow. So every second load is not: kills from outside that come faster
+        than a slow load ends let some of these through.
+        """
+        is_its_turn = self.deaths >= DEATHS_FREE and self.deaths % 2 == 0
+        return is_its_turn or bool(self._banned or self._skipped)
 
     def descriptors(self) -> tuple[int, ...]:
         """Return the number of its file, while that is open."""
@@ -100,13 +112,8 @@ class LoadTrial:
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         with contextlib.suppress(OSError):  # a full disk: then a load that kills is not found out
             self._fd = os.open(self._path, flags, 0o600)
-        rest = {
-            "deaths": self.deaths + 1,
-            "skipped": list(self._skipped.items()),
-            "banned": self._banned,
-        }
-        self._rest = json.dumps(rest).encode()[1:] + b"\n"
-        self._write(self._at, self._what, self._tries)
+        self._set_rest()
+        self._write(self._at, self._what)
         if self._fd >= 0:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._fd, self._bytes)
@@ -122,6 +129,8 @@ class LoadTrial:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._survived is not None:
+            self._tell_survival()
         hooks.announce = None
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
@@ -154,15 +163,87 @@ class LoadTrial:
         Raises:
             CannotKeep: it has killed each time.
         """
+        if self._survived is not None:
+            self._tell_survival()
         self._count = count = self._count + 1
         if not count % _ALIVE_EACH:
             self._keep_alive()
         what = _name(called)
         if self._skipped.get(count) == what or what in self._banned:
-            self._tell(what)
-            raise CannotKeep("it killed the server each time it was loaded")
-        tries = self._tries + 1 if count == self._at and what == self._what else 1
-        self._write(count, what, tries)
+            self._refuse(what)
+        if count == self._at and what == self._what and self._is_deadly():
+            self._convict(count, what)
+            self._refuse(what)
+        self._write(count, what)
+
+    def _convict(self, count: int, what: str) -> None:
+        """Have neither this load nor the next ones make the call."""
+        self._skipped[count] = what
+        names = [*self._skipped.values()]
+        if names.count(what) >= NUMBERS_MAX and not what.startswith("builtins:"):
+            self._banned[what] = ("", 0)
+        self.deaths = DEATHS_FREE  # of the next culprit
+        self._set_rest()
+        self._write(0, "")
+
+    def _is_deadly(self) -> bool:
+        """Whether the load dies between this call and the next: a copy of this process tries it.
+
+        Returns twice. The copy goes on with the load, and ends at its next call.
+        """
+        parent = os.getpid()
+        try:
+            reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            try:
+                copy = fork_copy()
+            except OSError:
+                os.close(reading)
+                os.close(writing)
+                raise
+        except OSError as error:
+            log.warning("what a load died of can't be tried in a process of its own: %s", error)
+            return False
+        if copy == 0:
+            end_with_parent(parent)
+            os.setpgid(0, 0)  # what a call does to its process group is this one's
+            offer_to_oom_killer()
+            os.close(reading)
+            self._fd, self._survived = -1, writing
+            for number in _STOPS:
+                signal.signal(number, signal.SIG_DFL)
+            logging.disable()  # this process says the same
+            return False
+        os.close(writing)
+        return not self._has_survived(copy, reading)
+
+    def _has_survived(self, copy: int, reading: int) -> bool:
+        """Return whether the copy says that it survived, before it ends or hangs too long."""
+        poll = select.poll()
+        poll.register(reading, select.POLLIN)
+        end_s = time.monotonic() + HANGS_S
+        has_ended = False
+        while not (poll.poll(_LOOK_MS) or has_ended) and time.monotonic() < end_s:
+            self._keep_alive()
+            has_ended = os.waitpid(copy, os.WNOHANG)[0] != 0  # what it started has the pipe, too
+        said = b""
+        with contextlib.suppress(BlockingIOError):
+            said = os.read(reading, 1)
+        os.close(reading)
+        if not has_ended:
+            os.kill(copy, signal.SIGKILL)
+            os.waitpid(copy, 0)
+        return bool(said)
+
+    def _tell_survival(self) -> NoReturn:
+        """End the copy, which has come to its next call."""
+        assert self._survived is not None
+        with contextlib.suppress(OSError):
+            os.write(self._survived, b"+")
+        os._exit(0)
+
+    def _refuse(self, what: str) -> NoReturn:
+        self._tell(what)
+        raise CannotKeep("it killed the server each time it was loaded")
 
     def _tell(self, what: str) -> None:
         if what not in self._told:
@@ -174,11 +255,19 @@ class LoadTrial:
                 extra=events.SKIPPED(TAPD_POISON="load"),
             )
 
-    def _write(self, at: int, what: str, tries: int) -> None:
+    def _set_rest(self) -> None:
+        rest = {
+            "deaths": self.deaths + 1,
+            "skipped": list(self._skipped.items()),
+            "banned": self._banned,
+        }
+        self._rest = json.dumps(rest).encode()[1:] + b"\n"
+
+    def _write(self, at: int, what: str) -> None:
         """Write what is called next; what an earlier line has beyond that is not read."""
         if self._fd < 0:
             return
-        line = b'{"at": %d, "tries": %d, "what": %b, ' % (at, tries, json.dumps(what).encode())
+        line = b'{"at": %d, "what": %b, ' % (at, json.dumps(what).encode())
         self._bytes = len(line) + len(self._rest)
         with contextlib.suppress(OSError):
             os.pwrite(self._fd, line + self._rest, 0)
@@ -216,7 +305,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _is_sound(known: dict[str, Any]) -> bool:
-    numbers = all(type(known.get(name, 0)) is int for name in ("deaths", "at", "tries"))
+    numbers = all(type(known.get(name, 0)) is int for name in ("deaths", "at"))
     skipped, banned = known.get("skipped", []), known.get("banned", {})
     return (
         numbers

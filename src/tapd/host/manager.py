@@ -304,15 +304,17 @@ class Manager:
         """Return how long to wait before the next start, and say so."""
         lived_s = 0.0 if self._ready_s is None else time.monotonic() - self._ready_s
         # Who kills a server that runs does so from outside: it would be no slower for that.
-        was_killed = self._last_code == -signal.SIGKILL and self._phase is _Phase.RUNNING
-        is_quick = lived_s <= _QUICK_S and not was_killed
+        was_killed = self._last_code == -signal.SIGKILL
+        is_quick = lived_s <= _QUICK_S and not (was_killed and self._phase is _Phase.RUNNING)
         self._quick_deaths = self._quick_deaths + 1 if is_quick else 0
         delay_s = self._options.restart_s
         excess = self._quick_deaths - _QUICK_DEATHS_FREE
         if excess <= 0:
             _log.warning("the server %s; starting it again in %.1f s", how, delay_s)
             return delay_s
-        longest_s = self._options.restart_max_s / (1 if self._ready_s is None else 10)
+        # One that is killed in its start may be killed from outside, too, in the starts' rhythm.
+        is_grave = self._ready_s is None and not was_killed
+        longest_s = self._options.restart_max_s / (1 if is_grave else 10)
         delay_s = max(delay_s, min(longest_s, delay_s * 2.0 ** min(excess, 30)))
         _log.error(
             "the server %s; it has died %d times in a row within %.0f s of its start, so the next "

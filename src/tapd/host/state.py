@@ -39,6 +39,10 @@ log = logging.getLogger(__name__)
 GENERATIONS_WITH_JOURNAL = 2
 
 
+_SHORT_BYTES = 256 << 10
+"""So much of a journal is replayed in no time that counts."""
+
+
 class Restored(Value):
     """An application as it was when its last process ended.
 
@@ -48,8 +52,8 @@ class Restored(Value):
         history: its connections, and how the last process ended.
         loaded: which TAP it came from.
         records: how many journal records were replayed on top of that.
-        wants_save: a generation is due at once: records were lost, or state was
-            upgraded.
+        wants_save: a generation is due at once: records were lost, state was upgraded, or
+            replaying took longer than loading. The next start may follow soon.
         kept: what the installed code can't take, and is kept as it was saved.
     """
 
@@ -144,6 +148,7 @@ class State:
         self.generation = loaded.generation
         self._saved = [loaded.generation]
         history = History()
+        journal_bytes = 0
         jar = self.make_jar()
         objects = jar.adopt(application, loaded.restoration.durables)
         loaded.restoration.durables.clear()
@@ -152,6 +157,7 @@ class State:
         for generation, contents in journals:
             self.generation = generation
             self._continue_from = (generation, (contents.size, contents.mac))
+            journal_bytes += contents.size
             for payload in contents.payloads:
                 changes = history.apply(payload)
                 if changes is not None:
@@ -169,7 +175,9 @@ class State:
             history,
             loaded,
             history.records,
-            self._has_hole or bool(upgraded or replay.promoted),
+            self._has_hole
+            or bool(upgraded or replay.promoted)
+            or journal_bytes > max(_SHORT_BYTES, loaded.pickle_bytes),
             kept,
         )
 

@@ -40,6 +40,7 @@ class Loaded(Value):
         manifest: of the TAP that it came from.
         generation: the TAP's.
         path: of the TAP.
+        pickle_bytes: how much was unpickled.
         saved_at: when, in UTC by ISO 8601.
         skipped: newer or named TAPs that could not be loaded, and why.
         restoration: to be handed to the loading of the journals that follow, and
@@ -50,6 +51,7 @@ class Loaded(Value):
     manifest: Manifest
     generation: int
     path: Path
+    pickle_bytes: int
     saved_at: str
     skipped: tuple[tuple[Path, Exception], ...]
     restoration: Restoration

@@ -201,6 +201,7 @@ class Store(Layout):
             manifest=manifest,
             generation=manifest.generation,
             path=entry.path,
+            pickle_bytes=len(pickle),
             saved_at=manifest.saved_at,
             skipped=(*skipped, *self._missing(manifest.generation, skipped)),
             restoration=restoration,
