@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -13,7 +14,7 @@ settings.load_profile("tapd")
 
 
 @pytest.fixture(autouse=True, scope="module")
-def only_own_objects() -> None:
+def only_own_objects() -> Iterator[None]:
     """Keep what earlier modules left out of each search among all objects.
 
     A checked commit looks for what is detached among all objects (`gc.get_objects`): after
@@ -21,3 +22,5 @@ def only_own_objects() -> None:
     """
     gc.collect()
     gc.freeze()
+    yield
+    gc.unfreeze()  # what has become garbage meanwhile is collected before the next module

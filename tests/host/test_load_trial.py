@@ -160,11 +160,12 @@ def test_what_was_found_out_is_known_until_its_code_changes(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stop_is_no_death(tmp_path: Path, number: int) -> None:
+@pytest.mark.parametrize("place", [".", "not there"])
+def test_a_stop_is_no_death(tmp_path: Path, number: int, place: str) -> None:
     for _ in range(3):
         pid = os.fork()
         if pid == 0:
-            with LoadTrial(tmp_path):
+            with LoadTrial(tmp_path / place):  # not there: as with a file that can't be opened
                 signal.raise_signal(number)
             os._exit(1)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -number

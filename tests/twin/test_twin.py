@@ -18,9 +18,9 @@ from tests.twin.worlds import Twin, compare, transcript_of
 
 HERE = Path(__file__).parent
 CHUNKS = [
-    *((UnderJar, first, 250) for first in range(1, 1501, 250)),
-    *((UnderPrompt, first, 125) for first in range(10_001, 10_251, 125)),
-    *((UnderKit, first, 50) for first in range(20_001, 20_101, 50)),
+    *((UnderJar, first, 250) for first in range(1, 1001, 250)),
+    *((UnderPrompt, first, 75) for first in range(10_001, 10_151, 75)),
+    *((UnderKit, first, 30) for first in range(20_001, 20_061, 30)),
 ]
 
 

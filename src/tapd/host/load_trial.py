@@ -134,11 +134,12 @@ class LoadTrial:
         hooks.announce = None
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
-        if self._fd >= 0:
-            self._leave()
+        self._leave()
 
     def _leave(self) -> None:
         """Have the file say that this load was not killed, or be gone."""
+        if self._fd < 0:
+            return
         os.close(self._fd)
         self._fd = -1
         names = {*self._banned, *self._skipped.values()}
