@@ -21,7 +21,9 @@ def find_faults(outcome: Outcome, without: Outcome, injection: Injection | None)
 
     With the manager ends what keeps the connections, so there no answered line is lost.
     """
-    if injection is not None and injection.process == MANAGER and outcome.failure:
+    is_of_manager = injection is not None and injection.process == MANAGER
+    # Killed at its last stop, it leaves a server that clients may still say their end to.
+    if is_of_manager and (outcome.failure or outcome.status != 0):
         return _find_lost(outcome, without)
     found = [outcome.failure] if outcome.failure else []
     for name, expected in without.transcripts.items():

@@ -181,6 +181,10 @@ def test_a_place_that_is_taken_costs_a_warning_only(server: Server) -> None:
     path_of(server).mkdir()
     server.start()
     wait_for(lambda: "the control socket can't be made" in server.log(), "warning")
+    path_of(server).rmdir()
+    wait_for(lambda: "the control socket is there now" in server.log(), "another try")
+    assert server.can_be_asked()
+    assert server.log().count("the control socket can't be made") == 1
     assert server.stop() == 0
 
 

@@ -42,6 +42,7 @@ log = logging.getLogger("tapd.control")
 CONTROL_NAME = "control"
 LINE_BYTES_MAX = 16 << 20
 _PATH_BYTES_MAX = 107  # sun_path of unix(7), without its NUL
+_RETRY_S = 5.0
 _UCRED = struct.Struct("iII")  # struct ucred of unix(7): pid, uid, gid
 
 
@@ -160,16 +161,8 @@ class Control:
         self._connections: set[_Connection] = set()
 
     async def serve(self) -> None:
-        """Answer until cancelled. A socket that can't be made costs a warning only."""
-        try:
-            sock = _bind_control(self.path)
-        except OSError as error:
-            log.warning(
-                "%s: the control socket can't be made (%s): tapctl can't reach this server",
-                self.path, error.strerror or error,
-            )  # fmt: skip
-            await asyncio.Event().wait()
-            return
+        """Answer until cancelled. A socket that can't be made is tried again, with one warning."""
+        sock = await self._listening()
         try:
             loop = asyncio.get_running_loop()
             server = await loop.create_unix_server(lambda: _Connection(self), sock=sock)
@@ -183,6 +176,26 @@ class Control:
             sock.close()
             with contextlib.suppress(OSError):
                 self.path.unlink()
+
+    async def _listening(self) -> socket.socket:
+        """Return the socket, as soon as it can be made."""
+        is_told = False
+        while True:
+            try:
+                sock = _bind_control(self.path)
+            except OSError as error:
+                if not is_told:
+                    is_told = True
+                    log.warning(
+                        "%s: the control socket can't be made (%s): tapctl can't reach this server "
+                        "until it can; tried again each %.0f s",
+                        self.path, error.strerror or error, _RETRY_S,
+                    )  # fmt: skip
+                await asyncio.sleep(_RETRY_S)
+            else:
+                if is_told:
+                    log.info("%s: the control socket is there now", self.path)
+                return sock
 
     @property
     def is_in_use(self) -> bool:
