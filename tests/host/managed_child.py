@@ -53,7 +53,7 @@ class Server:
 
     def on_term(self, _number: int, _frame: object) -> None:
         note(self.log, f"SIGTERM parent={'same' if os.getppid() == self.parent else 'gone'}")
-        if "slow" not in self.asked:
+        if not self.asked & {"slow", "stubborn"}:
             self.notifier.stopping("saving")
             os._exit(0)
 
@@ -64,7 +64,8 @@ class Server:
 
     def on_int(self, _number: int, _frame: object) -> None:
         note(self.log, "SIGINT")
-        os._exit(3)
+        if "stubborn" not in self.asked:
+            os._exit(3)
 
     def accept(self, listener: socket.socket) -> None:
         connection, _ = listener.accept()
@@ -97,7 +98,7 @@ class Server:
             signal.pause()
         if word == "hang":
             signal.pause()
-        if word in ("slow", "renew"):
+        if word in ("slow", "stubborn", "renew"):
             self.asked.add(word)
         if word == "store":  # a second entry, of a kind that is polled
             reading, writing = os.pipe()
