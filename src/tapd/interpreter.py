@@ -29,9 +29,8 @@ def check_builtins(error: BaseException | None = None) -> None:
     Raises:
         InterpreterBroken: one can't. It ends the turn, and the process.
     """
-    if _all(
-        _map(_callable, _map(_names.get, _needed))
-    ):  # asked for each attribute that is not there
+    # First in C: it is asked for each name that a save looks for in vain.
+    if _all(_map(_callable, _map(_names.get, _needed))):
         return
     for name in _needed:
         if not _callable(_names.get(name, _missing)):

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import deadly_state
 import pytest
-from by_hand import Server, free_port
+from by_hand import Server, free_port, wait_for
 from evolving import Evolving, evolving
 from load_hooks import AT_SAVE, HOOKS, USUAL, fill, lives, with_hook
 
@@ -243,11 +243,15 @@ def test_what_kills_its_copy_is_not_called(
     def load() -> None:
         for step in range(2):
             hooks.enter(f"step {step}")
-        with contextlib.suppress(CannotKeep):
+        try:
             hooks.enter("step 2")
+        except CannotKeep:
+            (tmp_path / "refused").touch()
+        else:
             ends()
 
     assert load_until_it_ends(tmp_path, load) == 0
+    assert (tmp_path / "refused").exists()
 
 
 def test_a_copy_that_can_not_be_made_blames_nobody(
@@ -263,6 +267,33 @@ def test_a_copy_that_can_not_be_made_blames_nobody(
         assert trial.is_careful
         for step in range(3):
             hooks.enter(f"step {step}")
+
+
+def test_a_server_that_is_killed_in_each_load(tmp_path: Path) -> None:
+    """Always while one and the same object is loaded, which takes its time: it is not to blame."""
+    port = free_port()
+    server = Server(tmp_path, deadly_state.make_application("a", f"127.0.0.1:{port}"))
+    server.environ["SLEEP_AT_LOAD"] = "0.3"
+    loading = server.tap.with_suffix(".d") / NAME
+    began = tmp_path / "began"
+    server.environ["BEGAN_AT_LOAD"] = str(began)
+    try:
+        server.start()
+        assert server.kill()
+        for _ in range(7):
+            began.unlink(missing_ok=True)
+            wait_for(began.exists, "loading object")
+            assert server.kill()
+        assert json.loads(loading.read_text().splitlines()[0])["deaths"] >= 6
+        before = server.log().count(" answers on ")
+        wait_for(lambda: server.log().count(" answers on ") > before, "answering server")
+        assert "kept as it was saved" not in server.log()
+        assert server.stop() == 0
+    finally:
+        server.end()
+    application = Store(server.tap, server.key).load().application
+    service = next(iter(application.services.values()))
+    assert [type(each) for each in service.deadly] == [deadly_state.Deadly] * 2
 
 
 def test_a_server_whose_state_kills_it(tmp_path: Path) -> None:

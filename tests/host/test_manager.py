@@ -278,6 +278,19 @@ def test_a_crash_loop_is_slowed_and_explained(manage: Callable[..., Run]) -> Non
     assert run.end() == 1, "the status of the last death"
 
 
+def test_kills_in_the_start_are_slowed_little(manage: Callable[..., Run]) -> None:
+    """They may come from outside, and what loads the state knows when they do not."""
+    run = manage(
+        command=[sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"],
+        ready=False,
+        restart_s=0.01,
+        restart_max_s=1.0,
+    )
+    assert "next start waits 0.1 s" in run.hear("died 12 times in a row")
+    run.process.terminate()
+    assert run.end() == 128 + 9
+
+
 def test_kills_from_outside_are_not_slowed(manage: Callable[..., Run]) -> None:
     """However soon after its start: what runs is not what does it."""
     run = manage(restart_s=0.01, restart_max_s=30.0)

@@ -1,9 +1,14 @@
-"""A counter, beside an object whose loading kills the process where DIE_AT_LOAD is set."""
+"""A counter, beside objects whose loading kills the process, or takes long.
+
+DIE_AT_LOAD has it kill, SLEEP_AT_LOAD take so many seconds, after making BEGAN_AT_LOAD.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+import time
+from pathlib import Path
 from typing import Any
 
 from storm_service import make_application as make_storm
@@ -13,7 +18,7 @@ from tapd.model.persistent import Persistent
 
 
 class Deadly(Persistent):
-    """Kills who loads it."""
+    """Kills who loads it, or takes its time."""
 
     def __init__(self) -> None:
         self.size = 1
@@ -21,6 +26,9 @@ class Deadly(Persistent):
     def __setstate__(self, state: Any) -> None:
         if "DIE_AT_LOAD" in os.environ:
             os.kill(os.getpid(), signal.SIGKILL)
+        if "SLEEP_AT_LOAD" in os.environ:
+            Path(os.environ["BEGAN_AT_LOAD"]).touch()
+            time.sleep(float(os.environ["SLEEP_AT_LOAD"]))
         super().__setstate__(state)
 
 

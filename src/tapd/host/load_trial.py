@@ -2,9 +2,9 @@
 
 Loading runs code of authors (``__setstate__``, ``__new__``, the import of a module), which
 may kill the process, and each next one as well. A file says how many loads have begun and
-not ended. After `DEATHS_FREE` of them, each of an author's calls is announced in it before
-it is made (`image.hooks.announce`), by its number in the load. A load reads the same bytes
-in the same order each time, so the number finds the same call again.
+not ended. After `DEATHS_FREE` of them, in every second load, each of an author's calls is
+announced in it before it is made (`image.hooks.announce`), by its number in the load. A load
+reads the same bytes in the same order each time, so the number finds the same call again.
 
 Whoever kills from outside may hit any call, and the same one again: a storm of kills may have
 the rhythm of the starts. So a call under which a load died is only a suspect. The next load

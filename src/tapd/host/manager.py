@@ -320,11 +320,8 @@ class Manager:
             "the server %s; it has died %d times in a row within %.0f s of its start, so the next "
             "start waits %.1f s. Ports stay open and connections are kept meanwhile. What it said "
             "above tells why",
-            how,
-            self._quick_deaths,
-            _QUICK_S,
-            delay_s,
-        )
+            how, self._quick_deaths, _QUICK_S, delay_s,
+        )  # fmt: skip
         return delay_s
 
     def _take_deadline(self) -> None:

@@ -38,7 +38,6 @@ log = logging.getLogger(__name__)
 
 GENERATIONS_WITH_JOURNAL = 2
 
-
 _SHORT_BYTES = 256 << 10
 """So much of a journal is replayed in no time that counts."""
 

@@ -1,6 +1,7 @@
 """Durable objects: what a TAP and the journal can restore.
 
-Imports only `errors` and the `persistent` package. An object that derives from
+Imports only `errors` and the `persistent` package. It is long, since each TAP names these
+classes by this module. An object that derives from
 `Persistent` reports its first attribute write of a turn to its *jar* (see
 `image.jar`), in C, for some 80 ns. Plain containers inside a durable object
 can't report anything, so at each commit the jar replaces those that it finds
