@@ -3,7 +3,7 @@
 Run: ``python benchmarks/bench_audit.py [COUNT]``. An application of COUNT objects (a
 million by default) is saved by a forked child, which then restores what the generation
 before says and compares. Told are the audit's own processor time and memory, both to
-those of the save, and memory to the size of the file (`host.audit.MEMORY_FACTOR` must be
+those of the save, and memory to the size of the file (`host.saving.audit.MEMORY_FACTOR` must be
 above that); the same where it may take a fifth of that, so that a part is compared each
 time; then the p99 of replies while a server audits, to that of quiet times in
 the same run.
@@ -31,16 +31,16 @@ import bench_tap
 import by_hand
 import storm_service
 
-from tapd.host.audit import MEMORY_FACTOR, Audit, Audited
-from tapd.host.checkpoint import Checkpointer
-from tapd.image.jar import Jar
-from tapd.image.key import Key, load_key, render_new_key
-from tapd.image.store import SaveReport, Store
-from tapd.model.persistent import TrackedList
+from tapd.host.saving.audit import MEMORY_FACTOR, Audit, Audited
+from tapd.host.saving.checkpoint import Checkpointer
+from tapd.image.tracking.jar import Jar
+from tapd.model.durable.persistent import TrackedList
 from tapd.model.service import Service
+from tapd.store.generations import SaveReport, Store
+from tapd.store.key import Key, load_key, render_new_key
 
 ROUNDS = 3
-TAPCTL = (sys.executable, "-c", "from tapd.cli.tapctl import main; main()")
+TAPCTL = (sys.executable, "-c", "from tapd.cli.tapctl.command import main; main()")
 
 
 def save_and_audit(

@@ -21,8 +21,8 @@ from typing import Any
 # Run as a script, this directory comes first; the classes below need an importable name.
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
-from tapd.image.pickler import StateLoader, StatePickler, dump_graph, load_graph
-from tapd.model.persistent import Persistent, TrackedDict, TrackedList
+from tapd.image.pickling.pickler import StateLoader, StatePickler, dump_graph, load_graph
+from tapd.model.durable.persistent import Persistent, TrackedDict, TrackedList
 
 
 class Item:

@@ -38,7 +38,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "tests" / "support")]
 from by_hand import free_port, serving  # noqa: E402
 from load import percentile  # noqa: E402
 
-from tapd.model.accounts import Account  # noqa: E402
+from tapd.model.access.accounts import Account  # noqa: E402
 from tapd.model.application import Application  # noqa: E402
 from tapd.services.telnet import ShellFactory  # noqa: E402
 

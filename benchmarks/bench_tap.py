@@ -34,16 +34,16 @@ import bench_pickle
 import by_hand
 import storm_service
 
-from tapd.host.checkpoint import Checkpointer
-from tapd.image.jar import Jar
-from tapd.image.key import Key, load_key, render_new_key
-from tapd.image.pickler import dump_graph, load_graph
-from tapd.image.snapshot import load_application, take_snapshot
-from tapd.image.store import Store
-from tapd.image.tapfile import parse_tap
+from tapd.host.saving.checkpoint import Checkpointer
+from tapd.image.pickling.pickler import dump_graph, load_graph
+from tapd.image.tracking.jar import Jar
 from tapd.model.application import Application
-from tapd.model.persistent import TrackedList
+from tapd.model.durable.persistent import TrackedList
 from tapd.model.service import Service
+from tapd.store.generations import Store
+from tapd.store.key import Key, load_key, render_new_key
+from tapd.store.snapshot import load_application, take_snapshot
+from tapd.store.tapfile import parse_tap
 
 ROUNDS = 5
 _HERE = pathlib.Path(__file__).parent
@@ -204,7 +204,7 @@ def first_screen(count: int, key: Key, directory: pathlib.Path) -> None:
     took = []
     for _ in range(3):
         begin = time.perf_counter()
-        program = "from tapd.cli.tapctl import main; main()"
+        program = "from tapd.cli.tapctl.command import main; main()"
         command = [sys.executable, "-c", program, "show", str(store.tap_path)]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None

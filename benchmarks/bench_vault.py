@@ -24,7 +24,7 @@ import socket
 import time
 from pathlib import Path
 
-from tapd.host.notify_socket import NotifySocket, Store
+from tapd.host.manager.notify_socket import NotifySocket, Store
 from tapd.systemd.notify import Notifier
 from tapd.systemd.vault import Vault
 

@@ -10,7 +10,7 @@ import asyncio
 import sys
 from typing import Any
 
-from tapd.model.persistent import Persistent
+from tapd.model.durable.persistent import Persistent
 from tapd.model.protocol import Protocol
 from tapd.model.service import Service
 

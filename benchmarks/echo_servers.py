@@ -7,9 +7,9 @@ import contextlib
 import sys
 from typing import Any
 
-from tapd.model.lines import LineProtocol
 from tapd.model.protocol import Protocol
-from tapd.model.requests import RequestProtocol
+from tapd.model.protocols.lines import LineProtocol
+from tapd.model.protocols.requests import RequestProtocol
 from tapd.model.service import Service
 
 

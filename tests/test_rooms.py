@@ -86,8 +86,8 @@ def test_every_room_exists() -> None:
 @pytest.mark.parametrize(
     ("room", "line"),
     [
-        ("model/x.py", "from tapd.image.store import Store"),
-        ("model/x.py", "def f():\n    import tapd.net.turn"),
+        ("model/x.py", "from tapd.store.generations import Store"),
+        ("model/x.py", "def f():\n    import tapd.net.turn.turn"),
         ("image/x.py", "from ..host import daemon"),
         ("services/telnet/x.py", "from tapd.services.irc import words"),
     ],

@@ -39,16 +39,13 @@ if TYPE_CHECKING:
         TapdError,
         UsageError,
     )
-    from tapd.image.names import register_rename
-    from tapd.model.accounts import Account, Authorizer, hash_password, verify_password
+    from tapd.image.evolution.names import register_rename
+    from tapd.model.access.accounts import Account, Authorizer, hash_password, verify_password
     from tapd.model.address import Address
     from tapd.model.application import Application, Port, Runtime
     from tapd.model.connector import Connector
     from tapd.model.datagram import DatagramProtocol, DatagramTransport
-    from tapd.model.frames import FrameProtocol
-    from tapd.model.hosted import AsyncioService
-    from tapd.model.lines import LineProtocol
-    from tapd.model.persistent import (
+    from tapd.model.durable.persistent import (
         Persistent,
         TrackedBytearray,
         TrackedDeque,
@@ -56,8 +53,11 @@ if TYPE_CHECKING:
         TrackedList,
         TrackedSet,
     )
+    from tapd.model.hosted import AsyncioService
     from tapd.model.protocol import Protocol, Transport
-    from tapd.model.requests import FrameRequestProtocol, Later, RequestProtocol
+    from tapd.model.protocols.frames import FrameProtocol
+    from tapd.model.protocols.lines import LineProtocol
+    from tapd.model.protocols.requests import FrameRequestProtocol, Later, RequestProtocol
     from tapd.model.server_type import ServerType
     from tapd.model.service import Service
     from tapd.model.setting import ACCOUNT_SETTINGS, Setting, choice_setting, number_setting
@@ -106,43 +106,43 @@ __all__ = [
 
 _HOMES = {
     "ACCOUNT_SETTINGS": "tapd.model.setting",
-    "Account": "tapd.model.accounts",
+    "Account": "tapd.model.access.accounts",
     "Address": "tapd.model.address",
     "Application": "tapd.model.application",
     "AsyncioService": "tapd.model.hosted",
     "AuthorError": "tapd.errors",
-    "Authorizer": "tapd.model.accounts",
+    "Authorizer": "tapd.model.access.accounts",
     "Connector": "tapd.model.connector",
     "DatagramProtocol": "tapd.model.datagram",
     "DatagramTransport": "tapd.model.datagram",
-    "FrameProtocol": "tapd.model.frames",
-    "FrameRequestProtocol": "tapd.model.requests",
+    "FrameProtocol": "tapd.model.protocols.frames",
+    "FrameRequestProtocol": "tapd.model.protocols.requests",
     "InputTooLong": "tapd.errors",
-    "Later": "tapd.model.requests",
-    "LineProtocol": "tapd.model.lines",
+    "Later": "tapd.model.protocols.requests",
+    "LineProtocol": "tapd.model.protocols.lines",
     "PeerError": "tapd.errors",
-    "Persistent": "tapd.model.persistent",
+    "Persistent": "tapd.model.durable.persistent",
     "Port": "tapd.model.application",
     "Protocol": "tapd.model.protocol",
-    "RequestProtocol": "tapd.model.requests",
+    "RequestProtocol": "tapd.model.protocols.requests",
     "Runtime": "tapd.model.application",
     "ServerType": "tapd.model.server_type",
     "Service": "tapd.model.service",
     "Setting": "tapd.model.setting",
     "TapdError": "tapd.errors",
     "Timer": "tapd.model.timer",
-    "TrackedBytearray": "tapd.model.persistent",
-    "TrackedDeque": "tapd.model.persistent",
-    "TrackedDict": "tapd.model.persistent",
-    "TrackedList": "tapd.model.persistent",
-    "TrackedSet": "tapd.model.persistent",
+    "TrackedBytearray": "tapd.model.durable.persistent",
+    "TrackedDeque": "tapd.model.durable.persistent",
+    "TrackedDict": "tapd.model.durable.persistent",
+    "TrackedList": "tapd.model.durable.persistent",
+    "TrackedSet": "tapd.model.durable.persistent",
     "Transport": "tapd.model.protocol",
     "UsageError": "tapd.errors",
     "choice_setting": "tapd.model.setting",
-    "hash_password": "tapd.model.accounts",
+    "hash_password": "tapd.model.access.accounts",
     "number_setting": "tapd.model.setting",
-    "register_rename": "tapd.image.names",
-    "verify_password": "tapd.model.accounts",
+    "register_rename": "tapd.image.evolution.names",
+    "verify_password": "tapd.model.access.accounts",
 }
 
 

@@ -1,6 +1,6 @@
 """``python -m tapd``: the same as the command ``tapd``."""
 
-from tapd.cli.tapd import main
+from tapd.cli.tapd.command import main
 
 if __name__ == "__main__":
     main()

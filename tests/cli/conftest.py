@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tapd.cli.install import Machine
+from tapd.cli.mktap.plan import Machine
 
 EXAMPLE = """
 import click

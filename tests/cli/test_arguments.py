@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapd.cli.arguments import Arguments, read_arguments, read_plain
-from tapd.cli.usage import parser
+from tapd.cli.tapd.arguments import Arguments, read_arguments, read_plain
+from tapd.cli.tapd.usage import parser
 
 WORDS = st.sampled_from(
     ["a.tap", "b", "--sync", "--sync=2", "--checkpoint=9", "--checkpoint", "--idle-exit", "0.3",
@@ -37,7 +37,7 @@ def test_a_units_command_line_is_plain() -> None:
     words = ["--idle-exit", "0.3", "--sync=always", "/var/lib/tapd/x/x.tap"]
     assert read_plain(words) == Arguments("/var/lib/tapd/x/x.tap", sync="always", idle_exit=0.3)
     code = (
-        "import sys; from tapd.cli.tapd import read_arguments; "
+        "import sys; from tapd.cli.tapd.command import read_arguments; "
         f"read_arguments({words!r}); print('argparse' in sys.modules)"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

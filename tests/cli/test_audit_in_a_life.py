@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from by_hand import Server, free_port, wait_for
 
-from tapd.image.store import Store
 from tapd.model.application import Application
 from tapd.services.telnet import ShellFactory
+from tapd.store.generations import Store
 
-TAPCTL = (sys.executable, "-c", "from tapd.cli.tapctl import main; main()")
+TAPCTL = (sys.executable, "-c", "from tapd.cli.tapctl.command import main; main()")
 NEVER = """\
 import os, time
 import tapd

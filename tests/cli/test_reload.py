@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from reloaded_server import MODULE, VERSION_1, VERSION_2, Client, Reloaded, tapctl
 
-from tapd.image.layout import Layout
+from tapd.store.layout import Layout
 
 BROKEN = [
     ("import nothing_of_that_name\n", f"{MODULE}.py:1 in <module>)); the old"),

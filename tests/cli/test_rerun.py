@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from by_hand import serving, wait_for
 
-from tapd.cli.install import Machine
-from tapd.cli.mktap import run
-from tapd.image.key import load_key
-from tapd.image.store import Store
-from tapd.model.accounts import verify_password
+from tapd.cli.mktap.command import run
+from tapd.cli.mktap.plan import Machine
+from tapd.model.access.accounts import verify_password
 from tapd.model.application import Application
 from tapd.services.telnet import ShellFactory
+from tapd.store.generations import Store
+from tapd.store.key import load_key
 from tapd.units.render import parse_ports_drop_in
 
 

@@ -15,20 +15,20 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from tapd.cli.naming import complete_tap, find_tap
-from tapd.cli.printing import render_size
-from tapd.cli.tapctl import main
+from tapd.cli.output import render_size
+from tapd.cli.tapctl.command import main
+from tapd.cli.taps import complete_tap, find_tap
 from tapd.errors import TapDamaged, TapMissing
-from tapd.host.state import State
-from tapd.image.adoption import find_strangers, names_of_all, sign_all
-from tapd.image.key import Key, load_key, render_new_key
-from tapd.image.store import Store
-from tapd.image.tapfile import Manifest, read_tail, render_tap
 from tapd.model.application import Application
-from tapd.model.persistent import Persistent, TrackedList
+from tapd.model.durable.persistent import Persistent, TrackedList
 from tapd.model.service import Service
-from tapd.net.records import render_settled, render_turn
 from tapd.services.telnet import ShellFactory
+from tapd.store.adoption import find_strangers, names_of_all, sign_all
+from tapd.store.generations import Store
+from tapd.store.journal.records import render_settled, render_turn
+from tapd.store.key import Key, load_key, render_new_key
+from tapd.store.state import State
+from tapd.store.tapfile import Manifest, read_tail, render_tap
 
 
 @pytest.fixture
@@ -173,7 +173,7 @@ def test_of_a_large_tap_the_first_objects_are_shown(tap: Path, tmp_path: Path) -
     assert "first objects" not in every
     assert any("TrackedList of 150000" in at["line"] for at in run_json("show", large)["tree"])
     (tmp_path / "key").write_text("rubbish")  # then it is a stranger's
-    assert "  tapd.image.rebuild:finish_graph" in run("show", large).output
+    assert "  tapd.image.reduction.rebuild:finish_graph" in run("show", large).output
 
 
 def test_du_shows_sizes_by_path_and_by_type(tap: Path) -> None:
@@ -453,7 +453,13 @@ def test_output_that_cannot_be_written_is_no_traceback(tap: Path, to: str) -> No
     application.mark = "日本"
     with store.lock():
         store.save(application, store.next_generation(), clean=False)
-    command = [sys.executable, "-c", "from tapd.cli.tapctl import main; main()", "show", str(tap)]
+    command = [
+        sys.executable,
+        "-c",
+        "from tapd.cli.tapctl.command import main; main()",
+        "show",
+        str(tap),
+    ]
     environment = {**os.environ, "PYTHONIOENCODING": to if to == "latin-1" else "utf-8"}
     where = Path(to) if to.startswith("/") else tap.with_name("output")
     with where.open("wb") as output:

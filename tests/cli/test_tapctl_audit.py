@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from by_hand import Server, free_port, wait_for
 
-from tapd.cli.running import describe_audit
-from tapd.image.store import Store
+from tapd.cli.tapctl.status import describe_audit
 from tapd.model.application import Application
 from tapd.services.telnet import ShellFactory
+from tapd.store.generations import Store
 
-TAPCTL = (sys.executable, "-c", "from tapd.cli.tapctl import main; main()")
+TAPCTL = (sys.executable, "-c", "from tapd.cli.tapctl.command import main; main()")
 
 
 @pytest.fixture

@@ -21,14 +21,14 @@ import pytest
 from by_hand import Server, free_port, wait_for
 from telnet_terminal import TelnetTerminal
 
-from tapd.cli.printing import render_time
+from tapd.cli.output import render_time
 from tapd.host.asleep import save_sleep
-from tapd.image.store import Store
-from tapd.model.accounts import verify_password
+from tapd.model.access.accounts import verify_password
 from tapd.model.application import Application
 from tapd.services.telnet import ShellFactory
+from tapd.store.generations import Store
 
-TAPCTL = (sys.executable, "-c", "from tapd.cli.tapctl import main; main()")
+TAPCTL = (sys.executable, "-c", "from tapd.cli.tapctl.command import main; main()")
 
 
 def make_server(directory: Path) -> Server:
@@ -119,7 +119,7 @@ def test_checkpoint_waits_for_its_own_generation(server: Server) -> None:
 
 def test_a_checkpoint_that_fails_says_so(server: Server) -> None:
     script = (
-        "from tapd.image.store import Store\n"
+        "from tapd.store.generations import Store\n"
         "from tapd.errors import StateUnwritable\n"
         "def save(*_arguments, **_options): raise StateUnwritable('no room at all')\n"
         "Store.save = save\n"
@@ -187,7 +187,7 @@ def test_a_person_at_the_prompt(server: Server) -> None:
 
 PRESSES_WHEN_SHOWN = """
 import os, signal, sys
-from tapd.cli.tapctl import main
+from tapd.cli.tapctl.command import main
 
 class Shown:
     def write(self, text):
@@ -215,8 +215,8 @@ def test_c_c_pressed_as_output_is_shown_interrupts_the_server(server: Server) ->
 
 PRESSES_AFTER_TAB = """
 import os, signal
-from tapd.cli.calling import Call
-from tapd.cli.tapctl import main
+from tapd.cli.client import Call
+from tapd.cli.tapctl.command import main
 
 def send(self, **message):
     send_message(self, **message)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tapd.cli.visibility import check_visible, find_closed, find_hindrance
+from tapd.cli.mktap.visibility import check_visible, find_closed, find_hindrance
 from tapd.errors import UsageError
 
 

@@ -8,13 +8,14 @@ import pytest
 
 from tapd.host.options import DaemonOptions
 from tapd.model.application import QUEUE_GROUP_MAX, QUEUE_MAX
-from tapd.model.frames import FrameProtocol
-from tapd.model.lines import LineProtocol
-from tapd.model.requests import RequestProtocol
-from tapd.net.backlog import OUTPUT_BYTES_MAX, TOTAL_BYTES_MAX
-from tapd.net.telling import EACH_S, FAILURES_AT_ONCE
-from tapd.services.irc import IrcNetwork, allowance
-from tapd.services.irc import login as irc_login
+from tapd.model.protocols.frames import FrameProtocol
+from tapd.model.protocols.lines import LineProtocol
+from tapd.model.protocols.requests import RequestProtocol
+from tapd.net.rate_limit import EACH_S, FAILURES_AT_ONCE
+from tapd.net.streams.backlog import OUTPUT_BYTES_MAX, TOTAL_BYTES_MAX
+from tapd.services.irc import IrcNetwork
+from tapd.services.irc.conduct import allowance
+from tapd.services.irc.conduct import login as irc_login
 from tapd.services.telnet import ShellFactory, login
 
 PAGE = (Path(__file__).parents[2] / "docs" / "strangers.md").read_text()

@@ -6,8 +6,8 @@ import os
 import sys
 from pathlib import Path
 
-from tapd.host.by_hand import manage
-from tapd.host.manager import ManagerOptions
+from tapd.host.manager.by_hand import manage
+from tapd.host.manager.manager import ManagerOptions
 from tapd.systemd.logs import configure_logging
 
 if __name__ == "__main__":

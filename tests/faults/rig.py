@@ -20,8 +20,8 @@ from tests.faults.scenario import Addresses, Transcripts, play
 from tests.faults.service import Counter, make_application
 
 from tapd.errors import TapdError
-from tapd.image.lock import holder_of
-from tapd.image.store import Store
+from tapd.store.generations import Store
+from tapd.store.lock import holder_of
 
 _HERE = Path(__file__).parent
 _LIVES_MAX = 4

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from by_hand import Server, wait_for
 
-from tapd.cli.calling import Call, try_to_call
+from tapd.cli.client import Call, try_to_call
 from tapd.errors import TapdError
 
 Transcripts = dict[str, list[str]]

@@ -10,8 +10,9 @@ import os
 import re
 from pathlib import Path
 
-from tapd.cli.tapd import main
-from tapd.host import checkpoint, copies
+from tapd.cli.tapd.command import main
+from tapd.host import copies
+from tapd.host.saving import checkpoint
 
 _TRACED = re.compile(r"^TracerPid:\t[1-9]", re.MULTILINE)
 

@@ -18,17 +18,17 @@ import pytest
 
 from tapd import Persistent
 from tapd.errors import StateUnwritable
-from tapd.host import audit as audit_module
-from tapd.host.audit import Audit, Audited
-from tapd.host.audit_part import LiveObjects, PartFile
-from tapd.host.checkpoint import Checkpointer
-from tapd.host.state import State
-from tapd.image.jar import Jar
-from tapd.image.key import Key
-from tapd.image.layout import Layout
-from tapd.image.store import SaveReport, Store
+from tapd.host.saving import audit as audit_module
+from tapd.host.saving.audit import Audit, Audited
+from tapd.host.saving.audit_part import LiveObjects, PartFile
+from tapd.host.saving.checkpoint import Checkpointer
+from tapd.image.tracking.jar import Jar
 from tapd.model.application import Application
-from tapd.net.records import render_base, render_turn
+from tapd.store.generations import SaveReport, Store
+from tapd.store.journal.records import render_base, render_turn
+from tapd.store.key import Key
+from tapd.store.layout import Layout
+from tapd.store.state import State
 
 KEY = Key(bytes(range(32)))
 

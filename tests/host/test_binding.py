@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tapd.errors import AddressUnusable
-from tapd.host.binding import bind_all, find_holder, is_open, why_not_free
+from tapd.host.manager.binding import bind_all, find_holder, is_open, why_not_free
 from tapd.model.address import Address, parse_address
 from tapd.systemd.inherited import listener_address
 

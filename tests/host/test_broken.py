@@ -10,7 +10,7 @@ from pathlib import Path
 
 from by_hand import free_port, wait_for
 
-from tapd.image.key import render_new_key
+from tapd.store.key import render_new_key
 
 SCRIPT = """
 import builtins, sys

@@ -19,11 +19,11 @@ from pathlib import Path
 import pytest
 
 from tapd.errors import BugError, StateUnwritable, TapExists
-from tapd.host.checkpoint import Checkpointer
-from tapd.image.key import Key
+from tapd.host.saving.checkpoint import Checkpointer
 from tapd.image.loss import Loss
-from tapd.image.store import SaveReport, Store
 from tapd.model.application import Application
+from tapd.store.generations import SaveReport, Store
+from tapd.store.key import Key
 
 KEY = Key(bytes(range(32)))
 
@@ -45,8 +45,8 @@ def told_by_child(tell: Callable[[], object]) -> object:
 CTRL_C = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from tapd.host.checkpoint import Checkpointer
-from tapd.image.store import SaveReport
+from tapd.host.saving.checkpoint import Checkpointer
+from tapd.store.generations import SaveReport
 
 def save():
     # As the terminal does: to everybody in the group of what was started there.
@@ -326,9 +326,9 @@ def test_no_child_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
 PARENT = """
 import asyncio, os, sys
 from pathlib import Path
-from tapd.host.checkpoint import Checkpointer
-from tapd.image.key import Key
-from tapd.image.store import Store
+from tapd.host.saving.checkpoint import Checkpointer
+from tapd.store.key import Key
+from tapd.store.generations import Store
 store = Store(Path(sys.argv[1]), Key(bytes(range(32))))
 lock = store.lock()
 def save():

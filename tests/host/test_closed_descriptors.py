@@ -9,7 +9,7 @@ import pytest
 from by_hand import Server, free_port, wait_for
 from closing_service import DEEDS, make_application
 
-from tapd.image.store import Store
+from tapd.store.generations import Store
 
 
 class Client:

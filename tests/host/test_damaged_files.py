@@ -22,16 +22,16 @@ import pytest
 from tapd import Persistent, events
 from tapd.errors import StateUnwritable, TapDamaged, TapMissing
 from tapd.host.asleep import save_sleep, sleep_fields, take_sleep
-from tapd.host.journals import Fault, Source, read_beside
 from tapd.host.load_trial import LoadTrial
-from tapd.host.state import Restored, State
-from tapd.image.aside import COPIES_MAX, kept_copies
-from tapd.image.journal import MAGIC, JournalWriter, journal_key, read_journal
-from tapd.image.key import Key
-from tapd.image.store import Store
-from tapd.image.sync_mark import SyncMark
 from tapd.model.application import Application
-from tapd.net.records import parse_before, render_base, render_turn
+from tapd.store.generations import Store
+from tapd.store.journal.aside import COPIES_MAX, kept_copies
+from tapd.store.journal.chain import Fault, Source, read_beside
+from tapd.store.journal.file import MAGIC, JournalWriter, journal_key, read_journal
+from tapd.store.journal.records import parse_before, render_base, render_turn
+from tapd.store.journal.sync_mark import SyncMark
+from tapd.store.key import Key
+from tapd.store.state import Restored, State
 
 KEY = Key(bytes(range(32)))
 GENERATIONS, TURNS = 4, 3
@@ -420,7 +420,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_arguments: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("tapd.image.files.Files.write", refuse)
+    monkeypatch.setattr("tapd.store.files.Files.write", refuse)
 
 
 @pytest.mark.usefixtures("full_disk")

@@ -14,8 +14,8 @@ import pytest
 from by_hand import Server, free_port, wait_for
 from storm_service import make_application
 
-from tapd.image.aside import kept_copies
-from tapd.image.journal import MAGIC
+from tapd.store.journal.aside import kept_copies
+from tapd.store.journal.file import MAGIC
 
 LINES = 6
 

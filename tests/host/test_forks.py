@@ -102,7 +102,7 @@ def test_a_fork_in_the_child_that_saves(three: Three, fork: str) -> None:
     # The journal's commit is in the server itself, and forks nothing here.
     code = f"import os\nif os.getpid() != {server.child()}:\n" + indent(fork, "  ")
     three.clients[0].ask("save", code)
-    program = "from tapd.cli.tapctl import main; main()"
+    program = "from tapd.cli.tapctl.command import main; main()"
     saved = subprocess.run(
         [sys.executable, "-c", program, "checkpoint", str(server.tap)],
         env=server.environ, capture_output=True, text=True, check=True,

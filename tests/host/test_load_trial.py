@@ -29,8 +29,8 @@ from tapd.errors import CannotKeep
 from tapd.host import load_trial
 from tapd.host.load_trial import NAME, LoadTrial, avoiding
 from tapd.image import hooks
-from tapd.image.stand_ins import is_stand_in
-from tapd.image.store import Store
+from tapd.image.evolution.stand_ins import is_stand_in
+from tapd.store.generations import Store
 
 DEATHS_MAX = 8
 """Of a hash, which several places ask for; of other hooks it is 4."""

@@ -18,14 +18,14 @@ from typing import Any, NoReturn
 
 import pytest
 
-from tapd.host.manager import ManagerOptions, run_manager
+from tapd.host.manager.manager import ManagerOptions, run_manager
 from tapd.model.address import parse_address
 
 _PATIENCE_S = 120.0  # after which what does not come counts as hung
 _CHILD = Path(__file__).with_name("managed_child.py")
 _RUN = """
 import json, os, sys
-from tapd.host.manager import ManagerOptions, run_manager
+from tapd.host.manager.manager import ManagerOptions, run_manager
 from tapd.model.address import parse_address
 from tapd.systemd.logs import configure_logging
 configure_logging("test")
@@ -414,7 +414,7 @@ def test_no_process_can_be_made_for_a_while(monkeypatch: pytest.MonkeyPatch) -> 
     def spawn(*_given: object) -> NoReturn:
         raise tries.pop(0) if tries else FileNotFoundError("no such program")
 
-    monkeypatch.setattr("tapd.host.manager.spawn", spawn)
+    monkeypatch.setattr("tapd.host.manager.manager.spawn", spawn)
     options = ManagerOptions(restart_max_s=0.1)
     addresses = parse_address("127.0.0.1:0")
     assert run_manager(list(addresses), ["tapd"], {}, options) == os.EX_UNAVAILABLE

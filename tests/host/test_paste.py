@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapd.host.paste import may_go_on, split_statements
+from tapd.host.prompt.paste import may_go_on, split_statements
 
 _STATEMENTS = [
     "x = 1",

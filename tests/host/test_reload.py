@@ -17,8 +17,8 @@ from reloaded_server import MODULE, VERSION_1, VERSION_2, Client, Reloaded
 
 from tapd.errors import UpgradeRefused
 from tapd.host.upgrade import LoadedCode, load_with_present_code, name_modules, rehearse
-from tapd.image.layout import Layout
-from tapd.image.store import Store
+from tapd.store.generations import Store
+from tapd.store.layout import Layout
 
 
 @pytest.fixture

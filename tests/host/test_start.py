@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-_START = "import tapd.cli.tapd, tapd.systemd.logs, tapd.host.daemon, tapd.services.telnet"
+_START = "import tapd.cli.tapd.command, tapd.systemd.logs, tapd.host.daemon, tapd.services.telnet"
 
 
 def run(code: str) -> str:
@@ -29,7 +29,7 @@ print([name for name in made if name.startswith("tapd.")])
 
 def test_no_start_imports_what_comes_later() -> None:
     later = {
-        "argparse", "tempfile", "uuid", "systemd.journal", "tapd.cli.usage", "tapd.host.checkpoint",
-        "tapd.host.control", "tapd.host.manager", "tapd.host.prompt",
+        "argparse", "tempfile", "uuid", "systemd.journal", "tapd.cli.tapd.usage", "tapd.host.saving.checkpoint",
+        "tapd.host.control", "tapd.host.manager.manager", "tapd.host.prompt.prompt",
     }  # fmt: skip
     assert run(f"import sys; {_START}; print(sorted({later!r} & sys.modules.keys()))") == "[]"

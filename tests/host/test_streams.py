@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tapd.host import streams
+from tapd.host.prompt import streams
 
 
 class _Session:

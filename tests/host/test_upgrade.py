@@ -20,7 +20,7 @@ from tapd.model.application import Application
 MODULE = "hall_of_upgrades"
 
 VERSION_1 = '''
-from tapd.model.persistent import Persistent
+from tapd.model.durable.persistent import Persistent
 from tapd.model.protocol import Protocol
 from tapd.model.service import Service
 

@@ -11,11 +11,17 @@ from BTrees.OOBTree import OOBTree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tapd.image.evolution import Restoration
-from tapd.image.jar import Jar
-from tapd.image.pickler import dump_graph, load_graph
-from tapd.image.replay import Replay
-from tapd.model.persistent import Persistent, Tracked, TrackedDeque, TrackedDict, TrackedList
+from tapd.image.evolution.versions import Restoration
+from tapd.image.pickling.pickler import dump_graph, load_graph
+from tapd.image.tracking.jar import Jar
+from tapd.image.tracking.replay import Replay
+from tapd.model.durable.persistent import (
+    Persistent,
+    Tracked,
+    TrackedDeque,
+    TrackedDict,
+    TrackedList,
+)
 
 
 class Box(Persistent):

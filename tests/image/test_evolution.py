@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from tapd.errors import LostObject, UpgradeRefused
-from tapd.image import names
-from tapd.image.evolution import Broken, BrokenDurable, Restoration, register_rename
-from tapd.image.pickler import StateLoader, StatePickler, dump_graph, load_graph
-from tapd.model.persistent import Persistent, TrackedDict
+from tapd.image.evolution import names
+from tapd.image.evolution.versions import Broken, BrokenDurable, Restoration, register_rename
+from tapd.image.pickling.pickler import StateLoader, StatePickler, dump_graph, load_graph
+from tapd.model.durable.persistent import Persistent, TrackedDict
 
 
 def no_object(number: int) -> Any:
@@ -157,8 +157,8 @@ def test_a_module_says_itself_what_it_renamed(
     data = dump_graph([put(module, "Guest")()]).data
     del sys.modules["evolving"]
     (tmp_path / "evolving.py").write_text(
-        "from tapd.image.evolution import register_rename\n"
-        "from tapd.model.persistent import Persistent\n"
+        "from tapd.image.evolution.versions import register_rename\n"
+        "from tapd.model.durable.persistent import Persistent\n"
         "register_rename('evolving:Guest', 'evolving:Person')\n"
         "class Person(Persistent): pass\n"
     )

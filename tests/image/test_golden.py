@@ -11,7 +11,7 @@ import golden_taps
 import pytest
 from other_pythons import ENVIRONMENT, other_pythons
 
-from tapd.image.snapshot import take_snapshot
+from tapd.store.snapshot import take_snapshot
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 TAPS = sorted(GOLDEN.glob("*.tap"))

@@ -20,11 +20,12 @@ import pytest
 from save_forms import FORMS
 
 from tapd.errors import NotStorable
-from tapd.image import hooks, proof
-from tapd.image.inspection import read_graph
-from tapd.image.jar import Jar
-from tapd.image.pickler import StateLoader, StatePickler, dump_graph, load_graph
-from tapd.model.persistent import Persistent
+from tapd.image import hooks
+from tapd.image.pickling.pickler import StateLoader, StatePickler, dump_graph, load_graph
+from tapd.image.reduction import proof
+from tapd.image.tracking.jar import Jar
+from tapd.inspection.graph import read_graph
+from tapd.model.durable.persistent import Persistent
 
 pytestmark = pytest.mark.filterwarnings("ignore:Pickle, copy, and deepcopy:DeprecationWarning")
 

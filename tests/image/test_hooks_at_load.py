@@ -19,7 +19,7 @@ from evolving import Evolving, differences, evolving
 from load_hooks import AT_SAVE, HOOKS, USUAL, fill, lives, with_hook
 
 from tapd.errors import LostObject, UpgradeRefused
-from tapd.image.stand_ins import is_stand_in
+from tapd.image.evolution.stand_ins import is_stand_in
 
 RAISED = (
     "ValueError('no')", "SystemExit(3)", "KeyboardInterrupt", "asyncio.CancelledError",

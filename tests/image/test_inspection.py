@@ -17,13 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tapd.errors import TapDamaged
-from tapd.image.comparison import compare_graphs
-from tapd.image.inspection import Graph, printable, read_first_graph, read_graph
-from tapd.image.jar import Jar
-from tapd.image.pickler import dump_graph
-from tapd.image.stubs import StubType
+from tapd.image.pickling.pickler import dump_graph
+from tapd.image.tracking.jar import Jar
+from tapd.inspection.comparison import compare_graphs
+from tapd.inspection.graph import Graph, printable, read_first_graph, read_graph
+from tapd.inspection.stubs import StubType
 from tapd.model.application import Application
-from tapd.model.namespace import Namespace
+from tapd.model.durable.namespace import Namespace
 from tapd.model.service import Service
 
 
@@ -134,7 +134,7 @@ def test_a_hostile_pickle_is_read_and_nothing_of_it_runs(tmp_path: Path) -> None
 
 
 def test_every_value_that_is_read_is_a_stub_or_plain_data() -> None:
-    class_names = ["os:system", "builtins:eval", "tapd.image.key:Key", "no.such:thing"]
+    class_names = ["os:system", "builtins:eval", "tapd.store.key:Key", "no.such:thing"]
     for name in class_names:
         module, _, qualname = name.partition(":")
         graph = read_graph(f"c{module}\n{qualname}\n.".encode(), "t")

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from tapd.image.evolution import Restoration
-from tapd.image.jar import Jar
-from tapd.image.pickler import dump_graph, load_graph
-from tapd.image.replay import Replay
-from tapd.model.persistent import Persistent
+from tapd.image.evolution.versions import Restoration
+from tapd.image.pickling.pickler import dump_graph, load_graph
+from tapd.image.tracking.jar import Jar
+from tapd.image.tracking.replay import Replay
+from tapd.model.durable.persistent import Persistent
 
 
 class Shelf(Persistent):

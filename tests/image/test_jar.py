@@ -13,15 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tapd.image.changes import Changes
-from tapd.image.evolution import Restoration
-from tapd.image.jar import Jar
-from tapd.image.pickler import StateLoader, StatePickler, dump_graph, load_graph
-from tapd.image.replay import Replay
-from tapd.image.strict import StrictJar
+from tapd.image.evolution.versions import Restoration
+from tapd.image.pickling.pickler import StateLoader, StatePickler, dump_graph, load_graph
+from tapd.image.tracking.changes import Changes
+from tapd.image.tracking.jar import Jar
+from tapd.image.tracking.replay import Replay
+from tapd.image.tracking.strict import StrictJar
 from tapd.image.typed import compile_typed
-from tapd.model.namespace import Namespace
-from tapd.model.persistent import (
+from tapd.model.durable.namespace import Namespace
+from tapd.model.durable.persistent import (
     Persistent,
     TrackedBytearray,
     TrackedDeque,

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tapd.errors import JournalDamaged, StateUnwritable
-from tapd.image.journal import MAGIC, JournalWriter, read_journal
+from tapd.store.journal.file import MAGIC, JournalWriter, read_journal
 
 KEY = b"k" * 32
 LINEAGE = "a1"

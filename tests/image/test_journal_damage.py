@@ -24,8 +24,8 @@ from pathlib import Path
 import pytest
 
 from tapd.errors import JournalDamaged
-from tapd.image.journal import MAGIC, JournalContents, JournalWriter, parse_journal
-from tapd.image.journal_damage import HEAD_BYTES
+from tapd.store.journal.damage import HEAD_BYTES
+from tapd.store.journal.file import MAGIC, JournalContents, JournalWriter, parse_journal
 
 KEY = b"k" * 32
 RECORDS: list[tuple[object, ...]] = [

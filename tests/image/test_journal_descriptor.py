@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tapd.errors import DescriptorLost
-from tapd.image.journal import JournalWriter, read_journal
+from tapd.store.journal.file import JournalWriter, read_journal
 
 KEY = b"k" * 32
 LINEAGE = "a1"

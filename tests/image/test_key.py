@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tapd.errors import KeyUnusable
-from tapd.image.files import Files
-from tapd.image.key import Key, find_key_path, load_key, parse_key, render_new_key
+from tapd.store.files import Files
+from tapd.store.key import Key, find_key_path, load_key, parse_key, render_new_key
 
 SECRET = bytes(range(32))
 

@@ -15,10 +15,10 @@ from typed_kinds import type_into
 from typed_ways import FORMS, application_of, namespaces_of
 
 from tapd.errors import LostObject
-from tapd.image.jar import Jar
-from tapd.image.pickler import Restoration, dump_graph, load_graph
-from tapd.image.replay import Replay
-from tapd.image.stand_ins import is_stand_in
+from tapd.image.evolution.stand_ins import is_stand_in
+from tapd.image.pickling.pickler import Restoration, dump_graph, load_graph
+from tapd.image.tracking.jar import Jar
+from tapd.image.tracking.replay import Replay
 from tapd.image.unfit import Kept
 from tapd.model.application import Application
 
@@ -52,9 +52,9 @@ KINDS = {
                "    def __reduce__(self):\n"
                "        return C, (self.b,), self.__getstate__()\n" + SETS
                + "c = C(3)\nc.a = [1]\n",
-    "durable": "from tapd.model.persistent import Persistent\nclass C(Persistent):" + SETS
+    "durable": "from tapd.model.durable.persistent import Persistent\nclass C(Persistent):" + SETS
                + "c = C()\nc.a = [1]\n",
-    "durable version": "from tapd.model.persistent import Persistent\nclass C(Persistent):\n"
+    "durable version": "from tapd.model.durable.persistent import Persistent\nclass C(Persistent):\n"
                        "    persistence_version = 3\n" + SETS + "c = C()\nc.a = [1]\n",
 }  # fmt: skip
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from tapd.image.pickler import Placeholder, dump_graph, load_graph
+from tapd.image.pickling.pickler import Placeholder, dump_graph, load_graph
 
 # Some warn that they are old, some open what has to be closed.
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("elsewhere")]

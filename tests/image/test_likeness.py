@@ -32,13 +32,13 @@ from BTrees.IIBTree import IITreeSet
 from BTrees.OOBTree import OOBTree
 
 from tapd import Persistent
-from tapd.image.differences import Difference
-from tapd.image.likeness import Likeness
+from tapd.image.evolution.names import broken_class
+from tapd.image.likeness.differences import Difference
+from tapd.image.likeness.graphs import Likeness
 from tapd.image.loss import Placeholder
-from tapd.image.names import broken_class
 from tapd.image.typed import compile_typed
-from tapd.model.namespace import Namespace
-from tapd.model.persistent import (
+from tapd.model.durable.namespace import Namespace
+from tapd.model.durable.persistent import (
     TrackedBytearray,
     TrackedDeque,
     TrackedDict,

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tapd.image.inspection import read_graph
 from tapd.image.loss import Placeholder
-from tapd.image.pickler import StateLoader, StatePickler, dump_graph, load_graph
+from tapd.image.pickling.pickler import StateLoader, StatePickler, dump_graph, load_graph
+from tapd.inspection.graph import read_graph
 from tapd.model.application import Application
-from tapd.model.namespace import Namespace
+from tapd.model.durable.namespace import Namespace
 
 DEPTH = 100_000
 CHAIN = 20_000  # 3.13 writes some 10,000 levels without our help

@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tapd.errors import LostObject
-from tapd.image.pickler import (
+from tapd.image.pickling.pickler import (
     Placeholder,
     StateLoader,
     StatePickler,
@@ -32,8 +32,8 @@ from tapd.image.pickler import (
     load_graph,
 )
 from tapd.model.application import Application
-from tapd.model.namespace import Namespace
-from tapd.model.persistent import Persistent, TrackedDeque, TrackedDict, TrackedList
+from tapd.model.durable.namespace import Namespace
+from tapd.model.durable.persistent import Persistent, TrackedDeque, TrackedDict, TrackedList
 
 
 def no_object(number: int) -> Any:

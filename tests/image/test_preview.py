@@ -11,12 +11,12 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from tapd.image.inspection import read_first_graph, read_graph
-from tapd.image.jar import Jar
-from tapd.image.pickler import dump_graph
-from tapd.image.preview import read_beginning
+from tapd.image.pickling.pickler import dump_graph
+from tapd.image.tracking.jar import Jar
+from tapd.inspection.graph import read_first_graph, read_graph
+from tapd.inspection.preview import read_beginning
 from tapd.model.application import Application
-from tapd.model.persistent import TrackedDict, TrackedList
+from tapd.model.durable.persistent import TrackedDict, TrackedList
 from tapd.model.service import Service
 
 READ = 200_000
@@ -42,7 +42,7 @@ def test_the_first_objects_of_a_large_graph_are_shown() -> None:
     assert lines[0].startswith("application: tapd.model.application:Application of ")
     assert ".name = 'large'" in lines
     listed = next(line for line in lines if line.startswith(".data: "))
-    assert listed.startswith(".data: tapd.model.persistent:TrackedList of ")
+    assert listed.startswith(".data: tapd.model.durable.persistent:TrackedList of ")
     assert listed.endswith("000 or more")
     assert any(line.startswith("... at least ") for line in lines)
 

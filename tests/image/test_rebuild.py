@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapd.image import rebuild
-from tapd.image.evolution import Restoration
-from tapd.image.pickler import dump_graph, load_graph
-from tapd.image.stand_ins import DurableStandIn
-from tapd.model.persistent import Persistent, TrackedDict, TrackedList
+from tapd.image.evolution.stand_ins import DurableStandIn
+from tapd.image.evolution.versions import Restoration
+from tapd.image.pickling.pickler import dump_graph, load_graph
+from tapd.image.reduction import rebuild
+from tapd.model.durable.persistent import Persistent, TrackedDict, TrackedList
 
 
 class Box(Persistent):

@@ -29,12 +29,12 @@ from tapd.errors import (
     TapTooNew,
     UsageError,
 )
-from tapd.image.files import Files
-from tapd.image.key import Key
-from tapd.image.store import Store
-from tapd.image.tapfile import FORMAT, parse_tap, read_manifest, render_tap
 from tapd.model.application import Application
 from tapd.model.service import Service
+from tapd.store.files import Files
+from tapd.store.generations import Store
+from tapd.store.key import Key
+from tapd.store.tapfile import FORMAT, parse_tap, read_manifest, render_tap
 
 KEY = Key(bytes(range(32)))
 """Signs the TAPs of these tests."""
@@ -424,8 +424,8 @@ def test_a_symbolic_link_shares_lock_and_generations(tap: Path, tmp_path: Path) 
 HOLDER = """
 import sys
 from pathlib import Path
-from tapd.image.key import Key
-from tapd.image.store import Store
+from tapd.store.key import Key
+from tapd.store.generations import Store
 store = Store(Path(sys.argv[1]), Key(bytes(range(32))))
 lock = store.lock()
 print("locked", flush=True)

@@ -33,8 +33,8 @@ import numpy as np
 import pytest
 from save_forms import FORMS, flat_data
 
-from tapd.image.inspection import read_graph
-from tapd.image.pickler import dump_graph, load_graph
+from tapd.image.pickling.pickler import dump_graph, load_graph
+from tapd.inspection.graph import read_graph
 
 _HOME = types.ModuleType("subclass_home")
 _HOME.__spec__ = __spec__

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tapd.errors import TapDamaged, TapdError, TapForeign, TapMissing, TapTooNew
-from tapd.image.key import Key
-from tapd.image.layout import read_bytes
-from tapd.image.tapfile import (
+from tapd.store.key import Key
+from tapd.store.layout import read_bytes
+from tapd.store.tapfile import (
     FOOTER_BYTES,
     MAGIC,
     Manifest,

@@ -23,13 +23,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from tapd.image.changes import Changes
-from tapd.image.evolution import Restoration
-from tapd.image.jar import Jar
-from tapd.image.pickler import detached_finder, dump_graph, load_graph
-from tapd.image.replay import Replay
-from tapd.image.watching import Watched
-from tapd.model.persistent import Persistent, Tracked, TrackedDict, TrackedList
+from tapd.image.evolution.versions import Restoration
+from tapd.image.pickling.pickler import detached_finder, dump_graph, load_graph
+from tapd.image.tracking.changes import Changes
+from tapd.image.tracking.jar import Jar
+from tapd.image.tracking.replay import Replay
+from tapd.image.tracking.watching import Watched
+from tapd.model.durable.persistent import Persistent, Tracked, TrackedDict, TrackedList
 
 
 class Plain:

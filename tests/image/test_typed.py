@@ -20,9 +20,15 @@ from other_pythons import ENVIRONMENT, other_pythons
 from portrait import differences, portrait_of
 from typed_kinds import Prompt, holds, kinds_here
 
-from tapd.image.pickler import Restoration, StateLoader, StatePickler, dump_graph, load_graph
+from tapd.image.pickling.pickler import (
+    Restoration,
+    StateLoader,
+    StatePickler,
+    dump_graph,
+    load_graph,
+)
 from tapd.image.typed import compile_typed, will_not_be_saved
-from tapd.model.namespace import Namespace
+from tapd.model.durable.namespace import Namespace
 
 
 def through_tap(prompt: Prompt) -> Namespace:

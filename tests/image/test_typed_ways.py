@@ -20,8 +20,8 @@ from portrait import differences, portrait_of
 from typed_kinds import Prompt, holds, kinds_here
 from typed_ways import FORMS, WAYS, application_of, by_jar, is_costly, namespaces_of, sent
 
-from tapd.image.pickler import StateLoader, StatePickler, dump_graph, load_graph
-from tapd.model.namespace import Namespace
+from tapd.image.pickling.pickler import StateLoader, StatePickler, dump_graph, load_graph
+from tapd.model.durable.namespace import Namespace
 
 
 @pytest.fixture(autouse=True)

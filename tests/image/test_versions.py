@@ -22,9 +22,9 @@ import pytest
 from evolving import Evolving, Life, differences, evolving
 
 from tapd.image.bare import attributes_of
-from tapd.image.jar import Jar
-from tapd.image.pickler import dump_graph
-from tapd.image.stand_ins import is_stand_in
+from tapd.image.evolution.stand_ins import is_stand_in
+from tapd.image.pickling.pickler import dump_graph
+from tapd.image.tracking.jar import Jar
 
 KINDS: dict[str, tuple[str, str]] = {
     # name: its text, and what makes an instance ("" where there is none)

@@ -16,11 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tapd.image.fingerprint import FingerprintTaker
-from tapd.image.jar import Jar
-from tapd.image.pickler import StatePickler
-from tapd.image.watching import Watch, Watched
-from tapd.model.persistent import Persistent, TrackedDict, TrackedList
+from tapd.image.pickling.pickler import StatePickler
+from tapd.image.tracking.fingerprint import FingerprintTaker
+from tapd.image.tracking.jar import Jar
+from tapd.image.tracking.watching import Watch, Watched
+from tapd.model.durable.persistent import Persistent, TrackedDict, TrackedList
 
 
 class Colour(enum.Enum):

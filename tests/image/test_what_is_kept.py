@@ -10,7 +10,7 @@ import kept_page
 import typed_kinds
 from other_pythons import MINORS
 
-from tapd.image.pickler import dump_graph, load_graph
+from tapd.image.pickling.pickler import dump_graph, load_graph
 
 _HINT = "stale: run tests/support/kept_page.py"
 

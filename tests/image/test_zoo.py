@@ -63,9 +63,15 @@ import pytest
 from BTrees.IOBTree import IOBTree
 from BTrees.OOBTree import OOBTree, OOTreeSet
 
-from tapd.image.pickler import Placeholder, StateLoader, StatePickler, dump_graph, load_graph
-from tapd.model.namespace import Namespace
-from tapd.model.persistent import (
+from tapd.image.pickling.pickler import (
+    Placeholder,
+    StateLoader,
+    StatePickler,
+    dump_graph,
+    load_graph,
+)
+from tapd.model.durable.namespace import Namespace
+from tapd.model.durable.persistent import (
     Persistent,
     TrackedBytearray,
     TrackedDeque,

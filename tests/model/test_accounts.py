@@ -5,8 +5,8 @@ from __future__ import annotations
 import argon2
 import pytest
 
-from tapd.model import accounts
-from tapd.model.accounts import Authorizer, verify_password
+from tapd.model.access import accounts
+from tapd.model.access.accounts import Authorizer, verify_password
 
 CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 

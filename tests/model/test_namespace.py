@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tapd.model.namespace import Namespace, main_names
+from tapd.model.durable.namespace import Namespace, main_names
 
 
 @pytest.fixture

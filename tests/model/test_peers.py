@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from tapd.model.peers import group_of_host, group_of_peer
+from tapd.model.access.peers import group_of_host, group_of_peer
 
 
 @pytest.mark.parametrize(

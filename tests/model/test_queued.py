@@ -10,7 +10,7 @@ import pytest
 from harness import Harness, harnesses
 
 from tapd.model.application import QUEUE_GROUP_MAX, Application
-from tapd.model.lines import LineProtocol
+from tapd.model.protocols.lines import LineProtocol
 from tapd.model.service import Service
 
 HOSTILE, HONEST = "127.0.0.66", "127.0.0.1"

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapd.model.seal import Sealer
+from tapd.model.access.seal import Sealer
 
 KEY = b"k" * 32
 # What 0.1.0's first form sealed with KEY and the nonce 00 01 ... 0f; one is of two blocks.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tapd.errors import UsageError
-from tapd.model.accounts import verify_password
+from tapd.model.access.accounts import verify_password
 from tapd.model.application import Application
 from tapd.model.service import Service
 from tapd.model.setting import (

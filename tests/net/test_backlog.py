@@ -174,7 +174,7 @@ def test_a_flood_starves_nobody(serve: Serve) -> None:
 
 def test_more_floods_than_a_turn_looks_at(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel hands out what is ready in turn, so all get theirs within N / EVENTS_PER_TURN."""
-    monkeypatch.setattr("tapd.net.turn.EVENTS_PER_TURN", 4)
+    monkeypatch.setattr("tapd.net.turn.turn.EVENTS_PER_TURN", 4)
     harness = serve(make_application("a"), strict=False)
     quiet, *flooding = (harness.connect() for _ in range(21))
     assert quiet.read() == b"hello\n"

@@ -9,8 +9,8 @@ import pytest
 from harness import Harness
 from storm_service import make_application
 
-from tapd.net.stream import Stream
-from tapd.net.turn import Turn
+from tapd.net.streams.stream import Stream
+from tapd.net.turn.turn import Turn
 
 Serve = Callable[..., Harness]
 

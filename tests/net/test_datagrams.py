@@ -19,7 +19,7 @@ from tapd.model.address import Address
 from tapd.model.application import Application
 from tapd.model.datagram import DatagramProtocol
 from tapd.model.service import Service
-from tapd.net.datagrams import DATAGRAM_BYTES_MAX, DATAGRAMS_PER_TURN, DatagramPort
+from tapd.net.streams.datagrams import DATAGRAM_BYTES_MAX, DATAGRAMS_PER_TURN, DatagramPort
 from tapd.testing import Host
 
 

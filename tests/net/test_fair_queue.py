@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tapd.model.application import QUEUE_GROUP_MAX, QUEUE_MAX
-from tapd.net.fair_queue import FULL, FULL_FOR_GROUP, FairQueue, Work
+from tapd.net.turn.fair_queue import FULL, FULL_FOR_GROUP, FairQueue, Work
 
 
 class Threads:

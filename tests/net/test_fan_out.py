@@ -17,7 +17,7 @@ from tapd.errors import AuthorError
 from tapd.model.application import Application
 from tapd.model.protocol import Protocol
 from tapd.model.service import Service
-from tapd.net import commit
+from tapd.net.turn import commit
 
 Serve = Callable[..., Harness]
 

@@ -9,9 +9,9 @@ from harness import Harness
 from storm_service import make_application
 
 from tapd.errors import StateUnwritable
-from tapd.image.journal import split_records
-from tapd.net.commit import Journal
-from tapd.net.records import parse_before
+from tapd.net.turn.commit import Journal
+from tapd.store.journal.file import split_records
+from tapd.store.journal.records import parse_before
 
 Serve = Callable[..., Harness]
 

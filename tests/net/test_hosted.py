@@ -12,8 +12,8 @@ from harness import Harness
 from tapd.errors import AuthorError
 from tapd.model.application import Application
 from tapd.model.hosted import AsyncioService, Hosted
-from tapd.net.stream import PEEK_BYTES, Stream
-from tapd.net.turn import Turn
+from tapd.net.streams.stream import PEEK_BYTES, Stream
+from tapd.net.turn.turn import Turn
 
 Serve = Callable[..., Harness]
 

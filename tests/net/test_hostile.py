@@ -16,13 +16,13 @@ from harness import Harness
 from storm_service import make_application
 
 from tapd.errors import AuthorError, PeerError
-from tapd.image.jar import Jar
+from tapd.image.tracking.jar import Jar
 from tapd.model.application import Application
-from tapd.model.persistent import Persistent
+from tapd.model.durable.persistent import Persistent
 from tapd.model.protocol import Protocol
 from tapd.model.service import Service
-from tapd.net.listener import Listener
-from tapd.net.turn import Turn
+from tapd.net.turn.listener import Listener
+from tapd.net.turn.turn import Turn
 
 Serve = Callable[..., Harness]
 

@@ -14,12 +14,12 @@ import pytest
 from harness import Harness
 
 from tapd import events
-from tapd.image.journal import JournalWriter
 from tapd.model.application import Application
-from tapd.model.frames import FrameProtocol
-from tapd.model.lines import LineProtocol
 from tapd.model.protocol import Protocol
+from tapd.model.protocols.frames import FrameProtocol
+from tapd.model.protocols.lines import LineProtocol
 from tapd.model.service import Service
+from tapd.store.journal.file import JournalWriter
 
 Serve = Callable[..., Harness]
 

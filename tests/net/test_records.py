@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapd.image.changes import Changes
-from tapd.net.records import (
+from tapd.image.tracking.changes import Changes
+from tapd.store.journal.records import (
     History,
     Move,
     Open,

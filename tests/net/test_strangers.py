@@ -13,13 +13,13 @@ from harness import Harness, Peer
 
 from tapd.model.application import Application
 from tapd.model.datagram import DatagramProtocol
-from tapd.model.frames import FrameProtocol
-from tapd.model.lines import LineProtocol
-from tapd.model.partial import PIECE_BYTES, UnitProtocol
 from tapd.model.protocol import Protocol, Transport
+from tapd.model.protocols.frames import FrameProtocol
+from tapd.model.protocols.lines import LineProtocol
+from tapd.model.protocols.partial import PIECE_BYTES, UnitProtocol
 from tapd.model.service import Service
-from tapd.net.stream import PEEK_BYTES
-from tapd.net.telling import EACH_S, FAILURES_AT_ONCE
+from tapd.net.rate_limit import EACH_S, FAILURES_AT_ONCE
+from tapd.net.streams.stream import PEEK_BYTES
 
 DATAGRAM_RECORD_BYTES = 256
 Serve = Callable[..., Harness]

@@ -2,7 +2,7 @@
 
 A row of the table brings one connection into a state; then the server runs and is killed
 before or after each system call that it makes, and at each fault point. What the protocol was
-told and what the peer got must be as in the run without a kill. `tapd.net.kernel` has the
+told and what the peer got must be as in the run without a kill. `tapd.net.streams.kernel` has the
 theory of the counts.
 """
 
@@ -24,7 +24,7 @@ from kill_calls import KillCalls
 from tapd.model.application import Application
 from tapd.model.protocol import Protocol
 from tapd.model.service import Service
-from tapd.net import kernel
+from tapd.net.streams import kernel
 
 ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE, CLOSE_WAIT, LAST_ACK, CLOSING = 1, 4, 5, 7, 8, 9, 11
 BIG = b"z" * 60_000

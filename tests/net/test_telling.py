@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tapd.errors import InterpreterBroken
-from tapd.net.telling import EACH_S, PEERS_MAX, Telling, Tellings
+from tapd.net.rate_limit import EACH_S, PEERS_MAX, Telling, Tellings
 from tapd.testing.clock import Clock, Loop
 
 _log = logging.getLogger("tapd.test_telling")

@@ -12,7 +12,7 @@ from storm_service import flood_bytes, make_application
 
 from tapd.errors import UntrackedChange
 from tapd.model.application import Application
-from tapd.model.persistent import Persistent
+from tapd.model.durable.persistent import Persistent
 from tapd.model.protocol import Protocol
 from tapd.model.service import Service
 

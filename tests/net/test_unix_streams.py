@@ -1,6 +1,6 @@
 """UNIX streams: exact input at a kill between any two system calls, once and again.
 
-The kernel keeps no counters of them; `tapd.net.kernel.mark_discard` has the theory.
+The kernel keeps no counters of them; `tapd.net.streams.kernel.mark_discard` has the theory.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from kill_calls import KillCalls
 from tapd.model.application import Application
 from tapd.model.protocol import Protocol
 from tapd.model.service import Service
-from tapd.net import kernel
+from tapd.net.streams import kernel
 
 
 class Scribe(Protocol):

@@ -18,12 +18,12 @@ from typing import Any
 import pytest
 from harness import Harness
 
-from tapd.image.evolution import Restoration
-from tapd.image.jar import Jar
-from tapd.image.pickler import dump_graph, load_graph
-from tapd.image.replay import Replay
+from tapd.image.evolution.versions import Restoration
+from tapd.image.pickling.pickler import dump_graph, load_graph
+from tapd.image.tracking.jar import Jar
+from tapd.image.tracking.replay import Replay
 from tapd.model.application import Application
-from tapd.model.persistent import Persistent
+from tapd.model.durable.persistent import Persistent
 from tapd.model.protocol import Protocol
 from tapd.model.service import Service
 
@@ -164,7 +164,7 @@ class OneTurn:
             self.commits.append(self.jar.commit())
         finally:
             sys.settrace(None)
-        while self.jar.has_changes:  # what `net.turn` makes another turn for
+        while self.jar.has_changes:  # what `net.turn.turn` makes another turn for
             self.commits.append(self.jar.commit())
 
     def restore(self) -> Shop:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tapd.cli import usage
+from tapd.cli.tapd import usage
 
 TOP = Path(__file__).parents[2]
 FILE = TOP / "packaging" / "bash-completion" / "tapd"

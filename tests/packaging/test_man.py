@@ -13,15 +13,16 @@ import click
 import pytest
 
 from tapd import errors
-from tapd.cli import usage
-from tapd.cli.install import Machine
-from tapd.cli.mktap import TypeGroup
-from tapd.cli.mktap import command as mktap_command
-from tapd.cli.tapctl import main as tapctl_command
+from tapd.cli.mktap.command import TypeGroup
+from tapd.cli.mktap.command import command as mktap_command
+from tapd.cli.mktap.plan import Machine
+from tapd.cli.tapctl.command import main as tapctl_command
+from tapd.cli.tapd import usage
 from tapd.host.options import ASLEEP_STATUS
-from tapd.image import journal, tapfile
-from tapd.image.journal_damage import HEAD_BYTES, MAC_BYTES
-from tapd.image.key import Key
+from tapd.store import tapfile
+from tapd.store.journal import file as journal
+from tapd.store.journal.damage import HEAD_BYTES, MAC_BYTES
+from tapd.store.key import Key
 
 TOP = Path(__file__).parents[2]
 PAGES = sorted((TOP / "packaging" / "man").iterdir())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tapd.cli.dropins import UnitOptions, plan_drop_ins, write_texts
+from tapd.cli.mktap.dropins import UnitOptions, plan_drop_ins, write_texts
 from tapd.model.address import parse_address
 from tapd.units.instance import escape_instance
 from tapd.units.render import SocketOptions

@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from tapd.image.key import load_key, render_new_key
-from tapd.image.store import Store
 from tapd.model.application import Application
+from tapd.store.generations import Store
+from tapd.store.key import load_key, render_new_key
 
 SUPPORT = Path(__file__).parent
 

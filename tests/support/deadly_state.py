@@ -14,7 +14,7 @@ from typing import Any
 from storm_service import make_application as make_storm
 
 from tapd.model.application import Application
-from tapd.model.persistent import Persistent
+from tapd.model.durable.persistent import Persistent
 
 
 class Deadly(Persistent):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import time
 
-from tapd.net import kernel
+from tapd.net.streams import kernel
 
 _PATIENCE_S = 0.5
 _LOOK_S = 0.0005

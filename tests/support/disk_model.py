@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tapd.image.files import Files
+from tapd.store.files import Files
 
 
 class Killed(BaseException):

@@ -12,22 +12,22 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tapd.image import names
-from tapd.image.changes import Changes
-from tapd.image.comparison import compare_graphs
-from tapd.image.evolution import Restoration
-from tapd.image.inspection import read_graph
-from tapd.image.jar import Jar
-from tapd.image.pickler import dump_graph, load_graph
-from tapd.image.replay import Replay
+from tapd.image.evolution import names
+from tapd.image.evolution.versions import Restoration
+from tapd.image.pickling.pickler import dump_graph, load_graph
+from tapd.image.tracking.changes import Changes
+from tapd.image.tracking.jar import Jar
+from tapd.image.tracking.replay import Replay
 from tapd.image.unfit import Kept
-from tapd.model.persistent import Persistent
+from tapd.inspection.comparison import compare_graphs
+from tapd.inspection.graph import read_graph
+from tapd.model.durable.persistent import Persistent
 
 HOME = "evolving_home"
 PRELUDE = """
 import asyncio, collections, dataclasses, enum, sys
 import attr
-from tapd.model.persistent import Persistent, TrackedDeque, TrackedDict, TrackedList, TrackedSet
+from tapd.model.durable.persistent import Persistent, TrackedDeque, TrackedDict, TrackedList, TrackedSet
 """
 
 

@@ -14,9 +14,9 @@ import signal
 import sys
 from pathlib import Path
 
-from tapd.cli.tapd import is_managed
+from tapd.cli.tapd.command import is_managed
 from tapd.host import daemon, status
-from tapd.host.manager import ManagerOptions, run_manager
+from tapd.host.manager.manager import ManagerOptions, run_manager
 from tapd.host.options import DaemonOptions
 from tapd.model.address import parse_address
 from tapd.systemd.logs import configure_logging

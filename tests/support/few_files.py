@@ -7,8 +7,8 @@ import resource
 import sys
 from pathlib import Path
 
-from tapd.cli.tapd import is_managed, main
-from tapd.host.by_hand import manage
+from tapd.cli.tapd.command import is_managed, main
+from tapd.host.manager.by_hand import manage
 from tapd.systemd.logs import configure_logging
 
 if __name__ == "__main__":

@@ -21,18 +21,15 @@ from BTrees.IOBTree import IOBTree
 from BTrees.OOBTree import OOBTree
 
 import tapd
-from tapd.image.definitions import cell_contents
-from tapd.image.evolution import Restoration
-from tapd.image.jar import Jar
-from tapd.image.key import Key, parse_key
+from tapd.image.code.definitions import cell_contents
+from tapd.image.evolution.versions import Restoration
 from tapd.image.loss import Placeholder
-from tapd.image.snapshot import load_application, take_snapshot
-from tapd.image.tapfile import parse_tap
+from tapd.image.tracking.jar import Jar
 from tapd.image.typed import compile_typed
-from tapd.model.accounts import verify_password
+from tapd.model.access.accounts import verify_password
 from tapd.model.application import Application
-from tapd.model.namespace import Namespace
-from tapd.model.persistent import (
+from tapd.model.durable.namespace import Namespace
+from tapd.model.durable.persistent import (
     Persistent,
     TrackedBytearray,
     TrackedDeque,
@@ -42,6 +39,9 @@ from tapd.model.persistent import (
 )
 from tapd.model.service import Service
 from tapd.services.telnet import ShellFactory
+from tapd.store.key import Key, parse_key
+from tapd.store.snapshot import load_application, take_snapshot
+from tapd.store.tapfile import parse_tap
 
 KEY_NAME = "key"
 

@@ -17,9 +17,9 @@ from typing import Any
 
 from delivery import SYN, was_late
 
-from tapd.host.state import State
-from tapd.image.store import Store
 from tapd.model.application import Application
+from tapd.store.generations import Store
+from tapd.store.state import State
 from tapd.testing.checking import ALL
 from tapd.testing.clock import Clock
 from tapd.testing.process import KEY, Home, KeptSockets, Process, QuickFiles, SteppedTurn

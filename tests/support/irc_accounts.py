@@ -6,8 +6,8 @@ import base64
 
 from irc_kit import Client, Irc
 
-from tapd.services.irc.accounts import Proof, derive_scram_keys, make_proof
-from tapd.services.irc.opers import Oper
+from tapd.services.irc.state.accounts import Proof, derive_scram_keys, make_proof
+from tapd.services.irc.state.opers import Oper
 
 PASSWORD = "correct-horse"
 

@@ -24,7 +24,7 @@ import typed_classes
 import typed_kinds
 from other_pythons import ENVIRONMENT, MINORS, other_pythons
 
-from tapd.image.pickler import dump_graph
+from tapd.image.pickling.pickler import dump_graph
 
 _ROOT = pathlib.Path(__file__).parents[2]
 PAGE = _ROOT / "docs" / "what-is-kept.md"

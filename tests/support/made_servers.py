@@ -9,7 +9,7 @@ from typing import Any
 import click
 from click.testing import CliRunner
 
-from tapd.cli.server_types import prepare_given, type_options
+from tapd.cli.mktap.server_types import prepare_given, type_options
 from tapd.model.application import Application
 from tapd.model.server_type import ServerType
 from tapd.model.service import Service

@@ -18,7 +18,8 @@ from tapd.model.application import Application
 from tapd.model.datagram import DatagramProtocol
 from tapd.model.protocol import Protocol
 from tapd.model.service import Service
-from tapd.net import authors, recovery
+from tapd.net import authors
+from tapd.net.turn import recovery
 
 POISON: dict[str, Callable[[], BaseException]] = {}
 

@@ -18,9 +18,9 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tapd.image.names import name_of
-from tapd.image.type_variables import _alias_type
-from tapd.model.namespace import Namespace
+from tapd.image.code.type_variables import _alias_type
+from tapd.image.evolution.names import name_of
+from tapd.model.durable.namespace import Namespace
 
 _ATOMS = (int, str, bytes, float, complex, bool, type(None), range)
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")

@@ -14,7 +14,7 @@ from tapd.model.application import Application
 from tapd.services.app.factory import make_from, parse_target
 
 MODULE = "reloaded_module"
-TAPCTL = (sys.executable, "-c", "from tapd.cli.tapctl import main; main()")
+TAPCTL = (sys.executable, "-c", "from tapd.cli.tapctl.command import main; main()")
 
 VERSION_1 = """
 from tapd import LineProtocol, Service

@@ -7,13 +7,13 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
-from tapd.image.deep import DeepGraphPickler, NestedGraphPickler
-from tapd.image.deep_states import DeepStatePickler, FlatStatePickler
-from tapd.image.graph import GraphPickler, GraphRoot
 from tapd.image.loss import Loss
-from tapd.image.pickler import StateLoader, StatePickler, dump_graph, load_graph
-from tapd.image.shared import SharedObjects
-from tapd.image.states import _MEMO
+from tapd.image.pickling.deep import DeepGraphPickler, NestedGraphPickler
+from tapd.image.pickling.deep_states import DeepStatePickler, FlatStatePickler
+from tapd.image.pickling.graph import GraphPickler, GraphRoot
+from tapd.image.pickling.pickler import StateLoader, StatePickler, dump_graph, load_graph
+from tapd.image.pickling.shared import SharedObjects
+from tapd.image.pickling.states import _MEMO
 
 Form = Callable[[Any], tuple[Any, list[Loss]]]
 """Saves a value and loads it; returns it with what was lost."""

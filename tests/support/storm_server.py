@@ -11,8 +11,8 @@ _PACKAGES = "/usr/lib/python3/dist-packages"
 _MAKE_TAP = """
 import sys
 from pathlib import Path
-from tapd.image.key import load_key
-from tapd.image.store import Store
+from tapd.store.key import load_key
+from tapd.store.generations import Store
 from storm_service import make_application
 name, address = sys.argv[1:]
 path = Path(f"/var/lib/tapd/{name}/{name}.tap")

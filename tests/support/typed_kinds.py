@@ -22,10 +22,10 @@ from typed_classes import CLASSES, FUNCTIONS, SINCE_3_12
 from typed_enums import DATACLASSES, ENUMS
 from typed_more import MORE
 
-from tapd.image.pickler import dump_graph, load_graph
+from tapd.image.pickling.pickler import dump_graph, load_graph
 from tapd.image.typed import compile_typed
 from tapd.model.application import Application
-from tapd.model.namespace import Namespace
+from tapd.model.durable.namespace import Namespace
 from tapd.model.service import Service
 
 

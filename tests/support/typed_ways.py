@@ -13,11 +13,11 @@ import pickle
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from tapd.image.jar import Jar
-from tapd.image.pickler import Restoration, StatePickler, dump_graph, load_graph
-from tapd.image.replay import Replay
+from tapd.image.pickling.pickler import Restoration, StatePickler, dump_graph, load_graph
+from tapd.image.tracking.jar import Jar
+from tapd.image.tracking.replay import Replay
 from tapd.model.application import Application
-from tapd.model.namespace import Namespace
+from tapd.model.durable.namespace import Namespace
 from tapd.model.service import Service
 
 BESIDE = "_beside_"

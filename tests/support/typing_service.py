@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tapd import Application, LineProtocol, Service
-from tapd.model.persistent import Persistent
+from tapd.model.durable.persistent import Persistent
 
 PLACES = ("handler", "timer", "task", "callback", "thread", "own_thread", "made", "lost", "save")
 

@@ -19,8 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tapd import Persistent
-from tapd.image.anatomy import anatomy_of
-from tapd.model.persistent import TrackedDict, TrackedList
+from tapd.image.likeness.anatomy import anatomy_of
+from tapd.model.durable.persistent import TrackedDict, TrackedList
 from tapd.testing.checking import explain_untracked
 from tapd.testing.comparison import Comparison, is_one_of, walk
 

@@ -28,7 +28,7 @@ from typing import Any
 from BTrees.IOBTree import IOBTree
 from BTrees.OOBTree import OOBTree, OOTreeSet
 
-from tapd.model.persistent import Tracked
+from tapd.model.durable.persistent import Tracked
 
 _LOCKS = (type(threading.Lock()), type(threading.RLock()))
 _METHODS = (types.MethodType, types.BuiltinMethodType, types.MethodWrapperType)

@@ -28,7 +28,7 @@ from tapd import Application, LineProtocol, Service
 
 _ROOT = SUPPORT.parent.parent
 _GRAPH = "graph"
-_TAPCTL = (sys.executable, "-c", "from tapd.cli.tapctl import main; main()")
+_TAPCTL = (sys.executable, "-c", "from tapd.cli.tapctl.command import main; main()")
 
 
 class _InServer(UnderTapd):

@@ -22,15 +22,15 @@ from tests.twin.prelude import UNDER_TAPD
 from tests.twin.program import Program
 from tests.twin.worlds import APP, Difference, Entry, Twin, World, compare, compiled, transcript_of
 
-from tapd.image.changes import Changes
-from tapd.image.evolution import Restoration
-from tapd.image.jar import Jar
+from tapd.image.evolution.versions import Restoration
 from tapd.image.loss import Loss
-from tapd.image.pickler import detached_finder, dump_graph, load_graph
-from tapd.image.replay import Replay
+from tapd.image.pickling.pickler import detached_finder, dump_graph, load_graph
+from tapd.image.tracking.changes import Changes
+from tapd.image.tracking.jar import Jar
+from tapd.image.tracking.replay import Replay
 from tapd.image.typed import compile_typed
-from tapd.model.namespace import Namespace
-from tapd.model.persistent import Persistent
+from tapd.model.durable.namespace import Namespace
+from tapd.model.durable.persistent import Persistent
 
 _numbers = itertools.count(1)
 

@@ -8,7 +8,7 @@ changes state does so in a turn, and its answer leaves after the commit.
 
 A request is an object with a ``request``; the answer holds ``ok`` or an
 ``error`` (the name of an exception in `tapd.errors`) and its ``message``. After
-``shell`` the connection is a `host.console` and carries its messages.
+``shell`` the connection is a `host.prompt.console` and carries its messages.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from typing import Protocol as TypingProtocol
 
 from tapd import events
 from tapd.errors import NotAllowed, TapdError, UsageError
-from tapd.image.store import SaveReport
 from tapd.model.setting import Assignment, describe_settings, prepare_settings
-from tapd.net.turn import Turn
+from tapd.net.turn.turn import Turn
+from tapd.store.generations import SaveReport
 from tapd.values import Value
 
 if TYPE_CHECKING:
-    from tapd.host.audit import Audited
-    from tapd.host.console import Console
+    from tapd.host.prompt.console import Console
+    from tapd.host.saving.audit import Audited
 
 log = logging.getLogger("tapd.control")
 
@@ -409,7 +409,7 @@ class _Connection(asyncio.Protocol):
         """Begin a shell; the client waits for the answer before it sends on. In a turn."""
         if self._transport.is_closing():
             return
-        from tapd.host.console import Console, allow_interrupts  # noqa: PLC0415 - rarely used
+        from tapd.host.prompt.console import Console, allow_interrupts  # noqa: PLC0415 - rarely used
 
         allow_interrupts()
         log.info(

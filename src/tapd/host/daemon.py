@@ -28,19 +28,19 @@ from tapd.host import forks, story
 from tapd.host.asleep import save_sleep, take_sleep
 from tapd.host.broken import end_unclean
 from tapd.host.idle import Idleness, next_due_s
-from tapd.host.interrupts import typed_code
 from tapd.host.load_trial import LoadTrial
 from tapd.host.options import ASLEEP_STATUS, DaemonOptions
-from tapd.host.saving import SAVE_TIMEOUT_S, Saving
-from tapd.host.state import Restored, State
+from tapd.host.prompt.interrupts import typed_code
+from tapd.host.saving.saving import SAVE_TIMEOUT_S, Saving
 from tapd.host.status import Saved, Vitals, keep_status
-from tapd.image.key import load_key
-from tapd.image.store import SaveReport
+from tapd.model.access.seal import Sealer
 from tapd.model.application import Application
-from tapd.model.seal import Sealer
-from tapd.net.recovery import Resumed, adopt_held, begin_turns, ended_before
-from tapd.net.slow import TurnWatch
-from tapd.net.turn import Turn
+from tapd.net.turn.recovery import Resumed, adopt_held, begin_turns, ended_before
+from tapd.net.turn.slow import TurnWatch
+from tapd.net.turn.turn import Turn
+from tapd.store.generations import SaveReport
+from tapd.store.key import load_key
+from tapd.store.state import Restored, State
 from tapd.systemd.guardian import Guardian
 from tapd.systemd.inherited import Inherited, match_ports, take_inherited
 from tapd.systemd.limits import check_limits, store_descriptors_max
@@ -50,8 +50,8 @@ from tapd.systemd.watchdog import Watchdog
 from tapd.values import Value
 
 if TYPE_CHECKING:
-    from tapd.host.audit import Audited
     from tapd.host.control import Control
+    from tapd.host.saving.audit import Audited
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ Python calls `_cut_off` in each such child, first of all (os.register_at_fork):
   journal, the lock, clients, listeners, the vault, the loop and the service manager. A
   number that was closed would be given to the next file, which some object left over
   from the server would then write to or close.
-- Its turn is dead (`net.dead_turn`), and so is the event loop that it was forked in:
+- Its turn is dead (`net.turn.dead_turn`), and so is the event loop that it was forked in:
   where the child's code comes back to either, the child ends with status 0.
 - Signals are its own: none is told to the server by its wakeup descriptor, and those
   that the server handles end the child, as `multiprocessing.Process.terminate` means.
@@ -35,10 +35,10 @@ from signal import pthread_sigmask
 from threading import get_ident
 from typing import Any
 
-from tapd.host import streams
-from tapd.host.interrupts import typed_code
-from tapd.net.dead_turn import DeadTurn, descriptors_of, end_quietly
-from tapd.net.turn import Turn
+from tapd.host.prompt import streams
+from tapd.host.prompt.interrupts import typed_code
+from tapd.net.turn.dead_turn import DeadTurn, descriptors_of, end_quietly
+from tapd.net.turn.turn import Turn
 from tapd.systemd.guardian import Guardian
 from tapd.systemd.own_memory import own_memory
 

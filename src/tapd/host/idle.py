@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 
 from tapd.model.application import Application
-from tapd.net.turn import Turn
+from tapd.net.turn.turn import Turn
 
 _LOOKS = 8  # at least so many times an idle time
 

@@ -17,20 +17,20 @@ from pathlib import Path
 
 from tapd.errors import TapExists
 from tapd.host import forks
-from tapd.host.binding import Bound, bind_all
 from tapd.host.broken import end_unclean
-from tapd.image.files import Files, replace_file, writing
-from tapd.image.jar import Jar
-from tapd.image.key import load_key
-from tapd.image.layout import Layout
-from tapd.image.snapshot import take_snapshot
-from tapd.image.tapfile import read_manifest
-from tapd.model.accounts import generate_password
+from tapd.host.manager.binding import Bound, bind_all
+from tapd.image.tracking.jar import Jar
+from tapd.model.access.accounts import generate_password
+from tapd.model.access.seal import Sealer
 from tapd.model.application import Application
-from tapd.model.seal import Sealer
-from tapd.net.records import History
-from tapd.net.recovery import Resumed, begin_turns
-from tapd.net.turn import Turn
+from tapd.net.turn.recovery import Resumed, begin_turns
+from tapd.net.turn.turn import Turn
+from tapd.store.files import Files, replace_file, writing
+from tapd.store.journal.records import History
+from tapd.store.key import load_key
+from tapd.store.layout import Layout
+from tapd.store.snapshot import take_snapshot
+from tapd.store.tapfile import read_manifest
 from tapd.systemd.inherited import match_ports
 from tapd.systemd.vault import Vault
 

@@ -11,7 +11,7 @@ the rhythm of the starts. So a call under which a load died is only a suspect. T
 tries it in a copy of itself, which goes on from there to the next announced call. If the
 copy gets there, the call is cleared. If it dies, or hangs for `HANGS_S`, the call raises in the
 place of being made, which costs its object and no other: it is kept as it was saved, as
-all that does not load (`image.salvage`). There may be a million such objects, so what has
+all that does not load (`image.evolution.salvage`). There may be a million such objects, so what has
 killed under `NUMBERS_MAX` numbers by the name of one class is called for none of that class.
 
 What was found out stays in the file, as names with the file of their code, so that the next
@@ -42,7 +42,7 @@ from tapd import events
 from tapd.errors import CannotKeep
 from tapd.host.copies import end_with_parent, fork_copy, offer_to_oom_killer
 from tapd.image import hooks
-from tapd.image.files import open_regular
+from tapd.store.files import open_regular
 
 log = logging.getLogger(__name__)
 

@@ -9,14 +9,14 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import tapd
-from tapd.image.snapshot import kept_in
 from tapd.image.unfit import NAMED_MAX
-from tapd.net.turn import Turn
+from tapd.net.turn.turn import Turn
+from tapd.store.snapshot import kept_in
 from tapd.systemd.notify import Notifier
 from tapd.values import Value
 
 if TYPE_CHECKING:
-    from tapd.host.audit import Audited
+    from tapd.host.saving.audit import Audited
 
 STATUS_S = 5.0
 

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 import tapd
 from tapd import events
 from tapd.host.asleep import Sleep
-from tapd.host.state import Restored
 from tapd.host.upgrade import name_modules
-from tapd.image.store import SaveReport
 from tapd.image.unfit import NAMED_MAX
-from tapd.net.recovery import Resumed
-from tapd.net.turn import Turn
+from tapd.net.turn.recovery import Resumed
+from tapd.net.turn.turn import Turn
+from tapd.store.generations import SaveReport
+from tapd.store.state import Restored
 
 if TYPE_CHECKING:
-    from tapd.host.audit import Audited
+    from tapd.host.saving.audit import Audited
 
 log = logging.getLogger("tapd.host")
 

@@ -8,7 +8,7 @@ in memory only. If that works, this process stops cleanly and its service manage
 the next one; if not, it serves on with the old code, and the log says why. ``tapctl
 verify --upgrade`` asks the same function, `load_with_present_code`.
 
-Imports `errors`, `model`, `image` and `host.state`. Run as ``python -m tapd.host.upgrade
+Imports `errors`, `model`, `image` and `store.state`. Run as ``python -m tapd.host.upgrade
 TAP [MISSING]...`` it is the rehearsal; it puts up with the classes that are MISSING.
 """
 
@@ -22,16 +22,16 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from tapd.errors import TapdError, UpgradeRefused
-from tapd.host.state import Restored, State
-from tapd.image.key import load_key
-from tapd.image.layout import Entry, Layout
-from tapd.image.names import why_broken
-from tapd.image.pickler import dump_graph
-from tapd.image.stand_ins import reason_of
+from tapd.image.evolution.names import why_broken
+from tapd.image.evolution.stand_ins import reason_of
+from tapd.image.pickling.pickler import dump_graph
 from tapd.image.unfit import Kept, refuse
 from tapd.model.application import Application
 from tapd.model.order import check_classes, start_order
 from tapd.model.places import describe_origin
+from tapd.store.key import load_key
+from tapd.store.layout import Entry, Layout
+from tapd.store.state import Restored, State
 from tapd.values import Value
 
 REHEARSAL_S = 600.0

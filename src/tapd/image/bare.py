@@ -14,7 +14,7 @@ from typing import Any
 
 import persistent
 
-from tapd.model.persistent import Tracked, set_mark
+from tapd.model.durable.persistent import Tracked, set_mark
 
 _HEAP_TYPE = 1 << 9
 _OURS = ("tapd.model.", "tapd.image.")

@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from tapd.errors import CannotKeep
-from tapd.image import definitions, hooks
-from tapd.image.instances import attributes_getter, filled_slots, slots_of
-from tapd.model.persistent import is_durable_type
+from tapd.image import hooks
+from tapd.image.code import definitions
+from tapd.image.reduction.instances import attributes_getter, filled_slots, slots_of
+from tapd.model.durable.persistent import is_durable_type
 
 _ATOM_TYPES = (int, str, bytes, float, bool, type(None), complex, type)
 # By id: a class's own metaclass may refuse to be hashed.
@@ -216,7 +217,7 @@ def joined(came_from: Mapping[int, tuple[int, str]], key: int) -> str:
 
 def durable_children(obj: Any, state: Any) -> Iterator[tuple[str, Any]]:
     """Yield what a durable object holds, given its state."""
-    from tapd.model.namespace import Namespace  # noqa: PLC0415 - only for its label
+    from tapd.model.durable.namespace import Namespace  # noqa: PLC0415 - only for its label
 
     if type(state) is dict and not issubclass(type(obj), (dict, list, set)):
         is_namespace = issubclass(type(obj), Namespace)

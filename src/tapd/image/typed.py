@@ -5,7 +5,7 @@
     notice = will_not_be_saved(namespace.names["f"])               # None: it will be
 
 `compile_typed` gives each piece of source a name such as ``<telnet 12>`` and
-registers its text (`image.source`): tracebacks and `inspect.getsource` show it,
+registers its text (`image.code.source`): tracebacks and `inspect.getsource` show it,
 and functions are saved as that text, never as bytecode. A code object that was
 compiled with a top-level ``await`` has ``inspect.CO_COROUTINE`` in ``co_flags``:
 run it with ``await eval(code, namespace.names)``.
@@ -17,10 +17,9 @@ import ast
 import codeop
 import types
 
-from tapd.image.class_text import teach_inspect
-from tapd.image.executed import offer_builtins
-from tapd.image.loss import Loss
-from tapd.image.source import (
+from tapd.image.code.class_text import teach_inspect
+from tapd.image.code.executed import offer_builtins
+from tapd.image.code.source import (
     FUTURE_MASK,
     Source,
     adopt_code,
@@ -31,8 +30,9 @@ from tapd.image.source import (
     submodules_of,
     unused_filename,
 )
-from tapd.image.states import StatePickler
-from tapd.model.namespace import Namespace
+from tapd.image.loss import Loss
+from tapd.image.pickling.states import StatePickler
+from tapd.model.durable.namespace import Namespace
 
 # PyCF_DONT_IMPLY_DEDENT and PyCF_ALLOW_INCOMPLETE_INPUT, which codeop passes as well: a block
 # is complete once an empty line ends it.

@@ -13,10 +13,10 @@ from typing import Any
 
 from tapd.errors import UpgradeRefused
 from tapd.image import paths
-from tapd.image.collecting import Registry
+from tapd.image.evolution.collecting import Registry
+from tapd.image.evolution.stand_ins import GONE, Broken, label_of, name_of_typed
 from tapd.image.loss import Loss
-from tapd.image.stand_ins import GONE, Broken, label_of, name_of_typed
-from tapd.model.persistent import is_durable_type
+from tapd.model.durable.persistent import is_durable_type
 
 NAMED_MAX = 20
 _LOOKED_AT_MAX = 200_000

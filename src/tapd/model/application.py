@@ -14,15 +14,15 @@ from typing import Protocol as TypingProtocol
 
 import tapd
 from tapd.errors import AuthorError, UsageError
-from tapd.model.accounts import Authorizer
+from tapd.model.access.accounts import Authorizer
+from tapd.model.access.peers import group_of_peer
+from tapd.model.access.seal import Sealer
 from tapd.model.address import Address, parse_address
 from tapd.model.callbacks import check_callback
 from tapd.model.connector import Connector
 from tapd.model.datagram import DatagramProtocol
-from tapd.model.namespace import Namespace
-from tapd.model.peers import group_of_peer
-from tapd.model.persistent import Persistent, TrackedDict, TrackedList
-from tapd.model.seal import Sealer
+from tapd.model.durable.namespace import Namespace
+from tapd.model.durable.persistent import Persistent, TrackedDict, TrackedList
 from tapd.model.service import Service
 from tapd.model.timer import Timer
 
@@ -70,7 +70,7 @@ class Runtime(TypingProtocol):
         group: str,
         group_max: int = QUEUE_GROUP_MAX,
     ) -> str:
-        """As `run_blocking`, for what costs much and anybody may ask for; see `net.fair_queue`.
+        """As `run_blocking`, for what costs much and anybody may ask for; see `net.turn.fair_queue`.
 
         Args:
             function: what a thread runs, when it is its turn.
@@ -78,7 +78,7 @@ class Runtime(TypingProtocol):
             done: takes result and error.
             is_wanted: asked in a turn, before it is run; where it is False, the work is
                 dropped and `done` never called.
-            group: who asks (`model.peers`): groups take turns.
+            group: who asks (`model.access.peers`): groups take turns.
             group_max: how much may wait or run for this group.
 
         Returns:
@@ -98,7 +98,7 @@ class Runtime(TypingProtocol):
         extra: Mapping[str, object] | None = None,
         error: BaseException | None = None,
     ) -> None:
-        """Log what a stranger can bring about as often as it likes; see `net.telling`.
+        """Log what a stranger can bring about as often as it likes; see `net.rate_limit`.
 
         Args:
             log: where to.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from typing import Protocol as TypingProtocol
 
 from tapd.model.callbacks import check_overrides
-from tapd.model.persistent import Persistent
+from tapd.model.durable.persistent import Persistent
 
 if TYPE_CHECKING:
     from tapd.model.service import Service

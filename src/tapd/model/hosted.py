@@ -8,7 +8,7 @@ it is written down for each connection whether it is *busy*; those that were, at
 kill or when the time for draining is over, are closed by the next process, as if
 the server had closed them.
 
-No asyncio here: the live side is `net.hosted`.
+No asyncio here: the live side is `net.streams.hosted`.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class Hosted(Protocol):
         live = self._v_live
         self._v_is_answered = False
         self._v_last_s = time.monotonic()
-        self._v_transport.note()  # a `net.hosted.HostedTransport`
+        self._v_transport.note()  # a `net.streams.hosted.HostedTransport`
         if not self._v_is_buffered:
             live.data_received(data)
             return

@@ -1,6 +1,6 @@
 """In which order services start, and stop again.
 
-Imports `errors` and `model` only. Pure: `net.recovery` starts them.
+Imports `errors` and `model` only. Pure: `net.turn.recovery` starts them.
 """
 
 from __future__ import annotations

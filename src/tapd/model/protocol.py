@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from typing import Protocol as TypingProtocol
 
 from tapd.model.callbacks import check_overrides
-from tapd.model.persistent import Persistent
+from tapd.model.durable.persistent import Persistent
 from tapd.model.places import warn_of_no_protocol
 
 if TYPE_CHECKING:

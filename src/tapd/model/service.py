@@ -9,7 +9,7 @@ from tapd.errors import AuthorError, UsageError
 from tapd.model.address import Address
 from tapd.model.callbacks import check_overrides
 from tapd.model.datagram import DatagramProtocol
-from tapd.model.persistent import Persistent
+from tapd.model.durable.persistent import Persistent
 from tapd.model.protocol import Protocol
 from tapd.model.setting import Setting
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tapd.errors import UsageError
-from tapd.model.accounts import Authorizer, check_credential, hash_password
+from tapd.model.access.accounts import Authorizer, check_credential, hash_password
 from tapd.values import Value
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from tapd.model.persistent import Persistent
+from tapd.model.durable.persistent import Persistent
 
 if TYPE_CHECKING:
     from tapd.model.application import Application

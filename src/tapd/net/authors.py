@@ -8,7 +8,7 @@ made inside of an ``except BaseException`` which calls `failed`, or by `attempt`
 both. The hooks that pickling runs have the same rule in `image.hooks`.
 
 What anything else in a turn raises is a broken turn: input was run and is not committed, so
-the process ends at once (`net.turn`).
+the process ends at once (`net.turn.turn`).
 
 Imports `interpreter`.
 """

@@ -1,7 +1,7 @@
 """Strict mode, in an author's words: every commit is proven, what is lost is a failure.
 
 Imports `image`. After each turn the jar restores what the journal says and
-compares it with the application in memory (`image.strict`), so that a change
+compares it with the application in memory (`image.tracking.strict`), so that a change
 that tapd did not see fails the test in the turn that made it.
 """
 
@@ -12,11 +12,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tapd.errors import UntrackedChange
-from tapd.image.changes import Changes
-from tapd.image.jar import Jar
 from tapd.image.loss import Loss, type_name_of
-from tapd.image.strict import StrictJar
-from tapd.model.persistent import Tracked
+from tapd.image.tracking.changes import Changes
+from tapd.image.tracking.jar import Jar
+from tapd.image.tracking.strict import StrictJar
+from tapd.model.durable.persistent import Tracked
 from tapd.testing.comparison import Comparison, Difference, is_one_of, walk
 from tapd.testing.failures import LostState
 

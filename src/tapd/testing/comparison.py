@@ -1,7 +1,7 @@
 """Where two graphs of state differ first, for the words that an author is told.
 
 Imports `model` and `image`. What it is for two graphs to be alike is the image
-room's to say (`image.likeness`); here is what a test may leave out: paths by
+room's to say (`image.likeness.graphs`); here is what a test may leave out: paths by
 patterns, and the numbers that a kill may leave some of out.
 """
 
@@ -14,9 +14,18 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from tapd.image.anatomy import Anatomy, anatomy_of
-from tapd.image.differences import ATTRIBUTE, INDEX, KEY, KEYS, TEXT, Difference, Node, path_of
-from tapd.image.likeness import Likeness
+from tapd.image.likeness.anatomy import Anatomy, anatomy_of
+from tapd.image.likeness.differences import (
+    ATTRIBUTE,
+    INDEX,
+    KEY,
+    KEYS,
+    TEXT,
+    Difference,
+    Node,
+    path_of,
+)
+from tapd.image.likeness.graphs import Likeness
 
 __all__ = ["Comparison", "Difference", "is_one_of", "walk"]
 

@@ -1,9 +1,9 @@
 """The other ends of an application's connections, in the hands of a test.
 
-Imports `failures` and `net.kernel`. A `Peer` reads all that comes at once, as a
+Imports `failures` and `net.streams.kernel`. A `Peer` reads all that comes at once, as a
 client with a large buffer would, so that `read` and `expect` look at bytes that
 are there already; and it knows how many bytes it sent, so that the host can see
-when all of them have arrived (`net.kernel`): nothing here waits for a time.
+when all of them have arrived (`net.streams.kernel`): nothing here waits for a time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import struct
 from collections.abc import Iterable
 from typing import Protocol
 
-from tapd.net import kernel
+from tapd.net.streams import kernel
 from tapd.testing.failures import Unexpected, show_expectation
 
 _READ_BYTES = 1 << 16

@@ -22,9 +22,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from tapd.errors import UsageError
-from tapd.image.store import Store
 from tapd.model.application import Application
 from tapd.model.service import Service
+from tapd.store.generations import Store
 from tapd.testing.checking import ALL, check_losses, explain_untracked
 from tapd.testing.clock import Clock
 from tapd.testing.comparison import Comparison, walk

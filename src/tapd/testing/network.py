@@ -1,6 +1,6 @@
 """The sockets between an application under test and its peers, and when they are at rest.
 
-Imports `net.kernel`, `ends`, `remote` and `process`. Loopback delivers at once,
+Imports `net.streams.kernel`, `ends`, `remote` and `process`. Loopback delivers at once,
 mostly: where the kernel is busy a packet may come a moment later, and a test that
 looked too early would fail once in a thousand times. So both ends are asked what
 they sent and what they got, and while these differ the kernel is waited for, by
@@ -21,9 +21,9 @@ from tapd.errors import UsageError
 from tapd.model.address import Address
 from tapd.model.application import Application
 from tapd.model.service import Service
-from tapd.net import kernel
-from tapd.net.records import Flag
-from tapd.net.stream import Stream
+from tapd.net.streams import kernel
+from tapd.net.streams.stream import Stream
+from tapd.store.journal.records import Flag
 from tapd.testing.datagrams import DatagramPeer
 from tapd.testing.ends import Peer, Surroundings, socket_names
 from tapd.testing.process import Process

@@ -1,6 +1,6 @@
 """One life of a server: from the files to a kill, a stop or the test's end.
 
-Imports `host.state`, `net` and `systemd`: the production code, all of it, but for
+Imports `store.state`, `net` and `systemd`: the production code, all of it, but for
 the daemon's signals and its service manager. The files are real (a TAP and its
 journals in a directory of memory, where there is one), the connections are real
 sockets on loopback, since their kernel is what the promises rest on.
@@ -19,14 +19,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tapd.host.state import State
-from tapd.image.files import Files
-from tapd.image.key import Key
-from tapd.image.store import SaveReport, Store
-from tapd.model.seal import Sealer
-from tapd.net.listener import Listener
-from tapd.net.recovery import adopt_held, begin_turns
-from tapd.net.turn import Turn
+from tapd.model.access.seal import Sealer
+from tapd.net.turn.listener import Listener
+from tapd.net.turn.recovery import adopt_held, begin_turns
+from tapd.net.turn.turn import Turn
+from tapd.store.files import Files
+from tapd.store.generations import SaveReport, Store
+from tapd.store.key import Key
+from tapd.store.state import State
 from tapd.systemd.segment import Held, socket_cookie
 from tapd.systemd.vault import Vault
 from tapd.testing.checking import ALL, CheckingJar, check_losses

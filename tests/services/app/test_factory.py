@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from tapd import Application, AuthorError, LineProtocol, PeerError, Service, UsageError
-from tapd.cli.install import Machine
-from tapd.cli.mktap import run
-from tapd.image.key import load_key
-from tapd.image.store import Store
+from tapd.cli.mktap.command import run
+from tapd.cli.mktap.plan import Machine
 from tapd.services.app.factory import make_from, parse_options, parse_target
+from tapd.store.generations import Store
+from tapd.store.key import load_key
 
 MODULE = """
 import asyncio
@@ -316,8 +316,8 @@ def test_the_tap_is_named_after_the_module_and_knows_where_that_is(
 def test_the_server_finds_its_module_without_being_told(here: Path, tmp_path: Path) -> None:
     assert run(["app", "rooms:plain", "--port", "4711"], BY_HAND) == 0
     code = (
-        "import sys; from pathlib import Path; from tapd.image.key import load_key; "
-        "from tapd.image.store import Store; "
+        "import sys; from pathlib import Path; from tapd.store.key import load_key; "
+        "from tapd.store.generations import Store; "
         f"print(Store(Path({str(here / 'rooms.tap')!r}), load_key()).load().application.services)"
     )
     loaded = subprocess.run(

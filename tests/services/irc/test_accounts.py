@@ -11,7 +11,7 @@ from irc_accounts import PASSWORD, ask_slowly, encode, register_account
 from irc_kit import Irc, codes, untagged
 
 from tapd.errors import UsageError
-from tapd.services.irc.accounts import (
+from tapd.services.irc.state.accounts import (
     Accounts,
     Proof,
     derive_scram_keys,
@@ -19,7 +19,7 @@ from tapd.services.irc.accounts import (
     prepare_password,
     usable_password,
 )
-from tapd.services.irc.sasl import Challenge, Failed, Proved, ScramSha256
+from tapd.services.irc.state.sasl import Challenge, Failed, Proved, ScramSha256
 
 PLAIN = encode(f"\0alice\0{PASSWORD}")
 

@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from irc_kit import Client, Irc, codes, make_network
 
-from tapd.services.irc.commands.table import COMMANDS
-from tapd.services.irc.message import BODY_BYTES_MAX, CLIENT_TAGS_BYTES_MAX
+from tapd.services.irc.conduct.command_table import COMMANDS
+from tapd.services.irc.wire.message import BODY_BYTES_MAX, CLIENT_TAGS_BYTES_MAX
 from tapd.testing import Host
 
 

@@ -15,8 +15,8 @@ from irc_kit import Client, Irc, codes, make_network
 
 from tapd.model.application import Application
 from tapd.services.irc import IrcNetwork
-from tapd.services.irc.accounts import make_proof
-from tapd.services.irc.bans import (
+from tapd.services.irc.state.accounts import make_proof
+from tapd.services.irc.state.bans import (
     DURATION_S_MAX,
     Ban,
     Bans,
@@ -26,7 +26,7 @@ from tapd.services.irc.bans import (
     parse_duration,
     render_duration,
 )
-from tapd.services.irc.opers import Oper
+from tapd.services.irc.state.opers import Oper
 from tapd.testing import Host, kill_everywhere
 from tapd.testing.ends import Peer
 

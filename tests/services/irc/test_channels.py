@@ -8,7 +8,7 @@ import pytest
 from harness import Harness
 from irc_kit import SERVER, Irc, codes, make_network, tags_of, untagged
 
-from tapd.services.irc.user import INVITES_MAX
+from tapd.services.irc.state.user import INVITES_MAX
 
 
 def test_joining(irc: Irc) -> None:

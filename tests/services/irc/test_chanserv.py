@@ -7,8 +7,8 @@ from irc_accounts import logged_in, make_oper, register_account, told
 from irc_kit import Client, Irc, codes, untagged
 
 from tapd.services.irc.assistants.chanserv import LISTED_MAX
-from tapd.services.irc.grants import AUTOKICKS_MAX, Autokick, ChannelRegistration
-from tapd.services.irc.login import log_in
+from tapd.services.irc.conduct.login import log_in
+from tapd.services.irc.state.grants import AUTOKICKS_MAX, Autokick, ChannelRegistration
 
 MASK = ":ChanServ!ChanServ@irc.test.internal"
 

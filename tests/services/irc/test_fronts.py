@@ -26,10 +26,10 @@ from irc_kit import Irc, codes, make_network
 from tapd.errors import PeerError
 from tapd.model.application import Application
 from tapd.services.irc import IrcNetwork
-from tapd.services.irc.fronts import Fronts
-from tapd.services.irc.proxy import V1_BYTES_MAX, V2_BYTES_MAX, V2_SIGNATURE, parse_header
+from tapd.services.irc.state.fronts import Fronts
 from tapd.testing import kill_everywhere
 from tapd.testing.host import Host
+from tapd.wire.proxy import V1_BYTES_MAX, V2_BYTES_MAX, V2_SIGNATURE, parse_header
 
 CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from irc_kit import make_network, steady
 
 from tapd.services.irc import IrcNetwork
-from tapd.services.irc.commands.table import COMMANDS
-from tapd.services.irc.message import BODY_BYTES_MAX, LINE_BYTES_MAX, Message, parse_line
-from tapd.services.irc.opers import Oper
-from tapd.services.irc.session import Session
+from tapd.services.irc.conduct.command_table import COMMANDS
+from tapd.services.irc.conduct.session import Session
+from tapd.services.irc.state.opers import Oper
+from tapd.services.irc.wire.message import BODY_BYTES_MAX, LINE_BYTES_MAX, Message, parse_line
 from tapd.testing import Host
 
 NICKS = ("Ann", "Bob", "Eve", "ann2", "*", "")

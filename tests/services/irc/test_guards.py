@@ -11,11 +11,11 @@ from irc_kit import Client, Irc, codes
 from tapd import events
 from tapd.errors import UsageError
 from tapd.model.setting import Assignment, describe_settings, prepare_settings
-from tapd.services.irc.accounts import make_proof
-from tapd.services.irc.admission import LOCKDOWNS
-from tapd.services.irc.commands.table import COMMANDS
-from tapd.services.irc.guard_settings import GUARD_SETTINGS
-from tapd.services.irc.opers import PRIVILEGES, Oper
+from tapd.services.irc.conduct.admission import LOCKDOWNS
+from tapd.services.irc.conduct.command_table import COMMANDS
+from tapd.services.irc.settings.guards import GUARD_SETTINGS
+from tapd.services.irc.state.accounts import make_proof
+from tapd.services.irc.state.opers import PRIVILEGES, Oper
 
 
 def make_oper(irc: Irc, nick: str, *privileges: str) -> Client:
@@ -56,7 +56,7 @@ def test_what_operators_do_is_logged_and_told(irc: Irc, caplog: pytest.LogCaptur
     boss, mate = make_oper(irc, "Boss", "ban", "see"), make_oper(irc, "Mate")
     irc.client("Ann")
     mate.ask("MODE Mate +s")
-    with caplog.at_level(logging.INFO, logger="tapd.services.irc.audit"):
+    with caplog.at_level(logging.INFO, logger="tapd.services.irc.conduct.audit"):
         boss.ask("KLINE 1h bad!*@* :no | why")
         told = mate.read()
         mate.ask("KLINE x!*@*")

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from irc_kit import Client, Irc, codes, command_of, tags_of, untagged
 
-from tapd.services.irc.delivery import Event
-from tapd.services.irc.history import Archive, Log, Reference
+from tapd.services.irc.state.history import Archive, Log, Reference
+from tapd.services.irc.wire.delivery import Event
 
 CAPS = "batch server-time message-tags draft/chathistory echo-message"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from irc_kit import SERVER, Irc, codes, tags_of, untagged
 
-from tapd.services.irc import capabilities
 from tapd.services.irc.commands.negotiation import announce
-from tapd.services.irc.identity import change_host, set_account
+from tapd.services.irc.conduct.identity import change_host, set_account
+from tapd.services.irc.wire import capabilities
 
 
 def test_account_notify(irc: Irc) -> None:

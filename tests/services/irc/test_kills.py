@@ -11,7 +11,7 @@ from irc_kit import cheap_hash, make_network
 
 from tapd.model.application import Application
 from tapd.services.irc import IrcNetwork
-from tapd.services.irc.opers import Oper
+from tapd.services.irc.state.opers import Oper
 from tapd.testing import Host, kill_everywhere
 from tapd.testing.ends import Peer
 

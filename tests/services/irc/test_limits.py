@@ -12,14 +12,14 @@ from irc_kit import Client, Irc, codes, make_network
 
 from tapd.model.application import Application
 from tapd.services.irc import IrcNetwork
-from tapd.services.irc.addresses import LOCAL, NetworkIndex, network_key, peer_address
-from tapd.services.irc.bans import Ban, Kind
-from tapd.services.irc.flood import COSTS, WAKE_S, cost_of
-from tapd.services.irc.limits import KEYS_MAX, Pace, next_due
-from tapd.services.irc.message import Message
-from tapd.services.irc.opers import Oper
+from tapd.services.irc.conduct.flood import COSTS, WAKE_S, cost_of
+from tapd.services.irc.state.bans import Ban, Kind
+from tapd.services.irc.state.limits import KEYS_MAX, Pace, next_due
+from tapd.services.irc.state.opers import Oper
+from tapd.services.irc.wire.message import Message
 from tapd.testing import Host, kill_everywhere
 from tapd.testing.ends import Peer
+from tapd.wire.addresses import LOCAL, NetworkIndex, network_key, peer_address
 
 
 @pytest.fixture

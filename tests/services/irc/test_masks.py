@@ -9,8 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapd.services.irc import names
-from tapd.services.irc.masks import compile_glob, is_mask, mask_matches, matches, normalize_mask
+from tapd.services.irc.wire import names
+from tapd.services.irc.wire.masks import (
+    compile_glob,
+    is_mask,
+    mask_matches,
+    matches,
+    normalize_mask,
+)
 
 
 @given(st.text("ab*?", max_size=8), st.text("ab", max_size=8))

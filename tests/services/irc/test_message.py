@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapd.services.irc.message import (
+from tapd.services.irc.wire.message import (
     BODY_BYTES_MAX,
     CLIENT_TAGS_BYTES_MAX,
     LINE_BYTES_MAX,

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 import pytest
 from irc_kit import SERVER, Irc, codes, tags_of, untagged
 
-from tapd.net.stream import Stream
-from tapd.services.irc.isupport import TARGETS_MAX
+from tapd.net.streams.stream import Stream
+from tapd.services.irc.conduct.isupport import TARGETS_MAX
 
 
 def test_to_a_channel_and_to_a_user(irc: Irc) -> None:

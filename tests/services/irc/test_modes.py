@@ -7,10 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from irc_kit import SERVER, Irc, codes
 
-from tapd.services.irc.isupport import LIST_ENTRIES_MAX
-from tapd.services.irc.mode_changes import Change, parse_changes, render_changes, takes_parameter
-from tapd.services.irc.modes import CHANNEL_MODES
-from tapd.services.irc.user import User
+from tapd.services.irc.conduct.isupport import LIST_ENTRIES_MAX
+from tapd.services.irc.state.user import User
+from tapd.services.irc.wire.mode_changes import (
+    Change,
+    parse_changes,
+    render_changes,
+    takes_parameter,
+)
+from tapd.services.irc.wire.modes import CHANNEL_MODES
 
 changes = st.builds(
     lambda on, letter, param: Change(on, letter, param if takes_parameter(letter, on=on) else None),

@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from irc_kit import Client, Irc, steady, tags_of, untagged
 
-from tapd.services.irc import capabilities as cap
-from tapd.services.irc.capabilities import MULTILINE_LINES_MAX
-from tapd.services.irc.delivery import Event
-from tapd.services.irc.flood import cost_of
-from tapd.services.irc.message import parse_line
-from tapd.services.irc.multiline import OPEN_S_MAX
-from tapd.services.irc.network import SWEEP_S
+from tapd.services.irc.conduct.flood import cost_of
+from tapd.services.irc.state.multiline import OPEN_S_MAX
+from tapd.services.irc.state.network import SWEEP_S
+from tapd.services.irc.wire import capabilities as cap
+from tapd.services.irc.wire.capabilities import MULTILINE_LINES_MAX
+from tapd.services.irc.wire.delivery import Event
+from tapd.services.irc.wire.message import parse_line
 
 CAPS = "draft/multiline batch message-tags standard-replies"
 MESSAGE = (

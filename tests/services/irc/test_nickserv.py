@@ -9,8 +9,8 @@ from irc_accounts import PASSWORD, ask_slowly, logged_in, make_oper, register_ac
 from irc_kit import Client, Irc, codes
 
 from tapd.errors import AuthorError
-from tapd.services.irc.accounts import NICKS_MAX
 from tapd.services.irc.assistants.table import ASSISTANTS, NICKSERV, find_assistant
+from tapd.services.irc.state.accounts import NICKS_MAX
 
 MASK = ":NickServ!NickServ@irc.test.internal"
 

@@ -8,11 +8,11 @@ import pytest
 from made_servers import make_server
 
 from tapd.errors import UsageError
-from tapd.model.accounts import verify_password
+from tapd.model.access.accounts import verify_password
 from tapd.model.application import Application
 from tapd.model.setting import Assignment, describe_settings, prepare_settings
 from tapd.services.irc import IrcNetwork
-from tapd.services.irc.options import default_server_name, irc_type
+from tapd.services.irc.settings.options import default_server_name, irc_type
 
 
 def make(*arguments: str) -> tuple[Application, IrcNetwork, str]:

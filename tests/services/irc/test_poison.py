@@ -14,10 +14,10 @@ import pytest
 from harness import Harness
 from irc_kit import Client, Irc, cheap_hash, codes, make_network
 
-from tapd.image.journal import JournalWriter
 from tapd.services.irc import IrcNetwork
-from tapd.services.irc.commands.table import COMMANDS
-from tapd.services.irc.opers import Oper
+from tapd.services.irc.conduct.command_table import COMMANDS
+from tapd.services.irc.state.opers import Oper
+from tapd.store.journal.file import JournalWriter
 
 
 class Killed(KeyboardInterrupt):

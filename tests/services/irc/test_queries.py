@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from irc_kit import SERVER, Client, Irc, cheap_hash, codes, untagged
 
-from tapd.services.irc import monitor
-from tapd.services.irc.opers import Oper
+from tapd.services.irc.state import monitor
+from tapd.services.irc.state.opers import Oper
 
 
 def test_who(irc: Irc) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 from irc_kit import SERVER, Client, Irc, cheap_hash, codes, tags_of, untagged
 
-from tapd.model.accounts import verify_password
-from tapd.services.irc import IrcNetwork, capabilities, checking
+from tapd.model.access.accounts import verify_password
+from tapd.services.irc import IrcNetwork
 from tapd.services.irc.commands import negotiation
-from tapd.services.irc.network import SWEEP_S
+from tapd.services.irc.conduct import checking
+from tapd.services.irc.state.network import SWEEP_S
+from tapd.services.irc.wire import capabilities
 
 
 def test_the_welcome_is_whole_and_in_order(irc: Irc) -> None:

@@ -8,8 +8,8 @@ import pytest
 from harness import Harness
 from irc_kit import SERVER, Irc, codes, make_network
 
-from tapd.services.irc.addresses import peer_address
-from tapd.services.irc.message import safe_parameter
+from tapd.services.irc.wire.message import safe_parameter
+from tapd.wire.addresses import peer_address
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,13 @@ from harness import Harness
 from irc_kit import Irc, cheap_hash, codes, make_network
 
 from tapd.model.application import QUEUE_GROUP_MAX
-from tapd.net.fair_queue import FULL_FOR_GROUP
-from tapd.net.telling import EACH_S
-from tapd.services.irc.accounts import Proof, derive_scram_keys
-from tapd.services.irc.allowance import BYTES_MAX, LINE_BYTES_MAX
-from tapd.services.irc.bans import Ban, Kind
-from tapd.services.irc.login import LINES_AT_ONCE
-from tapd.services.irc.session import Session
+from tapd.net.rate_limit import EACH_S
+from tapd.net.turn.fair_queue import FULL_FOR_GROUP
+from tapd.services.irc.conduct.allowance import BYTES_MAX, LINE_BYTES_MAX
+from tapd.services.irc.conduct.login import LINES_AT_ONCE
+from tapd.services.irc.conduct.session import Session
+from tapd.services.irc.state.accounts import Proof, derive_scram_keys
+from tapd.services.irc.state.bans import Ban, Kind
 
 DECOY = cheap_hash("decoy")
 TOO_MUCH = "ERROR :Closing link: (More than 4 KiB of input before registration)"
@@ -200,7 +200,7 @@ def test_a_name_that_is_nobodys_is_hashed_in_a_thread(
         made.append(1)
         return DECOY
 
-    monkeypatch.setattr("tapd.model.accounts.decoy_hash", decoy_hash)
+    monkeypatch.setattr("tapd.model.access.accounts.decoy_hash", decoy_hash)
     threads = HeldThreads(irc.harness)
     client = waiting(irc, "192.0.2.7", "wrong")
     assert not made

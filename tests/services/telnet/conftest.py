@@ -10,16 +10,16 @@ from typing import Any
 import argon2
 import pytest
 
-from tapd.host import streams
-from tapd.image.pickler import dump_graph, load_graph
-from tapd.image.strict import StrictJar
-from tapd.model.accounts import Account
+from tapd.host.prompt import streams
+from tapd.image.pickling.pickler import dump_graph, load_graph
+from tapd.image.tracking.strict import StrictJar
+from tapd.model.access.accounts import Account
+from tapd.model.access.seal import Sealer
 from tapd.model.application import QUEUE_GROUP_MAX, Application
 from tapd.model.protocol import Transport
-from tapd.model.seal import Sealer
 from tapd.model.timer import Timer
-from tapd.net.fair_queue import FairQueue, Work
-from tapd.net.telling import Tellings
+from tapd.net.rate_limit import Tellings
+from tapd.net.turn.fair_queue import FairQueue, Work
 from tapd.services.telnet import ShellFactory
 from tapd.services.telnet.session import ShellSession
 

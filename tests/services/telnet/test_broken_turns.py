@@ -11,7 +11,7 @@ import pytest
 from by_hand import Server, free_port, serving
 from telnet_terminal import TelnetTerminal
 
-from tapd.model.accounts import Account
+from tapd.model.access.accounts import Account
 from tapd.model.application import Application
 from tapd.services.telnet import ShellFactory
 

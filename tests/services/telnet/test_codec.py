@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapd.services.telnet.codec import (
+from tapd.wire.telnet.codec import (
     SUBNEGOTIATION_BYTES_MAX,
     Command,
     Data,

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tapd.services.telnet.editor import Action, LineEditor
-from tapd.services.telnet.terminal import show
+from tapd.wire.terminal.editor import Action, LineEditor
+from tapd.wire.terminal.keys import show
 
 WIDTH = 12
 

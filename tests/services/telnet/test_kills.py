@@ -7,8 +7,8 @@ from collections.abc import Callable
 import argon2
 import pytest
 
-from tapd.host import streams
-from tapd.model.accounts import Account
+from tapd.host.prompt import streams
+from tapd.model.access.accounts import Account
 from tapd.model.application import Application
 from tapd.services.telnet import ShellFactory
 from tapd.testing import Host, kill_everywhere

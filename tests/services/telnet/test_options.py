@@ -14,12 +14,12 @@ from made_servers import make_server
 from telnet_terminal import TelnetTerminal
 
 from tapd.errors import UsageError
-from tapd.image.key import load_key
-from tapd.image.store import Store
-from tapd.model.accounts import verify_password
+from tapd.model.access.accounts import verify_password
 from tapd.model.application import Application
 from tapd.services.telnet import ShellFactory
 from tapd.services.telnet.options import telnet_type
+from tapd.store.generations import Store
+from tapd.store.key import load_key
 
 _make = functools.partial(make_server, telnet_type, port="127.0.0.1:4040")
 
@@ -48,7 +48,7 @@ def test_a_password_is_read_from_a_pipe() -> None:
 def test_a_password_is_asked_for(tmp_path: pathlib.Path) -> None:
     near, far = pty.openpty()
     environment = {"TAPD_KEY_FILE": str(tmp_path / "key")}
-    mktap = [sys.executable, "-c", "from tapd.cli.mktap import main; main()"]
+    mktap = [sys.executable, "-c", "from tapd.cli.mktap.command import main; main()"]
     process = subprocess.Popen(
         # setsid: it is the terminal's own, where getpass asks.
         ["setsid", "-c", *mktap, "telnet", "-p", "4040", "-w", "-", "--directory", str(tmp_path)],

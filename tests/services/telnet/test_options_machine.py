@@ -7,8 +7,8 @@ import pickle
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapd.services.telnet.codec import Decoder, Negotiation
-from tapd.services.telnet.options_machine import YES, OptionMachine
+from tapd.wire.telnet.codec import Decoder, Negotiation
+from tapd.wire.telnet.negotiation import YES, OptionMachine
 
 ECHO = 1
 WILL, WONT, DO, DONT = 251, 252, 253, 254

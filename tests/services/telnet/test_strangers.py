@@ -12,9 +12,9 @@ import argon2
 import pytest
 from harness import Harness, Peer, harnesses
 
-from tapd.model.accounts import Account
+from tapd.model.access.accounts import Account
 from tapd.model.application import QUEUE_GROUP_MAX, Application
-from tapd.net.telling import EACH_S
+from tapd.net.rate_limit import EACH_S
 from tapd.services.telnet import ShellFactory
 from tapd.services.telnet.login import INPUT_BYTES_MAX, LINES_AT_ONCE, TYPED_BYTES_MAX
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import argon2
 from by_hand import free_port, serving
 
-from tapd.model.accounts import Account
+from tapd.model.access.accounts import Account
 from tapd.model.application import QUEUE_GROUP_MAX, Application
 from tapd.services.telnet import ShellFactory
 from tapd.services.telnet.login import LINES_AT_ONCE

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapd.services.telnet.terminal import Key, Paste, Text, advance, next_key, show
+from tapd.wire.terminal.keys import Key, Paste, Text, advance, next_key, show
 
 _INPUT = st.lists(
     st.one_of(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tapd.services.telnet.codec import Negotiation, Subnegotiation
-from tapd.services.telnet.wire import Wire, count_interrupts
+from tapd.wire.telnet.codec import Negotiation, Subnegotiation
+from tapd.wire.telnet.layer import Wire, count_interrupts
 
 WILL, WONT, DO, DONT = 251, 252, 253, 254
 ECHO, SGA, TTYPE, NAWS = 1, 3, 24, 31

@@ -35,7 +35,7 @@ and 2812, and the IRCv3 specifications (ircv3.net). Where things are:
 **A command** is one function with the decorator `commands.table.command`, in any
 module of `commands` (new ones are found by themselves). **A capability, a mode, a
 token, a numeric** is one line in its table. `docs/irc.md` lists them all; a test
-renders it from the tables (``python -m tapd.services.irc.listing`` writes it).
+renders it from the tables (``python -m tapd.services.irc.settings.listing`` writes it).
 
 **State.** A `User` is a person, a `Session` a connection: a user may have several
 or none. Everything is reached from `IrcNetwork`. What is volatile (``_v_``) is made
@@ -64,7 +64,7 @@ it can become part of a labeled response.
 from __future__ import annotations
 
 from tapd.services.irc.commands import load_commands
-from tapd.services.irc.network import IrcNetwork
+from tapd.services.irc.state.network import IrcNetwork
 
 load_commands()
 

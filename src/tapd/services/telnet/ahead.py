@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tapd.model.persistent import Persistent
+from tapd.model.durable.persistent import Persistent
 from tapd.model.timer import Timer
 
 if TYPE_CHECKING:

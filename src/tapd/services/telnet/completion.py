@@ -5,8 +5,8 @@ Imported when Tab is first pressed.
 
 from __future__ import annotations
 
-from tapd.host.completion import complete
-from tapd.services.telnet.terminal import cells
+from tapd.host.prompt.completion import complete
+from tapd.wire.terminal.keys import cells
 
 __all__ = ["complete", "render_columns"]
 

@@ -1,11 +1,11 @@
 """The login dialogue: user name, password, and what a wrong one costs.
 
 What a person types here may be a password, at the name's prompt too, by mistake.
-So everything typed is kept sealed (`model.seal`), never in the clear, in this
+So everything typed is kept sealed (`model.access.seal`), never in the clear, in this
 object's attributes; and a name is logged only where an account has it.
 
 The password is checked in a thread, since argon2 takes its time on purpose, and when
-it is its address's turn (`net.fair_queue`); the connection is not read meanwhile, nor
+it is its address's turn (`net.turn.fair_queue`); the connection is not read meanwhile, nor
 during the delay that follows a wrong one. Both go on after a kill: the check is asked
 for again, the delay is a durable timer. Where too much is being checked already, the
 person is told, and the connection is closed.
@@ -21,11 +21,11 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from tapd import events
-from tapd.model.accounts import decoy_hash, verify_password
-from tapd.model.peers import group_of_host, group_of_peer
-from tapd.model.persistent import Persistent
+from tapd.model.access.accounts import decoy_hash, verify_password
+from tapd.model.access.peers import group_of_host, group_of_peer
+from tapd.model.durable.persistent import Persistent
 from tapd.model.timer import Timer
-from tapd.services.telnet.terminal import cells, show
+from tapd.wire.terminal.keys import cells, show
 
 if TYPE_CHECKING:
     from tapd.services.telnet.session import ShellSession

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from tapd.errors import UsageError
-from tapd.model.accounts import generate_password
+from tapd.model.access.accounts import generate_password
 from tapd.model.address import without_twins
 from tapd.model.application import Application
 from tapd.model.server_type import ServerType

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from tapd.services.telnet.editor import Action, LineEditor
-from tapd.services.telnet.terminal import PASTE_BEGIN, Key, Paste, Text, next_key, show
+from tapd.wire.terminal.editor import Action, LineEditor
+from tapd.wire.terminal.keys import PASTE_BEGIN, Key, Paste, Text, next_key, show
 
 if TYPE_CHECKING:
     from tapd.services.telnet.session import ShellSession

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from tapd.host import streams
-from tapd.model.accounts import Account
-from tapd.model.namespace import Namespace
-from tapd.model.peers import group_of_peer
-from tapd.model.persistent import TrackedDeque
+from tapd.host.prompt import streams
+from tapd.model.access.accounts import Account
+from tapd.model.access.peers import group_of_peer
+from tapd.model.durable.namespace import Namespace
+from tapd.model.durable.persistent import TrackedDeque
 from tapd.model.protocol import Protocol, Transport
 from tapd.model.service import Service
 from tapd.model.setting import ACCOUNT_SETTINGS, choice_setting, number_setting

@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 import tapd
 from tapd import events
-from tapd.model.accounts import Account
+from tapd.model.access.accounts import Account
 from tapd.model.application import Runtime
 from tapd.model.protocol import Protocol, Transport
 from tapd.services.telnet.ahead import TypedAhead
-from tapd.services.telnet.codec import (
+from tapd.services.telnet.login import Login
+from tapd.services.telnet.reading import take_keys, take_lines
+from tapd.wire.telnet.codec import (
     Code,
     Command,
     Data,
@@ -32,11 +34,9 @@ from tapd.services.telnet.codec import (
     Subnegotiation,
     encode_text,
 )
-from tapd.services.telnet.editor import LineEditor
-from tapd.services.telnet.login import Login
-from tapd.services.telnet.reading import take_keys, take_lines
-from tapd.services.telnet.terminal import PASTE_BEGIN, PASTE_END, PASTE_OFF, PASTE_ON
-from tapd.services.telnet.wire import Wire, count_interrupts
+from tapd.wire.telnet.layer import Wire, count_interrupts
+from tapd.wire.terminal.editor import LineEditor
+from tapd.wire.terminal.keys import PASTE_BEGIN, PASTE_END, PASTE_OFF, PASTE_ON
 
 if TYPE_CHECKING:
     from tapd.services.telnet.service import ShellFactory
@@ -88,7 +88,7 @@ class ShellSession(Protocol):
 
     @property
     def block_characters_max(self) -> int:
-        """The longest statement that is taken; see `host.prompt.Session`."""
+        """The longest statement that is taken; see `host.prompt.prompt.Session`."""
         return self.service.block_characters_max
 
     @property
@@ -353,7 +353,7 @@ class ShellSession(Protocol):
             self.prompt()
 
     def interrupts_waiting(self) -> int:
-        """Count the C-c that came while a line runs; see `host.interrupts`.
+        """Count the C-c that came while a line runs; see `host.prompt.interrupts`.
 
         The line itself may still be in the kernel, in front of them. A UNIX socket is
         not looked at: peeking moves the offset that its own reads go by.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tapd.host.prompt import Prompt
+from tapd.host.prompt.prompt import Prompt
 
 
 class Shell(Prompt):

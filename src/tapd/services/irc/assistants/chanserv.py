@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from tapd.services.irc.assistants.confirming import check_code, code_for
 from tapd.services.irc.assistants.nickserv import day, known_account, own_account
 from tapd.services.irc.assistants.table import CHANSERV, Refused, Words
-from tapd.services.irc.grants import (
+from tapd.services.irc.state.grants import (
     AUTOKICKS_MAX,
     GRANTS_MAX,
     LEVELS,
@@ -26,14 +26,14 @@ from tapd.services.irc.grants import (
     give_ranks,
     kick_as_chanserv,
 )
-from tapd.services.irc.masks import is_mask, matches, normalize_mask
-from tapd.services.irc.mode_changes import Change, parse_changes
-from tapd.services.irc.modes import CHANNEL_MODES, Kind, is_at_least
-from tapd.services.irc.names import KICK_BYTES_MAX, TOPIC_BYTES_MAX, clip, fold
+from tapd.services.irc.wire.masks import is_mask, matches, normalize_mask
+from tapd.services.irc.wire.mode_changes import Change, parse_changes
+from tapd.services.irc.wire.modes import CHANNEL_MODES, Kind, is_at_least
+from tapd.services.irc.wire.names import KICK_BYTES_MAX, TOPIC_BYTES_MAX, clip, fold
 
 if TYPE_CHECKING:
-    from tapd.services.irc.channel import Channel
-    from tapd.services.irc.session import Session
+    from tapd.services.irc.conduct.session import Session
+    from tapd.services.irc.state.channel import Channel
 
 log = logging.getLogger(__name__)
 

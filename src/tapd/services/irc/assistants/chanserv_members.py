@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from tapd.services.irc.assistants.chanserv import registered_channel
 from tapd.services.irc.assistants.table import CHANSERV, Refused, Words
-from tapd.services.irc.delivery import event_by
-from tapd.services.irc.grants import LEVELS, change_as_chanserv, chanserv_mask
-from tapd.services.irc.isupport import MODE_CHANGES_MAX
-from tapd.services.irc.mode_changes import Change
+from tapd.services.irc.conduct.isupport import MODE_CHANGES_MAX
+from tapd.services.irc.state.grants import LEVELS, change_as_chanserv, chanserv_mask
+from tapd.services.irc.wire.delivery import event_by
+from tapd.services.irc.wire.mode_changes import Change
 
 if TYPE_CHECKING:
-    from tapd.services.irc.session import Session
+    from tapd.services.irc.conduct.session import Session
 
 _NEEDED = {"a": "q", "o": "o", "h": "o", "v": "h"}
 """The rank of the access list that it takes to give or take a rank."""

@@ -10,10 +10,10 @@ import hmac
 from typing import TYPE_CHECKING
 
 from tapd.services.irc.assistants.table import Refused
-from tapd.services.irc.names import fold
+from tapd.services.irc.wire.names import fold
 
 if TYPE_CHECKING:
-    from tapd.services.irc.network import IrcNetwork
+    from tapd.services.irc.state.network import IrcNetwork
 
 
 def code_for(network: IrcNetwork, kind: str, name: str, since_s: float) -> str:

@@ -13,9 +13,20 @@ from typing import TYPE_CHECKING
 
 from tapd import events
 from tapd.errors import UsageError
-from tapd.model.accounts import verify_password
-from tapd.services.irc import presence
-from tapd.services.irc.accounts import (
+from tapd.model.access.accounts import verify_password
+from tapd.services.irc.assistants.confirming import check_code, code_for
+from tapd.services.irc.assistants.table import NICKSERV, Refused, Words
+from tapd.services.irc.conduct import presence
+from tapd.services.irc.conduct.checking import password_matches, start_check
+from tapd.services.irc.conduct.login import (
+    add_account,
+    log_in,
+    log_out,
+    note_failure,
+    note_refused_login,
+    why_no_account,
+)
+from tapd.services.irc.state.accounts import (
     PASSWORD_RULE,
     IrcAccount,
     Proof,
@@ -24,23 +35,12 @@ from tapd.services.irc.accounts import (
     prepare_password,
     usable_password,
 )
-from tapd.services.irc.assistants.confirming import check_code, code_for
-from tapd.services.irc.assistants.table import NICKSERV, Refused, Words
-from tapd.services.irc.checking import password_matches, start_check
-from tapd.services.irc.grants import channels_of, forget_account
-from tapd.services.irc.login import (
-    add_account,
-    log_in,
-    log_out,
-    note_failure,
-    note_refused_login,
-    why_no_account,
-)
-from tapd.services.irc.names import AWAY_BYTES_MAX, clip, fold
+from tapd.services.irc.state.grants import channels_of, forget_account
+from tapd.services.irc.wire.names import AWAY_BYTES_MAX, clip, fold
 
 if TYPE_CHECKING:
-    from tapd.services.irc.network import IrcNetwork
-    from tapd.services.irc.session import Session
+    from tapd.services.irc.conduct.session import Session
+    from tapd.services.irc.state.network import IrcNetwork
 
 log = logging.getLogger(__name__)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tapd.services.irc.accounts import NICKS_MAX
 from tapd.services.irc.assistants.nickserv import own_account
 from tapd.services.irc.assistants.table import NICKSERV, Refused, Words
-from tapd.services.irc.presence import move_client, refresh
-from tapd.services.irc.reservation import rename_to_guest
+from tapd.services.irc.conduct.presence import move_client, refresh
+from tapd.services.irc.conduct.reservation import rename_to_guest
+from tapd.services.irc.state.accounts import NICKS_MAX
 
 if TYPE_CHECKING:
-    from tapd.services.irc.session import Session
+    from tapd.services.irc.conduct.session import Session
 
 
 @NICKSERV.command("GROUP", needs_account=True)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from tapd.model.accounts import generate_password
-from tapd.services.irc.accounts import Proof, make_proof
+from tapd.model.access.accounts import generate_password
 from tapd.services.irc.assistants.confirming import check_code, code_for
 from tapd.services.irc.assistants.nickserv import day, known_account, log_out_all, remove_account
 from tapd.services.irc.assistants.table import NICKSERV, Refused, Words
-from tapd.services.irc.checking import start_check
-from tapd.services.irc.masks import matches
+from tapd.services.irc.conduct.checking import start_check
+from tapd.services.irc.state.accounts import Proof, make_proof
+from tapd.services.irc.wire.masks import matches
 
 if TYPE_CHECKING:
-    from tapd.services.irc.session import Session
+    from tapd.services.irc.conduct.session import Session
 
 log = logging.getLogger(__name__)
 

@@ -19,13 +19,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from tapd.errors import AuthorError
-from tapd.services.irc.grants import CHANSERV as CHANSERV_NICK
-from tapd.services.irc.message import render_body
-from tapd.services.irc.names import fold
+from tapd.services.irc.state.grants import CHANSERV as CHANSERV_NICK
+from tapd.services.irc.wire.message import render_body
+from tapd.services.irc.wire.names import fold
 
 if TYPE_CHECKING:
-    from tapd.services.irc.network import IrcNetwork
-    from tapd.services.irc.session import Session
+    from tapd.services.irc.conduct.session import Session
+    from tapd.services.irc.state.network import IrcNetwork
 
 Words = Sequence[str]
 """What came after the command's name."""

@@ -11,8 +11,16 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from tapd import events
-from tapd.services.irc import numerics as n
-from tapd.services.irc.accounts import (
+from tapd.services.irc.conduct.checking import password_matches, start_check
+from tapd.services.irc.conduct.command_table import command
+from tapd.services.irc.conduct.login import (
+    add_account,
+    log_in,
+    note_failure,
+    note_refused_login,
+    why_no_account,
+)
+from tapd.services.irc.state.accounts import (
     PASSWORD_RULE,
     Proof,
     is_email,
@@ -20,16 +28,7 @@ from tapd.services.irc.accounts import (
     split_device,
     usable_password,
 )
-from tapd.services.irc.checking import password_matches, start_check
-from tapd.services.irc.commands.table import command
-from tapd.services.irc.login import (
-    add_account,
-    log_in,
-    note_failure,
-    note_refused_login,
-    why_no_account,
-)
-from tapd.services.irc.sasl import (
+from tapd.services.irc.state.sasl import (
     MECHANISMS,
     MESSAGE_BYTES_MAX,
     Candidate,
@@ -39,10 +38,11 @@ from tapd.services.irc.sasl import (
     Proved,
     decode_message,
 )
+from tapd.services.irc.wire import numerics as n
 
 if TYPE_CHECKING:
-    from tapd.services.irc.message import Message
-    from tapd.services.irc.session import Session
+    from tapd.services.irc.conduct.session import Session
+    from tapd.services.irc.wire.message import Message
 
 log = logging.getLogger(__name__)
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from tapd.services.irc.assistants import load_assistants
 from tapd.services.irc.assistants.table import CHANSERV, NICKSERV
-from tapd.services.irc.commands.table import command
+from tapd.services.irc.conduct.command_table import command
 
 if TYPE_CHECKING:
-    from tapd.services.irc.message import Message
-    from tapd.services.irc.session import Session
+    from tapd.services.irc.conduct.session import Session
+    from tapd.services.irc.wire.message import Message
 
 load_assistants()
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from tapd.services.irc import numerics as n
-from tapd.services.irc.admission import apply_ban, subject_of
-from tapd.services.irc.bans import (
+from tapd.services.irc.conduct.admission import apply_ban, subject_of
+from tapd.services.irc.conduct.command_table import command
+from tapd.services.irc.state.bans import (
     BANS_MAX,
     Ban,
     Kind,
@@ -21,13 +21,13 @@ from tapd.services.irc.bans import (
     parse_duration,
     render_duration,
 )
-from tapd.services.irc.commands.table import command
-from tapd.services.irc.masks import is_mask, normalize_mask
-from tapd.services.irc.names import clip, fold
+from tapd.services.irc.wire import numerics as n
+from tapd.services.irc.wire.masks import is_mask, normalize_mask
+from tapd.services.irc.wire.names import clip, fold
 
 if TYPE_CHECKING:
-    from tapd.services.irc.message import Message
-    from tapd.services.irc.session import Session
+    from tapd.services.irc.conduct.session import Session
+    from tapd.services.irc.wire.message import Message
 
 MASK_BYTES_MAX = 200
 REASON_BYTES_MAX = 250

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tapd.services.irc import capabilities as cap
-from tapd.services.irc import numerics as n
 from tapd.services.irc.commands.messages import Said, say_to
-from tapd.services.irc.commands.table import command
-from tapd.services.irc.multiline import ClientBatch
+from tapd.services.irc.conduct.command_table import command
+from tapd.services.irc.state.multiline import ClientBatch
+from tapd.services.irc.wire import capabilities as cap
+from tapd.services.irc.wire import numerics as n
 
 if TYPE_CHECKING:
-    from tapd.services.irc.message import Message
-    from tapd.services.irc.session import Session
+    from tapd.services.irc.conduct.session import Session
+    from tapd.services.irc.wire.message import Message
 
 REFERENCE_BYTES_MAX = 64
 _KIND = "draft/multiline"

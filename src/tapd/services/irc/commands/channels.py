@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tapd.services.irc import capabilities as cap
-from tapd.services.irc import numerics as n
-from tapd.services.irc.commands.table import command
-from tapd.services.irc.delivery import Outgoing, event_of, time_tag
-from tapd.services.irc.membership import join_channel, leave_channel, send_names, send_topic
-from tapd.services.irc.message import render_body
-from tapd.services.irc.modes import CHANNEL_MODES, RANKS, is_at_least
-from tapd.services.irc.names import KICK_BYTES_MAX, TOPIC_BYTES_MAX, clip, is_channel_name
+from tapd.services.irc.conduct.command_table import command
+from tapd.services.irc.conduct.membership import join_channel, leave_channel, send_names, send_topic
+from tapd.services.irc.wire import capabilities as cap
+from tapd.services.irc.wire import numerics as n
+from tapd.services.irc.wire.delivery import Outgoing, event_of, time_tag
+from tapd.services.irc.wire.message import render_body
+from tapd.services.irc.wire.modes import CHANNEL_MODES, RANKS, is_at_least
+from tapd.services.irc.wire.names import KICK_BYTES_MAX, TOPIC_BYTES_MAX, clip, is_channel_name
 
 if TYPE_CHECKING:
-    from tapd.services.irc.channel import Channel
-    from tapd.services.irc.message import Message
-    from tapd.services.irc.session import Session
-    from tapd.services.irc.user import User
+    from tapd.services.irc.conduct.session import Session
+    from tapd.services.irc.state.channel import Channel
+    from tapd.services.irc.state.user import User
+    from tapd.services.irc.wire.message import Message
 
 KNOCK_S = 60.0
 """A channel hears of one KNOCK in this time."""

@@ -8,21 +8,21 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from tapd.services.irc import capabilities as cap
-from tapd.services.irc import numerics as n
-from tapd.services.irc.accounts import split_device
-from tapd.services.irc.admission import recheck_soon
-from tapd.services.irc.commands.table import command
-from tapd.services.irc.delivery import event_of
-from tapd.services.irc.flood import nick_wait_s
-from tapd.services.irc.names import REALNAME_BYTES_MAX, clean_username, clip, fold, is_nick
-from tapd.services.irc.presence import is_own_elsewhere, move_client, refresh
-from tapd.services.irc.registration import try_complete
-from tapd.services.irc.reservation import is_refused, protect
+from tapd.services.irc.conduct.admission import recheck_soon
+from tapd.services.irc.conduct.command_table import command
+from tapd.services.irc.conduct.flood import nick_wait_s
+from tapd.services.irc.conduct.presence import is_own_elsewhere, move_client, refresh
+from tapd.services.irc.conduct.registration import try_complete
+from tapd.services.irc.conduct.reservation import is_refused, protect
+from tapd.services.irc.state.accounts import split_device
+from tapd.services.irc.wire import capabilities as cap
+from tapd.services.irc.wire import numerics as n
+from tapd.services.irc.wire.delivery import event_of
+from tapd.services.irc.wire.names import REALNAME_BYTES_MAX, clean_username, clip, fold, is_nick
 
 if TYPE_CHECKING:
-    from tapd.services.irc.message import Message
-    from tapd.services.irc.session import Session
+    from tapd.services.irc.conduct.session import Session
+    from tapd.services.irc.wire.message import Message
 
 
 @command("PASS", params=1, only_before_registration=True)

@@ -5,20 +5,20 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from tapd.services.irc import numerics as n
-from tapd.services.irc.admission import LOCKDOWNS
 from tapd.services.irc.commands.channels import known_channel
 from tapd.services.irc.commands.modes import change_modes
-from tapd.services.irc.commands.table import command
-from tapd.services.irc.identity import show_host
-from tapd.services.irc.membership import join_channel, leave_channel
-from tapd.services.irc.mode_changes import parse_changes
-from tapd.services.irc.names import HOST_BYTES_MAX, is_channel_name, is_nick
+from tapd.services.irc.conduct.admission import LOCKDOWNS
+from tapd.services.irc.conduct.command_table import command
+from tapd.services.irc.conduct.identity import show_host
+from tapd.services.irc.conduct.membership import join_channel, leave_channel
+from tapd.services.irc.wire import numerics as n
+from tapd.services.irc.wire.mode_changes import parse_changes
+from tapd.services.irc.wire.names import HOST_BYTES_MAX, is_channel_name, is_nick
 
 if TYPE_CHECKING:
-    from tapd.services.irc.message import Message
-    from tapd.services.irc.session import Session
-    from tapd.services.irc.user import User
+    from tapd.services.irc.conduct.session import Session
+    from tapd.services.irc.state.user import User
+    from tapd.services.irc.wire.message import Message
 
 _HOST = re.compile(r"[A-Za-z0-9][-A-Za-z0-9._/:]*\Z")
 

@@ -6,15 +6,15 @@ import logging
 from typing import TYPE_CHECKING
 
 from tapd import events
-from tapd.services.irc.addresses import parse_address, shown_address
-from tapd.services.irc.admission import take_address
-from tapd.services.irc.checking import password_matches, start_check
-from tapd.services.irc.commands.table import command
-from tapd.services.irc.login import note_refused_login
+from tapd.services.irc.conduct.admission import take_address
+from tapd.services.irc.conduct.checking import password_matches, start_check
+from tapd.services.irc.conduct.command_table import command
+from tapd.services.irc.conduct.login import note_refused_login
+from tapd.wire.addresses import parse_address, shown_address
 
 if TYPE_CHECKING:
-    from tapd.services.irc.message import Message
-    from tapd.services.irc.session import Session
+    from tapd.services.irc.conduct.session import Session
+    from tapd.services.irc.wire.message import Message
 
 log = logging.getLogger(__name__)
 

@@ -10,20 +10,20 @@ import datetime as dt
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from tapd.services.irc import capabilities as cap
-from tapd.services.irc.commands.table import command
-from tapd.services.irc.delivery import Event, event_of, render_time
-from tapd.services.irc.history import Log, Reference
-from tapd.services.irc.markers import send_marker
-from tapd.services.irc.modes import is_at_least
-from tapd.services.irc.names import fold, is_channel_like, is_channel_name, is_nick
-from tapd.services.irc.playback import EVENTS_MAX, play, visible_to
+from tapd.services.irc.conduct.command_table import command
+from tapd.services.irc.conduct.markers import send_marker
+from tapd.services.irc.conduct.playback import EVENTS_MAX, play, visible_to
+from tapd.services.irc.state.history import Log, Reference
+from tapd.services.irc.wire import capabilities as cap
+from tapd.services.irc.wire.delivery import Event, event_of, render_time
+from tapd.services.irc.wire.modes import is_at_least
+from tapd.services.irc.wire.names import fold, is_channel_like, is_channel_name, is_nick
 
 if TYPE_CHECKING:
-    from tapd.services.irc.channel import Channel
-    from tapd.services.irc.message import Message
-    from tapd.services.irc.session import Session
-    from tapd.services.irc.user import User
+    from tapd.services.irc.conduct.session import Session
+    from tapd.services.irc.state.channel import Channel
+    from tapd.services.irc.state.user import User
+    from tapd.services.irc.wire.message import Message
 
 REDACTION_WINDOW_S = 86400
 """How long people may take back what they said; a channel's operators always may."""

@@ -10,23 +10,23 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from tapd.services.irc import capabilities as cap
-from tapd.services.irc import numerics as n
 from tapd.services.irc.assistants.table import Assistant, find_assistant
-from tapd.services.irc.commands.table import command
-from tapd.services.irc.delivery import Event, Line, Outgoing, event_of
-from tapd.services.irc.flood import target_wait_s
-from tapd.services.irc.isupport import TARGETS_MAX
-from tapd.services.irc.message import BODY_BYTES_MAX
-from tapd.services.irc.modes import RANK_OF_SYMBOL, SILENCING
-from tapd.services.irc.names import CHANNEL_TYPES, is_channel_like
-from tapd.services.irc.user import ACTIVE_S
+from tapd.services.irc.conduct.command_table import command
+from tapd.services.irc.conduct.flood import target_wait_s
+from tapd.services.irc.conduct.isupport import TARGETS_MAX
+from tapd.services.irc.state.user import ACTIVE_S
+from tapd.services.irc.wire import capabilities as cap
+from tapd.services.irc.wire import numerics as n
+from tapd.services.irc.wire.delivery import Event, Line, Outgoing, event_of
+from tapd.services.irc.wire.message import BODY_BYTES_MAX
+from tapd.services.irc.wire.modes import RANK_OF_SYMBOL, SILENCING
+from tapd.services.irc.wire.names import CHANNEL_TYPES, is_channel_like
 
 if TYPE_CHECKING:
-    from tapd.services.irc.channel import Channel
-    from tapd.services.irc.message import Message
-    from tapd.services.irc.session import Session
-    from tapd.services.irc.user import User
+    from tapd.services.irc.conduct.session import Session
+    from tapd.services.irc.state.channel import Channel
+    from tapd.services.irc.state.user import User
+    from tapd.services.irc.wire.message import Message
 
 
 @command("PRIVMSG")

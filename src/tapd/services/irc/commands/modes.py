@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tapd.services.irc import numerics as n
 from tapd.services.irc.commands.channels import known_channel
-from tapd.services.irc.commands.table import command
-from tapd.services.irc.delivery import event_of
-from tapd.services.irc.isupport import LIST_ENTRIES_MAX, MODE_CHANGES_MAX
-from tapd.services.irc.masks import is_mask, normalize_mask
-from tapd.services.irc.mode_changes import Change, fill_messages, parse_changes, render_changes
-from tapd.services.irc.modes import CHANNEL_MODES, USER_MODES, ChannelMode, Kind
-from tapd.services.irc.names import is_channel_like
+from tapd.services.irc.conduct.command_table import command
+from tapd.services.irc.conduct.isupport import LIST_ENTRIES_MAX, MODE_CHANGES_MAX
+from tapd.services.irc.wire import numerics as n
+from tapd.services.irc.wire.delivery import event_of
+from tapd.services.irc.wire.masks import is_mask, normalize_mask
+from tapd.services.irc.wire.mode_changes import Change, fill_messages, parse_changes, render_changes
+from tapd.services.irc.wire.modes import CHANNEL_MODES, USER_MODES, ChannelMode, Kind
+from tapd.services.irc.wire.names import is_channel_like
 
 if TYPE_CHECKING:
-    from tapd.services.irc.channel import Channel
-    from tapd.services.irc.message import Message
-    from tapd.services.irc.session import Session
+    from tapd.services.irc.conduct.session import Session
+    from tapd.services.irc.state.channel import Channel
+    from tapd.services.irc.wire.message import Message
 
 MASK_BYTES_MAX = 200
 

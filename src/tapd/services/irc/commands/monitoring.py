@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from tapd.services.irc import numerics as n
-from tapd.services.irc.commands.table import command
-from tapd.services.irc.message import fill_lines
-from tapd.services.irc.monitor import TARGETS_MAX
-from tapd.services.irc.names import is_nick
+from tapd.services.irc.conduct.command_table import command
+from tapd.services.irc.state.monitor import TARGETS_MAX
+from tapd.services.irc.wire import numerics as n
+from tapd.services.irc.wire.message import fill_lines
+from tapd.services.irc.wire.names import is_nick
 
 if TYPE_CHECKING:
-    from tapd.services.irc.message import Message
-    from tapd.services.irc.session import Session
+    from tapd.services.irc.conduct.session import Session
+    from tapd.services.irc.wire.message import Message
 
 LINE_BYTES_MAX = 400
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from tapd.services.irc import capabilities as cap
-from tapd.services.irc import numerics as n
-from tapd.services.irc.commands.table import command
-from tapd.services.irc.message import fill_lines
-from tapd.services.irc.registration import try_complete
+from tapd.services.irc.conduct.command_table import command
+from tapd.services.irc.conduct.registration import try_complete
+from tapd.services.irc.wire import capabilities as cap
+from tapd.services.irc.wire import numerics as n
+from tapd.services.irc.wire.message import fill_lines
 
 if TYPE_CHECKING:
-    from tapd.services.irc.message import Message
-    from tapd.services.irc.network import IrcNetwork
-    from tapd.services.irc.session import Session
+    from tapd.services.irc.conduct.session import Session
+    from tapd.services.irc.state.network import IrcNetwork
+    from tapd.services.irc.wire.message import Message
 
 LINE_BYTES_MAX = 440
 

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 from tapd import events
 from tapd.errors import UsageError
-from tapd.services.irc import audit
-from tapd.services.irc import numerics as n
-from tapd.services.irc.checking import password_matches, start_check
-from tapd.services.irc.commands.table import command
-from tapd.services.irc.delivery import event_of
-from tapd.services.irc.login import note_refused_login
-from tapd.services.irc.names import QUIT_BYTES_MAX, clip
-from tapd.services.irc.settings import read_motd
+from tapd.services.irc.conduct import audit
+from tapd.services.irc.conduct.checking import password_matches, start_check
+from tapd.services.irc.conduct.command_table import command
+from tapd.services.irc.conduct.login import note_refused_login
+from tapd.services.irc.settings.server import read_motd
+from tapd.services.irc.wire import numerics as n
+from tapd.services.irc.wire.delivery import event_of
+from tapd.services.irc.wire.names import QUIT_BYTES_MAX, clip
 
 if TYPE_CHECKING:
-    from tapd.services.irc.message import Message
-    from tapd.services.irc.session import Session
+    from tapd.services.irc.conduct.session import Session
+    from tapd.services.irc.wire.message import Message
 
 log = logging.getLogger(__name__)
 

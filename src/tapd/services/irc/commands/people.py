@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from tapd.services.irc import capabilities as cap
-from tapd.services.irc import numerics as n
 from tapd.services.irc.assistants.table import find_assistant
-from tapd.services.irc.commands.table import command
-from tapd.services.irc.delivery import render_time
-from tapd.services.irc.masks import matches
-from tapd.services.irc.message import BODY_BYTES_MAX, fill_lines
-from tapd.services.irc.names import AWAY_BYTES_MAX, clip, fold, is_channel_like
-from tapd.services.irc.presence import update_away
-from tapd.services.irc.reservation import is_owner
+from tapd.services.irc.conduct.command_table import command
+from tapd.services.irc.conduct.presence import update_away
+from tapd.services.irc.conduct.reservation import is_owner
+from tapd.services.irc.wire import capabilities as cap
+from tapd.services.irc.wire import numerics as n
+from tapd.services.irc.wire.delivery import render_time
+from tapd.services.irc.wire.masks import matches
+from tapd.services.irc.wire.message import BODY_BYTES_MAX, fill_lines
+from tapd.services.irc.wire.names import AWAY_BYTES_MAX, clip, fold, is_channel_like
 
 if TYPE_CHECKING:
-    from tapd.services.irc.channel import Channel
-    from tapd.services.irc.message import Message
-    from tapd.services.irc.session import Session
-    from tapd.services.irc.user import User
+    from tapd.services.irc.conduct.session import Session
+    from tapd.services.irc.state.channel import Channel
+    from tapd.services.irc.state.user import User
+    from tapd.services.irc.wire.message import Message
 
 WHO_REPLIES_MAX = 1000
 """Of a WHO by mask. A channel is always shown whole."""

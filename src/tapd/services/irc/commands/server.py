@@ -7,16 +7,16 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tapd.services.irc import numerics as n
 from tapd.services.irc.commands.bans import LISTS, send_bans
-from tapd.services.irc.commands.table import COMMANDS, command
-from tapd.services.irc.masks import matches
-from tapd.services.irc.registration import send_isupport, send_lusers, send_motd
+from tapd.services.irc.conduct.command_table import COMMANDS, command
+from tapd.services.irc.conduct.registration import send_isupport, send_lusers, send_motd
+from tapd.services.irc.wire import numerics as n
+from tapd.services.irc.wire.masks import matches
 
 if TYPE_CHECKING:
-    from tapd.services.irc.channel import Channel
-    from tapd.services.irc.message import Message
-    from tapd.services.irc.session import Session
+    from tapd.services.irc.conduct.session import Session
+    from tapd.services.irc.state.channel import Channel
+    from tapd.services.irc.wire.message import Message
 
 
 def is_here(session: Session, message: Message, index: int = 0) -> bool:

@@ -1,0 +1,189 @@
+"""The client's side of a control socket (`host.control`)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from tapd import errors
+from tapd.cli.taps import control_paths
+from tapd.errors import BugError, NotAllowed, NotRunning, TapdError
+from tapd.host.control import connect_control
+from tapd.inspection.graph import printable
+from tapd.store.lock import holder_of
+
+if TYPE_CHECKING:
+    from _typeshed import HasFileno
+
+_ENDED = "the server ended meanwhile; what was not answered was not applied"
+_START_S = 5.0
+_RETRY_S = 0.05
+_NEXT_S = 15.0
+_NEXT_LOADED_S = 600.0
+
+
+class Call:
+    """A connection to a running server. Use it as a context manager."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        """Take over `sock`."""
+        self._sock = sock
+        self._buffer = bytearray()
+        credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        self._pidfd = -1
+        with contextlib.suppress(OSError):  # it is in another pid name space
+            self._pidfd = os.pidfd_open(struct.unpack("iII", credentials)[0])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._sock.close()
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+
+    def send(self, **message: Any) -> None:
+        """Send one message.
+
+        Raises:
+            NotRunning: the server has ended.
+        """
+        try:
+            self._sock.sendall(json.dumps(message).encode() + b"\n")
+        except OSError as error:
+            raise NotRunning(_ENDED) from error
+
+    def receive(self) -> dict[str, Any]:
+        """Wait for the next message.
+
+        Raises:
+            NotRunning: the server has ended.
+            TapdError: what the server says went wrong.
+        """
+        while (end := self._buffer.find(b"\n")) < 0:
+            try:
+                data = self._sock.recv(1 << 16)
+            except OSError as error:
+                raise NotRunning(_ENDED) from error
+            if not data:
+                raise NotRunning(_ENDED)
+            self._buffer += data
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        message: dict[str, Any] = json.loads(line)
+        if "error" in message:
+            kind = getattr(errors, str(message["error"]), None)
+            if not (isinstance(kind, type) and issubclass(kind, TapdError)):
+                kind = BugError
+            raise kind(printable(str(message.get("message"))))
+        return message
+
+    def wait(self, timeout_s: float | None, *others: HasFileno) -> bool:
+        """Wait until a message, or one of `others` to read, comes; return whether a message did."""
+        if b"\n" in self._buffer:
+            return True
+        ready, _, _ = select.select([self._sock, *others], [], [], timeout_s)
+        return self._sock in ready
+
+    def wait_until_ended(self) -> None:
+        """Wait until the server has closed the connection, as it does when it ends."""
+        with contextlib.suppress(OSError):
+            while self._sock.recv(1 << 16):
+                pass
+
+    def ask(self, request: str, **fields: Any) -> Any:
+        """Make a request and return what is answered."""
+        self.send(request=request, **fields)
+        return self.receive()["ok"]
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send the server's process a signal."""
+        with contextlib.suppress(OSError):
+            if self._pidfd >= 0:
+                signal.pidfd_send_signal(self._pidfd, number)
+
+
+def call_server(tap: Path) -> Call | None:
+    """Connect to the running server of `tap`; None where it sleeps.
+
+    Raises:
+        NotAllowed: it is somebody else's.
+        NotRunning: a process has the TAP, and does not answer.
+    """
+    deadline_s = time.monotonic() + _START_S
+    while True:
+        if call := try_to_call(tap):
+            return call
+        holder = _holder(tap)
+        if holder is None:
+            return None
+        if time.monotonic() >= deadline_s:
+            raise NotRunning(
+                f"{tap}: process {holder or 'unknown'} has it and does not answer; it is starting, "
+                "stopping, saving or long at one thing: try again, or see its log"
+            )
+        time.sleep(_RETRY_S)  # it is starting: nothing tells when the socket is there
+
+
+def _holder(tap: Path) -> int | None:
+    name = tap.name.removesuffix(".tap").removesuffix("-shutdown")
+    return holder_of(tap.resolve().parent / f"{name}.d")
+
+
+def call_next(tap: Path) -> Call:
+    """Connect to the process that goes on with `tap`, whose last one has just ended.
+
+    Raises:
+        NotAllowed: it is somebody else's.
+        NotRunning: none comes, or it does not answer.
+    """
+    now_s = time.monotonic()
+    comes_by_s, answers_by_s = now_s + _NEXT_S, now_s + _NEXT_LOADED_S
+    while not (call := try_to_call(tap)):
+        now_s = time.monotonic()
+        if _holder(tap) is not None:  # it loads
+            comes_by_s = now_s + _NEXT_S
+        if now_s > min(comes_by_s, answers_by_s):
+            raise NotRunning(f"{tap}: its server ended and has not come back; see its log")
+        time.sleep(_RETRY_S)  # nothing tells when the socket is there
+    return call
+
+
+def try_to_call(tap: Path) -> Call | None:
+    """Connect to the server of `tap` if it answers at once.
+
+    Raises:
+        NotAllowed: it is somebody else's.
+    """
+    for path in control_paths(tap):
+        try:
+            return Call(connect_control(path))
+        except PermissionError:
+            raise NotAllowed(f"{tap}: only root and the server's own user may do this") from None
+        except OSError:
+            continue
+    return None
+
+
+@contextlib.contextmanager
+def calling(tap: Path) -> Iterator[Call]:
+    """Connect to the running server of `tap` for the length of the block.
+
+    Raises:
+        NotRunning: it sleeps.
+        TapdError: it can't be reached.
+    """
+    call = call_server(tap)
+    if call is None:
+        raise NotRunning(f"{tap}: its server is not running; start it first")
+    with call:
+        yield call

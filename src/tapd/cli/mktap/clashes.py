@@ -1,0 +1,127 @@
+"""Ports that somebody else has: said before the service manager finds out.
+
+It opens the ports of a server when that is started, and says no more than "Address
+already in use". Imports `errors`, `model`, `systemd`, `units` and `host`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from tapd.cli.mktap.plan import Machine
+from tapd.errors import AddressUnusable, UnitFileMalformed, UsageError
+from tapd.host.manager.binding import why_not_free
+from tapd.model.address import Address, parse_address, without_twins
+from tapd.systemd.inherited import is_spare_loopback
+from tapd.units.instance import escape_instance, socket_unit
+from tapd.units.render import parse_ports_drop_in, ports_drop_in_path
+
+_ANY = {"0.0.0.0", "::"}  # noqa: S104 - recognised, not bound
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Clash:
+    """A port that is not for this server alone.
+
+    Attributes:
+        text: who has it, and what to do, for people.
+        is_taken: nobody could listen there now; else another server may, later.
+    """
+
+    text: str
+    is_taken: bool
+
+
+def find_clashes(machine: Machine, name: str, addresses: Sequence[Address]) -> list[Clash]:
+    """Return which of `addresses` the server `name` could not have, or would have to share.
+
+    The ports that its own socket unit has open are its own.
+    """
+    own_path = ports_drop_in_path(name, machine.unit_directory)
+    is_open = own_path.exists() and machine.is_active(socket_unit(name))
+    own = _ports_in(own_path) if is_open else []
+    others = _other_servers(machine, name)
+    clashes: dict[Address, Clash] = {}
+    for address in addresses:
+        if is_spare_loopback(address, addresses):
+            continue
+        if any(_is_same_port(address, port) for port in own):
+            continue
+        reason = why_not_free(address)
+        server = next(
+            (other for other, ports in others.items() if any(_overlap(address, p) for p in ports)),
+            "",
+        )
+        # A server that is not started has no ports: somebody else has this one then.
+        if server and (not reason or machine.is_active(f"tapd@{server}.socket")):
+            text = (
+                f"{address} is a port of the server {server}, too: stop that one "
+                f"({machine.typed_systemctl} stop 'tapd@{server}.socket'), or choose another with "
+                "tapd-mktap --port"
+            )
+            clashes[address] = Clash(text, is_taken=bool(reason))
+        elif reason:
+            clashes[address] = Clash(reason, is_taken=True)
+    return [clashes[address] for address in without_twins(list(clashes))]
+
+
+def taken(clashes: Sequence[Clash]) -> list[AddressUnusable]:
+    """Return an error for each port that could not be listened at now."""
+    return [AddressUnusable(clash.text) for clash in clashes if clash.is_taken]
+
+
+def refuse_taken(clashes: Sequence[Clash]) -> None:
+    """Refuse to go on where a port could not be listened at now.
+
+    Raises:
+        ExceptionGroup: of an AddressUnusable for each.
+    """
+    if errors := taken(clashes):
+        raise ExceptionGroup("not all ports are free", errors)
+
+
+def warn_of(clashes: Sequence[Clash]) -> None:
+    """Say them."""
+    for clash in clashes:
+        click.echo(f"tapd-mktap: {clash.text}", err=True)
+
+
+def _other_servers(machine: Machine, name: str) -> dict[str, list[Address]]:
+    """Return the ports of each installed server but `name`, by the server's instance."""
+    found = {}
+    for path in sorted(machine.unit_directory.glob("tapd@?*.socket.d/ports.conf")):
+        instance = path.parent.name.removeprefix("tapd@").removesuffix(".socket.d")
+        if instance != escape_instance(name):
+            found[instance] = _ports_in(path)
+    return found
+
+
+def _ports_in(path: Path) -> list[Address]:
+    """Return the ports of a drop-in; those that can't be read are left out."""
+    try:
+        texts = parse_ports_drop_in(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError, UnitFileMalformed):
+        return []
+    addresses: list[Address] = []
+    for text in texts:
+        try:
+            addresses += parse_address(text)
+        except UsageError:  # somebody wrote there what systemd alone understands
+            continue
+    return addresses
+
+
+def _is_same_port(one: Address, other: Address) -> bool:
+    """Whether both are one number or path, at whatever host."""
+    return (one.port, one.path, one.is_datagram) == (other.port, other.path, other.is_datagram)
+
+
+def _overlap(one: Address, other: Address) -> bool:
+    """Whether only one of the two can be listened at."""
+    if not _is_same_port(one, other) or one.is_ipv6 != other.is_ipv6:
+        return False
+    return one.host == other.host or bool({one.host, other.host} & _ANY)

@@ -1,0 +1,121 @@
+"""``tapd FILE.tap``: run a TAP.
+
+Started by systemd (sockets or a notification socket were passed) it serves in
+this process. Started by hand it becomes the embedded manager, which binds the
+ports and runs this same command as its child, in the way systemd would.
+
+The daemon's start is a waiting client's wait, so what only one of the two roles
+needs is imported by that role.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import os
+import sys
+import time
+from collections.abc import MutableMapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from tapd import events
+from tapd.cli.tapd.arguments import Arguments, read_arguments
+from tapd.errors import StartFailed, TapdError, TapMissing, UsageError
+from tapd.host.options import DaemonOptions, parse_audit, parse_sync
+
+log = logging.getLogger("tapd")
+
+RETRIED = {os.EX_IOERR: events.SAVE_FAILED, StartFailed.exit_status: events.START_FAILED}
+"""By exit status: what is tried again, by the service manager and with the connections."""
+
+RETRY_S = 1.0
+"""How long a server waits that could not start or write its state, before it is started again."""
+
+
+def is_managed(environ: MutableMapping[str, str]) -> bool:
+    """Whether a service manager (systemd, or the embedded one) started this process."""
+    return "NOTIFY_SOCKET" in environ or environ.get("LISTEN_PID") == str(os.getpid())
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the command and exit with its status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    options = read_arguments(arguments)
+    path = Path(options.tap)
+    name = path.name.removesuffix(".tap").removesuffix("-shutdown")
+    from tapd.systemd.logs import configure_logging  # noqa: PLC0415 - after --help
+
+    configure_logging(name or "tapd")
+    is_managed_here = is_managed(os.environ)
+    try:
+        if options.checkpoint <= 0:
+            raise UsageError(f"--checkpoint {options.checkpoint}: write seconds above 0")
+        if not 0 <= options.idle_exit < 1e9:
+            raise UsageError(f"--idle-exit {options.idle_exit}: write seconds, or 0 for never")
+        parse_sync(options.sync)
+        parse_audit(options.audit)
+        meant = path.with_name(f"{path.name}.tap")
+        if not path.exists() and meant.exists():
+            raise TapMissing(f"{path}: there is no such TAP; did you mean {meant}?")
+        status = _serve(path, options) if is_managed_here else _manage(path, options, arguments)
+    except TapdError as error:
+        status = error.exit_status
+        log.critical("%s", error, extra=RETRIED.get(status, events.REFUSED)())
+        if status in RETRIED and is_managed_here:
+            time.sleep(RETRY_S)
+    except KeyboardInterrupt:
+        status = 130
+    logging.shutdown()
+    if sys.flags.inspect:  # PYTHONINSPECT: a prompt would follow, and take the status with it
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):  # closed, or gone
+                stream.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
+def _serve(path: Path, options: Arguments) -> int:
+    # What imports make stays for ever: to look at it for garbage meanwhile is in vain, and
+    # a tenth of the time for which a waking client waits. The daemon enables it again.
+    gc.disable()
+    from tapd.host.daemon import Daemon  # noqa: PLC0415 - one role only
+
+    return Daemon(
+        DaemonOptions(
+            path,
+            sync=parse_sync(options.sync),
+            checkpoint_s=options.checkpoint,
+            idle_exit_s=options.idle_exit,
+            audit_bytes=parse_audit(options.audit),
+        ),
+        os.environ,
+    ).run()
+
+
+def _manage(path: Path, options: Arguments, arguments: Sequence[str]) -> int:
+    from tapd.host.manager.by_hand import manage  # noqa: PLC0415 - one role only
+    from tapd.host.manager.manager import ManagerOptions  # noqa: PLC0415 - the same
+
+    sockets = ManagerOptions(
+        unix_mode=_parse_mode(options.socket_mode), unix_group=_find_group(options.socket_group)
+    )
+    return manage(path, [sys.executable, "-m", "tapd", *arguments], os.environ, sockets)
+
+
+def _parse_mode(text: str) -> int:
+    if not 0 < len(text) <= 4 or set(text) - set("01234567") or int(text, 8) > 0o777:
+        raise UsageError(f"--socket-mode {text}: write three octal digits, such as 0660")
+    return int(text, 8)
+
+
+def _find_group(name: str | None) -> int:
+    if name is None:
+        return -1
+    import grp  # noqa: PLC0415 - seldom
+
+    try:
+        return int(name) if name.isascii() and name.isdigit() else grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise UsageError(f"--socket-group {name}: there is no such group") from None

@@ -1,0 +1,395 @@
+"""An audit: would a kill right now bring back what is in memory?
+
+Imports `errors` and `image`. It is run in the child of a checkpoint, when the new
+generation is safe and reported. It restores what the generation before and its
+journals say, as a start would, and compares that with what memory held at the fork.
+Both are in one process, so nothing of the graph that is being looked at may be
+changed: a restoration makes definitions, namespaces and durable objects of its own.
+Where that would take too much memory, it is a part of it each time (`audit_part`).
+
+Restoring runs what classes have for that (``__setstate__``), as every start does. The
+child is a copy that ends here; it has none of the server's descriptors, writes no
+file and reaches nobody (`_be_harmless`), and whatever is raised is a reason, no more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+import resource
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tapd.errors import StateUnwritable
+from tapd.host.saving import audit_part
+from tapd.host.saving.audit_part import LiveObjects, Part, PartFile
+from tapd.image.likeness.differences import Difference, Outcome
+from tapd.image.likeness.graphs import Likeness
+from tapd.image.paths import find_path
+from tapd.image.tracking.jar import Jar
+from tapd.model.application import Application
+from tapd.model.durable.persistent import is_durable_type
+from tapd.store.journal.chain import JournalGone
+from tapd.store.key import Key
+from tapd.store.state import Restored, State
+from tapd.values import Value
+
+DIFFERENCES_MAX = 20
+DEADLINE_S = 600.0
+MEMORY_FACTOR = 24
+"""How much memory restoring a TAP and comparing all of it take for each byte of the file
+(`bench_audit`)."""
+
+_NICE_MOST = 19
+_NO_LIMIT = 1 << 62
+
+
+class Audited(Value):
+    """What an audit found.
+
+    Attributes:
+        generation: that was saved right before it: this is what is compared.
+        base: the generation from which a kill would have restored.
+        objects: how many were compared.
+        parts: 1 where all was compared; else one of so many parts, another one each time.
+        differences: what a kill would have restored as something else; the first ones.
+        lasting: paths of those that the new generation has as well.
+        reason: why it did not get to its end; "" where it did.
+        duration_s: how long it took.
+        processor_s: the processor's time of that.
+        memory_bytes: what it took at most, beyond what the child had.
+    """
+
+    generation: int
+    base: int
+    objects: int = 0
+    parts: int = 1
+    differences: tuple[Difference, ...] = ()
+    lasting: tuple[str, ...] = ()
+    reason: str = ""
+    duration_s: float = 0.0
+    processor_s: float = 0.0
+    memory_bytes: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what `from_json` takes."""
+        return self.as_dict() | {"differences": [each.as_dict() for each in self.differences]}
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Audited:
+        """Return what `as_json` described."""
+        differences = tuple(Difference(**each) for each in fields["differences"])
+        return cls(**(fields | {"differences": differences, "lasting": tuple(fields["lasting"])}))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all was compared."""
+        return not self.reason
+
+
+class Audit(Value):
+    """What is to be audited; made before the fork, run in the child.
+
+    Attributes:
+        path: of the TAP.
+        key: verifies it.
+        base: the generation from which a kill would have restored.
+        generation: the one that the child has saved, which holds what memory does.
+        memory_bytes: how much memory it may take.
+        deadline_s: for how long it may take.
+    """
+
+    path: Path
+    key: Key
+    base: int
+    generation: int
+    memory_bytes: int = _NO_LIMIT
+    deadline_s: float = DEADLINE_S
+
+    def run(self, application: Application) -> Audited:
+        """Compare; never raises. The process is good for nothing else afterwards."""
+        started_s, processor_s = time.monotonic(), time.process_time()
+        outcome = Audited(self.generation, self.base)
+        _forget_peak()
+        before_bytes = _field(_STATUS, "VmRSS:")
+        try:
+            allowed = min(self.memory_bytes, _available_bytes())
+            parts = parts_for(self._size_bytes(), allowed)
+            _limit_memory(allowed)
+            if parts == 1:
+                self._part_file().remove()
+                _be_harmless()
+                outcome = self._compare(application, outcome)
+            else:
+                jar = application._p_jar
+                live = LiveObjects(jar)
+                part = self._change_part(jar, live, parts)
+                _be_harmless()
+                if part is None:
+                    outcome = outcome.replace(reason=self._postponed(allowed))
+                else:
+                    outcome = self._compare_part(part, live, application, outcome)
+        except _Overtaken:
+            outcome = outcome.replace(
+                reason="a later save let go of the journal before it was read"
+            )
+        except BaseException as error:  # SystemExit of an author's hook, say
+            outcome = outcome.replace(reason=_failed(self.base, error))
+        with contextlib.suppress(Exception):
+            _unlimit_memory()
+        return outcome.replace(
+            duration_s=time.monotonic() - started_s,
+            processor_s=time.process_time() - processor_s,
+            memory_bytes=max(0, _field(_STATUS, "VmHWM:") - before_bytes),
+        )
+
+    def _size_bytes(self) -> int:
+        entries = State(self.path, self.key).store.entries()
+        generations = self.base, self.generation
+        return max(
+            (each.size_bytes for each in entries if each.generation in generations), default=0
+        )
+
+    def _change_part(self, jar: Jar, live: LiveObjects, parts: int) -> Part | None:
+        """Return the part that is to be compared, and keep the next one."""
+        file = self._part_file()
+        part = file.read(self.base)
+        with contextlib.suppress(StateUnwritable):  # the next audit says that it has none
+            file.write(live, jar, self.generation, parts)
+        return part
+
+    def _part_file(self) -> PartFile:
+        return PartFile(State(self.path, self.key).store.journal_directory / "audit", self.key)
+
+    def _postponed(self, allowed: int) -> str:
+        told = "--audit allows" if allowed == self.memory_bytes else "is to spare"
+        needed = self._size_bytes() * MEMORY_FACTOR
+        return (
+            f"all of it takes about {needed >> 20} MiB of memory, and {allowed >> 20} MiB {told}; "
+            "a part is compared each time from the next generation on"
+        )
+
+    def _compare(self, application: Application, outcome: Audited) -> Audited:
+        deadline_s = time.monotonic() + self.deadline_s
+        restored = self._restore(self.base)
+        self._check_was_there()
+        found = _walk(restored.application, application, deadline_s)
+        del restored
+        lasting = frozenset[str]()
+        if found.differences:
+            # It was saved of this very memory, so what differs is no missed change: the way
+            # there and back is not faithful, or is not meant to be.
+            saved = self._restore(self.generation)
+            again = _walk(saved.application, application, deadline_s)
+            lasting = frozenset(each.path for each in again.differences)
+        return _told(outcome, found, lasting)
+
+    def _compare_part(
+        self, part: Part, live: LiveObjects, application: Application, outcome: Audited
+    ) -> Audited:
+        found, lasting = audit_part.compare(
+            part,
+            live,
+            application._p_jar,
+            State(self.path, self.key).changes_until(self.base, self.generation),
+            functools.partial(_path_in, application),
+            differences_max=DIFFERENCES_MAX,
+            deadline_s=time.monotonic() + self.deadline_s,
+        )
+        self._check_was_there()
+        return _told(outcome.replace(parts=part.parts), found, lasting)
+
+    def _restore(self, base: int) -> Restored:
+        """Do as a start would have done from generation `base`, right before this one."""
+        state = State(self.path, self.key)
+        state.make_jar = _NumbersAlone
+        return state.restore_until(base, self.generation)
+
+    def _check_was_there(self) -> None:
+        """Check, after the journals were read, that none of them had been let go of before.
+
+        The server saves on meanwhile, and what is let go of goes in order, the base's first.
+
+        Raises:
+            _Overtaken: they may have been gone.
+        """
+        if not State(self.path, self.key).store.journal_path(self.base).exists():
+            raise _Overtaken
+
+
+class _Overtaken(Exception):
+    """Later saves let go of what was to be read."""
+
+
+def _walk(restored: Application, live: Application, deadline_s: float) -> Outcome:
+    likeness = Likeness(differences_max=DIFFERENCES_MAX, deadline_s=deadline_s)
+    return likeness.compare(restored, live)
+
+
+def _told(outcome: Audited, found: Outcome, lasting: frozenset[str]) -> Audited:
+    # What a class says itself of its state, it may say otherwise of what was restored.
+    differences = tuple(
+        each for each in found.differences if not (each.path in lasting and each.is_hooked)
+    )
+    return outcome.replace(
+        objects=found.objects,
+        differences=differences,
+        lasting=tuple(each.path for each in differences if each.path in lasting),
+        reason="" if found.is_whole else "its time was over",
+    )
+
+
+class _NumbersAlone(Jar):
+    """Takes in a graph that nobody will change: nothing of it is watched."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_numbered = False
+
+    def _number(self, durables: Iterable[Any]) -> dict[int, Any]:
+        known = [obj for obj in durables if is_durable_type(type(obj))]
+        self._is_numbered = bool(known) and all(obj._p_oid is not None for obj in known)
+        return super()._number(known)
+
+    def _take_in(self, rest: Sequence[Any]) -> None:
+        if not self._is_numbered:  # one that no server has saved yet: the usual way numbers all
+            super()._take_in(rest)
+            return
+        for obj in rest:
+            self._settle(obj)
+
+
+def parts_for(size: int, allowed: int) -> int:
+    """Return into how many parts the audit of a TAP is cut for want of memory."""
+    needed = size * MEMORY_FACTOR
+    return 1 if needed <= allowed else -(-needed * _PART_FACTOR // max(allowed, 1))
+
+
+_PART_FACTOR = 2
+"""A part takes less than what is allowed: its objects differ in size, and all have to be found."""
+
+
+def _path_in(live: Application, path: str, obj: Any) -> str:
+    """Return the path from the application on of what is at `path` in a durable object."""
+    place = find_path(live, obj).removeprefix("application").removeprefix(".")
+    return f"{place or f'(object {obj._p_oid})'}{path}".removeprefix(".")
+
+
+def _failed(base: int, error: BaseException) -> str:
+    if isinstance(error, _Overtaken | JournalGone):  # seen before it was opened, perhaps
+        return "a later save let go of the journal before it was read"
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MemoryError):
+            return "there was not enough memory"
+        cause = cause.__cause__
+    return f"generation {base} could not be restored: {type(error).__name__}: {error!s:.300}"
+
+
+# --- what the child lets go of ----------------------------------------------------
+
+
+_DENIED = (
+    "socket.", "subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.kill",
+    "os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate",
+    "os.chmod", "os.chown", "os.utime", "os.setxattr", "shutil.", "sqlite3.connect", "syslog.",
+    "ftplib.", "smtplib.", "http.", "urllib.", "poplib.", "imaplib.", "tempfile.", "pty.",
+)  # fmt: skip
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+
+def _refuse(event: str, args: tuple[Any, ...]) -> None:
+    """Raise where what was restored would have an effect outside (`sys.addaudithook`)."""
+    if event == "open":
+        flags = args[2]
+        if not (isinstance(flags, int) and flags & _WRITING):
+            return
+    elif not event.startswith(_DENIED):
+        return
+    raise PermissionError(f"{event}: an audit restores state; nothing is done with it")
+
+
+def _be_harmless() -> None:
+    """Say nothing, reach nobody, write nothing, and give way to everybody."""
+    logging.disable(logging.CRITICAL)
+    sys.dont_write_bytecode = True
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(nowhere, fd)
+    os.close(nowhere)
+    sys.addaudithook(_refuse)
+    with contextlib.suppress(OSError):  # a filter of system calls may refuse it
+        os.nice(_NICE_MOST)
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
+# --- memory -----------------------------------------------------------------------
+
+
+def _limit_memory(allowed: int) -> None:
+    """Have what asks for more fail with MemoryError."""
+    limit = _virtual_bytes() + allowed
+    _soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
+    with contextlib.suppress(OSError, ValueError):  # a filter may refuse it
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+
+
+def _unlimit_memory() -> None:
+    _soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+
+
+def _virtual_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    return pages * resource.getpagesize()
+
+
+_STATUS = Path("/proc/self/status")
+
+
+def _forget_peak() -> None:
+    """Have VmHWM begin anew (proc(5)): the save took memory, too."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _field(path: Path, name: str) -> int:
+    """Return a field of a file of proc(5), which are in kB."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for line in path.read_text().splitlines():
+            if line.startswith(name):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+def _available_bytes() -> int:
+    """Return how much memory may be taken without pressing anybody: half of what is free."""
+    free: list[int] = [_field(Path("/proc/meminfo"), "MemAvailable:") or _NO_LIMIT]
+    free += _cgroup_bytes()
+    return min(free) // 2
+
+
+def _cgroup_bytes() -> Iterable[int]:
+    """Yield what is left of the limits of the control groups (cgroups(7), version 2)."""
+    try:
+        text = Path("/proc/self/cgroup").read_text()
+        group = next(line[3:] for line in text.splitlines() if line.startswith("0::"))
+    except (OSError, StopIteration):
+        return
+    directory = Path("/sys/fs/cgroup") / group.strip("/")
+    while directory != directory.parent and directory.is_relative_to("/sys/fs/cgroup"):
+        with contextlib.suppress(OSError, ValueError):
+            used = int((directory / "memory.current").read_text())
+            for name in ("memory.max", "memory.high"):
+                limit = (directory / name).read_text().strip()
+                if limit != "max":
+                    yield max(0, int(limit) - used)
+        directory = directory.parent

@@ -1,0 +1,175 @@
+"""Members of enums that were typed: taken apart, and made again without running their code.
+
+Imports `errors` and `image.evolution.names`. A member is an object of its class, made here
+past ``__new__`` and ``__init__``, with the attributes that it had; the tables that
+`enum` keeps are attributes of the class like any other. So values, aliases,
+``_missing_``, ``boundary`` and whatever somebody set on a member come back as they
+were. A flag's combinations that were met once are members too: they are kept,
+since ``F(3) is F(3)``.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import enum
+from typing import Any
+
+from tapd.errors import CannotKeep
+from tapd.image.evolution.names import name_of
+
+_HEAP_TYPE = 1 << 9
+MAKING = "_members_being_made_"
+"""An attribute of a class that is being restored: its tables come later."""
+
+
+def is_typed_enum(cls: type) -> bool:
+    """Whether `cls` is an enum that no module holds."""
+    return issubclass(type(cls), enum.EnumType) and name_of(cls) is None
+
+
+def members_of(cls: type) -> list[Any]:
+    """Return every member of `cls`, once each, in an order that stays."""
+    names: Any = type.__dict__["__dict__"].__get__(cls)
+    found = {
+        id(member): member
+        for table in ("_member_map_", "_value2member_map_")
+        for member in names.get(table, {}).values()
+        if type(member) is cls
+    }
+    return list(found.values())
+
+
+def new_args(cls: type) -> tuple[tuple[Any, ...], ...]:
+    """Return what each member is made from: the value of an ``int`` or ``str`` that it is.
+
+    Raises:
+        CannotKeep: it is something that tells nobody what it is made from.
+    """
+    return tuple(_new_args(cls, member) for member in members_of(cls))
+
+
+def _base_in_c(cls: type) -> Any:
+    return next(base for base in cls.__mro__ if not base.__flags__ & _HEAP_TYPE)
+
+
+def _new_args(cls: type, member: Any) -> tuple[Any, ...]:
+    base = _base_in_c(cls)
+    if base is object:
+        return ()
+    if hasattr(base, "__getnewargs__"):
+        return base.__getnewargs__(member)  # type: ignore[no-any-return]  # a tuple, by its contract
+    reduced = base.__reduce_ex__(member, 2)
+    if type(reduced) is tuple and reduced[0] is cls:
+        return reduced[1]  # type: ignore[no-any-return]  # a tuple, by its contract
+    raise CannotKeep(f"its members are each a {base.__qualname__}, which can't be made again")
+
+
+def make_members(cls: Any, args: tuple[tuple[Any, ...], ...]) -> None:
+    """Make the members of `cls` that are not there yet, bare."""
+    members = members_of(cls)
+    new = _base_in_c(cls).__new__
+    members += [new(cls, *each) for each in args[len(members) :]]
+    type.__setattr__(cls, MAKING, members)
+
+
+def typed_member(cls: Any, index: int) -> Any:
+    """Return a member of a typed enum. Part of the format."""
+    members = type.__dict__["__dict__"].__get__(cls).get(MAKING)
+    return (members_of(cls) if members is None else members)[index]
+
+
+def reduce_member(member: Any) -> tuple[Any, ...]:
+    """Return how a member of a typed enum is written: as the class's."""
+    cls = type(member)
+    for index, each in enumerate(members_of(cls)):
+        if each is member:
+            return typed_member, (cls, index)
+    raise CannotKeep(f"it is no member of {cls.__qualname__} any more")
+
+
+def put_state(cls: type, state: dict[str, Any]) -> None:
+    """Put into the state of a class what its members hold, and its table of values."""
+    state["members"] = _states_of(cls)
+    state["by_value"] = list(_dict_of(cls).get("_value2member_map_", {}).items())
+    maker = _inherited_maker(cls)
+    if maker is not None:
+        state["maker"] = maker
+        del state["attributes"]["_new_member_"]
+    if getattr(_dict_of(cls).get("_value_repr_"), "__module__", None) == "enum":
+        del state["attributes"]["_value_repr_"]  # not every Python has it
+
+
+def _dict_of(cls: type) -> Any:
+    return type.__dict__["__dict__"].__get__(cls)
+
+
+def _inherited_maker(cls: type) -> tuple[type, str] | None:
+    """Return the base, and its attribute, that has what makes new members of `cls`.
+
+    It is called ``__new__`` and not found there: `enum` puts another in its place.
+    """
+    own = _dict_of(cls).get("_new_member_")
+    for base in cls.__mro__[1:]:
+        if own is not None and _dict_of(base).get("__new_member__") is own:
+            return base, "__new_member__"
+    return None
+
+
+def _states_of(cls: type) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Return the attributes of each member, and what its slots hold."""
+    slotnames: Any = getattr(copyreg, "_slotnames")(cls)  # noqa: B009 - private to type checkers
+    states = []
+    for member in members_of(cls):
+        slots = {}
+        for name in slotnames:
+            try:
+                slots[name] = object.__getattribute__(member, name)
+            except AttributeError:
+                continue  # an empty slot
+        states.append((object.__getattribute__(member, "__dict__"), slots))
+    return states
+
+
+def set_state(cls: Any, state: dict[str, Any], *, same_python: bool) -> None:
+    """Give the members their attributes, and make the table of values, hashed only now."""
+    if "maker" in state:
+        base, attribute = state["maker"]
+        type.__setattr__(cls, "_new_member_", _dict_of(base)[attribute])
+    for index, (attributes, slots) in enumerate(state["members"]):
+        member = typed_member(cls, index)
+        own = object.__getattribute__(member, "__dict__")
+        own.clear()
+        own.update(attributes)
+        for name, value in slots.items():
+            object.__setattr__(member, name, value)
+    if "_value_repr_" not in _dict_of(cls):
+        find: Any = enum.EnumType._find_data_repr_  # type: ignore[attr-defined]
+        type.__setattr__(cls, "_value_repr_", find.__func__(type(cls), cls.__name__, cls.__bases__))
+    type.__setattr__(cls, "_value2member_map_", dict(state["by_value"]))
+    if MAKING in _dict_of(cls):
+        type.__delattr__(cls, MAKING)
+    if not same_python:
+        _complete(cls)
+
+
+def _complete(cls: Any) -> None:
+    """Make the tables that this Python has and the one that saved has not."""
+    members = cls._member_map_
+    by_name: dict[str, list[Any]] = {
+        name: [each._value_] for name, each in members.items() if not _is_hashable(each._value_)
+    }
+    for name, value in (
+        ("_unhashable_values_", [value for values in by_name.values() for value in values]),
+        ("_unhashable_values_map_", by_name),
+        ("_hashable_values_", [v._value_ for v in members.values() if _is_hashable(v._value_)]),
+    ):
+        if name not in _dict_of(cls):
+            type.__setattr__(cls, name, value)
+
+
+def _is_hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True

@@ -1,0 +1,18 @@
+"""A graph of objects to bytes and back, losing nothing without naming it.
+
+The front of what this room does with pickles, for those who use it: `dump` and
+`rebuild` for a TAP, `states` for the journal, `reducer` for the rules of both.
+"""
+
+from tapd.image.evolution.versions import Restoration
+from tapd.image.loss import Loss, Placeholder
+from tapd.image.pickling.dump import Dump, detached_finder, dump_graph
+from tapd.image.pickling.loading import load_graph
+from tapd.image.pickling.state_loader import StartOver, StateLoader, load_class
+from tapd.image.pickling.states import StateDump, StatePickler, class_reference
+
+__all__ = [
+    "Dump", "Loss", "Placeholder", "Restoration", "StartOver",
+    "StateDump", "StateLoader", "StatePickler",
+    "class_reference", "detached_finder", "dump_graph", "load_class", "load_graph",
+]  # fmt: skip

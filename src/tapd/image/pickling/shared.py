@@ -1,0 +1,104 @@
+"""A number for a plain object that several durable ones hold.
+
+Imports `model` and this room's `mutability`, `names` and `reducer`. Records refer to
+durable objects by number, so each holds the state of one; what two of them hold
+would be in both, and all its holders had to be written whenever one changed. A
+`Shared` is a durable object behind such a plain one: records refer to its number,
+its state in the journal is that of the plain object, and a replay puts the plain
+object itself in the place of the reference. In a TAP it is an object like any other,
+whose only attribute is the plain one.
+
+It lives as long as one of its holders knows of it (`watching.Watched`): the jar has
+but weak references.
+"""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
+
+from tapd.image.evolution import names
+from tapd.image.evolution.stand_ins import Broken
+from tapd.image.reduction.mutability import Kind, kind_of
+from tapd.image.reduction.reducer import has_usual_hash, is_plain_type
+from tapd.model.durable.persistent import Persistent, own_dict
+
+
+class Shared(Persistent):
+    """Stands for a plain object in the journal.
+
+    Attributes:
+        it: the plain object.
+    """
+
+    _p_convert = False
+    it: Any
+
+    def journal_state(self) -> dict[str, Any]:
+        """Return the attributes of the plain object; of a stand-in, those that it keeps."""
+        if issubclass(type(self.it), Broken):
+            return dict(self.it.broken_state or {})
+        return dict(self.it.__dict__)
+
+
+def can_be_shared(obj: Any) -> bool:
+    """Whether `obj` can be made first, and given its state at any time after that."""
+    cls = type(obj)
+    return is_plain_type(cls) and has_usual_hash(cls) and names.name_of(cls) is not None
+
+
+class SharedObjects:
+    """The plain objects that have numbers."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[int, weakref.ref[Shared]] = {}
+        self.ids = self._by_id.keys()  # live: asked for each object that is pickled or looked at
+
+    def __bool__(self) -> bool:
+        return bool(self._by_id)
+
+    def add(self, shared: Shared) -> None:
+        """Have records refer to `shared` in place of its object."""
+        key = id(shared.it)
+        by_id = self._by_id
+
+        def forget(refer: weakref.ref[Shared]) -> None:
+            if by_id.get(key) is refer:
+                del by_id[key]
+
+        by_id[key] = weakref.ref(shared, forget)
+
+    def get(self, obj: Any) -> Shared | None:
+        """Return what stands for `obj`; None where it has no number of its own."""
+        refer = self._by_id.get(id(obj))
+        shared = None if refer is None else refer()
+        return shared if shared is not None and shared.it is obj else None
+
+
+def make_shared(obj: Any) -> Shared:
+    """Return a new `Shared` of `obj`."""
+    shared = Shared()
+    own_dict(shared)["it"] = obj
+    return shared
+
+
+def find_first_shared(
+    roots: Iterable[Any], shared_ids: set[int], ends: Collection[int]
+) -> Iterator[Any]:
+    """Yield those objects of `shared_ids` that are reached from `roots` by way of none of them.
+
+    It goes no further at objects of `ends`.
+    """
+    seen: set[int] = set()
+    queue = list(roots)
+    for obj in queue:  # grows meanwhile
+        kind = kind_of(type(obj))
+        if kind not in (Kind.PLAIN, Kind.ROW) or id(obj) in seen or id(obj) in ends:
+            continue
+        seen.add(id(obj))
+        if id(obj) in shared_ids:
+            yield obj
+        else:
+            queue += gc.get_referents(obj)

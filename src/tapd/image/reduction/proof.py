@@ -1,0 +1,223 @@
+"""Whether what an object is reduced to makes that object again: looked at while it is saved.
+
+Imports `errors` and this room's `classes`, `instances`, `loss` and `rebuild`.
+
+* What no load could make is refused (`check_shape`, `check_made`): a wrong tuple, an
+  object that is made from itself, a constructor that does not take the arguments.
+  Nothing is run for that.
+* Of a class that is written in C, or in the standard library, and that says itself how
+  its instances are saved, one instance of each shape is made again in memory and
+  compared (`difference`): its type, its attributes, its slots. A subclass that such a
+  ``__reduce__`` knows nothing of loses attributes this way.
+
+What an author wrote is never run here: a constructor may count its instances, and a
+``__setstate__`` may open a file. What he gets wrong beyond the above is found by the
+audit of a checkpoint, in a process of its own. Durable objects are not looked at:
+they are made bare, and their states are their own.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import gc
+import sys
+import types
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from tapd.errors import CannotKeep
+from tapd.image.code.classes import dict_of_class
+from tapd.image.evolution import names
+from tapd.image.reduction import rebuild
+from tapd.image.reduction.instances import attributes_getter, filled_slots, is_foundation, slots_of
+
+_NEWOBJ: Any = copyreg.__newobj__  # type: ignore[attr-defined]  # private to its types
+_SIZE_MAX = 2000
+_VARARGS, _VARKEYWORDS = 4, 8
+ITEMS_MAX = 20_000_000
+
+
+def check_shape(obj: Any, reduced: Any) -> None:
+    """Check that `reduced` is what pickle asks for.
+
+    Raises:
+        CannotKeep: it is not.
+    """
+    if type(reduced) is not tuple or not 2 <= len(reduced) <= 6:
+        raise CannotKeep("its __reduce_ex__ does not return a tuple as pickle asks for")
+    make, args = reduced[:2]
+    if type(args) is not tuple or not callable(make):
+        raise CannotKeep("its __reduce_ex__ does not return a callable and its arguments")
+    for items in reduced[3:5]:
+        if items is not None and not hasattr(type(items), "__next__"):
+            raise CannotKeep("its __reduce_ex__ gives items that are no iterator")
+    if any(part is obj for part in args):
+        raise CannotKeep("its __reduce_ex__ makes it from itself")
+
+
+def leads_to(obj: Any, parts: Iterable[Any]) -> bool:
+    """Whether `parts`, or what is in them, are `obj`, as far as a quick look tells."""
+    queue = [part for part in parts if gc.is_tracked(part)]
+    seen = set(map(id, queue))
+    for part in queue:  # grows meanwhile
+        if part is obj:
+            return True
+        if len(queue) > _LOOKED_AT_MAX or isinstance(part, _DEFINITIONS):
+            continue
+        for inner in gc.get_referents(part):
+            if gc.is_tracked(inner) and id(inner) not in seen:
+                seen.add(id(inner))
+                queue.append(inner)
+    return False
+
+
+_LOOKED_AT_MAX = 1000
+_DEFINITIONS = (type, types.ModuleType, types.FunctionType)
+
+
+def taken_items(items: Any, *, in_pairs: bool) -> Any:
+    """Return an iterator over what an author's iterator yields, once all of it was had.
+
+    Raises:
+        CannotKeep: it does not end, or what it yields are no pairs where these are needed.
+    """
+    taken = []
+    for item in items:
+        taken.append(item)
+        if len(taken) > ITEMS_MAX:
+            raise CannotKeep(f"its __reduce_ex__ gives more than {ITEMS_MAX:,} items: endless?")
+        if in_pairs and (type(item) is not tuple or len(item) != 2):
+            raise CannotKeep("its __reduce_ex__ gives entries that are no pairs")
+    return iter(taken)
+
+
+def check_made(make: Any, args: tuple[Any, ...]) -> None:
+    """Check that `make` takes so many arguments, as far as its code says.
+
+    Raises:
+        CannotKeep: each load would fail.
+    """
+    if make is _NEWOBJ:
+        if len(args) > 1 and _is_made_of_nothing(args[0]):
+            raise CannotKeep(f"{args[0].__qualname__}.__new__ takes no arguments")
+        if args and not _takes(args[0].__new__, len(args)):
+            raise CannotKeep(f"{args[0].__qualname__}.__new__ takes other arguments")
+    elif type(make) is types.FunctionType:
+        if not _takes(make, len(args)):
+            raise CannotKeep(f"{make.__qualname__}, which makes it, takes other arguments")
+    elif type(make).__call__ is type.__call__:
+        if args and _is_made_of_nothing(make):
+            raise CannotKeep(f"{make.__qualname__} takes no arguments")
+        for name in ("__new__", "__init__"):
+            if not _takes(getattr(make, name), len(args) + 1):
+                raise CannotKeep(
+                    f"{make.__qualname__}.{name} takes other arguments than its __reduce_ex__ gives"
+                )
+
+
+def _is_made_of_nothing(cls: Any) -> bool:
+    return cls.__new__ is object.__new__ and cls.__init__ is object.__init__
+
+
+def _takes(function: Any, count: int) -> bool:
+    """Whether a function in Python takes `count` arguments by position; True where unknown."""
+    if type(function) is not types.FunctionType or hasattr(function, "__wrapped__"):
+        return True
+    code = function.__code__
+    if any(
+        name not in (function.__kwdefaults__ or ())
+        for name in code.co_varnames[code.co_argcount :][: code.co_kwonlyargcount]
+    ):
+        return False
+    least = code.co_argcount - len(function.__defaults__ or ())
+    return least <= count and (count <= code.co_argcount or bool(code.co_flags & _VARARGS))
+
+
+# --- made again, and compared -------------------------------------------------------
+
+
+def is_of_library(thing: Any) -> bool:
+    """Whether a class or function is written in C, or in the standard library."""
+    cls = type(thing)
+    if cls is not types.FunctionType and not issubclass(cls, type):
+        return cls not in (types.MethodType, types.CodeType)
+    if issubclass(cls, type) and is_foundation(thing):
+        return True
+    module = thing.__module__
+    return type(module) is str and module.partition(".")[0] in sys.stdlib_module_names
+
+
+def says_library(cls: type, hooks: Iterable[str]) -> bool:
+    """Whether all classes above `cls` that define one of `hooks` are the standard library's."""
+    return all(
+        is_of_library(base) or dict_of_class(base).keys().isdisjoint(hooks) for base in cls.__mro__
+    )
+
+
+def runs_nothing(cls: Any, reduced: tuple[Any, ...]) -> bool:
+    """Whether making what `reduced` says runs no code but C's and the standard library's."""
+    make, args = reduced[:2]
+    makers = {make, cls, args[0] if make in _MAKERS_OF_FIRST and args else cls}
+    return all(
+        is_of_library(each) if not issubclass(type(each), type) else says_library(each, _RUN)
+        for each in makers
+    ) and all(type(part) not in _CALLABLES for part in args)
+
+
+_CALLABLES = (types.FunctionType, types.MethodType)
+_MAKERS_OF_FIRST = (_NEWOBJ, names.new_object, names.value_object)
+_RUN = (
+    "__new__", "__init__", "__setstate__", "__setattr__", "__setitem__", "append", "extend",
+    "add", "update", "__getattr__", "__getattribute__", "__del__", "__hash__", "__eq__",
+)  # fmt: skip
+
+
+def is_small(reduced: tuple[Any, ...]) -> bool:
+    """Whether to make it again costs little."""
+    sized = (str, bytes, bytearray, list, tuple, dict, set, frozenset)
+    return all(
+        len(part) <= _SIZE_MAX for part in (*reduced[1], *reduced[2:3]) if type(part) in sized
+    )
+
+
+def difference(obj: Any, reduced: tuple[Any, ...]) -> str | None:
+    """Return which attributes of `obj` what `reduced` makes lacks, in words; None for none.
+
+    Args:
+        obj: of a class that is not durable.
+        reduced: its reduction; the iterators in it are left as they are.
+
+    Raises:
+        CannotKeep: it makes something else.
+    """
+    make, args, state, items, entries, setter = (*reduced, None, None, None, None)[:6]
+    if items is not None or entries is not None:
+        return None  # what is in it would have to be taken out; the class below knows how
+    made = make(*args)
+    if made is obj:
+        return None
+    if type(made) is not type(obj):
+        raise CannotKeep(f"it would come back as a {type(made).__qualname__}")
+    if state is not None:
+        (setter or _build)(made, state)
+    lost = [*_differing(obj, made)]
+    if lost:
+        return f"its own __reduce__ knows nothing of {', '.join(lost[:5])}"
+    return None
+
+
+def _build(obj: Any, state: Any) -> None:
+    rebuild.set_reduced(obj, state)
+
+
+def _differing(obj: Any, made: Any) -> list[str]:
+    """Return the names of attributes and slots of `obj` that `made` lacks."""
+    cls = type(obj)
+    get: Callable[[Any], dict[str, Any]] | None = attributes_getter(cls)
+    slots = slots_of(cls)
+    lost = set()
+    if get is not None:
+        has = get(made).keys()
+        lost = {name for name in get(obj) if name not in has}
+    lost |= filled_slots(obj, slots).keys() - filled_slots(made, slots).keys()
+    return sorted(map(str, lost))

@@ -1,0 +1,54 @@
+"""`heapq` for tracked lists: its functions, written in C, change a list past its methods.
+
+Importing this replaces them, in `heapq` and wherever they were imported to
+before under the same name, by ones that report a `TrackedList` first. A plain list
+costs one more comparison.
+"""
+
+from __future__ import annotations
+
+import functools
+import heapq
+import sys
+import types
+from collections.abc import Callable
+from typing import Any
+
+from tapd.model.durable.persistent import TrackedList, report
+
+_CHANGING = (
+    "heapify", "heappop", "heappush", "heappushpop", "heapreplace",
+    # From 3.14 on public; before, `heapq.merge` and `nlargest` have some of them.
+    "heapify_max", "heappop_max", "heappush_max", "heappushpop_max", "heapreplace_max",
+    "_heapify_max", "_heappop_max", "_heapreplace_max",
+)  # fmt: skip
+
+
+def _reporting(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def changing(heap: Any, *args: Any) -> Any:
+        if isinstance(heap, TrackedList):
+            report(heap)
+        return function(heap, *args)
+
+    return changing
+
+
+def teach_heapq() -> None:
+    """Have `heapq` report the tracked lists that it changes; again does nothing."""
+    replaced = {}
+    for name in _CHANGING:
+        function = getattr(heapq, name, None)
+        if type(function) is types.BuiltinFunctionType:
+            replaced[function] = _reporting(function)
+            setattr(heapq, name, replaced[function])
+    if not replaced:
+        return
+    for module_name, module in list(sys.modules.items()):
+        names = getattr(module, "__dict__", None)
+        if type(names) is not dict or module_name == "_heapq":
+            continue
+        for name in _CHANGING:  # to look at all that modules hold takes milliseconds
+            value = names.get(name)
+            if type(value) is types.BuiltinFunctionType and value in replaced:
+                names[name] = replaced[value]

@@ -1,0 +1,188 @@
+"""Input cut into units, and what is kept of one that is not complete.
+
+The base of the ready-made protocols. A *unit* is what such a protocol hands on
+in one call: a line, a frame, a block of counted bytes. Every decision depends on
+the bytes alone and never on how the network cut them into reads, so a client
+can't tell a kill from a pause. A unit counts as handled as soon as it is handed
+on: should the protocol raise, it is not handed on again, and what follows it in
+the same read is kept.
+
+What has arrived of a unit is durable state, so each turn writes it to the
+journal: a peer that sends a megabyte byte by byte must not make that a megabyte
+a byte. Short input is one `bytes` attribute; what is longer goes into a list
+that only grows, of which a turn journals the new items alone.
+
+Imports `model` only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tapd.model.durable.persistent import TrackedList
+from tapd.model.protocol import Protocol
+
+PIECE_BYTES = 1024
+"""How much is kept in the one attribute, which each change writes anew."""
+
+SKIPPED = "the server was killed each time it ran this; it was not applied"
+
+Unit = tuple[int, Callable[..., object] | None, tuple[Any, ...]]
+"""Where the next unit begins, and the call that hands this one on (None: it is dropped)."""
+
+
+class UnitProtocol(Protocol):
+    """Cuts input into units; not for use by itself.
+
+    Its attributes have defaults on the class, so an `__init__` of an author's own
+    needs no ``super().__init__()``.
+    """
+
+    _part: bytes = b""
+    _pieces: TrackedList[bytes] | None = None
+    _is_skipping: bool = False  # the unit that comes next is to be dropped
+    _is_held_back: bool = False  # reading was paused: whole units may be kept
+    _is_midway: bool = False  # something is kept, or the next unit is no usual one
+
+    _v_is_running: bool = False
+
+    # --- what a kind of unit is -------------------------------------------------------
+
+    def _next_unit(self, data: bytes, position: int) -> Unit | None:
+        """Find the unit at `position` of `data`; None where it is not complete."""
+        raise NotImplementedError
+
+    def _missing(self, data: bytes) -> int:
+        """Return how many bytes of `data` complete the unit of which some is kept.
+
+        More than there are (or any number beyond) where they do not complete it.
+        """
+        raise NotImplementedError
+
+    # --- the machine ------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Cut `data` into units and hand them on."""
+        if (
+            (self._part or self._pieces is not None)
+            and not self._is_held_back
+            and self._missing(data) > len(data)
+        ):
+            self._keep(data)
+        else:
+            self._run(data)
+
+    def reading_resumed(self) -> None:
+        """Hand on what was kept back while reading was paused."""
+        if self._is_held_back and not self._v_is_running:
+            self._run(b"")
+
+    def input_unit(self, data: bytes) -> int:
+        """Return how many bytes of `data` complete the first unit."""
+        return min(self._missing(data), len(data))
+
+    def input_skipped(self, data: bytes) -> None:
+        """Drop the unit that `data` completes (or goes on with), and say so."""
+        self._is_skipping = True
+        self._run(data)
+        self.unit_skipped()
+
+    def kept_bytes(self) -> int:
+        """Return how much is kept, where whole units may be among it."""
+        return self._kept() if self._is_held_back else 0
+
+    def run_kept_unit(self) -> None:
+        """Hand on the first unit of what was kept back."""
+        self._run(b"", is_single=True)
+
+    def skip_kept_unit(self) -> None:
+        """Drop the first unit of what was kept back, and say so."""
+        self._is_skipping = True
+        self._run(b"", is_single=True)
+        self.unit_skipped()
+
+    def unit_skipped(self) -> None:
+        """A unit killed the server each time it was run; it was dropped. Tell the peer."""
+
+    def _run(self, data: bytes, *, is_single: bool = False) -> None:
+        data = self._take(data)
+        position = 0
+        is_held_back = False
+        self._v_is_running = True
+        if self._is_held_back:
+            self._is_held_back = False
+        try:
+            while self._is_reading():
+                unit = self._next_unit(data, position)
+                if unit is None:
+                    break
+                position, hand_on, arguments = unit
+                if hand_on is not None:
+                    hand_on(*arguments)
+                if is_single:
+                    is_held_back = True
+                    break
+        finally:
+            self._v_is_running = False
+            self._put_back(data[position:], is_held_back=is_held_back)
+
+    def _put_back(self, data: bytes, *, is_held_back: bool = False) -> None:
+        """Keep `data`, which was not handed on: whole units of it may have been held back."""
+        if data and not self._is_closing():
+            self._keep(data)
+            if is_held_back or not self._is_reading():
+                self._is_held_back = True
+        is_midway = bool(self._part) or self._pieces is not None or self._is_odd()
+        if is_midway is not self._is_midway:
+            self._is_midway = is_midway
+
+    def _is_odd(self) -> bool:
+        """Whether the next unit is no usual one."""
+        return self._is_skipping
+
+    def _is_reading(self) -> bool:
+        transport = self._v_transport
+        return transport is None or transport.is_reading()
+
+    def _is_closing(self) -> bool:
+        transport = self._v_transport
+        return transport is not None and transport.is_closing()
+
+    def _keep(self, data: bytes) -> None:
+        part = self._part + data if self._part else data
+        if len(part) <= PIECE_BYTES:
+            self._part = part
+            return
+        if self._part:
+            self._part = b""
+        if self._pieces is None:
+            self._pieces = TrackedList()
+        self._pieces.append(part)
+
+    def _take(self, data: bytes) -> bytes:
+        """Return all that is kept, and `data` after it; keep nothing."""
+        if self._pieces is not None:
+            data = b"".join([*self._pieces, self._part, data])
+            self._pieces = None
+        elif self._part:
+            data = self._part + data
+        if self._part:
+            self._part = b""
+        return data
+
+    def _kept(self) -> int:
+        """Return how many bytes are kept."""
+        pieces = self._pieces
+        return len(self._part) + (0 if pieces is None else sum(map(len, pieces)))
+
+    def _kept_start(self, size: int) -> bytes:
+        """Return the first `size` bytes that are kept, or fewer (a piece is longer)."""
+        return (self._part if self._pieces is None else self._pieces[0])[:size]
+
+    def _kept_end(self, size: int) -> bytes:
+        """Return the last `size` bytes that are kept, or fewer."""
+        end = self._part
+        if len(end) < size and self._pieces is not None:
+            end = self._pieces[-1] + end
+        return end[-size:] if size else b""

@@ -1,0 +1,70 @@
+"""Build the protocol of a new connection, or what turns its peer away.
+
+What a service builds is its author's, so it is looked at here, and never trusted: it may be no
+protocol at all, that of another connection, or an exception of any kind.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from tapd.errors import AuthorError, PeerError
+from tapd.model.access.peers import group_of_peer
+from tapd.model.protocol import Protocol
+from tapd.model.service import Service
+from tapd.net import authors
+from tapd.net.rate_limit import FAILURES_AT_ONCE
+
+if TYPE_CHECKING:
+    from tapd.net.turn.connections import Connections
+
+log = logging.getLogger(__name__)
+
+
+def build_protocol(turn: Connections, service: Service, peer: Any) -> Protocol:
+    """Return the protocol of a new connection, or what turns one too many away.
+
+    Raises:
+        PeerError: it is refused, without a word.
+        AuthorError: what was built is no protocol for it.
+        BaseException: whatever the service raised.
+    """
+    name = type(service).__qualname__
+    why = turn.crowd.why_full(service, peer, turn.living())
+    if not why:
+        return _checked(service.build_protocol(peer), f"{name}.build_protocol")
+    refusal = service.build_refusal("Too many connections from your address")
+    if refusal is None:
+        raise PeerError(why)
+    turn.tell(log, "refused", f"refused a connection to {authors.name_of(service)}: {why}")
+    return _checked(refusal, f"{name}.build_refusal")
+
+
+def tell_of_no_protocol(
+    turn: Connections, service: Service, peer: Any, error: BaseException
+) -> None:
+    """Log why there is no protocol for a new connection."""
+    name = authors.name_of(service)
+    if issubclass(type(error), PeerError):
+        text = f"refused a connection to {name}: {authors.text_of(error)}"
+        turn.tell(log, "refused", text, peer=group_of_peer(peer))
+        return
+    turn.tell(
+        log, f"unbuilt {type(error).__name__}",
+        f"{name} could not build a protocol for a new connection",
+        level=logging.ERROR, at_once=FAILURES_AT_ONCE, error=error,
+    )  # fmt: skip
+
+
+def _checked(built: Any, name: str) -> Protocol:
+    """Return what `name` returned, which is to be a protocol without a connection."""
+    if not isinstance(built, Protocol):
+        raise AuthorError(
+            f"{name} returned {built!r}; return an object of a class derived from tapd.Protocol"
+        )
+    if built.is_connected:
+        raise AuthorError(
+            f"{name} returned the protocol of a connection that is open; make a new one for each"
+        )
+    return built

@@ -1,0 +1,422 @@
+"""One live connection: the socket, and the transport that its protocol sees.
+
+Nothing is read or sent but by the turn (see `net.turn.turn`), in this order:
+
+* `peek` looks at the input; it stays in the kernel;
+* the protocol runs; what it writes is queued;
+* `move` gives what the journal must know;
+* `externalise` discards the input, sends the output, closes.
+
+A UNIX socket has no counters in the kernel, so two things stand in for them.
+For input, SO_PEEK_OFF (`kernel.mark_discard`). For output, the turn appends a record
+of what was sent; a kill in the microseconds between the send and that record may send
+those bytes again (see the documentation's limits).
+
+**Ownership.** A `Stream` owns its socket; the vault holds a duplicate, so a
+connection is ended with shutdown(2), never by close(2) alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from tapd.errnos import AGAIN, insist
+from tapd.model.hosted import Hosted
+from tapd.model.places import callback_frame, describe_place, warn_once
+from tapd.model.protocol import Protocol, Transport
+from tapd.net.streams import kernel
+from tapd.net.streams.backlog import OUTPUT_BYTES_MAX, OUTPUT_HIGH_BYTES
+from tapd.net.streams.burst import Queue, close_last, pieces_of
+from tapd.store.journal.records import Flag, Move, StreamRow, StreamState, render_row
+
+if TYPE_CHECKING:
+    from tapd.net.turn.connections import Connections
+
+PEEK_BYTES = 1 << 16
+
+_PAUSED = int(Flag.PAUSED)
+_EOF_RECEIVED = int(Flag.EOF_RECEIVED)
+_EOF_QUEUED = int(Flag.EOF_QUEUED)
+_CLOSING = int(Flag.CLOSING)
+_ABORTED = int(Flag.ABORTED)
+NOT_WRITING = _CLOSING | _EOF_QUEUED
+_FROZEN = int(Flag.FROZEN)
+_NOT_READING = _PAUSED | _EOF_RECEIVED | _CLOSING | _FROZEN
+
+_MSG_PEEK = int(socket.MSG_PEEK)
+_SOL_SOCKET = int(socket.SOL_SOCKET)
+_peek_buffer = bytearray(PEEK_BYTES)
+_peek_view = memoryview(_peek_buffer)
+
+
+class Stream:
+    """A connection of a durable protocol; also its transport (`model.protocol.Transport`)."""
+
+    __slots__ = (
+        "_eof_sent",
+        "_peek_offset",
+        "_turn",
+        "committed_flags",
+        "cookie",
+        "counted",
+        "fd",
+        "flags",
+        "fresh",
+        "interest",
+        "is_hosted",
+        "is_journaled",
+        "is_protected",
+        "is_unix",
+        "key",
+        "peeked",
+        "pending",
+        "protocol",
+        "queued",
+        "read_bytes_max",
+        "reads",
+        "sent",
+        "sent_base",
+        "sock",
+        "taken",
+        "touched",
+        "wants_pause",
+    )
+
+    def __init__(
+        self, turn: Connections, sock: socket.socket, protocol: Protocol, state: StreamState
+    ) -> None:
+        self._turn = turn
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.protocol = protocol
+        self.key = state.key
+        self.cookie = state.cookie
+        self.is_unix = state.is_unix
+        self.sent_base = state.sent_base
+        self.taken = state.taken
+        self.reads = state.reads
+        self.flags = self.committed_flags = state.flags & ~_FROZEN
+        self.sent = state.out_start
+        self.pending = state.output  # committed and not yet taken by the kernel
+        self.fresh = b""  # committed in this turn, to be sent after `pending`
+        self.counted = 0  # how much of `pending` the turn counts as unsent
+        self.queued: Queue = []  # written in this turn, not yet committed
+        self.read_bytes_max = PEEK_BYTES  # given to the protocol at once
+        self.peeked = 0  # bytes run in this turn, not yet discarded
+        self.is_protected = False  # a duplicate lies in the vault
+        self.touched = False  # the turn has to look at it again
+        self.interest = -1  # what epoll was told; -1: not registered
+        self.is_hosted = isinstance(protocol, Hosted)
+        self.is_journaled = True  # the journal knows how far its streams got
+        self._eof_sent = False
+        self._peek_offset: int | None = None  # SO_PEEK_OFF of a UNIX socket, where known
+        self.wants_pause = False  # the protocol was told to pause writing
+
+    def __repr__(self) -> str:
+        return f"<connection {self.key}>"
+
+    def freeze(self) -> None:
+        """Read no more in this process, or until `thaw`; what comes waits for the next."""
+        self._set(_FROZEN)
+
+    def thaw(self) -> None:
+        """Read again."""
+        self.flags &= ~_FROZEN
+        self.touch()
+
+    def touch(self) -> None:
+        """Have the turn look at it."""
+        if not self.touched:
+            self._turn.touch(self)
+
+    def state(self) -> StreamState:
+        """Return what a journal's first record says of it. Only between turns."""
+        return StreamState(
+            self.key, self.cookie, self.is_unix, self.sent_base, self.taken, self.sent,
+            self.pending + self.fresh if self.fresh else self.pending, self.flags, self.reads,
+        )  # fmt: skip
+
+    # --- what the protocol may do (asyncio.Transport) -----------------------
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Queue `data`; it is sent when the turn is committed."""
+        if data and not self.flags & NOT_WRITING:
+            close_last(self.queued)
+            # A `bytes` stays the same object: what goes to many is journaled once.
+            self.queued.append(data if data.__class__ is bytes else bytes(memoryview(data)))
+            if not self.touched:
+                self._turn.touch(self)
+        elif data and self.flags & NOT_WRITING:
+            self._warn_of_late_output()
+
+    def _warn_of_late_output(self) -> None:
+        """Say that output after `close` or `write_eof` goes nowhere, once for each place.
+
+        Only where the protocol itself goes on after that: others who write to it (a
+        message to many) can't know yet.
+        """
+        frame = callback_frame(sys._getframe(2))
+        if frame is not None and frame.f_locals.get("self") is self.protocol:
+            name = type(self.protocol).__qualname__
+            warn_once(
+                f"{name} wrote after it had closed its transport, which sends nothing: {{place}}. "
+                "Write first, then close",
+                place=describe_place(sys._getframe(2)),
+            )
+
+    def write_many(
+        self, transports: Iterable[Transport], data: bytes, skip: Transport | None = None
+    ) -> None:
+        """Queue `data` on each of `transports` but `skip`."""
+        self._turn.write_many(transports, data, skip)
+
+    def writelines(self, chunks: Iterable[bytes]) -> None:
+        """Queue each of `chunks`."""
+        self.write(b"".join(chunks))
+
+    def write_eof(self) -> None:
+        """Send FIN once what is queued has been sent; reading goes on."""
+        self._set(_EOF_QUEUED)
+
+    def can_write_eof(self) -> bool:
+        """Whether `write_eof` works: always."""
+        return True
+
+    def close(self) -> None:
+        """Read no more; close once what is queued has been sent."""
+        self._set(_CLOSING)
+
+    def abort(self) -> None:
+        """Close at once; what is queued is dropped."""
+        self._set(_CLOSING | _ABORTED)
+
+    def is_closing(self) -> bool:
+        """Whether the connection is closing or closed."""
+        return bool(self.flags & _CLOSING)
+
+    def pause_reading(self) -> None:
+        """Leave input in the kernel until `resume_reading`."""
+        self._set(_PAUSED)
+
+    def resume_reading(self) -> None:
+        """Undo `pause_reading`."""
+        if self.flags & _PAUSED:
+            self.flags &= ~_PAUSED
+            self._turn.touch(self)
+            if not self.flags & _CLOSING:
+                self._turn.go_on_reading(self)
+
+    def set_read_limit(self, bytes_max: int | None) -> None:
+        """Take no more than `bytes_max` at once; the rest stays in the kernel. None: no limit."""
+        self.read_bytes_max = PEEK_BYTES if bytes_max is None else min(bytes_max, PEEK_BYTES)
+
+    def is_reading(self) -> bool:
+        """Whether input is being read."""
+        return not self.flags & _NOT_READING
+
+    def get_write_buffer_size(self) -> int:
+        """Return how many bytes the kernel has not yet taken."""
+        return len(self.pending) + len(self.fresh) + sum(map(len, self.queued))
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """Return the sizes at which writing is resumed and paused."""
+        return OUTPUT_HIGH_BYTES // 4, OUTPUT_HIGH_BYTES
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Accepted for asyncio's sake; the limits are fixed."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Return ``peername``, ``sockname``, ``socket``, ``key`` or ``protected``."""
+        with contextlib.suppress(OSError):
+            match name:
+                case "peername":
+                    return self.sock.getpeername()
+                case "sockname":
+                    return self.sock.getsockname()
+                case "socket":
+                    return self.sock
+                case "key":
+                    return self.key
+                case "protected":
+                    return self.is_protected
+        return default
+
+    def get_protocol(self) -> Protocol:
+        """Return the protocol."""
+        return self.protocol
+
+    def _set(self, flags: int) -> None:
+        if self.flags | flags != self.flags:
+            close_last(self.queued)
+            self.flags |= flags
+            if not self.touched:
+                self._turn.touch(self)
+
+    # --- what the turn does ---------------------------------------------------
+
+    @property
+    def wants_input(self) -> bool:
+        """Whether the turn should read now."""
+        return not self.flags & _NOT_READING and len(self.pending) < OUTPUT_HIGH_BYTES
+
+    def peek(self, limit: int | None = None) -> bytes | None:
+        """Return the input that waits, b"" at its end, None where there is none.
+
+        Raises:
+            OSError: the connection is gone.
+        """
+        size = self.read_bytes_max
+        if limit is not None and limit < size:
+            size = limit
+        try:
+            if self.is_unix:
+                self._set_peek_offset()
+            count = self.sock.recv_into(_peek_buffer, size, _MSG_PEEK)
+        except OSError as error:
+            if error.errno not in AGAIN:
+                raise
+            return None
+        return bytes(_peek_view[:count])
+
+    def _set_peek_offset(self) -> None:
+        offset = 0 if self.reads & 1 else -1
+        if offset != self._peek_offset:
+            self._peek_offset = None
+            self.sock.setsockopt(_SOL_SOCKET, kernel.SO_PEEK_OFF, offset)
+            if offset < 0:
+                self._peek_offset = offset  # no peek moves that
+
+    def move(self) -> Move:
+        """Return what the journal must know of this turn, and count it as committed."""
+        if self.peeked:
+            self.taken += self.peeked
+            self.reads += 1
+        flags = self.committed_flags = self.flags
+        output: bytes | list[bytes] = b""
+        queued = self.queued
+        if queued:
+            self.queued = []
+            output = pieces_of(queued)
+            if len(output) == 1:
+                output = self.fresh = output[0]
+            else:
+                self.fresh = b"".join(output)
+        if flags & _ABORTED:
+            self.pending.clear()
+            output = self.fresh = b""
+        return self.key, self.taken, output, flags
+
+    def move_hosted(self, bases: list[StreamRow]) -> list[Move]:
+        """Return what `move` does, of a hosted connection, or nothing.
+
+        While an exchange is under way its output is not journaled, as the next process
+        would end the connection, however much a download may be. What the journal
+        missed is put into `bases` when that is over.
+        """
+        has_moved = bool(self.queued or self.peeked or self.flags != self.committed_flags)
+        if self.protocol.is_busy:  # a `Hosted`
+            if not has_moved:
+                return []
+            self.is_journaled = False
+            key, taken, _output, flags = self.move()
+            return [(key, taken, b"", flags)]
+        if not self.is_journaled:
+            self.is_journaled = True
+            bases.append(render_row(self.state()))
+        return [self.move()] if has_moved else []
+
+    def externalise(self) -> bool:
+        """Discard the input that was run, send what is unsent; return whether it ended.
+
+        Raises:
+            OSError: the connection is gone.
+        """
+        if self.peeked:
+            count, self.peeked = self.peeked, 0
+            if self.is_unix:
+                self._peek_offset = None
+                kernel.mark_discard(self.sock, self.reads, count)
+            kernel.discard_input(self.sock, count)
+        fresh = self.fresh
+        if fresh:
+            self.fresh = b""
+            if self.pending:
+                self.pending += fresh
+            else:
+                try:
+                    sent = self.sock.send(fresh)
+                except OSError as error:
+                    if error.errno not in AGAIN:
+                        raise
+                    sent = 0
+                self.sent += sent
+                if sent != len(fresh):
+                    self.pending += memoryview(fresh)[sent:]
+                    return False
+        if self.pending and not self._send_pending():
+            return False
+        # What was asked for since the commit (which may have stalled) has to wait.
+        flags = self.committed_flags
+        if flags & _CLOSING:
+            self.shutdown()
+            return True
+        if flags & _EOF_QUEUED:
+            if not self._eof_sent:
+                insist(lambda: self.sock.shutdown(socket.SHUT_WR))
+                self._eof_sent = True
+            return bool(flags & _EOF_RECEIVED)
+        return False
+
+    def _send_pending(self) -> bool:
+        """Send what an earlier turn could not; return whether all of it was sent."""
+        try:
+            sent = self.sock.send(self.pending)
+        except OSError as error:
+            if error.errno not in AGAIN:
+                raise
+            sent = 0
+        self.sent += sent
+        del self.pending[:sent]
+        return not self.pending
+
+    def note_backlog(self) -> str:
+        """Take note that the unsent output grew, or shrank; return whom of the protocol to call.
+
+        Call it where `backlog_changed`.
+        """
+        self.wants_pause = not self.wants_pause
+        return "pause_writing" if self.wants_pause else "resume_writing"
+
+    @property
+    def backlog_changed(self) -> bool:
+        """Whether the protocol is to be told, or the connection to be given up."""
+        backlog = len(self.pending)
+        if self.wants_pause:
+            return backlog < OUTPUT_HIGH_BYTES // 4 or backlog > OUTPUT_BYTES_MAX
+        return backlog > OUTPUT_HIGH_BYTES
+
+    @property
+    def backlog_exceeded(self) -> bool:
+        """Whether so much is unsent that the connection is to be given up."""
+        return len(self.pending) > OUTPUT_BYTES_MAX
+
+    def note_eof_sent(self) -> None:
+        """Take note that the process before has sent our FIN."""
+        self._eof_sent = True
+
+    def shutdown(self) -> None:
+        """End the connection for the peer, whoever else holds a duplicate of its fd.
+
+        Raises:
+            DescriptorLost: it can't be, as the descriptor is not that of the connection.
+        """
+        if not self.flags & _ABORTED:
+            kernel.drain_input(self.sock)
+        try:
+            insist(lambda: self.sock.shutdown(socket.SHUT_RDWR))
+        except OSError as error:  # mostly it is over already
+            kernel.check_socket(self.sock, self.cookie, error, self)

@@ -1,0 +1,324 @@
+"""After unclean deaths: find what kills the server, and skip it.
+
+Input that kills the process is still in the kernel and would kill the next one
+too, for ever. After the first death nothing is known, and all goes on as usual:
+a kill from outside is by far the likeliest. When the process dies again before
+it has run the input that waited (the *level* is 2), that input is run one
+connection at a time, each announced in the journal by a mark. The connection that
+was marked when the process died is run one unit at a time by the next, each with
+a mark of its own. What dies under its own mark `TRIES` times is skipped, its
+person is told, and the log names it: five deaths in all. A kill from outside would
+have to hit one and the same unit of input that often in a row to be mistaken for it.
+
+Input is not all that the next process does again. Services start, connections that were
+lost are told so, the others go on, timers are due, remote ends are connected to, what was
+accepted begins: each may kill, and there may be several that do. So each of these runs
+`alone` then: under a mark of its own, and committed, or skipped and that committed, before
+the next one runs. What `connection_resumed` asks of threads and tasks is a part of that.
+So each death finds one culprit out or counts against it, and a start always ends. Only the
+people who go on are committed together, as there may be thousands: should that
+commit kill, the next process commits each of them. The loading of the state has marks of its
+own (`host.load_trial`).
+
+Whole units that a protocol keeps, since they came while reading was paused, are not in
+the kernel any more, and whoever resumes reading (a timer, a thread's result, another
+connection) would be blamed for them. So they don't run then and there but after that
+is committed, each under its own mark; the connection reads nothing else until then.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+from tapd import events
+from tapd.errors import StateUnwritable
+from tapd.net.streams.stream import PEEK_BYTES
+from tapd.store.journal import records
+from tapd.store.journal.records import Flag
+
+if TYPE_CHECKING:
+    from tapd.net.streams.stream import Stream
+    from tapd.net.turn.turn import Turn
+
+log = logging.getLogger(__name__)
+
+TRIES = 2
+SINGLE_LEVEL = 2
+COMMIT_EACH_S = 0.1
+_COMMIT = "commit"  # the kind of a mark
+SETTLED_S = 10.0
+"""What serves this long has survived its start, whatever input still waits."""
+
+
+class Careful:
+    """How a server goes on after an unclean death, until it has settled.
+
+    Attributes:
+        level: how many deaths in a row came before the server had settled.
+        waiting: for each connection whose input waited at the start: up to which
+            position. Its end counts as a byte.
+        kept: for each connection whose protocol kept whole units at the start: the
+            position behind them.
+        awaited: how many results of threads and tasks were asked for at the start.
+    """
+
+    def __init__(
+        self,
+        level: int,
+        trial: records.Trial | None,
+        skipped: set[records.Work],
+        waiting: dict[int, int],
+        kept: dict[int, int],
+    ) -> None:
+        self.level = level
+        self.waiting = waiting
+        self.kept = kept
+        self.awaited = 0
+        self._held: dict[Stream, None] = {}  # frozen, until what they keep was run
+        self._trial = trial
+        self._skipped = skipped
+        self._commits_each = trial is not None and trial.kind == _COMMIT
+        self._committed_s = 0.0
+        self._settled_at = time.monotonic() + SETTLED_S
+
+    @property
+    def is_single(self) -> bool:
+        """Whether input is run one unit at a time."""
+        return self.level >= SINGLE_LEVEL
+
+    def may_run(self, turn: Turn, kind: str, key: int, position: int = 0) -> bool:
+        """Announce in the journal that something runs; False where it has killed too often."""
+        if not self.is_single:
+            return True
+        attempt = 1
+        trial = self._trial
+        if trial is not None and (trial.kind, trial.key, trial.position) == (kind, key, position):
+            attempt = trial.attempt + 1
+            if attempt > TRIES:
+                return False
+        self._announce(turn, kind, key, position, attempt)
+        return True
+
+    def _announce(self, turn: Turn, kind: str, key: int, position: int, attempt: int) -> None:
+        self._append(turn, records.render_try(kind, key, position, attempt))
+
+    def _append(self, turn: Turn, payload: bytes) -> None:
+        """Append a mark. On a full disk there is none; the turn's own record stalls then."""
+        assert turn.journal is not None, "a turn before there is a journal"
+        try:
+            turn.journal.append(payload)
+        except StateUnwritable as error:
+            log.warning("%s (what is run now could not be announced)", error)
+
+    def note_progress(self, turn: Turn) -> None:
+        """Have the next process know that this one got on, should it die as well."""
+        self._append(turn, records.render_progress())
+
+    def alone(
+        self,
+        turn: Turn,
+        kind: str,
+        key: int,
+        run: Callable[[], object],
+        what: Callable[[], str],
+        skip: Callable[[], object] = lambda: None,
+        *,
+        may_wait: bool = False,
+    ) -> None:
+        """Run something that the next process would do again, or skip it, and commit.
+
+        Args:
+            turn: the turn.
+            kind: what it is, in the journal.
+            key: which of that kind.
+            run: does it.
+            what: what it is, for the log.
+            skip: called in its place where it has killed the server each time. It runs
+                nothing of an author's.
+            may_wait: the next process runs it in any case, so it is committed with others.
+                A commit looks at all that there is.
+        """
+        if not self.is_single:
+            run()
+            return
+        work = kind, key
+        trial = self._trial
+        is_suspect = trial is not None and (trial.kind, trial.key) == work
+        is_skipped = work in self._skipped or not self.may_run(turn, kind, key)
+        if is_skipped:
+            log.error(
+                "%s killed the server each time; skipped", what(),
+                extra=events.SKIPPED(TAPD_POISON=kind),
+            )  # fmt: skip
+            skip()
+        else:
+            run()
+        if is_skipped:
+            self._append(turn, records.render_progress(work))
+        if not may_wait or is_suspect or self._commits_each:
+            turn.commit()
+            if not turn.is_stalled:
+                self.note_progress(turn)
+        elif time.monotonic() >= self._committed_s + COMMIT_EACH_S:
+            self.commit(turn)
+
+    def commit(self, turn: Turn) -> None:
+        """Commit what several have done, under a mark, and say that they got on."""
+        if self.is_single:
+            self._announce(turn, _COMMIT, 0, 0, 1)
+        turn.commit()
+        self._committed_s = time.monotonic()
+        if not turn.is_stalled:
+            self.note_progress(turn)
+
+    def run(self, turn: Turn, events: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Run what waits, one unit at a time where that is due; return the other events."""
+        if self._is_over(turn):
+            self._settle(turn)
+            return events
+        if not self.is_single:
+            return events
+        turn.commit()  # what ran before this is not to be blamed on a unit
+        ready = {fd for fd, _event in events}
+        for run_unit in self._units(turn, ready):
+            if turn.is_stalled:
+                return []
+            run_unit()
+            turn.commit()
+        if turn.is_stalled:
+            return []
+        waiting = (turn.streams[key] for key in self.waiting if key in turn.streams)
+        # What is not read now can still end, which epoll tells once, or have room for output.
+        later_fds = {stream.fd for stream in waiting if stream.wants_input}
+        later_fds.update(stream.fd for stream in self._held)
+        return [(fd, event) for fd, event in events if fd not in later_fds]
+
+    def _is_over(self, turn: Turn) -> bool:
+        """Whether all that waited at the start was run, or this has served for long enough."""
+        streams = turn.streams
+        self.waiting = {
+            key: until
+            for key, until in self.waiting.items()
+            if key in streams and not _is_done(streams[key], until)
+        }
+        self.kept = {
+            key: until
+            for key, until in self.kept.items()
+            if key in streams
+            and streams[key].taken - turn.count(streams[key], "kept_bytes") < until
+        }
+        for port in turn.ports:
+            port.look_whether_empty()
+        ports_wait = any(not port.was_empty for port in turn.ports)
+        waits = self.waiting or self.kept or self._held or self.awaited
+        is_all_run = not (waits or ports_wait)
+        return is_all_run or time.monotonic() > self._settled_at
+
+    def _units(self, turn: Turn, ready: set[int]) -> Iterator[Callable[[], None]]:
+        """Yield what runs the next unit of each that waits; it is committed before the next."""
+        for stream in list(self._held):
+            yield partial(self._run_kept_unit, turn, stream)
+            if not turn.is_stalled and stream not in self._held:
+                self.note_progress(turn)
+        for port in turn.ports:
+            if not port.was_empty and port.wants_input:
+                yield partial(port.receive, limit=1)
+        for key, until in self.waiting.items():
+            waiting = turn.streams.get(key)
+            if waiting is None or waiting.fd not in ready or not waiting.wants_input:
+                continue
+            is_suspect = self._trial is not None and self._trial.key == key
+            yield partial(self._run_unit if is_suspect else self._run_all, turn, waiting, until)
+            if not turn.is_stalled and _is_done(waiting, until):
+                self.note_progress(turn)
+
+    def _run_all(self, turn: Turn, stream: Stream, until: int) -> None:
+        """Run all that waits of one connection."""
+        self._announce(turn, "stream", stream.key, stream.taken, 1)
+        turn.receive(stream, min(until - stream.taken, PEEK_BYTES))
+
+    def _settle(self, turn: Turn) -> None:
+        self._append(turn, records.render_settled())
+        turn.careful = None
+        for stream in self._held:
+            stream.thaw()
+            if stream.is_reading():
+                turn.go_on_reading(stream)
+
+    def hold(self, turn: Turn, stream: Stream) -> None:
+        """Have what the protocol of `stream` keeps run unit by unit, and nothing before it."""
+        stream.freeze()
+        if stream not in self._held:
+            self._held[stream] = None
+            turn.call(_look_again)
+
+    def _run_kept_unit(self, turn: Turn, stream: Stream) -> None:
+        """Run or skip the first of what is kept, and commit."""
+        del self._held[stream]
+        stream.thaw()
+        if not stream.is_reading():
+            return  # it was paused again, or has ended
+        position = stream.taken - turn.count(stream, "kept_bytes")
+        if self.may_run(turn, "kept", stream.key, position):
+            turn.guard(stream, "run_kept_unit")
+        else:
+            log.error(
+                "connection %d: input that waited while it was not read killed the server each "
+                "time it ran; skipped",
+                stream.key,
+                extra=events.SKIPPED(TAPD_POISON="input", TAPD_CONNECTION=stream.key),
+            )  # fmt: skip
+            turn.guard(stream, "skip_kept_unit")
+        if stream.is_reading() and turn.count(stream, "kept_bytes"):
+            self.hold(turn, stream)
+
+    def _run_unit(self, turn: Turn, stream: Stream, until: int) -> None:
+        try:
+            data = stream.peek(min(until - stream.taken, PEEK_BYTES))
+        except OSError as error:
+            turn.give_up(stream, error, "read")
+            return
+        if data is None:
+            self.waiting[stream.key] = stream.taken
+            return
+        if not data:
+            self._run_end(turn, stream)
+            return
+        size = min(turn.count(stream, "input_unit", data) or len(data), len(data))
+        if self.may_run(turn, "input", stream.key, stream.taken):
+            turn.receive(stream, size)
+            return
+        log.error(
+            "connection %d: %d bytes of input killed the server each time they ran; skipped",
+            stream.key, size,
+            extra=events.SKIPPED(TAPD_POISON="input", TAPD_CONNECTION=stream.key),
+        )  # fmt: skip
+        stream.peek(size)
+        stream.peeked = size
+        turn.touch(stream)
+        turn.guard(stream, "input_skipped", data[:size])
+
+    def _run_end(self, turn: Turn, stream: Stream) -> None:
+        if self.may_run(turn, "input", stream.key, stream.taken):
+            turn.receive(stream, 1)
+            return
+        log.error(
+            "connection %d: the end of its input killed the server each time; skipped",
+            stream.key,
+            extra=events.SKIPPED(TAPD_POISON="input", TAPD_CONNECTION=stream.key),
+        )  # fmt: skip
+        stream.flags |= Flag.EOF_RECEIVED
+        stream.close()
+
+
+def _is_done(stream: Stream, until: int) -> bool:
+    """Whether the input of `stream` up to `until` was run, or its end."""
+    return stream.taken >= until or bool(stream.flags & (Flag.EOF_RECEIVED | Flag.CLOSING))
+
+
+def _look_again() -> None:
+    """Have another turn."""

@@ -1,0 +1,314 @@
+"""The commit: what a turn did becomes one record, and only then leaves the process.
+
+`Commits` is the part of `net.turn.turn.Turn` that knows the journal: the record of a
+turn, the stall while it can't be written (nothing is run or sent, and it is tried
+again), and the change to the journal of a new generation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from os import _exit
+from typing import Protocol as Protocol_
+
+from tapd import events
+from tapd.errors import StateUnwritable
+from tapd.image.loss import Loss
+from tapd.image.tracking.jar import Jar
+from tapd.model.access.seal import Sealer
+from tapd.model.application import Application
+from tapd.net.streams.burst import Queue, pieces_of
+from tapd.net.streams.datagrams import DatagramPort
+from tapd.net.streams.stream import Stream
+from tapd.net.turn.careful import Careful
+from tapd.net.turn.connections import Connections
+from tapd.store.journal import records
+from tapd.systemd.guardian import Guardian
+from tapd.systemd.own_memory import own_memory
+from tapd.systemd.vault import Vault
+from tapd.values import Value
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 1.0
+POSITIONS_EACH_BYTES = 16 << 20
+"""After so much output, counted for each who got it, the journal is told what was sent.
+
+Else a start would build up all that was ever sent since the generation before it asks the
+kernel: of a message to many the journal holds one copy, and memory then one for each."""
+
+
+class Journal(Protocol_):
+    """What a turn needs of a journal; `store.journal.file.JournalWriter` has it."""
+
+    size: int
+
+    @property
+    def end(self) -> tuple[int, int]:
+        """The generation that it follows, and where its last whole record ends."""
+
+    def append(self, payload: bytes) -> None:
+        """Append one record, or raise `StateUnwritable`."""
+
+    def sync(self) -> None:
+        """Have all records reach the disk, or raise `StateUnwritable`."""
+
+    def take_back(self) -> None:
+        """Undo the last `append`."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
+class _Leaving(Value):
+    """What may leave the process once a record is written."""
+
+    streams: list[Stream]
+    ports: list[DatagramPort]
+    closes: list[Stream]
+
+
+class Commits(Connections):
+    """Commits what was done, and lets it leave.
+
+    Attributes:
+        jar: knows what changed.
+        journal: takes the records; None before the first turn.
+        careful: how to go on after an unclean death, until that is over.
+        turns: how many turns committed something.
+        is_open: turns are run, until `close`.
+        is_stalled: the journal can't be written; nothing is run or sent.
+        own_memory: its item 0 is 1 in the process that made the turn, 0 in each copy of it.
+        on_stall: called with the error when that begins, and with None when it ends.
+        on_broken: called with what broke a turn: input was run and not committed, so this
+            process can't go on. It ends the process at once; the next one can.
+        on_unsynced: called when the disk has failed to confirm records, and goes on:
+            of those before, it may have lost some, and only a generation mends that.
+        sync_always: have the disk confirm each record before anything leaves.
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        jar: Jar,
+        vault: Vault,
+        sealer: Sealer,
+        loop: asyncio.AbstractEventLoop,
+        fault: Callable[[str], None],
+        guardian: Guardian,
+    ) -> None:
+        super().__init__(application, vault, sealer, loop, fault, guardian)
+        self.jar = jar
+        self.journal: Journal | None = None
+        self.own_memory = own_memory()
+        self.careful: Careful | None = None
+        self.turns = 0
+        self.is_open = False
+        self.is_stalled = False
+        self.on_stall: Callable[[StateUnwritable | None], None] = lambda _error: None
+        self.on_broken: Callable[[BaseException], None] = lambda _error: None
+        self.on_unsynced: Callable[[], None] = lambda: None
+        self.sync_always = False
+        self._is_unsynced = False
+        self._output_bytes = 0  # journaled since the positions were
+        self._told_losses: set[Loss] = set()
+
+    def pause(self) -> None:
+        """Run no turn until `go_on`; `net.turn.turn.Turn` does."""
+        raise NotImplementedError
+
+    def go_on(self) -> None:
+        """Run turns again; `net.turn.turn.Turn` does."""
+        raise NotImplementedError
+
+    def break_off(self, error: BaseException) -> None:
+        """End the process: `error` left a turn half done. No turn runs after it, in any case."""
+        self.is_open = False
+        self.on_broken(error)
+
+    def commit(self) -> None:
+        """Append the record of what was run, then let it leave the process.
+
+        While an earlier record can't be written this does nothing: what changes
+        then waits for a turn after it, so that records stay in order.
+        """
+        if self.is_stalled:
+            return
+        if self.hosting.has_active:
+            self.hosting.look()
+        touched, self._touched = self._touched, []
+        ports, self._touched_ports = self._touched_ports, []
+        self._bursts.clear()
+        moves: list[records.Move] = []
+        bases: list[records.StreamRow] = []
+        shared: dict[object, tuple[Queue, list[int], list[bytes], bytes]] = {}
+        last: Queue = []
+        keys: list[int] = []
+        output = b""
+        for stream in touched:
+            # First: who writes from here on (a signal's handler, say) has it looked at again.
+            stream.touched = False
+            queued = stream.queued
+            if stream.is_hosted:
+                moves += stream.move_hosted(bases)
+            elif stream.peeked or stream.flags != stream.committed_flags:
+                moves.append(stream.move())
+            elif queued:
+                stream.queued = []
+                # Output alone, as in a message to many: told once for all who get the same
+                # objects. They are all alive, so their ids are theirs alone. Mostly it is
+                # what the stream before got, and lists of the same objects are soon compared.
+                if queued != last:
+                    which = id(queued[0]) if len(queued) == 1 else tuple(map(id, queued))
+                    known = shared.get(which)
+                    if known is None:
+                        pieces = pieces_of(queued)
+                        joined = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+                        known = shared[which] = (queued, [], pieces, joined)
+                    last, keys, _pieces, output = known
+                keys.append(stream.key)
+                stream.fresh = output
+        changes = self.jar.commit()
+        if self.jar.losses:
+            self._tell_losses()
+        opens, self._opens = self._opens, []
+        closes, self._closes = self._closes, []
+        lost_keys, self._lost_keys = self._lost_keys, []
+        payload = None
+        port_moves = [move for port in ports if (move := port.move()) is not None]
+        if moves or bases or shared or opens or closes or lost_keys or changes or port_moves:
+            lost_keys += [stream.key for stream in closes]
+            shares = [(pieces, keys) for _queued, keys, pieces, _output in shared.values()]
+            payload = records.render_turn(
+                opens, moves, lost_keys, changes, shares, port_moves, bases
+            )
+            self._output_bytes += len(payload) + sum(
+                len(output) * len(keys) for _queued, keys, _pieces, output in shared.values()
+            )
+        self._append(payload, _Leaving(touched, ports, closes))
+
+    def _tell_losses(self) -> None:
+        """Log what can't be saved: each thing once, not at every turn that meets it."""
+        losses = set(self.jar.losses)
+        for loss in losses - self._told_losses:
+            log.warning(
+                "not saved: %s (%s): %s", loss.path, loss.type_name, loss.reason,
+                extra=events.LOSS(TAPD_OBJECT=loss.path, TAPD_OBJECT_TYPE=loss.type_name),
+            )  # fmt: skip
+        self._told_losses = (self._told_losses | losses) if len(losses) < 1000 else losses
+
+    def _append(self, payload: bytes | None, leaving: _Leaving) -> None:
+        if not self.own_memory[0]:
+            _exit(0)  # C code forked in this turn, and the journal is the server's
+        if payload is not None:
+            assert self.journal is not None, "a turn before there is a journal"
+            try:
+                self.journal.append(payload)
+                if self.sync_always:
+                    self._sync(self.journal)
+            except StateUnwritable as error:
+                self._stall(error, leaving, lambda: self._append(payload, leaving))
+                return
+            self.turns += 1
+        if self.is_stalled:
+            self.is_stalled = False
+            self.on_stall(None)
+            if self._is_unsynced:
+                self._is_unsynced = False
+                self.on_unsynced()
+        self._fault("turn: committed")
+        sent = self.externalise(leaving.streams)
+        ports_sent = self.externalise_ports(leaving.ports) if leaving.ports else []
+        self._fault("turn: externalised")
+        self.close_ended(leaving.closes)
+        if self._output_bytes > POSITIONS_EACH_BYTES:
+            self._output_bytes = 0
+            sent += self._positions()
+        if sent or ports_sent:
+            self._note_sent(sent, ports_sent)
+
+    def _sync(self, journal: Journal) -> None:
+        """Have the disk confirm the last record, or take it back: it is appended again."""
+        try:
+            journal.sync()
+        except StateUnwritable:
+            self._is_unsynced = True
+            journal.take_back()
+            raise
+
+    def _positions(self) -> list[tuple[int, int]]:
+        """Return key and position of the output sent to all of which the kernel tells it."""
+        return [
+            (stream.key, stream.sent)
+            for stream in self.streams.values()
+            if stream.is_journaled and not stream.is_unix
+        ]
+
+    def _note_sent(self, sent: list[tuple[int, int]], ports_sent: list[tuple[str, int]]) -> None:
+        assert self.journal is not None, "output without a journal"
+        try:
+            self.journal.append(records.render_sent(sent, ports_sent))
+        except StateUnwritable as error:
+            log.warning("%s (what was sent may be sent twice after a kill)", error)
+
+    def _stall(self, error: StateUnwritable, leaving: _Leaving, retry: Callable[[], None]) -> None:
+        """Run and send nothing until the journal can be written; clients see a pause."""
+        if not self.is_stalled:
+            self.is_stalled = True
+            log.error("%s; nothing is answered until it can", error, extra=events.STALLED())
+            self.on_stall(error)
+            self.pause()
+
+        def again() -> None:
+            if not self.is_open:
+                return
+            try:
+                retry()
+            except BaseException as another:
+                self.break_off(another)
+                raise
+            if not self.is_stalled:
+                self.go_on()
+
+        self._loop.call_later(RETRY_S, again)
+
+    def change_journal(self, journal: Journal, boot_id: str, *, clean: bool) -> None:
+        """Commit what is due, then go on in `journal`, which begins with the streams.
+
+        Between turns only. The old journal is synced and closed.
+
+        Raises:
+            StateUnwritable: the old or the new one can't be written; the old one stays.
+        """
+        try:
+            self._change_journal(journal, boot_id, clean=clean)
+        except StateUnwritable:
+            raise
+        except BaseException as error:
+            self.break_off(error)
+            raise
+
+    def _change_journal(self, journal: Journal, boot_id: str, *, clean: bool) -> None:
+        self.commit()
+        if self.is_stalled:
+            # Its record is written later, and to say here what it says would say it twice.
+            raise StateUnwritable("the last turn could not be committed; the journal stays")
+        if self.journal is not None:
+            # A power cut must not leave what follows without what was before.
+            try:
+                self.journal.sync()
+            except StateUnwritable as error:
+                log.error("%s (a generation is being saved)", error)
+        states = [stream.state() for stream in self.streams.values()]
+        ports = {port.name: port.state() for port in self.ports}
+        level = self.careful.level if self.careful is not None else 0
+        old = self.journal
+        before = old.end if old is not None else None  # else nobody saw that it was cut
+        journal.append(
+            records.render_base(boot_id, level, states, clean=clean, ports=ports, before=before)
+        )
+        self.journal = journal
+        if old is not None:
+            old.close()

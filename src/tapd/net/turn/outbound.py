@@ -1,0 +1,92 @@
+"""The live side of connectors: make the connection, put it into the vault, begin."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from typing import TYPE_CHECKING
+
+from tapd.model.application import Application
+from tapd.model.connector import Connector
+from tapd.net.turn.listener import prepare
+
+if TYPE_CHECKING:
+    from tapd.net.turn.turn import Turn
+
+log = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT_S = 30.0
+
+
+async def make_connection(connector: Connector) -> socket.socket:
+    """Connect to where `connector` says. The caller owns the socket.
+
+    Raises:
+        OSError: no address answered, or none in time.
+    """
+    loop = asyncio.get_running_loop()
+    if connector.path:
+        name = "\0" + connector.path[1:] if connector.path.startswith("@") else connector.path
+        return await _connect(socket.AF_UNIX, name)
+    infos = await loop.getaddrinfo(connector.host, connector.port, type=socket.SOCK_STREAM)
+    failure: OSError = OSError(f"{connector.host} has no address")
+    for family, _type, _protocol, _name, address in infos:
+        try:
+            return await _connect(family, address)
+        except OSError as error:
+            failure = error
+    raise failure
+
+
+async def _connect(family: int, address: object) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setblocking(False)
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            await asyncio.get_running_loop().sock_connect(sock, address)  # type: ignore[arg-type]
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def begin_connecting(turn: Turn, connector: Connector) -> None:
+    """Make the connection of `connector`; its protocol begins in a later turn."""
+
+    def done(sock: socket.socket | None, error: BaseException | None) -> None:
+        connector._v_is_connecting = False
+        if sock is None:
+            log.info("%r: %s", connector, error)
+            connector.failed(error if isinstance(error, Exception) else None)
+            return
+        if not connector.is_wanted or connector.connection_key is not None:
+            sock.close()
+            return
+        key = turn.application.next_key()
+        protected = turn.keep(key, sock)
+        if not connector.path:
+            prepare(sock)
+        connector.connected(key)
+        turn.begin(sock, connector.service, key, protected=protected, protocol=connector.protocol)
+        if key not in turn.streams:
+            connector.failed()
+
+    turn.run_coroutine(make_connection(connector), done)
+
+
+def find_connector(application: Application, key: int) -> Connector | None:
+    """Return the connector whose connection has `key`."""
+    connectors: list[Connector] = list(application.connectors.values())
+    return next((entry for entry in connectors if entry.connection_key == key), None)
+
+
+def resume_connectors(turn: Turn) -> None:
+    """Try those that have no connection and no timer: they were being made at the kill."""
+    for connector in list(turn.application.connectors.values()):
+        if connector.connection_key is not None:
+            if connector.connection_key not in turn.streams:
+                connector.lost()
+        elif connector.timer is None or not connector.timer.is_pending:
+            with turn.asking("connector", connector.key, connector.stop):
+                connector.connect()

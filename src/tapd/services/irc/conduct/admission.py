@@ -1,0 +1,220 @@
+"""Who may come in, and stay: at the connection, at registration's end, at login, at a ban.
+
+Imports `bans`, `limits`, `proxy`, `fronts`, `audit` and the numerics; of sessions and
+the network it knows what they are given. In this order a client meets: the pace of
+connections of its address (refused without a word, which costs least), the PROXY
+header where one is due, bans by address and the numbers of connections (ERROR), and
+at registration's end all bans and the lockdown (465, ERROR).
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from tapd import events
+from tapd.errors import PeerError
+from tapd.services.irc.conduct import audit
+from tapd.services.irc.state.bans import Ban, Kind, Subject
+from tapd.services.irc.wire import numerics as n
+from tapd.wire.addresses import network_key, peer_address
+from tapd.wire.proxy import parse_header
+
+if TYPE_CHECKING:
+    from tapd.model.protocol import Transport
+    from tapd.services.irc.conduct.session import Session
+    from tapd.services.irc.state.network import IrcNetwork
+    from tapd.services.irc.state.user import User
+
+log = logging.getLogger(__name__)
+
+LOCKDOWNS = {
+    "off": "everybody may come",
+    "accounts": "nobody can register an account",
+    "sasl": "and only who logs in by SASL may come in",
+    "all": "nobody may come in but from exempt addresses",
+}
+"""Levels of `IrcNetwork.lockdown`, each with what the one before has."""
+
+
+def check_pace(network: IrcNetwork, peer: Any) -> None:
+    """Check how fast the connections of an address come.
+
+    Raises:
+        PeerError: too fast.
+    """
+    if network.fronts.is_proxy(peer):
+        return  # it is looked at when the client's own address is known
+    if not _is_in_pace(network, peer_address(peer)):
+        raise PeerError(f"{peer_address(peer)} connects too often")
+
+
+def _is_in_pace(network: IrcNetwork, ip: str) -> bool:
+    limits = network.limits
+    return limits.is_exempt(ip) or network.connection_pace.take(
+        _pace_key(ip), network.now_s(), limits.connections_per_minute, 60.0
+    )
+
+
+def arrive(session: Session, transport: Transport) -> None:
+    """Take in a new connection, or wait for its PROXY header."""
+    peername = transport.get_extra_info("peername")
+    sockname = transport.get_extra_info("sockname")
+    if session.network.fronts.begins_with_header(peername, sockname):
+        session.awaits_header = True
+    else:
+        take_address(session, peer_address(peername))
+
+
+def take_header(session: Session, data: bytes) -> bytes:
+    """Take the PROXY header at the beginning of a connection; return what follows it.
+
+    Raises:
+        PeerError: there is none.
+    """
+    data = session.pending + data
+    header = parse_header(data)
+    if header is None:
+        session.pending = data
+        return b""
+    session.pending = b""
+    session.awaits_header = False
+    own = peer_address(session.transport.get_extra_info("peername"))
+    session.is_secure = header.is_secure or session.network.fronts.are_tls
+    if header.address and not _is_in_pace(session.network, header.address):
+        raise PeerError(f"{header.address} connects too often")
+    take_address(session, header.address or own)
+    return b"" if session.transport.is_closing() else data[header.size :]
+
+
+def _is_exempt(network: IrcNetwork, ip: str) -> bool:
+    return network.limits.is_exempt(ip) or network.bans.is_exempt_address(ip, network.now_s())
+
+
+def take_address(session: Session, ip: str) -> None:
+    """Have `session` come from `ip`; close it where that may not be."""
+    network, user = session.network, session.user
+    network.crowd.remove(session)
+    session.ip = user.ip = ip
+    user.cloak = user.host = network.host_for(ip)
+    ban = network.bans.find_address(ip, network.now_s())
+    if ban is not None and not ban.is_soft:
+        turn_away(session, ban)
+        return
+    is_exempt = _is_exempt(network, ip)
+    reason = "" if is_exempt else network.crowd.why_full(ip, network.limits)
+    if reason:
+        session.close(reason)
+        return
+    network.crowd.add(session)
+    most = network.limits.half_registered
+    if most and len(network.half_registered) > most:
+        oldest = next(iter(network.half_registered))
+        if oldest is not session:
+            oldest.close("Too many registrations at once")
+
+
+def subject_of(session: Session, user: User | None = None) -> Subject:
+    """Return a client as bans see it; with `user`, as another user's."""
+    user = session.user if user is None else user
+    hosts = tuple(dict.fromkeys((user.host, user.cloak, user.ip, session.ip)))
+    return Subject(user.nick, user.username, user.realname, hosts, session.ip, user.account)
+
+
+def may_enter(session: Session) -> bool:
+    """Whether a client whose registration is complete may come in; it is told if not."""
+    network = session.network
+    ban = network.bans.find(subject_of(session), network.now_s())
+    if ban is not None:
+        turn_away(session, ban)
+        return False
+    level = network.lockdown
+    if level in ("off", "accounts") or (level == "sasl" and session.user.account):
+        return True
+    if _is_exempt(network, session.ip):
+        return True
+    text = "Log in by SASL to come in now" if level == "sasl" else "Nobody can come in now"
+    session.reply(n.ERR_YOUREBANNEDCREEP, text=text)
+    session.close(text)
+    return False
+
+
+def recheck_soon(session: Session) -> None:
+    """Check the bans again, for what is new of a client: its account, its nick, its real name.
+
+    In a turn of its own, so that what brought this about can be answered first.
+    """
+    network = session.network
+    if network.bans.find(subject_of(session), network.now_s()) is not None:
+        network.application.call_later(0, recheck, session)
+
+
+def recheck(session: Session) -> None:
+    """Turn a registered client away whom a ban is about by now."""
+    network = session.network
+    ban = network.bans.find(subject_of(session), network.now_s())
+    if ban is not None and session.is_registered and session.is_connected:
+        turn_away(session, ban)
+
+
+def may_register(session: Session) -> bool:
+    """Whether an account can be registered from where `session` is, now."""
+    network = session.network
+    count = network.limits.accounts_per_hour
+    return _is_exempt(network, session.ip) or (
+        network.lockdown == "off"
+        and network.account_pace.is_free(_pace_key(session.ip), network.now_s(), count, 3600.0)
+    )
+
+
+def note_registration(session: Session) -> None:
+    """Take note that an account was registered."""
+    network = session.network
+    if not _is_exempt(network, session.ip):
+        network.account_pace.take(
+            _pace_key(session.ip), network.now_s(), network.limits.accounts_per_hour, 3600.0
+        )
+
+
+def _pace_key(ip: str) -> str:
+    """Return by what the pace of an address is kept: of IPv6 a customer's network."""
+    return network_key(ip, 32, 64)
+
+
+def turn_away(session: Session, ban: Ban) -> None:
+    """Close the connection of who is banned (RFC 2812, 465; ERROR)."""
+    need = "You must log in by SASL" if ban.is_soft else "You are banned"
+    text = f"{need}: {ban.reason}" if ban.reason else need
+    session.network.application.runtime.tell(
+        log, "banned", f"{audit.describe(session)} is banned ({ban.kind.name.lower()} {ban.mask})",
+        peer=session.ip,
+        extra=events.BAN_APPLIED(
+            TAPD_PEER=session.ip, TAPD_USER=session.user.nick, TAPD_MASK=ban.mask
+        ),
+    )  # fmt: skip
+    audit.tell_opers(session.network, "s", f"Ban {ban.mask} keeps {audit.describe(session)} away")
+    session.reply(n.ERR_YOUREBANNEDCREEP, text=text)
+    session.close(text, quit_reason="Banned")
+
+
+def apply_ban(network: IrcNetwork, ban: Ban) -> int:
+    """Turn away those present whom a new ban is about; return how many connections."""
+    count = 0
+    now_s = network.now_s()
+    for session in [*network.half_registered, *network.registered_sessions()]:
+        if not session.is_connected or not session.ip:
+            continue
+        is_here = session.is_registered or ban.kind is Kind.ADDRESS
+        if is_here and ban.is_about(subject := subject_of(session)):
+            if ban.is_soft and not session.is_registered:
+                continue
+            if network.bans.find(subject, now_s) is not None:  # no exempt helps
+                turn_away(session, ban)
+                count += 1
+    for user in list(network.users.values()):  # those who stay without a client
+        absent = Subject(
+            user.nick, user.username, user.realname, (user.host, user.cloak), user.ip, user.account
+        )
+        if not user.sessions and ban.is_about(absent):
+            network.remove_user(user, "Banned")
+    return count

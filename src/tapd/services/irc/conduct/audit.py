@@ -1,0 +1,57 @@
+"""What operators did and what befell clients: the journal, and notices to operators.
+
+Imports `events`; knows the network by reference only. Every command that needs a
+privilege is noted by `Session.run` itself, so none can be forgotten; services call
+`note_action` for what they let operators do.
+
+User mode ``s`` receives these notices: bans, floods, what operators do, who fails to
+become one. User mode ``c`` receives who comes and goes.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from tapd import events
+
+if TYPE_CHECKING:
+    from tapd.services.irc.conduct.session import Session
+    from tapd.services.irc.state.network import IrcNetwork
+
+log = logging.getLogger(__name__)
+
+
+def describe(session: Session) -> str:
+    """Return who a client is, with the real address, for operators."""
+    user = session.user
+    return f"{user.nick or '*'}!{user.username or '*'}@{session.ip or '?'}"
+
+
+def note_action(session: Session, action: str, detail: str) -> None:
+    """Note that an operator did something.
+
+    Args:
+        session: the operator's.
+        action: the command.
+        detail: what with.
+    """
+    user = session.user
+    log.info(
+        "operator %s (%s at %s): %s %s", user.oper, user.mask, session.ip, action, detail,
+        extra=events.OPERATOR_ACTED(
+            TAPD_USER=user.mask, TAPD_PEER=session.ip, TAPD_OPER=user.oper, TAPD_ACTION=action,
+            TAPD_DETAIL=detail,
+        ),
+    )  # fmt: skip
+    tell_opers(session.network, "s", f"{user.nick} ({user.oper}) used {action} {detail}".rstrip())
+
+
+def tell_opers(network: IrcNetwork, letter: str, text: str) -> None:
+    """Send a notice to the operators who have set the user mode `letter`."""
+    if not network.counts[letter]:
+        return
+    for user in network.users.values():
+        if letter in user.modes and user.is_oper:
+            for session in user.sessions:
+                session.notice(f"*** {text}")

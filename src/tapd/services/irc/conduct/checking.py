@@ -1,0 +1,178 @@
+"""Checks that take long, such as that of a password, and survive a kill.
+
+Imports `addresses`, and `session`'s parts by reference only. A hash takes tens of
+milliseconds on purpose, so it is computed in a thread, when it is its address's turn
+(`net.turn.fair_queue`). The session reads nothing meanwhile. A thread dies with its
+process, so what is to be checked is kept (sealed), and checked again by the process
+that goes on. Where too much is being checked already, the client is told: one that is
+not registered yet is closed.
+
+**To add one**: a function ``check(secret, *args) -> bool`` that runs in a thread
+and touches no state, and a function ``then(session, ok, *args)`` that runs in a
+turn. Both are kept by name, so they are functions of modules.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import secrets
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from tapd.model.access.accounts import verify_password
+from tapd.model.access.peers import group_of_host, group_of_peer
+from tapd.model.application import QUEUE_GROUP_MAX, QUEUE_MAX
+from tapd.model.durable.persistent import Persistent
+from tapd.wire.addresses import LOCAL
+
+if TYPE_CHECKING:
+    from tapd.services.irc.conduct.session import Session
+
+log = logging.getLogger(__name__)
+
+Then = Callable[..., None]
+
+
+class Check(Persistent):
+    """One check that a session waits for.
+
+    Attributes:
+        session: whose it is.
+        sealed: the secret, sealed.
+        check: the function that runs in a thread.
+        check_args: its arguments after the secret.
+        then: what is called with the outcome.
+        then_args: its arguments after session and outcome.
+        label: of the command that began it; None for none.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        secret: str,
+        check: Callable[..., Any],
+        check_args: tuple[Any, ...],
+        then: Then,
+        then_args: tuple[Any, ...],
+    ) -> None:
+        self.session = session
+        sealer = session.network.application.runtime.sealer
+        self.sealed = sealer.seal(secret.encode())
+        self.check = check
+        self.check_args = check_args
+        self.then = then
+        self.then_args = then_args
+        self.label = session._v_label
+
+    def begin(self) -> bool:
+        """Ask for it, in this process; where too much is checked, tell the client and give up."""
+        session = self.session
+        runtime = session.network.application.runtime
+        secret = (runtime.sealer.open(self.sealed) or b"").decode()
+        if self.check is password_matches and _is_accepted(secret, self.check_args[0]):
+            runtime.call(lambda: self._finished(True, None))  # costs nothing, so it never waits
+            return True
+        # Who is exempt from limits may be many: what stands in front of the server.
+        network = session.network
+        is_exempt = network.limits.is_exempt(session.ip) or network.fronts.is_gateway(session.ip)
+        refused = runtime.run_in_queue(
+            self.check, (secret, *self.check_args), self._finished,
+            is_wanted=self.is_wanted, group=_group_of(session),
+            group_max=QUEUE_MAX // 2 if is_exempt else QUEUE_GROUP_MAX,
+        )  # fmt: skip
+        if refused:
+            _refuse(session, refused)
+        return not refused
+
+    def is_wanted(self) -> bool:
+        """Whether its session still waits for it."""
+        return self.session.check is self and self.session.is_connected
+
+    def _finished(self, result: Any, error: Any) -> None:
+        session = self.session
+        if not self.is_wanted():
+            return
+        if error is not None:
+            log.error("%r: a check failed", session, exc_info=error)
+        session.check = None
+        if self.label is not None:
+            session.begin_label(self.label)
+        try:
+            self.then(session, result if error is None else None, *self.then_args)
+        finally:
+            session.flush_label()
+        if session.check is None and session.is_connected:
+            session.resume_after_check()
+
+
+def start_check(
+    session: Session,
+    secret: str,
+    check: Callable[..., Any],
+    check_args: tuple[Any, ...],
+    then: Then,
+    then_args: tuple[Any, ...] = (),
+) -> None:
+    """Have `session` wait for ``check(secret, *check_args)``, then call `then`.
+
+    ``then(session, result, *then_args)`` runs in a turn; the result is None where
+    the check itself failed.
+    """
+    check_object = Check(session, secret, check, check_args, then, then_args)
+    session.check = check_object
+    if check_object.begin():
+        session.pause_for(check_object)
+
+
+def _refuse(session: Session, why: str) -> None:
+    """Tell a client that its password can't be checked now; close it before registration."""
+    session.check = None
+    session.end_sasl()
+    session.network.application.runtime.tell(
+        log, "unchecked", f"a password from {session.ip} was not checked: {why}", peer=session.ip
+    )
+    text = f"{why}; try again later"
+    if session.is_registered:
+        session.notice(text)
+    else:
+        session.close(text)
+
+
+def _group_of(session: Session) -> str:
+    """Return whom a check is counted for."""
+    if session.ip == LOCAL:
+        return group_of_peer(None, session.transport.get_extra_info("socket"))
+    return group_of_host(session.ip)
+
+
+_KEY = secrets.token_bytes(32)
+_ACCEPTED_MAX = 10_000
+_accepted: dict[str, bytes] = {}
+"""A keyed digest of the password that a hash was found to be of, in this process only."""
+
+
+def password_matches(password: str, password_hash: str) -> bool:
+    """Whether `password` is that of `password_hash`; for `start_check`.
+
+    The same password is not worked out twice: when a network of thousands comes
+    back after a reboot, that would take it minutes.
+    """
+    if _is_accepted(password, password_hash):
+        return True
+    if not verify_password(password_hash, password):
+        return False
+    if len(_accepted) >= _ACCEPTED_MAX:
+        _accepted.clear()
+    _accepted[password_hash] = _digest(password)
+    return True
+
+
+def _digest(password: str) -> bytes:
+    return hashlib.blake2b(password.encode(), key=_KEY).digest()
+
+
+def _is_accepted(password: str, password_hash: str) -> bool:
+    """Whether `password` was found to be that of `password_hash` before."""
+    return hmac.compare_digest(_accepted.get(password_hash, b""), _digest(password))

@@ -1,0 +1,183 @@
+"""Clients that are too fast: what commands cost, and the room where such a client waits.
+
+Imports `limits`, `audit` and `model`. A client has so many commands at once and then
+a few a second. Who is over that is not read any more: what it sends stays in the
+kernel, so that it feels the pressure itself, and it is looked at again each `WAKE_S`,
+together with all others who wait: one timer for everybody. What had been read is kept
+with the session; of more than `Limits.flood_bytes` the connection is closed.
+
+The pace is volatile and forgiven by a kill; that somebody waits is not, since the
+transport's pause is durable.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from tapd import events
+from tapd.model.durable.persistent import Persistent
+from tapd.services.irc.conduct import audit
+from tapd.services.irc.state.limits import next_due
+from tapd.services.irc.wire.names import fold
+
+if TYPE_CHECKING:
+    from tapd.model.timer import Timer
+    from tapd.services.irc.conduct.session import Session
+    from tapd.services.irc.state.user import User
+    from tapd.services.irc.wire.message import Message, Rejected
+
+log = logging.getLogger(__name__)
+
+WAKE_S = 0.5
+RECENT_TARGETS = 10
+"""Of these a user may go on to write to each without being counted."""
+
+COSTS = {
+    "AUTHENTICATE": 0.5, "CAP": 0.5, "PING": 0.5, "PONG": 0.2,
+    "CHATHISTORY": 2.0, "INVITE": 2.0, "JOIN": 1.5, "KNOCK": 2.0, "LIST": 5.0, "MONITOR": 2.0,
+    "NAMES": 2.0, "NICK": 2.0, "OPER": 4.0, "REGISTER": 4.0, "SETNAME": 2.0, "TOPIC": 1.5,
+    "WHO": 4.0, "WHOIS": 1.5, "WHOWAS": 2.0,
+}  # fmt: skip
+"""What a command counts as, in commands; 1 where it is not named."""
+_PER_TARGET = frozenset({"JOIN", "NOTICE", "PRIVMSG", "TAGMSG"})
+_IN_BATCH = 0.2
+"""A line of a message of several lines (draft/multiline)."""
+
+
+def cost_of(message: Message | Rejected, batch: str = "") -> float:
+    """Return what a message counts as, in commands.
+
+    Args:
+        message: which.
+        batch: the reference of the message of several lines that the client is sending.
+    """
+    cost = COSTS.get(message.command, 1.0)
+    if batch and message.tags.get("batch") == batch:
+        return cost * _IN_BATCH
+    params = getattr(message, "params", ())
+    if params and message.command in _PER_TARGET and "," in params[0]:
+        cost *= 1 + params[0].count(",")
+    return cost
+
+
+def note_line(session: Session, line_s: float, message: Message | Rejected | None = None) -> None:
+    """Count a line of a client's; `message` is what it was, None for one of one command.
+
+    Args:
+        session: the client.
+        line_s: what one command costs, in seconds of its time.
+        message: see there.
+    """
+    cost = 1.0
+    if message is not None:
+        cost = cost_of(message, session.batch.reference if session.batch is not None else "")
+    session._v_due_s = max(session._v_due_s, session._v_heard_s) + line_s * cost
+
+
+class WaitingRoom(Persistent):
+    """Who is too fast and has to wait.
+
+    Attributes:
+        timer: wakes all of them; None where nobody waits.
+    """
+
+    timer: Timer | None = None
+    _v_sessions: dict[Session, None] | None = None
+
+    def enter(self, session: Session) -> None:
+        """Read no more of `session` until it is woken."""
+        session.transport.pause_reading()
+        self.enter_again(session)
+
+    def enter_again(self, session: Session) -> None:
+        """Take in a session which waited in the process before, or is paused by now."""
+        if self._v_sessions is None:
+            self._v_sessions = {}
+        self._v_sessions[session] = None
+        if self.timer is None or not self.timer.is_pending:
+            self.timer = session.network.application.call_later(WAKE_S, self.wake)
+
+    def wake(self) -> None:
+        """Have everybody go on as far as the pace allows; who is too fast comes back."""
+        self.timer = None
+        waiting, self._v_sessions = self._v_sessions or {}, None
+        for session in waiting:
+            if session.is_connected and session.check is None:
+                session.transport.resume_reading()  # which runs what was kept (`reading_resumed`)
+
+
+def hold(session: Session, waiting: bytes) -> bytes:
+    """Have a session wait that is over its pace; close it where too much waits.
+
+    Returns:
+        What to keep of the input.
+    """
+    if not 0 < session.network.limits.flood_bytes < len(waiting):
+        session.network.waiting_room.enter(session)
+        return waiting
+    _close_flooder(session, len(waiting))
+    return b""
+
+
+def _close_flooder(session: Session, waiting_bytes: int) -> None:
+    user = session.user
+    session.network.application.runtime.tell(
+        log, "flood", f"flood of {waiting_bytes} bytes from {session} at {session.ip}: closed",
+        peer=session.ip, level=logging.WARNING,
+        extra=events.FLOOD_CLOSED(TAPD_PEER=session.ip, TAPD_USER=user.nick),
+    )  # fmt: skip
+    audit.tell_opers(session.network, "s", f"Flood: {audit.describe(session)} was disconnected")
+    session.close("Excess flood")
+
+
+def nick_wait_s(session: Session) -> float:
+    """Note a change of nick; return how long the client has to wait for it, 0 if not."""
+    network = session.network
+    count = network.limits.nick_changes_per_minute
+    due_s = _take(session, session._v_nick_due_s, count)
+    if due_s is None:
+        return 60 / count
+    session._v_nick_due_s = due_s
+    return 0.0
+
+
+def target_wait_s(session: Session, target: User) -> float:
+    """Note a message to `target`; return how long the client has to wait, 0 if not.
+
+    Whoever was written to lately costs nothing, nor does who wrote to this client.
+    """
+    count = session.network.limits.new_targets_per_minute
+    if not count or target is session.user:
+        return 0.0
+    recent = session._v_targets
+    if recent is None:
+        recent = session._v_targets = {}
+    key = fold(target.nick)
+    if key not in recent:
+        due_s = _take(session, session._v_target_due_s, count)
+        if due_s is None:
+            return 60 / count
+        session._v_target_due_s = due_s
+        _remember(recent, key)
+    for each in target.sessions:
+        theirs = each._v_targets
+        if theirs is None:
+            theirs = each._v_targets = {}
+        _remember(theirs, session.user.folded)
+    return 0.0
+
+
+def _remember(recent: dict[str, None], key: str) -> None:
+    recent.pop(key, None)
+    recent[key] = None
+    if len(recent) > RECENT_TARGETS:
+        del recent[next(iter(recent))]
+
+
+def _take(session: Session, due_s: float, count: float) -> float | None:
+    network = session.network
+    if not count:
+        return due_s
+    taken = next_due(due_s, network.now_s(), count, 60.0)
+    return due_s if taken is None and network.may(session.user, "flood") else taken

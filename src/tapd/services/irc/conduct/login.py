@@ -1,0 +1,112 @@
+"""Logging in and out of accounts, by whatever way.
+
+Imports `identity` and the data model. Every way to log in (SASL, REGISTER, the
+services) ends here, so that the log, the conversations and the others are told
+alike.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from tapd import events
+from tapd.services.irc.conduct import admission
+from tapd.services.irc.conduct.identity import set_account, tell_login
+from tapd.services.irc.conduct.presence import refresh
+from tapd.services.irc.conduct.reservation import protect
+from tapd.services.irc.state.grants import give_ranks
+
+if TYPE_CHECKING:
+    from tapd.services.irc.conduct.session import Session
+    from tapd.services.irc.state.accounts import IrcAccount, Proof
+    from tapd.services.irc.state.network import IrcNetwork
+    from tapd.services.irc.state.user import User
+
+log = logging.getLogger(__name__)
+
+
+def log_in(session: Session, account: IrcAccount, way: str) -> None:
+    """Log the user of `session` in to `account`.
+
+    Args:
+        session: whose user it is.
+        account: theirs, as was proved.
+        way: how, for the log.
+    """
+    network, user = session.network, session.user
+    log.info(
+        "%s logged in as %s by %s", user.mask, account.name, way,
+        extra=events.LOGIN(TAPD_USER=account.name, TAPD_PEER=user.ip),
+    )  # fmt: skip
+    account.seen_s = network.now_s()
+    session.failures = 0
+    before = user.identity
+    set_account(network, user, account.name)
+    if not session.is_registered:
+        tell_login(session)
+    elif before != user.identity and before.startswith("guest:"):
+        network.history.move(before, user.identity)
+    if session.is_registered:
+        give_ranks(network, user)
+        refresh(network, user)
+        admission.recheck_soon(session)
+
+
+def log_out(network: IrcNetwork, user: User) -> None:
+    """Log a registered user out; a nick of the account is theirs no more."""
+    set_account(network, user, "")
+    protect(network, user)
+    refresh(network, user)
+
+
+def add_account(session: Session, name: str, proof: Proof, email: str) -> IrcAccount:
+    """Add an account, which was checked to be possible; nobody is logged in to it yet."""
+    network = session.network
+    account = network.accounts.add(name, proof, network.now_s())
+    account.email = email
+    admission.note_registration(session)
+    log.info("account %s registered by %s at %s", name, session.user.mask, session.user.ip)
+    return account
+
+
+def note_refused_login(
+    session: Session, where: logging.Logger, text: str, extra: Mapping[str, object]
+) -> None:
+    """Log a failed login: the first few at once, each with its fields; more are counted."""
+    session.network.application.runtime.tell(
+        where, "login failed", text,
+        peer=session.ip, level=logging.WARNING, at_once=LINES_AT_ONCE,
+        extra=extra,
+    )  # fmt: skip
+
+
+LINES_AT_ONCE = 3
+"""Failed logins that are logged each by itself; more within 10 s are counted."""
+FAILURES_MAX = 5
+"""Wrong passwords after which a connection is closed."""
+
+
+def note_failure(session: Session) -> None:
+    """Count a failed login; close the connection after too many."""
+    session.failures += 1
+    if session.failures >= FAILURES_MAX:
+        session.close("Too many failed logins")
+
+
+def why_no_account(session: Session, name: str) -> tuple[str, str] | None:
+    """Return why the client can't register an account of that name; None where it can.
+
+    Returns:
+        A code of draft/account-registration, and a text.
+    """
+    problem = session.network.accounts.why_not_new(name)
+    if problem is not None:
+        return problem
+    if not admission.may_register(session):
+        return "TEMPORARILY_UNAVAILABLE", "No accounts can be registered from there now"
+    other = session.network.find_user(name)
+    if other is not None and other is not session.user:
+        return "ACCOUNT_EXISTS", "Somebody else uses that name now"
+    return None

@@ -1,0 +1,88 @@
+"""Telling a client what was said before: which events it may see, and in which form.
+
+Imports `history`, `delivery` and the capabilities. The batch and who gets what are
+as in ircv3.net/specs/extensions/chathistory. Clients that know none of it are told
+in plain messages, with the time where they can't show one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from tapd.services.irc.state.history import Reference
+from tapd.services.irc.wire import capabilities as cap
+from tapd.services.irc.wire.delivery import Event, render_time
+
+if TYPE_CHECKING:
+    from tapd.services.irc.conduct.session import Session
+    from tapd.services.irc.state.history import Log
+
+EVENTS_MAX = 100
+"""The most events that one command returns (ISUPPORT CHATHISTORY)."""
+
+_SAID = frozenset({"PRIVMSG", "NOTICE"})
+
+
+def visible_to(session: Session) -> Callable[[Event], bool]:
+    """Return what tells whether an event of the past is for `session`.
+
+    Messages are; joins, topics and so on are for clients with draft/event-playback,
+    tags without a text only for those that know tags as well.
+    """
+    caps = session.caps
+    has_events = bool(caps & cap.EVENT_PLAYBACK)
+    has_tags = has_events and bool(caps & cap.MESSAGE_TAGS)
+
+    def is_visible(event: Event) -> bool:
+        if event.command in _SAID:
+            return True
+        return has_tags if event.command == "TAGMSG" else has_events
+
+    return is_visible
+
+
+def play(session: Session, target: str, events: Iterable[Event]) -> None:
+    """Send `events` of `target` as a batch, an empty one as well."""
+    session.send_batch("chathistory", (target,), [event.outgoing() for event in events])
+
+
+def play_newest(session: Session, target: str, log: Log | None, count: int) -> None:
+    """Send the newest `count` messages of `target`, without having been asked."""
+    if log is None or session.caps & cap.CHATHISTORY or not count:
+        return
+    events = log.newest(0, len(log.kept), min(count, EVENTS_MAX), visible_to(session))
+    _send_unasked(session, target, events)
+
+
+def play_missed(session: Session, target: str, log: Log | None, since_ms: int) -> None:
+    """Send what was said at `target` from `since_ms` on, without having been asked.
+
+    The newest `EVENTS_MAX` messages. Clients with draft/chathistory ask themselves.
+    """
+    if log is None or session.caps & cap.CHATHISTORY or log.last_ms < since_ms:
+        return
+    start, _after = log.bounds(Reference("", since_ms))
+    events = log.newest(start, len(log.kept), EVENTS_MAX, visible_to(session))
+    _send_unasked(session, target, events)
+
+
+def _send_unasked(session: Session, target: str, events: Sequence[Event]) -> None:
+    if session.caps & cap.SERVER_TIME:
+        if events:
+            play(session, target, events)
+        return
+    for event in events:
+        session.send(_with_time(event).outgoing())
+
+
+def _with_time(event: Event) -> Event:
+    """Return a message with its time in the text, for clients that can't show it."""
+    time = f"[{render_time(event.time_ms)[:16].replace('T', ' ')}]"
+    if event.lines:
+        (first, is_concat), *others = event.lines
+        return event._replace(lines=((f"{time} {first}", is_concat), *others))
+    text = event.trailing or ""
+    if text.startswith("\x01ACTION "):
+        return event._replace(trailing=f"\x01ACTION {time} {text[8:]}")
+    return event._replace(trailing=f"{time} {text}")

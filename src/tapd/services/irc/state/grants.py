@@ -1,0 +1,186 @@
+"""A registered channel: its founder, who has which rank there, what is locked.
+
+Imports `modes`, `names` and `mode_changes`. It is all data of the `Channel` that it
+belongs to; ChanServ changes it, and joining, MODE and TOPIC ask it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from tapd.model.durable.persistent import Persistent, TrackedDict
+from tapd.services.irc.wire.delivery import event_by
+from tapd.services.irc.wire.mode_changes import Change, fill_messages, render_changes
+from tapd.services.irc.wire.modes import is_at_least
+from tapd.services.irc.wire.names import fold
+
+if TYPE_CHECKING:
+    from tapd.services.irc.conduct.session import Session
+    from tapd.services.irc.state.accounts import IrcAccount
+    from tapd.services.irc.state.channel import Channel
+    from tapd.services.irc.state.network import IrcNetwork
+    from tapd.services.irc.state.user import User
+
+CHANSERV = "ChanServ"
+GRANTS_MAX = 200
+AUTOKICKS_MAX = 100
+
+LEVELS = {"admin": "a", "op": "o", "halfop": "h", "voice": "v"}
+"""The levels of an access list, highest first, and the ranks that they give. The founder's is q."""
+
+
+class Grant(NamedTuple):
+    """One entry of an access list.
+
+    Attributes:
+        account: whose, as it was registered.
+        level: of `LEVELS`.
+        by: the account that added it.
+        since_s: when.
+    """
+
+    account: str
+    level: str
+    by: str
+    since_s: float
+
+
+class Autokick(NamedTuple):
+    """Somebody who may not come in, whatever bans the operators set."""
+
+    mask: str
+    reason: str
+    by: str
+    since_s: float
+
+
+class ChannelRegistration(Persistent):
+    """What is kept of a registered channel beside the channel.
+
+    Attributes:
+        founder: the account that owns it.
+        registered_s: when.
+        grants: fields of a `Grant`, by folded account.
+        autokicks: fields of an `Autokick`, by folded mask.
+        description: for INFO.
+        keeps_topic: the topic stays when the last member goes.
+        locks_topic: only who has the level op or higher changes the topic.
+        mode_lock: (letter, whether it is on, parameter) of each mode that is locked.
+    """
+
+    description = ""
+    keeps_topic = True
+    locks_topic = False
+    mode_lock: tuple[tuple[str, bool, str], ...] = ()
+
+    def __init__(self, founder: str, registered_s: float) -> None:
+        self.founder = founder
+        self.registered_s = registered_s
+        self.grants: dict[str, Grant] = TrackedDict()
+        self.autokicks: dict[str, Autokick] = TrackedDict()
+
+    def __repr__(self) -> str:
+        return f"<ChannelRegistration of {self.founder}>"
+
+    def is_founder(self, account: str) -> bool:
+        """Whether an account is the founder's."""
+        return bool(account) and fold(account) == fold(self.founder)
+
+    def rank_of(self, account: str) -> str:
+        """Return the rank that an account has here; "" for none."""
+        if self.is_founder(account):
+            return "q"
+        grant = self.grants.get(fold(account)) if account else None
+        return "" if grant is None else LEVELS[grant.level]
+
+    def allows(self, account: str, needed: str) -> bool:
+        """Whether an account has the rank `needed`, or a higher one."""
+        return is_at_least(self.rank_of(account), needed)
+
+    def autokick_of(self, user: User) -> Autokick | None:
+        """Return the entry that keeps `user` out; None for none."""
+        if self.rank_of(user.account):
+            return None
+        return next((each for each in self.autokicks.values() if user.matches(each.mask)), None)
+
+    def forbids(self, change: Change) -> bool:
+        """Whether the mode lock is against a change."""
+        for letter, is_on, param in self.mode_lock:
+            if letter == change.letter:
+                return change.on != is_on or (is_on and param != (change.param or ""))
+        return False
+
+    def mode_lock_text(self) -> str:
+        """Return the mode lock as it is typed; "" for none."""
+        changes = [Change(is_on, letter, param or None) for letter, is_on, param in self.mode_lock]
+        return " ".join(render_changes(changes)) if changes else ""
+
+
+def rank_at_join(channel: Channel, user: User) -> str:
+    """Return the rank with which `user` comes in to `channel`."""
+    if channel.registration is not None:
+        return channel.registration.rank_of(user.account)
+    return "" if channel.members else "o"
+
+
+def change_as_chanserv(
+    network: IrcNetwork, channel: Channel, changes: Iterable[Change], *, skip: Session | None = None
+) -> None:
+    """Tell the members of mode changes, which were made, as ChanServ's; `skip` is told last."""
+    source = chanserv_mask(network)
+    for params in fill_messages(changes, source, channel.name):
+        event = event_by(network, source, "MODE", channel.name, *params)
+        network.record(channel, event)
+        outgoing = event.outgoing()
+        channel.broadcast(outgoing, skip=skip)
+        if skip is not None:
+            skip.send(outgoing)
+
+
+def kick_as_chanserv(network: IrcNetwork, channel: Channel, user: User, reason: str) -> None:
+    """Have a member leave, by ChanServ."""
+    source = chanserv_mask(network)
+    event = event_by(network, source, "KICK", channel.name, user.nick, trailing=reason)
+    network.record(channel, event)
+    channel.broadcast(event.outgoing())
+    channel.remove(user)
+    network.drop_if_empty(channel)
+
+
+def give_ranks(network: IrcNetwork, user: User) -> None:
+    """Give `user`, who has just logged in, the ranks that are theirs where they are."""
+    for channel in user.channels:
+        if channel.registration is None:
+            continue
+        rank = channel.registration.rank_of(user.account)
+        if rank and not channel.has_rank(user, rank) and channel.set_rank(user, rank, on=True):
+            change_as_chanserv(network, channel, [Change(on=True, letter=rank, param=user.nick)])
+
+
+def chanserv_mask(network: IrcNetwork) -> str:
+    """Return what ChanServ's messages come from."""
+    return f"{CHANSERV}!{CHANSERV}@{network.server_name}"
+
+
+def channels_of(network: IrcNetwork, account: IrcAccount) -> Iterator[Channel]:
+    """Yield the channels that an account is the founder of."""
+    for channel in network.channels.values():
+        if channel.registration is not None and channel.registration.is_founder(account.name):
+            yield channel
+
+
+def forget_account(network: IrcNetwork, account: IrcAccount) -> list[Channel]:
+    """Take an account that goes from all access lists; return the channels that it had founded.
+
+    Those are registered no longer.
+    """
+    founded = list(channels_of(network, account))
+    for channel in founded:
+        channel.registration = None
+        network.drop_if_empty(channel)
+    folded = fold(account.name)
+    for channel in network.channels.values():
+        if channel.registration is not None and folded in channel.registration.grants:
+            del channel.registration.grants[folded]
+    return founded

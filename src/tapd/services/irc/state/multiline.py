@@ -1,0 +1,129 @@
+"""A message of several lines while a client sends it (draft/multiline, client-batch).
+
+Imports `names` and the capabilities' limits. It is durable: a kill in the middle of
+it changes nothing. What is wrong with one is told once (FAIL BATCH), and the rest of
+it is dropped up to its end. How one looks on its way out: `delivery.LongOutgoing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from tapd.model.durable.persistent import Persistent, TrackedList
+from tapd.services.irc.wire.capabilities import MULTILINE_BYTES_MAX, MULTILINE_LINES_MAX
+from tapd.services.irc.wire.names import fold
+
+if TYPE_CHECKING:
+    from tapd.services.irc.conduct.session import Session
+    from tapd.services.irc.wire.delivery import Line
+    from tapd.services.irc.wire.message import Message
+
+OPEN_S_MAX = 60.0
+"""How long one may be open (client-batch, TIMEOUT)."""
+
+_ALLOWED_MEANWHILE = frozenset({"BATCH", "PING", "PONG", "QUIT"})
+
+
+class ClientBatch(Persistent):
+    """One message of several lines that is not whole yet.
+
+    Attributes:
+        reference: the client's name for it.
+        target: whom it is for.
+        client_tags: those of the opening BATCH for other clients, as pairs.
+        label: of the opening BATCH, to which the outcome is the response; "" for none.
+        made_s: when it was opened.
+        command: of its lines: PRIVMSG or NOTICE; "" before the first.
+        lines: as far as they have come.
+        size_bytes: of their texts, with one for each end of a line between them.
+        is_failed: it was refused, and what comes is dropped.
+    """
+
+    command = ""
+    size_bytes = 0
+    is_failed = False
+
+    def __init__(
+        self, reference: str, target: str, tags: Mapping[str, str], label: str, made_s: float
+    ) -> None:
+        self.reference = reference
+        self.target = target
+        self.client_tags = tuple((key, value) for key, value in tags.items() if key[0] == "+")
+        self.label = label
+        self.made_s = made_s
+        self.lines: list[Line] = TrackedList()
+
+    def takes(self, session: Session, message: Message) -> bool:
+        """Take `message`, where it is part of this; return whether it was."""
+        if message.tags.get("batch") == self.reference:
+            if not self.is_failed:
+                self._collect(session, message)
+            return True
+        if not self.is_failed and message.command not in _ALLOWED_MEANWHILE:
+            self.fail(session, "MULTILINE_INVALID", text="Something else came before its end")
+        return False
+
+    def _collect(self, session: Session, message: Message) -> None:
+        if message.command not in ("PRIVMSG", "NOTICE") or len(message.params) < 2:
+            self.fail(session, "MULTILINE_INVALID", text="Only PRIVMSG or NOTICE can be in it")
+            return
+        target, text = message.params[:2]
+        if fold(target) != fold(self.target):
+            self.fail(
+                session, "MULTILINE_INVALID_TARGET", self.target, target,
+                text="All lines must have the batch's target",
+            )  # fmt: skip
+            return
+        if message.command != (self.command or message.command):
+            self.fail(session, "MULTILINE_INVALID", text="PRIVMSG and NOTICE can't be mixed")
+            return
+        has_tag = "draft/multiline-concat" in message.tags
+        if has_tag and not text:
+            self.fail(session, "MULTILINE_INVALID", text="A blank line can't be a continuation")
+            return
+        if text[:1] == "\x01" and self.lines:
+            # Who knows no such messages would get a CTCP which no mode had been asked about.
+            self.fail(session, "MULTILINE_INVALID", text="A CTCP can only be its first line")
+            return
+        self.command = message.command
+        is_concat = has_tag and bool(self.lines)
+        self._add(session, text, is_concat=is_concat)
+
+    def _add(self, session: Session, text: str, *, is_concat: bool) -> None:
+        size_bytes = self.size_bytes + len(text.encode()) + bool(self.lines and not is_concat)
+        if size_bytes > MULTILINE_BYTES_MAX:
+            limit = str(MULTILINE_BYTES_MAX)
+            self.fail(session, "MULTILINE_MAX_BYTES", limit, text="It has too many bytes")
+        elif len(self.lines) >= MULTILINE_LINES_MAX:
+            limit = str(MULTILINE_LINES_MAX)
+            self.fail(session, "MULTILINE_MAX_LINES", limit, text="It has too many lines")
+        else:
+            self.size_bytes = size_bytes
+            self.lines.append((text, is_concat))
+
+    @property
+    def text(self) -> str:
+        """The whole message (multiline, "Batch types")."""
+        parts: list[str] = []
+        for text, is_concat in self.lines:
+            if parts and not is_concat:
+                parts.append("\n")
+            parts.append(text)
+        return "".join(parts)
+
+    def fail(self, session: Session, code: str, *context: str, text: str) -> None:
+        """Refuse it: tell the client once, and keep nothing of it."""
+        self.is_failed = True
+        self.lines.clear()
+        if self.label and session._v_label is None:
+            session.begin_label(self.label)
+            session.fail("BATCH", code, *context, text=text)
+            session.flush_label()
+        else:
+            session.fail("BATCH", code, *context, text=text)
+
+    def check_age(self, session: Session, now_s: float) -> None:
+        """Refuse it, if it has been open for too long (client-batch, TIMEOUT)."""
+        if not self.is_failed and now_s - self.made_s > OPEN_S_MAX:
+            self.fail(session, "TIMEOUT", self.reference, text="It was open for too long")

@@ -1,0 +1,425 @@
+"""The network: the durable root of the IRC server, and what changes in its indexes.
+
+Imports the package's data model, not the commands. Whoever is indexed (users by
+nick, channels by name, monitors, WHOWAS) is changed here and nowhere else, so
+that an index can't lie.
+"""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
+
+from tapd.model.durable.persistent import TrackedDict
+from tapd.model.service import Service
+from tapd.model.timer import Timer
+from tapd.services.irc.conduct import admission, audit, presence
+from tapd.services.irc.conduct.flood import WaitingRoom
+from tapd.services.irc.conduct.session import Session
+from tapd.services.irc.settings import server as settings
+from tapd.services.irc.state.accounts import Accounts
+from tapd.services.irc.state.bans import Bans
+from tapd.services.irc.state.channel import Channel
+from tapd.services.irc.state.cloak import cloak_account, cloak_address
+from tapd.services.irc.state.fronts import Fronts
+from tapd.services.irc.state.history import Archive
+from tapd.services.irc.state.limits import Crowd, Limits, Pace
+from tapd.services.irc.state.monitor import Monitors
+from tapd.services.irc.state.opers import ALL_PRIVILEGES, Oper
+from tapd.services.irc.state.user import User
+from tapd.services.irc.state.whowas import Whowas
+from tapd.services.irc.wire.delivery import Event, Outgoing, event_of, time_tag
+from tapd.services.irc.wire.message import render_body
+from tapd.services.irc.wire.modes import USER_MODES
+from tapd.services.irc.wire.names import QUIT_BYTES_MAX, clip, fold
+
+SWEEP_S = 15.0
+"""How often time-outs are looked for; one timer for all clients."""
+
+
+class IrcNetwork(Service):
+    """An IRC network of one server.
+
+    Attributes:
+        network_name: for people and ISUPPORT NETWORK.
+        server_name: the source of what the server says; has a dot in it, so that
+            clients can tell it from a nick.
+        motd: the lines of the message of the day.
+        motd_file: where they were read from, and are again on REHASH; "" for nowhere.
+        admin: the lines that ADMIN shows: two about the place, one about the contact.
+        password_hash: argon2, of the password that PASS needs; "" for none.
+        ping_s: how long a client may be silent before it is sent a PING.
+        ping_timeout_s: how long it has then.
+        registration_s: how long a registration may take.
+        channels_per_user_max: channels that one user can be on.
+        created_s: when the network was made.
+        users: registered users, by folded nick.
+        channels: by folded name.
+        half_registered: sessions whose registration is not complete (values are None).
+        opers: operator entries, by name.
+        whowas, monitors: see their modules.
+        accounts: who has registered.
+        history: the conversations, and how much of everything is kept.
+        most_users: the most users there ever were at once.
+        nick_protection, nick_grace_s: see `reservation`.
+        always_on: who stays without a client: nobody (``off``), who asks for it
+            (``opt-in``), who does not ask for the contrary (``opt-out``).
+        always_on_s_max: how long.
+        history_on_join: messages that one who joins a channel is told without asking.
+        channels_per_account_max: channels that one account can register.
+        bans, limits, fronts, waiting_room: see their modules.
+        lockdown: who may come in, one of `admission.LOCKDOWNS`.
+        cloaks: others see cloaks in place of addresses.
+        cloak_key: of the digests that those are made of; never shown.
+    """
+
+    protocol = Session
+    name = "irc"
+    settable = settings.SETTINGS
+    version: ClassVar[str] = "tapd-irc-1"
+
+    _v_clock: Callable[[], float] | None = None
+    _v_references: Iterator[str] | None = None
+    _v_counts: dict[str, int] | None = None
+    _v_crowd: Crowd | None = None
+    _v_connection_pace: Pace | None = None
+    _v_account_pace: Pace | None = None
+
+    def __init__(self, network_name: str, server_name: str, created_s: float) -> None:
+        self.network_name: str = network_name
+        self.server_name = server_name
+        self.motd: tuple[str, ...] = ()
+        self.motd_file = ""
+        self.admin: tuple[str, str, str] = ("", "", "")
+        self.password_hash = ""
+        self.ping_s = 120.0
+        self.ping_timeout_s = 60.0
+        self.registration_s = 60.0
+        self.channels_per_user_max: int = 100
+        self.created_s = created_s
+        self.users: dict[str, User] = TrackedDict()
+        self.channels: dict[str, Channel] = TrackedDict()
+        self.half_registered: dict[Session, None] = TrackedDict()
+        self.opers: dict[str, Oper] = TrackedDict()
+        self.whowas = Whowas()
+        self.monitors = Monitors()
+        self.accounts: Accounts = Accounts()
+        self.history = Archive()
+        self.most_users = 0
+        self.bans = Bans()
+        self.limits = Limits()
+        self.fronts: Fronts = Fronts()
+        self.waiting_room = WaitingRoom()
+        self.lockdown = "off"
+        self.cloaks = True
+        self.cloak_key = secrets.token_bytes(32)
+        self.nick_protection = "strict"
+        self.nick_grace_s = 30.0
+        self.always_on = "opt-in"
+        self.always_on_s_max = 90 * 86400.0
+        self.history_on_join = 0
+        self.channels_per_account_max = 20
+        self.sweeper: Timer | None = None
+
+    def start(self) -> None:
+        """Begin to look for time-outs."""
+        self._v_clock = self.application.runtime.now_s
+        if self.sweeper is None or not self.sweeper.is_pending:
+            self.sweeper = self.application.call_later(SWEEP_S, self.sweep)
+
+    def build_protocol(self, peer: Any) -> Session:
+        """Return a new session.
+
+        Raises:
+            PeerError: connections come too fast from there.
+        """
+        admission.check_pace(self, peer)
+        return Session()
+
+    # --- time and ids ----------------------------------------------------------------
+
+    def now_s(self) -> float:
+        """Return the wall clock, in seconds since the epoch."""
+        clock = self._v_clock
+        return self.application.runtime.now_s() if clock is None else clock()
+
+    def now_ms(self) -> int:
+        """Return the wall clock, in whole milliseconds since the epoch."""
+        clock = self._v_clock  # as in `now_s`: each message is asked when it was
+        return int((self.application.runtime.now_s() if clock is None else clock()) * 1000)
+
+    def next_reference(self) -> str:
+        """Return an id that no other batch or message of this network has.
+
+        It is made of a random number of this process and a counter, so nothing
+        need be stored: what was not committed was never seen.
+        """
+        references = self._v_references
+        if references is None:
+            render = f"{secrets.token_hex(6)}%x".__mod__
+            references = self._v_references = map(render, itertools.count(1))
+        return next(references)
+
+    # --- look-ups ----------------------------------------------------------------------
+
+    def find_user(self, nick: str) -> User | None:
+        """Return the registered user of that nick."""
+        return self.users.get(fold(nick))
+
+    def find_channel(self, name: str) -> Channel | None:
+        """Return the channel of that name."""
+        return self.channels.get(fold(name))
+
+    def registered_sessions(self) -> Iterator[Session]:
+        """Yield the sessions of all registered users."""
+        for user in self.users.values():
+            yield from user.sessions
+
+    def host_for(self, ip: str) -> str:
+        """Return what is shown as the host of a client at `ip`, who is not logged in."""
+        return cloak_address(self.cloak_key, ip) if self.cloaks else ip
+
+    def host_of(self, user: User) -> str:
+        """Return what is shown as the host of `user` now."""
+        if user.vhost:
+            return user.vhost
+        if user.account and self.cloaks:
+            return cloak_account(user.account, self.network_name)
+        return user.cloak
+
+    @property
+    def crowd(self) -> Crowd:
+        """How many connections there are from where; volatile."""
+        crowd = self._v_crowd
+        if crowd is None or not crowd.is_made_for(self.limits):
+            sessions = (each for each in self.connections if isinstance(each, Session))
+            crowd = self._v_crowd = Crowd(sessions, self.limits)
+        return crowd
+
+    @property
+    def connection_pace(self) -> Pace:
+        """How fast connections came lately; volatile."""
+        if self._v_connection_pace is None:
+            self._v_connection_pace = Pace()
+        return self._v_connection_pace
+
+    @property
+    def account_pace(self) -> Pace:
+        """How fast accounts were registered lately; volatile."""
+        if self._v_account_pace is None:
+            self._v_account_pace = Pace()
+        return self._v_account_pace
+
+    def may(self, user: User, privilege: str) -> bool:
+        """Whether an operator's entry gives `privilege`."""
+        oper = self.opers.get(user.oper) if user.is_oper else None
+        return oper is not None and (
+            ALL_PRIVILEGES in oper.privileges or privilege in oper.privileges
+        )
+
+    # --- sessions ------------------------------------------------------------------------
+
+    def session_opened(self, session: Session) -> None:
+        """Take note of a new connection."""
+        self.half_registered[session] = None
+
+    def session_closed(self, session: Session, reason: str) -> None:
+        """Forget a session; its user quits with the last one. Does nothing the second time."""
+        self.half_registered.pop(session, None)
+        self.crowd.remove(session)
+        if not session.is_registered:
+            return
+        session.is_registered = False
+        self.monitors.clear(session)
+        user = session.user
+        for channel in user.channels:
+            channel.remove_session(session)
+        user.sessions = tuple(each for each in user.sessions if each is not session)
+        presence.client_went(self, session, user)
+        if not user.sessions and not user.always_on:
+            self.remove_user(user, reason)
+
+    def attach_session(self, session: Session, user: User) -> None:
+        """Make `session` one of a registered user's."""
+        self.half_registered.pop(session, None)
+        session.user = user
+        session.is_registered = True
+        session.transport.set_read_limit(None)
+        user.sessions = (*user.sessions, session)
+        for channel in user.channels:
+            channel.add_session(session)
+
+    def sweep(self) -> None:
+        """End what is overdue: registrations, and clients that answer no PING."""
+        # First of all: whatever goes wrong below, it is looked for again.
+        self.sweeper = self.application.call_later(SWEEP_S, self.sweep)
+        now_s = self.now_s()
+        for ban in self.bans.expire(now_s):
+            audit.tell_opers(self, "s", f"Ban {ban.mask} has expired")
+        for session in list(self.half_registered):
+            if now_s - session.made_s > self.registration_s and session.is_connected:
+                session.close("Registration timed out")
+        for session in list(self.registered_sessions()):
+            self._check_silence(session, now_s)
+            if session.batch is not None:
+                session.batch.check_age(session, now_s)
+        presence.expire(self, now_s)
+        logs = (each.log for each in self.channels.values() if each.log is not None)
+        self.history.prune(now_s, logs)
+
+    def _check_silence(self, session: Session, now_s: float) -> None:
+        if not session.is_connected:
+            return
+        silent_s = now_s - session._v_heard_s
+        if silent_s > self.ping_s + self.ping_timeout_s and session._v_pinged:
+            session.close(f"Ping timeout: {int(silent_s)} seconds")
+        elif silent_s > self.ping_s and not session._v_pinged:
+            session._v_pinged = True
+            session.send_from_server("PING", trailing=self.server_name, source="")
+
+    # --- users -----------------------------------------------------------------------------
+
+    def add_user(self, user: User) -> None:
+        """Index a user whose registration is complete."""
+        self.users[user.folded] = user
+        self._count(user, +1)
+        user.signon_s = user.active_s = self.now_s()
+        user.guest_id = self.next_reference()
+        if self.most_users < len(self.users):
+            self.most_users += 1  # not at every registration: it is a record of its own
+        self.monitors.tell_online(user)
+
+    def remove_user(self, user: User, reason: str) -> None:
+        """Have a user leave the network (QUIT)."""
+        reason = clip(reason, QUIT_BYTES_MAX)
+        event = event_of(user, self, "QUIT", trailing=reason)
+        self.tell_others(user, event.outgoing())
+        for channel in list(user.channels):
+            self.record(channel, event)
+            channel.remove(user)
+            self.drop_if_empty(channel)
+        self._count(user, -1)
+        user.invites = None
+        if self.users.get(user.folded) is user:
+            del self.users[user.folded]
+        if not user.account:
+            self.history.forget(user.identity)
+        self.whowas.add(user, self.now_s())
+        self.monitors.tell_offline(user.nick)
+
+    def change_nick(self, user: User, nick: str, *, skip: Session | None = None) -> None:
+        """Give a registered user another nick, which was checked to be free.
+
+        Args:
+            user: whose.
+            nick: the new one.
+            skip: the session that asked, which is told last.
+        """
+        event = event_of(user, self, "NICK", trailing=nick)
+        outgoing = event.outgoing()
+        for channel in user.channels:
+            self.record(channel, event)
+        self.whowas.add(user, self.now_s())
+        before, folded = user.nick, fold(nick)
+        if folded != user.folded:
+            del self.users[user.folded]
+            self.users[folded] = user
+        user.nick = nick
+        self.tell_others(user, outgoing)
+        user.send(outgoing, skip=skip)
+        if skip is not None:
+            skip.send(outgoing)
+        if folded != fold(before):
+            self.monitors.tell_offline(before)
+            self.monitors.tell_online(user)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many users have each user mode; volatile, counted once and then kept."""
+        if self._v_counts is None:
+            self._v_counts = dict.fromkeys(USER_MODES, 0)
+            for user in self.users.values():
+                self._count(user, +1)
+        return self._v_counts
+
+    def _count(self, user: User, change: int) -> None:
+        if self._v_counts is not None:
+            for letter in user.modes:
+                self._v_counts[letter] += change
+
+    def set_user_mode(self, user: User, letter: str, *, on: bool) -> bool:
+        """Set or clear a mode of a registered user; return whether that changed anything."""
+        self._count(user, -1)
+        changed = user.set_mode(letter, on=on)
+        self._count(user, +1)
+        return changed
+
+    def record(self, channel: Channel, event: Event) -> None:
+        """Keep what happened on a channel: anything that its members are told."""
+        log = self.history.record(channel.log, event)
+        if log is not channel.log:
+            channel.log = log
+
+    @property
+    def history_events_max(self) -> int:
+        """How many events of a channel or conversation are kept."""
+        return self.history.events_max
+
+    @history_events_max.setter
+    def history_events_max(self, value: int) -> None:
+        self.history.events_max = value
+
+    @property
+    def history_age_s_max(self) -> float:
+        """How long they are kept."""
+        return self.history.age_s_max
+
+    @history_age_s_max.setter
+    def history_age_s_max(self, value: float) -> None:
+        self.history.age_s_max = value
+
+    def server_event(self, command: str, *params: str, trailing: str | None = None) -> Outgoing:
+        """Return a message of the server's own, with the time for who wants it."""
+        body = render_body(self.server_name, command, params, trailing)
+        return Outgoing(body, (time_tag(self.now_ms()),))
+
+    def tell_others(
+        self, user: User, outgoing: Outgoing, *, having: int = 0, lacking: int = 0
+    ) -> None:
+        """Send to everybody else who shares a channel with `user`, once each.
+
+        Args:
+            user: who did it; none of their own sessions is told.
+            outgoing: the message.
+            having: only to sessions with all of these capabilities.
+            lacking: only to sessions with none of these.
+        """
+        told = set(user.sessions)
+        for channel in user.channels:
+            for caps, sessions in channel.audience.items():
+                if caps & having != having or caps & lacking:
+                    continue
+                data = outgoing.render(caps)
+                for session, transport in sessions.items():
+                    if session not in told:
+                        told.add(session)
+                        transport.write(data)
+
+    # --- channels ----------------------------------------------------------------------------
+
+    def make_channel(self, name: str) -> Channel:
+        """Make the channel `name`, which there is not yet."""
+        channel = Channel(name, self.now_s())
+        self.channels[channel.folded] = channel
+        return channel
+
+    def drop_if_empty(self, channel: Channel) -> None:
+        """Forget a channel that nobody is on, unless it is registered."""
+        if channel.members:
+            return
+        if channel.registration is None:
+            self.channels.pop(channel.folded, None)
+        elif not channel.registration.keeps_topic:
+            channel.topic = channel.topic_by = ""

@@ -1,0 +1,117 @@
+"""Keeps copies of what a start is about to cut from a journal, or can't use.
+
+Imports `errors` and `store.files`. The same bytes are kept once, so a server that
+crashes at each start does not fill the disk, and so many copies stay at most.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from tapd.store.files import (
+    Files,
+    free_name,
+    open_regular,
+    sync_directory,
+    write_temporary,
+    writing,
+)
+
+log = logging.getLogger(__name__)
+
+COPIES_MAX = 5
+"""How many copies of one kind a directory keeps; beyond that the oldest goes."""
+CUT, DAMAGED, UNUSED = "cut", "damaged", "unused"
+_KINDS = (CUT, DAMAGED, UNUSED)
+_CHUNK_BYTES = 1 << 20
+
+
+def keep_copy(path: Path, kind: str, *, start: int = 0) -> Path:
+    """Copy the file at `path`, from byte `start` on, beside it, durably.
+
+    Args:
+        path: the journal.
+        kind: `CUT`, a torn tail, or `DAMAGED`.
+        start: the first byte that is kept.
+
+    Returns:
+        Where the copy is; one that was there with the same bytes is not made again.
+
+    Raises:
+        StateUnwritable: it can't be made; nothing was changed.
+    """
+    files = Files()
+    with writing(path):
+        for copy in _copies(path, kind):
+            if _is_same(path, start, copy):
+                return copy
+        aside = _free(path, kind)
+        temporary = write_temporary(files, aside, _chunks(path, start))
+        try:
+            files.link(temporary, aside)  # unlike a rename, it overwrites nothing
+        finally:
+            files.unlink(temporary)
+        sync_directory(files, path.parent)
+    _prune(path.parent, kind, aside)
+    return aside
+
+
+def set_aside(path: Path, kind: str) -> Path:
+    """Give the file at `path`, which can't be used, another name; return that.
+
+    Raises:
+        StateUnwritable: it can't be renamed; nothing was changed.
+    """
+    files = Files()
+    with writing(path):
+        aside = _free(path, kind)
+        files.rename(path, aside)
+        sync_directory(files, path.parent)
+    return aside  # the only one of its kind, so that none is removed for another
+
+
+def kept_copies(directory: Path) -> list[Path]:
+    """Return all copies that are in `directory`, by name."""
+    return sorted(
+        path for kind in _KINDS for path in directory.glob(f"journal-*.{kind}*") if path.is_file()
+    )
+
+
+def _copies(path: Path, kind: str) -> list[Path]:
+    return sorted(path.parent.glob(f"{path.name}.{kind}*"))
+
+
+def _free(path: Path, kind: str) -> Path:
+    aside = path.with_name(f"{path.name}.{kind}")
+    return free_name(aside) if os.path.lexists(aside) else aside
+
+
+def _chunks(path: Path, start: int) -> Iterator[bytes]:
+    with open_regular(path) as file:
+        file.seek(start)
+        while chunk := file.read(_CHUNK_BYTES):
+            yield chunk
+
+
+def _is_same(path: Path, start: int, copy: Path) -> bool:
+    status = copy.lstat()
+    if not stat.S_ISREG(status.st_mode) or status.st_size != path.stat().st_size - start:
+        return False
+    return all(
+        ours == theirs for ours, theirs in zip(_chunks(path, start), _chunks(copy, 0), strict=True)
+    )
+
+
+def _prune(directory: Path, kind: str, newest: Path) -> None:
+    """Remove the oldest copies beyond `COPIES_MAX`; to fail costs nothing but their room."""
+    with contextlib.suppress(OSError):
+        copies = [path for path in directory.glob(f"journal-*.{kind}*") if path != newest]
+        copies.sort(key=lambda path: (path.lstat().st_mtime_ns, path.name), reverse=True)
+        for path in copies[COPIES_MAX - 1 :]:
+            path.unlink()
+            log.warning("%s was removed: copies that are kept: %d", path, COPIES_MAX)

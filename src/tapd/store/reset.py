@@ -1,0 +1,47 @@
+"""Back to the TAP that `tapd-mktap` made; all that came since is set aside.
+
+Imports `errors` and the rest of `image`. Nothing is deleted: ``NAME.d`` and
+``NAME-shutdown.tap`` go, whole, to ``NAME.d.old-*`` beside it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tapd.errors import TapMissing
+from tapd.store.files import Files, free_name, sync_directory, writing
+from tapd.store.generations import Store
+from tapd.store.layout import read_bytes
+from tapd.store.tapfile import parse_tap
+
+
+def reset(store: Store) -> Path | None:
+    """Have ``NAME.tap`` be all there is, under the lock.
+
+    A crash in the midst leaves what was there, or all of it set aside.
+
+    Returns:
+        Where the rest is now; None where there was none.
+
+    Raises:
+        TapMissing: ``NAME.tap`` itself is gone.
+        TapDamaged, TapForeign: it is not good, so going back to it would lose all.
+        StateUnwritable: the directory can't be written.
+    """
+    if not store.tap_path.is_file():
+        raise TapMissing(f"{store.tap_path}: the TAP that was made is gone; see tapctl history")
+    parse_tap(read_bytes(store.tap_path), store.key, str(store.tap_path))
+    directory, shutdown, files = store.journal_directory, store.shutdown_path, Files()
+    has_shutdown = os.path.lexists(shutdown)
+    if not has_shutdown and not store.generation_files() and not any(directory.glob("journal-*")):
+        return None
+    with writing(directory):
+        if has_shutdown:
+            files.link(shutdown, free_name(directory / shutdown.name))
+            sync_directory(files, directory)
+            files.unlink(shutdown)
+        aside = free_name(directory)
+        files.rename(directory, aside)
+        sync_directory(files, store.directory)
+    return aside
