@@ -19,6 +19,7 @@ from typing import Any
 from tapd.errors import LostObject
 from tapd.image import hooks
 from tapd.image.bare import builtin_base, value_base
+from tapd.image.evolution import moved
 from tapd.image.evolution.collecting import leave_c
 from tapd.image.evolution.generated import fit_class
 from tapd.image.evolution.stand_ins import (
@@ -55,7 +56,8 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
-_renames: dict[str, str] = {}
+_renames = {f"{old}:*": f"{new}:*" for old, new in moved.MOVED.items()}
+moved.install()
 
 
 def register_rename(old: str, new: str) -> None:

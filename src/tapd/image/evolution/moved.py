@@ -1,0 +1,125 @@
+"""Modules of tapd that have moved: TAPs name them as they were called when they were saved.
+
+A name in a pickle or a journal is looked up under today's name (`names.renamed`). An
+import of an old name, such as of a module that a namespace holds, finds the new module.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+_MOVES = (
+    (
+        "tapd.image", "tapd.store",
+        "tapfile files layout lock key retention adoption snapshot store=generations "
+        "reset reports",
+    ),
+    ("tapd.host", "tapd.store", "state"),
+    ("tapd.image", "tapd.store.journal", "journal=file journal_damage=damage sync_mark aside"),
+    ("tapd.net", "tapd.store.journal", "records"),
+    ("tapd.host", "tapd.store.journal", "journals=chain"),
+    ("tapd.image", "tapd.inspection", "inspection=graph preview stubs secrecy comparison"),
+    (
+        "tapd.image", "tapd.image.evolution",
+        "evolution=versions names stand_ins keeping salvage collecting generated",
+    ),
+    (
+        "tapd.image", "tapd.image.code",
+        "source class_text executed rewritten type_variables definitions enums "
+        "old_classes classes code_parts",
+    ),
+    (
+        "tapd.image", "tapd.image.reduction",
+        "kinds arrays named_values strangers mutability plain rebuild instances proof "
+        "parts reductions reducer",
+    ),
+    ("tapd.image", "tapd.image.likeness", "anatomy matching showing differences likeness=graphs"),
+    (
+        "tapd.image", "tapd.image.pickling",
+        "graph deep dump loading states deep_states state_loader shared memo pickler",
+    ),
+    (
+        "tapd.image", "tapd.image.tracking",
+        "jar commit changes census conversion looks fingerprint watching whereabouts "
+        "settling class_records replay strict",
+    ),
+    ("tapd.services.telnet", "tapd.wire.telnet", "codec options_machine=negotiation wire=layer"),
+    ("tapd.services.telnet", "tapd.wire.terminal", "terminal=keys editor"),
+    ("tapd.services.irc", "tapd.wire", "proxy addresses"),
+    ("tapd.model", "tapd.model.durable", "persistent heaps namespace"),
+    ("tapd.model", "tapd.model.protocols", "partial lines frames requests"),
+    ("tapd.model", "tapd.model.access", "accounts seal peers"),
+    ("tapd.net", "tapd.net.streams", "kernel backlog burst stream hosted datagrams building crowd"),
+    (
+        "tapd.net", "tapd.net.turn",
+        "runtime timers slow fair_queue listener outbound connections commit careful turn "
+        "recovery dead_turn",
+    ),
+    ("tapd.net", "tapd.net", "telling=rate_limit"),
+    ("tapd.host", "tapd.host.manager", "manager notify_socket child by_hand binding"),
+    ("tapd.host", "tapd.host.prompt", "prompt completion paste console interrupts streams"),
+    ("tapd.host", "tapd.host.saving", "saving checkpoint audit audit_part"),
+    (
+        "tapd.services.irc", "tapd.services.irc.conduct",
+        "session admission flood presence registration login identity membership "
+        "reservation playback markers audit checking isupport allowance",
+    ),
+    ("tapd.services.irc.commands", "tapd.services.irc.conduct", "table=command_table"),
+    (
+        "tapd.services.irc", "tapd.services.irc.settings",
+        "options listing guard_settings=guards people_settings=people settings=server",
+    ),
+    (
+        "tapd.services.irc", "tapd.services.irc.state",
+        "network user channel accounts bans limits fronts cloak grants history monitor "
+        "whowas opers multiline sasl",
+    ),
+    (
+        "tapd.services.irc", "tapd.services.irc.wire",
+        "message numerics names masks modes mode_changes capabilities delivery",
+    ),
+)  # fmt: skip
+"""Old package, new package, modules; ``old=new`` where the module's name changed, too."""
+
+
+def _read_moves() -> dict[str, str]:
+    modules = {}
+    for old_package, new_package, names in _MOVES:
+        for each in names.split():
+            old, _equals, new = each.partition("=")
+            modules[f"{old_package}.{old}"] = f"{new_package}.{new or old}"
+    return modules
+
+
+MOVED = _read_moves()
+"""Today's name of each module that has moved, by its old name."""
+
+
+class _Finder:
+    """Imports a moved module by its old name, where no module has that name now."""
+
+    @staticmethod
+    def find_spec(
+        name: str, _path: Sequence[str] | None = None, _target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return a spec for the old name of a module, or None (`importlib.abc.MetaPathFinder`)."""
+        return ModuleSpec(name, _Finder) if name in MOVED else None  # type: ignore[arg-type]
+
+    @staticmethod
+    def create_module(_spec: ModuleSpec) -> None:
+        """Have the import system make a module, which `exec_module` replaces."""
+
+    @staticmethod
+    def exec_module(module: ModuleType) -> None:
+        """Put the module of today under the old name."""
+        sys.modules[module.__name__] = importlib.import_module(MOVED[module.__name__])
+
+
+def install() -> None:
+    """Let old names be imported, from now on."""
+    if _Finder not in sys.meta_path:
+        sys.meta_path.append(_Finder)  # type: ignore[arg-type]
