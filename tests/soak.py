@@ -41,7 +41,7 @@ PARTS: dict[str, str] = {
         "tests/support/storm.py --seed {seed} --seconds {seconds} --every 0.7 --clients 60"
     ),
     "kill-points": "-m pytest -q -p no:cacheprovider tests/storm/test_kill_points.py",
-    "commits": "-m pytest -q -p no:cacheprovider tests/net/test_within_a_commit.py",
+    "commits": "-m pytest -q -p no:cacheprovider tests/net/turn/test_within_a_commit.py",
     "loads": "-m pytest -q -p no:cacheprovider tests/host/test_load_trial.py",
     "storms": (
         "-m pytest -q -p no:cacheprovider tests/storm/test_storm.py"

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any, cast
 
 _MOVES = (
     (
@@ -107,7 +108,7 @@ class _Finder:
         name: str, _path: Sequence[str] | None = None, _target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Return a spec for the old name of a module, or None (`importlib.abc.MetaPathFinder`)."""
-        return ModuleSpec(name, _Finder) if name in MOVED else None  # type: ignore[arg-type]
+        return ModuleSpec(name, cast(Any, _Finder)) if name in MOVED else None
 
     @staticmethod
     def create_module(_spec: ModuleSpec) -> None:
@@ -122,4 +123,4 @@ class _Finder:
 def install() -> None:
     """Let old names be imported, from now on."""
     if _Finder not in sys.meta_path:
-        sys.meta_path.append(_Finder)  # type: ignore[arg-type]
+        sys.meta_path.append(_Finder)  # type: ignore[arg-type]  # what it asks for, as static methods

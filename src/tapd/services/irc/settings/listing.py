@@ -123,7 +123,7 @@ always-on user has missed nothing.
 
 With HAProxy, which tells the clients' addresses by the PROXY protocol:
 
-<!-- not run: tests/services/irc/test_fronts.py runs a real HAProxy -->
+<!-- not run: tests/services/irc/state/test_fronts.py runs a real HAProxy -->
 ```
 frontend irc
     mode tcp
@@ -140,7 +140,7 @@ Beside the clients' port 6667 the network needs one for it (`--port 6667 --port 
 127.0.0.1:6668`, or a UNIX socket), and has to know that every connection there begins \
 with a header:
 
-<!-- not run: tests/services/irc/test_fronts.py sets the same -->
+<!-- not run: tests/services/irc/state/test_fronts.py sets the same -->
 ```console
 $ tapctl set NAME trusted-proxies=127.0.0.1 proxy-port=6668
 ```

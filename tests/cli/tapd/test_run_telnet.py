@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from by_hand import free_port
 
-RECIPE = Path(__file__).parents[2] / "tools" / "run-telnet"
+RECIPE = Path(__file__).parents[3] / "tools" / "run-telnet"
 PASSWORD = 'wo$o h"oo#'
 
 

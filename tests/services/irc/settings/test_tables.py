@@ -15,7 +15,7 @@ from tapd.services.irc.settings.listing import PLANNED, render_page
 from tapd.services.irc.wire import capabilities, modes, numerics
 from tapd.services.irc.wire.message import Message
 
-PAGE = Path(__file__).parents[3] / "docs" / "irc.md"
+PAGE = Path(__file__).parents[4] / "docs" / "irc.md"
 
 ISSUE_COMMANDS = {
     "NICK", "USER", "PASS", "CAP", "JOIN", "PART", "QUIT", "TOPIC", "NAMES", "LIST", "INVITE",
