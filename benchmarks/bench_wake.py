@@ -115,7 +115,8 @@ def count_processes(debian: booted.Booted) -> int:
 
 def profile(top: int = 25) -> None:
     """Print what the daemon's start imports beyond asyncio, the slowest first."""
-    code = "import tapd.cli.tapd.command; from tapd.host.daemon import Daemon; import tapd.services.telnet"
+    modules = "tapd.cli.tapd.command, tapd.host.daemon, tapd.services.telnet"
+    code = f"import {modules}"
     said = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", f"{BARE}; {code}"],
         check=True, capture_output=True, text=True,

@@ -29,7 +29,8 @@ print([name for name in made if name.startswith("tapd.")])
 
 def test_no_start_imports_what_comes_later() -> None:
     later = {
-        "argparse", "tempfile", "uuid", "systemd.journal", "tapd.cli.tapd.usage", "tapd.host.saving.checkpoint",
-        "tapd.host.control", "tapd.host.manager.manager", "tapd.host.prompt.prompt",
+        "argparse", "tempfile", "uuid", "systemd.journal", "tapd.cli.tapd.usage",
+        "tapd.host.saving.checkpoint", "tapd.host.control", "tapd.host.manager.manager",
+        "tapd.host.prompt.prompt",
     }  # fmt: skip
     assert run(f"import sys; {_START}; print(sorted({later!r} & sys.modules.keys()))") == "[]"

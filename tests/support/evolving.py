@@ -27,7 +27,7 @@ HOME = "evolving_home"
 PRELUDE = """
 import asyncio, collections, dataclasses, enum, sys
 import attr
-from tapd.model.durable.persistent import Persistent, TrackedDeque, TrackedDict, TrackedList, TrackedSet
+from tapd import Persistent, TrackedDeque, TrackedDict, TrackedList, TrackedSet
 """
 
 

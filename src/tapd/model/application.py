@@ -70,7 +70,7 @@ class Runtime(TypingProtocol):
         group: str,
         group_max: int = QUEUE_GROUP_MAX,
     ) -> str:
-        """As `run_blocking`, for what costs much and anybody may ask for; see `net.turn.fair_queue`.
+        """As `run_blocking`, for what costs much and anybody may ask for (`net.turn.fair_queue`).
 
         Args:
             function: what a thread runs, when it is its turn.

@@ -54,7 +54,7 @@ KINDS = {
                + "c = C(3)\nc.a = [1]\n",
     "durable": "from tapd.model.durable.persistent import Persistent\nclass C(Persistent):" + SETS
                + "c = C()\nc.a = [1]\n",
-    "durable version": "from tapd.model.durable.persistent import Persistent\nclass C(Persistent):\n"
+    "durable version": "from tapd import Persistent\nclass C(Persistent):\n"
                        "    persistence_version = 3\n" + SETS + "c = C()\nc.a = [1]\n",
 }  # fmt: skip
 

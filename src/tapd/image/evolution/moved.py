@@ -16,8 +16,10 @@ from typing import Any, cast
 _MOVES = (
     (
         "tapd.image", "tapd.store",
-        "tapfile files layout lock key retention adoption snapshot store=generations "
-        "reset reports",
+        (
+            "tapfile files layout lock key retention adoption snapshot store=generations "
+            "reset reports"
+        ),
     ),
     ("tapd.host", "tapd.store", "state"),
     ("tapd.image", "tapd.store.journal", "journal=file journal_damage=damage sync_mark aside"),
@@ -26,27 +28,37 @@ _MOVES = (
     ("tapd.image", "tapd.inspection", "inspection=graph preview stubs secrecy comparison"),
     (
         "tapd.image", "tapd.image.evolution",
-        "evolution=versions names stand_ins keeping salvage collecting generated",
+        (
+            "evolution=versions names stand_ins keeping salvage collecting generated"
+        ),
     ),
     (
         "tapd.image", "tapd.image.code",
-        "source class_text executed rewritten type_variables definitions enums "
-        "old_classes classes code_parts",
+        (
+            "source class_text executed rewritten type_variables definitions enums "
+            "old_classes classes code_parts"
+        ),
     ),
     (
         "tapd.image", "tapd.image.reduction",
-        "kinds arrays named_values strangers mutability plain rebuild instances proof "
-        "parts reductions reducer",
+        (
+            "kinds arrays named_values strangers mutability plain rebuild instances proof "
+            "parts reductions reducer"
+        ),
     ),
     ("tapd.image", "tapd.image.likeness", "anatomy matching showing differences likeness=graphs"),
     (
         "tapd.image", "tapd.image.pickling",
-        "graph deep dump loading states deep_states state_loader shared memo pickler",
+        (
+            "graph deep dump loading states deep_states state_loader shared memo pickler"
+        ),
     ),
     (
         "tapd.image", "tapd.image.tracking",
-        "jar commit changes census conversion looks fingerprint watching whereabouts "
-        "settling class_records replay strict",
+        (
+            "jar commit changes census conversion looks fingerprint watching whereabouts "
+            "settling class_records replay strict"
+        ),
     ),
     ("tapd.services.telnet", "tapd.wire.telnet", "codec options_machine=negotiation wire=layer"),
     ("tapd.services.telnet", "tapd.wire.terminal", "terminal=keys editor"),
@@ -57,8 +69,10 @@ _MOVES = (
     ("tapd.net", "tapd.net.streams", "kernel backlog burst stream hosted datagrams building crowd"),
     (
         "tapd.net", "tapd.net.turn",
-        "runtime timers slow fair_queue listener outbound connections commit careful turn "
-        "recovery dead_turn",
+        (
+            "runtime timers slow fair_queue listener outbound connections commit careful turn "
+            "recovery dead_turn"
+        ),
     ),
     ("tapd.net", "tapd.net", "telling=rate_limit"),
     ("tapd.host", "tapd.host.manager", "manager notify_socket child by_hand binding"),
@@ -66,22 +80,30 @@ _MOVES = (
     ("tapd.host", "tapd.host.saving", "saving checkpoint audit audit_part"),
     (
         "tapd.services.irc", "tapd.services.irc.conduct",
-        "session admission flood presence registration login identity membership "
-        "reservation playback markers audit checking isupport allowance",
+        (
+            "session admission flood presence registration login identity membership "
+            "reservation playback markers audit checking isupport allowance"
+        ),
     ),
     ("tapd.services.irc.commands", "tapd.services.irc.conduct", "table=command_table"),
     (
         "tapd.services.irc", "tapd.services.irc.settings",
-        "options listing guard_settings=guards people_settings=people settings=server",
+        (
+            "options listing guard_settings=guards people_settings=people settings=server"
+        ),
     ),
     (
         "tapd.services.irc", "tapd.services.irc.state",
-        "network user channel accounts bans limits fronts cloak grants history monitor "
-        "whowas opers multiline sasl",
+        (
+            "network user channel accounts bans limits fronts cloak grants history monitor "
+            "whowas opers multiline sasl"
+        ),
     ),
     (
         "tapd.services.irc", "tapd.services.irc.wire",
-        "message numerics names masks modes mode_changes capabilities delivery",
+        (
+            "message numerics names masks modes mode_changes capabilities delivery"
+        ),
     ),
 )  # fmt: skip
 """Old package, new package, modules; ``old=new`` where the module's name changed, too."""
@@ -123,4 +145,4 @@ class _Finder:
 def install() -> None:
     """Let old names be imported, from now on."""
     if _Finder not in sys.meta_path:
-        sys.meta_path.append(_Finder)  # type: ignore[arg-type]  # what it asks for, as static methods
+        sys.meta_path.append(_Finder)

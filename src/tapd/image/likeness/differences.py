@@ -1,7 +1,6 @@
 """Where two graphs differ: paths from the root on, and what is there, in a few words.
 
-Imports `model` and this room's `anatomy` and `showing`. For `image.likeness.graphs`, which finds them. A
-place in the graphs is a node that knows the one that led to it, so a path costs
+For `image.likeness.graphs`, which finds them. A place in the graphs is a node that knows the one that led to it, so a path costs
 nothing until somebody wants to read it.
 """
 

@@ -382,8 +382,12 @@ _LOST = {
     "concurrent.futures._base:Future": "a future ends with its process",
     "concurrent.futures._base:Executor": "an executor's workers end with its process",
     "_socket:socket": "a socket is not state; let the application listen or connect",
-    "tapd.net.streams.stream:Stream": "a transport belongs to one process; keep the protocol that has it",
-    "tapd.net.turn.runtime:LiveRuntime": "it belongs to one process; ask application.runtime for it",
+    "tapd.net.streams.stream:Stream": (
+        "a transport belongs to one process; keep the protocol that has it"
+    ),
+    "tapd.net.turn.runtime:LiveRuntime": (
+        "it belongs to one process; ask application.runtime for it"
+    ),
     "types:GeneratorType": "a generator's position can't be saved; keep what it yields",
     "types:AsyncGeneratorType": "a generator's position can't be saved; keep what it yields",
     "types:CoroutineType": "a coroutine's position can't be saved; keep what it needs",
