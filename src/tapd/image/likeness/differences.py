@@ -1,7 +1,7 @@
 """Where two graphs differ: paths from the root on, and what is there, in a few words.
 
-For `image.likeness.graphs`, which finds them. A place in the graphs is a node that knows the one that led to it, so a path costs
-nothing until somebody wants to read it.
+For `image.likeness.graphs`, which finds them. A place in the graphs is a node that
+knows the one that led to it, so a path costs nothing until somebody wants to read it.
 """
 
 from __future__ import annotations
