@@ -2,12 +2,14 @@
 
 The version before is built from the same tree under a lower number: what is tried
 is the way of dpkg and the maintainer scripts. That TAPs of earlier code load is
-tried by golden TAPs, in tests/image.
+tried by golden TAPs, in tests/store. With `TAPD_PACKAGE_BEFORE=tapd_0.0.9-1_all.deb`,
+built by ``tools/build-deb DIRECTORY 0.0.9-1`` from an earlier commit, both are tried.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +29,10 @@ BEFORE = "0.0.9-1"
 
 @pytest.fixture(scope="session")
 def package_before(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package of the same tree under a lower version."""
+    """The package of the same tree under a lower version, or that of `TAPD_PACKAGE_BEFORE`."""
+    given = os.environ.get("TAPD_PACKAGE_BEFORE")
+    if given:
+        return Path(given)
     return build_package(tmp_path_factory.mktemp("before"), BEFORE)
 
 
