@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tapd.image.evolution.moved import MOVED
 from tapd.image.evolution.names import named
 from tapd.image.pickling.pickler import load_graph
 
@@ -23,7 +22,8 @@ from tapd.image.evolution import names
 from tapd.image.evolution.moved import MOVED
 for name in pathlib.Path({str(EARLIER)!r}).read_text().split():
     module = importlib.import_module(name)
-    today = MOVED.get(name, name)
+    is_folder_now = hasattr(module, "__path__")
+    today = name if is_folder_now else MOVED.get(name, name)
     if (module.__name__, module.__spec__.name) != (today, today):
         print(name, module.__name__, module.__spec__)
 """
