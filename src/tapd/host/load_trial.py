@@ -40,8 +40,9 @@ from typing import Any, NoReturn, Self
 
 from tapd import events
 from tapd.errors import CannotKeep
-from tapd.host.copies import end_with_parent, fork_copy, offer_to_oom_killer
+from tapd.host.copies import end_with_parent, fork_copy
 from tapd.image import hooks
+from tapd.linux.processes import offer_to_oom_killer
 from tapd.store.files import open_regular
 
 log = logging.getLogger(__name__)

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tapd.linux.sockets import socket_cookie
 from tapd.model.access.seal import Sealer
 from tapd.net.turn.listener import Listener
 from tapd.net.turn.recovery import adopt_held, begin_turns
@@ -27,7 +28,7 @@ from tapd.store.files import Files
 from tapd.store.generations import SaveReport, Store
 from tapd.store.key import Key
 from tapd.store.state import State
-from tapd.systemd.segment import Held, socket_cookie
+from tapd.systemd.segment import Held
 from tapd.systemd.vault import Vault
 from tapd.testing.checking import ALL, CheckingJar, check_losses
 from tapd.testing.clock import Clock, Loop
