@@ -407,9 +407,8 @@ class _Connection(asyncio.Protocol):
         """Begin a shell; the client waits for the answer before it sends on. In a turn."""
         if self._transport.is_closing():
             return
-        from tapd.host.prompt.console import Console, allow_interrupts  # noqa: PLC0415 - rarely used
+        from tapd.host.prompt.console import Console  # noqa: PLC0415 - rarely used
 
-        allow_interrupts()
         log.info(
             "a shell was opened by %s", self._peer,
             extra=events.SHELL_OPENED(**self._peer.fields),

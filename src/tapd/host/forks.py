@@ -36,7 +36,7 @@ from threading import get_ident
 from typing import Any
 
 from tapd.host.prompt import streams
-from tapd.host.prompt.interrupts import typed_code
+from tapd.host.prompt.interrupts import INTERRUPT, typed_code
 from tapd.net.turn.dead_turn import DeadTurn, descriptors_of, end_quietly
 from tapd.net.turn.turn import Turn
 from tapd.systemd.guardian import Guardian
@@ -44,7 +44,7 @@ from tapd.systemd.own_memory import own_memory
 
 # What is used in a hook is named above by itself: typed code may have replaced it.
 _ALL_SIGNALS = frozenset(signal.valid_signals())
-_SERVER_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
+_SERVER_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, INTERRUPT)
 _SILENT = logging.CRITICAL + 1
 
 
