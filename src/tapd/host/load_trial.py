@@ -35,7 +35,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, NoReturn, Self
 
 from tapd import events
@@ -124,12 +124,7 @@ class LoadTrial:
             self._handlers = {number: signal.signal(number, self._stop) for number in _STOPS}
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         if self._survived is not None:
             self._tell_survival()
         hooks.announce = None

@@ -78,7 +78,7 @@ class FdStore(TypingProtocol):
         """Ask to be told when all messages so far are read."""
 
 
-def _no_fault(name: str) -> None:
+def no_fault(_name: str) -> None:
     """Do nothing: the fault point of a process that nobody tests."""
 
 
@@ -95,7 +95,7 @@ class Vault:
         store: FdStore | None,
         segment_connections: int = 200,
         segments_max: int | None = None,
-        fault: Callable[[str], None] = _no_fault,
+        fault: Callable[[str], None] = no_fault,
     ) -> None:
         """Make a vault that holds nothing yet; `recover` comes first, if at all.
 

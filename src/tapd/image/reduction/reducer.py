@@ -19,6 +19,7 @@ from typing import Any
 
 from tapd.errors import CannotKeep
 from tapd.image import hooks
+from tapd.image.bare import HEAP_TYPE
 from tapd.image.code import classes, definitions
 from tapd.image.code.source import Source
 from tapd.image.evolution import generated, names
@@ -50,7 +51,6 @@ __all__ = [
 PROTOCOL = 5
 RETRIES_MAX = 100
 NEWOBJ = parts.NEWOBJ
-_HEAP_TYPE = 1 << 9
 
 Reduced = Any  # a reduce tuple, a global's name, or NotImplemented
 
@@ -213,7 +213,7 @@ class Reducer(pickle.Pickler):
     def _checked(self, reduce: Callable[[Any], Reduced], cls: type) -> Callable[[Any], Reduced]:
         """Wrap `reduce` so that what no load could make again is lost now, with the reason."""
         odd, base = is_odd(cls), base_value(cls)
-        is_in_c = not cls.__flags__ & _HEAP_TYPE or classes.is_made_in_c(cls)
+        is_in_c = not cls.__flags__ & HEAP_TYPE or classes.is_made_in_c(cls)
         if is_in_c and kinds.kind_of(cls) is not None:
             return self._trusted(reduce)
         is_own = not proof.is_of_library(cls)
@@ -415,7 +415,7 @@ def _class_by_name(cls: Any, name: tuple[str, str]) -> Reduced:
             return names.durable_class, name
         return NotImplemented if names.is_own_name(cls, name) else (names.named, name)
     base = names.builtin_base(cls)
-    if base and not classes.is_made_in_c(cls) and cls.__flags__ & _HEAP_TYPE:
+    if base and not classes.is_made_in_c(cls) and cls.__flags__ & HEAP_TYPE:
         return names.value_class, (*name, base)
     return NotImplemented if names.is_own_name(cls, name) else (names.named, name)
 

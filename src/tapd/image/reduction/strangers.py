@@ -468,8 +468,6 @@ _BY_NAME: dict[str, Callable[[Any], Reduced]] = {
 """Types of C whose module is imported only by who has an instance."""
 
 
-_HEAP_TYPE = 1 << 9
-
 _IMMUTABLE = frozenset({
     "datetime:datetime", "datetime:date", "datetime:time", "datetime:timedelta",
     "datetime:timezone", "zoneinfo:ZoneInfo", "decimal:Decimal", "fractions:Fraction",
