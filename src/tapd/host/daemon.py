@@ -242,7 +242,7 @@ class Daemon:
         self._saving = saving = Saving(state, notifier, self._options, self._boot_id, self._fault)
         turn.on_unsynced = saving.ask
         turn.journal = state.open_journal(self._boot_id)
-        application._v_runtime = turn
+        application.bind_runtime(turn)
         sys.modules["__main__"].application = application  # type: ignore[attr-defined]
         ports = {port.address: port for port in application.ports}
         for address, sock in pairs:

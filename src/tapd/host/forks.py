@@ -117,18 +117,18 @@ def _is_servers(handler: Any) -> bool:
 
 def _watched_by(loop: Any) -> Iterable[int]:
     """Return the event loop's own descriptors, and those that it watches."""
-    selector = loop._selector
-    return [selector.fileno(), loop._csock.fileno(), *selector.get_map()]
+    selector = loop._selector  # noqa: SLF001 - a copy takes asyncio's own loop apart
+    return [selector.fileno(), loop._csock.fileno(), *selector.get_map()]  # noqa: SLF001 - a copy takes asyncio's own loop apart
 
 
 def _end_with(loop: Any) -> None:
     """Have this process end where it comes back to `loop`, which is the server's."""
-    loop._ready.clear()
-    loop._ready.append(asyncio.Handle(end_quietly, (), loop))
-    loop._run_once = end_quietly
+    loop._ready.clear()  # noqa: SLF001 - a copy takes asyncio's own loop apart
+    loop._ready.append(asyncio.Handle(end_quietly, (), loop))  # noqa: SLF001 - a copy takes asyncio's own loop apart
+    loop._run_once = end_quietly  # noqa: SLF001 - a copy takes asyncio's own loop apart
     loop.call_soon_threadsafe = end_quietly  # the result of a thread that forked
     loop.close = end_quietly
-    asyncio.events._set_running_loop(None)  # so that the child may run one of its own
+    asyncio.events._set_running_loop(None)  # so that the child may run one of its own  # noqa: SLF001 - a copy takes asyncio's own loop apart
 
 
 # --- the hooks: one set a process, as they can't be taken back ------------------------

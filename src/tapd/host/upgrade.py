@@ -25,7 +25,7 @@ from tapd.errors import TapdError, UpgradeRefused
 from tapd.image.evolution.names import why_broken
 from tapd.image.evolution.stand_ins import reason_of
 from tapd.image.pickling.pickler import dump_graph
-from tapd.image.unfit import Kept, refuse
+from tapd.image.unfit import kept_of, refuse
 from tapd.linux.processes import offer_to_oom_killer
 from tapd.model.application import Application
 from tapd.model.order import check_classes, start_order
@@ -159,7 +159,7 @@ async def rehearse(tap_path: Path, environ: Mapping[str, str], known: Collection
 def missing_names(application: Application) -> list[str]:
     """Return what the code that runs now lacks, or has and can't use, each ``module:qualname``."""
     missing = {f"{module}:{name}" for module, name in why_broken}
-    kept: Kept | None = getattr(application, "_v_kept", None)
+    kept = kept_of(application)
     return sorted(missing if kept is None else missing | kept.names)
 
 

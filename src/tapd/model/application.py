@@ -210,6 +210,10 @@ class Application(Persistent):
             raise AuthorError(f"{self!r} is not running; run it before asking for this")
         return runtime
 
+    def bind_runtime(self, runtime: Runtime | None) -> None:
+        """Have it run on `runtime` from now on; on None, it is not running (for tapd's hosts)."""
+        self._v_runtime = runtime
+
     def next_key(self) -> int:
         """Return a number never given before in this application's life."""
         self.last_key += 1

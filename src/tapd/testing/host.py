@@ -85,7 +85,7 @@ class Host:
                 epoch; the present where None.
             plan: what `kill_everywhere` wants to happen.
         """
-        if asyncio._get_running_loop() is not None:
+        if asyncio._get_running_loop() is not None:  # noqa: SLF001 - get_running_loop raises where there is none
             raise UsageError(
                 "a Host runs an event loop of its own, and there is one running already: write "
                 "the test as a plain function, not as a coroutine"

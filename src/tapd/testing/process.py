@@ -187,7 +187,7 @@ class Process:
         )
         turn.clock = home.clock
         turn.journal = self.state.open_journal(home.boot_id)
-        application._v_runtime = turn
+        application.bind_runtime(turn)
         for key, sock in home.listening.items():
             if isinstance(key, str):
                 turn.listen(Listener(sock, application.services[key]))
@@ -247,7 +247,7 @@ class Process:
             turn.stop_listening()
             for task in asyncio.all_tasks(self.loop):
                 # A killed process logs nothing about the tasks that it had.
-                task._log_destroy_pending = False  # type: ignore[attr-defined]
+                task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - asyncio has no other switch
                 _close_coroutine(task)
             turn.close()
             for stream in turn.streams.values():

@@ -163,8 +163,8 @@ def _make_dataclass(cls: Any, told: dict[str, Any], fields: dict[str, dict[str, 
         if name not in cls.__dict__ and name not in ("__dict__", "__weakref__"):
             setattr(cls, name, value)
     if told["frozen"]:
-        cls.__getstate__ = dataclasses._dataclass_getstate  # type: ignore[attr-defined]
-        cls.__setstate__ = dataclasses._dataclass_setstate  # type: ignore[attr-defined]
+        cls.__getstate__ = dataclasses._dataclass_getstate  # type: ignore[attr-defined]  # noqa: SLF001 - what dataclass(frozen, slots) puts there
+        cls.__setstate__ = dataclasses._dataclass_setstate  # type: ignore[attr-defined]  # noqa: SLF001 - what dataclass(frozen, slots) puts there
 
 
 def _is_typed(value: Any) -> bool:

@@ -78,7 +78,7 @@ def _fill_set(_base: Any, obj: Any, contents: Any) -> None:
 def _fill_array(base: Any, obj: Any, contents: Any) -> None:
     module = sys.modules[base.__module__]
     typecode, form, data = contents
-    base.extend(obj, module._array_reconstructor(base, typecode, form, data))
+    base.extend(obj, module._array_reconstructor(base, typecode, form, data))  # noqa: SLF001 - what array itself pickles by
 
 
 def _fill_by_init(base: Any, obj: Any, contents: Any) -> None:

@@ -68,12 +68,12 @@ class Reducer(pickle.Pickler):
         self.last: Any = None
         # Whether an object is written inside of what leads to it, as deep as that goes.
         self.nests = True
-        self._maker: Any = None  # whose parts are being written, where an author says which
+        self.maker: Any = None  # whose parts are being written, where an author says which
         self._begun: dict[int, list[Any]] = {}
         # What was found of each form and shape: True where it is made again as it was.
         self._proven: dict[Any, Any] = {}
         self._deciders: dict[type, Callable[[Any], Reduced]] = {}
-        self._makers: dict[int, Any] = {}
+        self.makers: dict[int, Any] = {}
         self._sound: set[type] = set(_DATA)
         self._by_base: tuple[tuple[type, Callable[[Any], Reduced]], ...] = (
             (type, self.reduce_class),
@@ -234,12 +234,12 @@ class Reducer(pickle.Pickler):
                 reduced = (parts.new_bare, (cls,), *reduced[2:])
             proof.check_shape(obj, reduced)
             make = reduced[0]
-            if id(make) not in self._makers:
+            if id(make) not in self.makers:
                 self._check_maker(make)
             if not self.nests:
                 self._begin(obj)
             if is_own:
-                self._maker = obj
+                self.maker = obj
             if is_in_c and (*reduced[5:], None)[0] is None:
                 self._check_parts(reduced[1])
             if make is NEWOBJ:
@@ -304,7 +304,7 @@ class Reducer(pickle.Pickler):
             if type(make) is types.FunctionType or issubclass(type(make), type):
                 self._check_definition(make)
             return
-        self._makers[id(make)] = make
+        self.makers[id(make)] = make
 
     def _check_definition(self, definition: Any) -> None:
         if type(definition) is types.FunctionType:
@@ -391,8 +391,8 @@ class Reducer(pickle.Pickler):
         """Return where `obj` is; of what a hook made up, where the hook's object is."""
         try:
             path = self.path_of(obj)
-            if path.endswith(UNKNOWN) and self._maker is not None and self._maker is not obj:
-                path = f"{self.path_of(self._maker)}.<part>"
+            if path.endswith(UNKNOWN) and self.maker is not None and self.maker is not obj:
+                path = f"{self.path_of(self.maker)}.<part>"
         except BaseException as error:
             hooks.check(error, nests=self.nests)
             return UNKNOWN

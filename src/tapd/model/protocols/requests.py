@@ -80,7 +80,7 @@ class Later(Persistent):
         self.message = message
         self.is_answered = True
         protocol: Any = self.protocol
-        protocol._send_answered()
+        protocol.send_answered()
 
 
 class _Requests(Protocol):
@@ -188,11 +188,12 @@ class _Requests(Protocol):
         if self._owed is None:
             self._owed = TrackedDeque()
         self._owed.append(later)
-        self._send_answered()
+        self.send_answered()
         if len(self._owed) >= self.requests_max:
             self.transport.pause_reading()
 
-    def _send_answered(self) -> None:
+    def send_answered(self) -> None:
+        """Send the replies that are there, in the order of their requests."""
         owed = self._owed
         if not owed:
             return
