@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from typing import IO, Any, Self
 
 from tapd.errors import TapDamaged
-from tapd.image.evolution.moved import MOVED
+from tapd.image.evolution.moved import todays_name
 from tapd.linux.memory import limit_address_space, restore_address_space
 
 _OWN = "tapd.image."
@@ -223,7 +223,7 @@ class StubFinder:
 
     def find_class(self, module_name: str, global_name: str) -> Any:
         """Return what stands for a name."""
-        reference = f"{MOVED.get(module_name, module_name)}:{global_name}"
+        reference = todays_name(module_name, global_name)
         stub = self.stubs.get(reference)
         if stub is None:
             stub = self.stubs[reference] = new_stub_type(reference)

@@ -22,7 +22,8 @@ from tapd.model.callbacks import check_callback
 from tapd.model.connector import Connector
 from tapd.model.datagram import DatagramProtocol
 from tapd.model.durable.namespace import Namespace
-from tapd.model.durable.persistent import Persistent, TrackedDict, TrackedList
+from tapd.model.durable.persistent import Persistent
+from tapd.model.durable.tracked import TrackedDict, TrackedList
 from tapd.model.service import Service
 from tapd.model.timer import Timer
 

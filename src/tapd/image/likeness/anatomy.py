@@ -30,12 +30,8 @@ from tapd.image.evolution.stand_ins import Broken
 from tapd.image.evolution.versions import state_of
 from tapd.image.loss import type_name_of
 from tapd.model.durable.namespace import Namespace
-from tapd.model.durable.persistent import (
-    PLAIN_TO_TRACKED,
-    Tracked,
-    TrackedBytearray,
-    is_durable_type,
-)
+from tapd.model.durable.persistent import Tracked, is_durable_type
+from tapd.model.durable.tracked import PLAIN_TO_TRACKED, TrackedBytearray
 from tapd.values import Value
 
 _PLAIN = {
@@ -440,7 +436,7 @@ def _has_hooks(cls: type) -> bool:
 _DISPATCHED = frozenset({re.Pattern, complex})
 _OWN_WAYS = frozenset({
     "collections", "fractions", "uuid", "decimal", "random", "tapd.values",
-    "tapd.model.durable.persistent", "tapd.model.durable.namespace",
+    "tapd.model.durable.persistent", "tapd.model.durable.tracked", "tapd.model.durable.namespace",
 })  # fmt: skip
 """Modules whose reductions give what the attributes have, too."""
 

@@ -28,7 +28,8 @@ from typing import Any
 
 from tapd.errors import AuthorError, InputTooLong, PeerError
 from tapd.model.callbacks import check_callback
-from tapd.model.durable.persistent import Persistent, TrackedDeque
+from tapd.model.durable.persistent import Persistent
+from tapd.model.durable.tracked import TrackedDeque
 from tapd.model.protocol import Protocol
 from tapd.model.protocols.frames import FrameProtocol
 from tapd.model.protocols.lines import LineProtocol
