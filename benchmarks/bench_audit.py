@@ -34,7 +34,7 @@ import storm_service
 from tapd.host.saving.audit import MEMORY_FACTOR, Audit, Audited
 from tapd.host.saving.checkpoint import Checkpointer
 from tapd.image.tracking.jar import Jar
-from tapd.model.durable.persistent import TrackedList
+from tapd.model.durable.tracked import TrackedList
 from tapd.model.service import Service
 from tapd.store.generations import SaveReport, Store
 from tapd.store.key import Key, load_key, render_new_key

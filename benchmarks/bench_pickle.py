@@ -22,7 +22,8 @@ from typing import Any
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 from tapd.image.pickling.pickler import StateLoader, StatePickler, dump_graph, load_graph
-from tapd.model.durable.persistent import Persistent, TrackedDict, TrackedList
+from tapd.model.durable.persistent import Persistent
+from tapd.model.durable.tracked import TrackedDict, TrackedList
 
 
 class Item:

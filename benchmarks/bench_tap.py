@@ -38,7 +38,7 @@ from tapd.host.saving.checkpoint import Checkpointer
 from tapd.image.pickling.pickler import dump_graph, load_graph
 from tapd.image.tracking.jar import Jar
 from tapd.model.application import Application
-from tapd.model.durable.persistent import TrackedList
+from tapd.model.durable.tracked import TrackedList
 from tapd.model.service import Service
 from tapd.store.generations import Store
 from tapd.store.key import Key, load_key, render_new_key

@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from tapd.model.application import Application, Port, Runtime
     from tapd.model.connector import Connector
     from tapd.model.datagram import DatagramProtocol, DatagramTransport
-    from tapd.model.durable.persistent import (
-        Persistent,
+    from tapd.model.durable.persistent import Persistent
+    from tapd.model.durable.tracked import (
         TrackedBytearray,
         TrackedDeque,
         TrackedDict,
@@ -131,11 +131,11 @@ _HOMES = {
     "Setting": "tapd.model.setting",
     "TapdError": "tapd.errors",
     "Timer": "tapd.model.timer",
-    "TrackedBytearray": "tapd.model.durable.persistent",
-    "TrackedDeque": "tapd.model.durable.persistent",
-    "TrackedDict": "tapd.model.durable.persistent",
-    "TrackedList": "tapd.model.durable.persistent",
-    "TrackedSet": "tapd.model.durable.persistent",
+    "TrackedBytearray": "tapd.model.durable.tracked",
+    "TrackedDeque": "tapd.model.durable.tracked",
+    "TrackedDict": "tapd.model.durable.tracked",
+    "TrackedList": "tapd.model.durable.tracked",
+    "TrackedSet": "tapd.model.durable.tracked",
     "Transport": "tapd.model.protocol",
     "UsageError": "tapd.errors",
     "choice_setting": "tapd.model.setting",

@@ -16,7 +16,7 @@ from tapd.image.tracking.jar import Jar
 from tapd.inspection.graph import read_first_graph, read_graph
 from tapd.inspection.preview import read_beginning
 from tapd.model.application import Application
-from tapd.model.durable.persistent import TrackedDict, TrackedList
+from tapd.model.durable.tracked import TrackedDict, TrackedList
 from tapd.model.service import Service
 
 READ = 200_000
@@ -42,7 +42,7 @@ def test_the_first_objects_of_a_large_graph_are_shown() -> None:
     assert lines[0].startswith("application: tapd.model.application:Application of ")
     assert ".name = 'large'" in lines
     listed = next(line for line in lines if line.startswith(".data: "))
-    assert listed.startswith(".data: tapd.model.durable.persistent:TrackedList of ")
+    assert listed.startswith(".data: tapd.model.durable.tracked:TrackedList of ")
     assert listed.endswith("000 or more")
     assert any(line.startswith("... at least ") for line in lines)
 

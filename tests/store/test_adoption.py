@@ -15,13 +15,8 @@ from tapd.image.evolution.versions import Restoration
 from tapd.image.pickling.pickler import dump_graph, load_graph
 from tapd.image.tracking.jar import Jar
 from tapd.image.tracking.replay import Replay
-from tapd.model.durable.persistent import (
-    Persistent,
-    Tracked,
-    TrackedDeque,
-    TrackedDict,
-    TrackedList,
-)
+from tapd.model.durable.persistent import Persistent, Tracked
+from tapd.model.durable.tracked import TrackedDeque, TrackedDict, TrackedList
 
 
 class Box(Persistent):

@@ -29,8 +29,8 @@ from tapd.image.typed import compile_typed
 from tapd.model.access.accounts import verify_password
 from tapd.model.application import Application
 from tapd.model.durable.namespace import Namespace
-from tapd.model.durable.persistent import (
-    Persistent,
+from tapd.model.durable.persistent import Persistent
+from tapd.model.durable.tracked import (
     TrackedBytearray,
     TrackedDeque,
     TrackedDict,

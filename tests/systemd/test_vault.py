@@ -14,8 +14,9 @@ import pytest
 from held import discard
 
 from tapd.errors import ConnectionsUnreadable, DescriptorLost
+from tapd.linux.sockets import socket_cookie
 from tapd.systemd.notify import Barrier, Notifier
-from tapd.systemd.segment import Segment, socket_cookie
+from tapd.systemd.segment import Segment
 from tapd.systemd.vault import Held, Vault
 
 

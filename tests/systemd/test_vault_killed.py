@@ -10,8 +10,8 @@ from typing import Any
 
 from held import discard
 
+from tapd.linux.sockets import socket_cookie
 from tapd.systemd.notify import Notifier
-from tapd.systemd.segment import socket_cookie
 from tapd.systemd.vault import Vault
 
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from tapd import Persistent
 from tapd.image.likeness.anatomy import anatomy_of
-from tapd.model.durable.persistent import TrackedDict, TrackedList
+from tapd.model.durable.tracked import TrackedDict, TrackedList
 from tapd.testing.checking import explain_untracked
 from tapd.testing.comparison import Comparison, is_one_of, walk
 

@@ -8,7 +8,6 @@ import os
 import select
 import signal
 import socket
-import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from tapd.cli.taps import control_paths
 from tapd.errors import BugError, NotAllowed, NotRunning, TapdError
 from tapd.host.control import connect_control
 from tapd.inspection.graph import printable
+from tapd.linux.sockets import peer_credentials
 from tapd.store.lock import holder_of
 
 if TYPE_CHECKING:
@@ -38,10 +38,10 @@ class Call:
         """Take over `sock`."""
         self._sock = sock
         self._buffer = bytearray()
-        credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        credentials = peer_credentials(sock)
         self._pidfd = -1
         with contextlib.suppress(OSError):  # it is in another pid name space
-            self._pidfd = os.pidfd_open(struct.unpack("iII", credentials)[0])
+            self._pidfd = os.pidfd_open(credentials.pid)
 
     def __enter__(self) -> Self:
         return self

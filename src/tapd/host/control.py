@@ -20,7 +20,6 @@ import logging
 import os
 import socket
 import stat
-import struct
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,7 @@ from typing import Protocol as TypingProtocol
 
 from tapd import events
 from tapd.errors import NotAllowed, TapdError, UsageError
+from tapd.linux.sockets import peer_credentials
 from tapd.model.setting import Assignment, describe_settings, prepare_settings
 from tapd.net.turn.turn import Turn
 from tapd.store.generations import SaveReport
@@ -43,7 +43,6 @@ CONTROL_NAME = "control"
 LINE_BYTES_MAX = 16 << 20
 _PATH_BYTES_MAX = 107  # sun_path of unix(7), without its NUL
 _RETRY_S = 5.0
-_UCRED = struct.Struct("iII")  # struct ucred of unix(7): pid, uid, gid
 
 
 class Host(TypingProtocol):
@@ -71,8 +70,7 @@ class Peer(Value):
     @classmethod
     def of(cls, sock: socket.socket) -> Peer:
         """Return the process that connected `sock`."""
-        data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-        pid, uid, _gid = _UCRED.unpack(data)
+        pid, uid, _gid = peer_credentials(sock)
         return cls(pid, uid)
 
     @property
@@ -409,9 +407,8 @@ class _Connection(asyncio.Protocol):
         """Begin a shell; the client waits for the answer before it sends on. In a turn."""
         if self._transport.is_closing():
             return
-        from tapd.host.prompt.console import Console, allow_interrupts  # noqa: PLC0415 - rarely used
+        from tapd.host.prompt.console import Console  # noqa: PLC0415 - rarely used
 
-        allow_interrupts()
         log.info(
             "a shell was opened by %s", self._peer,
             extra=events.SHELL_OPENED(**self._peer.fields),

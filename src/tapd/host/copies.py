@@ -1,22 +1,13 @@
-"""Forks of tapd's own: a copy of the server that saves, or tries what a load dies of.
-
-Imports `host.forks`.
-"""
+"""Forks of tapd's own: a copy of the server that saves, or tries what a load dies of."""
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import functools
 import os
 import signal
 import warnings
-from collections.abc import Callable
-from pathlib import Path
 
 from tapd.host import forks
-
-_PR_SET_PDEATHSIG = 1  # prctl(2)
+from tapd.linux.processes import prepare_prctl, signal_at_parents_end
 
 
 def fork_copy() -> int:
@@ -25,7 +16,7 @@ def fork_copy() -> int:
     Raises:
         OSError: no process could be made.
     """
-    _prctl()  # found before the fork: the child looks up nothing
+    prepare_prctl()
     with warnings.catch_warnings():
         # 3.12 and later warn of threads. Only the forking one lives on in the copy.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -35,18 +26,5 @@ def fork_copy() -> int:
 
 def end_with_parent(parent: int) -> None:
     """Have this process end as soon as `parent` does; at once if it has."""
-    if _prctl()(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0 or os.getppid() != parent:
+    if not signal_at_parents_end(signal.SIGKILL) or os.getppid() != parent:
         os._exit(1)
-
-
-def offer_to_oom_killer() -> None:
-    """Have the kernel end this process first where memory is out: a copy can be had again."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")  # the most
-
-
-@functools.cache
-def _prctl() -> Callable[..., int]:
-    """Return prctl(2), which Python has no name for."""
-    function: Callable[..., int] = ctypes.CDLL(None, use_errno=True).prctl
-    return function

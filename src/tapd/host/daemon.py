@@ -15,7 +15,6 @@ import functools
 import gc
 import logging
 import math
-import resource
 import signal
 import sys
 import time
@@ -33,6 +32,7 @@ from tapd.host.options import ASLEEP_STATUS, DaemonOptions
 from tapd.host.prompt.interrupts import typed_code
 from tapd.host.saving.saving import SAVE_TIMEOUT_S, Saving
 from tapd.host.status import Saved, Vitals, keep_status
+from tapd.linux.processes import raise_open_files
 from tapd.model.access.seal import Sealer
 from tapd.model.application import Application
 from tapd.net.turn.recovery import Resumed, adopt_held, begin_turns, ended_before
@@ -118,7 +118,9 @@ class Daemon:
         Raises:
             TapdError: it can't start or can't save; the message says what to do.
         """
-        _raise_open_files()
+        # A recovery opens what the vault still holds of ended connections as well, so it
+        # may need more files than the process before had open.
+        raise_open_files(_OPEN_FILES_MAX)
         surroundings = Surroundings.take(self._environ)
         surroundings.notifier.status("loading the TAP")
         guardian = Guardian()
@@ -240,7 +242,7 @@ class Daemon:
         self._saving = saving = Saving(state, notifier, self._options, self._boot_id, self._fault)
         turn.on_unsynced = saving.ask
         turn.journal = state.open_journal(self._boot_id)
-        application._v_runtime = turn
+        application.bind_runtime(turn)
         sys.modules["__main__"].application = application  # type: ignore[attr-defined]
         ports = {port.address: port for port in application.ports}
         for address, sock in pairs:
@@ -397,18 +399,6 @@ class Daemon:
         turn.close()
         report = save_reporting(application, state, notifier)
         self._saving.note_saved(report, self._vitals)
-
-
-def _raise_open_files() -> None:
-    """Raise the soft limit of open files as far as it is allowed (getrlimit(2)).
-
-    A recovery opens what the vault still holds of ended connections as well, so it
-    may need more than the process before had open.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _OPEN_FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES_MAX)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _pause_s(deaths: int, since_s: float) -> float | None:

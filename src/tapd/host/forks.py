@@ -36,7 +36,7 @@ from threading import get_ident
 from typing import Any
 
 from tapd.host.prompt import streams
-from tapd.host.prompt.interrupts import typed_code
+from tapd.host.prompt.interrupts import INTERRUPT, typed_code
 from tapd.net.turn.dead_turn import DeadTurn, descriptors_of, end_quietly
 from tapd.net.turn.turn import Turn
 from tapd.systemd.guardian import Guardian
@@ -44,7 +44,7 @@ from tapd.systemd.own_memory import own_memory
 
 # What is used in a hook is named above by itself: typed code may have replaced it.
 _ALL_SIGNALS = frozenset(signal.valid_signals())
-_SERVER_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
+_SERVER_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, INTERRUPT)
 _SILENT = logging.CRITICAL + 1
 
 
@@ -117,18 +117,18 @@ def _is_servers(handler: Any) -> bool:
 
 def _watched_by(loop: Any) -> Iterable[int]:
     """Return the event loop's own descriptors, and those that it watches."""
-    selector = loop._selector
-    return [selector.fileno(), loop._csock.fileno(), *selector.get_map()]
+    selector = loop._selector  # noqa: SLF001 - a copy takes asyncio's own loop apart
+    return [selector.fileno(), loop._csock.fileno(), *selector.get_map()]  # noqa: SLF001 - a copy takes asyncio's own loop apart
 
 
 def _end_with(loop: Any) -> None:
     """Have this process end where it comes back to `loop`, which is the server's."""
-    loop._ready.clear()
-    loop._ready.append(asyncio.Handle(end_quietly, (), loop))
-    loop._run_once = end_quietly
+    loop._ready.clear()  # noqa: SLF001 - a copy takes asyncio's own loop apart
+    loop._ready.append(asyncio.Handle(end_quietly, (), loop))  # noqa: SLF001 - a copy takes asyncio's own loop apart
+    loop._run_once = end_quietly  # noqa: SLF001 - a copy takes asyncio's own loop apart
     loop.call_soon_threadsafe = end_quietly  # the result of a thread that forked
     loop.close = end_quietly
-    asyncio.events._set_running_loop(None)  # so that the child may run one of its own
+    asyncio.events._set_running_loop(None)  # so that the child may run one of its own  # noqa: SLF001 - a copy takes asyncio's own loop apart
 
 
 # --- the hooks: one set a process, as they can't be taken back ------------------------

@@ -109,7 +109,7 @@ async def _serve(application: Application, bound: list[Bound], sealer: Sealer) -
     turn = Turn(application, jar, Vault(None), sealer, loop)
     turn.journal = NoJournal()
     turn.on_broken = functools.partial(end_unclean, what_next="nothing was saved")
-    application._v_runtime = turn
+    application.bind_runtime(turn)
     main_module = sys.modules["__main__"]
     had_application = hasattr(main_module, "application")
     if not had_application:
@@ -140,7 +140,7 @@ async def _serve(application: Application, bound: list[Bound], sealer: Sealer) -
         print("Stopping main loop.")
         turn.finish()
         turn.close()
-        application._v_runtime = None
+        application.bind_runtime(None)
         if not had_application:
             del main_module.application
         print("Main loop terminated.")

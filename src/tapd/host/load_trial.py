@@ -35,13 +35,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, NoReturn, Self
 
 from tapd import events
 from tapd.errors import CannotKeep
-from tapd.host.copies import end_with_parent, fork_copy, offer_to_oom_killer
+from tapd.host.copies import end_with_parent, fork_copy
 from tapd.image import hooks
+from tapd.linux.processes import offer_to_oom_killer
 from tapd.store.files import open_regular
 
 log = logging.getLogger(__name__)
@@ -123,12 +124,7 @@ class LoadTrial:
             self._handlers = {number: signal.signal(number, self._stop) for number in _STOPS}
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         if self._survived is not None:
             self._tell_survival()
         hooks.announce = None

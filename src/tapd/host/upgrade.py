@@ -25,7 +25,8 @@ from tapd.errors import TapdError, UpgradeRefused
 from tapd.image.evolution.names import why_broken
 from tapd.image.evolution.stand_ins import reason_of
 from tapd.image.pickling.pickler import dump_graph
-from tapd.image.unfit import Kept, refuse
+from tapd.image.unfit import kept_of, refuse
+from tapd.linux.processes import offer_to_oom_killer
 from tapd.model.application import Application
 from tapd.model.order import check_classes, start_order
 from tapd.model.places import describe_origin
@@ -158,7 +159,7 @@ async def rehearse(tap_path: Path, environ: Mapping[str, str], known: Collection
 def missing_names(application: Application) -> list[str]:
     """Return what the code that runs now lacks, or has and can't use, each ``module:qualname``."""
     missing = {f"{module}:{name}" for module, name in why_broken}
-    kept: Kept | None = getattr(application, "_v_kept", None)
+    kept = kept_of(application)
     return sorted(missing if kept is None else missing | kept.names)
 
 
@@ -222,8 +223,7 @@ def _try_to_save(restored: Restored) -> None:
 
 def main() -> None:
     """Rehearse, and say in a line why it failed."""
-    with contextlib.suppress(OSError):  # short of memory, this is what has to go
-        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    offer_to_oom_killer()  # the server must not go instead
     try:
         layout = Layout(Path(sys.argv[1]), load_key(environment=os.environ))
         entry = next(entry for entry in layout.generations() if entry.error is None)

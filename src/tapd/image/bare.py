@@ -16,8 +16,16 @@ import persistent
 
 from tapd.model.durable.persistent import Tracked, set_mark
 
-_HEAP_TYPE = 1 << 9
+HEAP_TYPE = 1 << 9
+"""Py_TPFLAGS_HEAPTYPE of CPython's object.h, in ``__flags__``: a class that was made at run time.
+
+Nearly all of those are by class statements; some C modules make theirs so, too.
+"""
+DESCRIPTORS = (types.GetSetDescriptorType, types.MemberDescriptorType)
+"""What C gives a class for each attribute or slot of its instances."""
 _OURS = ("tapd.model.", "tapd.image.")
+dict_of_class: Any = type.__dict__["__dict__"].__get__
+"""Return the attributes of a class itself, whatever its metaclass pretends."""
 set_class: Any = object.__dict__["__class__"].__set__
 """Changes the class of an object past its ``__setattr__``."""
 
@@ -37,7 +45,7 @@ def check_kind(cls: Any) -> None:
 
 def is_own_code(cls: Any) -> bool:
     """Whether `cls` was written by the author of an application, and not by us or in C."""
-    return bool(cls.__flags__ & _HEAP_TYPE) and not cls.__module__.startswith(_OURS)
+    return bool(cls.__flags__ & HEAP_TYPE) and not cls.__module__.startswith(_OURS)
 
 
 def has_usual_new(cls: Any) -> bool:
@@ -97,7 +105,7 @@ def mute(obj: Any) -> None:
     state: the name of a temporary file, say.
     """
     cls: Any = type(obj)
-    if not cls.__flags__ & _HEAP_TYPE or getattr(cls, "__del__", None) is None:
+    if not cls.__flags__ & HEAP_TYPE or getattr(cls, "__del__", None) is None:
         return
     if any("__init_subclass__" in base.__dict__ for base in cls.__mro__ if is_own_code(base)):
         return  # it would be told of a class that is none of its own

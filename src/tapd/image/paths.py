@@ -17,6 +17,7 @@ from typing import Any
 
 from tapd.errors import CannotKeep
 from tapd.image import hooks
+from tapd.image.bare import HEAP_TYPE
 from tapd.image.code import definitions
 from tapd.image.reduction.instances import attributes_getter, filled_slots, slots_of
 from tapd.model.durable.persistent import is_durable_type
@@ -26,7 +27,6 @@ _ATOM_TYPES = (int, str, bytes, float, bool, type(None), complex, type)
 _ATOMS = frozenset(map(id, _ATOM_TYPES))
 
 
-_HEAP_TYPE = 1 << 9
 LABELS_MAX = 30
 """Of a longer path the end is told: each loss of a chain of a million has one."""
 
@@ -121,11 +121,11 @@ def children(obj: Any) -> Iterator[tuple[str, Any]]:
     walk = next((walk for bases, walk in _WALKS if issubclass(cls, bases)), None)
     if walk is not None:
         yield from walk(obj)
-    elif not cls.__flags__ & _HEAP_TYPE and id(cls) not in _ATOMS:
+    elif not cls.__flags__ & HEAP_TYPE and id(cls) not in _ATOMS:
         for part in gc.get_referents(obj):  # an iterator, say: its parts have no names
             if type(part) not in (type, types.ModuleType):
                 yield ".<part>", part
-    if cls.__flags__ & _HEAP_TYPE:  # a class made in Python may add attributes to any of these
+    if cls.__flags__ & HEAP_TYPE:  # a class made in Python may add attributes to any of these
         yield from _attributes(obj)
 
 

@@ -16,7 +16,7 @@ from tapd.image import paths
 from tapd.image.evolution.collecting import Registry
 from tapd.image.evolution.stand_ins import GONE, Broken, label_of, name_of_typed
 from tapd.image.loss import Loss
-from tapd.model.durable.persistent import is_durable_type
+from tapd.model.durable.persistent import is_durable_type, set_mark
 
 NAMED_MAX = 20
 _LOOKED_AT_MAX = 200_000
@@ -84,6 +84,17 @@ def find_paths(root: Any, wanted: Iterable[Any], objects_max: int) -> dict[int, 
                 missing.discard(id(value))
                 found[id(value)] = paths.joined(came_from, id(value))
     return found
+
+
+def note_kept(application: Any, kept: Kept) -> None:
+    """Have `kept_of` find what `application` keeps: it is volatile, and no change."""
+    set_mark(application, "_v_kept", kept)
+
+
+def kept_of(application: Any) -> Kept | None:
+    """Return what was noted for `application`, which a load made; None for a new one."""
+    kept: Kept | None = getattr(application, "_v_kept", None)
+    return kept
 
 
 def _parts_of(obj: Any) -> Iterator[tuple[str, Any]]:

@@ -25,7 +25,7 @@ from tapd.inspection.graph import (
 from tapd.inspection.secrecy import hide, is_secret_name, is_secret_value
 from tapd.inspection.stubs import Stub
 
-_TRACKED = "tapd.model.durable.persistent:Tracked"
+_TRACKED = "tapd.model.durable.tracked:Tracked"
 _TEXT_DEPTH_MAX = 3
 
 

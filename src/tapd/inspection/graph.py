@@ -20,7 +20,7 @@ from tapd.model.address import Address
 
 ROOT_NAME = "application"
 _MAPPINGS = {
-    "tapd.model.durable.persistent:TrackedDict", "tapd.model.durable.namespace:Namespace",
+    "tapd.model.durable.tracked:TrackedDict", "tapd.model.durable.namespace:Namespace",
     "collections:OrderedDict", "collections:defaultdict",
 }  # fmt: skip
 _ADDRESS = "tapd.model.address:Address"
@@ -152,9 +152,7 @@ def _state_children(obj: Stub, state: Any) -> Iterator[tuple[str, Any]]:
     ):
         for part in state:  # __dict__ and slots, as copyreg has them
             yield from _state_children(obj, part)
-    elif isinstance(state, list) and type(obj).reference.startswith(
-        "tapd.model.durable.persistent:"
-    ):
+    elif isinstance(state, list) and type(obj).reference.startswith("tapd.model.durable.tracked:"):
         yield from ((f"[{index}]", value) for index, value in enumerate(state))
     elif isinstance(state, list) and type(obj).reference == _ADDRESS:
         fields = zip(Address.__match_args__, state, strict=False)

@@ -79,7 +79,7 @@ class _Bounded(io.BytesIO):
         return line
 
 
-_InPython: Any = pickle._Unpickler  # the only one whose stack can be seen
+_InPython: Any = pickle._Unpickler  # noqa: SLF001 - pickle's own in Python, whose stack can be seen
 
 
 class _Beginning(StubFinder, _InPython):  # type: ignore[misc]  # an untyped base, as above

@@ -15,13 +15,12 @@ import contextlib
 import gc
 import io
 import pickle
-import resource
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import IO, Any, Self
 
 from tapd.errors import TapDamaged
-from tapd.image.evolution.moved import MOVED
+from tapd.image.evolution.moved import todays_name
+from tapd.linux.memory import limit_address_space, restore_address_space
 
 _OWN = "tapd.image."
 _FINISHERS = {"finish_graph": 2, "finish_deep_graph": 2, "finish_nested_graph": 3}
@@ -224,7 +223,7 @@ class StubFinder:
 
     def find_class(self, module_name: str, global_name: str) -> Any:
         """Return what stands for a name."""
-        reference = f"{MOVED.get(module_name, module_name)}:{global_name}"
+        reference = todays_name(module_name, global_name)
         stub = self.stubs.get(reference)
         if stub is None:
             stub = self.stubs[reference] = new_stub_type(reference)
@@ -265,15 +264,11 @@ def memory_bounded(pickle_bytes: int) -> Iterator[None]:
     (opcodes PUT and LONG_BINPUT) is a table of that length. The limit is the
     process's (setrlimit(2), RLIMIT_AS), so this is for commands, not for servers.
     """
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit = pages * resource.getpagesize() + _MEMORY_MIN_BYTES + _MEMORY_PER_BYTE * pickle_bytes
-    limits = [each for each in (soft, hard, limit) if each != resource.RLIM_INFINITY]
-    resource.setrlimit(resource.RLIMIT_AS, (min(limits), hard))
+    before = limit_address_space(_MEMORY_MIN_BYTES + _MEMORY_PER_BYTE * pickle_bytes)
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+        restore_address_space(before)
 
 
 def read_stubs(data: bytes | memoryview, source: str) -> tuple[Any, dict[str, StubType]]:

@@ -22,7 +22,8 @@ from tapd.model.callbacks import check_callback
 from tapd.model.connector import Connector
 from tapd.model.datagram import DatagramProtocol
 from tapd.model.durable.namespace import Namespace
-from tapd.model.durable.persistent import Persistent, TrackedDict, TrackedList
+from tapd.model.durable.persistent import Persistent
+from tapd.model.durable.tracked import TrackedDict, TrackedList
 from tapd.model.service import Service
 from tapd.model.timer import Timer
 
@@ -209,6 +210,10 @@ class Application(Persistent):
         if runtime is None:
             raise AuthorError(f"{self!r} is not running; run it before asking for this")
         return runtime
+
+    def bind_runtime(self, runtime: Runtime | None) -> None:
+        """Have it run on `runtime` from now on; on None, it is not running (for tapd's hosts)."""
+        self._v_runtime = runtime
 
     def next_key(self) -> int:
         """Return a number never given before in this application's life."""

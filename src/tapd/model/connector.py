@@ -91,6 +91,10 @@ class Connector(Persistent):
             self._v_is_connecting = True
             self.application.runtime.connector_added(self)
 
+    def attempt_ended(self) -> None:
+        """Take note that no connection is being made any more (called by the runtime)."""
+        self._v_is_connecting = False
+
     def connected(self, connection_key: int) -> None:
         """Take note of the connection (called by the runtime)."""
         self.connection_key = connection_key

@@ -146,14 +146,7 @@ def replace_file(files: Files, path: Path, chunks: Sequence[bytes | memoryview])
     Raises:
         OSError: it failed; what was at `path` is still there.
     """
-    temporary = write_temporary(files, path, chunks)
-    try:
-        files.rename(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            files.unlink(temporary)
-        raise
-    sync_directory(files, path.parent)
+    _rename_into(files, write_temporary(files, path, chunks), path)
 
 
 def replace_by_link(files: Files, source: Path, target: Path) -> None:
@@ -166,13 +159,18 @@ def replace_by_link(files: Files, source: Path, target: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         files.unlink(temporary)
     files.link(source, temporary)
+    _rename_into(files, temporary, target)
+
+
+def _rename_into(files: Files, temporary: Path, path: Path) -> None:
+    """Give `temporary` the name `path`, durably; where that fails, it is gone."""
     try:
-        files.rename(temporary, target)
+        files.rename(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             files.unlink(temporary)
         raise
-    sync_directory(files, target.parent)
+    sync_directory(files, path.parent)
 
 
 def free_name(path: Path) -> Path:

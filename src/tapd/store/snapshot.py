@@ -17,7 +17,7 @@ from tapd.errors import TapDamaged, TapdError
 from tapd.image.evolution.versions import Restoration
 from tapd.image.loss import Loss
 from tapd.image.pickling.pickler import detached_finder, dump_graph, load_graph
-from tapd.image.unfit import Kept
+from tapd.image.unfit import kept_of
 from tapd.model.application import Application
 from tapd.store.key import Key
 from tapd.store.tapfile import Manifest, first_losses, render_tail
@@ -85,7 +85,7 @@ def take_snapshot(
 
 def kept_in(application: Application) -> list[Loss]:
     """Return what the code that runs `application` can't take, and keeps as it was saved."""
-    kept: Kept | None = getattr(application, "_v_kept", None)
+    kept = kept_of(application)
     return [] if kept is None else kept.losses()
 
 

@@ -21,7 +21,7 @@ from tapd.host.load_trial import avoiding
 from tapd.image.tracking.changes import Changes
 from tapd.image.tracking.jar import Jar
 from tapd.image.tracking.replay import Replay
-from tapd.image.unfit import Kept
+from tapd.image.unfit import Kept, note_kept
 from tapd.model.application import Application
 from tapd.store.files import Files, give_to_owner_of, writing
 from tapd.store.generations import Loaded, SaveReport, Store
@@ -167,7 +167,7 @@ class State:
         if loaded.restoration.stand_ins:
             gc.collect()  # those that a journal let go of, or that were made in vain
         kept = Kept(application, loaded.restoration.stand_ins, look_everywhere=on_trial)
-        application._v_kept = kept  # volatile: for who saves it, and tells of it
+        note_kept(application, kept)
         return Restored(
             application,
             jar,

@@ -16,15 +16,11 @@ What both must know is in a page of shared memory: the vault's sending end, and
 a byte for each descriptor. The byte is set when a connection is safe and
 cleared when its descriptor has been closed, so that at every instant the bytes
 err on the side of keeping a connection twice: its SO_COOKIE tells.
-
-May import `errors`, `systemd.segment`. The C library is called through ctypes,
-as Python has no clone(2).
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import logging
 import mmap
 import os
@@ -34,16 +30,20 @@ import socket
 import stat
 from typing import NoReturn
 
-from tapd.systemd.segment import Held, Segment, socket_cookie
+from tapd.linux.processes import (
+    can_share_files,
+    fork_sharing_files,
+    open_files,
+    set_process_name,
+)
+from tapd.linux.sockets import socket_cookie
+from tapd.systemd.segment import Held, Segment
 
 _log = logging.getLogger("tapd.guardian")
 
 ORPHAN_KEY = 1 << 62
 """Keys from here on are of connections that the guardian saved: this plus the descriptor."""
 
-_CLONE_FILES = 0x400  # linux/sched.h
-_PR_SET_NAME = 15  # linux/prctl.h
-_SYS_CLONE = {"x86_64": 56, "aarch64": 220, "riscv64": 220, "armv7l": 120, "ppc64le": 120}
 _DESCRIPTORS_MAX = 1 << 20
 _HEADER_BYTES = 8
 
@@ -65,22 +65,21 @@ class Guardian:
         Call it while the process has one thread and little memory: the guardian
         keeps a copy of what it is then.
         """
-        number = _SYS_CLONE.get(os.uname().machine)
-        if number is None:
+        if not can_share_files():
             _log.info("no guardian on this machine: a kill may close what is just being accepted")
             return False
         memory = mmap.mmap(-1, _HEADER_BYTES + _DESCRIPTORS_MAX)
         memory[:4] = (-1).to_bytes(4, "little", signed=True)
-        libc = ctypes.CDLL(None, use_errno=True)
         pidfd = os.pidfd_open(os.getpid())
-        pid = libc.syscall(number, _CLONE_FILES | signal.SIGCHLD, 0, 0, 0, 0)
-        if pid == 0:
-            _guard(libc, memory, pidfd)
-        if pid < 0:
+        try:
+            pid = fork_sharing_files()
+        except OSError as error:
             os.close(pidfd)
             memory.close()
-            _log.warning("no guardian: %s", os.strerror(ctypes.get_errno()))
+            _log.warning("no guardian: %s", error.strerror)
             return False
+        if pid == 0:
+            _guard(memory, pidfd)
         self._memory = memory
         self._pid = pid
         self._pidfd = pidfd
@@ -125,11 +124,11 @@ class Guardian:
             self._memory = None
 
 
-def _guard(libc: ctypes.CDLL, memory: mmap.mmap, pidfd: int) -> NoReturn:
+def _guard(memory: mmap.mmap, pidfd: int) -> NoReturn:
     """Be the guardian. Every descriptor here is the server's as well: open none before it died."""
     try:
         os.setpgid(0, 0)  # what typed code left in the server's group is killed after it
-        libc.prctl(_PR_SET_NAME, b"tapd-guardian", 0, 0, 0)
+        set_process_name(b"tapd-guardian")
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
             signal.signal(number, signal.SIG_IGN)
         poll = select.poll()
@@ -147,7 +146,7 @@ def _save_orphans(memory: mmap.mmap) -> None:
         return
     with socket.socket(fileno=os.dup(sender_fd)) as sender:
         segment = Segment(0, sender=sender)
-        for fd in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208 - names are all we want
+        for fd in open_files():
             if fd < _DESCRIPTORS_MAX and not memory[_HEADER_BYTES + fd] and _is_connection(fd):
                 with contextlib.suppress(OSError):
                     segment.send(Held(ORPHAN_KEY + fd, socket_cookie(fd), fd))

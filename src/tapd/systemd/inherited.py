@@ -22,12 +22,12 @@ import stat
 from collections.abc import MutableMapping, Sequence
 
 from tapd.errors import SocketMismatch
+from tapd.linux.sockets import SO_DOMAIN
 from tapd.model.address import Address
 
 FIRST_FD = 3  # SD_LISTEN_FDS_START of sd_listen_fds(3)
 STORE_PREFIX = "tapd-"  # a unit's own sockets are named tapd@NAME.socket
 _VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
-_SO_DOMAIN = 39  # socket(7); the socket module has no name for it
 
 
 class Inherited:
@@ -105,7 +105,7 @@ def _why_no_listener(fd: int) -> str:
     # Naming the family would do for IP only; None of these calls depends on it.
     probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=fd)
     try:
-        family = probe.getsockopt(socket.SOL_SOCKET, _SO_DOMAIN)
+        family = probe.getsockopt(socket.SOL_SOCKET, SO_DOMAIN)
         kind = probe.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE)
         if kind not in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
             return "a socket, but neither of streams nor of datagrams"

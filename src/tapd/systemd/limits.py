@@ -1,13 +1,10 @@
-"""What the service manager and the kernel allow: how many connections, how many kept.
-
-May import nothing but the standard library.
-"""
+"""What the service manager and the kernel allow: how many connections, how many kept."""
 
 from __future__ import annotations
 
-import resource
-import sys
 from collections.abc import Mapping
+
+from tapd.linux.processes import open_files_max
 
 SPARE_FDS = 64
 """What a daemon has open beside its connections."""
@@ -15,9 +12,7 @@ SPARE_FDS = 64
 
 def most_connections() -> int:
     """Return how many connections the limit of open files leaves room for."""
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if limit == resource.RLIM_INFINITY:
-        return sys.maxsize
+    limit = open_files_max()
     return max(limit - SPARE_FDS, limit // 2)
 
 
@@ -39,7 +34,7 @@ def check_limits(
     where all is well, as far as the manager says what it allows.
     """
     problems = []
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    limit = open_files_max()
     if limit < connections + SPARE_FDS:
         problems.append(
             f"LimitNOFILE={limit} allows about {max(0, limit - SPARE_FDS)} connections, not the "

@@ -2,7 +2,7 @@
 
 A page of memory that the kernel empties in every child (MADV_WIPEONFORK of madvise(2))
 tells, whoever forks: C code and `ctypes` run none of Python's hooks. To read it costs
-a quarter of getpid(2), which is a system call. Imports nothing of tapd's.
+a quarter of getpid(2), which is a system call.
 """
 
 from __future__ import annotations

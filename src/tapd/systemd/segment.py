@@ -2,8 +2,7 @@
 
 Its wire format: one message a connection, 16 bytes (key and cookie in the
 machine's byte order: it never leaves this boot) with one descriptor beside them
-(SCM_RIGHTS, unix(7)). What a segment is for stands in `vault`. May import
-`errors`.
+(SCM_RIGHTS, unix(7)). What a segment is for stands in `vault`.
 """
 
 from __future__ import annotations
@@ -13,15 +12,15 @@ import contextlib
 import logging
 import os
 import re
-import resource
 import select
 import socket
 import struct
-import sys
 from collections.abc import Generator, Iterator
 
 from tapd.errnos import insist
 from tapd.errors import ConnectionsUnreadable
+from tapd.linux.processes import open_files_max
+from tapd.linux.sockets import MSG_CMSG_CLOEXEC, SO_PEEK_OFF
 from tapd.systemd.notify import Barrier
 from tapd.values import Value
 
@@ -30,9 +29,6 @@ _log = logging.getLogger("tapd.vault")
 SEGMENT_NAME = re.compile(r"tapd-vault-([0-9]{1,18})\Z")
 _MESSAGE = struct.Struct("=QQ")  # key, cookie
 _FD = struct.Struct("=i")
-_SO_PEEK_OFF = 42  # socket(7), from asm-generic/socket.h; Python has no name for it
-_SO_COOKIE = 57  # likewise; one number a socket and boot
-_MSG_CMSG_CLOEXEC = 0x40000000  # recvmsg(2); Python's own receiving end leaves it out
 
 
 class Held(Value):
@@ -142,12 +138,12 @@ class Segment:
             if (reader.family, reader.type) != (socket.AF_UNIX, socket.SOCK_STREAM):
                 _log.error("%s in the fd store is no segment; it is passed over", self.name)
                 return
-            insist(lambda: reader.setsockopt(socket.SOL_SOCKET, _SO_PEEK_OFF, 0))
+            insist(lambda: reader.setsockopt(socket.SOL_SOCKET, SO_PEEK_OFF, 0))
             while held := self._read_next(reader):
                 yield held
 
     def _read_next(self, reader: socket.socket) -> Held | None:
-        flags = socket.MSG_PEEK | socket.MSG_DONTWAIT | _MSG_CMSG_CLOEXEC
+        flags = socket.MSG_PEEK | socket.MSG_DONTWAIT | MSG_CMSG_CLOEXEC
         space = socket.CMSG_SPACE(_FD.size)
         try:
             data, ancillary, answer, _ = insist(lambda: reader.recvmsg(_MESSAGE.size, space, flags))
@@ -166,28 +162,12 @@ class Segment:
                 return None
             raise ConnectionsUnreadable(
                 "the connections of the process before can't all be taken over: this one may open "
-                f"{resource.getrlimit(resource.RLIMIT_NOFILE)[0]} files and needs more. Raise "
+                f"{open_files_max()} files and needs more. Raise "
                 "LimitNOFILE= (then: systemctl daemon-reload); it is tried again, and meanwhile "
                 "no connection is lost"
             )
         key, cookie = _MESSAGE.unpack(data)
         return Held(key, cookie, fds[0])
-
-
-def socket_cookie(fd: int) -> int:
-    """Return the SO_COOKIE of the socket `fd`, which stays the caller's.
-
-    Raises:
-        OSError: `fd` is closed or no socket.
-    """
-    # Family and type are not looked at for this option, and naming them spares
-    # the three system calls that would ask for them.
-    probe = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=fd)
-    try:
-        cookie = insist(lambda: probe.getsockopt(socket.SOL_SOCKET, _SO_COOKIE, 8))
-    finally:
-        probe.detach()
-    return int.from_bytes(cookie, sys.byteorder)
 
 
 def end_connection(fd: int) -> None:

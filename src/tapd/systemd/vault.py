@@ -37,7 +37,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import resource
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -45,13 +44,14 @@ from typing import Protocol as TypingProtocol
 
 from tapd.errnos import lost
 from tapd.errors import ConnectionsUnreadable
+from tapd.linux.processes import open_files_max
+from tapd.linux.sockets import socket_cookie
 from tapd.systemd.notify import Barrier
 from tapd.systemd.segment import (
     SEGMENT_NAME,
     Held,
     Segment,
     end_connection,
-    socket_cookie,
     take_newer,
 )
 
@@ -78,7 +78,7 @@ class FdStore(TypingProtocol):
         """Ask to be told when all messages so far are read."""
 
 
-def _no_fault(name: str) -> None:
+def no_fault(_name: str) -> None:
     """Do nothing: the fault point of a process that nobody tests."""
 
 
@@ -95,7 +95,7 @@ class Vault:
         store: FdStore | None,
         segment_connections: int = 200,
         segments_max: int | None = None,
-        fault: Callable[[str], None] = _no_fault,
+        fault: Callable[[str], None] = no_fault,
     ) -> None:
         """Make a vault that holds nothing yet; `recover` comes first, if at all.
 
@@ -275,11 +275,10 @@ class Vault:
 
     def _warn_send(self, error: OSError) -> None:
         if error.errno == errno.ETOOMANYREFS:
-            limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
             self._warn(
                 "in-flight",
-                f"LimitNOFILE={limit} is also how many connections the vault may hold for this "
-                "user; new ones end when the process is killed. Raise LimitNOFILE=",
+                f"LimitNOFILE={open_files_max()} is also how many connections the vault may hold "
+                "for this user; new ones end when the process is killed. Raise LimitNOFILE=",
             )
         else:
             self._warn("send", f"the vault takes no connection: {error}")

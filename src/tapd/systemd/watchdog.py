@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Self
 
 from tapd.systemd.notify import Notifier
@@ -74,11 +73,6 @@ class Watchdog:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         """Stop; see `stop`."""
         self.stop()

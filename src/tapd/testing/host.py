@@ -18,7 +18,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from tapd.errors import UsageError
@@ -86,7 +85,7 @@ class Host:
                 epoch; the present where None.
             plan: what `kill_everywhere` wants to happen.
         """
-        if asyncio._get_running_loop() is not None:
+        if asyncio._get_running_loop() is not None:  # noqa: SLF001 - get_running_loop raises where there is none
             raise UsageError(
                 "a Host runs an event loop of its own, and there is one running already: write "
                 "the test as a plain function, not as a coroutine"
@@ -139,12 +138,7 @@ class Host:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def close(self) -> None:

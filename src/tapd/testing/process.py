@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tapd.linux.sockets import socket_cookie
 from tapd.model.access.seal import Sealer
 from tapd.net.turn.listener import Listener
 from tapd.net.turn.recovery import adopt_held, begin_turns
@@ -27,7 +28,7 @@ from tapd.store.files import Files
 from tapd.store.generations import SaveReport, Store
 from tapd.store.key import Key
 from tapd.store.state import State
-from tapd.systemd.segment import Held, socket_cookie
+from tapd.systemd.segment import Held
 from tapd.systemd.vault import Vault
 from tapd.testing.checking import ALL, CheckingJar, check_losses
 from tapd.testing.clock import Clock, Loop
@@ -186,7 +187,7 @@ class Process:
         )
         turn.clock = home.clock
         turn.journal = self.state.open_journal(home.boot_id)
-        application._v_runtime = turn
+        application.bind_runtime(turn)
         for key, sock in home.listening.items():
             if isinstance(key, str):
                 turn.listen(Listener(sock, application.services[key]))
@@ -246,7 +247,7 @@ class Process:
             turn.stop_listening()
             for task in asyncio.all_tasks(self.loop):
                 # A killed process logs nothing about the tasks that it had.
-                task._log_destroy_pending = False  # type: ignore[attr-defined]
+                task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - asyncio has no other switch
                 _close_coroutine(task)
             turn.close()
             for stream in turn.streams.values():

@@ -20,7 +20,8 @@ from tapd.cli.tapctl.command import main
 from tapd.cli.taps import complete_tap, find_tap
 from tapd.errors import TapDamaged, TapMissing
 from tapd.model.application import Application
-from tapd.model.durable.persistent import Persistent, TrackedList
+from tapd.model.durable.persistent import Persistent
+from tapd.model.durable.tracked import TrackedList
 from tapd.model.service import Service
 from tapd.services.telnet import ShellFactory
 from tapd.store.adoption import find_strangers, names_of_all, sign_all

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
 import subprocess
 import sys
 from pathlib import Path
 
-from tapd.image.evolution.names import named
+import pytest
+
+from tapd.image.evolution.moved import MOVED_NAMES, todays_name
+from tapd.image.evolution.names import named, renamed
 from tapd.image.pickling.pickler import load_graph
 
 EARLIER = Path(__file__).parents[2] / "golden" / "modules-0.1.0.txt"
@@ -36,6 +40,15 @@ def test_what_a_pickle_names_by_its_old_name_is_found() -> None:
 
     assert named("tapd.model.accounts", "Account") is Account
     assert load_graph(b"\x80\x05ctapd.model.accounts\nAccount\n.") is Account
+
+
+@pytest.mark.parametrize("old", MOVED_NAMES)
+def test_a_moved_class_is_found_by_its_old_name(old: str) -> None:
+    module, _colon, name = old.partition(":")
+    assert ":".join(renamed(module, name)) == todays_name(module, name) == MOVED_NAMES[old]
+    now, _colon, qualname = MOVED_NAMES[old].partition(":")
+    found = getattr(importlib.import_module(now), qualname)
+    assert load_graph(pickle.PROTO + b"\x05c" + f"{module}\n{name}\n.".encode()) is found
 
 
 def test_a_module_that_a_namespace_holds_is_found() -> None:

@@ -14,7 +14,8 @@ from tapd.errors import LostObject, UpgradeRefused
 from tapd.image.evolution import names
 from tapd.image.evolution.versions import Broken, BrokenDurable, Restoration, register_rename
 from tapd.image.pickling.pickler import StateLoader, StatePickler, dump_graph, load_graph
-from tapd.model.durable.persistent import Persistent, TrackedDict
+from tapd.model.durable.persistent import Persistent
+from tapd.model.durable.tracked import TrackedDict
 
 
 def no_object(number: int) -> Any:

@@ -38,7 +38,7 @@ from tapd.image.likeness.graphs import Likeness
 from tapd.image.loss import Placeholder
 from tapd.image.typed import compile_typed
 from tapd.model.durable.namespace import Namespace
-from tapd.model.durable.persistent import (
+from tapd.model.durable.tracked import (
     TrackedBytearray,
     TrackedDeque,
     TrackedDict,

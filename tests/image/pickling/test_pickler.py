@@ -33,7 +33,8 @@ from tapd.image.pickling.pickler import (
 )
 from tapd.model.application import Application
 from tapd.model.durable.namespace import Namespace
-from tapd.model.durable.persistent import Persistent, TrackedDeque, TrackedDict, TrackedList
+from tapd.model.durable.persistent import Persistent
+from tapd.model.durable.tracked import TrackedDeque, TrackedDict, TrackedList
 
 
 def no_object(number: int) -> Any:

@@ -12,7 +12,8 @@ from tapd.image.evolution.stand_ins import DurableStandIn
 from tapd.image.evolution.versions import Restoration
 from tapd.image.pickling.pickler import dump_graph, load_graph
 from tapd.image.reduction import rebuild
-from tapd.model.durable.persistent import Persistent, TrackedDict, TrackedList
+from tapd.model.durable.persistent import Persistent
+from tapd.model.durable.tracked import TrackedDict, TrackedList
 
 
 class Box(Persistent):

@@ -71,8 +71,8 @@ from tapd.image.pickling.pickler import (
     load_graph,
 )
 from tapd.model.durable.namespace import Namespace
-from tapd.model.durable.persistent import (
-    Persistent,
+from tapd.model.durable.persistent import Persistent
+from tapd.model.durable.tracked import (
     TrackedBytearray,
     TrackedDeque,
     TrackedDict,

@@ -21,8 +21,8 @@ from tapd.image.tracking.replay import Replay
 from tapd.image.tracking.strict import StrictJar
 from tapd.image.typed import compile_typed
 from tapd.model.durable.namespace import Namespace
-from tapd.model.durable.persistent import (
-    Persistent,
+from tapd.model.durable.persistent import Persistent
+from tapd.model.durable.tracked import (
     TrackedBytearray,
     TrackedDeque,
     TrackedDict,

@@ -29,7 +29,8 @@ from tapd.image.tracking.changes import Changes
 from tapd.image.tracking.jar import Jar
 from tapd.image.tracking.replay import Replay
 from tapd.image.tracking.watching import Watched
-from tapd.model.durable.persistent import Persistent, Tracked, TrackedDict, TrackedList
+from tapd.model.durable.persistent import Persistent, Tracked
+from tapd.model.durable.tracked import TrackedDict, TrackedList
 
 
 class Plain:

@@ -20,7 +20,8 @@ from tapd.image.pickling.pickler import StatePickler
 from tapd.image.tracking.fingerprint import FingerprintTaker
 from tapd.image.tracking.jar import Jar
 from tapd.image.tracking.watching import Watch, Watched
-from tapd.model.durable.persistent import Persistent, TrackedDict, TrackedList
+from tapd.model.durable.persistent import Persistent
+from tapd.model.durable.tracked import TrackedDict, TrackedList
 
 
 class Colour(enum.Enum):

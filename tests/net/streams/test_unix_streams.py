@@ -13,6 +13,7 @@ import pytest
 from harness import Harness
 from kill_calls import KillCalls
 
+from tapd.linux.sockets import SO_PEEK_OFF
 from tapd.model.application import Application
 from tapd.model.protocol import Protocol
 from tapd.model.service import Service
@@ -164,5 +165,5 @@ def test_what_an_earlier_version_left_is_understood() -> None:
             (-1, 0, 0), (0, 0, 0), (0, 2, 0), (1 << 30, 1, 0), (0, 1, 0),
             (1 << 30 | 5, 1, 5), (5, 2, 5), (1 << 30 | 5, 2, 0), (5, 1, 0),
         ]:  # fmt: skip
-            near.setsockopt(socket.SOL_SOCKET, kernel.SO_PEEK_OFF, offset)
+            near.setsockopt(socket.SOL_SOCKET, SO_PEEK_OFF, offset)
             assert kernel.discard_due(near, reads, 5) == due

@@ -20,7 +20,7 @@ import click
 from tapd.cli.client import Call, calling
 from tapd.cli.taps import TAP, find_tap
 from tapd.errors import NotRunning
-from tapd.host.prompt.console import INTERRUPT
+from tapd.host.prompt.interrupts import INTERRUPT
 
 _DIED = "the server ended or was killed while this ran: it was not applied; what ran before is kept"
 _AGAIN_S = 1.0

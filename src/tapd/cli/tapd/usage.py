@@ -64,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--socket-group", metavar="GROUP", help="the group of UNIX sockets")
     made.add_argument("--version", action="version", version=f"tapd {tapd.__version__}")
-    for action in made._actions:
+    for action in made._actions:  # noqa: SLF001 - argparse has no other list of them
         if action.dest in KINDS:
             action.type = KINDS[action.dest]
             action.default = getattr(Arguments, action.dest)

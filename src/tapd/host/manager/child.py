@@ -1,14 +1,12 @@
 """Start the server's process as a service manager does: by hand, fork and exec.
 
 `subprocess` can't be used: LISTEN_PID must be the process's own number, and the
-descriptors must be 3, 4, 5, … (sd_listen_fds(3)). May import the standard library
-only.
+descriptors must be 3, 4, 5, … (sd_listen_fds(3)).
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import dataclasses
 import fcntl
 import os
@@ -17,8 +15,9 @@ import signal
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NoReturn
 
+from tapd.linux.processes import prepare_prctl, signal_at_parents_end
+
 _FIRST_FD = 3
-_PR_SET_PDEATHSIG = 1  # prctl(2)
 _EX_UNAVAILABLE = 69
 # What the manager handles, and what Python ignores.
 _RESET_SIGNALS = (
@@ -28,8 +27,6 @@ _RESET_SIGNALS = (
     signal.SIGPIPE,
     signal.SIGXFSZ,
 )
-
-_prctl = ctypes.CDLL(None).prctl
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -89,6 +86,7 @@ def spawn(
         own["LISTEN_FDS"] = str(len(fds))
         own["LISTEN_FDNAMES"] = ":".join(name for name, _ in fds)
     image = _Image(program, command, own, [fd for _, fd in fds])
+    prepare_prctl()
     parent = os.getpid()
     # No handler of ours may run in the child.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
@@ -120,7 +118,7 @@ def _become(image: _Image, parent: int, mask: Iterable[int]) -> NoReturn:
     """Turn the forked process into `image`; it never returns."""
     try:
         os.setpgid(0, 0)
-        _prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+        signal_at_parents_end(signal.SIGTERM)
         if os.getppid() != parent:  # it died before the line above
             os._exit(_EX_UNAVAILABLE)
         pid = str(os.getpid())

@@ -41,7 +41,6 @@ import enum
 import errno
 import logging
 import os
-import resource
 import select
 import signal
 import socket
@@ -53,6 +52,7 @@ from tapd.host.manager.binding import Bound, bind_all
 from tapd.host.manager.child import Child, spawn
 from tapd.host.manager.notify_socket import Message, NotifySocket, Store
 from tapd.host.options import ASLEEP_STATUS
+from tapd.linux.processes import raise_open_files
 from tapd.model.address import Address
 from tapd.systemd.inherited import describe_listener
 from tapd.systemd.notify import WAKE_FIELD
@@ -64,7 +64,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCONT)
 _QUICK_S = 1.0  # a life shorter than this after READY counts as a death at the start
 _QUICK_DEATHS_FREE = 5  # so many in a row are not slowed down
 _CLOCK_LOOK_S = 60.0
-_OPEN_FILES_MAX = 65536  # of the child, where the hard limit allows it
+_OPEN_FILES_MAX = 65536  # of the child; a login shell sets few
 _SCARCE = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # there will be more again
 _NOT_INHERITED = (
     "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID", "NOTIFY_SOCKET",
@@ -178,7 +178,7 @@ class Manager:
         if options.watchdog_s is not None:
             self._environ["WATCHDOG_USEC"] = str(int(options.watchdog_s * 1e6))
         self._had_terminal = _has_terminal()
-        _raise_open_files()
+        raise_open_files(_OPEN_FILES_MAX)
 
     @property
     def addresses(self) -> list[str]:
@@ -474,14 +474,6 @@ def _has_terminal() -> bool:
     except OSError:
         return False
     return True
-
-
-def _raise_open_files() -> None:
-    """Raise the soft limit of open files, which a login shell sets low (getrlimit(2))."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _OPEN_FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES_MAX)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _describe_end(code: int) -> str:

@@ -1,7 +1,7 @@
 """The manager's end of the notify protocol, and the fd store behind it.
 
 What sd_notify(3) says of systemd holds here, as far as tapd's own daemon speaks
-it. May import the standard library only.
+it.
 """
 
 from __future__ import annotations
@@ -15,17 +15,15 @@ import select
 import shutil
 import socket
 import stat
-import struct
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from tapd.linux.sockets import MSG_CMSG_CLOEXEC, SCM_MAX_FD, UCRED, unpack_credentials
+
 _log = logging.getLogger("tapd.manager")
 
-_CREDENTIALS = struct.Struct("=iII")  # struct ucred of unix(7): pid, uid, gid
-_FDS_MAX = 253  # SCM_MAX_FD of unix(7)
 _MESSAGE_BYTES_MAX = 65536
-_MSG_CMSG_CLOEXEC = 0x40000000  # recvmsg(2)
 
 
 @dataclasses.dataclass
@@ -63,18 +61,18 @@ class NotifySocket:
 
     def read(self) -> Iterator[Message]:
         """Yield every message in the queue, in order."""
-        space = socket.CMSG_SPACE(_CREDENTIALS.size) + socket.CMSG_SPACE(4 * _FDS_MAX)
+        space = socket.CMSG_SPACE(UCRED.size) + socket.CMSG_SPACE(4 * SCM_MAX_FD)
         while True:
             try:
                 data, ancillary, flags, _ = self._socket.recvmsg(
-                    _MESSAGE_BYTES_MAX, space, _MSG_CMSG_CLOEXEC
+                    _MESSAGE_BYTES_MAX, space, MSG_CMSG_CLOEXEC
                 )
             except BlockingIOError:
                 return
             message = Message(0, {}, [])
             for _, kind, content in ancillary:
                 if kind == socket.SCM_CREDENTIALS:
-                    message.pid = _CREDENTIALS.unpack(content)[0]
+                    message.pid = unpack_credentials(content).pid
                 else:
                     rights = array.array("i")
                     rights.frombytes(content[: len(content) // 4 * 4])

@@ -6,37 +6,22 @@ and durable; `application` is bound in it. The session itself is not durable: th
 person's end of it is a process of their own, which sees the connection close.
 
 Code that does not come back stops the server for all: Ctrl-C reaches it as a
-signal (`INTERRUPT`), which does nothing while no such code runs.
+signal, which does nothing while no such code runs (`host.prompt.interrupts`).
 """
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
 from tapd.host.prompt import streams
+from tapd.host.prompt.interrupts import typed_code
 from tapd.host.prompt.paste import split_statements
 from tapd.host.prompt.prompt import Prompt
 from tapd.model.durable.namespace import Namespace
 from tapd.net.turn.turn import Turn
 
-INTERRUPT = signal.SIGUSR1
 BLOCK_CHARACTERS_MAX = 1 << 20
-
-_running = False
-"""Whether a console's code runs now."""
-
-
-def allow_interrupts() -> None:
-    """Have `INTERRUPT` raise KeyboardInterrupt in a console's code, and only there."""
-    signal.signal(INTERRUPT, _interrupt)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    if _running:
-        raise KeyboardInterrupt
 
 
 class ConsolePrompt(Prompt):
@@ -112,17 +97,16 @@ class Console:
         self._evaluate(run)
 
     def _evaluate(self, work: Callable[[], object]) -> None:
-        global _running  # noqa: PLW0603 - a signal handler looks at it
         if self.leaving:
             return
         try:
-            _running = True
+            typed_code.is_signalled = True
             try:
                 work()
             finally:
-                _running = False
+                typed_code.is_signalled = False
         except KeyboardInterrupt as error:  # it came between two pieces of typed code
-            _running = False
+            typed_code.is_signalled = False
             self.prompt.show_error(error, with_frames=False)
         if not self.prompt.awaiting:
             self._ask()

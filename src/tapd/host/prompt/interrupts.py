@@ -1,12 +1,15 @@
-"""Ctrl-C for typed code that does not come back.
+"""Ctrl-C for typed code that does not return: one signal, and who may send it.
 
-While such code runs nobody reads the connection that the Ctrl-C came by. So the
-thread that watches for long turns (`net.turn.slow`) asks the session whose code it is
-whether one waits in the kernel. If so, it sends the main thread a signal, which
-raises KeyboardInterrupt in that code, and nowhere else. ``tapctl shell`` sends a
-signal itself; see `host.prompt.console`.
+Typed code runs in the main thread, inside a turn, so nothing reads the connection that a
+Ctrl-C comes by. `INTERRUPT` reaches the main thread all the same, and its handler raises
+KeyboardInterrupt in typed code, and nowhere else. It has two senders:
 
-Nothing here is durable. Imports nothing of tapd's.
+- The thread that watches for long turns (`net.turn.slow`) asks the session whose code runs
+  whether a Ctrl-C waits in the kernel, and sends the signal for each (`interrupt_if_asked`).
+- ``tapctl shell`` is a process of its own and sends it to the server. It counts only while
+  a line of such a shell runs (`is_signalled`).
+
+Nothing here is durable.
 """
 
 from __future__ import annotations
@@ -16,7 +19,8 @@ import threading
 from types import FrameType
 from typing import Protocol
 
-INTERRUPT = signal.SIGUSR2
+INTERRUPT = signal.SIGUSR1
+"""``tapctl`` and servers of different versions agree on its number."""
 
 
 class Session(Protocol):
@@ -31,10 +35,13 @@ class TypedCode:
 
     Attributes:
         session: whose it is; None while no such code runs.
+        is_signalled: whether a line of a ``tapctl shell`` runs, whose own process sends
+            `INTERRUPT`.
     """
 
     def __init__(self) -> None:
         self.session: Session | None = None
+        self.is_signalled = False
         self._asking: Session | None = None
         self._answered = 0
 
@@ -44,7 +51,7 @@ class TypedCode:
         self.session = session
 
     def allow_interrupts(self) -> None:
-        """Have `INTERRUPT` do what it is for. In the main thread only."""
+        """Have `INTERRUPT` interrupt typed code. In the main thread only."""
         signal.signal(INTERRUPT, self._interrupt)
 
     def interrupt_if_asked(self) -> None:
@@ -59,12 +66,13 @@ class TypedCode:
             signal.pthread_kill(threading.main_thread().ident or 0, INTERRUPT)
 
     def ask_again(self) -> None:
-        """Have the Ctrl-C that waits looked at once more: one came where nothing could take it."""
+        """Look at the waiting Ctrl-C once more: one came where nothing could take it."""
         self._answered = 0
 
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
         asking, self._asking = self._asking, None
-        if asking is not None and asking is self.session:
+        # A session's own Ctrl-C is for its own code: another's may have begun meanwhile.
+        if self.is_signalled if asking is None else asking is self.session:
             raise KeyboardInterrupt
 
 

@@ -5,7 +5,7 @@ process, so stand-ins are put there once. Each looks at a context variable: code
 that a session runs, and every asyncio task that such code starts, finds its
 session there; everything else finds the stream that was there before.
 
-Nothing here is durable. Imports nothing of tapd's.
+Nothing here is durable.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextvars
 import io
 import sys
-from typing import Any, Protocol, TextIO
+from typing import Any, ClassVar, Protocol, TextIO
 
 _NO_INPUT = (
     "input() can't be used at this prompt: the server serves others meanwhile; "
@@ -44,11 +44,37 @@ current: contextvars.ContextVar[Session | None] = contextvars.ContextVar(
 """The session whose code runs now."""
 
 
-class SessionOutput(io.TextIOBase):
-    """Stands in for `sys.stdout` or `sys.stderr`."""
+class _StandIn(io.TextIOBase):
+    """Stands in for one of the process's streams, where no session's code runs."""
+
+    what: ClassVar[str]
 
     def __init__(self, real: TextIO) -> None:
         self.real = real
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal; a session's is none, so nobody starts a pager."""
+        return current.get() is None and self.real.isatty()
+
+    def fileno(self) -> int:
+        """Return the real stream's; a session has none."""
+        if current.get() is None:
+            return self.real.fileno()
+        raise io.UnsupportedOperation(f"a session's {self.what} has no file descriptor")
+
+    def close(self) -> None:
+        """Do nothing: it belongs to every session, and `exit` closes its input."""
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # a plain attribute in TextIOBase
+        """The real stream's; UTF-8 for sessions."""
+        return self.real.encoding if current.get() is None else "utf-8"
+
+
+class SessionOutput(_StandIn):
+    """Stands in for `sys.stdout` or `sys.stderr`."""
+
+    what = "output"
 
     def write(self, text: str) -> int:
         """Write to the running session, else to the real stream."""
@@ -66,27 +92,9 @@ class SessionOutput(io.TextIOBase):
         if current.get() is None:
             self.real.flush()
 
-    def isatty(self) -> bool:
-        """Whether it is a terminal; a session's is none, so nobody starts a pager."""
-        return current.get() is None and self.real.isatty()
-
     def writable(self) -> bool:
         """Return true: it can be written to."""
         return True
-
-    def fileno(self) -> int:
-        """Return the real stream's; a session has none."""
-        if current.get() is None:
-            return self.real.fileno()
-        raise io.UnsupportedOperation("a session's output has no file descriptor")
-
-    def close(self) -> None:
-        """Do nothing: it belongs to every session."""
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]  # a plain attribute in TextIOBase
-        """The real stream's; UTF-8 for sessions."""
-        return self.real.encoding if current.get() is None else "utf-8"
 
     @property
     def errors(self) -> str | None:  # type: ignore[override]  # as `encoding`
@@ -101,11 +109,10 @@ class SessionOutput(io.TextIOBase):
         raise AttributeError("a session's output takes text, not bytes; use print()")
 
 
-class SessionInput(io.TextIOBase):
+class SessionInput(_StandIn):
     """Stands in for `sys.stdin`: typed code can't wait for a line without stopping all."""
 
-    def __init__(self, real: TextIO) -> None:
-        self.real = real
+    what = "input"
 
     def readline(self, size: int = -1, /) -> str:  # type: ignore[override]  # as TextIO has it
         """Read a line of the real stream; refuse where a session asks."""
@@ -122,24 +129,6 @@ class SessionInput(io.TextIOBase):
     def readable(self) -> bool:
         """Return true: the real stream is."""
         return True
-
-    def isatty(self) -> bool:
-        """Whether it is a terminal; a session's is none."""
-        return current.get() is None and self.real.isatty()
-
-    def fileno(self) -> int:
-        """Return the real stream's; a session has none."""
-        if current.get() is None:
-            return self.real.fileno()
-        raise io.UnsupportedOperation("a session's input has no file descriptor")
-
-    def close(self) -> None:
-        """Do nothing: `exit` closes its input before it raises SystemExit."""
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]  # a plain attribute in TextIOBase
-        """The real stream's; UTF-8 for sessions."""
-        return self.real.encoding if current.get() is None else "utf-8"
 
 
 def _displayhook(value: Any, previous: Any = sys.displayhook) -> None:

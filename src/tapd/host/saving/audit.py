@@ -18,7 +18,6 @@ import contextlib
 import functools
 import logging
 import os
-import resource
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -32,6 +31,7 @@ from tapd.image.likeness.differences import Difference, Outcome
 from tapd.image.likeness.graphs import Likeness
 from tapd.image.paths import find_path
 from tapd.image.tracking.jar import Jar
+from tapd.linux import memory
 from tapd.model.application import Application
 from tapd.model.durable.persistent import is_durable_type
 from tapd.store.journal.chain import JournalGone
@@ -46,7 +46,6 @@ MEMORY_FACTOR = 24
 (`bench_audit`)."""
 
 _NICE_MOST = 19
-_NO_LIMIT = 1 << 62
 
 
 class Audited(Value):
@@ -108,19 +107,22 @@ class Audit(Value):
     key: Key
     base: int
     generation: int
-    memory_bytes: int = _NO_LIMIT
+    memory_bytes: int = memory.NO_LIMIT
     deadline_s: float = DEADLINE_S
 
     def run(self, application: Application) -> Audited:
         """Compare; never raises. The process is good for nothing else afterwards."""
         started_s, processor_s = time.monotonic(), time.process_time()
         outcome = Audited(self.generation, self.base)
-        _forget_peak()
-        before_bytes = _field(_STATUS, "VmRSS:")
+        memory.forget_peak()  # the save took memory, too
+        before_bytes = memory.resident_bytes()
+        limits = None
         try:
-            allowed = min(self.memory_bytes, _available_bytes())
+            # Half of what is free: others must not run short for it.
+            allowed = min(self.memory_bytes, memory.available_bytes() // 2)
             parts = parts_for(self._size_bytes(), allowed)
-            _limit_memory(allowed)
+            with contextlib.suppress(OSError, ValueError):  # a filter may refuse it
+                limits = memory.limit_address_space(allowed)
             if parts == 1:
                 self._part_file().remove()
                 _be_harmless()
@@ -141,11 +143,12 @@ class Audit(Value):
         except BaseException as error:  # SystemExit of an author's hook, say
             outcome = outcome.replace(reason=_failed(self.base, error))
         with contextlib.suppress(Exception):
-            _unlimit_memory()
+            if limits is not None:
+                memory.restore_address_space(limits)
         return outcome.replace(
             duration_s=time.monotonic() - started_s,
             processor_s=time.process_time() - processor_s,
-            memory_bytes=max(0, _field(_STATUS, "VmHWM:") - before_bytes),
+            memory_bytes=max(0, memory.peak_bytes() - before_bytes),
         )
 
     def _size_bytes(self) -> int:
@@ -327,69 +330,3 @@ def _be_harmless() -> None:
         os.nice(_NICE_MOST)
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-
-
-# --- memory -----------------------------------------------------------------------
-
-
-def _limit_memory(allowed: int) -> None:
-    """Have what asks for more fail with MemoryError."""
-    limit = _virtual_bytes() + allowed
-    _soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    if hard != resource.RLIM_INFINITY:
-        limit = min(limit, hard)
-    with contextlib.suppress(OSError, ValueError):  # a filter may refuse it
-        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
-
-
-def _unlimit_memory() -> None:
-    _soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
-
-
-def _virtual_bytes() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    return pages * resource.getpagesize()
-
-
-_STATUS = Path("/proc/self/status")
-
-
-def _forget_peak() -> None:
-    """Have VmHWM begin anew (proc(5)): the save took memory, too."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def _field(path: Path, name: str) -> int:
-    """Return a field of a file of proc(5), which are in kB."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        for line in path.read_text().splitlines():
-            if line.startswith(name):
-                return int(line.split()[1]) * 1024
-    return 0
-
-
-def _available_bytes() -> int:
-    """Return how much memory may be taken without pressing anybody: half of what is free."""
-    free: list[int] = [_field(Path("/proc/meminfo"), "MemAvailable:") or _NO_LIMIT]
-    free += _cgroup_bytes()
-    return min(free) // 2
-
-
-def _cgroup_bytes() -> Iterable[int]:
-    """Yield what is left of the limits of the control groups (cgroups(7), version 2)."""
-    try:
-        text = Path("/proc/self/cgroup").read_text()
-        group = next(line[3:] for line in text.splitlines() if line.startswith("0::"))
-    except (OSError, StopIteration):
-        return
-    directory = Path("/sys/fs/cgroup") / group.strip("/")
-    while directory != directory.parent and directory.is_relative_to("/sys/fs/cgroup"):
-        with contextlib.suppress(OSError, ValueError):
-            used = int((directory / "memory.current").read_text())
-            for name in ("memory.max", "memory.high"):
-                limit = (directory / name).read_text().strip()
-                if limit != "max":
-                    yield max(0, int(limit) - used)
-        directory = directory.parent

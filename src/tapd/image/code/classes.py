@@ -26,6 +26,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tapd.errors import CannotKeep
+from tapd.image.bare import DESCRIPTORS, HEAP_TYPE, dict_of_class
 from tapd.image.code import enums, rewritten
 from tapd.image.code.class_text import restore_class_text, text_of_class
 from tapd.image.code.definitions import key_of, known_definition, remember_definition
@@ -34,12 +35,10 @@ from tapd.image.evolution.names import name_of
 from tapd.model.durable.namespace import main_names
 
 __all__ = [
-    "bare_class", "dict_of_class", "is_made_in_c", "make_class", "set_class", "set_class_state",
+    "bare_class", "is_made_in_c", "make_class", "set_class", "set_class_state",
     "split_class",
 ]  # fmt: skip
 
-_HEAP_TYPE = 1 << 9
-_STRUCTURE = (types.GetSetDescriptorType, types.MemberDescriptorType)
 _NOT_SAVED = frozenset({"_abc_impl", "__slotnames__", "_value2member_map_", "__class_cell__"})
 """Caches of others', and a table that is saved as pairs."""
 _PYTHON = sys.version_info[:2]
@@ -59,11 +58,6 @@ _MADE_BY_TYPE = frozenset({
 """Metaclasses of which all that they do is kept: attributes."""
 
 
-def dict_of_class(cls: type) -> Any:
-    """Return the attributes of `cls` itself, whatever its metaclass pretends."""
-    return type.__dict__["__dict__"].__get__(cls)
-
-
 def split_class(cls: type) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return the arguments of `bare_class` and the state for `set_class_state` of `cls`.
 
@@ -75,7 +69,7 @@ def split_class(cls: type) -> tuple[tuple[Any, ...], dict[str, Any]]:
         raise CannotKeep("it is not written in Python and not found by its name")
     if main_names().get("__file__") and _is_in_main(cls):
         raise CannotKeep("it is defined in a script; move it to a module that can be imported")
-    made_by = next(each for each in _mro_of(type(cls)) if not each.__flags__ & _HEAP_TYPE)
+    made_by = next(each for each in _mro_of(type(cls)) if not each.__flags__ & HEAP_TYPE)
     if made_by is not type:
         raise CannotKeep(f"a class made by {type(cls).__qualname__} can't be made again")
     is_enum = issubclass(type(cls), enum.EnumType)
@@ -111,7 +105,7 @@ def _mro_of(cls: type) -> tuple[type, ...]:
 
 def _is_carried(cls: type, name: str, value: Any) -> bool:
     """Whether an attribute is state; the others come with the bare class."""
-    if name in _NOT_SAVED or (type(value) in _STRUCTURE and value.__objclass__ is cls):
+    if name in _NOT_SAVED or (type(value) in DESCRIPTORS and value.__objclass__ is cls):
         return False
     function = getattr(value, "__func__", value)
     if type(function) is not types.FunctionType or function.__module__ != "typing":
@@ -282,7 +276,7 @@ def _has_hook(cls: type) -> bool:
 
 
 def _can_be_set(cls: type) -> bool:
-    return bool(cls.__flags__ & _HEAP_TYPE) and not cls.__flags__ & _IMMUTABLE_TYPE
+    return bool(cls.__flags__ & HEAP_TYPE) and not cls.__flags__ & _IMMUTABLE_TYPE
 
 
 _IMMUTABLE_TYPE = 1 << 8

@@ -92,7 +92,7 @@ PARTS: dict[type, Callable[[Any], Attributes]] = {
     staticmethod: parts_named("__func__"),
     classmethod: parts_named("__func__"),
     functools.cached_property: parts_named("func", "attrname"),
-    functools._lru_cache_wrapper: parts_named("__wrapped__"),
+    functools._lru_cache_wrapper: parts_named("__wrapped__"),  # noqa: SLF001 - functools has no public name for it
 }
 
 

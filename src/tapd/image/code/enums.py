@@ -15,9 +15,9 @@ import enum
 from typing import Any
 
 from tapd.errors import CannotKeep
+from tapd.image.bare import HEAP_TYPE, dict_of_class
 from tapd.image.evolution.names import name_of
 
-_HEAP_TYPE = 1 << 9
 MAKING = "_members_being_made_"
 """An attribute of a class that is being restored: its tables come later."""
 
@@ -49,7 +49,7 @@ def new_args(cls: type) -> tuple[tuple[Any, ...], ...]:
 
 
 def _base_in_c(cls: type) -> Any:
-    return next(base for base in cls.__mro__ if not base.__flags__ & _HEAP_TYPE)
+    return next(base for base in cls.__mro__ if not base.__flags__ & HEAP_TYPE)
 
 
 def _new_args(cls: type, member: Any) -> tuple[Any, ...]:
@@ -90,17 +90,13 @@ def reduce_member(member: Any) -> tuple[Any, ...]:
 def put_state(cls: type, state: dict[str, Any]) -> None:
     """Put into the state of a class what its members hold, and its table of values."""
     state["members"] = _states_of(cls)
-    state["by_value"] = list(_dict_of(cls).get("_value2member_map_", {}).items())
+    state["by_value"] = list(dict_of_class(cls).get("_value2member_map_", {}).items())
     maker = _inherited_maker(cls)
     if maker is not None:
         state["maker"] = maker
         del state["attributes"]["_new_member_"]
-    if getattr(_dict_of(cls).get("_value_repr_"), "__module__", None) == "enum":
+    if getattr(dict_of_class(cls).get("_value_repr_"), "__module__", None) == "enum":
         del state["attributes"]["_value_repr_"]  # not every Python has it
-
-
-def _dict_of(cls: type) -> Any:
-    return type.__dict__["__dict__"].__get__(cls)
 
 
 def _inherited_maker(cls: type) -> tuple[type, str] | None:
@@ -108,9 +104,9 @@ def _inherited_maker(cls: type) -> tuple[type, str] | None:
 
     It is called ``__new__`` and not found there: `enum` puts another in its place.
     """
-    own = _dict_of(cls).get("_new_member_")
+    own = dict_of_class(cls).get("_new_member_")
     for base in cls.__mro__[1:]:
-        if own is not None and _dict_of(base).get("__new_member__") is own:
+        if own is not None and dict_of_class(base).get("__new_member__") is own:
             return base, "__new_member__"
     return None
 
@@ -134,7 +130,7 @@ def set_state(cls: Any, state: dict[str, Any], *, same_python: bool) -> None:
     """Give the members their attributes, and make the table of values, hashed only now."""
     if "maker" in state:
         base, attribute = state["maker"]
-        type.__setattr__(cls, "_new_member_", _dict_of(base)[attribute])
+        type.__setattr__(cls, "_new_member_", dict_of_class(base)[attribute])
     for index, (attributes, slots) in enumerate(state["members"]):
         member = typed_member(cls, index)
         own = object.__getattribute__(member, "__dict__")
@@ -142,11 +138,11 @@ def set_state(cls: Any, state: dict[str, Any], *, same_python: bool) -> None:
         own.update(attributes)
         for name, value in slots.items():
             object.__setattr__(member, name, value)
-    if "_value_repr_" not in _dict_of(cls):
+    if "_value_repr_" not in dict_of_class(cls):
         find: Any = enum.EnumType._find_data_repr_  # type: ignore[attr-defined]
         type.__setattr__(cls, "_value_repr_", find.__func__(type(cls), cls.__name__, cls.__bases__))
     type.__setattr__(cls, "_value2member_map_", dict(state["by_value"]))
-    if MAKING in _dict_of(cls):
+    if MAKING in dict_of_class(cls):
         type.__delattr__(cls, MAKING)
     if not same_python:
         _complete(cls)
@@ -163,7 +159,7 @@ def _complete(cls: Any) -> None:
         ("_unhashable_values_map_", by_name),
         ("_hashable_values_", [v._value_ for v in members.values() if _is_hashable(v._value_)]),
     ):
-        if name not in _dict_of(cls):
+        if name not in dict_of_class(cls):
             type.__setattr__(cls, name, value)
 
 

@@ -16,6 +16,7 @@ import types
 import typing
 from typing import Any
 
+from tapd.image.bare import HEAP_TYPE
 from tapd.image.code.class_text import restore_class_text
 from tapd.image.code.definitions import known_definition, remember_definition
 from tapd.image.code.source import source_of
@@ -86,7 +87,7 @@ def _make_plain(name: str, bases: tuple[Any, ...], keywords: dict[str, Any], fil
 
 
 def _tells(cls: type) -> bool:
-    return bool(cls.__flags__ & _HEAP_TYPE) and "__init_subclass__" in cls.__dict__
+    return bool(cls.__flags__ & HEAP_TYPE) and "__init_subclass__" in cls.__dict__
 
 
 def _tell_nobody(_cls: Any) -> None:
@@ -162,14 +163,11 @@ def _make_dataclass(cls: Any, told: dict[str, Any], fields: dict[str, dict[str, 
         if name not in cls.__dict__ and name not in ("__dict__", "__weakref__"):
             setattr(cls, name, value)
     if told["frozen"]:
-        cls.__getstate__ = dataclasses._dataclass_getstate  # type: ignore[attr-defined]
-        cls.__setstate__ = dataclasses._dataclass_setstate  # type: ignore[attr-defined]
+        cls.__getstate__ = dataclasses._dataclass_getstate  # type: ignore[attr-defined]  # noqa: SLF001 - what dataclass(frozen, slots) puts there
+        cls.__setstate__ = dataclasses._dataclass_setstate  # type: ignore[attr-defined]  # noqa: SLF001 - what dataclass(frozen, slots) puts there
 
 
 def _is_typed(value: Any) -> bool:
     function = getattr(value, "__func__", value)
     code = getattr(function, "__code__", None)
     return type(code) is types.CodeType and source_of(code) is not None
-
-
-_HEAP_TYPE = 1 << 9

@@ -31,9 +31,9 @@ _found: weakref.WeakKeyDictionary[Any, tuple[Spec, Way]] = weakref.WeakKeyDictio
 _TOLD = ("init", "repr", "eq", "order", "unsafe_hash", "frozen")
 _FLAGS = ("init", "repr", "hash", "compare", "kw_only")
 _KINDS = {
-    dataclasses._FIELD: "field",  # type: ignore[attr-defined]  # no other way to ask
-    dataclasses._FIELD_CLASSVAR: "class variable",  # type: ignore[attr-defined]
-    dataclasses._FIELD_INITVAR: "init variable",  # type: ignore[attr-defined]
+    dataclasses._FIELD: "field",  # type: ignore[attr-defined]  # noqa: SLF001 - no other way to ask
+    dataclasses._FIELD_CLASSVAR: "class variable",  # type: ignore[attr-defined]  # noqa: SLF001 - no other way to ask
+    dataclasses._FIELD_INITVAR: "init variable",  # type: ignore[attr-defined]  # noqa: SLF001 - no other way to ask
 }
 
 
@@ -66,7 +66,7 @@ def _described(field: Any) -> tuple[Any, ...]:
         None if flag is dataclasses.MISSING else flag
         for flag in (getattr(field, name) for name in _FLAGS)
     )
-    return field.name, _KINDS[field._field_type], has_default, has_factory, flags
+    return field.name, _KINDS[field._field_type], has_default, has_factory, flags  # noqa: SLF001 - no other way to ask
 
 
 @functools.lru_cache(maxsize=256)

@@ -121,6 +121,24 @@ def _read_moves() -> dict[str, str]:
 MOVED = _read_moves()
 """Today's name of each module that has moved, by its old name."""
 
+_NAMES = (
+    (
+        "tapd.model.persistent", "tapd.model.durable.tracked",
+        "TrackedBytearray TrackedDeque TrackedDict TrackedList TrackedSet",
+    ),
+)  # fmt: skip
+"""Old module, new module, classes and functions, where their module did not move as a whole."""
+
+MOVED_NAMES = {
+    f"{old}:{name}": f"{new}:{name}" for old, new, names in _NAMES for name in names.split()
+}
+"""Today's ``module:name`` of what has moved by itself, by the old one; these come first."""
+
+
+def todays_name(module: str, name: str) -> str:
+    """Return the ``module:name`` of today of what `module` of an earlier tapd had."""
+    return MOVED_NAMES.get(f"{module}:{name}") or f"{MOVED.get(module, module)}:{name}"
+
 
 class _Finder:
     """Imports a moved module by its old name, where no module has that name now."""

@@ -18,7 +18,7 @@ from typing import Any
 
 from tapd.errors import LostObject
 from tapd.image import hooks
-from tapd.image.bare import builtin_base, value_base
+from tapd.image.bare import HEAP_TYPE, builtin_base, value_base
 from tapd.image.evolution import moved
 from tapd.image.evolution.collecting import leave_c
 from tapd.image.evolution.generated import fit_class
@@ -57,6 +57,7 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 _renames = {f"{old}:*": f"{new}:*" for old, new in moved.MOVED.items()}
+_renames |= moved.MOVED_NAMES
 moved.install()
 
 
@@ -185,7 +186,7 @@ def _is_value(found: Any) -> bool:
     """Whether `found` is saved by what it holds, so that nothing was ever saved by its name."""
     cls: Any = type(found)
     return cls in _VALUES or (
-        bool(cls.__flags__ & _HEAP_TYPE)
+        bool(cls.__flags__ & HEAP_TYPE)
         and not issubclass(cls, type)
         and cls.__reduce_ex__ is object.__reduce_ex__
         and cls.__reduce__ is object.__reduce__
@@ -194,7 +195,6 @@ def _is_value(found: Any) -> bool:
     )
 
 
-_HEAP_TYPE = 1 << 9
 _LIBRARY = ("tapd.", "typing", "dataclasses", "functools")
 _VALUES = frozenset({
     int, str, bytes, float, bool, type(None), complex, tuple, list, dict, set, frozenset, bytearray,
@@ -266,7 +266,7 @@ def named(module_name: str, qualname: str) -> Any:
     """Return what has this name, or a stand-in. TAPs call this; its name is part of the format."""
     try:
         found = find_name(module_name, qualname)
-        is_in_c = type(found) is type and not found.__flags__ & _HEAP_TYPE
+        is_in_c = type(found) is type and not found.__flags__ & HEAP_TYPE
         return found if is_in_c else fit_class(found)
     except LookupError as error:
         _note_why(module_name, qualname, error)

@@ -30,7 +30,7 @@ from tapd.model.durable.persistent import Tracked, is_durable_type
 
 _log = logging.getLogger(__name__)
 
-_base: Any = pickle._Unpickler  # pickle's own, in Python
+_base: Any = pickle._Unpickler  # noqa: SLF001 - pickle's own in Python, whose stack can be seen
 _NO_CODE = frozenset({str, int, bytes, float, bool, type(None), list})
 _NAMERS = frozenset({"named", "durable_class", "value_class"})
 _FINISHERS = frozenset({"finish_graph", "finish_deep_graph", "finish_nested_graph"})

@@ -23,21 +23,17 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from tapd.image.bare import HEAP_TYPE
 from tapd.image.code.classes import is_made_in_c
 from tapd.image.code.code_parts import PARTS, Attributes, class_parts, nothing, parts_named
 from tapd.image.evolution.stand_ins import Broken
 from tapd.image.evolution.versions import state_of
 from tapd.image.loss import type_name_of
 from tapd.model.durable.namespace import Namespace
-from tapd.model.durable.persistent import (
-    PLAIN_TO_TRACKED,
-    Tracked,
-    TrackedBytearray,
-    is_durable_type,
-)
+from tapd.model.durable.persistent import Tracked, is_durable_type
+from tapd.model.durable.tracked import PLAIN_TO_TRACKED, TrackedBytearray
 from tapd.values import Value
 
-_HEAP_TYPE = 1 << 9
 _PLAIN = {
     TrackedBytearray: bytearray,
     **{tracked: plain for plain, tracked in PLAIN_TO_TRACKED.items()},
@@ -145,7 +141,7 @@ def slots_of(cls: type) -> list[tuple[str, Any]]:
     """Return the descriptors of the ``__slots__`` of `cls` and its bases, by name."""
     found: dict[str, Any] = {}
     for base in type.__dict__["__mro__"].__get__(cls):
-        if not base.__flags__ & _HEAP_TYPE or base in _PLAIN or base is Tracked:
+        if not base.__flags__ & HEAP_TYPE or base in _PLAIN or base is Tracked:
             continue
         if is_made_in_c(base):
             continue
@@ -210,7 +206,7 @@ def _c_members(cls: type, base: type, but: frozenset[str]) -> list[tuple[str, An
     """Return the members in C that `cls` has of `base` and what derives from it."""
     found: dict[str, Any] = {}
     for each in type.__dict__["__mro__"].__get__(cls):
-        if issubclass(each, base) and (not each.__flags__ & _HEAP_TYPE or is_made_in_c(each)):
+        if issubclass(each, base) and (not each.__flags__ & HEAP_TYPE or is_made_in_c(each)):
             for name, descriptor in type.__dict__["__dict__"].__get__(each).items():
                 if (
                     type(descriptor) in (_MEMBER, _GETSET)
@@ -388,7 +384,7 @@ def _is_of_python(cls: type) -> bool:
     return all(
         base is object
         or base in _KNOWN_BASES
-        or (base.__flags__ & _HEAP_TYPE and "__module__" in type.__dict__["__dict__"].__get__(base))
+        or (base.__flags__ & HEAP_TYPE and "__module__" in type.__dict__["__dict__"].__get__(base))
         for base in type.__dict__["__mro__"].__get__(cls)
     ) and not _is_in_c(cls)
 
@@ -416,7 +412,7 @@ def has_own_state(cls: type) -> bool:
         return True
     for base in type.__dict__["__mro__"].__get__(cls):
         names = type.__dict__["__dict__"].__get__(base)
-        if base.__flags__ & _HEAP_TYPE and base.__module__ not in _OWN_WAYS:
+        if base.__flags__ & HEAP_TYPE and base.__module__ not in _OWN_WAYS:
             hook = names.get("__setstate__")
             if type(hook) is types.FunctionType and hook.__module__ != "dataclasses":
                 return True
@@ -428,7 +424,7 @@ def _has_hooks(cls: type) -> bool:
     if cls in copyreg.dispatch_table and cls not in _DISPATCHED:
         return True
     for base in type.__dict__["__mro__"].__get__(cls):
-        if not base.__flags__ & _HEAP_TYPE or base.__module__ in _OWN_WAYS:
+        if not base.__flags__ & HEAP_TYPE or base.__module__ in _OWN_WAYS:
             continue
         names = type.__dict__["__dict__"].__get__(base)
         for hook in _HOOKS:
@@ -440,7 +436,7 @@ def _has_hooks(cls: type) -> bool:
 _DISPATCHED = frozenset({re.Pattern, complex})
 _OWN_WAYS = frozenset({
     "collections", "fractions", "uuid", "decimal", "random", "tapd.values",
-    "tapd.model.durable.persistent", "tapd.model.durable.namespace",
+    "tapd.model.durable.persistent", "tapd.model.durable.tracked", "tapd.model.durable.namespace",
 })  # fmt: skip
 """Modules whose reductions give what the attributes have, too."""
 

@@ -50,6 +50,10 @@ class Likeness:
     """Compares two graphs, once.
 
     Its parameters are what may differ by intent; most callers need none.
+
+    Attributes:
+        anatomies: what instances of each class consist of, by the class's id.
+        classes: those classes: an id is only good while its class lives.
     """
 
     def __init__(
@@ -88,9 +92,8 @@ class Likeness:
         self._is_ignored = is_ignored
         self._by_place = by_place
         self._descends = descends
-        self._anatomies: dict[int, Anatomy] = {} if before is None else before._anatomies
-        # A class's id is only good while it lives.
-        self._kept: list[type] = [] if before is None else before._kept
+        self.anatomies: dict[int, Anatomy] = {} if before is None else before.anatomies
+        self.classes: list[type] = [] if before is None else before.classes
         self._sketcher = Sketcher(self._anatomy, numbers=numbers)
         self._due: collections.deque[Node] = collections.deque()
         self._late: collections.deque[tuple[Node, Any, Any]] = collections.deque()
@@ -121,7 +124,7 @@ class Likeness:
 
     def _run(self) -> None:
         due, late, differences = self._due, self._late, self._differences
-        pairs, reverse, anatomies = self._pairs, self._reverse, self._anatomies
+        pairs, reverse, anatomies = self._pairs, self._reverse, self.anatomies
         count, objects_max = self._objects, self._objects_max
         looks_at_all = self._is_ignored is None
         while (due or late) and len(differences) < self._differences_max:
@@ -167,10 +170,10 @@ class Likeness:
 
     def _anatomy(self, cls: type) -> Anatomy:
         # By id: a metaclass may have a `__hash__` of an author's.
-        found = self._anatomies.get(id(cls))
+        found = self.anatomies.get(id(cls))
         if found is None:
-            self._kept.append(cls)
-            found = self._anatomies[id(cls)] = anatomy_of(cls)
+            self.classes.append(cls)
+            found = self.anatomies[id(cls)] = anatomy_of(cls)
         return found
 
     def _look(self, node: Node) -> None:
@@ -178,10 +181,10 @@ class Likeness:
         if self._is_ignored is not None and self._is_ignored(path_of(node)):
             return
         cls, other_cls = type(one), type(other)
-        anatomy = self._anatomies.get(id(cls)) or self._anatomy(cls)
+        anatomy = self.anatomies.get(id(cls)) or self._anatomy(cls)
         there = anatomy
         if cls is not other_cls:
-            there = self._anatomies.get(id(other_cls)) or self._anatomy(other_cls)
+            there = self.anatomies.get(id(other_cls)) or self._anatomy(other_cls)
             if anatomy.kind != there.kind:
                 self._look_at_kinds(node)
                 return

@@ -25,7 +25,8 @@ from tapd.image.evolution.versions import version_of
 from tapd.image.loss import Loss, Placeholder, type_name_of
 from tapd.image.reduction import parts, rebuild
 from tapd.image.reduction.reducer import NEWOBJ, Reduced, Reducer, has_usual_hash
-from tapd.model.durable.persistent import TrackedDict, TrackedList, is_durable_type
+from tapd.model.durable.persistent import is_durable_type
+from tapd.model.durable.tracked import TrackedDict, TrackedList
 
 FindDetached = Callable[[set[int]], Iterable[Any]]
 _number_of = operator.attrgetter("_p_oid")

@@ -14,7 +14,7 @@ from typing import Any
 
 from tapd.errors import BugError
 from tapd.image import hooks
-from tapd.image.bare import mute
+from tapd.image.bare import HEAP_TYPE, mute
 from tapd.image.code import definitions
 from tapd.image.evolution import names
 from tapd.image.evolution.salvage import Faults, Salvager
@@ -62,14 +62,11 @@ def fast_class(module_name: str, qualname: str) -> Any:
             this was saved, or that was not told: the `Salvager` makes no value of nothing.
     """
     found = names.named(module_name, qualname)
-    if (type(found) is type or issubclass(type(found), type)) and found.__flags__ & _HEAP_TYPE:
+    if (type(found) is type or issubclass(type(found), type)) and found.__flags__ & HEAP_TYPE:
         is_container = issubclass(found, Tracked) and not module_name.startswith("tapd.")
         if is_container or names.value_base(found):
             raise TypeError(f"{qualname} may have been another kind of class")
     return found
-
-
-_HEAP_TYPE = 1 << 9
 
 
 def load_graph(data: bytes, restoration: Restoration | None = None) -> Any:

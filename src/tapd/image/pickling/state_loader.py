@@ -32,7 +32,8 @@ from tapd.image.pickling.loading import Containers, fast_class, give_up, load_in
 from tapd.image.pickling.shared import Shared, make_shared
 from tapd.image.pickling.states import PRELUDE
 from tapd.image.reduction.rebuild import give_state, set_plain
-from tapd.model.durable.persistent import TrackedSet, forget_state, is_durable_type, own_dict
+from tapd.model.durable.persistent import forget_state, is_durable_type, own_dict
+from tapd.model.durable.tracked import TrackedSet
 
 _log = logging.getLogger(__name__)
 

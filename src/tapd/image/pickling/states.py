@@ -102,7 +102,7 @@ class _StatePickler(Reducer):
 
     def forget(self) -> None:
         """Make ready for the next state."""
-        self._local = self.state = self.last = self._maker = None
+        self._local = self.state = self.last = self.maker = None
         self.losses = []
         self.banned = {}
 
@@ -191,7 +191,7 @@ class StatePickler:
             self._memo = pickler.memo.copy()
         # It outlives what it wrote, and must not keep it alive.
         pickler.memo = _MEMO
-        pickler.last = pickler.state = pickler._maker = None
+        pickler.last = pickler.state = pickler.maker = None
         chunks = self._chunks
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         chunks.clear()

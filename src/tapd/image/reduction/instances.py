@@ -13,17 +13,16 @@ from collections.abc import Callable
 from typing import Any
 
 from tapd.errors import CannotKeep
-from tapd.image.code.classes import dict_of_class, is_made_in_c
+from tapd.image.bare import DESCRIPTORS, HEAP_TYPE, dict_of_class
+from tapd.image.code.classes import is_made_in_c
 from tapd.image.reduction.kinds import is_path
 
-_HEAP_TYPE = 1 << 9
-_DESCRIPTORS = (types.GetSetDescriptorType, types.MemberDescriptorType)
 _base_of: Any = type.__dict__["__base__"].__get__  # a metaclass may have its own idea
 
 
 def is_foundation(cls: type) -> bool:
     """Whether `cls` is written in C, or else best made and read by its own methods."""
-    return not cls.__flags__ & _HEAP_TYPE or is_made_in_c(cls) or is_path(cls)
+    return not cls.__flags__ & HEAP_TYPE or is_made_in_c(cls) or is_path(cls)
 
 
 def foundation_of(cls: type) -> type:
@@ -71,7 +70,7 @@ def attributes_getter(cls: type) -> Callable[[Any], dict[str, Any]] | None:
         return None
     for base in cls.__mro__:
         found = dict_of_class(base).get("__dict__")
-        if type(found) in _DESCRIPTORS and base is not type:
+        if type(found) in DESCRIPTORS and base is not type:
             return found.__get__  # type: ignore[no-any-return]  # of a descriptor in C
     raise CannotKeep("its class hides the __dict__ of its instances; call that something else")
 

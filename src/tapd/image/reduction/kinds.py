@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from tapd.errors import CannotKeep
+from tapd.image.bare import DESCRIPTORS
 
 _ALL = slice(None)
-_DESCRIPTORS = (types.GetSetDescriptorType, types.MemberDescriptorType)
 _OF_ITS_OWN = frozenset({
     "__class__", "__dict__", "__traceback__", "__cause__", "__context__",
 })  # fmt: skip
@@ -78,7 +78,7 @@ def _fill_set(_base: Any, obj: Any, contents: Any) -> None:
 def _fill_array(base: Any, obj: Any, contents: Any) -> None:
     module = sys.modules[base.__module__]
     typecode, form, data = contents
-    base.extend(obj, module._array_reconstructor(base, typecode, form, data))
+    base.extend(obj, module._array_reconstructor(base, typecode, form, data))  # noqa: SLF001 - what array itself pickles by
 
 
 def _fill_by_init(base: Any, obj: Any, contents: Any) -> None:
@@ -100,7 +100,7 @@ def _partial_parts(base: Any, obj: Any) -> Any:
     return base.func.__get__(obj), base.args.__get__(obj), base.keywords.__get__(obj)
 
 
-def _fill_partial(base: Any, obj: Any, contents: Any) -> None:
+def _fill_state(base: Any, obj: Any, contents: Any) -> None:
     base.__setstate__(obj, (*contents, None))
 
 
@@ -115,10 +115,6 @@ def _method_parts(base: Any, obj: Any) -> Any:
 
 def _stream_parts(base: Any, obj: Any) -> Any:
     return base.__getstate__(obj)[:-1]  # but for its attributes
-
-
-def _fill_stream(base: Any, obj: Any, contents: Any) -> None:
-    base.__setstate__(obj, (*contents, None))
 
 
 def _fill_by_setstate(base: Any, obj: Any, contents: Any) -> None:
@@ -164,7 +160,7 @@ def _members(base: Any) -> dict[str, Any]:
         name: descriptor
         for each in reversed(base.__mro__)
         for name, descriptor in each.__dict__.items()
-        if type(descriptor) in _DESCRIPTORS and name not in _OF_ITS_OWN
+        if type(descriptor) in DESCRIPTORS and name not in _OF_ITS_OWN
     }
 
 
@@ -206,7 +202,7 @@ def _group_parts(_base: Any, obj: Any) -> tuple[Any, ...]:
 _EXCEPTION = Kind(contents=_exception_parts, fill=_fill_exception)
 _GROUP = Kind(_group_parts, _exception_parts, _fill_exception)
 _PLAIN = Kind()
-_STREAM = Kind(None, _stream_parts, _fill_stream)
+_STREAM = Kind(None, _stream_parts, _fill_state)
 _METHOD = Kind(None, _method_parts, _fill_by_init)
 _DATE = Kind(_by_reduce, is_value=True)
 _PATH = Kind(_path_parts, _path_parts, _fill_path, is_value=True)
@@ -253,7 +249,7 @@ _KINDS: dict[str, Kind] = {
     "datetime:timedelta": _DATE,
     "datetime:tzinfo": _PLAIN,
     "decimal:Decimal": _DATE,
-    "functools:partial": Kind(lambda _base, _obj: (callable,), _partial_parts, _fill_partial),
+    "functools:partial": Kind(lambda _base, _obj: (callable,), _partial_parts, _fill_state),
     "types:SimpleNamespace": _PLAIN,
     "_io:BytesIO": _STREAM,
     "_io:StringIO": _STREAM,

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from tapd.image import hooks
+from tapd.image.bare import dict_of_class
 from tapd.image.evolution import names
 from tapd.image.reduction.strangers import is_immutable_type
 from tapd.model.durable.persistent import is_durable_type
@@ -52,9 +53,6 @@ def kind_of(cls: type) -> Kind:
     return kind
 
 
-_dict_of: Any = type.__dict__["__dict__"].__get__  # a metaclass may have its own idea
-
-
 def _decide(cls: type) -> Kind:  # noqa: PLR0911 - one for each kind
     if is_durable_type(cls):
         return Kind.DURABLE
@@ -68,7 +66,7 @@ def _decide(cls: type) -> Kind:  # noqa: PLR0911 - one for each kind
     if issubclass(cls, tuple):
         # With nothing but its fields it is a row; else there are attributes of its own.
         return Kind.ROW if hasattr(cls, "_fields") and not cls.__dictoffset__ else Kind.PLAIN
-    if cls in _CHANGEABLE or "__dataclass_params__" in _dict_of(cls):
+    if cls in _CHANGEABLE or "__dataclass_params__" in dict_of_class(cls):
         return Kind.PLAIN
     return Kind.VALUE if is_immutable_type(cls) else Kind.PLAIN
 

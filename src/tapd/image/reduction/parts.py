@@ -20,8 +20,8 @@ import persistent
 
 from tapd.errors import CannotKeep
 from tapd.image import hooks
+from tapd.image.bare import dict_of_class
 from tapd.image.code import definitions
-from tapd.image.code.classes import dict_of_class
 from tapd.image.evolution import names
 from tapd.image.evolution.versions import Late, OwnState, state_of
 from tapd.image.reduction import kinds

@@ -10,9 +10,9 @@ import types
 from typing import Any
 
 from tapd.image import hooks
+from tapd.image.bare import HEAP_TYPE
 from tapd.image.reduction import strangers
 
-_HEAP_TYPE = 1 << 9
 _GETSET = types.GetSetDescriptorType
 _VALUES = (int, str, bytes, float, complex, tuple, frozenset)
 
@@ -29,7 +29,7 @@ def is_hashed_by_author(cls: Any) -> bool:
 
 def _own_names(cls: type) -> set[str]:
     """Return what the classes made in Python above `cls` define."""
-    return {name for base in cls.__mro__ if base.__flags__ & _HEAP_TYPE for name in base.__dict__}
+    return {name for base in cls.__mro__ if base.__flags__ & HEAP_TYPE for name in base.__dict__}
 
 
 def is_plain_type(cls: type) -> bool:
@@ -63,7 +63,7 @@ def is_plain(cls: Any) -> bool:
         and all(
             base is object
             or (
-                base.__flags__ & _HEAP_TYPE
+                base.__flags__ & HEAP_TYPE
                 and not (base.__dict__.keys() & {"__reduce_cython__"})
                 and not base.__dict__.get("__slots__")
                 and type(base.__dict__.get("__dict__")) in (_GETSET, type(None))

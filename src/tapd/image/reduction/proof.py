@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from tapd.errors import CannotKeep
-from tapd.image.code.classes import dict_of_class
+from tapd.image.bare import dict_of_class
 from tapd.image.evolution import names
 from tapd.image.reduction import rebuild
 from tapd.image.reduction.instances import attributes_getter, filled_slots, is_foundation, slots_of

@@ -25,13 +25,8 @@ from tapd.image.evolution.salvage import Faults, unhashable_in
 from tapd.image.evolution.stand_ins import STAND_INS, reason_of
 from tapd.image.evolution.versions import Late, OwnState, Restoration, version_of
 from tapd.image.loss import Placeholder, type_name_of
-from tapd.model.durable.persistent import (
-    Tracked,
-    TrackedDict,
-    TrackedList,
-    TrackedSet,
-    is_durable_type,
-)
+from tapd.model.durable.persistent import Tracked, is_durable_type
+from tapd.model.durable.tracked import TrackedDict, TrackedList, TrackedSet
 
 _log = logging.getLogger(__name__)
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from tapd.errors import CannotKeep
 from tapd.image import hooks
+from tapd.image.bare import HEAP_TYPE
 from tapd.image.code import classes, definitions
 from tapd.image.code.source import Source
 from tapd.image.evolution import generated, names
@@ -50,7 +51,6 @@ __all__ = [
 PROTOCOL = 5
 RETRIES_MAX = 100
 NEWOBJ = parts.NEWOBJ
-_HEAP_TYPE = 1 << 9
 
 Reduced = Any  # a reduce tuple, a global's name, or NotImplemented
 
@@ -68,12 +68,12 @@ class Reducer(pickle.Pickler):
         self.last: Any = None
         # Whether an object is written inside of what leads to it, as deep as that goes.
         self.nests = True
-        self._maker: Any = None  # whose parts are being written, where an author says which
+        self.maker: Any = None  # whose parts are being written, where an author says which
         self._begun: dict[int, list[Any]] = {}
         # What was found of each form and shape: True where it is made again as it was.
         self._proven: dict[Any, Any] = {}
         self._deciders: dict[type, Callable[[Any], Reduced]] = {}
-        self._makers: dict[int, Any] = {}
+        self.makers: dict[int, Any] = {}
         self._sound: set[type] = set(_DATA)
         self._by_base: tuple[tuple[type, Callable[[Any], Reduced]], ...] = (
             (type, self.reduce_class),
@@ -213,7 +213,7 @@ class Reducer(pickle.Pickler):
     def _checked(self, reduce: Callable[[Any], Reduced], cls: type) -> Callable[[Any], Reduced]:
         """Wrap `reduce` so that what no load could make again is lost now, with the reason."""
         odd, base = is_odd(cls), base_value(cls)
-        is_in_c = not cls.__flags__ & _HEAP_TYPE or classes.is_made_in_c(cls)
+        is_in_c = not cls.__flags__ & HEAP_TYPE or classes.is_made_in_c(cls)
         if is_in_c and kinds.kind_of(cls) is not None:
             return self._trusted(reduce)
         is_own = not proof.is_of_library(cls)
@@ -234,12 +234,12 @@ class Reducer(pickle.Pickler):
                 reduced = (parts.new_bare, (cls,), *reduced[2:])
             proof.check_shape(obj, reduced)
             make = reduced[0]
-            if id(make) not in self._makers:
+            if id(make) not in self.makers:
                 self._check_maker(make)
             if not self.nests:
                 self._begin(obj)
             if is_own:
-                self._maker = obj
+                self.maker = obj
             if is_in_c and (*reduced[5:], None)[0] is None:
                 self._check_parts(reduced[1])
             if make is NEWOBJ:
@@ -304,7 +304,7 @@ class Reducer(pickle.Pickler):
             if type(make) is types.FunctionType or issubclass(type(make), type):
                 self._check_definition(make)
             return
-        self._makers[id(make)] = make
+        self.makers[id(make)] = make
 
     def _check_definition(self, definition: Any) -> None:
         if type(definition) is types.FunctionType:
@@ -391,8 +391,8 @@ class Reducer(pickle.Pickler):
         """Return where `obj` is; of what a hook made up, where the hook's object is."""
         try:
             path = self.path_of(obj)
-            if path.endswith(UNKNOWN) and self._maker is not None and self._maker is not obj:
-                path = f"{self.path_of(self._maker)}.<part>"
+            if path.endswith(UNKNOWN) and self.maker is not None and self.maker is not obj:
+                path = f"{self.path_of(self.maker)}.<part>"
         except BaseException as error:
             hooks.check(error, nests=self.nests)
             return UNKNOWN
@@ -415,7 +415,7 @@ def _class_by_name(cls: Any, name: tuple[str, str]) -> Reduced:
             return names.durable_class, name
         return NotImplemented if names.is_own_name(cls, name) else (names.named, name)
     base = names.builtin_base(cls)
-    if base and not classes.is_made_in_c(cls) and cls.__flags__ & _HEAP_TYPE:
+    if base and not classes.is_made_in_c(cls) and cls.__flags__ & HEAP_TYPE:
         return names.value_class, (*name, base)
     return NotImplemented if names.is_own_name(cls, name) else (names.named, name)
 

@@ -304,7 +304,7 @@ _SENTINEL_NAMES = (
 )  # fmt: skip
 _PARTS: tuple[Any, ...] = (
     dataclasses.Field,
-    dataclasses._DataclassParams,  # type: ignore[attr-defined]  # a class has one
+    dataclasses._DataclassParams,  # type: ignore[attr-defined]  # noqa: SLF001 - each dataclass has one
 )
 _ADDED_LATER = {"match_args": True, "kw_only": False, "slots": False, "weakref_slot": False}
 """What dataclasses of a Python since 3.12 know of themselves, as it is usually."""
@@ -333,7 +333,7 @@ def _set_dataclass_part(obj: Any, values: dict[str, Any]) -> None:
 _SENTINELS: tuple[Any, ...] = (
     dataclasses.MISSING,
     dataclasses.KW_ONLY,
-    dataclasses._FIELD,  # type: ignore[attr-defined]  # no other way to its type
+    dataclasses._FIELD,  # type: ignore[attr-defined]  # noqa: SLF001 - no other way to its type
     getattr(dataclasses, "_HAS_DEFAULT_FACTORY", dataclasses.MISSING),
 )
 
@@ -358,7 +358,7 @@ reducers: dict[type, Callable[[Any], Reduced]] = {
     functools.singledispatchmethod: _reduce_single_dispatch_method,
     staticmethod: _reduce_wrapped_method,
     classmethod: _reduce_wrapped_method,
-    functools._lru_cache_wrapper: _reduce_lru_cache,
+    functools._lru_cache_wrapper: _reduce_lru_cache,  # noqa: SLF001 - functools has no public name for it
     types.MethodType: _reduce_method,
     types.ModuleType: _reduce_module,
     typing.NewType: _reduce_new_type,
@@ -467,8 +467,6 @@ _BY_NAME: dict[str, Callable[[Any], Reduced]] = {
 }
 """Types of C whose module is imported only by who has an instance."""
 
-
-_HEAP_TYPE = 1 << 9
 
 _IMMUTABLE = frozenset({
     "datetime:datetime", "datetime:date", "datetime:time", "datetime:timedelta",

@@ -20,14 +20,8 @@ from tapd.image.reduction.mutability import ATOMS, Kind, is_named, kind_of, part
 from tapd.image.reduction.parts import durable_state
 from tapd.image.reduction.reducer import has_usual_hash
 from tapd.model.durable.namespace import Namespace
-from tapd.model.durable.persistent import (
-    Persistent,
-    Tracked,
-    TrackedDict,
-    attributes_of,
-    has_slots,
-    own_dict,
-)
+from tapd.model.durable.persistent import Persistent, Tracked, attributes_of, has_slots, own_dict
+from tapd.model.durable.tracked import TrackedDict
 
 _getstate: Any = Persistent.__getstate__
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
+from tapd.image.bare import HEAP_TYPE
 from tapd.image.evolution.names import name_of
 from tapd.image.pickling.shared import Shared
 from tapd.image.pickling.states import StatePickler
 from tapd.image.tracking.changes import Changes
 from tapd.model.durable.persistent import set_mark
-
-_HEAP_TYPE = 1 << 9
 
 
 class ClassRecords:
@@ -68,7 +67,7 @@ class ClassRecords:
         if tag is None:
             tag = self._typed_tags.get(cls)
         if tag is None:
-            self._last_tag += bool(cls.__flags__ & _HEAP_TYPE)
-            tag = self._last_tag.to_bytes(8, "big") if cls.__flags__ & _HEAP_TYPE else bytes(8)
+            self._last_tag += bool(cls.__flags__ & HEAP_TYPE)
+            tag = self._last_tag.to_bytes(8, "big") if cls.__flags__ & HEAP_TYPE else bytes(8)
             (self.tags if name_of(cls) else self._typed_tags)[cls] = tag
         return tag

@@ -17,13 +17,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from tapd.image.reduction.mutability import ATOMS
-from tapd.model.durable.persistent import (
-    PLAIN_TO_TRACKED,
-    Persistent,
-    Tracked,
-    attributes_of,
-    own_dict,
-)
+from tapd.model.durable.persistent import Persistent, Tracked, attributes_of, own_dict
+from tapd.model.durable.tracked import PLAIN_TO_TRACKED
 
 _PLAIN = frozenset(PLAIN_TO_TRACKED)
 _CAN_BE_REFERRED_TO = frozenset({set, collections.deque})

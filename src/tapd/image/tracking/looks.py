@@ -17,6 +17,7 @@ import types
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from tapd.image.bare import HEAP_TYPE
 from tapd.image.code.classes import is_made_in_c
 from tapd.image.evolution import names
 from tapd.image.reduction.reducer import is_plain_type
@@ -24,7 +25,6 @@ from tapd.image.reduction.reducer import is_plain_type
 Look = Callable[[Any], Iterable[Any]]
 
 _dict_of = operator.attrgetter("__dict__")
-_HEAP_TYPE = 1 << 9
 
 
 class _Empty:
@@ -133,7 +133,7 @@ def _is_slotted(cls: Any) -> bool:
         and cls not in copyreg.dispatch_table
         and not hasattr(cls, "__getnewargs__")
         and not hasattr(cls, "__getnewargs_ex__")
-        and all(base is object or base.__flags__ & _HEAP_TYPE for base in cls.__mro__)
+        and all(base is object or base.__flags__ & HEAP_TYPE for base in cls.__mro__)
         and not is_made_in_c(cls)
     )
 

@@ -12,7 +12,8 @@ import os
 from typing import Any
 
 from tapd.errors import UsageError
-from tapd.model.durable.persistent import Persistent, TrackedDict
+from tapd.model.durable.persistent import Persistent
+from tapd.model.durable.tracked import TrackedDict
 
 
 @functools.cache

@@ -1,16 +1,15 @@
 """Whom a connection's costs are counted for: an address, a customer's network, a user.
 
-Pure, but for one question to a UNIX socket. Nothing is imported for it: the first
-client of a server that was asleep waits for each import.
+Pure, but for one question to a UNIX socket.
 """
 
 from __future__ import annotations
 
 import socket
-import struct
 from typing import Any
 
-_CREDENTIALS = struct.Struct("3i")  # struct ucred (unix(7)): process, user, group
+from tapd.linux.sockets import peer_credentials
+
 _V6_NETWORK_BYTES = 8  # a /64 is what one customer has at least (RFC 6177)
 _MAPPED = b"\0" * 10 + b"\xff\xff"  # RFC 4291 section 2.5.5.2
 UNIX = "unix"
@@ -42,10 +41,7 @@ def group_of_peer(peername: Any, connection: Any = None) -> str:
         return group_of_host(str(peername[0]))
     if connection is not None and connection.family == socket.AF_UNIX:
         try:
-            credentials = connection.getsockopt(
-                socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size
-            )
+            return f"{UNIX}: user {peer_credentials(connection).uid}"
         except OSError:
             return UNIX
-        return f"{UNIX}: user {_CREDENTIALS.unpack(credentials)[1]}"
     return UNIX

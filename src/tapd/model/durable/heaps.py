@@ -14,7 +14,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from tapd.model.durable.persistent import TrackedList, report
+from tapd.model.durable.tracked import TrackedList, report
 
 _CHANGING = (
     "heapify", "heappop", "heappush", "heappushpop", "heapreplace",

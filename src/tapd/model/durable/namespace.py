@@ -140,12 +140,11 @@ class _Main(types.ModuleType):
 
 def _names_of_caller() -> dict[str, Any] | None:
     """Return the global variables of the typed code that is nearest on the stack."""
-    frame: Any = sys._getframe(2)
+    frame: types.FrameType | None = sys._getframe(2)
     while frame is not None:
         found = _by_dict.get(id(frame.f_globals))
-        if found is not None and found._v_names is frame.f_globals:
-            names: dict[str, Any] = found._v_names
-            return names
+        if found is not None and found.names is frame.f_globals:
+            return found.names
         frame = frame.f_back
     return None
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tapd.model.durable.persistent import TrackedList
+from tapd.model.durable.tracked import TrackedList
 from tapd.model.protocol import Protocol
 
 PIECE_BYTES = 1024

@@ -28,7 +28,8 @@ from typing import Any
 
 from tapd.errors import AuthorError, InputTooLong, PeerError
 from tapd.model.callbacks import check_callback
-from tapd.model.durable.persistent import Persistent, TrackedDeque
+from tapd.model.durable.persistent import Persistent
+from tapd.model.durable.tracked import TrackedDeque
 from tapd.model.protocol import Protocol
 from tapd.model.protocols.frames import FrameProtocol
 from tapd.model.protocols.lines import LineProtocol
@@ -80,7 +81,7 @@ class Later(Persistent):
         self.message = message
         self.is_answered = True
         protocol: Any = self.protocol
-        protocol._send_answered()
+        protocol.send_answered()
 
 
 class _Requests(Protocol):
@@ -188,11 +189,12 @@ class _Requests(Protocol):
         if self._owed is None:
             self._owed = TrackedDeque()
         self._owed.append(later)
-        self._send_answered()
+        self.send_answered()
         if len(self._owed) >= self.requests_max:
             self.transport.pause_reading()
 
-    def _send_answered(self) -> None:
+    def send_answered(self) -> None:
+        """Send the replies that are there, in the order of their requests."""
         owed = self._owed
         if not owed:
             return

@@ -29,12 +29,12 @@ import errno
 import hashlib
 import logging
 import socket
-import struct
 from typing import TYPE_CHECKING, Any
 
 from tapd import events
 from tapd.errnos import AGAIN, insist
 from tapd.errors import AuthorError
+from tapd.linux.sockets import SO_PEEK_OFF, SO_TIMESTAMPNS, TIMESPEC, read_cookie
 from tapd.model.datagram import DatagramProtocol
 from tapd.model.durable.persistent import set_mark
 from tapd.net import authors
@@ -54,9 +54,7 @@ BATCH_BYTES = 1 << 20
 DATAGRAM_BYTES_MAX = 1 << 18
 """More than UDP can carry; a UNIX datagram may be larger, and is dropped."""
 
-_SO_TIMESTAMPNS = 35  # asm-generic/socket.h; not in Python's socket module
-_TIMESTAMP = struct.Struct("=qq")  # struct timespec on 64-bit machines
-_ANCILLARY_BYTES = socket.CMSG_SPACE(_TIMESTAMP.size)
+_ANCILLARY_BYTES = socket.CMSG_SPACE(TIMESPEC.size)
 _PEEK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
 _buffer = bytearray(DATAGRAM_BYTES_MAX)
 _view = memoryview(_buffer)
@@ -73,9 +71,9 @@ class DatagramPort:
 
     def __init__(self, turn: Connections, sock: socket.socket, port: Port) -> None:
         sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self.sock = sock
-        self._cookie = kernel.read_cookie(sock)
+        self._cookie = read_cookie(sock)
         self.fd = sock.fileno()
         self.port = port
         self.name = describe_listener(sock)
@@ -247,7 +245,7 @@ class DatagramPort:
         offset = -1 if is_single else 0
         try:
             if is_first:
-                insist(lambda: self.sock.setsockopt(socket.SOL_SOCKET, kernel.SO_PEEK_OFF, offset))
+                insist(lambda: self.sock.setsockopt(socket.SOL_SOCKET, SO_PEEK_OFF, offset))
             size, ancillary, flags, sender = self.sock.recvmsg_into(
                 (_buffer,), _ANCILLARY_BYTES, _PEEK
             )
@@ -258,7 +256,7 @@ class DatagramPort:
             self._turn.tell(log, "network", f"{self}: {error}")
             return None
         data = bytes(_view[:size])
-        seconds, nanoseconds = _TIMESTAMP.unpack(ancillary[0][2])
+        seconds, nanoseconds = TIMESPEC.unpack(ancillary[0][2])
         digest = hashlib.blake2b(data, digest_size=8).digest()
         identity = (seconds * 1_000_000_000 + nanoseconds, sender or None, digest)
         return data, identity, sender or None, bool(flags & socket.MSG_TRUNC)

@@ -45,19 +45,16 @@ import termios
 from functools import partial
 
 from tapd.errnos import AGAIN, NO_MEMORY, check_same, insist
+from tapd.linux.sockets import SO_PEEK_OFF, TCP_INQ, read_cookie
 from tapd.values import Value
 
-SO_COOKIE = 57  # asm-generic/socket.h; not in Python's socket module
-SO_PEEK_OFF = 42  # likewise
 _TCP_INFO_BYTES = 136
-_COUNTERS = struct.Struct("<QQ")
+_COUNTERS = struct.Struct("=QQ")
 _COUNTERS_AT = 120  # tcpi_bytes_acked and tcpi_bytes_received, linux/tcp.h
 
-ESTABLISHED = 1
 _FIN_ARRIVED = frozenset({8, 9, 11})  # CLOSE_WAIT, LAST_ACK, CLOSING
 _FIN_SENT = frozenset({4, 5, 9, 11})  # FIN_WAIT1, FIN_WAIT2, LAST_ACK, CLOSING
 _CLOSE = 7
-_TCP_INQ = 36  # linux/tcp.h; also the type of the control message
 _INQ_BYTES = socket.CMSG_SPACE(4)
 
 
@@ -96,12 +93,6 @@ class Positions(Value):
             fin_sent = own_sent > sent
             own_sent -= fin_sent
         return Positions(own_taken, own_sent, self.is_closed, fin_received, fin_sent)
-
-
-def read_cookie(sock: socket.socket) -> int:
-    """Return the kernel's name of this connection, unique within one boot."""
-    cookie = insist(lambda: sock.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8))
-    return int.from_bytes(cookie, "little")
 
 
 def check_socket(sock: socket.socket, cookie: int, error: OSError, what: object) -> None:
@@ -186,13 +177,13 @@ def _fin_behind(sock: socket.socket, waiting: int) -> bool:
     """
     flags = socket.MSG_PEEK | socket.MSG_DONTWAIT
     try:
-        insist(lambda: sock.setsockopt(socket.IPPROTO_TCP, _TCP_INQ, 1))
+        insist(lambda: sock.setsockopt(socket.IPPROTO_TCP, TCP_INQ, 1))
         _data, ancillary, _flags, _peer = insist(lambda: sock.recvmsg(1, _INQ_BYTES, flags))
-        insist(lambda: sock.setsockopt(socket.IPPROTO_TCP, _TCP_INQ, 0))
+        insist(lambda: sock.setsockopt(socket.IPPROTO_TCP, TCP_INQ, 0))
     except OSError:
         return True
     for level, kind, value in ancillary:
-        if (level, kind) == (socket.IPPROTO_TCP, _TCP_INQ):
+        if (level, kind) == (socket.IPPROTO_TCP, TCP_INQ):
             return int.from_bytes(value, sys.byteorder) > waiting
     return True
 

@@ -25,6 +25,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from tapd.errnos import AGAIN, insist
+from tapd.linux.sockets import SO_PEEK_OFF
 from tapd.model.hosted import Hosted
 from tapd.model.places import callback_frame, describe_place, warn_once
 from tapd.model.protocol import Protocol, Transport
@@ -286,7 +287,7 @@ class Stream:
         offset = 0 if self.reads & 1 else -1
         if offset != self._peek_offset:
             self._peek_offset = None
-            self.sock.setsockopt(_SOL_SOCKET, kernel.SO_PEEK_OFF, offset)
+            self.sock.setsockopt(_SOL_SOCKET, SO_PEEK_OFF, offset)
             if offset < 0:
                 self._peek_offset = offset  # no peek moves that
 

@@ -20,6 +20,7 @@ from typing import Any
 from tapd import events
 from tapd.errnos import GONE, NO_MEMORY, insist, lost
 from tapd.errors import AuthorError, DescriptorLost, PeerError
+from tapd.linux.sockets import read_cookie
 from tapd.model.access.seal import Sealer
 from tapd.model.application import Application
 from tapd.model.durable.persistent import set_mark
@@ -231,7 +232,7 @@ class Connections(LiveRuntime):
             tell_of_no_protocol(self, service, peer, error)
             self._refuse(sock, key)
             return
-        state = records.StreamState(key, kernel.read_cookie(sock), is_unix, sent_base)
+        state = records.StreamState(key, read_cookie(sock), is_unix, sent_base)
         stream = self.attach(sock, begun, state, protected=protected)
         self.crowd.add(stream, service, peer)
         self.application.connections[key] = begun

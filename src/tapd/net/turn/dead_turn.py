@@ -67,16 +67,16 @@ class DeadTurn(Turn):
     @classmethod
     def take(cls, turn: Turn) -> None:
         """Make `turn`, of a copy of the process, a dead one."""
-        turn._calls = _NoCalls()
+        turn._calls = _NoCalls()  # noqa: SLF001 - it takes the turn's place
         turn.__class__ = cls
 
 
 def descriptors_of(turn: Turn) -> Iterator[int]:
     """Yield the descriptors of all that `turn` reads and writes, which stay its own."""
-    for each in (*turn._by_fd.values(), *turn.streams.values(), *turn.ports, *turn.listeners):
+    for each in (*turn._by_fd.values(), *turn.streams.values(), *turn.ports, *turn.listeners):  # noqa: SLF001 - it takes the turn's place
         yield each.sock.fileno()
-    if not turn._epoll.closed:
-        yield turn._epoll.fileno()
+    if not turn._epoll.closed:  # noqa: SLF001 - it takes the turn's place
+        yield turn._epoll.fileno()  # noqa: SLF001 - it takes the turn's place
     journal: Any = turn.journal
     yield getattr(journal, "fd", -1)
     yield from turn.vault.descriptors()

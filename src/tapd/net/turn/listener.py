@@ -10,6 +10,7 @@ import time
 from os import _exit
 from typing import TYPE_CHECKING
 
+from tapd.linux.sockets import read_cookie
 from tapd.model.service import Service
 from tapd.net.streams import kernel
 
@@ -45,7 +46,7 @@ class Listener:
         self.fd = sock.fileno()
         self.service = service
         self.is_unix = sock.family == socket.AF_UNIX
-        self._cookie = kernel.read_cookie(sock)
+        self._cookie = read_cookie(sock)
         self._told_full_s = -math.inf
 
     def __str__(self) -> str:

@@ -55,7 +55,7 @@ def begin_connecting(turn: Turn, connector: Connector) -> None:
     """Make the connection of `connector`; its protocol begins in a later turn."""
 
     def done(sock: socket.socket | None, error: BaseException | None) -> None:
-        connector._v_is_connecting = False
+        connector.attempt_ended()
         if sock is None:
             log.info("%r: %s", connector, error)
             connector.failed(error if isinstance(error, Exception) else None)

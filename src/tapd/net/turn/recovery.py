@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 
 from tapd.errors import AdministratorError, AuthorError, BugError, StartFailed, TapdError
 from tapd.image.tracking.changes import Changes
+from tapd.linux.sockets import read_cookie
 from tapd.model.application import Application
 from tapd.model.hosted import Hosted
 from tapd.model.order import check_classes, start_order
@@ -66,7 +67,7 @@ def adopt_held(turn: Turn, history: records.History, held: Sequence[Held]) -> Re
     cookies: set[int] = set()
     for entry in held:
         sock = socket.socket(fileno=entry.fd)
-        cookie = kernel.read_cookie(sock)
+        cookie = read_cookie(sock)
         if entry.key in seen or cookie in cookies:
             # Kept twice: killed in the middle of a compaction, or the guardian erred
             # on the safe side. Keys are in order, so the guardian's comes last.
@@ -152,7 +153,7 @@ def _join_streams(
         OSError: it is over, and the process before was told so.
         BugError: journal and kernel contradict each other.
     """
-    if kernel.read_cookie(sock) != state.cookie:
+    if read_cookie(sock) != state.cookie:
         raise BugError("the vault gave another connection than the journal knows")
     committed = state.sent_base + state.out_start + len(state.output)
     positions = kernel.read_positions(sock).settle(state.taken, committed)
@@ -316,7 +317,7 @@ def _name_accepted(turn: Turn, resumed: Resumed) -> None:
         is_unix = sock.family == socket.AF_UNIX
         with contextlib.suppress(OSError):  # it is gone
             sent_base = 0 if is_unix else kernel.read_positions(sock).sent
-            opens.append((key, kernel.read_cookie(sock), is_unix, sent_base))
+            opens.append((key, read_cookie(sock), is_unix, sent_base))
     assert turn.journal is not None, "a turn before there is a journal"
     if opens:
         turn.journal.append(records.render_turn(opens, [], [], Changes(), []))

@@ -50,7 +50,7 @@ from tapd.net.turn.timers import Timers
 from tapd.store.journal.records import Flag, Identity
 from tapd.systemd.guardian import Guardian
 from tapd.systemd.limits import most_connections
-from tapd.systemd.vault import Vault
+from tapd.systemd.vault import Vault, no_fault
 
 log = logging.getLogger(__name__)
 
@@ -60,10 +60,6 @@ _IN = select.EPOLLIN
 _OUT = select.EPOLLOUT
 _ERROR = select.EPOLLERR
 _GONE = select.EPOLLHUP | _ERROR
-
-
-def _no_fault(_name: str) -> None:
-    """Fault points do nothing outside of tests."""
 
 
 class Turn(Commits):
@@ -86,7 +82,7 @@ class Turn(Commits):
         vault: Vault,
         sealer: Sealer,
         loop: asyncio.AbstractEventLoop,
-        fault: Callable[[str], None] = _no_fault,
+        fault: Callable[[str], None] = no_fault,
         guardian: Guardian | None = None,
     ) -> None:
         super().__init__(application, jar, vault, sealer, loop, fault, guardian or Guardian())

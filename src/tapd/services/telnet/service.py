@@ -9,7 +9,7 @@ from tapd.host.prompt import streams
 from tapd.model.access.accounts import Account
 from tapd.model.access.peers import group_of_peer
 from tapd.model.durable.namespace import Namespace
-from tapd.model.durable.persistent import TrackedDeque
+from tapd.model.durable.tracked import TrackedDeque
 from tapd.model.protocol import Protocol, Transport
 from tapd.model.service import Service
 from tapd.model.setting import ACCOUNT_SETTINGS, choice_setting, number_setting

@@ -19,7 +19,8 @@ from typing import NamedTuple
 
 from tapd.errors import UsageError
 from tapd.model.access.accounts import hash_password
-from tapd.model.durable.persistent import Persistent, TrackedDict
+from tapd.model.durable.persistent import Persistent
+from tapd.model.durable.tracked import TrackedDict
 from tapd.services.irc.wire.names import clip, fold, is_nick
 
 PASSWORD_BYTES_MIN = 8

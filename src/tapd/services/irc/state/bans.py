@@ -17,7 +17,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tapd.model.durable.persistent import Persistent, TrackedDict
+from tapd.model.durable.persistent import Persistent
+from tapd.model.durable.tracked import TrackedDict
 from tapd.services.irc.wire import masks
 from tapd.services.irc.wire.names import fold
 from tapd.wire.addresses import NetworkIndex, parse_network

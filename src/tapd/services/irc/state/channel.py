@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tapd.model.durable.persistent import Persistent, TrackedDict
+from tapd.model.durable.persistent import Persistent
+from tapd.model.durable.tracked import TrackedDict
 from tapd.model.protocol import Transport
 from tapd.services.irc.wire.delivery import Outgoing
 from tapd.services.irc.wire.modes import (

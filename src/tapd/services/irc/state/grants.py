@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from tapd.model.durable.persistent import Persistent, TrackedDict
+from tapd.model.durable.persistent import Persistent
+from tapd.model.durable.tracked import TrackedDict
 from tapd.services.irc.wire.delivery import event_by
 from tapd.services.irc.wire.mode_changes import Change, fill_messages, render_changes
 from tapd.services.irc.wire.modes import is_at_least

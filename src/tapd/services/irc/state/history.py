@@ -17,7 +17,8 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from tapd.model.durable.persistent import Persistent, TrackedDeque, TrackedDict
+from tapd.model.durable.persistent import Persistent
+from tapd.model.durable.tracked import TrackedDeque, TrackedDict
 from tapd.services.irc.wire.delivery import Event
 from tapd.services.irc.wire.message import parse_tags
 from tapd.services.irc.wire.names import fold

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from tapd.model.durable.persistent import Persistent, TrackedDict
+from tapd.model.durable.persistent import Persistent
+from tapd.model.durable.tracked import TrackedDict
 from tapd.services.irc.wire import capabilities as cap
 from tapd.services.irc.wire import numerics as n
 from tapd.services.irc.wire.delivery import Outgoing

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from tapd.model.durable.persistent import Persistent, TrackedList
+from tapd.model.durable.persistent import Persistent
+from tapd.model.durable.tracked import TrackedList
 from tapd.services.irc.wire.capabilities import MULTILINE_BYTES_MAX, MULTILINE_LINES_MAX
 from tapd.services.irc.wire.names import fold
 

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
-from tapd.model.durable.persistent import TrackedDict
+from tapd.model.durable.tracked import TrackedDict
 from tapd.model.service import Service
 from tapd.model.timer import Timer
 from tapd.services.irc.conduct import admission, audit, presence

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tapd.model.durable.persistent import Persistent, TrackedDict
+from tapd.model.durable.persistent import Persistent
+from tapd.model.durable.tracked import TrackedDict
 from tapd.services.irc.wire.masks import mask_matches
 from tapd.services.irc.wire.names import fold
 

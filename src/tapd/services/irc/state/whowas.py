@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from tapd.model.durable.persistent import Persistent, TrackedDeque
+from tapd.model.durable.persistent import Persistent
+from tapd.model.durable.tracked import TrackedDeque
 from tapd.services.irc.wire.names import fold
 
 if TYPE_CHECKING:
