@@ -17,7 +17,6 @@ from pathlib import Path
 
 from tapd import events
 from tapd.errors import StateUnwritable, TapMissing
-from tapd.host.load_trial import avoiding
 from tapd.image.tracking.changes import Changes
 from tapd.image.tracking.jar import Jar
 from tapd.image.tracking.replay import Replay
@@ -31,6 +30,7 @@ from tapd.store.journal.records import History, render_base
 from tapd.store.journal.sync_mark import SyncMark
 from tapd.store.key import Key
 from tapd.store.layout import Entry
+from tapd.store.poison import avoiding
 from tapd.store.tapfile import Manifest
 from tapd.values import Value
 
