@@ -51,12 +51,16 @@ from tapd.store.files import (
 from tapd.store.key import Key
 from tapd.store.layout import MEMORY_NAME, SHUTDOWN_SUFFIX, SUFFIX, Entry, Layout, memory_text
 from tapd.store.lock import StateLock, acquire_lock
-from tapd.store.reports import Loaded, SaveReport
 from tapd.store.retention import archive_generations, prune_generations
-from tapd.store.snapshot import Snapshot, load_application, now_iso, take_snapshot
+from tapd.store.snapshot import (
+    Loaded,
+    SaveReport,
+    Snapshot,
+    load_application,
+    now_iso,
+    take_snapshot,
+)
 from tapd.store.tapfile import Manifest, read_manifest, render_tail
-
-__all__ = ["Loaded", "SaveReport", "Store"]
 
 _log = logging.getLogger("tapd.store")
 

@@ -23,7 +23,7 @@ from tapd.image.tracking.replay import Replay
 from tapd.image.unfit import Kept
 from tapd.model.application import Application
 from tapd.store.files import Files, give_to_owner_of, writing
-from tapd.store.generations import Loaded, SaveReport, Store
+from tapd.store.generations import Store
 from tapd.store.journal.chain import Fault, Segment, Source, is_begun
 from tapd.store.journal.file import JournalContents, JournalWriter, journal_key
 from tapd.store.journal.records import History, render_base
@@ -31,6 +31,7 @@ from tapd.store.journal.sync_mark import SyncMark
 from tapd.store.key import Key
 from tapd.store.layout import Entry
 from tapd.store.poison import avoiding
+from tapd.store.snapshot import Loaded, SaveReport
 from tapd.store.tapfile import Manifest
 from tapd.values import Value
 

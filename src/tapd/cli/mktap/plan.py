@@ -28,8 +28,9 @@ from tapd.errors import (
 )
 from tapd.model.address import Address
 from tapd.model.application import Application
-from tapd.store.generations import SaveReport, Store
+from tapd.store.generations import Store
 from tapd.store.key import find_key_path, load_key
+from tapd.store.snapshot import SaveReport
 from tapd.store.state import Restored, State
 from tapd.units.instance import service_unit, socket_unit
 from tapd.units.render import STATE_DIRECTORY, UNIT_DIRECTORY
