@@ -22,6 +22,7 @@ from tapd.image.tracking.jar import Jar
 from tapd.image.tracking.replay import Replay
 from tapd.image.unfit import Kept
 from tapd.model.application import Application
+from tapd.store import names
 from tapd.store.files import Files, give_to_owner_of, writing
 from tapd.store.generations import Store
 from tapd.store.journal.chain import Fault, Segment, Source, is_begun
@@ -211,7 +212,7 @@ class State:
         cut, kept = path, ""
         if contents is not None and contents.torn_bytes and fault is not Fault.DAMAGED:
             try:
-                cut = aside.keep_copy(path, aside.CUT, start=contents.size)
+                cut = aside.keep_copy(path, names.CUT, start=contents.size)
                 kept = f"; what was cut is kept as {cut.name}"
             except StateUnwritable as error:
                 if fault.is_hole:
@@ -229,9 +230,9 @@ class State:
             )  # fmt: skip
         else:
             if fault is Fault.DAMAGED:
-                place = aside.keep_copy(path, aside.DAMAGED)
+                place = aside.keep_copy(path, names.DAMAGED)
             else:
-                kind = aside.UNUSED if fault is Fault.UNUSED else aside.DAMAGED
+                kind = names.UNUSED if fault is Fault.UNUSED else names.DAMAGED
                 place = aside.set_aside(path, kind)
             log.error(
                 "%s; the whole file is kept as %s; %s", segment.problem, place.name, look,
