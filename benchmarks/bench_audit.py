@@ -36,8 +36,9 @@ from tapd.host.saving.checkpoint import Checkpointer
 from tapd.image.tracking.jar import Jar
 from tapd.model.durable.tracked import TrackedList
 from tapd.model.service import Service
-from tapd.store.generations import SaveReport, Store
+from tapd.store.generations import Store
 from tapd.store.key import Key, load_key, render_new_key
+from tapd.store.snapshot import SaveReport
 
 ROUNDS = 3
 TAPCTL = (sys.executable, "-c", "from tapd.cli.tapctl.command import main; main()")

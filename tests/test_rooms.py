@@ -110,6 +110,18 @@ def test_a_module_imports_only_from_before(path: Path) -> None:
     assert wrong_imports(path, ROOMS, FLOORS) == []
 
 
+def test_no_room_imports_the_front_door() -> None:
+    """Only `Application.run` does, which is the package's own `run` under a second name."""
+    through = {
+        str(path.relative_to(SOURCE))
+        for path in MODULES
+        if room_of(path) not in FRONT_DOORS
+        for _line, name in imports_of(path)
+        if name.split(".")[1:2] == [] or name.split(".")[1] not in ROOMS
+    }
+    assert through == {"model/application.py"}
+
+
 def test_every_room_exists() -> None:
     assert set(ROOMS) == {room_of(path) for path in MODULES} - FRONT_DOORS
 

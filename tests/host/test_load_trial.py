@@ -27,10 +27,11 @@ from load_hooks import AT_SAVE, HOOKS, USUAL, fill, lives, with_hook
 
 from tapd.errors import CannotKeep
 from tapd.host import load_trial
-from tapd.host.load_trial import NAME, LoadTrial, avoiding
+from tapd.host.load_trial import LoadTrial
 from tapd.image import hooks
 from tapd.image.evolution.stand_ins import is_stand_in
 from tapd.store.generations import Store
+from tapd.store.poison import LOADING_NAME, avoiding
 
 DEATHS_MAX = 8
 """Of a hash, which several places ask for; of other hooks it is 4."""
@@ -66,7 +67,7 @@ def load_until_it_ends(directory: Path, load: Callable[[], None], *, stays: bool
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         if status != KILLED:
             assert status == 0
-            left = directory / NAME
+            left = directory / LOADING_NAME
             assert not left.exists() or json.loads(left.read_text())["deaths"] == 0
             if not stays:
                 left.unlink(missing_ok=True)
@@ -169,12 +170,12 @@ def test_a_stop_is_no_death(tmp_path: Path, number: int, place: str) -> None:
                 signal.raise_signal(number)
             os._exit(1)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -number
-        assert not (tmp_path / NAME).exists()
+        assert not (tmp_path / LOADING_NAME).exists()
 
 
 @pytest.mark.parametrize("left", [b"", b"{", b"[]", b'{"deaths": 1}', b"\xff" * 100])
 def test_a_file_that_makes_no_sense(tmp_path: Path, left: bytes) -> None:
-    (tmp_path / NAME).write_bytes(left)
+    (tmp_path / LOADING_NAME).write_bytes(left)
     with LoadTrial(tmp_path) as trial:
         assert trial.deaths == 1
 
@@ -220,7 +221,7 @@ def test_loads_that_are_killed_from_outside_at_one_place(tmp_path: Path) -> None
         assert trial.deaths == 16
         for step in range(5):
             hooks.enter(f"step {step}")
-    assert not (tmp_path / NAME).exists()
+    assert not (tmp_path / LOADING_NAME).exists()
 
 
 @pytest.mark.parametrize(
@@ -274,7 +275,7 @@ def test_a_server_that_is_killed_in_each_load(tmp_path: Path) -> None:
     port = free_port()
     server = Server(tmp_path, deadly_state.make_application("a", f"127.0.0.1:{port}"))
     server.environ["SLEEP_AT_LOAD"] = "0.3"
-    loading = server.tap.with_suffix(".d") / NAME
+    loading = server.tap.with_suffix(".d") / LOADING_NAME
     began = tmp_path / "began"
     server.environ["BEGAN_AT_LOAD"] = str(began)
     try:

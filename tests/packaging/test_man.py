@@ -22,6 +22,7 @@ from tapd.host.options import ASLEEP_STATUS
 from tapd.store import tapfile
 from tapd.store.journal import file as journal
 from tapd.store.journal.damage import HEAD_BYTES, MAC_BYTES
+from tapd.store.journal.records import FORMATS
 from tapd.store.key import Key
 
 TOP = Path(__file__).parents[2]
@@ -242,6 +243,9 @@ def test_the_journal_is_as_the_page_says() -> None:
     assert f".Ql {journal.MAGIC.decode().strip()}\n" in text
     assert f".It mac Ta {MAC_BYTES} " in text
     assert f".It length Ta {HEAD_BYTES - MAC_BYTES} " in text
+    formats = re.findall(r"(?m)^\.It (\d) Ta .+\n(?:\.Va (.+)\n)?", text)
+    told = {int(number): tuple(re.findall(r"\w+", fields)) for number, fields in formats}
+    assert told == {number: each.__match_args__ for number, each in FORMATS.items()}
 
 
 def test_variables_and_fields_stand_in_the_pages() -> None:

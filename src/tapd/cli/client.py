@@ -20,6 +20,7 @@ from tapd.host.control import connect_control
 from tapd.inspection.graph import printable
 from tapd.linux.sockets import peer_credentials
 from tapd.store.lock import holder_of
+from tapd.store.names import directory_name, parse_tap_name
 
 if TYPE_CHECKING:
     from _typeshed import HasFileno
@@ -135,8 +136,8 @@ def call_server(tap: Path) -> Call | None:
 
 
 def _holder(tap: Path) -> int | None:
-    name = tap.name.removesuffix(".tap").removesuffix("-shutdown")
-    return holder_of(tap.resolve().parent / f"{name}.d")
+    name = parse_tap_name(tap.name).application
+    return holder_of(tap.resolve().parent / directory_name(name))
 
 
 def call_next(tap: Path) -> Call:

@@ -9,7 +9,7 @@ import click
 
 from tapd.errors import TapMissing
 from tapd.host.control import CONTROL_NAME
-from tapd.store.layout import SHUTDOWN_SUFFIX, SUFFIX
+from tapd.store.names import SUFFIX, directory_name, parse_tap_name, tap_name
 from tapd.units.render import STATE_DIRECTORY
 
 RUNTIME_DIRECTORY = Path("/run/tapd")
@@ -27,15 +27,19 @@ def find_tap(text: str, *, state_directory: Path = STATE_DIRECTORY) -> Path:
         TapMissing: there is none of that name, neither here nor installed.
     """
     path = Path(text)
-    stem = path.name.removesuffix(SHUTDOWN_SUFFIX).removesuffix(SUFFIX)
+    name = parse_tap_name(path.name).application
     if path.is_file():
         return path
-    if (path.parent / f"{stem}.d").is_dir():  # its TAP may be gone, or be meant without .tap
-        return path if path.name.endswith(SUFFIX) else path.with_name(f"{stem}{SUFFIX}")
+    # Its TAP may be gone, or be meant without .tap.
+    if (path.parent / directory_name(name)).is_dir():
+        usual = path.with_name(tap_name(name))
+        is_other = parse_tap_name(usual.name).application != name  # x-shutdown.tap is one of x
+        return path if is_other or path.name.endswith(SUFFIX) else usual
     if "/" not in text:
         directories = [Path(), state_directory / text, own_state_directory() / text]
-        for found in (directory / f"{text}{SUFFIX}" for directory in directories):
-            if found.exists() or found.with_suffix(".d").is_dir():
+        for directory in directories:
+            found = directory / tap_name(text)
+            if found.exists() or (directory / directory_name(text)).is_dir():
                 return found
     raise TapMissing(
         f"{text}: there is no such TAP, neither a file nor an installed server; see tapctl list"
@@ -45,11 +49,11 @@ def find_tap(text: str, *, state_directory: Path = STATE_DIRECTORY) -> Path:
 def taps_in(directory: Path) -> list[Path]:
     """Return where the TAP of each application in `directory` lies or would lie."""
     names = {
-        path.name.removesuffix(SHUTDOWN_SUFFIX).removesuffix(SUFFIX)
+        parse_tap_name(path.name).application
         for path in directory.glob(f"*{SUFFIX}")
         if not path.name.startswith(".") and path.is_file()
     }
-    return [directory / f"{name}{SUFFIX}" for name in sorted(names)]
+    return [directory / tap_name(name) for name in sorted(names)]
 
 
 def complete_tap(
@@ -72,9 +76,9 @@ def installed_directories() -> list[Path]:
 
 def control_paths(tap: Path, *, state_directory: Path = STATE_DIRECTORY) -> list[Path]:
     """Return where the server of `tap` may have its control socket, the likeliest first."""
-    name = tap.name.removesuffix(SHUTDOWN_SUFFIX).removesuffix(SUFFIX)
+    name = parse_tap_name(tap.name).application
     directory = tap.resolve().parent
-    paths = [directory / f"{name}.d" / CONTROL_NAME]
+    paths = [directory / directory_name(name) / CONTROL_NAME]
     # /var/lib/tapd/NAME is a symbolic link once the server's user was made.
     if directory == (state_directory / name).resolve():
         paths.insert(0, RUNTIME_DIRECTORY / name / CONTROL_NAME)

@@ -30,7 +30,7 @@ from tapd.errors import NotAllowed, TapdError, UsageError
 from tapd.linux.sockets import peer_credentials
 from tapd.model.setting import Assignment, describe_settings, prepare_settings
 from tapd.net.turn.turn import Turn
-from tapd.store.generations import SaveReport
+from tapd.store.snapshot import SaveReport
 from tapd.values import Value
 
 if TYPE_CHECKING:

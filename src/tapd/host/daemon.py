@@ -38,8 +38,8 @@ from tapd.model.application import Application
 from tapd.net.turn.recovery import Resumed, adopt_held, begin_turns, ended_before
 from tapd.net.turn.slow import TurnWatch
 from tapd.net.turn.turn import Turn
-from tapd.store.generations import SaveReport
 from tapd.store.key import load_key
+from tapd.store.snapshot import SaveReport
 from tapd.store.state import Restored, State
 from tapd.systemd.guardian import Guardian
 from tapd.systemd.inherited import Inherited, match_ports, take_inherited

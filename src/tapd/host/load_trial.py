@@ -15,12 +15,9 @@ all that does not load (`image.evolution.salvage`). There may be a million such 
 killed under `NUMBERS_MAX` numbers by the name of one class is called for none of that class.
 
 What was found out stays in the file, as names with the file of their code, so that the next
-load begins without them, and who loads beside the server (`avoiding`) does not die
-of them either. It is tried again once that code has changed.
-
-The file is one line of JSON. A stop that is asked for during a load is no death.
-
-Imports `events`, `image` and `host.copies`.
+load begins without them, and who loads beside the server (`store.poison.avoiding`) does
+not die of them either. It is tried again once that code has changed. `store.poison` reads
+the file. A stop that is asked for during a load is no death.
 """
 
 from __future__ import annotations
@@ -31,9 +28,8 @@ import logging
 import os
 import select
 import signal
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, Self
@@ -43,22 +39,17 @@ from tapd.errors import CannotKeep
 from tapd.host.copies import end_with_parent, fork_copy
 from tapd.image import hooks
 from tapd.linux.processes import offer_to_oom_killer
-from tapd.store.files import open_regular
+from tapd.store.poison import LOADING_NAME, call_name, code_of, read_loading, still_banned
 
 log = logging.getLogger(__name__)
 
-NAME = "loading"
 DEATHS_FREE = 2
 NUMBERS_MAX = 2
 HANGS_S = 30.0
 _LOOK_MS = 250
-_NAME_MAX = 200
-_BYTES_MAX = 1 << 20
 _STOPS = (signal.SIGTERM, signal.SIGINT)
 _ALIVE_EACH = 1 << 14
 """After so many calls the load says that it goes on: it is slow when they are announced."""
-
-Code = tuple[str, int]  # the file that a name's code is in, and when it was changed (ns)
 
 
 class LoadTrial:
@@ -76,9 +67,9 @@ class LoadTrial:
             directory: ``NAME.d``, locked.
             keep_alive: called now and then while calls are announced.
         """
-        self._path = directory / NAME
+        self._path = directory / LOADING_NAME
         self._keep_alive = keep_alive
-        known = _read(self._path)
+        known = read_loading(self._path)
         self.before_s = 0.0
         with contextlib.suppress(OSError):
             self.before_s = self._path.stat().st_mtime
@@ -86,7 +77,7 @@ class LoadTrial:
         self._at: int = known.get("at", 0)
         self._what: str = known.get("what", "")
         self._skipped: dict[int, str] = {int(at): what for at, what in known.get("skipped", [])}
-        self._banned = _unchanged(known.get("banned", {}))
+        self._banned = still_banned(known.get("banned", {}))
         self._survived: int | None = None  # in a copy that tries a call: where it says so
         self._told: set[str] = set()
         self._count = 0
@@ -139,12 +130,12 @@ class LoadTrial:
         os.close(self._fd)
         self._fd = -1
         names = {*self._banned, *self._skipped.values()}
-        banned = {name: code for name in names if (code := _code_of(name)) is not None}
+        banned = {name: code for name in names if (code := code_of(name)) is not None}
         with contextlib.suppress(OSError):
             if not banned:
                 self._path.unlink()
                 return
-            temporary = self._path.with_name(f".{NAME}.new")
+            temporary = self._path.with_name(f".{LOADING_NAME}.new")
             temporary.write_text(json.dumps({"deaths": 0, "banned": banned}) + "\n")
             temporary.replace(self._path)
 
@@ -165,7 +156,7 @@ class LoadTrial:
         self._count = count = self._count + 1
         if not count % _ALIVE_EACH:
             self._keep_alive()
-        what = _name(called)
+        what = call_name(called)
         if self._skipped.get(count) == what or what in self._banned:
             self._refuse(what)
         if count == self._at and what == self._what and self._is_deadly():
@@ -268,84 +259,3 @@ class LoadTrial:
         self._bytes = len(line) + len(self._rest)
         with contextlib.suppress(OSError):
             os.pwrite(self._fd, line + self._rest, 0)
-
-
-@contextlib.contextmanager
-def avoiding(directory: Path) -> Iterator[None]:
-    """Load without what is known to kill; for who loads beside the server, or in its place."""
-    banned = _unchanged(_read(directory / NAME).get("banned", {}))
-    if not banned or hooks.announce is not None:
-        yield
-        return
-
-    def refuse(called: object) -> None:
-        if _name(called) in banned:
-            raise CannotKeep("it killed the server each time it was loaded")
-
-    hooks.announce = refuse
-    try:
-        yield
-    finally:
-        hooks.announce = None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """Return what the loads before this one left; of a line that makes no sense, one death."""
-    try:
-        with open_regular(path) as file:
-            known = json.loads(file.readline(_BYTES_MAX))
-        return known if type(known) is dict and _is_sound(known) else {"deaths": 1}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError, RecursionError):
-        return {"deaths": 1}
-
-
-def _is_sound(known: dict[str, Any]) -> bool:
-    numbers = all(type(known.get(name, 0)) is int for name in ("deaths", "at"))
-    skipped, banned = known.get("skipped", []), known.get("banned", {})
-    return (
-        numbers
-        and type(known.get("what", "")) is str
-        and type(skipped) is list
-        and all(type(each) is list and [*map(type, each)] == [int, str] for each in skipped)
-        and type(banned) is dict
-        and all(type(code) is list and [*map(type, code)] == [str, int] for code in banned.values())
-    )
-
-
-def _unchanged(banned: dict[str, Any]) -> dict[str, Code]:
-    """Return those names of which the code is what it was."""
-    return {
-        name: (path, changed_ns)
-        for name, (path, changed_ns) in banned.items()
-        if not path or _changed_ns(path) == changed_ns
-    }
-
-
-def _code_of(name: str) -> Code | None:
-    """Return where the code of a name is; None where it can't be said that it changed."""
-    module = sys.modules.get(name.partition(":")[0])
-    path = getattr(module, "__file__", None)
-    if type(path) is not str or name.startswith("builtins:"):
-        return None
-    changed_ns = _changed_ns(path)
-    return None if changed_ns is None else (path, changed_ns)
-
-
-def _changed_ns(path: str) -> int | None:
-    try:
-        return Path(path).stat().st_mtime_ns
-    except OSError:
-        return None
-
-
-def _name(called: object) -> str:
-    """Return what tells one call from another, without an object's own code."""
-    if type(called) is str:
-        return called[:_NAME_MAX]
-    cls: Any = called if issubclass(type(called), type) else type(called)
-    try:
-        return f"{type.__getattribute__(cls, '__module__')}:{cls.__qualname__}"[:_NAME_MAX]
-    except BaseException:
-        return "an object"

@@ -8,12 +8,12 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-import tapd
 from tapd.image.unfit import NAMED_MAX
 from tapd.net.turn.turn import Turn
 from tapd.store.snapshot import kept_in
 from tapd.systemd.notify import Notifier
 from tapd.values import Value
+from tapd.version import __version__
 
 if TYPE_CHECKING:
     from tapd.host.saving.audit import Audited
@@ -118,7 +118,7 @@ class Vitals:
             "audit_found": self.found,
             "deaths": turn.careful.level if turn.careful is not None else 0,
             "python": sys.version.split()[0],
-            "tapd": tapd.__version__,
+            "tapd": __version__,
         }
 
 

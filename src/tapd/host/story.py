@@ -12,15 +12,15 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-import tapd
 from tapd import events
 from tapd.host.asleep import Sleep
 from tapd.host.upgrade import name_modules
 from tapd.image.unfit import NAMED_MAX
 from tapd.net.turn.recovery import Resumed
 from tapd.net.turn.turn import Turn
-from tapd.store.generations import SaveReport
+from tapd.store.snapshot import SaveReport
 from tapd.store.state import Restored
+from tapd.version import __version__
 
 if TYPE_CHECKING:
     from tapd.host.saving.audit import Audited
@@ -39,7 +39,7 @@ def tell_start(restored: Restored, resumed: Resumed, turn: Turn, sleep: Sleep | 
         "%s %r from %s (generation %d, saved %s; journal records: %d), Python %s, tapd %s",
         "resumed" if is_resumed else "started", application.name, loaded.path.name,
         loaded.generation, loaded.saved_at, restored.records, sys.version.split()[0],
-        tapd.__version__,
+        __version__,
         extra=event(
             TAPD_GENERATION=loaded.generation,
             TAPD_TAP=loaded.path,

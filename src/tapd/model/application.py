@@ -12,7 +12,6 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 from typing import Protocol as TypingProtocol
 
-import tapd
 from tapd.errors import AuthorError, UsageError
 from tapd.model.access.accounts import Authorizer
 from tapd.model.access.peers import group_of_peer
@@ -394,6 +393,8 @@ class Application(Persistent):
 
         The host is a lower room, so the package's own `run` is asked for it.
         """
+        import tapd  # noqa: PLC0415 - the front door is for users of the package, and for this
+
         tapd.run(self)
 
 

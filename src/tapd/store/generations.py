@@ -49,14 +49,19 @@ from tapd.store.files import (
     writing,
 )
 from tapd.store.key import Key
-from tapd.store.layout import MEMORY_NAME, SHUTDOWN_SUFFIX, SUFFIX, Entry, Layout, memory_text
+from tapd.store.layout import MEMORY_NAME, Entry, Layout, memory_text
 from tapd.store.lock import StateLock, acquire_lock
-from tapd.store.reports import Loaded, SaveReport
+from tapd.store.names import shutdown_name, tap_name
 from tapd.store.retention import archive_generations, prune_generations
-from tapd.store.snapshot import Snapshot, load_application, now_iso, take_snapshot
+from tapd.store.snapshot import (
+    Loaded,
+    SaveReport,
+    Snapshot,
+    load_application,
+    now_iso,
+    take_snapshot,
+)
 from tapd.store.tapfile import Manifest, read_manifest, render_tail
-
-__all__ = ["Loaded", "SaveReport", "Store"]
 
 _log = logging.getLogger("tapd.store")
 
@@ -136,7 +141,7 @@ class Store(Layout):
         for directory in (self.journal_directory, self.directory):
             for path in directory.glob(f".*{TEMPORARY_MARK}*"):
                 if directory == self.journal_directory or path.name.startswith(
-                    (f".{self.name}{SUFFIX}.", f".{self.name}{SHUTDOWN_SUFFIX}.")
+                    (f".{tap_name(self.name)}.", f".{shutdown_name(self.name)}.")
                 ):
                     with contextlib.suppress(FileNotFoundError):
                         self._files.unlink(path)

@@ -1,9 +1,8 @@
 """Where the files of one application lie, and what they say of themselves.
 
-Imports `errors` and the rest of `image`. Reads only; `store` writes. The layout
-is that of ARCHITECTURE.md, "Files of one application". Every TAP carries its
-application's *lineage*, a random id, by which the files of two applications
-that had the same name are told apart.
+Reads only; `store.generations` writes. The layout is that of ARCHITECTURE.md, "Files of
+one application". Every TAP carries its application's *lineage*, a random id, by which
+the files of two applications that had the same name are told apart.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,16 +17,20 @@ from pathlib import Path
 from tapd.errors import TapDamaged, TapdError, TapMissing, UsageError
 from tapd.store.files import open_regular
 from tapd.store.key import Key
+from tapd.store.names import (
+    directory_name,
+    generation_name,
+    journal_name,
+    parse_journal_name,
+    parse_tap_name,
+    shutdown_name,
+    tap_name,
+)
 from tapd.store.tapfile import Manifest, parse_tap, read_manifest
 from tapd.values import Value
 
-SUFFIX = ".tap"
-SHUTDOWN_SUFFIX = "-shutdown.tap"
-ARCHIVED_SUFFIX = ".tap.gz"
 MEMORY_NAME = "last-generation"
 _MEMORY_BYTES_MAX = 4096
-
-_NUMBERED = re.compile(r"(generation|journal)-(\d{8,18})(\.tap|\.tap\.gz|)\Z")
 
 
 class Entry(Value):
@@ -54,7 +56,7 @@ class Entry(Value):
     @property
     def is_archived(self) -> bool:
         """Whether its pickle is compressed."""
-        return self.path.name.endswith(".gz")
+        return parse_tap_name(self.path.name).is_archived
 
 
 class Layout:
@@ -82,21 +84,18 @@ class Layout:
         path = path.resolve()
         if path.is_dir():
             raise UsageError(f"{path}: is a directory; name a TAP in it, such as NAME.tap")
-        if _NUMBERED.match(path.name):
+        named = parse_tap_name(path.name)
+        if named.generation:
             raise UsageError(
                 f"{path}: is one generation among others; name the application's TAP, and to"
                 " go back to this one use tapctl rollback"
             )
         self.named_path = path
         self.directory = path.parent
-        if path.name.endswith(SHUTDOWN_SUFFIX) and path.name != SHUTDOWN_SUFFIX:
-            self.name = path.name.removesuffix(SHUTDOWN_SUFFIX)
-            self.tap_path = self.directory / f"{self.name}{SUFFIX}"
-        else:
-            self.name = path.name.removesuffix(SUFFIX) or path.name
-            self.tap_path = path
-        self.shutdown_path = self.directory / f"{self.name}{SHUTDOWN_SUFFIX}"
-        self.journal_directory = self.directory / f"{self.name}.d"
+        self.name = named.application
+        self.tap_path = self.directory / tap_name(self.name) if named.is_shutdown else path
+        self.shutdown_path = self.directory / shutdown_name(self.name)
+        self.journal_directory = self.directory / directory_name(self.name)
         self.key = key
 
     def __repr__(self) -> str:
@@ -104,11 +103,11 @@ class Layout:
 
     def generation_path(self, generation: int) -> Path:
         """Return where `generation` is saved."""
-        return self.journal_directory / f"generation-{generation:08}{SUFFIX}"
+        return self.journal_directory / generation_name(generation)
 
     def journal_path(self, generation: int) -> Path:
         """Return where the journal of what follows `generation` is."""
-        return self.journal_directory / f"journal-{generation:08}"
+        return self.journal_directory / journal_name(generation)
 
     # --- what is there -----------------------------------------------------------
 
@@ -139,23 +138,24 @@ class Layout:
                 return read_manifest(path, self.key).lineage
         return ""
 
-    def _numbered(self) -> Iterator[tuple[str, int, Path]]:
+    def _files_within(self) -> Iterator[Path]:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             for entry in os.scandir(self.journal_directory):
-                if match := _NUMBERED.match(entry.name):
-                    yield match[1], int(match[2]), Path(entry.path)
+                yield Path(entry.path)
 
     def generation_files(self) -> list[tuple[int, Path]]:
         """Return number and path of each generation in ``NAME.d``, newest first."""
+        found = ((parse_tap_name(path.name).generation, path) for path in self._files_within())
         return sorted(
-            ((number, path) for kind, number, path in self._numbered() if kind == "generation"),
-            key=lambda found: (-found[0], found[1].name),
+            ((number, path) for number, path in found if number),
+            key=lambda each: (-each[0], each[1].name),
         )
 
     def journal_files(self) -> list[tuple[int, Path]]:
         """Return number and path of each journal in ``NAME.d``, oldest first."""
+        found = ((parse_journal_name(path.name), path) for path in self._files_within())
         return sorted(
-            (number, path) for kind, number, path in self._numbered() if kind == "journal"
+            (name.generation, path) for name, path in found if name is not None and not name.copy
         )
 
     def newest_number(self) -> int:
@@ -169,7 +169,7 @@ class Layout:
 
     def next_generation(self) -> int:
         """Return a number for the next save: above every generation and every journal."""
-        journals = [number for kind, number, _path in self._numbered() if kind == "journal"]
+        journals = [number for number, _path in self.journal_files()]
         return max([self.newest_number(), *journals]) + 1
 
     def generations(self, *, verify: bool = False) -> list[Entry]:

@@ -1,6 +1,6 @@
 """Back to the TAP that `tapd-mktap` made; all that came since is set aside.
 
-Imports `errors` and the rest of `image`. Nothing is deleted: ``NAME.d`` and
+Nothing is deleted: ``NAME.d`` and
 ``NAME-shutdown.tap`` go, whole, to ``NAME.d.old-*`` beside it.
 """
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from tapd.errors import TapMissing
 from tapd.store.files import Files, free_name, sync_directory, writing
 from tapd.store.generations import Store
+from tapd.store.journal.aside import kept_copies
 from tapd.store.layout import read_bytes
 from tapd.store.tapfile import parse_tap
 
@@ -34,7 +35,8 @@ def reset(store: Store) -> Path | None:
     parse_tap(read_bytes(store.tap_path), store.key, str(store.tap_path))
     directory, shutdown, files = store.journal_directory, store.shutdown_path, Files()
     has_shutdown = os.path.lexists(shutdown)
-    if not has_shutdown and not store.generation_files() and not any(directory.glob("journal-*")):
+    has_journals = bool(store.journal_files() or kept_copies(directory))
+    if not has_shutdown and not has_journals and not store.generation_files():
         return None
     with writing(directory):
         if has_shutdown:

@@ -1,7 +1,6 @@
-"""Which generations are kept, and which of those are compressed.
+"""Retention: which generations are kept, and which of those are compressed.
 
-Imports `errors` and the rest of `image`. Changes files through `store.files`;
-the caller holds the lock.
+Changes files through `store.files`; the caller holds the lock.
 """
 
 from __future__ import annotations
@@ -13,7 +12,8 @@ from pathlib import Path
 
 from tapd.errors import TapdError
 from tapd.store.files import Files, replace_file, sync_directory
-from tapd.store.layout import ARCHIVED_SUFFIX, SUFFIX, Entry, Layout
+from tapd.store.layout import Entry, Layout
+from tapd.store.names import generation_name
 from tapd.store.tapfile import render_archived_tap
 
 PLAIN_COUNT = 2
@@ -103,7 +103,7 @@ def _archive(layout: Layout, files: Files, entry: Entry) -> None:
         pickle, manifest = layout.read(entry)
     except TapdError:
         return  # damaged meanwhile: left as it is
-    path = entry.path.with_name(entry.path.name.removesuffix(SUFFIX) + ARCHIVED_SUFFIX)
+    path = entry.path.with_name(generation_name(entry.generation, is_archived=True))
     replace_file(files, path, [render_archived_tap(pickle, manifest, layout.key)])
     with contextlib.suppress(OSError):
         os.utime(path, (entry.saved_at_s, entry.saved_at_s))

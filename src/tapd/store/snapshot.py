@@ -1,7 +1,7 @@
-"""An application as the bytes of a TAP, and back.
+"""An application as the bytes of a TAP, and back: the pickler meets the file format.
 
-Imports `errors`, `model` and the rest of `image`. Here the pickler meets the
-file format; what is on the disk is `store`'s business.
+The files themselves are `store.generations`'s; `SaveReport` and `Loaded` are what it
+returns.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import tapd
 from tapd.errors import TapDamaged, TapdError
 from tapd.image.evolution.versions import Restoration
 from tapd.image.loss import Loss
@@ -22,6 +21,7 @@ from tapd.model.application import Application
 from tapd.store.key import Key
 from tapd.store.tapfile import Manifest, first_losses, render_tail
 from tapd.values import Value
+from tapd.version import __version__
 
 _UNFIT_MAX = 200
 
@@ -45,6 +45,49 @@ class Snapshot(Value):
         return sum(map(len, self.chunks))
 
 
+class SaveReport(Value):
+    """What a save wrote.
+
+    Attributes:
+        path: the generation's file (for a clean stop: the shutdown TAP).
+        generation: its number.
+        size_bytes: of the file.
+        losses: what could not be kept.
+        duration_s: how long it took, syncing included.
+    """
+
+    path: Path
+    generation: int
+    size_bytes: int
+    losses: tuple[Loss, ...]
+    duration_s: float
+
+
+class Loaded(Value):
+    """What a load found.
+
+    Attributes:
+        application: as it was saved.
+        manifest: of the TAP that it came from.
+        generation: the TAP's.
+        path: of the TAP.
+        pickle_bytes: how much was unpickled.
+        saved_at: when, in UTC by ISO 8601.
+        skipped: newer or named TAPs that could not be loaded, and why.
+        restoration: to be handed to the loading of the journals that follow, and
+            finished after it; it is finished already where none were said to.
+    """
+
+    application: Application
+    manifest: Manifest
+    generation: int
+    path: Path
+    pickle_bytes: int
+    saved_at: str
+    skipped: tuple[tuple[Path, Exception], ...]
+    restoration: Restoration
+
+
 def take_snapshot(
     application: Application,
     generation: int,
@@ -63,7 +106,7 @@ def take_snapshot(
         name=application.name,
         saved_at=now_iso(),
         python=sys.version.split()[0],
-        tapd=tapd.__version__,
+        tapd=__version__,
         ports=tuple(
             {"address": str(port.address), "service": port.service.name}
             for port in application.ports

@@ -17,20 +17,22 @@ from pathlib import Path
 
 from tapd import events
 from tapd.errors import StateUnwritable, TapMissing
-from tapd.host.load_trial import avoiding
 from tapd.image.tracking.changes import Changes
 from tapd.image.tracking.jar import Jar
 from tapd.image.tracking.replay import Replay
 from tapd.image.unfit import Kept, note_kept
 from tapd.model.application import Application
+from tapd.store import names
 from tapd.store.files import Files, give_to_owner_of, writing
-from tapd.store.generations import Loaded, SaveReport, Store
+from tapd.store.generations import Store
 from tapd.store.journal.chain import Fault, Segment, Source, is_begun
 from tapd.store.journal.file import JournalContents, JournalWriter, journal_key
 from tapd.store.journal.records import History, render_base
 from tapd.store.journal.sync_mark import SyncMark
 from tapd.store.key import Key
 from tapd.store.layout import Entry
+from tapd.store.poison import avoiding
+from tapd.store.snapshot import Loaded, SaveReport
 from tapd.store.tapfile import Manifest
 from tapd.values import Value
 
@@ -210,7 +212,7 @@ class State:
         cut, kept = path, ""
         if contents is not None and contents.torn_bytes and fault is not Fault.DAMAGED:
             try:
-                cut = aside.keep_copy(path, aside.CUT, start=contents.size)
+                cut = aside.keep_copy(path, names.CUT, start=contents.size)
                 kept = f"; what was cut is kept as {cut.name}"
             except StateUnwritable as error:
                 if fault.is_hole:
@@ -228,9 +230,9 @@ class State:
             )  # fmt: skip
         else:
             if fault is Fault.DAMAGED:
-                place = aside.keep_copy(path, aside.DAMAGED)
+                place = aside.keep_copy(path, names.DAMAGED)
             else:
-                kind = aside.UNUSED if fault is Fault.UNUSED else aside.DAMAGED
+                kind = names.UNUSED if fault is Fault.UNUSED else names.DAMAGED
                 place = aside.set_aside(path, kind)
             log.error(
                 "%s; the whole file is kept as %s; %s", segment.problem, place.name, look,

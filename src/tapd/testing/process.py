@@ -25,8 +25,9 @@ from tapd.net.turn.listener import Listener
 from tapd.net.turn.recovery import adopt_held, begin_turns
 from tapd.net.turn.turn import Turn
 from tapd.store.files import Files
-from tapd.store.generations import SaveReport, Store
+from tapd.store.generations import Store
 from tapd.store.key import Key
+from tapd.store.snapshot import SaveReport
 from tapd.store.state import State
 from tapd.systemd.segment import Held
 from tapd.systemd.vault import Vault

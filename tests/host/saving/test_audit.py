@@ -24,10 +24,11 @@ from tapd.host.saving.audit_part import LiveObjects, PartFile
 from tapd.host.saving.checkpoint import Checkpointer
 from tapd.image.tracking.jar import Jar
 from tapd.model.application import Application
-from tapd.store.generations import SaveReport, Store
+from tapd.store.generations import Store
 from tapd.store.journal.records import render_base, render_turn
 from tapd.store.key import Key
 from tapd.store.layout import Layout
+from tapd.store.snapshot import SaveReport
 from tapd.store.state import State
 
 KEY = Key(bytes(range(32)))

@@ -22,8 +22,9 @@ from tapd.errors import BugError, StateUnwritable, TapExists
 from tapd.host.saving.checkpoint import Checkpointer
 from tapd.image.loss import Loss
 from tapd.model.application import Application
-from tapd.store.generations import SaveReport, Store
+from tapd.store.generations import Store
 from tapd.store.key import Key
+from tapd.store.snapshot import SaveReport
 
 KEY = Key(bytes(range(32)))
 
@@ -46,7 +47,7 @@ CTRL_C = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from tapd.host.saving.checkpoint import Checkpointer
-from tapd.store.generations import SaveReport
+from tapd.store.snapshot import SaveReport
 
 def save():
     # As the terminal does: to everybody in the group of what was started there.

@@ -23,7 +23,7 @@ from tapd.errors import StateLocked, UsageError
 from tapd.host.change import Change, kind_of
 from tapd.model.address import Address, parse_address
 from tapd.model.service import Service
-from tapd.store.generations import SaveReport
+from tapd.store.snapshot import SaveReport
 from tapd.units.instance import service_unit, socket_unit, typed_unit
 from tapd.units.render import ports_drop_in_path
 

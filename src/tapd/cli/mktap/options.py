@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-import tapd
 from tapd.cli.mktap.dropins import UnitOptions
 from tapd.model.server_type import ServerType
 from tapd.units.render import SocketOptions
 from tapd.units.service import ServiceOptions
+from tapd.version import __version__
 
 NONE = "none"
 """Given instead of a directory, it takes back all that were opened before."""
@@ -152,7 +152,7 @@ def version_option() -> click.Option:
 
     def show(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
         if value and not ctx.resilient_parsing:
-            click.echo(f"tapd {tapd.__version__}")
+            click.echo(f"tapd {__version__}")
             ctx.exit()
 
     return click.Option(

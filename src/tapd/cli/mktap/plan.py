@@ -28,8 +28,10 @@ from tapd.errors import (
 )
 from tapd.model.address import Address
 from tapd.model.application import Application
-from tapd.store.generations import SaveReport, Store
+from tapd.store.generations import Store
 from tapd.store.key import find_key_path, load_key
+from tapd.store.names import parse_tap_name, tap_name
+from tapd.store.snapshot import SaveReport
 from tapd.store.state import Restored, State
 from tapd.units.instance import service_unit, socket_unit
 from tapd.units.render import STATE_DIRECTORY, UNIT_DIRECTORY
@@ -79,11 +81,11 @@ class Machine:
 
     def installed_path(self, name: str) -> Path:
         """Return where the TAP of the installed server `name` lies."""
-        return self.state_directory / name / f"{name}.tap"
+        return self.state_directory / name / tap_name(name)
 
     def installed_name(self, path: Path) -> str:
         """Return which installed server's TAP `path` is; "" where it is none."""
-        name = path.name.removesuffix(".tap").removesuffix("-shutdown")
+        name = parse_tap_name(path.name).application
         # /var/lib/tapd/NAME is a symbolic link once the server's user was made.
         if path.parent.resolve() == (self.state_directory / name).resolve():
             return name
@@ -168,7 +170,7 @@ class Plan:
 def find_tap_path(machine: Machine, name: str, directory: Path | None) -> Path:
     """Return where the TAP of a server `name` goes."""
     if not machine.is_system or directory is not None:
-        return (directory or Path()) / f"{name}.tap"
+        return (directory or Path()) / tap_name(name)
     return machine.installed_path(name)
 
 

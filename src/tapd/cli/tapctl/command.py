@@ -19,7 +19,6 @@ from typing import Any, NoReturn
 
 import click
 
-import tapd
 from tapd.cli.output import describe_loss, emit, render_size, render_time, table
 from tapd.cli.progress import Progress
 from tapd.cli.tapctl.asleep import describe_sleep
@@ -37,6 +36,7 @@ from tapd.errors import (
 from tapd.store.key import load_key
 from tapd.store.layout import Entry, Layout
 from tapd.store.lock import holder_of
+from tapd.version import __version__
 
 # --- output ---------------------------------------------------------------------------
 
@@ -162,7 +162,7 @@ class _Group(click.Group):
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(tapd.__version__, prog_name="tapctl")
+@click.version_option(__version__, prog_name="tapctl")
 def main() -> None:
     """Look at TAPs and after running servers.
 

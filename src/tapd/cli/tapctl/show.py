@@ -23,6 +23,7 @@ from tapd.inspection.graph import Graph, printable, read_first_graph, read_graph
 from tapd.store.adoption import find_strangers, is_signed
 from tapd.store.key import Key, load_key
 from tapd.store.layout import Entry, Layout, read_bytes
+from tapd.store.names import parse_tap_name
 from tapd.store.tapfile import Manifest, Tail, split_tap
 
 _LARGE_BYTES = 8_000_000
@@ -75,7 +76,7 @@ def open_unverified(tap: str, generation: int | None) -> tuple[Path, memoryview,
     `tapctl trust` would have it load.
     """
     path, key = find_tap(tap), _key_or_none_known()
-    if not path.name.startswith("generation-"):
+    if not parse_tap_name(path.name).generation:
         layout = Layout(path, key)
         entries = layout.generations()
         if generation is not None or not path.is_file():

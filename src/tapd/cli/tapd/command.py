@@ -24,6 +24,7 @@ from tapd import events
 from tapd.cli.tapd.arguments import Arguments, read_arguments
 from tapd.errors import StartFailed, TapdError, TapMissing, UsageError
 from tapd.host.options import DaemonOptions, parse_audit, parse_sync
+from tapd.store.names import parse_tap_name, tap_name
 
 log = logging.getLogger("tapd")
 
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     arguments = list(sys.argv[1:] if argv is None else argv)
     options = read_arguments(arguments)
     path = Path(options.tap)
-    name = path.name.removesuffix(".tap").removesuffix("-shutdown")
+    name = parse_tap_name(path.name).application
     from tapd.systemd.logs import configure_logging  # noqa: PLC0415 - after --help
 
     configure_logging(name or "tapd")
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
             raise UsageError(f"--idle-exit {options.idle_exit}: write seconds, or 0 for never")
         parse_sync(options.sync)
         parse_audit(options.audit)
-        meant = path.with_name(f"{path.name}.tap")
+        meant = path.with_name(tap_name(path.name))
         if not path.exists() and meant.exists():
             raise TapMissing(f"{path}: there is no such TAP; did you mean {meant}?")
         status = _serve(path, options) if is_managed_here else _manage(path, options, arguments)

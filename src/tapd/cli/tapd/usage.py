@@ -10,8 +10,8 @@ import os
 import sys
 from typing import NoReturn
 
-import tapd
 from tapd.cli.tapd.arguments import KINDS, Arguments
+from tapd.version import __version__
 
 
 class _Parser(argparse.ArgumentParser):
@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
         "unit says so: tapd-mktap --socket-mode",
     )
     made.add_argument("--socket-group", metavar="GROUP", help="the group of UNIX sockets")
-    made.add_argument("--version", action="version", version=f"tapd {tapd.__version__}")
+    made.add_argument("--version", action="version", version=f"tapd {__version__}")
     for action in made._actions:  # noqa: SLF001 - argparse has no other list of them
         if action.dest in KINDS:
             action.type = KINDS[action.dest]

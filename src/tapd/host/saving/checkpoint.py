@@ -38,7 +38,7 @@ from tapd.host.copies import end_with_parent, fork_copy
 from tapd.host.saving.audit import DEADLINE_S, Audited
 from tapd.image.loss import Loss
 from tapd.linux.processes import offer_to_oom_killer
-from tapd.store.generations import SaveReport
+from tapd.store.snapshot import SaveReport
 from tapd.systemd.own_memory import own_memory
 
 log = logging.getLogger(__name__)

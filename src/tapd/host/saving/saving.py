@@ -24,7 +24,7 @@ from tapd.host import story
 from tapd.host.options import DaemonOptions
 from tapd.host.status import Saved, Vitals
 from tapd.net.turn.turn import Turn
-from tapd.store.generations import SaveReport
+from tapd.store.snapshot import SaveReport
 from tapd.store.state import State
 from tapd.systemd.notify import Notifier
 

@@ -18,7 +18,7 @@ _MOVES = (
         "tapd.image", "tapd.store",
         (
             "tapfile files layout lock key retention adoption snapshot store=generations "
-            "reset reports"
+            "reset reports=snapshot"
         ),
     ),
     ("tapd.host", "tapd.store", "state"),

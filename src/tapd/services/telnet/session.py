@@ -17,7 +17,6 @@ import re
 import socket
 from typing import TYPE_CHECKING, Any
 
-import tapd
 from tapd import events
 from tapd.model.access.accounts import Account
 from tapd.model.application import Runtime
@@ -25,6 +24,7 @@ from tapd.model.protocol import Protocol, Transport
 from tapd.services.telnet.ahead import TypedAhead
 from tapd.services.telnet.login import Login
 from tapd.services.telnet.reading import take_keys, take_lines
+from tapd.version import __version__
 from tapd.wire.telnet.codec import (
     Code,
     Command,
@@ -107,7 +107,7 @@ class ShellSession(Protocol):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
         transport.write(self.wire.offer())
         name = self.service.application.name
-        self.out(f"{name}: a telnet server of tapd {tapd.__version__}\n")
+        self.out(f"{name}: a telnet server of tapd {__version__}\n")
         self.login = Login(self)
         self.login.begin()
 

@@ -1,6 +1,6 @@
 """Keeps copies of what a start is about to cut from a journal, or can't use.
 
-Imports `errors` and `store.files`. The same bytes are kept once, so a server that
+The same bytes are kept once, so a server that
 crashes at each start does not fill the disk, and so many copies stay at most.
 """
 
@@ -21,13 +21,12 @@ from tapd.store.files import (
     write_temporary,
     writing,
 )
+from tapd.store.names import parse_journal_name
 
 log = logging.getLogger(__name__)
 
 COPIES_MAX = 5
 """How many copies of one kind a directory keeps; beyond that the oldest goes."""
-CUT, DAMAGED, UNUSED = "cut", "damaged", "unused"
-_KINDS = (CUT, DAMAGED, UNUSED)
 _CHUNK_BYTES = 1 << 20
 
 
@@ -77,13 +76,23 @@ def set_aside(path: Path, kind: str) -> Path:
 
 def kept_copies(directory: Path) -> list[Path]:
     """Return all copies that are in `directory`, by name."""
-    return sorted(
-        path for kind in _KINDS for path in directory.glob(f"journal-*.{kind}*") if path.is_file()
-    )
+    return sorted(path for path, _kind in _all_copies(directory) if path.is_file())
+
+
+def _all_copies(directory: Path) -> Iterator[tuple[Path, str]]:
+    """Yield path and kind of each copy of a journal."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        for path in directory.iterdir():
+            name = parse_journal_name(path.name)
+            if name is not None and name.copy:
+                yield path, name.copy
 
 
 def _copies(path: Path, kind: str) -> list[Path]:
-    return sorted(path.parent.glob(f"{path.name}.{kind}*"))
+    """Return the copies of one kind of the journal at `path`."""
+    copy = f"{path.name}.{kind}"
+    there = (each for each, its_kind in _all_copies(path.parent) if its_kind == kind)
+    return sorted(each for each in there if each.name.startswith(copy))
 
 
 def _free(path: Path, kind: str) -> Path:
@@ -110,7 +119,7 @@ def _is_same(path: Path, start: int, copy: Path) -> bool:
 def _prune(directory: Path, kind: str, newest: Path) -> None:
     """Remove the oldest copies beyond `COPIES_MAX`; to fail costs nothing but their room."""
     with contextlib.suppress(OSError):
-        copies = [path for path in directory.glob(f"journal-*.{kind}*") if path != newest]
+        copies = [path for path, its in _all_copies(directory) if its == kind and path != newest]
         copies.sort(key=lambda path: (path.lstat().st_mtime_ns, path.name), reverse=True)
         for path in copies[COPIES_MAX - 1 :]:
             path.unlink()

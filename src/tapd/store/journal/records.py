@@ -1,7 +1,8 @@
-"""What journal records say: the payloads, and the state of streams that they add up to.
+"""The formats of journal records, and the state of streams that records add up to.
 
-Payloads are pickles of plain tuples, numbers and bytes, and are read only after
-the journal authenticated them.
+A payload is the pickle of a tuple: the number of its format, then the fields that the
+format names (`Record`), which are plain tuples, numbers and bytes. It is read only after
+the journal authenticated it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import enum
 import io
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tapd.errors import BugError
@@ -91,11 +92,13 @@ def render_row(state: StreamState) -> StreamRow:
     )  # fmt: skip
 
 
+Place = tuple[int, int]  # of a journal: its generation, and its size in bytes
 Work = tuple[str, int]  # what the next process does again: its kind, and which of that
 Identity = tuple[int, Any, bytes]  # received at (ns), sender, digest
 Batch = list[tuple[Identity, int]]  # datagrams run, and how many were sent once each is answered
 Datagram = tuple[bytes, Any]  # contents, to whom
 PortMove = tuple[str, Batch, list[Datagram]]  # name, run, to be sent
+PortRow = tuple[str, Batch, int, list[Datagram]]  # name, and the fields of a PortState
 
 
 class PortState:
@@ -117,29 +120,176 @@ class PortState:
         self.pending = [] if pending is None else pending
 
 
-def render_base(
-    boot_id: str,
-    level: int,
-    streams: list[StreamState],
-    *,
-    clean: bool,
-    ports: Mapping[str, PortState] | None = None,
-    before: tuple[int, int] | None = None,
-) -> bytes:
-    """Render a journal's first record: the streams and datagram ports as they are.
+class Record(Value):
+    """A record of one format: its number, and its named fields in the order in which they lie.
 
-    Args:
+    A number stands for the same fields for ever. A format that gets another field, or
+    another meaning of one, is a new class with the next number that nobody had; the class
+    before stays, for journals that are there.
+    """
+
+    number = 0
+
+    def render(self) -> bytes:
+        """Return the payload."""
+        return pickle.dumps((self.number, *self.__dict__.values()), 5)
+
+
+class TurnRecord(Record):
+    """What a turn did.
+
+    Attributes:
+        opens: streams that began.
+        moves: what they did.
+        closes: keys of those that ended.
+        new, states, deltas: of the `Changes` to objects.
+        shares: output that went to several streams, where nothing else moved them.
+        ports: what datagram ports did.
+        bases: whole states of streams, of which the journal did not know everything.
+        classes, joint: of the `Changes`, too.
+    """
+
+    number = 1
+    opens: Sequence[Open]
+    moves: Sequence[Move]
+    closes: Sequence[int]
+    new: list[tuple[int, bytes]]
+    states: list[tuple[int, bytes]]
+    deltas: list[tuple[int, bytes]]
+    shares: Sequence[Share] = ()
+    ports: Sequence[PortMove] = ()
+    bases: Sequence[StreamRow] = ()
+    classes: Sequence[tuple[int, bytes]] = ()
+    joint: Sequence[tuple[tuple[int, ...], bytes]] = ()
+
+    @property
+    def changes(self) -> Changes:
+        """The changes to objects."""
+        return Changes(self.new, self.states, self.deltas, [*self.classes], [*self.joint])
+
+
+class BaseRecord(Record):
+    """A journal's first: the streams and datagram ports as they are.
+
+    Attributes:
         boot_id: of the boot in which the process serves.
         level: unclean deaths in a row.
-        streams: as they are.
         clean: the process stops cleanly.
-        ports: the datagram ports, by name.
-        before: generation and size in bytes of the journal that ends here; of the
-            journal's own generation where it follows that and no other journal.
+        streams: as they are.
+        ports: the datagram ports.
+        before: where the journal before it ends; of the journal's own generation where it
+            follows that and no other journal; None where nobody saw that.
     """
-    port_rows = [(name, p.batch, p.sent, p.pending) for name, p in (ports or {}).items()]
-    rows = [render_row(state) for state in streams]
-    return pickle.dumps(("base", boot_id, level, clean, rows, port_rows, before), 5)
+
+    number = 2
+    boot_id: str
+    level: int
+    clean: bool
+    streams: Sequence[StreamRow]
+    ports: Sequence[PortRow] = ()
+    before: Place | None = None
+
+
+class SentRecord(Record):
+    """How far output was sent.
+
+    Attributes:
+        streams: key and position in the output.
+        ports: name, and how many datagrams were ever sent.
+    """
+
+    number = 3
+    streams: Sequence[tuple[int, int]]
+    ports: Sequence[tuple[str, int]] = ()
+
+
+class StartRecord(Record):
+    """A process began to serve.
+
+    Attributes:
+        boot_id: of the boot.
+        level: how many processes in a row died uncleanly before it.
+    """
+
+    number = 4
+    boot_id: str
+    level: int
+
+
+class SettledRecord(Record):
+    """All input that waited at the start has been run."""
+
+    number = 5
+
+
+class ProgressRecord(Record):
+    """Some of what a start has to run was run.
+
+    Attributes:
+        skipped: what was skipped for good instead, if anything.
+    """
+
+    number = 6
+    skipped: Work | None = None
+
+
+class Trial(Record):
+    """Something that may kill the process is about to run.
+
+    Attributes:
+        kind: of work.
+        key: which of that kind.
+        position: in the input.
+        attempt: how often it was tried, with this one.
+    """
+
+    number = 7
+    kind: str
+    key: int
+    position: int
+    attempt: int
+
+
+FORMATS: Mapping[int, type[Record]] = {
+    each.number: each
+    for each in (
+        TurnRecord, BaseRecord, SentRecord, StartRecord, SettledRecord, ProgressRecord, Trial,
+    )
+}  # fmt: skip
+"""Every format that was ever written, by its number."""
+
+_WORDS: Mapping[str, type[Record]] = {
+    "turn": TurnRecord,
+    "base": BaseRecord,
+    "sent": SentRecord,
+    "start": StartRecord,
+    "settled": SettledRecord,
+    "progress": ProgressRecord,
+    "try": Trial,
+}
+"""What records began with before they had numbers. The last fields may be missing there."""
+
+
+def parse_record(payload: bytes) -> Record:
+    """Read the payload of a record.
+
+    Raises:
+        BugError: its format is not known.
+    """
+    return _name_fields(pickle.loads(payload))
+
+
+def _name_fields(fields: tuple[Any, ...]) -> Record:
+    which, *values = fields
+    if type(which) is str:
+        cls = _WORDS.get(which)
+    else:
+        cls = FORMATS.get(which)
+        if cls is not None and len(values) != len(cls.__match_args__):
+            cls = None
+    if cls is None:
+        raise BugError(f"a journal record of unknown kind {which!r}; was tapd downgraded?")
+    return cls(*values)
 
 
 class _Values(pickle.Unpickler):
@@ -150,16 +300,31 @@ class _Values(pickle.Unpickler):
         raise pickle.UnpicklingError(f"{module}:{name} in a journal's first record")
 
 
-def parse_before(payload: bytes) -> tuple[int, int] | None:
-    """Return generation and size of the journal before, from a journal's first record.
+def parse_before(payload: bytes) -> Place | None:
+    """Return where the journal before ended, from a journal's first record.
 
     None where it does not say: journals of earlier versions don't. No code is run.
     """
     try:
-        kind, *fields = _Values(io.BytesIO(payload)).load()
-    except pickle.UnpicklingError:
+        record = _name_fields(_Values(io.BytesIO(payload)).load())
+    except (pickle.UnpicklingError, BugError):
         return None
-    return fields[5] if kind == "base" and len(fields) > 5 else None
+    return record.before if isinstance(record, BaseRecord) else None
+
+
+def render_base(
+    boot_id: str,
+    level: int,
+    streams: list[StreamState],
+    *,
+    clean: bool,
+    ports: Mapping[str, PortState] | None = None,
+    before: Place | None = None,
+) -> bytes:
+    """Render a `BaseRecord`."""
+    port_rows = [(name, p.batch, p.sent, p.pending) for name, p in (ports or {}).items()]
+    rows = [render_row(state) for state in streams]
+    return BaseRecord(boot_id, level, clean, rows, port_rows, before).render()
 
 
 def render_turn(
@@ -171,22 +336,14 @@ def render_turn(
     ports: list[PortMove] | None = None,
     bases: list[StreamRow] | None = None,
 ) -> bytes:
-    """Render a turn's record.
-
-    Args:
-        opens: streams that began.
-        moves: what they did.
-        closes: keys of those that ended.
-        changes: to objects.
-        shares: output that went to several streams and nothing else moved them.
-        ports: what datagram ports did.
-        bases: whole states of streams, of which the journal did not know everything.
+    """Render a `TurnRecord`.
 
     Output that goes to many is one object in all of them, and the pickle holds it once.
     """
+    # Each turn does this, so no TurnRecord is made: these are its fields, in its order.
     return pickle.dumps(
         (
-            "turn",
+            TurnRecord.number,
             opens,
             moves,
             closes,
@@ -204,42 +361,28 @@ def render_turn(
 
 
 def render_sent(rows: list[tuple[int, int]], ports: list[tuple[str, int]]) -> bytes:
-    """Render how far output was sent where the kernel does not tell.
-
-    Args:
-        rows: key and position, of UNIX streams.
-        ports: name and number of datagrams ever sent, of datagram ports.
-    """
-    return pickle.dumps(("sent", rows, ports), 5)
+    """Render how far output was sent where the kernel does not tell."""
+    return SentRecord(rows, ports).render()
 
 
 def render_start(boot_id: str, level: int) -> bytes:
     """Render that a process began to serve, after `level` unclean deaths in a row."""
-    return pickle.dumps(("start", boot_id, level), 5)
+    return StartRecord(boot_id, level).render()
 
 
 def render_settled() -> bytes:
     """Render that all input that waited at the start has been run."""
-    return pickle.dumps(("settled",), 5)
+    return SettledRecord().render()
 
 
 def render_progress(skipped: Work | None = None) -> bytes:
     """Render that some of what a start has to run was run, or `skipped` for good."""
-    return pickle.dumps(("progress",) if skipped is None else ("progress", skipped), 5)
+    return ProgressRecord(skipped).render()
 
 
 def render_try(kind: str, key: int, position: int, attempt: int) -> bytes:
     """Render that something which may kill the process is about to run."""
-    return pickle.dumps(("try", kind, key, position, attempt), 5)
-
-
-class Trial(Value):
-    """Something that was being run when the process died, and how often that happened."""
-
-    kind: str
-    key: int
-    position: int
-    attempt: int
+    return Trial(kind, key, position, attempt).render()
 
 
 class History:
@@ -272,42 +415,43 @@ class History:
 
     def apply(self, payload: bytes) -> Changes | None:
         """Take in one record; return its changes to objects, if it has any."""
-        record = pickle.loads(payload)
-        kind = record[0]
+        record = parse_record(payload)
         self.records += 1
-        if kind == "start":
+        if isinstance(record, StartRecord):
             self.falls = self.falls + 1 if self.fell else 0
-        if kind != "try":
+        if not isinstance(record, Trial):
             self.trial = None
-            self._is_starting = kind == "start" and record[2] > 0
-        match kind:
-            case "turn":
+            self._is_starting = isinstance(record, StartRecord) and record.level > 0
+        match record:
+            case TurnRecord():
                 return self._apply_turn(record)
-            case "sent":
-                for key, position in record[1]:
+            case SentRecord():
+                for key, position in record.streams:
                     self._cut_output(key, position)
-                for name, sent in record[2] if len(record) > 2 else ():
+                for name, sent in record.ports:
                     port = self.ports.setdefault(name, PortState())
                     del port.pending[: sent - port.sent]
                     port.sent = sent
-            case "base":
-                _, self.boot_id, self.level, self.clean, rows, *more = record
-                self.streams = {row[0]: StreamState(*row) for row in rows}
-                self.ports = {name: PortState(*row) for name, *row in (more[0] if more else ())}
-            case "start":
-                _, self.boot_id, self.level = record
+            case BaseRecord():
+                self.boot_id, self.level, self.clean = record.boot_id, record.level, record.clean
+                self.streams = {row[0]: StreamState(*row) for row in record.streams}
+                self.ports = {
+                    name: PortState(batch, sent, pending)
+                    for name, batch, sent, pending in record.ports
+                }
+            case StartRecord():
+                self.boot_id, self.level = record.boot_id, record.level
                 self.clean = False
-            case "settled":
+            case SettledRecord():
                 self.level = self.falls = 0
                 self.skipped.clear()
-            case "progress":
+            case ProgressRecord():
                 self.level = min(self.level, 2)  # careful still
                 self.falls = 0
-                self.skipped.update(record[1:])
-            case "try":
-                self.trial = Trial(*record[1:])
-            case _:
-                raise BugError(f"a journal record of unknown kind {kind!r}; was tapd downgraded?")
+                if record.skipped is not None:
+                    self.skipped.add(record.skipped)
+            case Trial():
+                self.trial = record
         return None
 
     @property
@@ -315,15 +459,14 @@ class History:
         """Whether the last process died in its start, or of what it tried."""
         return self._is_starting or self.trial is not None
 
-    def _apply_turn(self, record: tuple[Any, ...]) -> Changes:
-        _, opens, moves, closes, new, states, deltas, *more = record
+    def _apply_turn(self, record: TurnRecord) -> Changes:
         self.clean = False
         streams = self.streams
-        for key, cookie, is_unix, sent_base in opens:
+        for key, cookie, is_unix, sent_base in record.opens:
             streams[key] = StreamState(key, cookie, is_unix, sent_base)
-        for row in more[2] if len(more) > 2 else ():
+        for row in record.bases:
             streams[row[0]] = StreamState(*row)
-        for key, taken, output, flags in moves:
+        for key, taken, output, flags in record.moves:
             stream = streams.get(key)
             if stream is None:
                 continue  # it ended before: nothing of it can matter any more
@@ -331,18 +474,18 @@ class History:
                 stream.last_read = taken - stream.taken
                 stream.taken = taken
                 stream.reads += 1
-            stream.output += output if type(output) is bytes else b"".join(output)
+            stream.output += output if isinstance(output, bytes) else b"".join(output)
             stream.flags = flags
-        for pieces, keys in more[0] if more else ():  # journals of 0.1.0 have none
-            output = b"".join(pieces)
+        for pieces, keys in record.shares:
+            joined = b"".join(pieces)
             for key in keys:
                 if key in streams:
-                    streams[key].output += output
-        for key in closes:
+                    streams[key].output += joined
+        for key in record.closes:
             streams.pop(key, None)
-        for name, batch, datagrams in more[1] if len(more) > 1 else ():
+        for name, batch, datagrams in record.ports:
             self._move_port(name, batch, datagrams)
-        return Changes(new, states, deltas, *more[3:])
+        return record.changes
 
     def _move_port(self, name: str, batch: Batch, datagrams: list[Datagram]) -> None:
         port = self.ports.setdefault(name, PortState())
