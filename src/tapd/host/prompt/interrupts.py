@@ -1,7 +1,7 @@
 """Ctrl-C for typed code that does not come back.
 
 While such code runs nobody reads the connection that the Ctrl-C came by. So the
-thread that watches for long turns (`net.turn.slow`) asks the session whose code it is
+thread that watches for long turns (`net.slow`) asks the session whose code it is
 whether one waits in the kernel. If so, it sends the main thread a signal, which
 raises KeyboardInterrupt in that code, and nowhere else. ``tapctl shell`` sends a
 signal itself; see `host.prompt.console`.
