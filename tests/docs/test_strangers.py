@@ -12,7 +12,8 @@ from tapd.model.protocols.frames import FrameProtocol
 from tapd.model.protocols.lines import LineProtocol
 from tapd.model.protocols.requests import RequestProtocol
 from tapd.net.rate_limit import EACH_S, FAILURES_AT_ONCE
-from tapd.net.streams.backlog import OUTPUT_BYTES_MAX, TOTAL_BYTES_MAX
+from tapd.net.streams.backlog import TOTAL_BYTES_MAX
+from tapd.net.streams.stream import OUTPUT_BYTES_MAX
 from tapd.services.irc import IrcNetwork
 from tapd.services.irc.conduct import allowance
 from tapd.services.irc.conduct import login as irc_login

@@ -141,7 +141,7 @@ def test_failed_starts_are_no_deaths(serve: Serve) -> None:
     assert restored.history.level == 0
     FAILING.clear()
     harness.start()
-    assert harness.serving.careful is None or harness.serving.careful.level == 1
+    assert harness.serving.trials.careful is None or harness.serving.trials.careful.level == 1
 
 
 def test_what_a_restart_cannot_mend_says_so_by_its_status(serve: Serve) -> None:

@@ -59,7 +59,7 @@ def harness(tmp_path: Path) -> Iterator[Harness]:
 
 def hold(harness: Harness) -> Callable[[], None]:
     """Have threads begin nothing before what is returned is called."""
-    queue = harness.serving._queue
+    queue = harness.serving.runtime._queue
     run, jobs = queue._run, []
     queue._run = lambda *job: jobs.append(job)
     queue._running_max = 1
@@ -93,7 +93,7 @@ def test_it_is_bounded_fair_and_for_nobody_who_is_gone(harness: Harness) -> None
     harness.pump()
     let_go()
     honest.expect(b"HONEST\r\n")
-    assert harness.serving._queue.dropped == 4
+    assert harness.serving.runtime._queue.dropped == 4
     for peer in (hostile[0], *hostile[5:-1]):
         peer.expect(b"X\r\n")
 
@@ -113,7 +113,7 @@ def test_after_deaths_nothing_that_was_dropped_is_awaited(harness: Harness) -> N
     for peer in (peers[0], *peers[2:]):
         peer.expect(b"X\r\n")
     harness.pump()
-    careful = harness.serving.careful
+    careful = harness.serving.trials.careful
     assert careful is None or not careful.awaited
 
 
@@ -129,15 +129,15 @@ def test_a_callback_that_fails_stops_nobody(harness: Harness) -> None:
     good.send(b"good\n")
     let_go()
     good.expect(b"GOOD\r\n")
-    assert not harness.serving.is_waiting
+    assert not harness.serving.runtime.is_waiting
 
 
 def test_it_is_asked_for_again_after_a_kill(harness: Harness) -> None:
     hold(harness)
     peer = harness.connect()
     peer.send(b"x\n")
-    assert harness.serving.is_waiting
+    assert harness.serving.runtime.is_waiting
     harness.crash()
     peer.expect(b"X\r\n")
     harness.pump()
-    assert not harness.serving.is_waiting
+    assert not harness.serving.runtime.is_waiting

@@ -31,7 +31,7 @@ from tapd import (
 )
 from tapd.model import places
 from tapd.model.places import describe_origin
-from tapd.net.turn.slow import TurnWatch
+from tapd.net.slow import TurnWatch
 from tapd.testing import Host
 
 Serve = Callable[..., Harness]

@@ -134,7 +134,7 @@ class Scene:
                 if self.harness.process is None:
                     self.harness.start()
                 self.harness.pump()
-                self.harness.wait_for(lambda: not self.harness.serving.is_waiting)
+                self.harness.wait_for(lambda: not self.harness.serving.runtime.is_waiting)
                 self.harness.pump()
             except Killed:
                 self.deaths += 1
@@ -218,7 +218,7 @@ def test_what_it_raises_costs_its_own_object(
     scene: Scene, hook: str, make: Callable[[], BaseException]
 ) -> None:
     broken: list[BaseException] = []
-    scene.harness.serving.on_broken = broken.append
+    scene.harness.serving.schedule.on_broken = broken.append
     POISON[hook] = make
     RUNNING[hook](scene)
     scene.settle()
@@ -309,7 +309,7 @@ def test_a_commit_that_breaks_behind_a_result_ends_the_process(
     """It is no fault of the result's, and what it had taken is committed by nobody else."""
     scene.harness.start_unclean(2)
     broken: list[BaseException] = []
-    scene.harness.serving.on_broken = broken.append
+    scene.harness.serving.schedule.on_broken = broken.append
     commit = scene.harness.jar.commit
     scene.harness.serving.call(lambda: monkeypatch.setattr(scene.harness.jar, "commit", fail))
 

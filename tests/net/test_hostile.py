@@ -22,7 +22,6 @@ from tapd.model.durable.persistent import Persistent
 from tapd.model.protocol import Protocol
 from tapd.model.service import Service
 from tapd.net.turn.listener import Listener
-from tapd.net.turn.turn import Turn
 
 Serve = Callable[..., Harness]
 
@@ -173,11 +172,11 @@ class Unwilling(Listener):
         def accept(self) -> Any:
             raise OSError(Unwilling.error, "unwilling")
 
-    def accept(self, turn: Turn) -> None:
+    def accept(self) -> socket.socket:
         willing = self.sock
         self.sock = self.Socket(willing)  # type: ignore[assignment]
         try:
-            super().accept(turn)
+            return super().accept()
         finally:
             self.sock = willing
 
@@ -201,7 +200,7 @@ def test_what_accept_says_harms_no_connection(serve: Serve, error: int) -> None:
 def test_a_stop_while_accepting_pauses(serve: Serve) -> None:
     harness = serve(make_application("a"))
     (listener,) = harness.serving.listeners
-    harness.serving.pause_listening(listener, 0.01)
+    harness.serving.listeners.pause(listener, 0.01)
     harness.serving.stop_listening()
     deadline = time.monotonic() + 0.05
     harness.wait_for(lambda: time.monotonic() > deadline)
@@ -276,7 +275,7 @@ def test_who_is_too_many_waits_and_is_told_of_once(
 ) -> None:
     """Before the last file is open: a save needs some as well."""
     harness = serve(make_application("a"))
-    harness.serving.connections_max = 2
+    harness.serving.listeners.connections_max = 2
     peers = [harness.connect() for _ in range(4)]
     assert len(harness.serving.streams) == 2
     for peer in peers[:2]:
@@ -297,9 +296,9 @@ def test_who_could_not_be_protected_is_later(serve: Serve, monkeypatch: pytest.M
     with monkeypatch.context() as full:
         full.setattr(type(harness.vault), "put", lambda *_args: False)
         peers = [harness.connect() for _ in range(3)]
-        harness.serving.protect_again()
+        harness.serving.connections.protect_again()
         assert not any(each.is_protected for each in harness.serving.streams.values())
-    harness.serving.protect_again()
+    harness.serving.connections.protect_again()
     assert all(each.is_protected for each in harness.serving.streams.values())
     harness.crash()
     for peer in peers:

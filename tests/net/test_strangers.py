@@ -244,7 +244,7 @@ def test_a_thread_that_can_not_be_made_is_an_error_and_no_end(
         harness.application.run_queued(
             int, client=client, then=lambda _result, error: errors.append(error)
         )
-        harness.wait_for(lambda: not harness.serving.is_waiting)
+        harness.wait_for(lambda: not harness.serving.runtime.is_waiting)
         harness.pump()
 
     with monkeypatch.context() as patch:

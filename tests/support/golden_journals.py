@@ -197,7 +197,7 @@ def live(harness: Harness, port: socket.socket, client: socket.socket) -> None:
     first.send(b"count mine\n")
     second.send(b"count yours\nall once more\n")
     second.send(b"end\n")
-    journal = harness.serving.journal
+    journal = harness.serving.commits.journal
     assert journal is not None
     row = (9, 99, False, 1000, 7, 3, b"not sent", int(records.Flag.CLOSING), 2)
     pieces = [([b"to ", b"both"], [1, 5])]

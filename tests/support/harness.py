@@ -193,10 +193,12 @@ class Harness:
         for _ in range(1000):
             for _pass in range(3):  # what a task awaits at once it gets before the turn
                 self.process.loop.run_pass()
-            before = turn.turns
+            before = turn.commits.turns
             turn.step()
-            is_still = turn.turns == before and not turn.is_busy and self.process.loop.is_idle
-            if turn.is_stalled or is_still:
+            is_still = (
+                turn.commits.turns == before and not turn.is_busy and self.process.loop.is_idle
+            )
+            if turn.commits.is_stalled or is_still:
                 return
         raise AssertionError("the turns don't come to rest")
 

@@ -338,7 +338,7 @@ class _Connection(asyncio.Protocol):
         sock = transport.get_extra_info("socket")
         self._fd = sock.fileno()
         # It is no client's: the guardian must not carry it over to the next process.
-        self._control.turn.guardian.note_safe(self._fd)
+        self._control.turn.connections.guardian.note_safe(self._fd)
         self._control.note(self)
         self._peer = Peer.of(sock)
         if not self._peer.is_allowed:
@@ -353,7 +353,9 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop what goes on for it."""
-        self._control.turn.guardian.note_closed(self._fd)  # the descriptor is still open here
+        self._control.turn.connections.guardian.note_closed(
+            self._fd
+        )  # the descriptor is still open here
         self._control.forget(self)
         if self._task is not None:
             self._task.cancel()

@@ -35,8 +35,8 @@ from tapd.host.status import Saved, Vitals, keep_status
 from tapd.linux.processes import raise_open_files
 from tapd.model.access.seal import Sealer
 from tapd.model.application import Application
+from tapd.net.slow import TurnWatch
 from tapd.net.turn.recovery import Resumed, adopt_held, begin_turns, ended_before
-from tapd.net.turn.slow import TurnWatch
 from tapd.net.turn.turn import Turn
 from tapd.store.key import load_key
 from tapd.store.snapshot import SaveReport
@@ -236,13 +236,13 @@ class Daemon:
             log.warning("%s", problem)
         turn = Turn(application, restored.jar, vault, sealer, loop, self._fault, guardian)
         self._copied.serves_with(turn, loop)
-        turn.sync_always = self._options.sync == "always"
-        turn.on_broken = end_unclean
-        turn.on_stall = functools.partial(self._say_stalled, notifier)
+        turn.commits.sync_always = self._options.sync == "always"
+        turn.schedule.on_broken = end_unclean
+        turn.commits.on_stall = functools.partial(self._say_stalled, notifier)
         self._saving = saving = Saving(state, notifier, self._options, self._boot_id, self._fault)
-        turn.on_unsynced = saving.ask
-        turn.journal = state.open_journal(self._boot_id)
-        application.bind_runtime(turn)
+        turn.commits.on_unsynced = saving.ask
+        turn.commits.journal = state.open_journal(self._boot_id)
+        application.bind_runtime(turn.runtime)
         sys.modules["__main__"].application = application  # type: ignore[attr-defined]
         ports = {port.address: port for port in application.ports}
         for address, sock in pairs:
@@ -385,11 +385,11 @@ class Daemon:
             notifier.stopping("saving the TAP")
         notifier.extend_timeout(SAVE_TIMEOUT_S)
         turn.stop_listening()
-        turn.protect_again(at_once=True)
-        if busy := await turn.drain():
+        turn.connections.protect_again(at_once=True)
+        if busy := await turn.connections.drain():
             log.warning("hosted connections that are still busy, and will be closed: %d", busy)
         turn.finish()
-        if turn.is_stalled:
+        if turn.commits.is_stalled:
             raise StateUnwritable(
                 "the last turn could not be committed: make room on the disk and start again; "
                 "the state of the last good commit will be restored"

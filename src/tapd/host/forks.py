@@ -37,7 +37,7 @@ from typing import Any
 
 from tapd.host.prompt import streams
 from tapd.host.prompt.interrupts import INTERRUPT, typed_code
-from tapd.net.turn.dead_turn import DeadTurn, descriptors_of, end_quietly
+from tapd.net.turn.dead_turn import descriptors_of, end_quietly, kill_turn
 from tapd.net.turn.turn import Turn
 from tapd.systemd.guardian import Guardian
 from tapd.systemd.own_memory import own_memory
@@ -89,7 +89,7 @@ class Server:
         if self.guardian is not None:
             self.guardian.leave()
         if self.turn is not None:
-            DeadTurn.take(self.turn)
+            kill_turn(self.turn)
         if self._loop is not None:
             _end_with(self._loop)
         signal.set_wakeup_fd(-1)

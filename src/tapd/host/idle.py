@@ -52,8 +52,8 @@ class Idleness:
         return bool(
             turn.streams
             or turn.is_busy
-            or turn.is_stalled
-            or turn.is_waiting
+            or turn.commits.is_stalled
+            or turn.runtime.is_waiting
             or turn.application.connectors
             or self.in_use()
             or next_due_s(turn.application) - time.time() < self.idle_exit_s
@@ -66,12 +66,12 @@ class Idleness:
         is true still; a client that connects is in the backlog, for the next process.
         """
         quiet_since_s = time.monotonic()
-        turns = self.turn.turns
+        turns = self.turn.commits.turns
         while True:
             left_s = quiet_since_s + self.idle_exit_s - time.monotonic()
-            if left_s <= 0 and not self.is_busy and turns == self.turn.turns:
+            if left_s <= 0 and not self.is_busy and turns == self.turn.commits.turns:
                 return
             await asyncio.sleep(max(0.001, min(left_s, self.idle_exit_s / _LOOKS)))
-            if self.is_busy or turns != self.turn.turns:
-                turns = self.turn.turns
+            if self.is_busy or turns != self.turn.commits.turns:
+                turns = self.turn.commits.turns
                 quiet_since_s = time.monotonic()

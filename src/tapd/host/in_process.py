@@ -107,9 +107,9 @@ async def _serve(application: Application, bound: list[Bound], sealer: Sealer) -
     jar = Jar()
     jar.adopt(application)
     turn = Turn(application, jar, Vault(None), sealer, loop)
-    turn.journal = NoJournal()
-    turn.on_broken = functools.partial(end_unclean, what_next="nothing was saved")
-    application.bind_runtime(turn)
+    turn.commits.journal = NoJournal()
+    turn.schedule.on_broken = functools.partial(end_unclean, what_next="nothing was saved")
+    application.bind_runtime(turn.runtime)
     main_module = sys.modules["__main__"]
     had_application = hasattr(main_module, "application")
     if not had_application:

@@ -75,7 +75,7 @@ class Vitals:
     @property
     def records(self) -> int:
         """How many journal records there were since the TAP that was loaded."""
-        return self.replayed + self.turn.turns
+        return self.replayed + self.turn.commits.turns
 
     @property
     def unprotected(self) -> int:
@@ -101,7 +101,7 @@ class Vitals:
         unfit = kept_in(turn.application)
         return {
             "name": turn.application.name,
-            "state": "stalled" if turn.is_stalled else "running",
+            "state": "stalled" if turn.commits.is_stalled else "running",
             "pid": os.getpid(),
             "uptime_s": round(time.monotonic() - self.started_s, 3),
             "ports": [str(port.address) for port in turn.application.ports],
@@ -112,11 +112,11 @@ class Vitals:
             "losses": saved.losses,
             "unfit": [loss.as_dict() for loss in unfit[:NAMED_MAX]],
             "unfit_count": len(unfit),
-            "journal_bytes": turn.journal.size if turn.journal is not None else 0,
+            "journal_bytes": turn.commits.journal.size if turn.commits.journal is not None else 0,
             "records_since": self.records - saved.records,
             "audited": self.audited,
             "audit_found": self.found,
-            "deaths": turn.careful.level if turn.careful is not None else 0,
+            "deaths": turn.trials.level,
             "python": sys.version.split()[0],
             "tapd": __version__,
         }
@@ -128,8 +128,8 @@ async def keep_status(vitals: Vitals, notifier: Notifier) -> None:
     last = ""
     while True:
         await asyncio.sleep(STATUS_S)
-        turn.vault.compact(1000)
-        turn.protect_again()
-        if not turn.is_stalled and (status := vitals.line()) != last:
+        turn.connections.vault.compact(1000)
+        turn.connections.protect_again()
+        if not turn.commits.is_stalled and (status := vitals.line()) != last:
             last = status
             notifier.status(status)

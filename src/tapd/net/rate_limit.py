@@ -128,6 +128,21 @@ class Tellings:
             self._by_kind[log.name, kind] = telling
         return telling
 
+    def tell(
+        self,
+        log: logging.Logger,
+        kind: str,
+        text: str,
+        *,
+        peer: str = "",
+        level: int = logging.INFO,
+        at_once: int = 1,
+        extra: Mapping[str, object] | None = None,
+        error: BaseException | None = None,
+    ) -> None:
+        """Log `text`, or count it; see `model.application.Runtime.tell`."""
+        self.of(log, kind, level, at_once).tell(text, peer, extra, error)
+
     def close(self) -> None:
         """Log what was counted of each kind; nothing more comes."""
         for telling in self._by_kind.values():

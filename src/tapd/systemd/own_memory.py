@@ -9,8 +9,15 @@ from __future__ import annotations
 
 import mmap
 import os
+from typing import Protocol
 
 _MADV_WIPEONFORK = 18  # asm-generic/mman-common.h; since Linux 4.14
+
+
+class OwnMemory(Protocol):
+    """Its item 0 is 1 in the process that made it, and 0 in each copy of that process."""
+
+    def __getitem__(self, index: int, /) -> int: ...
 
 
 class _Numbered:
@@ -24,7 +31,7 @@ class _Numbered:
         return int(self._getpid() == self._pid)
 
 
-def own_memory() -> mmap.mmap | _Numbered:
+def own_memory() -> OwnMemory:
     """Return something whose item 0 is 1 in this process, and 0 in each copy of it."""
     page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     try:

@@ -289,9 +289,9 @@ class Host:
         __tracebackhide__ = True
         turn = process.serving
         self.steps += 1
-        before, turns = len(self.passings), turn.turns
+        before, turns = len(self.passings), turn.commits.turns
         turn.step()
-        if turn.turns == turns:
+        if turn.commits.turns == turns:
             # Nothing was committed, so to be killed there is as if it had been before.
             del self.passings[before:]
 

@@ -135,15 +135,10 @@ class SteppedTurn(Turn):
     """
 
     is_wanted = False
-    clock: Clock
-
-    def now_s(self) -> float:
-        """Return the test's time."""
-        return self.clock.now_s
 
     def run(self) -> None:
         """Note that there is something to do."""
-        self._is_scheduled = False
+        self.schedule.is_due = False
         self.is_wanted = True
 
     def step(self) -> None:
@@ -186,12 +181,12 @@ class Process:
         turn = self.turn = SteppedTurn(
             application, jar, home.vault, Sealer(_SEAL), self.loop, home.fault
         )
-        turn.clock = home.clock
-        turn.journal = self.state.open_journal(home.boot_id)
-        application.bind_runtime(turn)
+        turn.runtime.now_s = lambda: home.clock.now_s
+        turn.commits.journal = self.state.open_journal(home.boot_id)
+        application.bind_runtime(turn.runtime)
         for key, sock in home.listening.items():
             if isinstance(key, str):
-                turn.listen(Listener(sock, application.services[key]))
+                turn.listeners.add(Listener(sock, application.services[key]))
             else:
                 turn.serve(sock, application.ports[key])
         home.fault("recovery: begin")
@@ -255,8 +250,8 @@ class Process:
                 stream.sock.close()  # a duplicate is in the vault
             for sock in self.loop.connecting:
                 sock.close()  # what was connected, and not kept yet
-            if turn.journal is not None:
-                turn.journal.close()
+            if turn.commits.journal is not None:
+                turn.commits.journal.close()
         self._lock.release()
         self.loop.close()
 

@@ -81,10 +81,10 @@ def test_a_message_to_many_survives_a_kill(serve: Serve, family: str, point: str
 
 def test_a_message_to_many_is_journaled_once(serve: Serve) -> None:
     harness, peers = room(serve, 20)
-    assert harness.serving.journal is not None
-    before = harness.serving.journal.size
+    assert harness.serving.commits.journal is not None
+    before = harness.serving.commits.journal.size
     peers[0].send(b"m" * 5000)
-    assert harness.serving.journal.size - before < 6000
+    assert harness.serving.commits.journal.size - before < 6000
 
 
 def shrink(*peers: Peer) -> None:
@@ -98,7 +98,7 @@ def test_the_largest_backlog_is_given_up_first(
 ) -> None:
     """Not whoever wrote last, nor whoever has a little unsent."""
     harness = serve(make_application("a"))
-    harness.serving.backlog.bytes_max = 30_000_000
+    harness.serving.connections.backlog.bytes_max = 30_000_000
     small, large, last = (harness.connect() for _ in range(3))
     keys = list(harness.serving.streams)
     shrink(small, large, last)
@@ -111,27 +111,27 @@ def test_the_largest_backlog_is_given_up_first(
     (record,) = caplog.records
     assert f"<connection {keys[1]}>: closed" in record.message
     assert "30000000 are allowed" in record.message
-    assert harness.serving.backlog.total < 27_000_000
+    assert harness.serving.connections.backlog.total < 27_000_000
     harness.crash()
     assert len(harness.serving.streams) == 2
     unsent = sum(len(stream.pending) for stream in harness.serving.streams.values())
-    assert harness.serving.backlog.total == unsent > 10_000_000, "counted anew"
+    assert harness.serving.connections.backlog.total == unsent > 10_000_000, "counted anew"
     for peer in (small, last):
         peer.sock.close()
     harness.pump()
-    assert harness.serving.backlog.total == 0
+    assert harness.serving.connections.backlog.total == 0
 
 
 def test_what_was_read_counts_no_more(serve: Serve) -> None:
     harness = serve(make_application("a"))
     peer = harness.connect()
     peer.send(b"flood 14000000\n")
-    assert harness.serving.backlog.total > 1_000_000
+    assert harness.serving.connections.backlog.total > 1_000_000
     size = 0
     while size < 14_000_007:
         size += len(peer.read())
     harness.pump()
-    assert harness.serving.backlog.total == 0
+    assert harness.serving.connections.backlog.total == 0
 
 
 def turns_until_answered(harness: Harness, peer: Peer) -> int:

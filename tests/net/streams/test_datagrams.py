@@ -370,7 +370,7 @@ def test_a_service_without_datagrams_is_refused_at_once() -> None:
 
 def test_a_full_disk_leaves_datagrams_in_the_kernel(udp: Open) -> None:
     port = udp()
-    journal = port.harness.serving.journal
+    journal = port.harness.serving.commits.journal
     assert journal is not None
     real = journal._operations  # type: ignore[attr-defined]  # a JournalWriter
 
@@ -384,10 +384,10 @@ def test_a_full_disk_leaves_datagrams_in_the_kernel(udp: Open) -> None:
     journal._operations = Full()  # type: ignore[attr-defined]
     port.send(b"a", b"b")
     port.harness.pump()
-    assert port.harness.serving.is_stalled
+    assert port.harness.serving.commits.is_stalled
     assert port.answers() == []
     journal._operations = real  # type: ignore[attr-defined]
-    port.harness.wait_for(lambda: not port.harness.serving.is_stalled)
+    port.harness.wait_for(lambda: not port.harness.serving.commits.is_stalled)
     assert port.answers() == [b"1 a", b"2 b"]
 
 

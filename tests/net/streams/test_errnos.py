@@ -206,7 +206,7 @@ class FaultyEpoll:
 @pytest.mark.parametrize("error", [errno.ENOMEM, errno.ENOSPC], ids=["ENOMEM", "ENOSPC"])
 def test_no_room_in_epoll_is_a_pause(error: int, serve: Serve) -> None:
     harness = serve(make_application("a"))
-    epoll = harness.serving._epoll = FaultyEpoll(harness.serving._epoll, error)  # type: ignore[assignment]
+    epoll = harness.serving.sockets.epoll = FaultyEpoll(harness.serving.sockets.epoll, error)  # type: ignore[assignment]
     peer = harness.connect()
     peer.sock.sendall(b"0 one\n")
     peer.expect(b"hello\n0 1 one\n")
@@ -217,8 +217,8 @@ def test_no_room_in_epoll_is_a_pause(error: int, serve: Serve) -> None:
 def test_an_epoll_set_that_does_not_know_the_descriptor(error: int, serve: Serve) -> None:
     harness = serve(make_application("a"))
     broken: list[BaseException] = []
-    harness.serving.on_broken = broken.append
-    harness.serving._epoll = FaultyEpoll(harness.serving._epoll, error)  # type: ignore[assignment]
+    harness.serving.schedule.on_broken = broken.append
+    harness.serving.sockets.epoll = FaultyEpoll(harness.serving.sockets.epoll, error)  # type: ignore[assignment]
     peer = harness.open()
     with pytest.raises(DescriptorLost):
         harness.pump()

@@ -13,7 +13,7 @@ from tapd.errors import AuthorError
 from tapd.model.application import Application
 from tapd.model.hosted import AsyncioService, Hosted
 from tapd.net.streams.stream import PEEK_BYTES, Stream
-from tapd.net.turn.turn import Turn
+from tapd.net.turn.connections import Connections
 
 Serve = Callable[..., Harness]
 
@@ -186,14 +186,14 @@ def test_killed_within_a_turn(serve: Serve, point: str, nth: int) -> None:
 def test_input_that_kills_costs_its_connection_and_no_other(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    receive = Turn.receive
+    receive = Connections.receive
 
-    def die(self: Turn, stream: Stream, limit: int | None = None) -> bool:
+    def die(self: Connections, stream: Stream, limit: int | None = None) -> bool:
         if b"poison" in (stream.peek(limit or PEEK_BYTES) or b""):
             raise Killed
         return receive(self, stream, limit)
 
-    monkeypatch.setattr(Turn, "receive", die)
+    monkeypatch.setattr(Connections, "receive", die)
     harness = hosted(serve, idle=always)
     bad, good = harness.connect(), harness.connect()
     bad.sock.sendall(b"POST /\nX: poison\n\none\n")
@@ -253,7 +253,7 @@ def test_a_download_is_not_journaled_while_it_lasts(
     assert isinstance(connection, Hosted)
     peer.send(b"one\n")
     harness.wait_for(lambda: not connection.is_busy)
-    journal = harness.serving.journal
+    journal = harness.serving.commits.journal
     assert journal is not None
     before = journal.size
     peer.send(b"big\n")

@@ -10,7 +10,7 @@ from harness import Harness
 from storm_service import make_application
 
 from tapd.net.streams.stream import Stream
-from tapd.net.turn.turn import Turn
+from tapd.net.turn.connections import Connections
 
 Serve = Callable[..., Harness]
 
@@ -31,14 +31,14 @@ def test_an_end_of_input_that_kills_costs_its_connection(
     harness = serve(make_application("a"), family=family)
     bad, good, late = (harness.connect() for _ in range(3))
     bad_key = min(harness.application.connections)
-    receive_eof = Turn._receive_eof
+    receive_eof = Connections._receive_eof
 
-    def die(self: Turn, stream: Stream) -> None:
+    def die(self: Connections, stream: Stream) -> None:
         if stream.key == bad_key:
             raise Killed
         receive_eof(self, stream)
 
-    monkeypatch.setattr(Turn, "_receive_eof", die)
+    monkeypatch.setattr(Connections, "_receive_eof", die)
     bad.sock.sendall(before)
     bad.sock.shutdown(socket.SHUT_WR)
     good.sock.sendall(b"0 b\n")

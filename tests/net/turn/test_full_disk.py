@@ -52,9 +52,9 @@ class FullDisk:
 
 
 def fill_disk(harness: Harness) -> FullDisk:
-    assert harness.serving.journal is not None
-    disk = FullDisk(harness.serving.journal)
-    harness.serving.journal = disk  # type: ignore[assignment]  # its size can't be set
+    assert harness.serving.commits.journal is not None
+    disk = FullDisk(harness.serving.commits.journal)
+    harness.serving.commits.journal = disk  # type: ignore[assignment]  # its size can't be set
     return disk
 
 
@@ -64,12 +64,12 @@ def test_what_is_written_while_the_disk_is_full_is_sent_afterwards(serve: Serve)
     peer.expect(b"hello\n")
     disk = fill_disk(harness)
     peer.send(b"0 a\n")
-    assert harness.serving.is_stalled
+    assert harness.serving.commits.is_stalled
     (stream,) = harness.serving.streams.values()
     stream.write(b"from a task\n")  # as a task or a thread's result may, outside of a turn
     stream.close()
     disk.is_full = False
-    harness.wait_for(lambda: not harness.serving.is_stalled)
+    harness.wait_for(lambda: not harness.serving.commits.is_stalled)
     assert peer.read_end() == b"0 1 a\nfrom a task\n"
 
 
@@ -83,7 +83,7 @@ def test_input_after_what_was_written_while_the_disk_is_full_is_counted_once(ser
     stream.write(b"from a task\n")
     peer.sock.sendall(b"1 b\n")
     disk.is_full = False
-    harness.wait_for(lambda: not harness.serving.is_stalled)
+    harness.wait_for(lambda: not harness.serving.commits.is_stalled)
     harness.pump()
     assert stream.taken == 8
     harness.crash()
@@ -103,7 +103,7 @@ def test_no_generation_begins_while_a_record_waits(serve: Serve) -> None:
         harness.serving.change_journal(journal, "boot", clean=False)
     harness.state.abandon_journal(journal)
     disk.is_full = False
-    harness.wait_for(lambda: not harness.serving.is_stalled)
+    harness.wait_for(lambda: not harness.serving.commits.is_stalled)
     peer.expect(b"once\n")
     harness.crash()
     peer.send(b"0 a\n")
@@ -116,16 +116,16 @@ def test_what_could_not_be_synced_is_in_the_journal_once(serve: Serve) -> None:
     peer = harness.connect()
     peer.expect(b"hello\n")
     generations: list[bool] = []
-    harness.serving.on_unsynced = lambda: generations.append(True)
-    harness.serving.sync_always = True
+    harness.serving.commits.on_unsynced = lambda: generations.append(True)
+    harness.serving.commits.sync_always = True
     disk = fill_disk(harness)
     disk.is_full, disk.fails_to_sync = False, True
     peer.send(b"0 a\n")
-    assert harness.serving.is_stalled
+    assert harness.serving.commits.is_stalled
     assert peer.read() == b"", "sent before it was confirmed"
     harness.wait_for(lambda: disk.syncs > 3)
     disk.fails_to_sync = False
-    harness.wait_for(lambda: not harness.serving.is_stalled)
+    harness.wait_for(lambda: not harness.serving.commits.is_stalled)
     peer.expect(b"0 1 a\n")
     assert generations == [True]
     harness.crash()
@@ -137,7 +137,7 @@ def test_killed_while_a_record_can_not_be_synced(serve: Serve) -> None:
     harness = serve(make_application("a"))
     peer = harness.connect()
     peer.expect(b"hello\n")
-    harness.serving.sync_always = True
+    harness.serving.commits.sync_always = True
     disk = fill_disk(harness)
     disk.is_full, disk.fails_to_sync = False, True
     peer.send(b"0 a\n")
@@ -173,12 +173,12 @@ def test_a_disk_that_is_full_after_two_deaths(serve: Serve) -> None:
         peer.sock.sendall(b"0 x\n")
     harness.start_unclean(2)
     disk = fill_disk(harness)
-    assert harness.serving.careful is not None
-    assert harness.serving.careful.is_single
+    assert harness.serving.trials.careful is not None
+    assert harness.serving.trials.careful.is_single
     harness.pump()
-    assert harness.serving.is_stalled
+    assert harness.serving.commits.is_stalled
     disk.is_full = False
-    harness.wait_for(lambda: not harness.serving.is_stalled and not harness.serving.is_busy)
+    harness.wait_for(lambda: not harness.serving.commits.is_stalled and not harness.serving.is_busy)
     assert sorted(peer.read() for peer in peers) == [b"0 1 x\n", b"0 2 x\n", b"0 3 x\n"]
 
 
@@ -187,8 +187,8 @@ def test_a_journal_begins_with_where_the_one_before_ended(serve: Serve) -> None:
     harness = serve(make_application("a"))
     peer = harness.connect()
     peer.expect(b"hello\n")
-    assert harness.serving.journal is not None
-    before = harness.serving.journal
+    assert harness.serving.commits.journal is not None
+    before = harness.serving.commits.journal
     harness.save()
     new = harness.state.store.journal_path(harness.state.generation)
     first = next(split_records(new.read_bytes()))

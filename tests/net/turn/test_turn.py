@@ -244,7 +244,7 @@ def test_strict_mode_names_what_was_missed(serve: Serve) -> None:
     items = protocol.holder.items
     list.append(items, 1)
     with pytest.raises(UntrackedChange, match=r"holder\.items\[1\] was changed where"):
-        harness.serving.commit()
+        harness.serving.commits.commit()
     list.pop(items)
 
 

@@ -26,6 +26,7 @@ from tapd.model.application import Application
 from tapd.model.durable.persistent import Persistent
 from tapd.model.protocol import Protocol
 from tapd.model.service import Service
+from tapd.net.turn.commit import Commits
 
 Serve = Callable[..., Harness]
 
@@ -200,19 +201,19 @@ def test_what_is_written_then_is_sent(serve: Serve, write: Callable[[Shop], None
     shop = harness.application.services[shop.name]
     assert isinstance(shop, Shop)
     peer = harness.connect()
-    commit = type(harness.serving).commit
+    commit = Commits.commit
     for step in itertools.count(0, STRIDE):
         handler = Handler(functools.partial(write, shop), step)
 
-        def traced(turn: Any, handler: Handler = handler) -> None:
+        def traced(commits: Any, handler: Handler = handler) -> None:
             sys.settrace(handler)
             try:
-                commit(turn)
+                commit(commits)
             finally:
                 sys.settrace(None)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(type(harness.serving), "commit", traced)
+            patch.setattr(Commits, "commit", traced)
             peer.sock.sendall(b"x")
             harness.serving.step()
         harness.pump()

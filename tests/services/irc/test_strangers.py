@@ -126,7 +126,7 @@ class HeldThreads:
 
     def __init__(self, harness: Harness) -> None:
         self.jobs: list[Any] = []
-        self.queue = harness.serving._queue
+        self.queue = harness.serving.runtime._queue
         self._run = self.queue._run
         self.queue._run = lambda *job: self.jobs.append(job)
         self.queue._running_max = 1

@@ -57,7 +57,7 @@ class Console:
             turn: runs what is typed.
             send: takes the messages for the person, in order.
         """
-        self.runtime = turn
+        self.runtime = turn.runtime
         self.leaving = False
         self._send = send
         self._output: list[str] = []

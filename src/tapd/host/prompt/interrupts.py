@@ -4,7 +4,7 @@ Typed code runs in the main thread, inside a turn, so nothing reads the connecti
 Ctrl-C comes by. `INTERRUPT` reaches the main thread all the same, and its handler raises
 KeyboardInterrupt in typed code, and nowhere else. It has two senders:
 
-- The thread that watches for long turns (`net.turn.slow`) asks the session whose code runs
+- The thread that watches for long turns (`net.slow`) asks the session whose code runs
   whether a Ctrl-C waits in the kernel, and sends the signal for each (`interrupt_if_asked`).
 - ``tapctl shell`` is a process of its own and sends it to the server. It counts only while
   a line of such a shell runs (`is_signalled`).

@@ -159,15 +159,15 @@ class Saving:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._asked.wait(), timeout=1.0)
             asked = self._asked.is_set()
-            journal_size = turn.journal.size if turn.journal is not None else 0
+            journal_size = turn.commits.journal.size if turn.commits.journal is not None else 0
             long = journal_size > self._options.journal_bytes_max
             timely = time.monotonic() >= due_s and vitals.records != self._saved_records
-            if turn.is_stalled:
+            if turn.commits.is_stalled:
                 stalled = StateUnwritable(f"not saved: {_STALLED}")
                 _answer(_take(self._waiting), stalled)
                 _answer(_take(self._reloading), stalled)
                 _answer(_take(self._wanting_audit), stalled)
-            if turn.is_stalled or not (asked or long or timely):
+            if turn.commits.is_stalled or not (asked or long or timely):
                 continue
             self._asked.clear()
             waiting, reloading = _take(self._waiting), _take(self._reloading)
@@ -291,11 +291,11 @@ class Saving:
 
     async def keep_synced(self, turn: Turn, period_s: float) -> None:
         """Sync the journal each `period_s` seconds in which something was appended."""
-        synced = turn.turns
+        synced = turn.commits.turns
         while True:
             await asyncio.sleep(period_s)
-            if turn.turns != synced:
-                synced = turn.turns
+            if turn.commits.turns != synced:
+                synced = turn.commits.turns
                 try:
                     await asyncio.to_thread(self._state.sync_journal)
                 except OSError as error:

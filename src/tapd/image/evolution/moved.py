@@ -70,7 +70,7 @@ _MOVES = (
     (
         "tapd.net", "tapd.net.turn",
         (
-            "runtime timers slow fair_queue listener outbound connections commit careful turn "
+            "runtime fair_queue listener outbound connections commit careful turn "
             "recovery dead_turn"
         ),
     ),

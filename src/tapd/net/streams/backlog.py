@@ -1,23 +1,16 @@
 """Output that peers do not read: how much of it there is, and whose connection it costs.
 
-A protocol is asked to pause beyond `OUTPUT_HIGH_BYTES`, and no more of its input is
-read. What piles up all the same (a channel's messages to somebody who reads none
-of them) has two limits: one for each stream, and one for all together, beyond
-which the stream with the most of it is given up first. Only streams with unsent
-output are looked at, so that the limits cost the others nothing.
+A protocol is asked to pause beyond `OUTPUT_HIGH_BYTES` of `net.streams.stream`, and no more
+of its input is read. What piles up all the same (a channel's messages to somebody who reads
+none of them) has two limits: one for each stream, and one for all together, beyond which
+the stream with the most of it is given up first. Only streams with unsent output are looked
+at, so that the limits cost the others nothing.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from tapd.net.streams.stream import Stream
 
-if TYPE_CHECKING:
-    from tapd.net.streams.stream import Stream
-
-OUTPUT_HIGH_BYTES = 1 << 16
-"""Unsent output beyond which the protocol is asked to pause and no input is read."""
-OUTPUT_BYTES_MAX = 64 << 20
-"""Unsent output beyond which the connection is given up: its peer doesn't read."""
 TOTAL_BYTES_MAX = 256 << 20
 """Unsent output of all streams beyond which the one with the most of it is given up."""
 

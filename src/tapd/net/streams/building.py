@@ -7,23 +7,26 @@ protocol at all, that of another connection, or an exception of any kind.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tapd.errors import AuthorError, PeerError
 from tapd.model.access.peers import group_of_peer
 from tapd.model.protocol import Protocol
 from tapd.model.service import Service
 from tapd.net import authors
-from tapd.net.rate_limit import FAILURES_AT_ONCE
-
-if TYPE_CHECKING:
-    from tapd.net.turn.connections import Connections
+from tapd.net.rate_limit import FAILURES_AT_ONCE, Tellings
 
 log = logging.getLogger(__name__)
 
 
-def build_protocol(turn: Connections, service: Service, peer: Any) -> Protocol:
+def build_protocol(tellings: Tellings, service: Service, peer: Any, why_full: str) -> Protocol:
     """Return the protocol of a new connection, or what turns one too many away.
+
+    Args:
+        tellings: where a refusal is logged.
+        service: builds it.
+        peer: the socket address of the other end.
+        why_full: why there is no room for one more (`net.streams.crowd`); "" where there is.
 
     Raises:
         PeerError: it is refused, without a word.
@@ -31,26 +34,26 @@ def build_protocol(turn: Connections, service: Service, peer: Any) -> Protocol:
         BaseException: whatever the service raised.
     """
     name = type(service).__qualname__
-    why = turn.crowd.why_full(service, peer, turn.living())
-    if not why:
+    if not why_full:
         return _checked(service.build_protocol(peer), f"{name}.build_protocol")
     refusal = service.build_refusal("Too many connections from your address")
     if refusal is None:
-        raise PeerError(why)
-    turn.tell(log, "refused", f"refused a connection to {authors.name_of(service)}: {why}")
+        raise PeerError(why_full)
+    text = f"refused a connection to {authors.name_of(service)}: {why_full}"
+    tellings.tell(log, "refused", text)
     return _checked(refusal, f"{name}.build_refusal")
 
 
 def tell_of_no_protocol(
-    turn: Connections, service: Service, peer: Any, error: BaseException
+    tellings: Tellings, service: Service, peer: Any, error: BaseException
 ) -> None:
     """Log why there is no protocol for a new connection."""
     name = authors.name_of(service)
     if issubclass(type(error), PeerError):
         text = f"refused a connection to {name}: {authors.text_of(error)}"
-        turn.tell(log, "refused", text, peer=group_of_peer(peer))
+        tellings.tell(log, "refused", text, peer=group_of_peer(peer))
         return
-    turn.tell(
+    tellings.tell(
         log, f"unbuilt {type(error).__name__}",
         f"{name} could not build a protocol for a new connection",
         level=logging.ERROR, at_once=FAILURES_AT_ONCE, error=error,

@@ -29,12 +29,15 @@ import errno
 import hashlib
 import logging
 import socket
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
+from typing import Protocol as TypingProtocol
 
 from tapd import events
 from tapd.errnos import AGAIN, insist
 from tapd.errors import AuthorError
 from tapd.linux.sockets import SO_PEEK_OFF, SO_TIMESTAMPNS, TIMESPEC, read_cookie
+from tapd.model.application import Port
 from tapd.model.datagram import DatagramProtocol
 from tapd.model.durable.persistent import set_mark
 from tapd.net import authors
@@ -42,10 +45,6 @@ from tapd.net.rate_limit import FAILURES_AT_ONCE
 from tapd.net.streams import kernel
 from tapd.store.journal.records import Batch, Datagram, Identity, PortMove, PortState
 from tapd.systemd.inherited import describe_listener
-
-if TYPE_CHECKING:
-    from tapd.model.application import Port
-    from tapd.net.turn.connections import Connections
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +59,25 @@ _buffer = bytearray(DATAGRAM_BYTES_MAX)
 _view = memoryview(_buffer)
 
 
+class PortTurn(TypingProtocol):
+    """What a datagram port asks of the turn; `net.turn.ports.Ports` has it."""
+
+    @property
+    def call(self) -> Callable[[Callable[[], object]], None]:
+        """Run a function in the next turn."""
+
+    @property
+    def tell(self) -> Callable[..., None]:
+        """Log a line, rate limited: `net.rate_limit.Tellings.tell`."""
+
+    @property
+    def may_receive(self) -> Callable[[DatagramPort, Identity], bool]:
+        """Whether a port may run that datagram: not if it has killed too often."""
+
+    def touch_port(self, port: DatagramPort) -> None:
+        """Have this turn (or the next) look at `port`."""
+
+
 class DatagramPort:
     """One datagram socket and its protocol; also the protocol's transport.
 
@@ -69,7 +87,7 @@ class DatagramPort:
         was_empty: the queue was seen empty, so nothing of the process before waits.
     """
 
-    def __init__(self, turn: Connections, sock: socket.socket, port: Port) -> None:
+    def __init__(self, turn: PortTurn, sock: socket.socket, port: Port) -> None:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self.sock = sock

@@ -18,9 +18,8 @@ from typing import Any
 from tapd.model.hosted import Hosted
 from tapd.model.protocol import Transport
 from tapd.net import authors
-from tapd.net.streams.backlog import OUTPUT_HIGH_BYTES
 from tapd.net.streams.burst import Queue
-from tapd.net.streams.stream import Stream
+from tapd.net.streams.stream import OUTPUT_HIGH_BYTES, Stream
 
 CHECK_S = 0.05
 """How often busy connections are looked at where no turn comes by itself."""

@@ -21,8 +21,9 @@ from __future__ import annotations
 import contextlib
 import socket
 import sys
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import Any
+from typing import Protocol as TypingProtocol
 
 from tapd.errnos import AGAIN, insist
 from tapd.linux.sockets import SO_PEEK_OFF
@@ -30,14 +31,14 @@ from tapd.model.hosted import Hosted
 from tapd.model.places import callback_frame, describe_place, warn_once
 from tapd.model.protocol import Protocol, Transport
 from tapd.net.streams import kernel
-from tapd.net.streams.backlog import OUTPUT_BYTES_MAX, OUTPUT_HIGH_BYTES
 from tapd.net.streams.burst import Queue, close_last, pieces_of
 from tapd.store.journal.records import Flag, Move, StreamRow, StreamState, render_row
 
-if TYPE_CHECKING:
-    from tapd.net.turn.connections import Connections
-
 PEEK_BYTES = 1 << 16
+OUTPUT_HIGH_BYTES = 1 << 16
+"""Unsent output beyond which the protocol is asked to pause and no input is read."""
+OUTPUT_BYTES_MAX = 64 << 20
+"""Unsent output beyond which the connection is given up: its peer doesn't read."""
 
 _PAUSED = int(Flag.PAUSED)
 _EOF_RECEIVED = int(Flag.EOF_RECEIVED)
@@ -52,6 +53,22 @@ _MSG_PEEK = int(socket.MSG_PEEK)
 _SOL_SOCKET = int(socket.SOL_SOCKET)
 _peek_buffer = bytearray(PEEK_BYTES)
 _peek_view = memoryview(_peek_buffer)
+
+
+class StreamTurn(TypingProtocol):
+    """What a stream asks of the turn; `net.turn.pending.Pending` has it."""
+
+    @property
+    def go_on_reading(self) -> Callable[[Stream], None]:
+        """Have a stream, at the end of a pause, run what its protocol kept back meanwhile."""
+
+    def touch(self, stream: Stream) -> None:
+        """Have this turn (or the next) look at `stream`."""
+
+    def write_many(
+        self, transports: Iterable[Transport], data: bytes, skip: Transport | None = None
+    ) -> None:
+        """Queue `data` on each of `transports` but `skip`."""
 
 
 class Stream:
@@ -88,7 +105,7 @@ class Stream:
     )
 
     def __init__(
-        self, turn: Connections, sock: socket.socket, protocol: Protocol, state: StreamState
+        self, turn: StreamTurn, sock: socket.socket, protocol: Protocol, state: StreamState
     ) -> None:
         self._turn = turn
         self.sock = sock

@@ -32,17 +32,17 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING
 
 from tapd import events
 from tapd.errors import StateUnwritable
-from tapd.net.streams.stream import PEEK_BYTES
+from tapd.net.streams.guard import Guard
+from tapd.net.streams.stream import PEEK_BYTES, Stream
+from tapd.net.turn.commit import Commits
+from tapd.net.turn.connections import Connections
+from tapd.net.turn.ports import Ports
+from tapd.net.turn.schedule import Schedule
 from tapd.store.journal import records
 from tapd.store.journal.records import Flag
-
-if TYPE_CHECKING:
-    from tapd.net.streams.stream import Stream
-    from tapd.net.turn.turn import Turn
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,8 @@ SETTLED_S = 10.0
 class Careful:
     """How a server goes on after an unclean death, until it has settled.
 
+    Owns what waited at the start, and the marks in the journal.
+
     Attributes:
         level: how many deaths in a row came before the server had settled.
         waiting: for each connection whose input waited at the start: up to which
@@ -68,19 +70,29 @@ class Careful:
 
     def __init__(
         self,
-        level: int,
-        trial: records.Trial | None,
-        skipped: set[records.Work],
+        history: records.History,
         waiting: dict[int, int],
         kept: dict[int, int],
+        *,
+        schedule: Schedule,
+        guard: Guard,
+        connections: Connections,
+        ports: Ports,
+        commits: Commits,
     ) -> None:
-        self.level = level
+        trial = history.trial
+        self.level = history.level + 1
         self.waiting = waiting
         self.kept = kept
+        self._schedule = schedule
+        self._guard = guard
+        self._connections = connections
+        self._ports = ports
+        self._commits = commits
         self.awaited = 0
         self._held: dict[Stream, None] = {}  # frozen, until what they keep was run
         self._trial = trial
-        self._skipped = skipped
+        self._skipped = history.skipped
         self._commits_each = trial is not None and trial.kind == _COMMIT
         self._committed_s = 0.0
         self._settled_at = time.monotonic() + SETTLED_S
@@ -90,7 +102,7 @@ class Careful:
         """Whether input is run one unit at a time."""
         return self.level >= SINGLE_LEVEL
 
-    def may_run(self, turn: Turn, kind: str, key: int, position: int = 0) -> bool:
+    def may_run(self, kind: str, key: int, position: int = 0) -> bool:
         """Announce in the journal that something runs; False where it has killed too often."""
         if not self.is_single:
             return True
@@ -100,27 +112,26 @@ class Careful:
             attempt = trial.attempt + 1
             if attempt > TRIES:
                 return False
-        self._announce(turn, kind, key, position, attempt)
+        self._announce(kind, key, position, attempt)
         return True
 
-    def _announce(self, turn: Turn, kind: str, key: int, position: int, attempt: int) -> None:
-        self._append(turn, records.render_try(kind, key, position, attempt))
+    def _announce(self, kind: str, key: int, position: int, attempt: int) -> None:
+        self._append(records.render_try(kind, key, position, attempt))
 
-    def _append(self, turn: Turn, payload: bytes) -> None:
+    def _append(self, payload: bytes) -> None:
         """Append a mark. On a full disk there is none; the turn's own record stalls then."""
-        assert turn.journal is not None, "a turn before there is a journal"
+        assert self._commits.journal is not None, "a turn before there is a journal"
         try:
-            turn.journal.append(payload)
+            self._commits.journal.append(payload)
         except StateUnwritable as error:
             log.warning("%s (what is run now could not be announced)", error)
 
-    def note_progress(self, turn: Turn) -> None:
+    def note_progress(self) -> None:
         """Have the next process know that this one got on, should it die as well."""
-        self._append(turn, records.render_progress())
+        self._append(records.render_progress())
 
     def alone(
         self,
-        turn: Turn,
         kind: str,
         key: int,
         run: Callable[[], object],
@@ -132,7 +143,6 @@ class Careful:
         """Run something that the next process would do again, or skip it, and commit.
 
         Args:
-            turn: the turn.
             kind: what it is, in the journal.
             key: which of that kind.
             run: does it.
@@ -148,7 +158,7 @@ class Careful:
         work = kind, key
         trial = self._trial
         is_suspect = trial is not None and (trial.kind, trial.key) == work
-        is_skipped = work in self._skipped or not self.may_run(turn, kind, key)
+        is_skipped = work in self._skipped or not self.may_run(kind, key)
         if is_skipped:
             log.error(
                 "%s killed the server each time; skipped", what(),
@@ -158,48 +168,46 @@ class Careful:
         else:
             run()
         if is_skipped:
-            self._append(turn, records.render_progress(work))
+            self._append(records.render_progress(work))
         if not may_wait or is_suspect or self._commits_each:
-            turn.commit()
-            if not turn.is_stalled:
-                self.note_progress(turn)
+            self._commits.commit()
+            if not self._commits.is_stalled:
+                self.note_progress()
         elif time.monotonic() >= self._committed_s + COMMIT_EACH_S:
-            self.commit(turn)
+            self.commit()
 
-    def commit(self, turn: Turn) -> None:
+    def commit(self) -> None:
         """Commit what several have done, under a mark, and say that they got on."""
         if self.is_single:
-            self._announce(turn, _COMMIT, 0, 0, 1)
-        turn.commit()
+            self._announce(_COMMIT, 0, 0, 1)
+        self._commits.commit()
         self._committed_s = time.monotonic()
-        if not turn.is_stalled:
-            self.note_progress(turn)
+        if not self._commits.is_stalled:
+            self.note_progress()
 
-    def run(self, turn: Turn, events: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    def run(self, events: list[tuple[int, int]]) -> list[tuple[int, int]]:
         """Run what waits, one unit at a time where that is due; return the other events."""
-        if self._is_over(turn):
-            self._settle(turn)
-            return events
         if not self.is_single:
             return events
-        turn.commit()  # what ran before this is not to be blamed on a unit
+        self._commits.commit()  # what ran before this is not to be blamed on a unit
         ready = {fd for fd, _event in events}
-        for run_unit in self._units(turn, ready):
-            if turn.is_stalled:
+        for run_unit in self._units(ready):
+            if self._commits.is_stalled:
                 return []
             run_unit()
-            turn.commit()
-        if turn.is_stalled:
+            self._commits.commit()
+        if self._commits.is_stalled:
             return []
-        waiting = (turn.streams[key] for key in self.waiting if key in turn.streams)
+        streams = self._connections.streams
+        waiting = (streams[key] for key in self.waiting if key in streams)
         # What is not read now can still end, which epoll tells once, or have room for output.
         later_fds = {stream.fd for stream in waiting if stream.wants_input}
         later_fds.update(stream.fd for stream in self._held)
         return [(fd, event) for fd, event in events if fd not in later_fds]
 
-    def _is_over(self, turn: Turn) -> bool:
+    def is_over(self) -> bool:
         """Whether all that waited at the start was run, or this has served for long enough."""
-        streams = turn.streams
+        streams = self._connections.streams
         self.waiting = {
             key: until
             for key, until in self.waiting.items()
@@ -209,62 +217,59 @@ class Careful:
             key: until
             for key, until in self.kept.items()
             if key in streams
-            and streams[key].taken - turn.count(streams[key], "kept_bytes") < until
+            and streams[key].taken - self._guard.count(streams[key], "kept_bytes") < until
         }
-        for port in turn.ports:
+        for port in self._ports:
             port.look_whether_empty()
-        ports_wait = any(not port.was_empty for port in turn.ports)
+        ports_wait = any(not port.was_empty for port in self._ports)
         waits = self.waiting or self.kept or self._held or self.awaited
         is_all_run = not (waits or ports_wait)
         return is_all_run or time.monotonic() > self._settled_at
 
-    def _units(self, turn: Turn, ready: set[int]) -> Iterator[Callable[[], None]]:
+    def _units(self, ready: set[int]) -> Iterator[Callable[[], None]]:
         """Yield what runs the next unit of each that waits; it is committed before the next."""
         for stream in list(self._held):
-            yield partial(self._run_kept_unit, turn, stream)
-            if not turn.is_stalled and stream not in self._held:
-                self.note_progress(turn)
-        for port in turn.ports:
+            yield partial(self._run_kept_unit, stream)
+            if not self._commits.is_stalled and stream not in self._held:
+                self.note_progress()
+        for port in self._ports:
             if not port.was_empty and port.wants_input:
                 yield partial(port.receive, limit=1)
         for key, until in self.waiting.items():
-            waiting = turn.streams.get(key)
+            waiting = self._connections.streams.get(key)
             if waiting is None or waiting.fd not in ready or not waiting.wants_input:
                 continue
             is_suspect = self._trial is not None and self._trial.key == key
-            yield partial(self._run_unit if is_suspect else self._run_all, turn, waiting, until)
-            if not turn.is_stalled and _is_done(waiting, until):
-                self.note_progress(turn)
+            yield partial(self._run_unit if is_suspect else self._run_all, waiting, until)
+            if not self._commits.is_stalled and _is_done(waiting, until):
+                self.note_progress()
 
-    def _run_all(self, turn: Turn, stream: Stream, until: int) -> None:
+    def _run_all(self, stream: Stream, until: int) -> None:
         """Run all that waits of one connection."""
-        self._announce(turn, "stream", stream.key, stream.taken, 1)
-        turn.receive(stream, min(until - stream.taken, PEEK_BYTES))
+        self._announce("stream", stream.key, stream.taken, 1)
+        self._connections.receive(stream, min(until - stream.taken, PEEK_BYTES))
 
-    def _settle(self, turn: Turn) -> None:
-        self._append(turn, records.render_settled())
-        turn.careful = None
-        for stream in self._held:
-            stream.thaw()
-            if stream.is_reading():
-                turn.go_on_reading(stream)
+    def settle(self) -> list[Stream]:
+        """Say in the journal that it is over; return the connections that were held back."""
+        self._append(records.render_settled())
+        return list(self._held)
 
-    def hold(self, turn: Turn, stream: Stream) -> None:
+    def hold(self, stream: Stream) -> None:
         """Have what the protocol of `stream` keeps run unit by unit, and nothing before it."""
         stream.freeze()
         if stream not in self._held:
             self._held[stream] = None
-            turn.call(_look_again)
+            self._schedule.call(_look_again)
 
-    def _run_kept_unit(self, turn: Turn, stream: Stream) -> None:
+    def _run_kept_unit(self, stream: Stream) -> None:
         """Run or skip the first of what is kept, and commit."""
         del self._held[stream]
         stream.thaw()
         if not stream.is_reading():
             return  # it was paused again, or has ended
-        position = stream.taken - turn.count(stream, "kept_bytes")
-        if self.may_run(turn, "kept", stream.key, position):
-            turn.guard(stream, "run_kept_unit")
+        position = stream.taken - self._guard.count(stream, "kept_bytes")
+        if self.may_run("kept", stream.key, position):
+            self._guard.call(stream, "run_kept_unit")
         else:
             log.error(
                 "connection %d: input that waited while it was not read killed the server each "
@@ -272,25 +277,25 @@ class Careful:
                 stream.key,
                 extra=events.SKIPPED(TAPD_POISON="input", TAPD_CONNECTION=stream.key),
             )  # fmt: skip
-            turn.guard(stream, "skip_kept_unit")
-        if stream.is_reading() and turn.count(stream, "kept_bytes"):
-            self.hold(turn, stream)
+            self._guard.call(stream, "skip_kept_unit")
+        if stream.is_reading() and self._guard.count(stream, "kept_bytes"):
+            self.hold(stream)
 
-    def _run_unit(self, turn: Turn, stream: Stream, until: int) -> None:
+    def _run_unit(self, stream: Stream, until: int) -> None:
         try:
             data = stream.peek(min(until - stream.taken, PEEK_BYTES))
         except OSError as error:
-            turn.give_up(stream, error, "read")
+            self._connections.give_up(stream, error, "read")
             return
         if data is None:
             self.waiting[stream.key] = stream.taken
             return
         if not data:
-            self._run_end(turn, stream)
+            self._run_end(stream)
             return
-        size = min(turn.count(stream, "input_unit", data) or len(data), len(data))
-        if self.may_run(turn, "input", stream.key, stream.taken):
-            turn.receive(stream, size)
+        size = min(self._guard.count(stream, "input_unit", data) or len(data), len(data))
+        if self.may_run("input", stream.key, stream.taken):
+            self._connections.receive(stream, size)
             return
         log.error(
             "connection %d: %d bytes of input killed the server each time they ran; skipped",
@@ -299,12 +304,12 @@ class Careful:
         )  # fmt: skip
         stream.peek(size)
         stream.peeked = size
-        turn.touch(stream)
-        turn.guard(stream, "input_skipped", data[:size])
+        stream.touch()
+        self._guard.call(stream, "input_skipped", data[:size])
 
-    def _run_end(self, turn: Turn, stream: Stream) -> None:
-        if self.may_run(turn, "input", stream.key, stream.taken):
-            turn.receive(stream, 1)
+    def _run_end(self, stream: Stream) -> None:
+        if self.may_run("input", stream.key, stream.taken):
+            self._connections.receive(stream, 1)
             return
         log.error(
             "connection %d: the end of its input killed the server each time; skipped",

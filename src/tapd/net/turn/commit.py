@@ -1,13 +1,11 @@
 """The commit: what a turn did becomes one record, and only then leaves the process.
 
-`Commits` is the part of `net.turn.turn.Turn` that knows the journal: the record of a
-turn, the stall while it can't be written (nothing is run or sent, and it is tried
-again), and the change to the journal of a new generation.
+While the record can't be written (the disk is full) the turns stall: nothing is run or
+sent, and the same record is tried again.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from os import _exit
@@ -17,17 +15,15 @@ from tapd import events
 from tapd.errors import StateUnwritable
 from tapd.image.loss import Loss
 from tapd.image.tracking.jar import Jar
-from tapd.model.access.seal import Sealer
-from tapd.model.application import Application
 from tapd.net.streams.burst import Queue, pieces_of
 from tapd.net.streams.datagrams import DatagramPort
 from tapd.net.streams.stream import Stream
-from tapd.net.turn.careful import Careful
 from tapd.net.turn.connections import Connections
+from tapd.net.turn.pending import Pending
+from tapd.net.turn.ports import Ports
+from tapd.net.turn.schedule import Schedule
 from tapd.store.journal import records
-from tapd.systemd.guardian import Guardian
-from tapd.systemd.own_memory import own_memory
-from tapd.systemd.vault import Vault
+from tapd.systemd.own_memory import OwnMemory
 from tapd.values import Value
 
 log = logging.getLogger(__name__)
@@ -70,20 +66,17 @@ class _Leaving(Value):
     closes: list[Stream]
 
 
-class Commits(Connections):
+class Commits:
     """Commits what was done, and lets it leave.
 
+    Owns the journal, until it is changed for the next one, and knows whether it can be
+    written.
+
     Attributes:
-        jar: knows what changed.
         journal: takes the records; None before the first turn.
-        careful: how to go on after an unclean death, until that is over.
         turns: how many turns committed something.
-        is_open: turns are run, until `close`.
         is_stalled: the journal can't be written; nothing is run or sent.
-        own_memory: its item 0 is 1 in the process that made the turn, 0 in each copy of it.
         on_stall: called with the error when that begins, and with None when it ends.
-        on_broken: called with what broke a turn: input was run and not committed, so this
-            process can't go on. It ends the process at once; the next one can.
         on_unsynced: called when the disk has failed to confirm records, and goes on:
             of those before, it may have lost some, and only a generation mends that.
         sync_always: have the disk confirm each record before anything leaves.
@@ -91,42 +84,31 @@ class Commits(Connections):
 
     def __init__(
         self,
-        application: Application,
         jar: Jar,
-        vault: Vault,
-        sealer: Sealer,
-        loop: asyncio.AbstractEventLoop,
+        *,
+        schedule: Schedule,
+        pending: Pending,
+        connections: Connections,
+        ports: Ports,
+        own_memory: OwnMemory,
         fault: Callable[[str], None],
-        guardian: Guardian,
     ) -> None:
-        super().__init__(application, vault, sealer, loop, fault, guardian)
-        self.jar = jar
         self.journal: Journal | None = None
-        self.own_memory = own_memory()
-        self.careful: Careful | None = None
         self.turns = 0
-        self.is_open = False
         self.is_stalled = False
         self.on_stall: Callable[[StateUnwritable | None], None] = lambda _error: None
-        self.on_broken: Callable[[BaseException], None] = lambda _error: None
         self.on_unsynced: Callable[[], None] = lambda: None
         self.sync_always = False
+        self._jar = jar
+        self._schedule = schedule
+        self._pending = pending
+        self._connections = connections
+        self._ports = ports
+        self._own_memory = own_memory
+        self._fault = fault
         self._is_unsynced = False
         self._output_bytes = 0  # journaled since the positions were
         self._told_losses: set[Loss] = set()
-
-    def pause(self) -> None:
-        """Run no turn until `go_on`; `net.turn.turn.Turn` does."""
-        raise NotImplementedError
-
-    def go_on(self) -> None:
-        """Run turns again; `net.turn.turn.Turn` does."""
-        raise NotImplementedError
-
-    def break_off(self, error: BaseException) -> None:
-        """End the process: `error` left a turn half done. No turn runs after it, in any case."""
-        self.is_open = False
-        self.on_broken(error)
 
     def commit(self) -> None:
         """Append the record of what was run, then let it leave the process.
@@ -136,11 +118,12 @@ class Commits(Connections):
         """
         if self.is_stalled:
             return
-        if self.hosting.has_active:
-            self.hosting.look()
-        touched, self._touched = self._touched, []
-        ports, self._touched_ports = self._touched_ports, []
-        self._bursts.clear()
+        hosting, pending = self._connections.hosting, self._pending
+        if hosting.has_active:
+            hosting.look()
+        touched, pending.touched = pending.touched, []
+        ports, self._ports.touched = self._ports.touched, []
+        pending.bursts.clear()
         moves: list[records.Move] = []
         bases: list[records.StreamRow] = []
         shared: dict[object, tuple[Queue, list[int], list[bytes], bytes]] = {}
@@ -170,12 +153,12 @@ class Commits(Connections):
                     last, keys, _pieces, output = known
                 keys.append(stream.key)
                 stream.fresh = output
-        changes = self.jar.commit()
-        if self.jar.losses:
+        changes = self._jar.commit()
+        if self._jar.losses:
             self._tell_losses()
-        opens, self._opens = self._opens, []
-        closes, self._closes = self._closes, []
-        lost_keys, self._lost_keys = self._lost_keys, []
+        opens, pending.opens = pending.opens, []
+        closes, pending.closes = pending.closes, []
+        lost_keys, pending.lost_keys = pending.lost_keys, []
         payload = None
         port_moves = [move for port in ports if (move := port.move()) is not None]
         if moves or bases or shared or opens or closes or lost_keys or changes or port_moves:
@@ -191,7 +174,7 @@ class Commits(Connections):
 
     def _tell_losses(self) -> None:
         """Log what can't be saved: each thing once, not at every turn that meets it."""
-        losses = set(self.jar.losses)
+        losses = set(self._jar.losses)
         for loss in losses - self._told_losses:
             log.warning(
                 "not saved: %s (%s): %s", loss.path, loss.type_name, loss.reason,
@@ -200,7 +183,7 @@ class Commits(Connections):
         self._told_losses = (self._told_losses | losses) if len(losses) < 1000 else losses
 
     def _append(self, payload: bytes | None, leaving: _Leaving) -> None:
-        if not self.own_memory[0]:
+        if not self._own_memory[0]:
             _exit(0)  # C code forked in this turn, and the journal is the server's
         if payload is not None:
             assert self.journal is not None, "a turn before there is a journal"
@@ -219,10 +202,10 @@ class Commits(Connections):
                 self._is_unsynced = False
                 self.on_unsynced()
         self._fault("turn: committed")
-        sent = self.externalise(leaving.streams)
-        ports_sent = self.externalise_ports(leaving.ports) if leaving.ports else []
+        sent = self._connections.externalise(leaving.streams)
+        ports_sent = self._ports.externalise(leaving.ports) if leaving.ports else []
         self._fault("turn: externalised")
-        self.close_ended(leaving.closes)
+        self._connections.close_ended(leaving.closes)
         if self._output_bytes > POSITIONS_EACH_BYTES:
             self._output_bytes = 0
             sent += self._positions()
@@ -242,7 +225,7 @@ class Commits(Connections):
         """Return key and position of the output sent to all of which the kernel tells it."""
         return [
             (stream.key, stream.sent)
-            for stream in self.streams.values()
+            for stream in self._connections.streams.values()
             if stream.is_journaled and not stream.is_unix
         ]
 
@@ -259,38 +242,44 @@ class Commits(Connections):
             self.is_stalled = True
             log.error("%s; nothing is answered until it can", error, extra=events.STALLED())
             self.on_stall(error)
-            self.pause()
+            self._schedule.pause()
 
         def again() -> None:
-            if not self.is_open:
+            if not self._schedule.is_open:
                 return
             try:
                 retry()
             except BaseException as another:
-                self.break_off(another)
+                self._schedule.break_off(another)
                 raise
             if not self.is_stalled:
-                self.go_on()
+                self._schedule.go_on()
 
-        self._loop.call_later(RETRY_S, again)
+        self._schedule.loop.call_later(RETRY_S, again)
 
-    def change_journal(self, journal: Journal, boot_id: str, *, clean: bool) -> None:
+    def change_journal(self, journal: Journal, boot_id: str, level: int, *, clean: bool) -> None:
         """Commit what is due, then go on in `journal`, which begins with the streams.
 
         Between turns only. The old journal is synced and closed.
+
+        Args:
+            journal: the new one.
+            boot_id: of this boot.
+            level: how many unclean deaths in a row there were (`net.turn.careful`).
+            clean: the process ends, and has saved all.
 
         Raises:
             StateUnwritable: the old or the new one can't be written; the old one stays.
         """
         try:
-            self._change_journal(journal, boot_id, clean=clean)
+            self._change_journal(journal, boot_id, level, clean=clean)
         except StateUnwritable:
             raise
         except BaseException as error:
-            self.break_off(error)
+            self._schedule.break_off(error)
             raise
 
-    def _change_journal(self, journal: Journal, boot_id: str, *, clean: bool) -> None:
+    def _change_journal(self, journal: Journal, boot_id: str, level: int, *, clean: bool) -> None:
         self.commit()
         if self.is_stalled:
             # Its record is written later, and to say here what it says would say it twice.
@@ -301,9 +290,8 @@ class Commits(Connections):
                 self.journal.sync()
             except StateUnwritable as error:
                 log.error("%s (a generation is being saved)", error)
-        states = [stream.state() for stream in self.streams.values()]
-        ports = {port.name: port.state() for port in self.ports}
-        level = self.careful.level if self.careful is not None else 0
+        states = [stream.state() for stream in self._connections.streams.values()]
+        ports = {port.name: port.state() for port in self._ports}
         old = self.journal
         before = old.end if old is not None else None  # else nobody saw that it was cut
         journal.append(

@@ -13,6 +13,12 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, NoReturn
 
+from tapd.net.turn.commit import Commits
+from tapd.net.turn.connections import Connections
+from tapd.net.turn.listener import Listeners
+from tapd.net.turn.ports import Ports
+from tapd.net.turn.schedule import Schedule
+from tapd.net.turn.trials import Trials
 from tapd.net.turn.turn import Turn
 
 _exit = os._exit  # typed code may replace that of the module
@@ -32,51 +38,76 @@ class _NoCalls(collections.deque[Callable[[], object]]):
     popleft: ClassVar[Any] = end_quietly
 
 
-class DeadTurn(Turn):
-    """What a `Turn` becomes in a copy of the process.
-
-    What an author may call does nothing that leaves the process; each step of the turn
-    itself ends it.
-    """
-
+class _DeadTurn(Turn):
     run: ClassVar[Any] = end_quietly
-    commit: ClassVar[Any] = end_quietly
-    break_off: ClassVar[Any] = end_quietly
-    alone: ClassVar[Any] = end_quietly
-    receive: ClassVar[Any] = end_quietly
-    externalise: ClassVar[Any] = end_quietly
-    externalise_ports: ClassVar[Any] = end_quietly
-    close_ended: ClassVar[Any] = end_quietly
-    attach: ClassVar[Any] = end_quietly
-    lose: ClassVar[Any] = end_quietly
     finish: ClassVar[Any] = end_quietly
     close: ClassVar[Any] = end_quietly
     stop_listening: ClassVar[Any] = end_quietly
     change_journal: ClassVar[Any] = end_quietly
+    _run_timer: ClassVar[Any] = end_quietly
+
+
+class _DeadSchedule(Schedule):
+    break_off: ClassVar[Any] = end_quietly
+
+
+class _DeadTrials(Trials):
+    alone: ClassVar[Any] = end_quietly
+
+
+class _DeadConnections(Connections):
+    attach: ClassVar[Any] = end_quietly
+    lose: ClassVar[Any] = end_quietly
+    receive: ClassVar[Any] = end_quietly
+    run_stream: ClassVar[Any] = end_quietly
+    externalise: ClassVar[Any] = end_quietly
+    close_ended: ClassVar[Any] = end_quietly
+    _refuse: ClassVar[Any] = end_quietly
+
+
+class _DeadPorts(Ports):
+    receive: ClassVar[Any] = end_quietly
+    externalise: ClassVar[Any] = end_quietly
+    stop: ClassVar[Any] = end_quietly
+    __iter__: ClassVar[Any] = end_quietly  # between the starts of two services
+
+
+class _DeadListeners(Listeners):
+    accept: ClassVar[Any] = end_quietly
+    stop: ClassVar[Any] = end_quietly
+    connections_max = property(end_quietly)  # asked before each accept
+
+
+class _DeadCommits(Commits):
+    commit: ClassVar[Any] = end_quietly
+    change_journal: ClassVar[Any] = end_quietly
     _append: ClassVar[Any] = end_quietly
     _note_sent: ClassVar[Any] = end_quietly
-    _accept: ClassVar[Any] = end_quietly
-    _refuse: ClassVar[Any] = end_quietly
-    _receive_datagrams: ClassVar[Any] = end_quietly
-    _run_stream: ClassVar[Any] = end_quietly
-    _run_timer: ClassVar[Any] = end_quietly
-    # Asked before each accept, and between the starts of two services.
-    connections_max = property(end_quietly)
-    ports = property(end_quietly)
 
-    @classmethod
-    def take(cls, turn: Turn) -> None:
-        """Make `turn`, of a copy of the process, a dead one."""
-        turn._calls = _NoCalls()  # noqa: SLF001 - it takes the turn's place
-        turn.__class__ = cls
+
+def kill_turn(turn: Turn) -> None:
+    """Have `turn`, of a copy of the process, end the process at its next step.
+
+    Its parts stay what they are and change their classes, so whoever holds one holds a
+    dead one. What an author may call does nothing that leaves the process.
+    """
+    turn.schedule.calls = _NoCalls()
+    turn.schedule.__class__ = _DeadSchedule
+    turn.trials.__class__ = _DeadTrials
+    turn.connections.__class__ = _DeadConnections
+    turn.ports.__class__ = _DeadPorts
+    turn.listeners.__class__ = _DeadListeners
+    turn.commits.__class__ = _DeadCommits
+    turn.__class__ = _DeadTurn
 
 
 def descriptors_of(turn: Turn) -> Iterator[int]:
     """Yield the descriptors of all that `turn` reads and writes, which stay its own."""
-    for each in (*turn._by_fd.values(), *turn.streams.values(), *turn.ports, *turn.listeners):  # noqa: SLF001 - it takes the turn's place
+    watched = turn.sockets.by_fd.values()
+    for each in (*watched, *turn.streams.values(), *turn.ports, *turn.listeners):
         yield each.sock.fileno()
-    if not turn._epoll.closed:  # noqa: SLF001 - it takes the turn's place
-        yield turn._epoll.fileno()  # noqa: SLF001 - it takes the turn's place
-    journal: Any = turn.journal
+    if not turn.sockets.epoll.closed:
+        yield turn.sockets.epoll.fileno()
+    journal: Any = turn.commits.journal
     yield getattr(journal, "fd", -1)
-    yield from turn.vault.descriptors()
+    yield from turn.connections.vault.descriptors()

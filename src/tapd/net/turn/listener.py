@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import math
 import socket
 import time
+from collections.abc import Iterator
 from os import _exit
-from typing import TYPE_CHECKING
 
+from tapd.errors import DescriptorLost, InterpreterBroken
 from tapd.linux.sockets import read_cookie
 from tapd.model.service import Service
 from tapd.net.streams import kernel
-
-if TYPE_CHECKING:
-    from tapd.net.turn.turn import Turn
+from tapd.net.turn.connections import Connections
+from tapd.net.turn.schedule import Schedule
+from tapd.net.turn.sockets import IN, Sockets
+from tapd.systemd.limits import most_connections
+from tapd.systemd.own_memory import OwnMemory
 
 log = logging.getLogger(__name__)
 
@@ -55,34 +59,25 @@ class Listener:
             return f"unix:{name if isinstance(name, str) else '@' + name[1:].decode()}"
         return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
 
-    def accept(self, turn: Turn) -> None:
-        """Accept what waits, up to a limit: the rest waits for the next turn."""
-        if not turn.own_memory[0]:
-            _exit(0)  # C code forked, and who waits is the server's
-        for _ in range(ACCEPTS_PER_TURN):
-            if len(turn.streams) >= turn.connections_max:
-                self._wait(turn, f"{len(turn.streams)} connections are as many as it may have")
-                return
-            try:
-                sock, _peer = self.sock.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError as error:
-                if error.errno in _FULL:
-                    self._wait(turn, str(error.strerror))
-                else:  # an error of the network, which Linux tells here (accept(2))
-                    kernel.check_socket(self.sock, self._cookie, error, "a listener")
-                    log.warning("%s: can't accept: %s (waiting)", self, error.strerror)
-                    turn.pause_listening(self, FULL_PAUSE_S)
-                return
-            key = turn.application.next_key()
-            protected = turn.keep(key, sock)
-            if not self.is_unix:
-                prepare(sock)
-            turn.begin(sock, self.service, key, protected=protected)
+    def accept(self) -> socket.socket:
+        """Accept one connection. The caller owns the socket.
 
-    def _wait(self, turn: Turn, why: str) -> None:
-        """Leave clients in the backlog for a moment; say so, but not each time."""
+        Raises:
+            OSError: none waits, or none can be accepted now (accept(2)).
+            DescriptorLost: the descriptor is not this listener's any more.
+        """
+        try:
+            sock, _peer = self.sock.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            raise
+        except OSError as error:
+            if error.errno not in _FULL:
+                kernel.check_socket(self.sock, self._cookie, error, "a listener")
+            raise
+        return sock
+
+    def tell_full(self, why: str) -> None:
+        """Say that clients have to wait, but not each time."""
         now_s = time.monotonic()
         if now_s >= self._told_full_s + FULL_TOLD_EACH_S:
             self._told_full_s = now_s
@@ -90,7 +85,96 @@ class Listener:
                 "%s: can't accept more connections: %s. Further clients wait. Raise LimitNOFILE=",
                 self, why,
             )  # fmt: skip
-        turn.pause_listening(self, FULL_PAUSE_S)
+
+
+class Listeners:
+    """All listeners: where a connection begins.
+
+    Owns the listeners, and how many connections there may be.
+
+    Attributes:
+        connections_max: no more are accepted; a save, a journal and a child process
+            need files as well.
+    """
+
+    def __init__(
+        self,
+        connections: Connections,
+        *,
+        schedule: Schedule,
+        sockets: Sockets,
+        own_memory: OwnMemory,
+    ) -> None:
+        self.connections_max = most_connections()
+        self._connections = connections
+        self._schedule = schedule
+        self._sockets = sockets
+        self._own_memory = own_memory
+        self._listeners: list[Listener] = []
+
+    def __iter__(self) -> Iterator[Listener]:
+        return iter(self._listeners)
+
+    def add(self, listener: Listener) -> None:
+        """Accept connections at `listener` from now on."""
+        self._listeners.append(listener)
+        self._sockets.add(listener)
+
+    def accept(self, listener: Listener) -> None:
+        """Accept at `listener`; what goes wrong there stops no turn in its midst."""
+        try:
+            self._accept(listener)
+        except (DescriptorLost, InterpreterBroken):
+            raise
+        except Exception:
+            log.exception("can't accept at %s", listener)
+
+    def _accept(self, listener: Listener) -> None:
+        """Accept what waits, up to a limit: the rest waits for the next turn."""
+        if not self._own_memory[0]:
+            _exit(0)  # C code forked, and who waits is the server's
+        connections = self._connections
+        for _ in range(ACCEPTS_PER_TURN):
+            count = len(connections.streams)
+            if count >= self.connections_max:
+                listener.tell_full(f"{count} connections are as many as it may have")
+                self.pause(listener, FULL_PAUSE_S)
+                return
+            try:
+                sock = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno in _FULL:
+                    listener.tell_full(str(error.strerror))
+                else:  # an error of the network, which Linux tells here (accept(2))
+                    log.warning("%s: can't accept: %s (waiting)", listener, error.strerror)
+                self.pause(listener, FULL_PAUSE_S)
+                return
+            key = connections.application.next_key()
+            protected = connections.keep(key, sock)
+            if not listener.is_unix:
+                prepare(sock)
+            connections.begin(sock, listener.service, key, protected=protected)
+
+    def pause(self, listener: Listener, pause_s: float) -> None:
+        """Accept nothing for `pause_s` seconds; clients wait in the backlog."""
+        sockets = self._sockets
+        sockets.epoll.unregister(listener.fd)
+
+        def again() -> None:
+            if sockets.by_fd.get(listener.fd) is listener and not sockets.epoll.closed:
+                sockets.epoll.register(listener.fd, IN)
+
+        self._schedule.loop.call_later(pause_s, again)
+
+    def stop(self) -> None:
+        """Accept no more; who connects now waits in the backlog for the next process."""
+        for listener in self._listeners:
+            self._sockets.by_fd.pop(listener.fd, None)
+            with contextlib.suppress(FileNotFoundError):  # it pauses
+                self._sockets.epoll.unregister(listener.fd)
+        self._listeners.clear()
 
 
 def prepare(sock: socket.socket) -> None:

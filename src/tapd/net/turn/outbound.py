@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from typing import Any
 
-from tapd.model.application import Application
 from tapd.model.connector import Connector
+from tapd.net.turn.connections import Connections
 from tapd.net.turn.listener import prepare
-
-if TYPE_CHECKING:
-    from tapd.net.turn.turn import Turn
+from tapd.net.turn.trials import Trials
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +50,11 @@ async def _connect(family: int, address: object) -> socket.socket:
     return sock
 
 
-def begin_connecting(turn: Turn, connector: Connector) -> None:
+Run = Callable[[Coroutine[Any, Any, Any], Callable[[Any, Any], None]], object]
+"""Runs a coroutine as a task, then ``done(result, error)`` in a turn."""
+
+
+def begin_connecting(connections: Connections, connector: Connector, run: Run) -> None:
     """Make the connection of `connector`; its protocol begins in a later turn."""
 
     def done(sock: socket.socket | None, error: BaseException | None) -> None:
@@ -63,30 +66,25 @@ def begin_connecting(turn: Turn, connector: Connector) -> None:
         if not connector.is_wanted or connector.connection_key is not None:
             sock.close()
             return
-        key = turn.application.next_key()
-        protected = turn.keep(key, sock)
+        key = connections.application.next_key()
+        protected = connections.keep(key, sock)
         if not connector.path:
             prepare(sock)
         connector.connected(key)
-        turn.begin(sock, connector.service, key, protected=protected, protocol=connector.protocol)
-        if key not in turn.streams:
+        service, protocol = connector.service, connector.protocol
+        connections.begin(sock, service, key, protected=protected, protocol=protocol)
+        if key not in connections.streams:
             connector.failed()
 
-    turn.run_coroutine(make_connection(connector), done)
+    run(make_connection(connector), done)
 
 
-def find_connector(application: Application, key: int) -> Connector | None:
-    """Return the connector whose connection has `key`."""
-    connectors: list[Connector] = list(application.connectors.values())
-    return next((entry for entry in connectors if entry.connection_key == key), None)
-
-
-def resume_connectors(turn: Turn) -> None:
+def resume_connectors(connections: Connections, trials: Trials) -> None:
     """Try those that have no connection and no timer: they were being made at the kill."""
-    for connector in list(turn.application.connectors.values()):
+    for connector in list(connections.application.connectors.values()):
         if connector.connection_key is not None:
-            if connector.connection_key not in turn.streams:
+            if connector.connection_key not in connections.streams:
                 connector.lost()
         elif connector.timer is None or not connector.timer.is_pending:
-            with turn.asking("connector", connector.key, connector.stop):
+            with trials.asking("connector", connector.key, connector.stop):
                 connector.connect()

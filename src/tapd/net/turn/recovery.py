@@ -29,8 +29,9 @@ from tapd.net.authors import name_of
 from tapd.net.streams import kernel
 from tapd.net.streams.stream import Stream
 from tapd.net.turn.careful import Careful
+from tapd.net.turn.connections import find_connector
 from tapd.net.turn.listener import prepare
-from tapd.net.turn.outbound import find_connector, resume_connectors
+from tapd.net.turn.outbound import resume_connectors
 from tapd.net.turn.turn import Turn
 from tapd.store.journal import records
 from tapd.systemd.guardian import ORPHAN_KEY
@@ -71,7 +72,7 @@ def adopt_held(turn: Turn, history: records.History, held: Sequence[Held]) -> Re
         if entry.key in seen or cookie in cookies:
             # Kept twice: killed in the middle of a compaction, or the guardian erred
             # on the safe side. Keys are in order, so the guardian's comes last.
-            turn.vault.forget(entry.key)
+            turn.connections.vault.forget(entry.key)
             sock.close()
             continue
         cookies.add(cookie)
@@ -104,7 +105,7 @@ def adopt_held(turn: Turn, history: records.History, held: Sequence[Held]) -> Re
 def _discard(turn: Turn, key: int, sock: socket.socket) -> None:
     with contextlib.suppress(OSError):
         sock.shutdown(socket.SHUT_RDWR)
-    turn.release(key, sock)
+    turn.connections.release(key, sock)
 
 
 def _resume_stream(turn: Turn, sock: socket.socket, state: records.StreamState) -> Stream:
@@ -132,7 +133,7 @@ def _resume_stream(turn: Turn, sock: socket.socket, state: records.StreamState) 
         fin_sent = False
     else:
         fin_sent = _join_streams(sock, state, is_reading=is_reading, is_ending=is_ending)
-    stream = turn.attach(sock, protocol, state, protected=True)
+    stream = turn.connections.attach(sock, protocol, state, protected=True)
     if fin_sent:
         stream.note_eof_sent()
     return stream
@@ -194,18 +195,18 @@ def begin_turns(turn: Turn, resumed: Resumed, history: records.History, boot_id:
     except TapdError:
         raise
     except BaseException as error:
-        turn.break_off(error)
+        turn.schedule.break_off(error)
         raise
 
 
 def _begin_turns(turn: Turn, resumed: Resumed, history: records.History, boot_id: str) -> None:
     _number_accepted(turn, resumed)
     level = 0 if history.clean else history.level + 1
-    assert turn.journal is not None, "a turn before there is a journal"
-    turn.journal.append(records.render_start(boot_id, level))
+    assert turn.commits.journal is not None, "a turn before there is a journal"
+    turn.commits.journal.append(records.render_start(boot_id, level))
     if level:
-        turn.careful = _make_careful(turn, resumed, history, level)
-        if turn.careful.is_single:
+        turn.trials.careful = careful = _make_careful(turn, resumed, history)
+        if careful.is_single:
             _name_accepted(turn, resumed)
     turn.timers.load()
     try:
@@ -214,7 +215,7 @@ def _begin_turns(turn: Turn, resumed: Resumed, history: records.History, boot_id
         # Take back the mark above: this was no death, and no input is to blame.
         streams = list(history.streams.values())
         clean = history.clean
-        turn.journal.append(
+        turn.commits.journal.append(
             records.render_base(
                 history.boot_id, history.level, streams, clean=clean, ports=history.ports
             )
@@ -228,15 +229,15 @@ def _begin_turns(turn: Turn, resumed: Resumed, history: records.History, boot_id
     for key, sock in resumed.accepted:
         _begin_accepted(turn, key, sock)
         if key not in turn.streams:
-            turn.note_lost(key)
-    resume_connectors(turn)
-    if turn.careful is None:
-        turn.commit()
+            turn.pending.lost_keys.append(key)
+    resume_connectors(turn.connections, turn.trials)
+    if turn.trials.careful is None:
+        turn.commits.commit()
     else:
-        turn.careful.commit(turn)  # which says that the start did not kill
+        turn.trials.careful.commit()  # which says that the start did not kill
 
 
-def _make_careful(turn: Turn, resumed: Resumed, history: records.History, level: int) -> Careful:
+def _make_careful(turn: Turn, resumed: Resumed, history: records.History) -> Careful:
     waiting = {
         # The end of input is input, too: it counts as a byte.
         stream.key: stream.taken
@@ -248,9 +249,18 @@ def _make_careful(turn: Turn, resumed: Resumed, history: records.History, level:
         stream.key: stream.taken
         for stream in resumed.streams
         # What stands in for a missing class has none; the start is refused for it below.
-        if isinstance(stream.protocol, Protocol) and turn.count(stream, "kept_bytes")
+        if isinstance(stream.protocol, Protocol) and turn.guard.count(stream, "kept_bytes")
     }
-    return Careful(level, history.trial, history.skipped, waiting, kept)
+    return Careful(
+        history,
+        waiting,
+        kept,
+        schedule=turn.schedule,
+        guard=turn.guard,
+        connections=turn.connections,
+        ports=turn.ports,
+        commits=turn.commits,
+    )
 
 
 def _tell_lost(turn: Turn, key: int, error: Exception) -> None:
@@ -258,21 +268,21 @@ def _tell_lost(turn: Turn, key: int, error: Exception) -> None:
     application = turn.application
     protocol = application.connections.get(key)
     if protocol is None:
-        turn.note_lost(key)
+        turn.pending.lost_keys.append(key)
         return
 
     def tell() -> None:
-        turn.note_lost(key)
-        turn.lose(protocol, key, error)
+        turn.pending.lost_keys.append(key)
+        turn.connections.lose(protocol, key, error)
 
     def skip() -> None:
-        turn.note_lost(key)
+        turn.pending.lost_keys.append(key)
         application.connections.pop(key, None)
         connector = find_connector(application, key)
         if connector is not None:
             connector.lost()
 
-    turn.alone(
+    turn.trials.alone(
         "connection_lost", key, tell, lambda: f"connection_lost of {name_of(protocol)}", skip
     )
 
@@ -281,16 +291,18 @@ def _go_on(turn: Turn, stream: Stream) -> None:
     """Have the protocol of a connection that outlived the process before go on."""
 
     def resume() -> None:
-        with turn.asking("connection_resumed", stream.key, stream.close):
-            turn.guard(stream, "connection_resumed")
+        with turn.trials.asking("connection_resumed", stream.key, stream.close):
+            turn.guard.call(stream, "connection_resumed")
 
-    turn.alone(
+    turn.trials.alone(
         "connection_resumed", stream.key, resume,
         lambda: f"connection_resumed of {name_of(stream.protocol)}",
         may_wait=True,
     )  # fmt: skip
-    if stream.is_reading() and turn.count(stream, "kept_bytes"):
-        turn.go_on_reading(stream)  # reading had been resumed, and what is kept was being tried
+    if stream.is_reading() and turn.guard.count(stream, "kept_bytes"):
+        turn.trials.go_on_reading(
+            stream
+        )  # reading had been resumed, and what is kept was being tried
 
 
 def _number_accepted(turn: Turn, resumed: Resumed) -> None:
@@ -300,9 +312,9 @@ def _number_accepted(turn: Turn, resumed: Resumed) -> None:
     application.last_key = max([application.last_key, *keys])
     for place, (held_key, sock) in enumerate(resumed.accepted):
         if held_key >= ORPHAN_KEY:
-            turn.vault.forget(held_key)
+            turn.connections.vault.forget(held_key)
             key = application.next_key()
-            turn.keep(key, sock)
+            turn.connections.keep(key, sock)
             resumed.accepted[place] = key, sock
 
 
@@ -318,9 +330,9 @@ def _name_accepted(turn: Turn, resumed: Resumed) -> None:
         with contextlib.suppress(OSError):  # it is gone
             sent_base = 0 if is_unix else kernel.read_positions(sock).sent
             opens.append((key, read_cookie(sock), is_unix, sent_base))
-    assert turn.journal is not None, "a turn before there is a journal"
+    assert turn.commits.journal is not None, "a turn before there is a journal"
     if opens:
-        turn.journal.append(records.render_turn(opens, [], [], Changes(), []))
+        turn.commits.journal.append(records.render_turn(opens, [], [], Changes(), []))
 
 
 def _begin_accepted(turn: Turn, key: int, sock: socket.socket) -> None:
@@ -331,16 +343,16 @@ def _begin_accepted(turn: Turn, key: int, sock: socket.socket) -> None:
         return
     if sock.family != socket.AF_UNIX:
         prepare(sock)  # it was killed before, or after: once more does no harm
-    turn.alone(
+    turn.trials.alone(
         "connection", key,
-        lambda: turn.begin(sock, service, key, protected=True),
+        lambda: turn.connections.begin(sock, service, key, protected=True),
         lambda: f"the beginning of connection {key} to {name_of(service)}",
         lambda: _discard(turn, key, sock),
     )  # fmt: skip
 
 
 def _resume_ports(turn: Turn, history: records.History, boot_id: str) -> None:
-    assert turn.journal is not None, "a turn before there is a journal"
+    assert turn.commits.journal is not None, "a turn before there is a journal"
     sent = []
     for port in turn.ports:
         state = history.ports.get(port.name)
@@ -348,9 +360,9 @@ def _resume_ports(turn: Turn, history: records.History, boot_id: str) -> None:
             is_same = history.boot_id == boot_id
             sent.append((port.name, port.adopt(state, is_same_socket=is_same)))
     if sent:
-        turn.journal.append(records.render_sent([], sent))
+        turn.commits.journal.append(records.render_sent([], sent))
     for number, port in enumerate(turn.ports):
-        turn.alone("port", number, port.resume, lambda port=port: f"the start of {port}")  # type: ignore[misc]
+        turn.trials.alone("port", number, port.resume, lambda port=port: f"the start of {port}")  # type: ignore[misc]
 
 
 def _start_services(turn: Turn) -> None:
@@ -368,7 +380,7 @@ def _start_services(turn: Turn) -> None:
         for number, service in enumerate(start_order(application)):
             started.append(service)
             _check_may_start(turn, number)
-            with turn.asking("start", number, lambda: None):
+            with turn.trials.asking("start", number, lambda: None):
                 service.start()
             for port in turn.ports:
                 if port.port.service is service:
@@ -386,7 +398,8 @@ def _check_may_start(turn: Turn, number: int) -> None:
     Raises:
         AuthorError: it has killed the server each time. The next process tries it anew.
     """
-    if turn.careful is not None and not turn.careful.may_run(turn, "start", number):
+    careful = turn.trials.careful
+    if careful is not None and not careful.may_run("start", number):
         raise AuthorError("its start killed the server each time")
 
 

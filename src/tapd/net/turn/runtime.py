@@ -1,4 +1,4 @@
-"""What a running application may ask for beside the network: time, threads, tasks, secrets.
+"""What a running application asks of its host: time, timers, connections, threads, tasks.
 
 The results come back in a turn, so what they change is committed before anyone
 sees it. Nothing here is durable: a thread or a task ends with the process, and
@@ -8,99 +8,78 @@ its protocol asks again in `connection_resumed`.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import functools
-import logging
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from tapd.model.access.seal import Sealer
 from tapd.model.application import QUEUE_GROUP_MAX
+from tapd.model.connector import Connector
 from tapd.net.rate_limit import Tellings
-from tapd.values import Value
+from tapd.net.timers import Timers
+from tapd.net.turn.connections import Connections
+from tapd.net.turn.outbound import begin_connecting
+from tapd.net.turn.schedule import Schedule
+from tapd.net.turn.trials import Trials
 
 if TYPE_CHECKING:
     from tapd.net.turn.fair_queue import FairQueue, Work
 
 
-class Asker(Value):
-    """Who asked for the result of a thread or task at a start, which asks again after a kill."""
-
-    kind: str
-    key: int
-    skip: Callable[[], object]
-
-
 class LiveRuntime:
-    """The part of `model.application.Runtime` that needs an event loop and no socket."""
+    """The `model.application.Runtime` of an application that is served.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, sealer: Sealer) -> None:
-        self._loop = loop
-        self._sealer = sealer
-        self._asker: Asker | None = None
+    Owns the tasks, threads and queued work, which it counts until they give their results.
+
+    Attributes:
+        now_s: return the wall clock, in seconds since the epoch.
+        call: run a function in the next turn; any thread may ask for it.
+        tell: log something, rate limited.
+        timer_added: take note of a new timer.
+        sealer: keeps secrets unreadable in the journal and the TAP.
+    """
+
+    def __init__(
+        self,
+        sealer: Sealer,
+        *,
+        schedule: Schedule,
+        tellings: Tellings,
+        trials: Trials,
+        timers: Timers,
+        connections: Connections,
+    ) -> None:
+        self.now_s: Callable[[], float] = time.time
+        self.sealer = sealer
+        self.call = schedule.call
+        self.tell = tellings.tell
+        self.timer_added = timers.add
+        self._loop = schedule.loop
+        self._trials = trials
+        self._connections = connections
         self._tasks: set[asyncio.Task[Any]] = set()
         self._threads = 0
-        self._tellings = Tellings(loop)
-
-    def call(self, function: Callable[[], object]) -> None:
-        """Run `function` in the next turn; `net.turn.turn.Turn` does."""
-        raise NotImplementedError
-
-    def note_asked(self, asker: Asker) -> None:
-        """Take note that a start asked for a result; `net.turn.turn.Turn` does."""
-        raise NotImplementedError
-
-    def hand_in(self, asker: Asker | None, function: Callable[[], object]) -> None:
-        """Run `function`, which takes a result, in the next turn; `net.turn.turn.Turn` does.
-
-        Args:
-            asker: who asked for it; None but at a start.
-            function: what to run.
-        """
-        raise NotImplementedError
-
-    @contextlib.contextmanager
-    def asking(self, kind: str, key: int, skip: Callable[[], object]) -> Iterator[None]:
-        """Know who asks for the results of threads and tasks meanwhile, at a start.
-
-        Args:
-            kind: what asks, as in `Careful.alone`.
-            key: which of that kind.
-            skip: called where one of the results has killed the server each time.
-        """
-        self._asker = Asker(kind, key, skip)
-        try:
-            yield
-        finally:
-            self._asker = None
-
-    def _take_asker(self) -> Asker | None:
-        asker = self._asker
-        if asker is not None:
-            self.note_asked(asker)
-        return asker
 
     @property
     def is_waiting(self) -> bool:
         """Whether a task or thread that was asked for has yet to give its result."""
         return bool(self._tasks or self._threads or vars(self).get("_queue"))
 
-    now_s = staticmethod(time.time)  # the wall clock, in seconds since the epoch: in C
-
-    @property
-    def sealer(self) -> Sealer:
-        """What keeps secrets unreadable in the journal and the TAP."""
-        return self._sealer
+    def connector_added(self, connector: Connector) -> None:
+        """Make the connection of `connector`."""
+        begin_connecting(self._connections, connector, self.run_coroutine)
 
     def run_blocking(
         self, function: Callable[..., Any], args: tuple[Any, ...], done: Callable[[Any, Any], None]
     ) -> None:
         """Run `function` in a thread, then ``done(result, error)`` in a turn."""
-        asker = self._take_asker()
+        asker = self._trials.take_asker()
         self._begin_thread(
-            function, args, lambda result, error: self.hand_in(asker, lambda: done(result, error))
+            function,
+            args,
+            lambda result, error: self._trials.hand_in(asker, lambda: done(result, error)),
         )
 
     def _begin_thread(
@@ -141,7 +120,7 @@ class LiveRuntime:
         """Run `function` in a thread when it is the turn of `group`; return "", or why not."""
         from tapd.net.turn.fair_queue import Work  # noqa: PLC0415 - as for `_queue`
 
-        work = Work(function, args, done, is_wanted, self._take_asker())
+        work = Work(function, args, done, is_wanted, self._trials.take_asker())
         return self._queue.add(work, group, group_max)
 
     @functools.cached_property
@@ -153,29 +132,14 @@ class LiveRuntime:
 
     def _run_work(self, work: Work, finished: Callable[[], None]) -> None:
         def then(result: Any, error: Any) -> None:
-            self.hand_in(work.asker, lambda: work.done(result, error))
+            self._trials.hand_in(work.asker, lambda: work.done(result, error))
             self.call(finished)  # after it, whatever it raises
 
         self._begin_thread(work.function, work.args, then)
 
     def _drop_work(self, work: Work) -> None:
         if work.asker is not None:
-            self.hand_in(work.asker, lambda: None)  # nothing of it is awaited any more
-
-    def tell(
-        self,
-        log: logging.Logger,
-        kind: str,
-        text: str,
-        *,
-        peer: str = "",
-        level: int = logging.INFO,
-        at_once: int = 1,
-        extra: Mapping[str, object] | None = None,
-        error: BaseException | None = None,
-    ) -> None:
-        """Log what a stranger can bring about as often as it likes."""
-        self._tellings.of(log, kind, level, at_once).tell(text, peer, extra, error)
+            self._trials.hand_in(work.asker, lambda: None)  # nothing of it is awaited any more
 
     def run_coroutine(
         self, coroutine: Coroutine[Any, Any, Any], done: Callable[[Any, Any], None]
@@ -183,16 +147,16 @@ class LiveRuntime:
         """Run `coroutine` as a task, then ``done(result, error)`` in a turn."""
         task = self._loop.create_task(coroutine, context=contextvars.copy_context())
         self._tasks.add(task)
-        asker = self._take_asker()
+        asker = self._trials.take_asker()
 
         def finished(task: asyncio.Task[Any]) -> None:
             self._tasks.discard(task)
             if task.cancelled():
-                self.hand_in(asker, lambda: done(None, asyncio.CancelledError()))
+                self._trials.hand_in(asker, lambda: done(None, asyncio.CancelledError()))
                 return
             error = task.exception()
             result = None if error else task.result()
-            self.hand_in(asker, lambda: done(result, error))
+            self._trials.hand_in(asker, lambda: done(result, error))
 
         task.add_done_callback(finished)
 

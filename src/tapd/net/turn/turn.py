@@ -15,64 +15,68 @@ A process killed before the commit has done nothing that anyone could see, and
 the next one runs the same input again. One killed after it has promised
 everything in the record, and the next one completes it (`net.turn.recovery`).
 
-All durable sockets are in one epoll set of the turn's own, which is in the
-asyncio loop as a single reader: a pass costs asyncio one callback, however many
-connections are ready.
+Each part of it has a module of its own and gets the parts that it needs handed in;
+`Turn` puts them together.
 """
 
 from __future__ import annotations
 
 import asyncio
-import collections
-import contextlib
 import logging
-import select
 import socket
-import threading
 import time
 from collections.abc import Callable
 
-from tapd.errors import DescriptorLost, InterpreterBroken
+from tapd.errors import DescriptorLost
 from tapd.image.tracking.jar import Jar
 from tapd.model.access.seal import Sealer
 from tapd.model.application import Application, Port
-from tapd.model.connector import Connector
 from tapd.model.order import stop_order
 from tapd.model.timer import Timer
 from tapd.net import authors
+from tapd.net.rate_limit import Tellings
 from tapd.net.streams.datagrams import DatagramPort
+from tapd.net.streams.guard import Guard
 from tapd.net.streams.stream import Stream
-from tapd.net.turn.commit import Commits
-from tapd.net.turn.listener import Listener
-from tapd.net.turn.outbound import begin_connecting
-from tapd.net.turn.runtime import Asker
-from tapd.net.turn.timers import Timers
-from tapd.store.journal.records import Flag, Identity
+from tapd.net.timers import Timers
+from tapd.net.turn.commit import Commits, Journal
+from tapd.net.turn.connections import Connections
+from tapd.net.turn.listener import Listener, Listeners
+from tapd.net.turn.pending import Pending
+from tapd.net.turn.ports import Ports
+from tapd.net.turn.runtime import LiveRuntime
+from tapd.net.turn.schedule import Schedule
+from tapd.net.turn.sockets import EVENTS_PER_TURN, Sockets
+from tapd.net.turn.trials import Trials
 from tapd.systemd.guardian import Guardian
-from tapd.systemd.limits import most_connections
+from tapd.systemd.own_memory import own_memory
 from tapd.systemd.vault import Vault, no_fault
 
 log = logging.getLogger(__name__)
 
-EVENTS_PER_TURN = 1024
 
-_IN = select.EPOLLIN
-_OUT = select.EPOLLOUT
-_ERROR = select.EPOLLERR
-_GONE = select.EPOLLHUP | _ERROR
+class Turn:
+    """Runs an application's turns.
 
-
-class Turn(Commits):
-    """Runs an application's turns; also its `model.application.Runtime`.
-
-    What it is made of, each part knowing only those before it: `net.turn.runtime`
-    (time, threads, tasks), `net.turn.connections` (streams one by one), `net.turn.commit`
-    (the journal), and here the loop of turns.
+    Owns its parts, and what is in none of them: the order of a turn's steps.
 
     Attributes:
+        application: whose turns they are.
+        jar: knows which durable objects changed.
+        own_memory: its item 0 is 1 in the process that made the turn, 0 in each copy of it.
+        schedule: when the next turn runs, and what it calls first.
+        sockets: the epoll set of all sockets.
+        pending: what was done since the last commit.
+        guard: calls the methods of protocols.
+        trials: what runs alone, after unclean deaths.
+        ports: the datagram ports.
+        connections: the streams, one by one.
+        streams: those of `connections`, by key.
+        commits: the journal.
+        listeners: where connections begin.
+        timers: which timer is due next.
+        runtime: what the application asks for (`Application.runtime`).
         began_s: when the turn that is under way began (`time.monotonic`); 0 for none.
-        connections_max: no more are accepted; a save, a journal and a child process
-            need files as well.
     """
 
     def __init__(
@@ -85,263 +89,159 @@ class Turn(Commits):
         fault: Callable[[str], None] = no_fault,
         guardian: Guardian | None = None,
     ) -> None:
-        super().__init__(application, jar, vault, sealer, loop, fault, guardian or Guardian())
-        self.listeners: list[Listener] = []
-        self.timers = Timers(application, self.schedule, loop)
-        self._calls: collections.deque[Callable[[], object]] = collections.deque()
-        self._is_scheduled = False
-        self._thread = threading.get_ident()
+        self.application = application
+        self.jar = jar
+        self.own_memory = own_memory()
         self.began_s = 0.0
-        self.connections_max = most_connections()
-        jar.on_change = self.schedule
-
-    # --- what the application asks of it (the rest is in `net.turn.runtime`) ---------
-
-    def timer_added(self, timer: Timer) -> None:
-        """Take note of a new timer."""
-        self.timers.add(timer)
-
-    def connector_added(self, connector: Connector) -> None:
-        """Make the connection of `connector`."""
-        begin_connecting(self, connector)
-
-    # --- what others ask of the turn ----------------------------------------
+        self._fault = fault
+        self._tellings = tellings = Tellings(loop)
+        self.sockets = sockets = Sockets(loop, tellings)
+        self.schedule = schedule = Schedule(loop, sockets.epoll.fileno(), self.run)
+        self.guard = guard = Guard(tellings)
+        self.trials = trials = Trials(schedule, guard)
+        self.pending = pending = Pending(schedule, sockets, trials.go_on_reading)
+        self.ports = Ports(schedule, sockets, tellings, trials.may_receive)
+        self.connections = Connections(
+            application,
+            vault=vault,
+            guardian=guardian or Guardian(),
+            schedule=schedule,
+            sockets=sockets,
+            pending=pending,
+            guard=guard,
+            tellings=tellings,
+        )
+        self.streams = self.connections.streams
+        self.commits = Commits(
+            jar,
+            schedule=schedule,
+            pending=pending,
+            connections=self.connections,
+            ports=self.ports,
+            own_memory=self.own_memory,
+            fault=fault,
+        )
+        self.listeners = Listeners(
+            self.connections, schedule=schedule, sockets=sockets, own_memory=self.own_memory
+        )
+        self.timers = Timers(application, schedule.wake, loop)
+        self.runtime = LiveRuntime(
+            sealer,
+            schedule=schedule,
+            tellings=tellings,
+            trials=trials,
+            timers=self.timers,
+            connections=self.connections,
+        )
+        jar.on_change = schedule.wake
 
     def call(self, function: Callable[[], object]) -> None:
-        """Run `function` in the next turn."""
-        self._calls.append(function)
-        self.schedule()
-
-    def schedule(self) -> None:
-        """Have a turn in the next pass of the loop, if none is due.
-
-        A thread may call it (by changing what it should leave to the loop, say):
-        the loop is woken then.
-        """
-        if threading.get_ident() != self._thread:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: too late for both
-                self._loop.call_soon_threadsafe(self.schedule)
-            return
-        if not self._is_scheduled and not self.is_running and self.is_open:
-            self._is_scheduled = True
-            self._loop.call_soon(self.run)
-
-    def open(self) -> None:
-        """Begin to read the sockets."""
-        self.is_open = True
-        if not self.is_stalled:  # the first commit may have found the disk full
-            self.go_on()
-
-    def pause(self) -> None:
-        """Run no turn for events of sockets until `go_on`."""
-        self._loop.remove_reader(self._epoll.fileno())
-
-    def go_on(self) -> None:
-        """Run turns for events of sockets."""
-        self._loop.add_reader(self._epoll.fileno(), self.run)
-        self.schedule()
-
-    def close(self) -> None:
-        """Stop for good: no turn runs any more. Connections are left as they are."""
-        if self.is_open:
-            self.is_open = False
-            self._loop.remove_reader(self._epoll.fileno())
-        self.timers.close()
-        self.hosting.close()
-        self._tellings.close()
-        self._epoll.close()
-        self.cancel_tasks()
-
-    def listen(self, listener: Listener) -> None:
-        """Accept connections at `listener` from now on."""
-        self.listeners.append(listener)
-        self._by_fd[listener.fd] = listener
-        self._epoll.register(listener.fd, _IN)
-
-    def serve(self, sock: socket.socket, port: Port) -> None:
-        """Serve `port` at `sock`, which is of its type and stays the service manager's."""
-        if sock.type == socket.SOCK_DGRAM:
-            datagram_port = DatagramPort(self, sock, port)
-            self.ports.append(datagram_port)
-            self._by_fd[datagram_port.fd] = datagram_port
-            self._epoll.register(datagram_port.fd, _IN)
-            datagram_port.interest = _IN
-        else:
-            self.listen(Listener(sock, port.service))
-
-    def pause_listening(self, listener: Listener, pause_s: float) -> None:
-        """Accept nothing for `pause_s` seconds; clients wait in the backlog."""
-        self._epoll.unregister(listener.fd)
-
-        def again() -> None:
-            if self._by_fd.get(listener.fd) is listener and not self._epoll.closed:
-                self._epoll.register(listener.fd, _IN)
-
-        self._loop.call_later(pause_s, again)
-
-    def finish(self) -> None:
-        """Run the last turn: services stop. Between turns only."""
-        self.is_running = True
-        try:
-            for service in stop_order(self.application):
-                authors.attempt(service, "stop")
-            if not self.is_stalled:
-                self.commit()
-        except BaseException as error:
-            self.break_off(error)
-            raise
-        finally:
-            self.is_running = False
-
-    def stop_listening(self) -> None:
-        """Accept no more; who connects now waits in the backlog for the next process."""
-        for listener in self.listeners:
-            self._by_fd.pop(listener.fd, None)
-            with contextlib.suppress(FileNotFoundError):  # it pauses
-                self._epoll.unregister(listener.fd)
-        self.listeners.clear()
-        for port in self.ports:  # they can still send
-            if self._by_fd.pop(port.fd, None) is not None:
-                self._epoll.unregister(port.fd)
-                port.interest = -1
+        """Run `function` in the next turn; any thread may ask for it."""
+        self.schedule.call(function)
 
     @property
     def is_busy(self) -> bool:
         """Whether the next turn has something to do, apart from what sockets bring."""
-        return bool(self._calls or self._touched or self._touched_ports or self.jar.has_changes)
+        return bool(
+            self.schedule.calls
+            or self.pending.touched
+            or self.ports.touched
+            or self.jar.has_changes
+        )
 
-    # --- connections ------------------------------------------------------------
+    # --- from the beginning to the end ----------------------------------------------
 
-    def go_on_reading(self, stream: Stream) -> None:
-        """Have `stream` run what its protocol kept back, unit by unit where that is due."""
-        careful = self.careful
-        if careful is None or not careful.is_single or not self.count(stream, "kept_bytes"):
-            super().go_on_reading(stream)
+    def serve(self, sock: socket.socket, port: Port) -> None:
+        """Serve `port` at `sock`, which is of its type and stays the service manager's."""
+        if sock.type == socket.SOCK_DGRAM:
+            self.ports.serve(sock, port)
         else:
-            careful.hold(self, stream)
+            self.listeners.add(Listener(sock, port.service))
 
-    # --- one turn -----------------------------------------------------------------
+    def open(self) -> None:
+        """Begin to read the sockets."""
+        self.schedule.is_open = True
+        if not self.commits.is_stalled:  # the first commit may have found the disk full
+            self.schedule.go_on()
+
+    def change_journal(self, journal: Journal, boot_id: str, *, clean: bool) -> None:
+        """Commit what is due, then go on in `journal`; see `Commits.change_journal`."""
+        self.commits.change_journal(journal, boot_id, self.trials.level, clean=clean)
+
+    def stop_listening(self) -> None:
+        """Accept no more; who connects now waits in the backlog for the next process."""
+        self.listeners.stop()
+        self.ports.stop()
+
+    def finish(self) -> None:
+        """Run the last turn: services stop. Between turns only."""
+        schedule = self.schedule
+        schedule.is_running = True
+        try:
+            for service in stop_order(self.application):
+                authors.attempt(service, "stop")
+            if not self.commits.is_stalled:
+                self.commits.commit()
+        except BaseException as error:
+            schedule.break_off(error)
+            raise
+        finally:
+            schedule.is_running = False
+
+    def close(self) -> None:
+        """Stop for good: no turn runs any more. Connections are left as they are."""
+        self.schedule.close()
+        self.timers.close()
+        self.connections.hosting.close()
+        self._tellings.close()
+        self.sockets.close()
+        self.runtime.cancel_tasks()
+
+    # --- one turn -------------------------------------------------------------------
 
     def run(self) -> None:
         """Run one turn."""
-        self._is_scheduled = False
-        if self.is_stalled or not self.is_open:
+        schedule, commits = self.schedule, self.commits
+        schedule.is_due = False
+        if commits.is_stalled or not schedule.is_open:
             return
-        self.is_running = True
+        schedule.is_running = True
         self.began_s = time.monotonic()
         try:
-            events = self._epoll.poll(0, EVENTS_PER_TURN)
+            sockets = self.sockets
+            events = sockets.epoll.poll(0, EVENTS_PER_TURN)
             self._fault("turn: collected")
+            self._run_timers()
             self._run_calls()
-            if self.careful is not None:
-                events = self.careful.run(self, events)
-            if self.is_stalled:
+            if self.trials.careful is not None:
+                events = self.trials.run_waiting(events)
+            if commits.is_stalled:
                 return  # a commit above failed; what waits is read again after it
-            by_fd = self._by_fd
+            by_fd, connections = sockets.by_fd, self.connections
             for fd, event in events:
                 ready = by_fd.get(fd)
                 if ready is None:
                     continue
                 if ready.__class__ is Stream:
-                    self._run_stream(ready, event)
+                    connections.run_stream(ready, event)
                 elif isinstance(ready, DatagramPort):
-                    self._receive_datagrams(ready, event)
+                    self.ports.receive(ready, event)
                 else:
-                    self._accept(ready)  # type: ignore[arg-type]  # a Listener
+                    self.listeners.accept(ready)  # type: ignore[arg-type]  # a Listener
             self._fault("turn: run")
-            self.commit()
+            commits.commit()
         except BaseException as error:
-            self.break_off(error)
+            schedule.break_off(error)
             raise
         finally:
-            self.is_running = False
+            schedule.is_running = False
             self.began_s = 0.0
         if self.is_busy:
-            self.schedule()
+            schedule.wake()
 
-    def alone(
-        self,
-        kind: str,
-        key: int,
-        run: Callable[[], object],
-        what: Callable[[], str],
-        skip: Callable[[], object] = lambda: None,
-        *,
-        may_wait: bool = False,
-    ) -> None:
-        """Run what the next process would do again: as `Careful.alone` where that is due."""
-        if self.careful is None:
-            run()
-        else:
-            self.careful.alone(self, kind, key, run, what, skip, may_wait=may_wait)
-
-    def note_asked(self, asker: Asker) -> None:
-        """Take note that a start asked for a result, which belongs to it."""
-        if self.careful is not None:
-            self.careful.awaited += 1
-
-    def hand_in(self, asker: Asker | None, function: Callable[[], object]) -> None:
-        """Run `function`, which takes a result, in the next turn, and by itself after deaths."""
-        if asker is None or self.careful is None:
-            self.call(function)
-        else:
-            self.call(lambda: self._hand_in_alone(asker, function))
-
-    def _hand_in_alone(self, asker: Asker, function: Callable[[], object]) -> None:
-        if self.careful is not None:
-            self.careful.awaited -= 1
-
-        def run() -> None:
-            try:
-                with self.asking(asker.kind, asker.key, asker.skip):
-                    function()
-            except DescriptorLost:
-                raise
-            except BaseException as error:
-                authors.failed(f"taking a result that {asker.kind} {asker.key} asked for", error)
-
-        try:
-            self.alone(
-                f"result for {asker.kind}", asker.key, run,
-                lambda: f"a result that {asker.kind} {asker.key} had asked for", asker.skip,
-            )  # fmt: skip
-        except BaseException as error:  # of the commit: no fault of a call's
-            self.break_off(error)
-            raise
-
-    def may_receive(self, port: DatagramPort, identity: Identity) -> bool:
-        """Whether `port` may run that datagram: not if it has killed too often."""
-        careful = self.careful
-        return careful is None or careful.may_run(self, f"datagram {port}", identity[0])
-
-    def _receive_datagrams(self, port: DatagramPort, event: int) -> None:
-        if event & _OUT:
-            self.touch_port(port)
-        if port.wants_input:
-            port.receive()
-
-    def _accept(self, listener: Listener) -> None:
-        """Accept at `listener`; what goes wrong there stops no turn in its midst."""
-        try:
-            listener.accept(self)
-        except (DescriptorLost, InterpreterBroken):
-            raise
-        except Exception:
-            log.exception("can't accept at %s", listener)
-
-    def _run_calls(self) -> None:
-        for timer in self.timers.take_due(self.now_s()):
+    def _run_timers(self) -> None:
+        for timer in self.timers.take_due(self.runtime.now_s()):
             self._run_timer(timer)
-        for _ in range(len(self._calls)):
-            call = self._calls.popleft()
-            try:
-                call()
-            except DescriptorLost:  # a connection that was made: no fault of the call's
-                raise
-            except BaseException as error:
-                if not self.is_open:  # it broke the turn
-                    raise
-                authors.failed(f"{authors.name_of(call)} failed", error)
 
     def _run_timer(self, timer: Timer) -> None:
         def run() -> None:
@@ -351,47 +251,17 @@ class Turn(Commits):
                 authors.failed(f"{authors.name_of(timer)} failed", error)
             self.timers.touch_namespaces()
 
-        self.alone("timer", timer.key, run, lambda: authors.name_of(timer))
+        self.trials.alone("timer", timer.key, run, lambda: authors.name_of(timer))
 
-    def _run_stream(self, stream: Stream, event: int) -> None:
-        if event & _OUT and not stream.touched:
-            stream.touched = True
-            self._touched.append(stream)
-        if stream.wants_input:
-            if event & (_IN | _GONE):
-                self.receive(stream)
-        elif stream.flags & Flag.FROZEN:
-            pass  # what comes before its end is run first: soon, or by the next process
-        elif event & _GONE and (
-            # Closed by both sides, or by a UNIX peer: what it sent before is read after the pause.
-            not stream.flags & Flag.PAUSED or (event & _ERROR and not stream.is_unix)
-        ):
-            self.end(stream, None if stream.is_closing() else ConnectionResetError())
-
-    def receive(self, stream: Stream, limit: int | None = None) -> bool:
-        """Give `stream` its input; return whether there was any."""
-        try:
-            data = stream.peek(limit)
-        except OSError as error:
-            self.give_up(stream, error, "read")
-            return False
-        if data is None:
-            return False
-        if not stream.touched:
-            stream.touched = True
-            self._touched.append(stream)
-        if not data:
-            self._receive_eof(stream)
-            return False
-        stream.peeked = len(data)
-        # `guard`, written out: this is the path of every message.
-        try:
-            stream.protocol.data_received(data)
-        except BaseException as error:
-            self._fail(stream, error)
-        return True
-
-    def _receive_eof(self, stream: Stream) -> None:
-        stream.flags |= Flag.EOF_RECEIVED
-        if not self.guard(stream, "eof_received"):
-            stream.close()
+    def _run_calls(self) -> None:
+        schedule = self.schedule
+        for _ in range(len(schedule.calls)):
+            call = schedule.calls.popleft()
+            try:
+                call()
+            except DescriptorLost:  # a connection that was made: no fault of the call's
+                raise
+            except BaseException as error:
+                if not schedule.is_open:  # it broke the turn
+                    raise
+                authors.failed(f"{authors.name_of(call)} failed", error)
