@@ -105,9 +105,9 @@ def test_a_fork_in_the_child_that_saves(three: Three, fork: str) -> None:
     program = "from tapd.cli.tapctl.command import main; main()"
     saved = subprocess.run(
         [sys.executable, "-c", program, "checkpoint", str(server.tap)],
-        env=server.environ, capture_output=True, text=True, check=True,
+        env=server.environ, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert "generation" in saved.stdout
+    assert "generation" in saved.stdout, saved.stderr
     three.check()
 
 
