@@ -147,12 +147,6 @@ class UpgradeRefused(AdministratorError):
     exit_status = 65  # EX_DATAERR
 
 
-class CrashLoop(AdministratorError):
-    """The server was killed too often in too short a time."""
-
-    exit_status = 75  # EX_TEMPFAIL
-
-
 # --- the author of an application can act ------------------------------------
 
 

@@ -2,8 +2,14 @@
 
 A dataclass writes its methods as source text and compiles it, in every process anew:
 some 0.4 ms of a waiting client's time for each class, 19 ms for those of a start. A
-`Value` has the same methods from here, once. Elsewhere a dataclass is the better
-choice: it has slots, and tools know it. Imports the standard library only.
+`Value` has the same methods from here, once. So there are three forms of a value:
+
+- `Value`, in a module that a start imports (`tests/host/test_start.py` holds that).
+- ``dataclasses.dataclass(frozen=True, slots=True)``, in all others, such as those of the
+  commands and the embedded manager: it has slots, and tools know it.
+- `typing.NamedTuple`, where it serves as a tuple: many are kept, in durable state or in
+  memory, or made on a hot path (a tuple is made in C, and pickled by its values), or it
+  is taken apart where it is used.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ _GOLDEN = _ROOT / "tests" / "golden"
 
 def load_zoo() -> Any:
     """Return the module of the zoo's tests: it may be loaded once only, for it houses classes."""
-    path = _ROOT / "tests" / "image" / "test_zoo.py"
+    path = _ROOT / "tests" / "image" / "reduction" / "test_zoo.py"
     for module in list(sys.modules.values()):
         if getattr(module, "__file__", None) == str(path):
             return module

@@ -1,7 +1,7 @@
 """``NAME.d/asleep``: since when a server sleeps, and when it is to be woken.
 
 The server writes it last of all; systemd's ExecStopPost= reads it to plan a start, the
-next start reads and removes it, and `tapctl` shows it. Imports the standard library only.
+next start reads and removes it, and `tapctl` shows it.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import contextlib
 import math
 import time
 from pathlib import Path
-from typing import NamedTuple
+
+from tapd.values import Value
 
 ASLEEP_NAME = "asleep"
 _DUE_DIGITS_MAX = 11
 
 
-class Sleep(NamedTuple):
+class Sleep(Value):
     """What a server that sleeps left behind.
 
     Attributes:

@@ -29,7 +29,7 @@ def make_shell(application: Application, options: Mapping[str, Any]) -> ShellFac
     password = _given_password(options)
     if password is None and user not in application.authorizer.accounts:
         password = generate_password()
-        application._v_generated_password = password  # volatile: shown once, never saved
+        application._v_generated_password = password  # noqa: SLF001 - shown once, never saved
     if password is not None:
         application.authorizer.add_account(user, password)
     return service

@@ -42,7 +42,6 @@ from tapd.store.journal.sync_mark import SyncMark
 from tapd.store.key import Key
 
 MAGIC = b"tapd journal 1\n"
-PAYLOAD_BYTES_MAX = (1 << 32) - 1
 
 
 class FileOperations(Protocol):

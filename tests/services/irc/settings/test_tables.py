@@ -11,7 +11,7 @@ from irc_kit import Irc, untagged
 from tapd.errors import AuthorError
 from tapd.services.irc.conduct.command_table import COMMANDS, command
 from tapd.services.irc.conduct.session import Session
-from tapd.services.irc.settings.listing import PLANNED, render_page
+from tapd.services.irc.settings.listing import render_page
 from tapd.services.irc.wire import capabilities, modes, numerics
 from tapd.services.irc.wire.message import Message
 
@@ -51,10 +51,6 @@ def test_the_page_is_what_the_tables_say() -> None:
     assert PAGE.read_text(encoding="utf-8") == render_page(), (
         "write it again: python -m tapd.services.irc.settings.listing > docs/irc.md"
     )
-
-
-def test_what_is_planned_is_not_there_yet() -> None:
-    assert not PLANNED.keys() & capabilities.CAPABILITIES.keys()
 
 
 def test_the_commands_of_the_issue_are_there() -> None:

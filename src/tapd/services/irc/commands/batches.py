@@ -53,7 +53,7 @@ def _end(session: Session, whole: ClientBatch) -> None:
     session.batch = None
     if whole.is_failed:
         return
-    has_label = bool(whole.label) and session._v_label is None
+    has_label = bool(whole.label) and session.label is None
     if has_label:
         session.begin_label(whole.label)
     lines = tuple(whole.lines) if len(whole.lines) > 1 else ()

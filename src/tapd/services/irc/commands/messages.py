@@ -97,8 +97,8 @@ def _refuse(
 def say_to(session: Session, said: Said, target: str) -> None:
     """Deliver what the session's user says to one target, or tell why not."""
     network, user = session.service, session.user
-    if session._v_heard_s - user.active_s >= ACTIVE_S and said.command != "TAGMSG":
-        user.active_s = session._v_heard_s
+    if session.heard_s - user.active_s >= ACTIVE_S and said.command != "TAGMSG":
+        user.active_s = session.heard_s
     name = target
     if target[0] in RANK_OF_SYMBOL and is_channel_like(target[1:]):  # STATUSMSG
         name = target[1:]
@@ -149,7 +149,7 @@ def _say_on_channel(session: Session, said: Said, channel: Channel, target: str)
     _tell_channel(session, channel, event, having)
     is_member = verb != "TAGMSG" and session.user in channel.members
     if is_member and SILENCING.isdisjoint(channel.modes):
-        session._v_floor = Floor(f"{verb} {target} :".encode(), verb, channel)
+        session.set_floor(Floor(f"{verb} {target} :".encode(), verb, channel))
 
 
 def _tell_channel(session: Session, channel: Channel, event: Event, having: int = 0) -> None:
@@ -229,7 +229,7 @@ def _say_to_assistant(session: Session, said: Said, assistant: Assistant) -> Non
     hidden = Said(said.command, assistant.hide_secrets(line), said.tags)
     _echo(session, _event(session, hidden, assistant.nick).outgoing())
     assistant.run(session, line)
-    session._v_floor = None  # they change ranks and nicks; the same line may be to a channel, too
+    session.set_floor(None)  # they change ranks and nicks; the same line may be to a channel, too
 
 
 def _echo(session: Session, outgoing: Outgoing) -> None:

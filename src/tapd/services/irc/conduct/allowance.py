@@ -23,7 +23,7 @@ Each piece of input journals it anew, so this is also what a byte can cost the j
 
 def limit_input(session: Session) -> None:
     """Have no more read than may be sent before registration; close where more was."""
-    transport = session._v_transport
+    transport = session.live_transport
     if session.is_registered or transport is None or transport.is_closing():
         return
     left = BYTES_MAX - session.input_bytes

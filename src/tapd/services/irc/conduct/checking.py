@@ -64,7 +64,7 @@ class Check(Persistent):
         self.check_args = check_args
         self.then = then
         self.then_args = then_args
-        self.label = session._v_label
+        self.label = session.label
 
     def begin(self) -> bool:
         """Ask for it, in this process; where too much is checked, tell the client and give up."""

@@ -72,7 +72,8 @@ def note_line(session: Session, line_s: float, message: Message | Rejected | Non
     cost = 1.0
     if message is not None:
         cost = cost_of(message, session.batch.reference if session.batch is not None else "")
-    session._v_due_s = max(session._v_due_s, session._v_heard_s) + line_s * cost
+    pace = session.pace
+    pace.due_s = max(pace.due_s, session.heard_s) + line_s * cost
 
 
 class WaitingRoom(Persistent):
@@ -135,10 +136,10 @@ def nick_wait_s(session: Session) -> float:
     """Note a change of nick; return how long the client has to wait for it, 0 if not."""
     network = session.network
     count = network.limits.nick_changes_per_minute
-    due_s = _take(session, session._v_nick_due_s, count)
+    due_s = _take(session, session.pace.nick_due_s, count)
     if due_s is None:
         return 60 / count
-    session._v_nick_due_s = due_s
+    session.pace.nick_due_s = due_s
     return 0.0
 
 
@@ -150,21 +151,16 @@ def target_wait_s(session: Session, target: User) -> float:
     count = session.network.limits.new_targets_per_minute
     if not count or target is session.user:
         return 0.0
-    recent = session._v_targets
-    if recent is None:
-        recent = session._v_targets = {}
+    recent = session.pace.targets
     key = fold(target.nick)
     if key not in recent:
-        due_s = _take(session, session._v_target_due_s, count)
+        due_s = _take(session, session.pace.target_due_s, count)
         if due_s is None:
             return 60 / count
-        session._v_target_due_s = due_s
+        session.pace.target_due_s = due_s
         _remember(recent, key)
     for each in target.sessions:
-        theirs = each._v_targets
-        if theirs is None:
-            theirs = each._v_targets = {}
-        _remember(theirs, session.user.folded)
+        _remember(each.pace.targets, session.user.folded)
     return 0.0
 
 

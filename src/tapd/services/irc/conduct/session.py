@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from tapd.model.protocol import Protocol, Transport
 from tapd.services.irc.conduct import admission, allowance, audit, flood
 from tapd.services.irc.conduct.command_table import Command, find_command
+from tapd.services.irc.state.limits import ClientPace
 from tapd.services.irc.state.user import User
 from tapd.services.irc.wire import capabilities as cap
 from tapd.services.irc.wire import message as wire
@@ -104,11 +105,7 @@ class Session(Protocol):
     _v_pinged = False
     _v_label: str | None = None
     _v_collected: list[Outgoing] | None = None
-    _v_due_s = 0.0  # these five: see `flood` and `limits`
-    _v_nick_due_s = 0.0
-    _v_target_due_s = 0.0
-    _v_targets: dict[str, None] | None = None
-    _v_counted: tuple[str, ...] = ()
+    _v_pace: ClientPace | None = None
     _v_floor: Floor | None = None  # while the lines of one piece of input run
 
     def __repr__(self) -> str:
@@ -141,6 +138,42 @@ class Session(Protocol):
             sealer = self.network.application.runtime.sealer
             self.sealed_input = sealer.seal(data) if is_secret else b""
         self.plain_input = b"" if is_secret else data
+
+    @property
+    def live_transport(self) -> Any:
+        """The transport while there is one; None where the connection has ended."""
+        return self._v_transport
+
+    @property
+    def heard_s(self) -> float:
+        """When something came from the client last."""
+        return self._v_heard_s
+
+    @property
+    def is_pinged(self) -> bool:
+        """Whether it was sent a PING, and nothing came since."""
+        return self._v_pinged
+
+    def note_ping(self) -> None:
+        """Take note of a PING that is sent."""
+        self._v_pinged = True
+
+    @property
+    def pace(self) -> ClientPace:
+        """How far the client is ahead of its limits."""
+        pace = self._v_pace
+        if pace is None:
+            pace = self._v_pace = ClientPace()
+        return pace
+
+    def set_floor(self, floor: Floor | None) -> None:
+        """Let the lines of this piece of input that go on as `floor` does skip the parser."""
+        self._v_floor = floor
+
+    @property
+    def label(self) -> str | None:
+        """The label of the command that runs, where it has one."""
+        return self._v_label
 
     # --- the connection's life ----------------------------------------------------------
 
@@ -234,7 +267,7 @@ class Session(Protocol):
             if is_closing():
                 rest = b""
                 break
-            if line_s and self._v_due_s > latest_s and not self.network.may(self.user, "flood"):
+            if line_s and self.pace.due_s > latest_s and not self.network.may(self.user, "flood"):
                 rest = flood.hold(self, b"\n".join((*lines[index:], rest)))
                 break
             self._run_line(line, line_s)

@@ -1,7 +1,6 @@
 """What this server speaks, as a page: rendered from the tables, so that it is true.
 
-``python -m tapd.services.irc.settings.listing`` prints `docs/irc.md`; a test compares. The
-states of what is not there yet stand in `PLANNED`; who adds one takes it out.
+``python -m tapd.services.irc.settings.listing`` prints `docs/irc.md`; a test compares.
 """
 
 from __future__ import annotations
@@ -15,9 +14,6 @@ from tapd.services.irc.conduct import isupport
 from tapd.services.irc.conduct.command_table import COMMANDS
 from tapd.services.irc.state.opers import PRIVILEGES
 from tapd.services.irc.wire import capabilities, modes, numerics
-
-PLANNED: dict[str, str] = {}
-"""Capabilities that are to come, with what they will bring."""
 
 _HEAD = """\
 # IRC
@@ -248,8 +244,6 @@ def _assistants() -> Iterable[str]:
 def _capabilities() -> Iterable[Sequence[str]]:
     for name, each in sorted(capabilities.CAPABILITIES.items()):
         yield f"`{name}`", "there", each.specification
-    for name, text in sorted(PLANNED.items()):
-        yield f"`{name}`", f"to come: {text}", ""
 
 
 def _channel_modes() -> Iterable[Sequence[str]]:

@@ -42,7 +42,7 @@ def make_network(application: Application, options: Mapping[str, Any]) -> IrcNet
             raise UsageError(f"operator name {oper!r}: write one without a space")
         password = generate_password()
         network.opers[oper] = Oper(oper, hash_password(password))
-        application._v_generated_password = password  # volatile: shown once, never saved
+        application._v_generated_password = password  # noqa: SLF001 - shown once, never saved
     return network
 
 

@@ -253,7 +253,7 @@ class Channel(Persistent):
             having: only to sessions with all of these capabilities.
             lacking: only to sessions with none of these.
         """
-        skipped = None if skip is None else skip._v_transport
+        skipped = None if skip is None else skip.live_transport
         for caps, group in self.audience.items():
             if caps & having != having or caps & lacking:
                 continue

@@ -12,7 +12,7 @@ it would be forgotten.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tapd.model.durable.persistent import Persistent
 from tapd.wire.addresses import LOCAL, NetworkIndex, network_key
@@ -120,15 +120,34 @@ class Limits(Persistent):
         return (self.burst_lines - 1) * line_s if line_s else float("inf")
 
 
+class ClientPace:
+    """How far a client is ahead of its limits. Volatile: a kill forgives it.
+
+    Attributes:
+        due_s: when it has paid for the lines that it sent.
+        nick_due_s: the same for changes of nick.
+        target_due_s: the same for messages to people that it had not written to.
+        targets: whom it wrote to lately, by folded nick, oldest first.
+    """
+
+    __slots__ = ("due_s", "nick_due_s", "target_due_s", "targets")
+
+    def __init__(self) -> None:
+        self.due_s = 0.0
+        self.nick_due_s = 0.0
+        self.target_due_s = 0.0
+        self.targets: dict[str, None] = {}
+
+
 class Crowd:
     """How many connections there are from where. Volatile: made from the sessions."""
 
     def __init__(self, sessions: Iterable[Session], limits: Limits) -> None:
         self._counts: dict[str, int] = {}
         self._bits = (limits.v4_bits, limits.v6_bits)
+        self._counted: dict[Any, tuple[str, str]] = {}  # the keys of each session
         self.total = 0
         for session in sessions:
-            session._v_counted = ()
             if session.ip:
                 self.add(session)
 
@@ -138,21 +157,22 @@ class Crowd:
 
     def add(self, session: Session) -> None:
         """Count a session by its address; once."""
-        if not session._v_counted:
-            session._v_counted = (session.ip, self.network_of(session.ip))
+        if session not in self._counted:
+            keys = self._counted[session] = (session.ip, self.network_of(session.ip))
             self.total += 1
-            for key in session._v_counted:
+            for key in keys:
                 self._counts[key] = self._counts.get(key, 0) + 1
 
     def remove(self, session: Session) -> None:
         """Count a session no more; does nothing where it was not counted."""
-        for key in session._v_counted:
+        keys = self._counted.pop(session, None)
+        if keys is None:
+            return
+        self.total -= 1
+        for key in keys:
             self._counts[key] -= 1
             if not self._counts[key]:
                 del self._counts[key]
-        if session._v_counted:
-            self.total -= 1
-            session._v_counted = ()
 
     def network_of(self, address: str) -> str:
         """Return the key of the network around `address`, which is none of an address."""

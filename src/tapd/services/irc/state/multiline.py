@@ -117,7 +117,7 @@ class ClientBatch(Persistent):
         """Refuse it: tell the client once, and keep nothing of it."""
         self.is_failed = True
         self.lines.clear()
-        if self.label and session._v_label is None:
+        if self.label and session.label is None:
             session.begin_label(self.label)
             session.fail("BATCH", code, *context, text=text)
             session.flush_label()

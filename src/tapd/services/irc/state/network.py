@@ -272,11 +272,11 @@ class IrcNetwork(Service):
     def _check_silence(self, session: Session, now_s: float) -> None:
         if not session.is_connected:
             return
-        silent_s = now_s - session._v_heard_s
-        if silent_s > self.ping_s + self.ping_timeout_s and session._v_pinged:
+        silent_s = now_s - session.heard_s
+        if silent_s > self.ping_s + self.ping_timeout_s and session.is_pinged:
             session.close(f"Ping timeout: {int(silent_s)} seconds")
-        elif silent_s > self.ping_s and not session._v_pinged:
-            session._v_pinged = True
+        elif silent_s > self.ping_s and not session.is_pinged:
+            session.note_ping()
             session.send_from_server("PING", trailing=self.server_name, source="")
 
     # --- users -----------------------------------------------------------------------------
