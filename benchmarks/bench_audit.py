@@ -31,7 +31,8 @@ import bench_tap
 import by_hand
 import storm_service
 
-from tapd.host.saving.audit import MEMORY_FACTOR, Audit, Audited
+from tapd.host.audited import Audited
+from tapd.host.saving.audit import MEMORY_FACTOR, Audit
 from tapd.host.saving.checkpoint import Checkpointer
 from tapd.image.tracking.jar import Jar
 from tapd.model.durable.tracked import TrackedList

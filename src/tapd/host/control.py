@@ -34,8 +34,8 @@ from tapd.store.snapshot import SaveReport
 from tapd.values import Value
 
 if TYPE_CHECKING:
+    from tapd.host.audited import Audited
     from tapd.host.prompt.console import Console
-    from tapd.host.saving.audit import Audited
 
 log = logging.getLogger("tapd.control")
 

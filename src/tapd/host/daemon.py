@@ -50,8 +50,8 @@ from tapd.systemd.watchdog import Watchdog
 from tapd.values import Value
 
 if TYPE_CHECKING:
+    from tapd.host.audited import Audited
     from tapd.host.control import Control
-    from tapd.host.saving.audit import Audited
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from tapd.values import Value
 from tapd.version import __version__
 
 if TYPE_CHECKING:
-    from tapd.host.saving.audit import Audited
+    from tapd.host.audited import Audited
 
 STATUS_S = 5.0
 

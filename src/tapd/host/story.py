@@ -23,7 +23,7 @@ from tapd.store.state import Restored
 from tapd.version import __version__
 
 if TYPE_CHECKING:
-    from tapd.host.saving.audit import Audited
+    from tapd.host.audited import Audited
 
 log = logging.getLogger("tapd.host")
 

@@ -18,8 +18,9 @@ import pytest
 
 from tapd import Persistent
 from tapd.errors import StateUnwritable
+from tapd.host.audited import Audited
 from tapd.host.saving import audit as audit_module
-from tapd.host.saving.audit import Audit, Audited
+from tapd.host.saving.audit import Audit
 from tapd.host.saving.audit_part import LiveObjects, PartFile
 from tapd.host.saving.checkpoint import Checkpointer
 from tapd.image.tracking.jar import Jar

@@ -1,6 +1,6 @@
 """An audit: would a kill right now bring back what is in memory?
 
-Imports `errors` and `image`. It is run in the child of a checkpoint, when the new
+It is run in the child of a checkpoint, when the new
 generation is safe and reported. It restores what the generation before and its
 journals say, as a start would, and compares that with what memory held at the fork.
 Both are in one process, so nothing of the graph that is being looked at may be
@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from tapd.errors import StateUnwritable
+from tapd.host.audited import Audited
 from tapd.host.saving import audit_part
 from tapd.host.saving.audit_part import LiveObjects, Part, PartFile
-from tapd.image.likeness.differences import Difference, Outcome
+from tapd.image.likeness.differences import Outcome
 from tapd.image.likeness.graphs import Likeness
 from tapd.image.paths import find_path
 from tapd.image.tracking.jar import Jar
@@ -46,49 +47,6 @@ MEMORY_FACTOR = 24
 (`bench_audit`)."""
 
 _NICE_MOST = 19
-
-
-class Audited(Value):
-    """What an audit found.
-
-    Attributes:
-        generation: that was saved right before it: this is what is compared.
-        base: the generation from which a kill would have restored.
-        objects: how many were compared.
-        parts: 1 where all was compared; else one of so many parts, another one each time.
-        differences: what a kill would have restored as something else; the first ones.
-        lasting: paths of those that the new generation has as well.
-        reason: why it did not get to its end; "" where it did.
-        duration_s: how long it took.
-        processor_s: the processor's time of that.
-        memory_bytes: what it took at most, beyond what the child had.
-    """
-
-    generation: int
-    base: int
-    objects: int = 0
-    parts: int = 1
-    differences: tuple[Difference, ...] = ()
-    lasting: tuple[str, ...] = ()
-    reason: str = ""
-    duration_s: float = 0.0
-    processor_s: float = 0.0
-    memory_bytes: int = 0
-
-    def as_json(self) -> dict[str, Any]:
-        """Return what `from_json` takes."""
-        return self.as_dict() | {"differences": [each.as_dict() for each in self.differences]}
-
-    @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> Audited:
-        """Return what `as_json` described."""
-        differences = tuple(Difference(**each) for each in fields["differences"])
-        return cls(**(fields | {"differences": differences, "lasting": tuple(fields["lasting"])}))
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether all was compared."""
-        return not self.reason
 
 
 class Audit(Value):

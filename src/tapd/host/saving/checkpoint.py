@@ -34,8 +34,9 @@ from typing import Any, NoReturn
 
 from tapd import errors
 from tapd.errors import BugError, StateUnwritable, TapdError
+from tapd.host.audited import Audited
 from tapd.host.copies import end_with_parent, fork_copy
-from tapd.host.saving.audit import DEADLINE_S, Audited
+from tapd.host.saving.audit import DEADLINE_S
 from tapd.image.loss import Loss
 from tapd.linux.processes import offer_to_oom_killer
 from tapd.store.snapshot import SaveReport

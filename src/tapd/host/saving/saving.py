@@ -29,7 +29,8 @@ from tapd.store.state import State
 from tapd.systemd.notify import Notifier
 
 if TYPE_CHECKING:
-    from tapd.host.saving.audit import Audit, Audited
+    from tapd.host.audited import Audited
+    from tapd.host.saving.audit import Audit
     from tapd.host.saving.checkpoint import Checkpointer
     from tapd.host.upgrade import LoadedCode
 
