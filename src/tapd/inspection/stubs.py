@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from tapd.errors import TapDamaged
-from tapd.image.evolution.moved import MOVED
+from tapd.image.evolution.moved import name_today
 
 _OWN = "tapd.image."
 _FINISHERS = {"finish_graph": 2, "finish_deep_graph": 2, "finish_nested_graph": 3}
@@ -224,7 +224,7 @@ class StubFinder:
 
     def find_class(self, module_name: str, global_name: str) -> Any:
         """Return what stands for a name."""
-        reference = f"{MOVED.get(module_name, module_name)}:{global_name}"
+        reference = name_today(module_name, global_name)
         stub = self.stubs.get(reference)
         if stub is None:
             stub = self.stubs[reference] = new_stub_type(reference)

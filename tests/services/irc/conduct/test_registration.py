@@ -9,7 +9,7 @@ from tapd.model.access.accounts import verify_password
 from tapd.services.irc import IrcNetwork
 from tapd.services.irc.commands import negotiation
 from tapd.services.irc.conduct import checking
-from tapd.services.irc.state.network import SWEEP_S
+from tapd.services.irc.service import SWEEP_S
 from tapd.services.irc.wire import capabilities
 
 
