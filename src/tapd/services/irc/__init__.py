@@ -5,6 +5,7 @@ The law is modern.ircdocs.horse, RFC 1459 and 2812, and the IRCv3 specifications
 
 | floor | what | modules |
 |---|---|---|
+| `events` | what only an IRC network says in the journal | |
 | `wire` | bytes to messages and back, sans-IO | `message`, `names`, `masks` |
 | | tables: numeric replies, ISUPPORT | `numerics`, `isupport` |
 | | tables: capabilities with the bits that are in TAPs | `capabilities` |
@@ -18,7 +19,7 @@ The law is modern.ircdocs.horse, RFC 1459 and 2812, and the IRCv3 specifications
 | | bans, limits and pace, proxies and gateways in front | `bans`, `limits`, `fronts` |
 | | conversations, WHOWAS, MONITOR, operator entries | `history`, `whowas`, `monitor`, `opers` |
 | | a message of several lines, while it comes | `multiline` |
-| `conduct` | a client's connection: input to commands, replies, labels | `session`, `command_table` |
+| `conduct` | a connection: input to commands, replies, labels | `session`, `command_table` |
 | | who may come in and stay; who is too fast | `admission`, `flood` |
 | | completing a registration, the welcome; logging in and out | `registration`, `login` |
 | | work in a thread that survives a kill (password hashes) | `checking` |

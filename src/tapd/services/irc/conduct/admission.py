@@ -12,8 +12,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from tapd import events
 from tapd.errors import PeerError
+from tapd.services.irc import events
 from tapd.services.irc.conduct import audit
 from tapd.services.irc.state.bans import Ban, Kind, Subject
 from tapd.services.irc.wire import numerics as n

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from tapd import events
+from tapd.services.irc import events
 
 if TYPE_CHECKING:
     from tapd.services.irc.state.client import Client

@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from tapd import events
+from tapd.services.irc import events
 from tapd.services.irc.conduct import audit
 from tapd.services.irc.state.limits import next_due
 from tapd.services.irc.wire.names import fold
