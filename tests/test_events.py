@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 from collections import Counter
 from pathlib import Path
@@ -11,12 +12,20 @@ from tapd import events
 
 TOP = Path(__file__).parents[1]
 CATALOG = TOP / "packaging" / "catalog" / "tapd.catalog"
-EVENTS = {name: value for name, value in vars(events).items() if isinstance(value, events.Event)}
-CODE = {
-    path: path.read_text()
-    for path in (TOP / "src" / "tapd").rglob("*.py")
-    if path.name != "events.py"
-}
+SOURCE = TOP / "src" / "tapd"
+MODULES = [events, *(
+    importlib.import_module(f"tapd.services.{path.parent.name}.events")
+    for path in sorted(SOURCE.glob("services/*/events.py"))
+)]  # fmt: skip
+"""Where events are listed: those of the core, then those of each server type."""
+LISTED = [
+    (name, value)
+    for module in MODULES
+    for name, value in vars(module).items()
+    if isinstance(value, events.Event)
+]
+EVENTS = dict(LISTED)
+CODE = {path: path.read_text() for path in SOURCE.rglob("*.py") if path.name != "events.py"}
 
 
 def entries() -> dict[str, str]:
@@ -27,6 +36,7 @@ def entries() -> dict[str, str]:
 
 
 def test_ids_are_well_formed_and_given_once() -> None:
+    assert len(EVENTS) == len(LISTED), "two lists have an event of the same name"
     ids = [event.message_id for event in EVENTS.values()]
     assert all(re.fullmatch(r"[0-9a-f]{32}", each) for each in ids)
     assert max(Counter(ids).values()) == 1
@@ -49,6 +59,16 @@ def test_every_event_is_logged_somewhere_and_no_unknown_one_is() -> None:
 def test_ids_are_written_down_in_one_place() -> None:
     for path, text in CODE.items():
         assert not re.search(r"MESSAGE_ID[\"']?\s*[:=]\s*[\"'][0-9a-f]{32}", text), path
+
+
+def test_the_core_lists_no_event_of_one_server_type() -> None:
+    for name in (name for name, event in vars(events).items() if isinstance(event, events.Event)):
+        used_in = {
+            path.relative_to(SOURCE).parts[:2]
+            for path, text in CODE.items()
+            if re.search(rf"\bevents\.{name}\b", text)
+        }
+        assert len(used_in) > 1 or next(iter(used_in))[0] != "services", name
 
 
 def test_each_entry_says_what_happened_and_what_to_do() -> None:

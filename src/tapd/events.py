@@ -1,9 +1,10 @@
 """Every kind of event that the journal can be searched for, with its MESSAGE_ID.
 
-This room imports nothing. An event is passed as the `extra` of a log call, with
-the fields that belong to it; `systemd.logs` sends both to the journal, and
-packaging/catalog/tapd.catalog explains each (``journalctl -x``). A test holds
-that every event is logged somewhere and explained there, and nothing else is.
+Those that only one server type has are in its folder (`services.irc.events`). An
+event is passed as the `extra` of a log call, with the fields that belong to it;
+`systemd.logs` sends both to the journal, and packaging/catalog/tapd.catalog explains
+each (``journalctl -x``). A test holds that every event is logged somewhere and
+explained there, and nothing else is.
 """
 
 from __future__ import annotations
@@ -106,15 +107,6 @@ LOGIN = Event("cfa88a22937f4add896596ac4d15a4e6")
 
 LOGIN_REFUSED = Event("dddd7745eea24fb79d7c1c713931e3f7")
 """A name or password was wrong."""
-
-OPERATOR_ACTED = Event("cbb5227b7819632989f4e45fb95990dc")
-"""An operator of an IRC network used a privilege."""
-
-BAN_APPLIED = Event("9c7222ef3fd8a28df6b19fe3a860c1be")
-"""A ban of an IRC network kept a client away."""
-
-FLOOD_CLOSED = Event("73e1673c484f714cff4d853fd9fc6fbb")
-"""An IRC client sent far more than it may, and was disconnected."""
 
 SHELL_OPENED = Event("1c4f0cb2b1324e9291873059456c9f87")
 """A `tapctl shell` was opened."""

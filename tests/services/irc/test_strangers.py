@@ -15,7 +15,7 @@ from irc_kit import Irc, cheap_hash, codes, make_network
 from tapd.model.application import QUEUE_GROUP_MAX
 from tapd.net.rate_limit import EACH_S
 from tapd.net.turn.fair_queue import FULL_FOR_GROUP
-from tapd.services.irc.conduct.allowance import BYTES_MAX, LINE_BYTES_MAX
+from tapd.services.irc.conduct.admission import BYTES_MAX, LINE_BYTES_MAX
 from tapd.services.irc.conduct.login import LINES_AT_ONCE
 from tapd.services.irc.conduct.session import Session
 from tapd.services.irc.state.accounts import Proof, derive_scram_keys
@@ -27,6 +27,7 @@ TOO_MUCH = "ERROR :Closing link: (More than 4 KiB of input before registration)"
 
 def only_session(irc: Irc) -> Session:
     (session,) = irc.network.half_registered
+    assert isinstance(session, Session)
     return session
 
 

@@ -82,31 +82,39 @@ _MOVES = (
         "tapd.services.irc", "tapd.services.irc.conduct",
         (
             "session admission flood presence registration login identity membership "
-            "reservation playback markers audit checking isupport allowance"
+            "reservation playback markers=playback audit checking allowance=admission"
         ),
     ),
     ("tapd.services.irc.commands", "tapd.services.irc.conduct", "table=command_table"),
+    ("tapd.services.irc.commands", "tapd.services.irc.commands", "gateway=connection"),
+    ("tapd.services.irc", "tapd.services.irc", "network=service"),
     (
         "tapd.services.irc", "tapd.services.irc.settings",
         (
-            "options listing guard_settings=guards people_settings=people settings=server"
+            "guard_settings=guards people_settings=people settings=server"
         ),
     ),
     (
         "tapd.services.irc", "tapd.services.irc.state",
         (
-            "network user channel accounts bans limits fronts cloak grants history monitor "
+            "user channel accounts bans limits fronts grants history monitor "
             "whowas opers multiline sasl"
         ),
     ),
     (
         "tapd.services.irc", "tapd.services.irc.wire",
         (
-            "message numerics names masks modes mode_changes capabilities delivery"
+            "message numerics names masks modes mode_changes capabilities delivery isupport cloak"
         ),
     ),
 )  # fmt: skip
 """Old package, new package, modules; ``old=new`` where the module's name changed, too."""
+
+
+MOVED_NAMES = {
+    "tapd.services.irc.flood:WaitingRoom": "tapd.services.irc.state.limits:WaitingRoom",
+}
+"""Today's name of single classes and functions that went elsewhere than their module did."""
 
 
 def _read_moves() -> dict[str, str]:

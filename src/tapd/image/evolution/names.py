@@ -56,8 +56,7 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
-_renames = {f"{old}:*": f"{new}:*" for old, new in moved.MOVED.items()}
-_renames |= moved.MOVED_NAMES
+_renames = {f"{old}:*": f"{new}:*" for old, new in moved.MOVED.items()} | moved.MOVED_NAMES
 moved.install()
 
 

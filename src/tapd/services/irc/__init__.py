@@ -1,62 +1,65 @@
 """The irc server type: an IRC network that remembers.
 
-Imports what is above `services` only. The law is modern.ircdocs.horse, RFC 1459
-and 2812, and the IRCv3 specifications (ircv3.net). Where things are:
+The law is modern.ircdocs.horse, RFC 1459 and 2812, and the IRCv3 specifications
+(ircv3.net). A floor imports only from those before it:
 
-| what | module |
-|---|---|
-| bytes to messages and back, sans-IO | `message` |
-| names, their limits, when two are the same | `names` |
-| masks: ``nick!user@host``, accounts | `masks` |
-| numeric replies: a table | `numerics` |
-| ISUPPORT: a table of tokens | `isupport` |
-| capabilities: a table, with the bits that are in TAPs | `capabilities` |
-| channel and user modes: a table, with what each forbids | `modes` |
-| a message on its way out, and an event that can be kept | `delivery` |
-| the data: the network (root and indexes), users, channels | `network`, `user`, `channel` |
-| a client's connection: input to commands, replies, labels | `session` |
-| joining and leaving a channel | `membership` |
-| a message of several lines, while it comes | `multiline` |
-| completing a registration, the welcome | `registration` |
-| account and host of a user, and who is told when they change | `identity` |
-| work in a thread that survives a kill (password hashes) | `checking` |
-| commands: a table, and a module for each subject | `commands.table`, `commands.*` |
-| NickServ and ChanServ: a table, and functions | `assistants.table`, `assistants.*` |
-| whose nick is whose; a registered channel's access list and locks | `reservation`, `grants` |
-| several clients of a user or none (always-on), what they missed | `presence` |
-| bans and exempts; who may come in, and stay | `bans`, `admission` |
-| limits, and clients that are too fast | `limits`, `flood` |
-| addresses, networks, cloaks | `addresses`, `cloak` |
-| proxies, web gateways, TLS in front | `fronts`, `proxy` |
-| what operators did: the log, notices | `audit` |
-| operator entries, WHOWAS, MONITOR | `opers`, `whowas`, `monitor` |
-| `tapctl set`, `tapd-mktap irc` | `settings`, `guard_settings`, `options` |
+| floor | what | modules |
+|---|---|---|
+| `events` | what only an IRC network says in the journal | |
+| `wire` | bytes to messages and back, sans-IO | `message`, `names`, `masks` |
+| | tables: numeric replies, ISUPPORT | `numerics`, `isupport` |
+| | tables: capabilities with the bits that are in TAPs | `capabilities` |
+| | tables: channel and user modes, with what each forbids | `modes`, `mode_changes` |
+| | a message on its way out, and an event that can be kept | `delivery` |
+| | the digests behind cloaked hosts | `cloak` |
+| | what the tables and the state ask of users, channels and so on | `roles` |
+| `state` | the network (root and indexes), users, channels | `network`, `user`, `channel` |
+| | what all of it asks of a client | `client` |
+| | accounts, SASL; a registered channel's access list and locks | `accounts`, `sasl`, `grants` |
+| | bans, limits and pace, proxies and gateways in front | `bans`, `limits`, `fronts` |
+| | conversations, WHOWAS, MONITOR, operator entries | `history`, `whowas`, `monitor`, `opers` |
+| | a message of several lines, while it comes | `multiline` |
+| `conduct` | a connection: input to commands, replies, labels | `session`, `command_table` |
+| | who may come in and stay; who is too fast | `admission`, `flood` |
+| | completing a registration, the welcome; logging in and out | `registration`, `login` |
+| | work in a thread that survives a kill (password hashes) | `checking` |
+| | joining and leaving channels; what was said before | `membership`, `playback` |
+| | account and host of a user, and who is told when they change | `identity` |
+| | whose nick is whose | `reservation` |
+| | several clients of a user or none (always-on), what they missed | `presence` |
+| | what operators did: the log, notices | `audit` |
+| `assistants` | NickServ and ChanServ: a table, and functions | `table`, ... |
+| `commands` | the commands, a module for each subject | |
+| `settings` | `tapctl set` | `server`, `guards`, `people` |
+| `service` | what runs by itself: start, time-outs | |
+| `options` | `tapd-mktap irc` | |
+| `listing` | `docs/irc.md`, rendered from the tables | |
 
-**A command** is one function with the decorator `commands.table.command`, in any
+**A command** is one function with the decorator `conduct.command_table.command`, in any
 module of `commands` (new ones are found by themselves). **A capability, a mode, a
 token, a numeric** is one line in its table. `docs/irc.md` lists them all; a test
-renders it from the tables (``python -m tapd.services.irc.settings.listing`` writes it).
+renders it from the tables (``python -m tapd.services.irc.listing`` writes it).
 
 **State.** A `User` is a person, a `Session` a connection: a user may have several
-or none. Everything is reached from `IrcNetwork`. What is volatile (``_v_``) is made
+or none. Everything is reached from `Network`. What is volatile (``_v_``) is made
 again when it is missing: the audience of a channel, counts, when a client was last
-heard. A message costs no state of its own but what `IrcNetwork.record` keeps.
+heard. A message costs no state of its own but what `Network.record` keeps.
 
-**What joins where.** History: `IrcNetwork.record` sees each event of each target, and
+**What joins where.** History: `Network.record` sees each event of each target, and
 `delivery.Event` is a tuple to keep and to render again; `Session.send_batch` sends it.
 Log-ins: `identity.set_account` and `.tell_login`; passwords by `checking.start_check`;
 `registration.complete` lets a client in, and brings one of the same account to the
 user who is there (`User.always_on` keeps one without clients). Bans and
 limits of connections: `admission`, which is asked by `IrcNetwork.build_protocol`, by
 `Session.connection_made`, by `registration.complete`, after a login and after NICK.
-Pace: `Session._run_lines` and `flood.COSTS`. Cloaks: `IrcNetwork.host_for` and
+Pace: `Session._run_lines` and `flood.COSTS`. Cloaks: `Network.host_for` and
 `.host_of`; whatever changes what that returns calls `identity.show_host`.
 Privileges: a line in `opers.PRIVILEGES` and ``privilege=`` of a command, which is then
 logged whenever it is run.
 Capabilities that come and go: `commands.negotiation.announce`.
 
 **Sending.** To one client: `Session.reply` (numerics), `.send`, `.fail`. To a
-channel: `Channel.broadcast`. To those who share a channel: `IrcNetwork.tell_others`.
+channel: `Channel.broadcast`. To those who share a channel: `Network.tell_others`.
 The session whose command it is gets its own copy by `Session.send`, last, so that
 it can become part of a labeled response.
 """
@@ -64,7 +67,7 @@ it can become part of a labeled response.
 from __future__ import annotations
 
 from tapd.services.irc.commands import load_commands
-from tapd.services.irc.state.network import IrcNetwork
+from tapd.services.irc.service import IrcNetwork
 
 load_commands()
 

@@ -9,7 +9,7 @@ import pytest
 from irc_kit import SERVER, Irc, codes, tags_of, untagged
 
 from tapd.net.streams.stream import Stream
-from tapd.services.irc.conduct.isupport import TARGETS_MAX
+from tapd.services.irc.wire.isupport import TARGETS_MAX
 
 
 def test_to_a_channel_and_to_a_user(irc: Irc) -> None:

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from irc_kit import SERVER, Irc, codes
 
-from tapd.services.irc.conduct.isupport import LIST_ENTRIES_MAX
 from tapd.services.irc.state.user import User
+from tapd.services.irc.wire.isupport import LIST_ENTRIES_MAX
 from tapd.services.irc.wire.mode_changes import (
     Change,
     parse_changes,

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from irc_kit import Client, Irc, steady, tags_of, untagged
 
 from tapd.services.irc.conduct.flood import cost_of
+from tapd.services.irc.service import SWEEP_S
 from tapd.services.irc.state.multiline import OPEN_S_MAX
-from tapd.services.irc.state.network import SWEEP_S
 from tapd.services.irc.wire import capabilities as cap
 from tapd.services.irc.wire.capabilities import MULTILINE_LINES_MAX
 from tapd.services.irc.wire.delivery import Event

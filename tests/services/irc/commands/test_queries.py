@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from irc_kit import SERVER, Client, Irc, cheap_hash, codes, untagged
 
-from tapd.services.irc.state import monitor
 from tapd.services.irc.state.opers import Oper
+from tapd.services.irc.wire.isupport import MONITOR_TARGETS_MAX
 
 
 def test_who(irc: Irc) -> None:
@@ -120,11 +120,11 @@ def test_monitor(irc: Irc) -> None:
 
 def test_monitor_lists_end_with_the_session_and_are_bounded(irc: Irc) -> None:
     ann = irc.client("Ann")
-    for start in range(0, monitor.TARGETS_MAX, 16):
+    for start in range(0, MONITOR_TARGETS_MAX, 16):
         ann.send("MONITOR + " + ",".join(f"n{start + each}" for each in range(16)))
     ann.read()
     assert ann.ask("MONITOR + one,more")[0] == (
-        f":{SERVER} 734 Ann {monitor.TARGETS_MAX} one,more :Monitor list is full."
+        f":{SERVER} 734 Ann {MONITOR_TARGETS_MAX} one,more :Monitor list is full."
     )
     ann.send("QUIT")
     ann.read_end()

@@ -7,8 +7,8 @@ from irc_accounts import PASSWORD, ask_slowly, connect_as, logged_in, register_a
 from irc_kit import Client, Irc, codes, make_network, tags_of, untagged
 
 from tapd.model.setting import Assignment, prepare_settings
+from tapd.services.irc.service import SWEEP_S
 from tapd.services.irc.state.accounts import DEVICES_MAX, split_device
-from tapd.services.irc.state.network import SWEEP_S
 from tapd.testing import Host
 
 ALICE = ":alice!~alice@127.0.0.1"

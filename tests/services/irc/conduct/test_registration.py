@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from irc_kit import SERVER, Client, Irc, cheap_hash, codes, tags_of, untagged
 
@@ -9,7 +11,7 @@ from tapd.model.access.accounts import verify_password
 from tapd.services.irc import IrcNetwork
 from tapd.services.irc.commands import negotiation
 from tapd.services.irc.conduct import checking
-from tapd.services.irc.state.network import SWEEP_S
+from tapd.services.irc.service import SWEEP_S
 from tapd.services.irc.wire import capabilities
 
 
@@ -174,6 +176,7 @@ def test_silence_ends_a_registration(irc: Irc) -> None:
 
 def test_silence_is_asked_and_then_ended(irc: Irc) -> None:
     client = irc.client("Ann")
+    session: Any
     (session,) = irc.network.registered_sessions()
     session._v_heard_s -= irc.network.ping_s + 1
     irc.network.sweep()

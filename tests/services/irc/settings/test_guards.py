@@ -11,6 +11,7 @@ from irc_kit import Client, Irc, codes
 from tapd import events
 from tapd.errors import UsageError
 from tapd.model.setting import Assignment, describe_settings, prepare_settings
+from tapd.services.irc import events as irc_events
 from tapd.services.irc.conduct.admission import LOCKDOWNS
 from tapd.services.irc.conduct.command_table import COMMANDS
 from tapd.services.irc.settings.guards import GUARD_SETTINGS
@@ -62,7 +63,7 @@ def test_what_operators_do_is_logged_and_told(irc: Irc, caplog: pytest.LogCaptur
         mate.ask("KLINE x!*@*")
     logged: list[Any] = [each for each in caplog.records if hasattr(each, "TAPD_ACTION")]
     assert [(each.TAPD_ACTION, each.TAPD_OPER) for each in logged] == [("KLINE", "Boss")]
-    assert events.OPERATOR_ACTED.message_id == logged[0].MESSAGE_ID
+    assert irc_events.OPERATOR_ACTED.message_id == logged[0].MESSAGE_ID
     assert logged[0].TAPD_DETAIL == "1h bad!*@* no | why"
     assert logged[0].TAPD_USER == "Boss!~boss@127.0.0.1"
     assert any("*** Boss (Boss) used KLINE 1h bad" in line for line in told)

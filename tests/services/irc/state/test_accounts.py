@@ -11,6 +11,7 @@ from irc_accounts import PASSWORD, ask_slowly, encode, register_account
 from irc_kit import Irc, codes, untagged
 
 from tapd.errors import UsageError
+from tapd.services.irc.conduct.session import Session
 from tapd.services.irc.state.accounts import (
     Accounts,
     Proof,
@@ -71,6 +72,7 @@ class TestPlain:
         client.ask("NICK al", "AUTHENTICATE PLAIN")
         client.ask(f"AUTHENTICATE {'QUFB' * 100}")
         (session,) = irc.network.half_registered
+        assert isinstance(session, Session)
         assert session.sasl_input
         assert b"QUFB" not in session.sasl_input
 

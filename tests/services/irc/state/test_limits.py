@@ -12,9 +12,9 @@ from irc_kit import Client, Irc, codes, make_network
 
 from tapd.model.application import Application
 from tapd.services.irc import IrcNetwork
-from tapd.services.irc.conduct.flood import COSTS, WAKE_S, cost_of
+from tapd.services.irc.conduct.flood import COSTS, cost_of
 from tapd.services.irc.state.bans import Ban, Kind
-from tapd.services.irc.state.limits import KEYS_MAX, Pace, next_due
+from tapd.services.irc.state.limits import KEYS_MAX, WAKE_S, Pace, next_due
 from tapd.services.irc.state.opers import Oper
 from tapd.services.irc.wire.message import Message
 from tapd.testing import Host, kill_everywhere

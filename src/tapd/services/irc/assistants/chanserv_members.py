@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from tapd.services.irc.assistants.chanserv import registered_channel
 from tapd.services.irc.assistants.table import CHANSERV, Refused, Words
-from tapd.services.irc.conduct.isupport import MODE_CHANGES_MAX
 from tapd.services.irc.state.grants import LEVELS, change_as_chanserv, chanserv_mask
 from tapd.services.irc.wire.delivery import event_by
+from tapd.services.irc.wire.isupport import MODE_CHANGES_MAX
 from tapd.services.irc.wire.mode_changes import Change
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from tapd.services.irc.assistants.table import Refused
 from tapd.services.irc.wire.names import fold
 
 if TYPE_CHECKING:
-    from tapd.services.irc.state.network import IrcNetwork
+    from tapd.services.irc.state.network import Network
 
 
-def code_for(network: IrcNetwork, kind: str, name: str, since_s: float) -> str:
+def code_for(network: Network, kind: str, name: str, since_s: float) -> str:
     """Return the code for dropping the `kind` of thing of that name, made at `since_s`."""
     text = f"{kind} {fold(name)} {since_s}"
     return hmac.digest(network.accounts.secret, text.encode(), "sha256")[:4].hex()

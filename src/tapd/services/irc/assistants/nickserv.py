@@ -40,7 +40,7 @@ from tapd.services.irc.wire.names import AWAY_BYTES_MAX, clip, fold
 
 if TYPE_CHECKING:
     from tapd.services.irc.conduct.session import Session
-    from tapd.services.irc.state.network import IrcNetwork
+    from tapd.services.irc.state.network import Network
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +160,7 @@ def info(session: Session, words: Words) -> None:
     NICKSERV.say(session, *lines)
 
 
-def _private_lines(network: IrcNetwork, account: IrcAccount) -> list[str]:
+def _private_lines(network: Network, account: IrcAccount) -> list[str]:
     stays = "yes" if presence.wants_always_on(network, account) else "no"
     channels = ", ".join(channel.name for channel in channels_of(network, account))
     nicks = ", ".join((account.name, *account.nicks.values()))
@@ -291,7 +291,7 @@ def drop(session: Session, words: Words) -> None:
     NICKSERV.say(session, f"{account.name} is an account no more.")
 
 
-def remove_account(network: IrcNetwork, account: IrcAccount) -> None:
+def remove_account(network: Network, account: IrcAccount) -> None:
     """Forget an account, with its nicks, channels and conversations; its users are logged out."""
     forget_account(network, account)
     network.accounts.remove(account)
@@ -299,7 +299,7 @@ def remove_account(network: IrcNetwork, account: IrcAccount) -> None:
     network.history.forget(f"account:{fold(account.name)}")
 
 
-def log_out_all(network: IrcNetwork, account: IrcAccount) -> None:
+def log_out_all(network: Network, account: IrcAccount) -> None:
     """Log out the users of an account; who is there without a client goes."""
     for user in list(network.users.values()):
         if user.account == account.name:

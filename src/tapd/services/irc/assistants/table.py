@@ -25,7 +25,7 @@ from tapd.services.irc.wire.names import fold
 
 if TYPE_CHECKING:
     from tapd.services.irc.conduct.session import Session
-    from tapd.services.irc.state.network import IrcNetwork
+    from tapd.services.irc.state.network import Network
 
 Words = Sequence[str]
 """What came after the command's name."""
@@ -110,7 +110,7 @@ class Assistant:
 
         return add
 
-    def mask(self, network: IrcNetwork) -> str:
+    def mask(self, network: Network) -> str:
         """Return what their messages come from."""
         return f"{self.nick}!{self.nick}@{network.server_name}"
 
@@ -192,7 +192,7 @@ ASSISTANTS = {fold(each.nick): each for each in (NICKSERV, CHANSERV)}
 """All of them, by folded nick."""
 
 
-def find_assistant(network: IrcNetwork, target: str) -> Assistant | None:
+def find_assistant(network: Network, target: str) -> Assistant | None:
     """Return whom `target` names: ``NickServ``, or ``NickServ@`` and the server's name."""
     nick, at, server = target.partition("@")
     if at and fold(server) != fold(network.server_name):

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from tapd.services.irc.conduct.command_table import command
-from tapd.services.irc.conduct.markers import send_marker
-from tapd.services.irc.conduct.playback import EVENTS_MAX, play, visible_to
+from tapd.services.irc.conduct.playback import play, send_marker, visible_to
 from tapd.services.irc.state.history import Log, Reference
 from tapd.services.irc.wire import capabilities as cap
 from tapd.services.irc.wire.delivery import Event, event_of, render_time
+from tapd.services.irc.wire.isupport import PLAYBACK_MAX
 from tapd.services.irc.wire.modes import is_at_least
 from tapd.services.irc.wire.names import fold, is_channel_like, is_channel_name, is_nick
 
@@ -107,7 +107,7 @@ def _parse_time(verb: str, text: str) -> int:
 def _parse_limit(verb: str, text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 9:
         raise _Refused("INVALID_PARAMS", verb, text, text="Invalid limit")
-    return min(int(text), EVENTS_MAX) or EVENTS_MAX  # 0: as many as the server gives
+    return min(int(text), PLAYBACK_MAX) or PLAYBACK_MAX  # 0: as many as the server gives
 
 
 def _bounds(verb: str, target: str, log: Log, text: str) -> tuple[int, int]:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from tapd.services.irc.assistants.table import Assistant, find_assistant
 from tapd.services.irc.conduct.command_table import command
 from tapd.services.irc.conduct.flood import target_wait_s
-from tapd.services.irc.conduct.isupport import TARGETS_MAX
 from tapd.services.irc.state.user import ACTIVE_S
 from tapd.services.irc.wire import capabilities as cap
 from tapd.services.irc.wire import numerics as n
 from tapd.services.irc.wire.delivery import Event, Line, Outgoing, event_of
+from tapd.services.irc.wire.isupport import TARGETS_MAX
 from tapd.services.irc.wire.message import BODY_BYTES_MAX
 from tapd.services.irc.wire.modes import RANK_OF_SYMBOL, SILENCING
 from tapd.services.irc.wire.names import CHANNEL_TYPES, is_channel_like

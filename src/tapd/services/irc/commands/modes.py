@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from tapd.services.irc.commands.channels import known_channel
 from tapd.services.irc.conduct.command_table import command
-from tapd.services.irc.conduct.isupport import LIST_ENTRIES_MAX, MODE_CHANGES_MAX
 from tapd.services.irc.wire import numerics as n
 from tapd.services.irc.wire.delivery import event_of
+from tapd.services.irc.wire.isupport import LIST_ENTRIES_MAX, MODE_CHANGES_MAX
 from tapd.services.irc.wire.masks import is_mask, normalize_mask
 from tapd.services.irc.wire.mode_changes import Change, fill_messages, parse_changes, render_changes
 from tapd.services.irc.wire.modes import CHANNEL_MODES, USER_MODES, ChannelMode, Kind

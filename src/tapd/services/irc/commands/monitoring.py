@@ -6,14 +6,15 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from tapd.services.irc.conduct.command_table import command
-from tapd.services.irc.state.monitor import TARGETS_MAX
 from tapd.services.irc.wire import numerics as n
+from tapd.services.irc.wire.isupport import MONITOR_TARGETS_MAX
 from tapd.services.irc.wire.message import fill_lines
 from tapd.services.irc.wire.names import is_nick
 
 if TYPE_CHECKING:
     from tapd.services.irc.conduct.session import Session
-    from tapd.services.irc.wire.message import Message
+    from tapd.services.irc.wire.isupport import MONITOR_TARGETS_MAX
+from tapd.services.irc.wire.message import Message
 
 LINE_BYTES_MAX = 400
 
@@ -47,7 +48,7 @@ def _add(session: Session, nicks: list[str]) -> None:
             continue
         if not session.network.monitors.add(session, nick):
             rest = ",".join(nicks[index:])
-            session.reply(n.ERR_MONLISTFULL, str(TARGETS_MAX), rest[:LINE_BYTES_MAX])
+            session.reply(n.ERR_MONLISTFULL, str(MONITOR_TARGETS_MAX), rest[:LINE_BYTES_MAX])
             break
         added.append(nick)
     _tell_state(session, added)

@@ -13,7 +13,7 @@ from tapd.services.irc.wire.message import fill_lines
 
 if TYPE_CHECKING:
     from tapd.services.irc.conduct.session import Session
-    from tapd.services.irc.state.network import IrcNetwork
+    from tapd.services.irc.state.network import Network
     from tapd.services.irc.wire.message import Message
 
 LINE_BYTES_MAX = 440
@@ -80,7 +80,7 @@ _VERBS: dict[str, Callable[[Session, tuple[str, ...]], None]] = {
 }
 
 
-def describe(network: IrcNetwork, version: int) -> list[str]:
+def describe(network: Network, version: int) -> list[str]:
     """Return the capabilities as CAP LS has them: with values from version 302 on."""
     words = []
     for name, each in cap.offered(network).items():
@@ -91,7 +91,7 @@ def describe(network: IrcNetwork, version: int) -> list[str]:
     return words
 
 
-def announce(network: IrcNetwork, verb: str, words: Sequence[str]) -> None:
+def announce(network: Network, verb: str, words: Sequence[str]) -> None:
     """Tell clients with cap-notify of capabilities that come (NEW) or go (DEL).
 
     Args:

@@ -11,7 +11,7 @@ from tapd.services.irc.conduct import audit
 from tapd.services.irc.conduct.checking import password_matches, start_check
 from tapd.services.irc.conduct.command_table import command
 from tapd.services.irc.conduct.login import note_refused_login
-from tapd.services.irc.settings.server import read_motd
+from tapd.services.irc.conduct.registration import read_motd
 from tapd.services.irc.wire import numerics as n
 from tapd.services.irc.wire.delivery import event_of
 from tapd.services.irc.wire.names import QUIT_BYTES_MAX, clip

@@ -12,8 +12,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from tapd import events
 from tapd.errors import PeerError
+from tapd.services.irc import events
 from tapd.services.irc.conduct import audit
 from tapd.services.irc.state.bans import Ban, Kind, Subject
 from tapd.services.irc.wire import numerics as n
@@ -22,11 +22,19 @@ from tapd.wire.proxy import parse_header
 
 if TYPE_CHECKING:
     from tapd.model.protocol import Transport
-    from tapd.services.irc.conduct.session import Session
-    from tapd.services.irc.state.network import IrcNetwork
+    from tapd.services.irc.state.client import Client
+    from tapd.services.irc.state.network import Network
     from tapd.services.irc.state.user import User
 
 log = logging.getLogger(__name__)
+
+BYTES_MAX = 4096
+"""Of all lines before registration together; CAP, SASL, NICK and USER take some hundreds."""
+LINE_BYTES_MAX = 1024
+"""What is kept of one line: more than any has (RFC 2812 section 2.3: 512).
+
+Each piece of input journals it anew, so this is also what a byte can cost the journal.
+"""
 
 LOCKDOWNS = {
     "off": "everybody may come",
@@ -34,10 +42,10 @@ LOCKDOWNS = {
     "sasl": "and only who logs in by SASL may come in",
     "all": "nobody may come in but from exempt addresses",
 }
-"""Levels of `IrcNetwork.lockdown`, each with what the one before has."""
+"""Levels of `Network.lockdown`, each with what the one before has."""
 
 
-def check_pace(network: IrcNetwork, peer: Any) -> None:
+def check_pace(network: Network, peer: Any) -> None:
     """Check how fast the connections of an address come.
 
     Raises:
@@ -49,14 +57,14 @@ def check_pace(network: IrcNetwork, peer: Any) -> None:
         raise PeerError(f"{peer_address(peer)} connects too often")
 
 
-def _is_in_pace(network: IrcNetwork, ip: str) -> bool:
+def _is_in_pace(network: Network, ip: str) -> bool:
     limits = network.limits
     return limits.is_exempt(ip) or network.connection_pace.take(
         _pace_key(ip), network.now_s(), limits.connections_per_minute, 60.0
     )
 
 
-def arrive(session: Session, transport: Transport) -> None:
+def arrive(session: Client, transport: Transport) -> None:
     """Take in a new connection, or wait for its PROXY header."""
     peername = transport.get_extra_info("peername")
     sockname = transport.get_extra_info("sockname")
@@ -66,7 +74,7 @@ def arrive(session: Session, transport: Transport) -> None:
         take_address(session, peer_address(peername))
 
 
-def take_header(session: Session, data: bytes) -> bytes:
+def take_header(session: Client, data: bytes) -> bytes:
     """Take the PROXY header at the beginning of a connection; return what follows it.
 
     Raises:
@@ -87,11 +95,11 @@ def take_header(session: Session, data: bytes) -> bytes:
     return b"" if session.transport.is_closing() else data[header.size :]
 
 
-def _is_exempt(network: IrcNetwork, ip: str) -> bool:
+def _is_exempt(network: Network, ip: str) -> bool:
     return network.limits.is_exempt(ip) or network.bans.is_exempt_address(ip, network.now_s())
 
 
-def take_address(session: Session, ip: str) -> None:
+def take_address(session: Client, ip: str) -> None:
     """Have `session` come from `ip`; close it where that may not be."""
     network, user = session.network, session.user
     network.crowd.remove(session)
@@ -114,14 +122,31 @@ def take_address(session: Session, ip: str) -> None:
             oldest.close("Too many registrations at once")
 
 
-def subject_of(session: Session, user: User | None = None) -> Subject:
+def limit_input(session: Client) -> None:
+    """Have no more read than may be sent before registration; close where more was.
+
+    What is more stays in the kernel, and is read once the client is registered: who sends
+    all that it has to say in one piece loses nothing. Where the registration does not come
+    to its end, more input closes the connection.
+    """
+    transport = session.live_transport
+    if session.is_registered or transport is None or transport.is_closing():
+        return
+    left = BYTES_MAX - session.input_bytes
+    if left < 0 and session.check is None:
+        session.close(f"More than {BYTES_MAX // 1024} KiB of input before registration")
+    else:  # one more than may be sent tells that more was
+        transport.set_read_limit(max(left, 0) + 1)
+
+
+def subject_of(session: Client, user: User | None = None) -> Subject:
     """Return a client as bans see it; with `user`, as another user's."""
     user = session.user if user is None else user
     hosts = tuple(dict.fromkeys((user.host, user.cloak, user.ip, session.ip)))
     return Subject(user.nick, user.username, user.realname, hosts, session.ip, user.account)
 
 
-def may_enter(session: Session) -> bool:
+def may_enter(session: Client) -> bool:
     """Whether a client whose registration is complete may come in; it is told if not."""
     network = session.network
     ban = network.bans.find(subject_of(session), network.now_s())
@@ -139,7 +164,7 @@ def may_enter(session: Session) -> bool:
     return False
 
 
-def recheck_soon(session: Session) -> None:
+def recheck_soon(session: Client) -> None:
     """Check the bans again, for what is new of a client: its account, its nick, its real name.
 
     In a turn of its own, so that what brought this about can be answered first.
@@ -149,7 +174,7 @@ def recheck_soon(session: Session) -> None:
         network.application.call_later(0, recheck, session)
 
 
-def recheck(session: Session) -> None:
+def recheck(session: Client) -> None:
     """Turn a registered client away whom a ban is about by now."""
     network = session.network
     ban = network.bans.find(subject_of(session), network.now_s())
@@ -157,7 +182,7 @@ def recheck(session: Session) -> None:
         turn_away(session, ban)
 
 
-def may_register(session: Session) -> bool:
+def may_register(session: Client) -> bool:
     """Whether an account can be registered from where `session` is, now."""
     network = session.network
     count = network.limits.accounts_per_hour
@@ -167,7 +192,7 @@ def may_register(session: Session) -> bool:
     )
 
 
-def note_registration(session: Session) -> None:
+def note_registration(session: Client) -> None:
     """Take note that an account was registered."""
     network = session.network
     if not _is_exempt(network, session.ip):
@@ -181,7 +206,7 @@ def _pace_key(ip: str) -> str:
     return network_key(ip, 32, 64)
 
 
-def turn_away(session: Session, ban: Ban) -> None:
+def turn_away(session: Client, ban: Ban) -> None:
     """Close the connection of who is banned (RFC 2812, 465; ERROR)."""
     need = "You must log in by SASL" if ban.is_soft else "You are banned"
     text = f"{need}: {ban.reason}" if ban.reason else need
@@ -197,7 +222,7 @@ def turn_away(session: Session, ban: Ban) -> None:
     session.close(text, quit_reason="Banned")
 
 
-def apply_ban(network: IrcNetwork, ban: Ban) -> int:
+def apply_ban(network: Network, ban: Ban) -> int:
     """Turn away those present whom a new ban is about; return how many connections."""
     count = 0
     now_s = network.now_s()

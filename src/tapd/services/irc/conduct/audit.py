@@ -13,22 +13,22 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from tapd import events
+from tapd.services.irc import events
 
 if TYPE_CHECKING:
-    from tapd.services.irc.conduct.session import Session
-    from tapd.services.irc.state.network import IrcNetwork
+    from tapd.services.irc.state.client import Client
+    from tapd.services.irc.state.network import Network
 
 log = logging.getLogger(__name__)
 
 
-def describe(session: Session) -> str:
+def describe(session: Client) -> str:
     """Return who a client is, with the real address, for operators."""
     user = session.user
     return f"{user.nick or '*'}!{user.username or '*'}@{session.ip or '?'}"
 
 
-def note_action(session: Session, action: str, detail: str) -> None:
+def note_action(session: Client, action: str, detail: str) -> None:
     """Note that an operator did something.
 
     Args:
@@ -47,7 +47,7 @@ def note_action(session: Session, action: str, detail: str) -> None:
     tell_opers(session.network, "s", f"{user.nick} ({user.oper}) used {action} {detail}".rstrip())
 
 
-def tell_opers(network: IrcNetwork, letter: str, text: str) -> None:
+def tell_opers(network: Network, letter: str, text: str) -> None:
     """Send a notice to the operators who have set the user mode `letter`."""
     if not network.counts[letter]:
         return

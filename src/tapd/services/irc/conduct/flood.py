@@ -15,21 +15,18 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from tapd import events
-from tapd.model.durable.persistent import Persistent
+from tapd.services.irc import events
 from tapd.services.irc.conduct import audit
 from tapd.services.irc.state.limits import next_due
 from tapd.services.irc.wire.names import fold
 
 if TYPE_CHECKING:
-    from tapd.model.timer import Timer
-    from tapd.services.irc.conduct.session import Session
+    from tapd.services.irc.state.client import Client
     from tapd.services.irc.state.user import User
     from tapd.services.irc.wire.message import Message, Rejected
 
 log = logging.getLogger(__name__)
 
-WAKE_S = 0.5
 RECENT_TARGETS = 10
 """Of these a user may go on to write to each without being counted."""
 
@@ -61,7 +58,7 @@ def cost_of(message: Message | Rejected, batch: str = "") -> float:
     return cost
 
 
-def note_line(session: Session, line_s: float, message: Message | Rejected | None = None) -> None:
+def note_line(session: Client, line_s: float, message: Message | Rejected | None = None) -> None:
     """Count a line of a client's; `message` is what it was, None for one of one command.
 
     Args:
@@ -76,39 +73,7 @@ def note_line(session: Session, line_s: float, message: Message | Rejected | Non
     pace.due_s = max(pace.due_s, session.heard_s) + line_s * cost
 
 
-class WaitingRoom(Persistent):
-    """Who is too fast and has to wait.
-
-    Attributes:
-        timer: wakes all of them; None where nobody waits.
-    """
-
-    timer: Timer | None = None
-    _v_sessions: dict[Session, None] | None = None
-
-    def enter(self, session: Session) -> None:
-        """Read no more of `session` until it is woken."""
-        session.transport.pause_reading()
-        self.enter_again(session)
-
-    def enter_again(self, session: Session) -> None:
-        """Take in a session which waited in the process before, or is paused by now."""
-        if self._v_sessions is None:
-            self._v_sessions = {}
-        self._v_sessions[session] = None
-        if self.timer is None or not self.timer.is_pending:
-            self.timer = session.network.application.call_later(WAKE_S, self.wake)
-
-    def wake(self) -> None:
-        """Have everybody go on as far as the pace allows; who is too fast comes back."""
-        self.timer = None
-        waiting, self._v_sessions = self._v_sessions or {}, None
-        for session in waiting:
-            if session.is_connected and session.check is None:
-                session.transport.resume_reading()  # which runs what was kept (`reading_resumed`)
-
-
-def hold(session: Session, waiting: bytes) -> bytes:
+def hold(session: Client, waiting: bytes) -> bytes:
     """Have a session wait that is over its pace; close it where too much waits.
 
     Returns:
@@ -121,7 +86,7 @@ def hold(session: Session, waiting: bytes) -> bytes:
     return b""
 
 
-def _close_flooder(session: Session, waiting_bytes: int) -> None:
+def _close_flooder(session: Client, waiting_bytes: int) -> None:
     user = session.user
     session.network.application.runtime.tell(
         log, "flood", f"flood of {waiting_bytes} bytes from {session} at {session.ip}: closed",
@@ -132,7 +97,7 @@ def _close_flooder(session: Session, waiting_bytes: int) -> None:
     session.close("Excess flood")
 
 
-def nick_wait_s(session: Session) -> float:
+def nick_wait_s(session: Client) -> float:
     """Note a change of nick; return how long the client has to wait for it, 0 if not."""
     network = session.network
     count = network.limits.nick_changes_per_minute
@@ -143,7 +108,7 @@ def nick_wait_s(session: Session) -> float:
     return 0.0
 
 
-def target_wait_s(session: Session, target: User) -> float:
+def target_wait_s(session: Client, target: User) -> float:
     """Note a message to `target`; return how long the client has to wait, 0 if not.
 
     Whoever was written to lately costs nothing, nor does who wrote to this client.
@@ -171,7 +136,7 @@ def _remember(recent: dict[str, None], key: str) -> None:
         del recent[next(iter(recent))]
 
 
-def _take(session: Session, due_s: float, count: float) -> float | None:
+def _take(session: Client, due_s: float, count: float) -> float | None:
     network = session.network
     if not count:
         return due_s

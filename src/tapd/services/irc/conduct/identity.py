@@ -14,13 +14,13 @@ from tapd.services.irc.wire import numerics as n
 from tapd.services.irc.wire.delivery import event_of
 
 if TYPE_CHECKING:
-    from tapd.services.irc.conduct.session import Session
     from tapd.services.irc.state.channel import Channel
-    from tapd.services.irc.state.network import IrcNetwork
+    from tapd.services.irc.state.client import Client
+    from tapd.services.irc.state.network import Network
     from tapd.services.irc.state.user import User
 
 
-def set_account(network: IrcNetwork, user: User, account: str) -> None:
+def set_account(network: Network, user: User, account: str) -> None:
     """Log a user in to `account`, or out for "" (IRCv3 account-notify; 900 and 901).
 
     Before registration is complete nobody is told: who sets the account of a
@@ -42,7 +42,7 @@ def set_account(network: IrcNetwork, user: User, account: str) -> None:
     show_host(network, user)
 
 
-def _show_mode(network: IrcNetwork, user: User, *, on: bool) -> None:
+def _show_mode(network: Network, user: User, *, on: bool) -> None:
     """Set or clear +r; a registered user's clients are told."""
     if network.users.get(user.folded) is not user:
         user.set_mode("r", on=on)
@@ -51,7 +51,7 @@ def _show_mode(network: IrcNetwork, user: User, *, on: bool) -> None:
         user.send(outgoing)
 
 
-def show_host(network: IrcNetwork, user: User) -> None:
+def show_host(network: Network, user: User) -> None:
     """Show `user` with the host that is theirs now: an operator's gift, an account's, a cloak."""
     if network.users.get(user.folded) is user:
         change_host(network, user, user.username, network.host_of(user))
@@ -59,7 +59,7 @@ def show_host(network: IrcNetwork, user: User) -> None:
         user.host = network.host_of(user)
 
 
-def tell_login(session: Session) -> None:
+def tell_login(session: Client) -> None:
     """Tell a client who it is logged in as (900), or that it is no longer (901)."""
     user = session.user
     mask = user.mask if session.is_registered else f"{user.nick or '*'}!*@*"
@@ -70,7 +70,7 @@ def tell_login(session: Session) -> None:
         session.reply(n.RPL_LOGGEDOUT, mask)
 
 
-def change_host(network: IrcNetwork, user: User, username: str, host: str) -> None:
+def change_host(network: Network, user: User, username: str, host: str) -> None:
     """Show a registered user with another user name and host (IRCv3 chghost).
 
     Clients without the capability see a QUIT and a JOIN, with their ranks set
@@ -93,7 +93,7 @@ def change_host(network: IrcNetwork, user: User, username: str, host: str) -> No
             session.reply(n.RPL_VISIBLEHOST, host)
 
 
-def _join_again(network: IrcNetwork, user: User, channel: Channel) -> None:
+def _join_again(network: Network, user: User, channel: Channel) -> None:
     joined = event_of(user, network, "JOIN", channel.name)
     plain, extended = joined.outgoing(), joined.extended(user).outgoing()
     ranks = channel.members[user]

@@ -19,15 +19,15 @@ from tapd.services.irc.conduct.reservation import protect
 from tapd.services.irc.state.grants import give_ranks
 
 if TYPE_CHECKING:
-    from tapd.services.irc.conduct.session import Session
     from tapd.services.irc.state.accounts import IrcAccount, Proof
-    from tapd.services.irc.state.network import IrcNetwork
+    from tapd.services.irc.state.client import Client
+    from tapd.services.irc.state.network import Network
     from tapd.services.irc.state.user import User
 
 log = logging.getLogger(__name__)
 
 
-def log_in(session: Session, account: IrcAccount, way: str) -> None:
+def log_in(session: Client, account: IrcAccount, way: str) -> None:
     """Log the user of `session` in to `account`.
 
     Args:
@@ -54,14 +54,14 @@ def log_in(session: Session, account: IrcAccount, way: str) -> None:
         admission.recheck_soon(session)
 
 
-def log_out(network: IrcNetwork, user: User) -> None:
+def log_out(network: Network, user: User) -> None:
     """Log a registered user out; a nick of the account is theirs no more."""
     set_account(network, user, "")
     protect(network, user)
     refresh(network, user)
 
 
-def add_account(session: Session, name: str, proof: Proof, email: str) -> IrcAccount:
+def add_account(session: Client, name: str, proof: Proof, email: str) -> IrcAccount:
     """Add an account, which was checked to be possible; nobody is logged in to it yet."""
     network = session.network
     account = network.accounts.add(name, proof, network.now_s())
@@ -72,7 +72,7 @@ def add_account(session: Session, name: str, proof: Proof, email: str) -> IrcAcc
 
 
 def note_refused_login(
-    session: Session, where: logging.Logger, text: str, extra: Mapping[str, object]
+    session: Client, where: logging.Logger, text: str, extra: Mapping[str, object]
 ) -> None:
     """Log a failed login: the first few at once, each with its fields; more are counted."""
     session.network.application.runtime.tell(
@@ -88,14 +88,14 @@ FAILURES_MAX = 5
 """Wrong passwords after which a connection is closed."""
 
 
-def note_failure(session: Session) -> None:
+def note_failure(session: Client) -> None:
     """Count a failed login; close the connection after too many."""
     session.failures += 1
     if session.failures >= FAILURES_MAX:
         session.close("Too many failed logins")
 
 
-def why_no_account(session: Session, name: str) -> tuple[str, str] | None:
+def why_no_account(session: Client, name: str) -> tuple[str, str] | None:
     """Return why the client can't register an account of that name; None where it can.
 
     Returns:

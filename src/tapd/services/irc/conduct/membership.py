@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from tapd.services.irc.conduct.markers import send_marker
-from tapd.services.irc.conduct.playback import play_newest
+from tapd.services.irc.conduct.playback import play_newest, send_marker
 from tapd.services.irc.state.grants import change_as_chanserv, rank_at_join
 from tapd.services.irc.wire import capabilities as cap
 from tapd.services.irc.wire import numerics as n
@@ -20,14 +19,14 @@ from tapd.services.irc.wire.mode_changes import Change
 from tapd.services.irc.wire.modes import RANKS, symbols_of
 
 if TYPE_CHECKING:
-    from tapd.services.irc.conduct.session import Session
     from tapd.services.irc.state.channel import Channel
-    from tapd.services.irc.state.network import IrcNetwork
+    from tapd.services.irc.state.client import Client
+    from tapd.services.irc.state.network import Network
     from tapd.services.irc.state.user import User
 
 
 def join_channel(
-    network: IrcNetwork, user: User, channel: Channel, *, session: Session | None = None
+    network: Network, user: User, channel: Channel, *, session: Client | None = None
 ) -> None:
     """Make `user` a member of `channel`, tell its members, and send topic and names.
 
@@ -59,7 +58,7 @@ def join_channel(
         play_newest(each, channel.name, channel.log, network.history_on_join)
 
 
-def _send_state(session: Session, channel: Channel) -> None:
+def _send_state(session: Client, channel: Channel) -> None:
     """Send what follows a client's own JOIN: topic, read marker and names, in this order."""
     if channel.topic:
         send_topic(session, channel)
@@ -68,7 +67,7 @@ def _send_state(session: Session, channel: Channel) -> None:
     send_names(session, channel)
 
 
-def send_channels(session: Session) -> None:
+def send_channels(session: Client) -> None:
     """Tell one session which channels its user is on, as if it had just joined them.
 
     For a client that comes to a user who is there already.
@@ -82,12 +81,12 @@ def send_channels(session: Session) -> None:
 
 
 def leave_channel(
-    network: IrcNetwork,
+    network: Network,
     user: User,
     channel: Channel,
     reason: str | None,
     *,
-    session: Session | None = None,
+    session: Client | None = None,
 ) -> None:
     """Have `user` leave `channel` (PART), telling its members."""
     event = event_of(user, network, "PART", channel.name, trailing=reason)
@@ -100,7 +99,7 @@ def leave_channel(
     network.drop_if_empty(channel)
 
 
-def send_topic(session: Session, channel: Channel) -> None:
+def send_topic(session: Client, channel: Channel) -> None:
     """Send the topic, who set it and when; or that there is none."""
     if channel.topic:
         session.reply(n.RPL_TOPIC, channel.name, text=channel.topic)
@@ -109,7 +108,7 @@ def send_topic(session: Session, channel: Channel) -> None:
         session.reply(n.RPL_NOTOPIC, channel.name)
 
 
-def send_names(session: Session, channel: Channel) -> None:
+def send_names(session: Client, channel: Channel) -> None:
     """Send who is on `channel`, as far as the client may know (modern, "NAMES message")."""
     user = session.user
     is_member = user in channel.members

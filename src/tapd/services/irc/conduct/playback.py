@@ -13,18 +13,16 @@ from typing import TYPE_CHECKING
 from tapd.services.irc.state.history import Reference
 from tapd.services.irc.wire import capabilities as cap
 from tapd.services.irc.wire.delivery import Event, render_time
+from tapd.services.irc.wire.isupport import PLAYBACK_MAX
 
 if TYPE_CHECKING:
-    from tapd.services.irc.conduct.session import Session
+    from tapd.services.irc.state.client import Client
     from tapd.services.irc.state.history import Log
-
-EVENTS_MAX = 100
-"""The most events that one command returns (ISUPPORT CHATHISTORY)."""
 
 _SAID = frozenset({"PRIVMSG", "NOTICE"})
 
 
-def visible_to(session: Session) -> Callable[[Event], bool]:
+def visible_to(session: Client) -> Callable[[Event], bool]:
     """Return what tells whether an event of the past is for `session`.
 
     Messages are; joins, topics and so on are for clients with draft/event-playback,
@@ -42,32 +40,32 @@ def visible_to(session: Session) -> Callable[[Event], bool]:
     return is_visible
 
 
-def play(session: Session, target: str, events: Iterable[Event]) -> None:
+def play(session: Client, target: str, events: Iterable[Event]) -> None:
     """Send `events` of `target` as a batch, an empty one as well."""
     session.send_batch("chathistory", (target,), [event.outgoing() for event in events])
 
 
-def play_newest(session: Session, target: str, log: Log | None, count: int) -> None:
+def play_newest(session: Client, target: str, log: Log | None, count: int) -> None:
     """Send the newest `count` messages of `target`, without having been asked."""
     if log is None or session.caps & cap.CHATHISTORY or not count:
         return
-    events = log.newest(0, len(log.kept), min(count, EVENTS_MAX), visible_to(session))
+    events = log.newest(0, len(log.kept), min(count, PLAYBACK_MAX), visible_to(session))
     _send_unasked(session, target, events)
 
 
-def play_missed(session: Session, target: str, log: Log | None, since_ms: int) -> None:
+def play_missed(session: Client, target: str, log: Log | None, since_ms: int) -> None:
     """Send what was said at `target` from `since_ms` on, without having been asked.
 
-    The newest `EVENTS_MAX` messages. Clients with draft/chathistory ask themselves.
+    The newest `PLAYBACK_MAX` messages. Clients with draft/chathistory ask themselves.
     """
     if log is None or session.caps & cap.CHATHISTORY or log.last_ms < since_ms:
         return
     start, _after = log.bounds(Reference("", since_ms))
-    events = log.newest(start, len(log.kept), EVENTS_MAX, visible_to(session))
+    events = log.newest(start, len(log.kept), PLAYBACK_MAX, visible_to(session))
     _send_unasked(session, target, events)
 
 
-def _send_unasked(session: Session, target: str, events: Sequence[Event]) -> None:
+def _send_unasked(session: Client, target: str, events: Sequence[Event]) -> None:
     if session.caps & cap.SERVER_TIME:
         if events:
             play(session, target, events)
@@ -86,3 +84,10 @@ def _with_time(event: Event) -> Event:
     if text.startswith("\x01ACTION "):
         return event._replace(trailing=f"\x01ACTION {time} {text[8:]}")
     return event._replace(trailing=f"{time} {text}")
+
+
+def send_marker(session: Client, target: str) -> None:
+    """Tell a client up to when its user has read `target`; ``*`` where that is unknown."""
+    time_ms = session.network.history.marker(session.user.identity, target)
+    text = "*" if time_ms is None else f"timestamp={render_time(time_ms)}"
+    session.send_from_server("MARKREAD", target, text)

@@ -17,15 +17,15 @@ from tapd.services.irc.wire import capabilities as cap
 from tapd.services.irc.wire.delivery import event_by, event_of
 
 if TYPE_CHECKING:
-    from tapd.services.irc.conduct.session import Session
     from tapd.services.irc.state.accounts import IrcAccount
-    from tapd.services.irc.state.network import IrcNetwork
+    from tapd.services.irc.state.client import Client
+    from tapd.services.irc.state.network import Network
     from tapd.services.irc.state.user import User
 
 AWAY_TEXT = "No client is connected"
 
 
-def wants_always_on(network: IrcNetwork, account: IrcAccount) -> bool:
+def wants_always_on(network: Network, account: IrcAccount) -> bool:
     """Whether the users of `account` stay when their last client goes."""
     if network.always_on == "off" or account.is_suspended:
         return False
@@ -34,7 +34,7 @@ def wants_always_on(network: IrcNetwork, account: IrcAccount) -> bool:
     return account.always_on
 
 
-def refresh(network: IrcNetwork, user: User) -> None:
+def refresh(network: Network, user: User) -> None:
     """Find out anew whether a registered user stays without a client; if not, none of them does.
 
     They do under a nick of their account, so that they can be found again.
@@ -49,7 +49,7 @@ def refresh(network: IrcNetwork, user: User) -> None:
         network.remove_user(user, "Connection closed")
 
 
-def refresh_all(network: IrcNetwork, account: IrcAccount | None = None) -> None:
+def refresh_all(network: Network, account: IrcAccount | None = None) -> None:
     """Do that for all users, or those of one account."""
     for user in list(network.users.values()):
         if user.account and (
@@ -61,7 +61,7 @@ def refresh_all(network: IrcNetwork, account: IrcAccount | None = None) -> None:
 # --- away ------------------------------------------------------------------------------------
 
 
-def set_away(network: IrcNetwork, user: User, text: str) -> None:
+def set_away(network: Network, user: User, text: str) -> None:
     """Have a user be away, or back for ""; the others are told (away-notify)."""
     if text == user.away:
         return
@@ -71,7 +71,7 @@ def set_away(network: IrcNetwork, user: User, text: str) -> None:
     network.monitors.tell_change(user, outgoing, cap.AWAY_NOTIFY)
 
 
-def update_away(network: IrcNetwork, user: User, latest: str = "") -> None:
+def update_away(network: Network, user: User, latest: str = "") -> None:
     """Find out anew whether a user is away, of what their clients say.
 
     Args:
@@ -90,7 +90,27 @@ def update_away(network: IrcNetwork, user: User, latest: str = "") -> None:
 # --- clients that go and come -------------------------------------------------------------------
 
 
-def client_went(network: IrcNetwork, session: Session, user: User) -> None:
+def end_session(session: Client, reason: str) -> None:
+    """Forget a client's connection; its user quits with the last one.
+
+    Does nothing the second time.
+
+    Args:
+        session: whose connection ended, or is being closed.
+        reason: what the others are told of it.
+    """
+    network = session.network
+    was_registered = session.is_registered
+    network.detach_session(session)
+    if not was_registered:
+        return
+    user = session.user
+    client_went(network, session, user)
+    if not user.sessions and not user.always_on:
+        network.remove_user(user, reason)
+
+
+def client_went(network: Network, session: Client, user: User) -> None:
     """Take note that a client of a registered user went; it is none of theirs any more."""
     now_s = network.now_s()
     account = network.accounts.find(user.account) if user.account else None
@@ -104,7 +124,7 @@ def client_went(network: IrcNetwork, session: Session, user: User) -> None:
         update_away(network, user)
 
 
-def missed_since_ms(network: IrcNetwork, session: Session, user: User) -> int:
+def missed_since_ms(network: Network, session: Client, user: User) -> int:
     """Return from when on a client that comes has missed what was said; ms since the epoch.
 
     Since its device was here last; one that is new has missed what nobody was there for.
@@ -116,7 +136,7 @@ def missed_since_ms(network: IrcNetwork, session: Session, user: User) -> int:
     return int(user.left_s * 1000) if user.left_s else network.now_ms()
 
 
-def client_came(network: IrcNetwork, session: Session, since_ms: int) -> None:
+def client_came(network: Network, session: Client, since_ms: int) -> None:
     """Tell a client that came to a user who was there what it has missed."""
     user = session.user
     for channel in user.channels:
@@ -128,7 +148,7 @@ def client_came(network: IrcNetwork, session: Session, since_ms: int) -> None:
     update_away(network, user)
 
 
-def is_own_elsewhere(network: IrcNetwork, user: User, nick: str) -> bool:
+def is_own_elsewhere(network: Network, user: User, nick: str) -> bool:
     """Whether `nick` is what another user is called of the same account, which owns it."""
     present = network.find_user(nick)
     if present is None or present is user or not user.account:
@@ -136,7 +156,7 @@ def is_own_elsewhere(network: IrcNetwork, user: User, nick: str) -> bool:
     return present.account == user.account and is_owner(network, present)
 
 
-def move_client(network: IrcNetwork, session: Session, present: User) -> None:
+def move_client(network: Network, session: Client, present: User) -> None:
     """Make a registered client of one user a client of another, of the same account.
 
     The client sees its nick change, the channels that it leaves and those that it gets.
@@ -159,7 +179,7 @@ def move_client(network: IrcNetwork, session: Session, present: User) -> None:
     client_came(network, session, since_ms)
 
 
-def expire(network: IrcNetwork, now_s: float) -> None:
+def expire(network: Network, now_s: float) -> None:
     """Have those leave who have had no client for too long."""
     for user in list(network.users.values()):
         gone_s = now_s - user.left_s

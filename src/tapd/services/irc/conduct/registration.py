@@ -8,12 +8,12 @@ in (a ban, an account that must be used) is added to `complete`.
 
 from __future__ import annotations
 
+import pathlib
 from typing import TYPE_CHECKING
 
 from tapd.errors import UsageError
 from tapd.services.irc.conduct import admission, audit
 from tapd.services.irc.conduct.checking import password_matches, start_check
-from tapd.services.irc.conduct.isupport import isupport_lines
 from tapd.services.irc.conduct.login import log_in
 from tapd.services.irc.conduct.membership import send_channels
 from tapd.services.irc.conduct.presence import client_came, missed_since_ms, refresh
@@ -22,10 +22,14 @@ from tapd.services.irc.state.accounts import prepare_password, split_device
 from tapd.services.irc.wire import modes
 from tapd.services.irc.wire import numerics as n
 from tapd.services.irc.wire.delivery import render_time
+from tapd.services.irc.wire.isupport import isupport_lines
 
 if TYPE_CHECKING:
     from tapd.services.irc.conduct.session import Session
     from tapd.services.irc.state.user import User
+
+MOTD_LINES_MAX = 1000
+MOTD_LINE_BYTES_MAX = 400
 
 
 def try_complete(session: Session) -> None:
@@ -181,6 +185,31 @@ def send_lusers(session: Session) -> None:
     session.reply(
         n.RPL_GLOBALUSERS, str(count), str(most), text=f"Current global users {count}, max {most}"
     )
+
+
+def read_motd(path: str) -> tuple[str, ...]:
+    """Return the lines of the message of the day in the file at `path`; none for "".
+
+    Raises:
+        UsageError: it can't be read, is not UTF-8 text or is too long.
+    """
+    if not path:
+        return ()
+    try:
+        text = pathlib.Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"reading the message of the day {path}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise UsageError(f"reading the message of the day {path}: it is not UTF-8 text") from None
+    lines = tuple(line.rstrip().replace("\0", "") for line in text.splitlines())
+    if len(lines) > MOTD_LINES_MAX or any(
+        len(line.encode()) > MOTD_LINE_BYTES_MAX for line in lines
+    ):
+        raise UsageError(
+            f"the message of the day {path}: at most {MOTD_LINES_MAX} lines "
+            f"of at most {MOTD_LINE_BYTES_MAX} bytes"
+        )
+    return lines
 
 
 def send_motd(session: Session) -> None:

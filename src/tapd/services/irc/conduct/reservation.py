@@ -6,7 +6,7 @@ that means is the network's `nick_protection`:
 | value | somebody else who takes the nick |
 |---|---|
 | ``strict`` | is refused (433) |
-| ``grace`` | is asked to log in, and is renamed after `IrcNetwork.nick_grace_s` |
+| ``grace`` | is asked to log in, and is renamed after `Network.nick_grace_s` |
 | ``off`` | may have it |
 
 The owner who comes gets it in all three: who has it then is renamed.
@@ -23,7 +23,7 @@ from tapd.services.irc.wire.names import fold
 
 if TYPE_CHECKING:
     from tapd.services.irc.state.accounts import IrcAccount
-    from tapd.services.irc.state.network import IrcNetwork
+    from tapd.services.irc.state.network import Network
     from tapd.services.irc.state.user import User
 
 NICKSERV = "NickServ"
@@ -31,7 +31,7 @@ ASSISTANT_NICKS = frozenset({fold(NICKSERV), fold(CHANSERV)})
 _FIRST_GUEST = 1000
 
 
-def owner_other_than(network: IrcNetwork, user: User, nick: str) -> IrcAccount | None:
+def owner_other_than(network: Network, user: User, nick: str) -> IrcAccount | None:
     """Return whose `nick` is, where `user` is not logged in as them; None for nobody's."""
     owner = network.accounts.owner_of(nick)
     if owner is None or fold(owner.name) == fold(user.account):
@@ -39,13 +39,13 @@ def owner_other_than(network: IrcNetwork, user: User, nick: str) -> IrcAccount |
     return owner
 
 
-def is_owner(network: IrcNetwork, user: User) -> bool:
+def is_owner(network: Network, user: User) -> bool:
     """Whether the nick of `user` is reserved for the account that they are logged in to."""
     owner = network.accounts.owner_of(user.nick)
     return owner is not None and fold(owner.name) == fold(user.account)
 
 
-def is_refused(network: IrcNetwork, user: User, nick: str) -> bool:
+def is_refused(network: Network, user: User, nick: str) -> bool:
     """Whether `user` can't have `nick`, though nobody uses it."""
     if fold(nick) in ASSISTANT_NICKS:
         return True
@@ -53,7 +53,7 @@ def is_refused(network: IrcNetwork, user: User, nick: str) -> bool:
     return is_strict and owner_other_than(network, user, nick) is not None
 
 
-def protect(network: IrcNetwork, user: User) -> None:
+def protect(network: Network, user: User) -> None:
     """Look whether a registered user may keep the nick that they have now."""
     if network.nick_protection == "off" or owner_other_than(network, user, user.nick) is None:
         return
@@ -69,7 +69,7 @@ def protect(network: IrcNetwork, user: User) -> None:
     network.application.call_later(grace_s, grace_is_over, network, user, user.folded)
 
 
-def grace_is_over(network: IrcNetwork, user: User, folded: str) -> None:
+def grace_is_over(network: Network, user: User, folded: str) -> None:
     """Rename `user`, if they still have the nick and are not its owner."""
     if network.nick_protection == "off" or network.users.get(folded) is not user:
         return
@@ -77,7 +77,7 @@ def grace_is_over(network: IrcNetwork, user: User, folded: str) -> None:
         rename_to_guest(network, user)
 
 
-def rename_to_guest(network: IrcNetwork, user: User) -> None:
+def rename_to_guest(network: Network, user: User) -> None:
     """Take their nick from a registered user."""
     nicks = (f"Guest{number}" for number in itertools.count(_FIRST_GUEST))
     free = next(each for each in nicks if _is_free(network, each))
@@ -85,11 +85,11 @@ def rename_to_guest(network: IrcNetwork, user: User) -> None:
     _tell(network, user, f"That nick is somebody's; you are {free} now.")
 
 
-def _is_free(network: IrcNetwork, nick: str) -> bool:
+def _is_free(network: Network, nick: str) -> bool:
     return network.find_user(nick) is None and network.accounts.owner_of(nick) is None
 
 
-def _tell(network: IrcNetwork, user: User, text: str) -> None:
+def _tell(network: Network, user: User, text: str) -> None:
     source = f"{NICKSERV}!{NICKSERV}@{network.server_name}"
     for session in user.sessions:
         session.send_body(render_body(source, "NOTICE", (session.nick,), text))

@@ -18,9 +18,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
+from typing import Protocol as TypingProtocol
 
 from tapd.model.protocol import Protocol, Transport
-from tapd.services.irc.conduct import admission, allowance, audit, flood
+from tapd.services.irc.conduct import admission, audit, flood, presence
 from tapd.services.irc.conduct.command_table import Command, find_command
 from tapd.services.irc.state.limits import ClientPace
 from tapd.services.irc.state.user import User
@@ -31,11 +32,17 @@ from tapd.services.irc.wire.delivery import Outgoing, time_tag
 from tapd.services.irc.wire.message import Message, Reason, Rejected, parse_line, render_body
 
 if TYPE_CHECKING:
-    from tapd.services.irc.commands.messages import Floor
     from tapd.services.irc.conduct.checking import Check
     from tapd.services.irc.state.multiline import ClientBatch
-    from tapd.services.irc.state.network import IrcNetwork
+    from tapd.services.irc.state.network import Network
     from tapd.services.irc.state.sasl import Exchange
+
+    class Floor(TypingProtocol):
+        """What a member has just said, by which more of the same is known."""
+
+        def goes_on(self, session: Session, line: bytes) -> bool:
+            """Say what is in `line`, if it is one more; return whether it was."""
+
 
 _HTTP_METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 
@@ -77,7 +84,7 @@ class Session(Protocol):
         awaits_header: a PROXY header has yet to come.
     """
 
-    service: IrcNetwork
+    service: Network
     user: User
     caps = 0
     cap_version = 0
@@ -112,7 +119,7 @@ class Session(Protocol):
         return f"<Session of {self.user.nick or 'a half-registered client'}>"
 
     @property
-    def network(self) -> IrcNetwork:
+    def network(self) -> Network:
         """The network that it is a client of."""
         return self.service
 
@@ -183,13 +190,13 @@ class Session(Protocol):
         self.pending = b""
         self.user = User("", "")
         self.network.session_opened(self)
-        allowance.limit_input(self)
+        admission.limit_input(self)
         admission.arrive(self, transport)
 
     def connection_resumed(self) -> None:
         """Go on in a new process; what was being checked is checked again."""
         self._v_heard_s = self.network.now_s()
-        allowance.limit_input(self)
+        admission.limit_input(self)
         if self.check is not None:
             if not self.check.begin() and self.is_connected:
                 self.resume_after_check()
@@ -199,7 +206,7 @@ class Session(Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Quit."""
         reason = "Connection closed" if exc is None else f"Connection lost: {_why(exc)}"
-        self.network.session_closed(self, reason)
+        presence.end_session(self, reason)
 
     def close(self, reason: str, *, quit_reason: str | None = None) -> None:
         """End the connection: ERROR to the client, QUIT to the others.
@@ -211,7 +218,7 @@ class Session(Protocol):
         self.send(Outgoing(render_body("", "ERROR", (), f"Closing link: ({reason})")))
         self.flush_label()
         self._v_transport.close()
-        self.network.session_closed(self, reason if quit_reason is None else quit_reason)
+        presence.end_session(self, reason if quit_reason is None else quit_reason)
 
     # --- input ----------------------------------------------------------------------------
 
@@ -231,8 +238,8 @@ class Session(Protocol):
             self._run_lines(lines, rest)
             return
         self.input_bytes += len(data)
-        self._run_lines(lines, rest[: allowance.LINE_BYTES_MAX + 1])
-        allowance.limit_input(self)
+        self._run_lines(lines, rest[: admission.LINE_BYTES_MAX + 1])
+        admission.limit_input(self)
 
     def reading_resumed(self) -> None:
         """Go on with what came while this session was too fast, or waited for a check."""

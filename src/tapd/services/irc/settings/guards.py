@@ -17,7 +17,7 @@ from tapd.services.irc.state.opers import ALL_PRIVILEGES, PRIVILEGES
 from tapd.wire.addresses import LOCAL, V4_BITS, V6_BITS, parse_network
 
 if TYPE_CHECKING:
-    from tapd.services.irc.state.network import IrcNetwork
+    from tapd.services.irc.state.network import Network
 
 NUMBER_MAX = 1_000_000_000
 
@@ -61,17 +61,17 @@ def parse_bits(value: str) -> tuple[int, int]:
 
 
 def _limit(attribute: str, summary: str) -> Setting:
-    def prepare(network: IrcNetwork, value: str, _secret: str) -> Change:
+    def prepare(network: Network, value: str, _secret: str) -> Change:
         number = parse_number(value)
         return lambda: setattr(network.limits, attribute, number)
 
-    def read(network: IrcNetwork) -> str:
+    def read(network: Network) -> str:
         return f"{getattr(network.limits, attribute):g}"
 
     return Setting(f"{summary}; 0 for no limit", prepare, read, form="NUMBER")
 
 
-def _set_rate(network: IrcNetwork, value: str, _secret: str) -> Change:
+def _set_rate(network: Network, value: str, _secret: str) -> Change:
     try:
         rate = float(value)
     except ValueError:
@@ -81,7 +81,7 @@ def _set_rate(network: IrcNetwork, value: str, _secret: str) -> Change:
     return lambda: setattr(network.limits, "lines_per_s", rate)
 
 
-def _set_bits(network: IrcNetwork, value: str, _secret: str) -> Change:
+def _set_bits(network: Network, value: str, _secret: str) -> Change:
     v4_bits, v6_bits = parse_bits(value)
 
     def change() -> None:
@@ -90,28 +90,28 @@ def _set_bits(network: IrcNetwork, value: str, _secret: str) -> Change:
     return change
 
 
-def _set_exempt(network: IrcNetwork, value: str, _secret: str) -> Change:
+def _set_exempt(network: Network, value: str, _secret: str) -> Change:
     networks = parse_networks(value)
     return lambda: setattr(network.limits, "exempt", networks)
 
 
-def _set_proxies(network: IrcNetwork, value: str, _secret: str) -> Change:
+def _set_proxies(network: Network, value: str, _secret: str) -> Change:
     networks = parse_networks(value)
     return lambda: setattr(network.fronts, "proxies", networks)
 
 
-def _set_proxy_port(network: IrcNetwork, value: str, _secret: str) -> Change:
+def _set_proxy_port(network: Network, value: str, _secret: str) -> Change:
     port = parse_number(value, 0, 65535)
     return lambda: setattr(network.fronts, "proxy_port", port)
 
 
-def _set_proxy_tls(network: IrcNetwork, value: str, _secret: str) -> Change:
+def _set_proxy_tls(network: Network, value: str, _secret: str) -> Change:
     if value not in ("on", "off"):
         raise UsageError(f"{value!r}: write on or off")
     return lambda: setattr(network.fronts, "are_tls", value == "on")
 
 
-def _set_webirc(network: IrcNetwork, value: str, password: str) -> Change:
+def _set_webirc(network: Network, value: str, password: str) -> Change:
     gateways = parse_networks(value)
     if gateways:
         check_credential("password", password)
@@ -123,7 +123,7 @@ def _set_webirc(network: IrcNetwork, value: str, password: str) -> Change:
     return change
 
 
-def _set_sts(network: IrcNetwork, value: str, _secret: str) -> Change:
+def _set_sts(network: Network, value: str, _secret: str) -> Change:
     port_text, _, duration_text = value.partition(":")
     port = parse_number(port_text or "0", 0, 65535)
     duration_s = parse_number(duration_text or "300")
@@ -134,12 +134,12 @@ def _set_sts(network: IrcNetwork, value: str, _secret: str) -> Change:
     return change
 
 
-def _read_sts(network: IrcNetwork) -> str:
+def _read_sts(network: Network) -> str:
     fronts = network.fronts
     return f"{fronts.sts_port}:{fronts.sts_duration_s}" if fronts.sts_port else "0"
 
 
-def _set_privileges(network: IrcNetwork, value: str, _secret: str) -> Change:
+def _set_privileges(network: Network, value: str, _secret: str) -> Change:
     name, _, text = value.partition(":")
     privileges = tuple(word.strip() for word in text.split(",") if word.strip())
     if name not in network.opers:
@@ -152,7 +152,7 @@ def _set_privileges(network: IrcNetwork, value: str, _secret: str) -> Change:
     return lambda: setattr(network.opers[name], "privileges", privileges)
 
 
-def _read_privileges(network: IrcNetwork) -> str:
+def _read_privileges(network: Network) -> str:
     return "; ".join(f"{each.name}:{','.join(each.privileges)}" for each in network.opers.values())
 
 

@@ -15,14 +15,14 @@ from tapd.services.irc.commands.negotiation import announce, describe
 from tapd.services.irc.conduct import presence
 
 if TYPE_CHECKING:
-    from tapd.services.irc.state.network import IrcNetwork
+    from tapd.services.irc.state.network import Network
 
 _REGISTRATION = "draft/account-registration"
 _ALWAYS_ON = ("off", "opt-in", "opt-out")
 _PROTECTION = ("strict", "grace", "off")
 
 
-def _set_always_on(network: IrcNetwork, value: str, _secret: str) -> Change:
+def _set_always_on(network: Network, value: str, _secret: str) -> Change:
     if value not in _ALWAYS_ON:
         raise UsageError(f"{value!r}: write one of {', '.join(_ALWAYS_ON)}")
 
@@ -33,7 +33,7 @@ def _set_always_on(network: IrcNetwork, value: str, _secret: str) -> Change:
     return change
 
 
-def _set_registration(network: IrcNetwork, value: str, _secret: str) -> Change:
+def _set_registration(network: Network, value: str, _secret: str) -> Change:
     if value not in ("on", "off"):
         raise UsageError(f"{value!r}: write on or off")
 

@@ -13,16 +13,14 @@ from typing import TYPE_CHECKING
 from tapd.errors import UsageError
 from tapd.model.access.accounts import check_credential, hash_password
 from tapd.model.setting import Change, Setting, number_setting
+from tapd.services.irc.conduct.registration import read_motd
 from tapd.services.irc.settings.guards import GUARD_SETTINGS
 from tapd.services.irc.settings.people import PEOPLE_SETTINGS
 from tapd.services.irc.state.opers import Oper
 from tapd.services.irc.wire.names import HOST_BYTES_MAX
 
 if TYPE_CHECKING:
-    from tapd.services.irc.state.network import IrcNetwork
-
-MOTD_LINES_MAX = 1000
-MOTD_LINE_BYTES_MAX = 400
+    from tapd.services.irc.state.network import Network
 
 _SERVER_NAME = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9]*[A-Za-z0-9])?(?:\.[-A-Za-z0-9]+)+\Z")
 
@@ -49,43 +47,18 @@ def check_server_name(text: str) -> str:
     return text
 
 
-def read_motd(path: str) -> tuple[str, ...]:
-    """Return the lines of the message of the day in the file at `path`; none for "".
-
-    Raises:
-        UsageError: it can't be read, is not UTF-8 text or is too long.
-    """
-    if not path:
-        return ()
-    try:
-        text = pathlib.Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"reading the message of the day {path}: {error.strerror}") from error
-    except UnicodeDecodeError:
-        raise UsageError(f"reading the message of the day {path}: it is not UTF-8 text") from None
-    lines = tuple(line.rstrip().replace("\0", "") for line in text.splitlines())
-    if len(lines) > MOTD_LINES_MAX or any(
-        len(line.encode()) > MOTD_LINE_BYTES_MAX for line in lines
-    ):
-        raise UsageError(
-            f"the message of the day {path}: at most {MOTD_LINES_MAX} lines "
-            f"of at most {MOTD_LINE_BYTES_MAX} bytes"
-        )
-    return lines
-
-
 def _text_setting(attribute: str, summary: str, check: Callable[[str], str]) -> Setting:
-    def prepare(service: IrcNetwork, value: str, _secret: str) -> Change:
+    def prepare(service: Network, value: str, _secret: str) -> Change:
         checked = check(value)
         return lambda: setattr(service, attribute, checked)
 
-    def read(service: IrcNetwork) -> str:
+    def read(service: Network) -> str:
         return str(getattr(service, attribute))
 
     return Setting(summary, prepare, read)
 
 
-def _set_motd(network: IrcNetwork, value: str, _secret: str) -> Change:
+def _set_motd(network: Network, value: str, _secret: str) -> Change:
     path = str(pathlib.Path(value).absolute()) if value else ""
     lines = read_motd(path)
 
@@ -95,7 +68,7 @@ def _set_motd(network: IrcNetwork, value: str, _secret: str) -> Change:
     return change
 
 
-def _set_admin(network: IrcNetwork, value: str, _secret: str) -> Change:
+def _set_admin(network: Network, value: str, _secret: str) -> Change:
     lines = parse_admin(value)
     return lambda: setattr(network, "admin", lines)
 
@@ -113,7 +86,7 @@ def parse_admin(value: str) -> tuple[str, str, str]:
     return place, more, contact
 
 
-def _add_oper(network: IrcNetwork, name: str, password: str) -> Change:
+def _add_oper(network: Network, name: str, password: str) -> Change:
     check_credential("operator name", name)
     check_credential("password", password)
     if " " in name:
@@ -122,14 +95,14 @@ def _add_oper(network: IrcNetwork, name: str, password: str) -> Change:
     return lambda: network.opers.__setitem__(name, oper)
 
 
-def _remove_oper(network: IrcNetwork, name: str, _secret: str) -> Change:
+def _remove_oper(network: Network, name: str, _secret: str) -> Change:
     if name not in network.opers:
         there = ", ".join(network.opers) or "none"
         raise UsageError(f"there is no operator {name!r}; there are: {there}")
     return lambda: network.opers.pop(name, None)
 
 
-def _set_password(network: IrcNetwork, value: str, password: str) -> Change:
+def _set_password(network: Network, value: str, password: str) -> Change:
     if value not in ("on", "off"):
         raise UsageError(f"{value!r}: write on or off")
     if value == "off":

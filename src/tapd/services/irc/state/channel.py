@@ -1,6 +1,6 @@
 """A channel: members with ranks, topic, modes and lists; and its audience.
 
-Imports `modes`, `names`, `masks` and `delivery`. The audience is the members'
+The audience is the members'
 live sessions in groups of equal capabilities: what a message is fanned out over.
 It is volatile, made when it is first needed and then kept up to date.
 """
@@ -24,13 +24,13 @@ from tapd.services.irc.wire.modes import (
 from tapd.services.irc.wire.names import fold
 
 if TYPE_CHECKING:
-    from tapd.services.irc.conduct.session import Session
+    from tapd.services.irc.state.client import Client
     from tapd.services.irc.state.grants import ChannelRegistration
     from tapd.services.irc.state.history import Log
     from tapd.services.irc.state.user import User
 
 
-class Group(dict["Session", Transport]):
+class Group(dict["Client", Transport]):
     """Sessions with the same capabilities, and their transports.
 
     Attributes:
@@ -216,7 +216,7 @@ class Channel(Persistent):
                     self.add_session(session)
         return audience
 
-    def add_session(self, session: Session) -> None:
+    def add_session(self, session: Client) -> None:
         """Take note that a member's session listens from now on."""
         audience = self._v_audience
         if audience is not None and session.is_connected:
@@ -226,7 +226,7 @@ class Channel(Persistent):
             group[session] = session.transport
             group.transports = ()
 
-    def remove_session(self, session: Session) -> None:
+    def remove_session(self, session: Client) -> None:
         """Take note that a session listens no more."""
         if self._v_audience is not None:
             group = self._v_audience.get(session.caps)
@@ -240,7 +240,7 @@ class Channel(Persistent):
         self,
         outgoing: Outgoing,
         *,
-        skip: Session | None = None,
+        skip: Client | None = None,
         having: int = 0,
         lacking: int = 0,
     ) -> None:
@@ -263,7 +263,7 @@ class Channel(Persistent):
             transports[0].write_many(transports, outgoing.render(caps), skipped)
 
     def broadcast_to_rank(
-        self, outgoing: Outgoing, needed: str, *, skip: Session | None = None, having: int = 0
+        self, outgoing: Outgoing, needed: str, *, skip: Client | None = None, having: int = 0
     ) -> None:
         """Send to the members of rank `needed` and higher (STATUSMSG, KNOCK)."""
         for user, ranks in self.members.items():

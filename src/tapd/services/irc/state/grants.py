@@ -17,10 +17,10 @@ from tapd.services.irc.wire.modes import is_at_least
 from tapd.services.irc.wire.names import fold
 
 if TYPE_CHECKING:
-    from tapd.services.irc.conduct.session import Session
     from tapd.services.irc.state.accounts import IrcAccount
     from tapd.services.irc.state.channel import Channel
-    from tapd.services.irc.state.network import IrcNetwork
+    from tapd.services.irc.state.client import Client
+    from tapd.services.irc.state.network import Network
     from tapd.services.irc.state.user import User
 
 CHANSERV = "ChanServ"
@@ -126,7 +126,7 @@ def rank_at_join(channel: Channel, user: User) -> str:
 
 
 def change_as_chanserv(
-    network: IrcNetwork, channel: Channel, changes: Iterable[Change], *, skip: Session | None = None
+    network: Network, channel: Channel, changes: Iterable[Change], *, skip: Client | None = None
 ) -> None:
     """Tell the members of mode changes, which were made, as ChanServ's; `skip` is told last."""
     source = chanserv_mask(network)
@@ -139,7 +139,7 @@ def change_as_chanserv(
             skip.send(outgoing)
 
 
-def kick_as_chanserv(network: IrcNetwork, channel: Channel, user: User, reason: str) -> None:
+def kick_as_chanserv(network: Network, channel: Channel, user: User, reason: str) -> None:
     """Have a member leave, by ChanServ."""
     source = chanserv_mask(network)
     event = event_by(network, source, "KICK", channel.name, user.nick, trailing=reason)
@@ -149,7 +149,7 @@ def kick_as_chanserv(network: IrcNetwork, channel: Channel, user: User, reason: 
     network.drop_if_empty(channel)
 
 
-def give_ranks(network: IrcNetwork, user: User) -> None:
+def give_ranks(network: Network, user: User) -> None:
     """Give `user`, who has just logged in, the ranks that are theirs where they are."""
     for channel in user.channels:
         if channel.registration is None:
@@ -159,19 +159,19 @@ def give_ranks(network: IrcNetwork, user: User) -> None:
             change_as_chanserv(network, channel, [Change(on=True, letter=rank, param=user.nick)])
 
 
-def chanserv_mask(network: IrcNetwork) -> str:
+def chanserv_mask(network: Network) -> str:
     """Return what ChanServ's messages come from."""
     return f"{CHANSERV}!{CHANSERV}@{network.server_name}"
 
 
-def channels_of(network: IrcNetwork, account: IrcAccount) -> Iterator[Channel]:
+def channels_of(network: Network, account: IrcAccount) -> Iterator[Channel]:
     """Yield the channels that an account is the founder of."""
     for channel in network.channels.values():
         if channel.registration is not None and channel.registration.is_founder(account.name):
             yield channel
 
 
-def forget_account(network: IrcNetwork, account: IrcAccount) -> list[Channel]:
+def forget_account(network: Network, account: IrcAccount) -> list[Channel]:
     """Take an account that goes from all access lists; return the channels that it had founded.
 
     Those are registered no longer.

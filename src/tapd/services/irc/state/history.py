@@ -24,7 +24,7 @@ from tapd.services.irc.wire.message import parse_tags
 from tapd.services.irc.wire.names import fold
 
 if TYPE_CHECKING:
-    from tapd.services.irc.state.user import User
+    from tapd.services.irc.wire.roles import Person
 
 EVENTS_MAX = 10_000
 AGE_S_MAX = 7 * 86400.0
@@ -181,7 +181,7 @@ class Archive(Persistent):
         log.append(event)
         return log
 
-    def record_conversation(self, one: User, other: User, event: Event) -> None:
+    def record_conversation(self, one: Person, other: Person, event: Event) -> None:
         """Keep what `one` said to `other`."""
         pair = _pair(one.identity, other.identity)
         before = self.conversations.get(pair)
@@ -192,7 +192,7 @@ class Archive(Persistent):
             self._note_partner(one.identity, other)
             self._note_partner(other.identity, one)
 
-    def _note_partner(self, identity: str, partner: User) -> None:
+    def _note_partner(self, identity: str, partner: Person) -> None:
         partners = self.partners.get(identity)
         if partners is None:
             partners = self.partners[identity] = TrackedDict()

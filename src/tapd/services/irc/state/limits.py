@@ -1,6 +1,6 @@
 """How much and how fast: the limits of a network, and what counts against them.
 
-Imports `addresses`. The limits are durable settings; 0 is none, everywhere. What is
+The limits are durable settings; 0 is none, everywhere. What is
 counted is volatile: a process that follows a killed one counts the connections anew,
 and forgives whoever was too fast.
 
@@ -18,8 +18,11 @@ from tapd.model.durable.persistent import Persistent
 from tapd.wire.addresses import LOCAL, NetworkIndex, network_key
 
 if TYPE_CHECKING:
-    from tapd.services.irc.conduct.session import Session
+    from tapd.model.timer import Timer
+    from tapd.services.irc.wire.roles import Counted, Waiting
 
+WAKE_S = 0.5
+"""How often those who wait in the waiting room are looked at."""
 KEYS_MAX = 20_000
 """Addresses whose pace is known at once; then those who have long been quiet go."""
 
@@ -142,7 +145,7 @@ class ClientPace:
 class Crowd:
     """How many connections there are from where. Volatile: made from the sessions."""
 
-    def __init__(self, sessions: Iterable[Session], limits: Limits) -> None:
+    def __init__(self, sessions: Iterable[Counted], limits: Limits) -> None:
         self._counts: dict[str, int] = {}
         self._bits = (limits.v4_bits, limits.v6_bits)
         self._counted: dict[Any, tuple[str, str]] = {}  # the keys of each session
@@ -155,7 +158,7 @@ class Crowd:
         """Whether networks are still as large as when this was made."""
         return self._bits == (limits.v4_bits, limits.v6_bits)
 
-    def add(self, session: Session) -> None:
+    def add(self, session: Counted) -> None:
         """Count a session by its address; once."""
         if session not in self._counted:
             keys = self._counted[session] = (session.ip, self.network_of(session.ip))
@@ -163,7 +166,7 @@ class Crowd:
             for key in keys:
                 self._counts[key] = self._counts.get(key, 0) + 1
 
-    def remove(self, session: Session) -> None:
+    def remove(self, session: Counted) -> None:
         """Count a session no more; does nothing where it was not counted."""
         keys = self._counted.pop(session, None)
         if keys is None:
@@ -187,3 +190,35 @@ class Crowd:
         if 0 < limits.connections_per_network <= self._counts.get(self.network_of(address), 0):
             return "Too many connections from your network"
         return ""
+
+
+class WaitingRoom(Persistent):
+    """Who is too fast and has to wait.
+
+    Attributes:
+        timer: wakes all of them; None where nobody waits.
+    """
+
+    timer: Timer | None = None
+    _v_sessions: dict[Waiting, None] | None = None
+
+    def enter(self, session: Waiting) -> None:
+        """Read no more of `session` until it is woken."""
+        session.transport.pause_reading()
+        self.enter_again(session)
+
+    def enter_again(self, session: Waiting) -> None:
+        """Take in a session which waited in the process before, or is paused by now."""
+        if self._v_sessions is None:
+            self._v_sessions = {}
+        self._v_sessions[session] = None
+        if self.timer is None or not self.timer.is_pending:
+            self.timer = session.network.application.call_later(WAKE_S, self.wake)
+
+    def wake(self) -> None:
+        """Have everybody go on as far as the pace allows; who is too fast comes back."""
+        self.timer = None
+        waiting, self._v_sessions = self._v_sessions or {}, None
+        for session in waiting:
+            if session.is_connected and session.check is None:
+                session.transport.resume_reading()  # which runs what was kept (`reading_resumed`)

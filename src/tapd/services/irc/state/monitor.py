@@ -1,6 +1,6 @@
 """MONITOR: who wants to know when a nickname comes and goes (IRCv3 monitor).
 
-Imports `names`, `numerics` and the wire format. Kept by folded nick, so that a
+Kept by folded nick, so that a
 user who comes costs one look-up however many lists there are.
 """
 
@@ -14,13 +14,11 @@ from tapd.model.durable.tracked import TrackedDict
 from tapd.services.irc.wire import capabilities as cap
 from tapd.services.irc.wire import numerics as n
 from tapd.services.irc.wire.delivery import Outgoing
+from tapd.services.irc.wire.isupport import MONITOR_TARGETS_MAX
 from tapd.services.irc.wire.names import fold
 
 if TYPE_CHECKING:
-    from tapd.services.irc.conduct.session import Session
-    from tapd.services.irc.state.user import User
-
-TARGETS_MAX = 128
+    from tapd.services.irc.wire.roles import Listener, Person
 
 
 class Monitors(Persistent):
@@ -32,25 +30,25 @@ class Monitors(Persistent):
     """
 
     def __init__(self) -> None:
-        self.watchers: dict[str, dict[Session, None]] = TrackedDict()
-        self.lists: dict[Session, dict[str, str]] = TrackedDict()
+        self.watchers: dict[str, dict[Listener, None]] = TrackedDict()
+        self.lists: dict[Listener, dict[str, str]] = TrackedDict()
 
-    def targets(self, session: Session) -> list[str]:
+    def targets(self, session: Listener) -> list[str]:
         """Return what `session` watches."""
         return list(self.lists.get(session, {}).values())
 
-    def add(self, session: Session, nick: str) -> bool:
+    def add(self, session: Listener, nick: str) -> bool:
         """Have `session` watch `nick`; return whether there was room."""
         folded = fold(nick)
         watched = self.lists.setdefault(session, TrackedDict())
         if folded not in watched:
-            if len(watched) >= TARGETS_MAX:
+            if len(watched) >= MONITOR_TARGETS_MAX:
                 return False
             watched[folded] = nick
             self.watchers.setdefault(folded, TrackedDict())[session] = None
         return True
 
-    def remove(self, session: Session, nick: str) -> None:
+    def remove(self, session: Listener, nick: str) -> None:
         """Have `session` watch `nick` no more."""
         folded = fold(nick)
         watched = self.lists.get(session)
@@ -63,12 +61,12 @@ class Monitors(Persistent):
         if not watched:
             del self.lists[session]
 
-    def clear(self, session: Session) -> None:
+    def clear(self, session: Listener) -> None:
         """Have `session` watch nobody."""
         for nick in self.targets(session):
             self.remove(session, nick)
 
-    def tell_online(self, user: User) -> None:
+    def tell_online(self, user: Person) -> None:
         """Tell who watches the nick of `user` that it is there."""
         for session in self._watching(user.nick):
             session.reply(n.RPL_MONONLINE, text=user.mask)
@@ -78,12 +76,12 @@ class Monitors(Persistent):
         for session in self._watching(nick):
             session.reply(n.RPL_MONOFFLINE, text=nick)
 
-    def tell_change(self, user: User, outgoing: Outgoing, having: int) -> None:
+    def tell_change(self, user: Person, outgoing: Outgoing, having: int) -> None:
         """Tell watchers with extended-monitor what they would see on a shared channel."""
         wanted = having | cap.EXTENDED_MONITOR
         for session in self._watching(user.nick):
             if session.caps & wanted == wanted and not session.user.shares_channel(user):
                 session.send(outgoing)
 
-    def _watching(self, nick: str) -> Iterable[Session]:
+    def _watching(self, nick: str) -> Iterable[Listener]:
         return tuple(self.watchers.get(fold(nick), ()))

@@ -1,6 +1,6 @@
 """A message of several lines while a client sends it (draft/multiline, client-batch).
 
-Imports `names` and the capabilities' limits. It is durable: a kill in the middle of
+It is durable: a kill in the middle of
 it changes nothing. What is wrong with one is told once (FAIL BATCH), and the rest of
 it is dropped up to its end. How one looks on its way out: `delivery.LongOutgoing`.
 """
@@ -16,9 +16,9 @@ from tapd.services.irc.wire.capabilities import MULTILINE_BYTES_MAX, MULTILINE_L
 from tapd.services.irc.wire.names import fold
 
 if TYPE_CHECKING:
-    from tapd.services.irc.conduct.session import Session
     from tapd.services.irc.wire.delivery import Line
     from tapd.services.irc.wire.message import Message
+    from tapd.services.irc.wire.roles import Listener
 
 OPEN_S_MAX = 60.0
 """How long one may be open (client-batch, TIMEOUT)."""
@@ -55,7 +55,7 @@ class ClientBatch(Persistent):
         self.made_s = made_s
         self.lines: list[Line] = TrackedList()
 
-    def takes(self, session: Session, message: Message) -> bool:
+    def takes(self, session: Listener, message: Message) -> bool:
         """Take `message`, where it is part of this; return whether it was."""
         if message.tags.get("batch") == self.reference:
             if not self.is_failed:
@@ -65,7 +65,7 @@ class ClientBatch(Persistent):
             self.fail(session, "MULTILINE_INVALID", text="Something else came before its end")
         return False
 
-    def _collect(self, session: Session, message: Message) -> None:
+    def _collect(self, session: Listener, message: Message) -> None:
         if message.command not in ("PRIVMSG", "NOTICE") or len(message.params) < 2:
             self.fail(session, "MULTILINE_INVALID", text="Only PRIVMSG or NOTICE can be in it")
             return
@@ -91,7 +91,7 @@ class ClientBatch(Persistent):
         is_concat = has_tag and bool(self.lines)
         self._add(session, text, is_concat=is_concat)
 
-    def _add(self, session: Session, text: str, *, is_concat: bool) -> None:
+    def _add(self, session: Listener, text: str, *, is_concat: bool) -> None:
         size_bytes = self.size_bytes + len(text.encode()) + bool(self.lines and not is_concat)
         if size_bytes > MULTILINE_BYTES_MAX:
             limit = str(MULTILINE_BYTES_MAX)
@@ -113,7 +113,7 @@ class ClientBatch(Persistent):
             parts.append(text)
         return "".join(parts)
 
-    def fail(self, session: Session, code: str, *context: str, text: str) -> None:
+    def fail(self, session: Listener, code: str, *context: str, text: str) -> None:
         """Refuse it: tell the client once, and keep nothing of it."""
         self.is_failed = True
         self.lines.clear()
@@ -124,7 +124,7 @@ class ClientBatch(Persistent):
         else:
             session.fail("BATCH", code, *context, text=text)
 
-    def check_age(self, session: Session, now_s: float) -> None:
+    def check_age(self, session: Listener, now_s: float) -> None:
         """Refuse it, if it has been open for too long (client-batch, TIMEOUT)."""
         if not self.is_failed and now_s - self.made_s > OPEN_S_MAX:
             self.fail(session, "TIMEOUT", self.reference, text="It was open for too long")

@@ -1,8 +1,8 @@
-"""The network: the durable root of the IRC server, and what changes in its indexes.
+"""The IRC network: the root of all durable state, and its indexes.
 
-Imports the package's data model, not the commands. Whoever is indexed (users by
-nick, channels by name, monitors, WHOWAS) is changed here and nowhere else, so
-that an index can't lie.
+Users by nick, channels by name, monitors and WHOWAS are changed here and nowhere
+else, so that an index can't lie. What runs by itself (start, time-outs) is in
+`service.IrcNetwork`, the class of the network in a TAP.
 """
 
 from __future__ import annotations
@@ -10,37 +10,34 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from tapd.model.durable.tracked import TrackedDict
 from tapd.model.service import Service
 from tapd.model.timer import Timer
-from tapd.services.irc.conduct import admission, audit, presence
-from tapd.services.irc.conduct.flood import WaitingRoom
-from tapd.services.irc.conduct.session import Session
-from tapd.services.irc.settings import server as settings
 from tapd.services.irc.state.accounts import Accounts
 from tapd.services.irc.state.bans import Bans
 from tapd.services.irc.state.channel import Channel
-from tapd.services.irc.state.cloak import cloak_account, cloak_address
 from tapd.services.irc.state.fronts import Fronts
 from tapd.services.irc.state.history import Archive
-from tapd.services.irc.state.limits import Crowd, Limits, Pace
+from tapd.services.irc.state.limits import Crowd, Limits, Pace, WaitingRoom
 from tapd.services.irc.state.monitor import Monitors
 from tapd.services.irc.state.opers import ALL_PRIVILEGES, Oper
+from tapd.services.irc.state.sasl import MECHANISMS
 from tapd.services.irc.state.user import User
 from tapd.services.irc.state.whowas import Whowas
+from tapd.services.irc.wire.cloak import cloak_account, cloak_address
 from tapd.services.irc.wire.delivery import Event, Outgoing, event_of, time_tag
 from tapd.services.irc.wire.message import render_body
 from tapd.services.irc.wire.modes import USER_MODES
 from tapd.services.irc.wire.names import QUIT_BYTES_MAX, clip, fold
 
-SWEEP_S = 15.0
-"""How often time-outs are looked for; one timer for all clients."""
+if TYPE_CHECKING:
+    from tapd.services.irc.state.client import Client
 
 
-class IrcNetwork(Service):
-    """An IRC network of one server.
+class Network(Service):
+    """An IRC network of one server, without what runs by itself.
 
     Attributes:
         network_name: for people and ISUPPORT NETWORK.
@@ -63,21 +60,19 @@ class IrcNetwork(Service):
         accounts: who has registered.
         history: the conversations, and how much of everything is kept.
         most_users: the most users there ever were at once.
-        nick_protection, nick_grace_s: see `reservation`.
+        nick_protection, nick_grace_s: see `conduct.reservation`.
         always_on: who stays without a client: nobody (``off``), who asks for it
             (``opt-in``), who does not ask for the contrary (``opt-out``).
         always_on_s_max: how long.
         history_on_join: messages that one who joins a channel is told without asking.
         channels_per_account_max: channels that one account can register.
         bans, limits, fronts, waiting_room: see their modules.
-        lockdown: who may come in, one of `admission.LOCKDOWNS`.
+        lockdown: who may come in, one of `conduct.admission.LOCKDOWNS`.
         cloaks: others see cloaks in place of addresses.
         cloak_key: of the digests that those are made of; never shown.
     """
 
-    protocol = Session
     name = "irc"
-    settable = settings.SETTINGS
     version: ClassVar[str] = "tapd-irc-1"
 
     _v_clock: Callable[[], float] | None = None
@@ -101,7 +96,7 @@ class IrcNetwork(Service):
         self.created_s = created_s
         self.users: dict[str, User] = TrackedDict()
         self.channels: dict[str, Channel] = TrackedDict()
-        self.half_registered: dict[Session, None] = TrackedDict()
+        self.half_registered: dict[Client, None] = TrackedDict()
         self.opers: dict[str, Oper] = TrackedDict()
         self.whowas = Whowas()
         self.monitors = Monitors()
@@ -122,21 +117,6 @@ class IrcNetwork(Service):
         self.history_on_join = 0
         self.channels_per_account_max = 20
         self.sweeper: Timer | None = None
-
-    def start(self) -> None:
-        """Begin to look for time-outs."""
-        self._v_clock = self.application.runtime.now_s
-        if self.sweeper is None or not self.sweeper.is_pending:
-            self.sweeper = self.application.call_later(SWEEP_S, self.sweep)
-
-    def build_protocol(self, peer: Any) -> Session:
-        """Return a new session.
-
-        Raises:
-            PeerError: connections come too fast from there.
-        """
-        admission.check_pace(self, peer)
-        return Session()
 
     # --- time and ids ----------------------------------------------------------------
 
@@ -172,7 +152,7 @@ class IrcNetwork(Service):
         """Return the channel of that name."""
         return self.channels.get(fold(name))
 
-    def registered_sessions(self) -> Iterator[Session]:
+    def registered_sessions(self) -> Iterator[Client]:
         """Yield the sessions of all registered users."""
         for user in self.users.values():
             yield from user.sessions
@@ -194,8 +174,8 @@ class IrcNetwork(Service):
         """How many connections there are from where; volatile."""
         crowd = self._v_crowd
         if crowd is None or not crowd.is_made_for(self.limits):
-            sessions = (each for each in self.connections if isinstance(each, Session))
-            crowd = self._v_crowd = Crowd(sessions, self.limits)
+            sessions = [each for each in self.connections if isinstance(each, self.protocol)]
+            crowd = self._v_crowd = Crowd(cast(list["Client"], sessions), self.limits)
         return crowd
 
     @property
@@ -212,6 +192,21 @@ class IrcNetwork(Service):
             self._v_account_pace = Pace()
         return self._v_account_pace
 
+    @property
+    def may_register(self) -> bool:
+        """Whether people register accounts themselves."""
+        return self.accounts.may_register
+
+    @property
+    def sasl_mechanisms(self) -> str:
+        """The names of the mechanisms of SASL, with commas."""
+        return ",".join(MECHANISMS)
+
+    @property
+    def sts(self) -> str:
+        """The value of the capability sts; "" where TLS is offered nowhere."""
+        return self.fronts.sts if self.fronts.sts_port else ""
+
     def may(self, user: User, privilege: str) -> bool:
         """Whether an operator's entry gives `privilege`."""
         oper = self.opers.get(user.oper) if user.is_oper else None
@@ -221,12 +216,22 @@ class IrcNetwork(Service):
 
     # --- sessions ------------------------------------------------------------------------
 
-    def session_opened(self, session: Session) -> None:
+    def session_opened(self, session: Client) -> None:
         """Take note of a new connection."""
         self.half_registered[session] = None
 
-    def session_closed(self, session: Session, reason: str) -> None:
-        """Forget a session; its user quits with the last one. Does nothing the second time."""
+    def attach_session(self, session: Client, user: User) -> None:
+        """Make `session` one of a registered user's."""
+        self.half_registered.pop(session, None)
+        session.user = user
+        session.is_registered = True
+        session.transport.set_read_limit(None)
+        user.sessions = (*user.sessions, session)
+        for channel in user.channels:
+            channel.add_session(session)
+
+    def detach_session(self, session: Client) -> None:
+        """Forget a session; its user stays. Does nothing the second time."""
         self.half_registered.pop(session, None)
         self.crowd.remove(session)
         if not session.is_registered:
@@ -237,47 +242,6 @@ class IrcNetwork(Service):
         for channel in user.channels:
             channel.remove_session(session)
         user.sessions = tuple(each for each in user.sessions if each is not session)
-        presence.client_went(self, session, user)
-        if not user.sessions and not user.always_on:
-            self.remove_user(user, reason)
-
-    def attach_session(self, session: Session, user: User) -> None:
-        """Make `session` one of a registered user's."""
-        self.half_registered.pop(session, None)
-        session.user = user
-        session.is_registered = True
-        session.transport.set_read_limit(None)
-        user.sessions = (*user.sessions, session)
-        for channel in user.channels:
-            channel.add_session(session)
-
-    def sweep(self) -> None:
-        """End what is overdue: registrations, and clients that answer no PING."""
-        # First of all: whatever goes wrong below, it is looked for again.
-        self.sweeper = self.application.call_later(SWEEP_S, self.sweep)
-        now_s = self.now_s()
-        for ban in self.bans.expire(now_s):
-            audit.tell_opers(self, "s", f"Ban {ban.mask} has expired")
-        for session in list(self.half_registered):
-            if now_s - session.made_s > self.registration_s and session.is_connected:
-                session.close("Registration timed out")
-        for session in list(self.registered_sessions()):
-            self._check_silence(session, now_s)
-            if session.batch is not None:
-                session.batch.check_age(session, now_s)
-        presence.expire(self, now_s)
-        logs = (each.log for each in self.channels.values() if each.log is not None)
-        self.history.prune(now_s, logs)
-
-    def _check_silence(self, session: Session, now_s: float) -> None:
-        if not session.is_connected:
-            return
-        silent_s = now_s - session.heard_s
-        if silent_s > self.ping_s + self.ping_timeout_s and session.is_pinged:
-            session.close(f"Ping timeout: {int(silent_s)} seconds")
-        elif silent_s > self.ping_s and not session.is_pinged:
-            session.note_ping()
-            session.send_from_server("PING", trailing=self.server_name, source="")
 
     # --- users -----------------------------------------------------------------------------
 
@@ -309,7 +273,7 @@ class IrcNetwork(Service):
         self.whowas.add(user, self.now_s())
         self.monitors.tell_offline(user.nick)
 
-    def change_nick(self, user: User, nick: str, *, skip: Session | None = None) -> None:
+    def change_nick(self, user: User, nick: str, *, skip: Client | None = None) -> None:
         """Give a registered user another nick, which was checked to be free.
 
         Args:

@@ -1,6 +1,6 @@
 """A user: somebody with a nickname, apart from the connections they use.
 
-Imports `names`, `masks` and `delivery`. A user has one session, or several (all
+A user has one session, or several (all
 on one nick), or none (always-on users who are away). A half-registered client
 has a user, too, which is in no index yet: its nick is "" or what it asked for.
 
@@ -18,8 +18,8 @@ from tapd.services.irc.wire.masks import mask_matches
 from tapd.services.irc.wire.names import fold
 
 if TYPE_CHECKING:
-    from tapd.services.irc.conduct.session import Session
     from tapd.services.irc.state.channel import Channel
+    from tapd.services.irc.state.client import Client
     from tapd.services.irc.wire.delivery import Outgoing
 
 
@@ -66,7 +66,7 @@ class User(Persistent):
     def __init__(self, ip: str, host: str) -> None:
         self.ip = ip
         self.host = self.cloak = host
-        self.sessions: tuple[Session, ...] = ()
+        self.sessions: tuple[Client, ...] = ()
         self.channels: dict[Channel, None] = TrackedDict()
 
     def __repr__(self) -> str:
@@ -117,7 +117,7 @@ class User(Persistent):
             sources.append(f"{self.nick}!{self.username}@{self.cloak}")
         return mask_matches(mask, sources, self.account)
 
-    def send(self, outgoing: Outgoing, *, skip: Session | None = None) -> None:
+    def send(self, outgoing: Outgoing, *, skip: Client | None = None) -> None:
         """Send to all their sessions but `skip`."""
         for session in self.sessions:
             if session is not skip:

@@ -1,4 +1,4 @@
-"""WHOWAS: who had a nickname before. Bounded; imports `names`."""
+"""WHOWAS: who had a nickname before. Bounded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tapd.model.durable.tracked import TrackedDeque
 from tapd.services.irc.wire.names import fold
 
 if TYPE_CHECKING:
-    from tapd.services.irc.state.user import User
+    from tapd.services.irc.wire.roles import Person
 
 ENTRIES_MAX = 2000
 
@@ -32,7 +32,7 @@ class Whowas(Persistent):
     def __init__(self) -> None:
         self.entries: TrackedDeque[Past] = TrackedDeque((), ENTRIES_MAX)
 
-    def add(self, user: User, now_s: float) -> None:
+    def add(self, user: Person, now_s: float) -> None:
         """Remember `user` under the present nick."""
         self.entries.append(
             Past(user.nick, user.username, user.host, user.realname, user.account, now_s)

@@ -1,7 +1,6 @@
 """Capabilities (IRCv3 capability negotiation): one table, and bits for the fast path.
 
-Imports `sasl` for its names. **The bits are in TAPs**: a number once given is
-never changed or given again.
+**The bits are in TAPs**: a number once given is never changed or given again.
 
 To add one: give it a bit and a line in `CAPABILITIES`. What has a value that
 depends on the network (``sasl=PLAIN``) names a function of it.
@@ -13,10 +12,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tapd.services.irc.state.sasl import MECHANISMS
-
 if TYPE_CHECKING:
-    from tapd.services.irc.state.network import IrcNetwork
+    from tapd.services.irc.wire.roles import Offering
 
 MESSAGE_TAGS = 1 << 0
 SERVER_TIME = 1 << 1
@@ -64,8 +61,8 @@ class Capability:
 
     bit: int
     specification: str
-    value: Callable[[IrcNetwork], str] | None = None
-    available: Callable[[IrcNetwork], bool] | None = None
+    value: Callable[[Offering], str] | None = None
+    available: Callable[[Offering], bool] | None = None
     is_told_only: bool = False
 
 
@@ -80,7 +77,7 @@ CAPABILITIES: dict[str, Capability] = {
         ACCOUNT_REGISTRATION,
         "ircv3.net/specs/extensions/account-registration",
         lambda _: "before-connect,custom-account-name",
-        lambda network: network.accounts.may_register,
+        lambda network: network.may_register,
     ),
     "draft/chathistory": Capability(CHATHISTORY, "ircv3.net/specs/extensions/chathistory"),
     "draft/event-playback": Capability(EVENT_PLAYBACK, "ircv3.net/specs/extensions/chathistory"),
@@ -100,15 +97,17 @@ CAPABILITIES: dict[str, Capability] = {
     "labeled-response": Capability(LABELED_RESPONSE, "ircv3.net/specs/extensions/labeled-response"),
     "message-tags": Capability(MESSAGE_TAGS, "ircv3.net/specs/extensions/message-tags"),
     "multi-prefix": Capability(MULTI_PREFIX, "ircv3.net/specs/extensions/multi-prefix"),
-    "sasl": Capability(SASL, "ircv3.net/specs/extensions/sasl-3.2", lambda _: ",".join(MECHANISMS)),
+    "sasl": Capability(
+        SASL, "ircv3.net/specs/extensions/sasl-3.2", lambda network: network.sasl_mechanisms
+    ),
     "server-time": Capability(SERVER_TIME, "ircv3.net/specs/extensions/server-time"),
     "setname": Capability(SETNAME, "ircv3.net/specs/extensions/setname"),
     "standard-replies": Capability(STANDARD_REPLIES, "ircv3.net/specs/extensions/standard-replies"),
     "sts": Capability(
         STS,
         "ircv3.net/specs/extensions/sts",
-        lambda network: network.fronts.sts,
-        lambda network: bool(network.fronts.sts_port),
+        lambda network: network.sts,
+        lambda network: bool(network.sts),
         is_told_only=True,
     ),
     "userhost-in-names": Capability(
@@ -117,7 +116,7 @@ CAPABILITIES: dict[str, Capability] = {
 }
 
 
-def offered(network: IrcNetwork) -> dict[str, Capability]:
+def offered(network: Offering) -> dict[str, Capability]:
     """Return the capabilities that `network` offers, by name."""
     return {
         name: each

@@ -1,6 +1,6 @@
 """A message on its way out: rendered once for each set of capabilities.
 
-Imports the wire format and the capabilities' bits. Of one message to 500 clients
+Of one message to 500 clients
 there are as many renderings as there are kinds of clients, and each stream is
 given the very same `bytes`, which is also what makes it cheap in the journal.
 """
@@ -16,8 +16,7 @@ from tapd.services.irc.wire import capabilities as cap
 from tapd.services.irc.wire.message import BODY_BYTES_MAX, escape_value, render_body, render_tags
 
 if TYPE_CHECKING:
-    from tapd.services.irc.state.network import IrcNetwork
-    from tapd.services.irc.state.user import User
+    from tapd.services.irc.wire.roles import Person, Stamper
 
 Tag = tuple[int, bytes]
 """A capability's bit and the tag that its holders see, rendered."""
@@ -223,7 +222,7 @@ class Event(NamedTuple):
     client_tags: str = ""
     lines: tuple[Line, ...] = ()
 
-    def extended(self, user: User) -> Event:
+    def extended(self, user: Person) -> Event:
         """Return a JOIN as IRCv3 extended-join has it: with account and real name."""
         params = (*self.params, user.account or "*")
         return self._replace(params=params, trailing=user.realname)
@@ -254,8 +253,8 @@ class Event(NamedTuple):
 
 
 def event_of(
-    sender: User,
-    network: IrcNetwork,
+    sender: Person,
+    network: Stamper,
     command: str,
     *params: str,
     trailing: str | None = None,
@@ -279,7 +278,7 @@ _new_event = tuple.__new__  # what `Event(...)` comes to; each message passes he
 
 
 def event_by(
-    network: IrcNetwork, source: str, command: str, *params: str, trailing: str | None = None
+    network: Stamper, source: str, command: str, *params: str, trailing: str | None = None
 ) -> Event:
     """Return the event of somebody who is no user (the server, ChanServ) doing something now."""
     reference = network.next_reference()

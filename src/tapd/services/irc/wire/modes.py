@@ -1,6 +1,6 @@
 """Modes: one table for channels, one for users.
 
-Imports `numerics` only; what a mode forbids stands in its entry, as a function
+What a mode forbids stands in its entry, as a function
 of the channel and the user, so a mode is added in one place. The four kinds are
 those of ISUPPORT CHANMODES (types A to D), and PREFIX for ranks.
 
@@ -25,11 +25,10 @@ from tapd.services.irc.wire import names
 from tapd.services.irc.wire import numerics as n
 
 if TYPE_CHECKING:
-    from tapd.services.irc.state.channel import Channel
-    from tapd.services.irc.state.user import User
+    from tapd.services.irc.wire.roles import Person, Place
 
-SpeechRule = Callable[["Channel", "User", str, str], str]
-EntryRule = Callable[["Channel", "User", str], n.Numeric | None]
+SpeechRule = Callable[["Place", "Person", str, str], str]
+EntryRule = Callable[["Place", "Person", str], n.Numeric | None]
 
 
 class Kind(enum.Enum):
@@ -98,44 +97,44 @@ def _is_ctcp(text: str) -> bool:
     return text[:1] == "\x01" and not text.startswith("\x01ACTION ")
 
 
-def _no_ctcp(_channel: Channel, _user: User, command: str, text: str) -> str:
+def _no_ctcp(_channel: Place, _user: Person, command: str, text: str) -> str:
     return "CTCPs are not allowed here (+C)" if command != "TAGMSG" and _is_ctcp(text) else ""
 
 
-def _no_formatting(_channel: Channel, _user: User, _command: str, text: str) -> str:
+def _no_formatting(_channel: Place, _user: Person, _command: str, text: str) -> str:
     return "colours and formatting are not allowed here (+c)" if _FORMATTING.search(text) else ""
 
 
-def _moderated(_channel: Channel, _user: User, _command: str, _text: str) -> str:
+def _moderated(_channel: Place, _user: Person, _command: str, _text: str) -> str:
     return "the channel is moderated (+m)"
 
 
-def _registered_speech(_channel: Channel, user: User, _command: str, _text: str) -> str:
+def _registered_speech(_channel: Place, user: Person, _command: str, _text: str) -> str:
     return "" if user.account else "you must be logged in to an account to speak here (+M)"
 
 
-def _no_outsiders(_channel: Channel, _user: User, _command: str, _text: str) -> str:
+def _no_outsiders(_channel: Place, _user: Person, _command: str, _text: str) -> str:
     return "you are not on the channel (+n)"
 
 
-def _no_notices(_channel: Channel, _user: User, command: str, _text: str) -> str:
+def _no_notices(_channel: Place, _user: Person, command: str, _text: str) -> str:
     return "notices are not allowed here (+T)" if command == "NOTICE" else ""
 
 
-def _wants_key(channel: Channel, _user: User, key: str) -> n.Numeric | None:
+def _wants_key(channel: Place, _user: Person, key: str) -> n.Numeric | None:
     return None if key == channel.modes["k"] else n.ERR_BADCHANNELKEY
 
 
-def _has_limit(channel: Channel, _user: User, _key: str) -> n.Numeric | None:
+def _has_limit(channel: Place, _user: Person, _key: str) -> n.Numeric | None:
     full = len(channel.members) >= int(channel.modes["l"])
     return n.ERR_CHANNELISFULL if full else None
 
 
-def _invite_only(channel: Channel, user: User, _key: str) -> n.Numeric | None:
+def _invite_only(channel: Place, user: Person, _key: str) -> n.Numeric | None:
     return None if channel.in_list("I", user) else n.ERR_INVITEONLYCHAN
 
 
-def _registered_only(_channel: Channel, user: User, _key: str) -> n.Numeric | None:
+def _registered_only(_channel: Place, user: Person, _key: str) -> n.Numeric | None:
     return None if user.account else n.ERR_NEEDREGGEDNICK
 
 

@@ -13,8 +13,8 @@ from tapd.model.access.accounts import check_credential, generate_password, hash
 from tapd.model.address import without_twins
 from tapd.model.application import Application
 from tapd.model.server_type import ServerType
+from tapd.services.irc.service import IrcNetwork
 from tapd.services.irc.settings import server as settings
-from tapd.services.irc.state.network import IrcNetwork
 from tapd.services.irc.state.opers import Oper
 
 _NO_OPTIONS = {

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from irc_kit import Client, Irc, codes, make_network
 
 from tapd.services.irc.state.accounts import make_proof
-from tapd.services.irc.state.cloak import cloak_account, cloak_address
 from tapd.services.irc.state.opers import Oper
+from tapd.services.irc.wire.cloak import cloak_account, cloak_address
 from tapd.services.irc.wire.names import HOST_BYTES_MAX
 
 KEY = b"k" * 32

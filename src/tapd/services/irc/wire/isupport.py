@@ -1,6 +1,6 @@
 """ISUPPORT (005): what clients should know of this server; one table of tokens.
 
-Imports the tables that the tokens tell of. A token is a function of the network
+A token is a function of the network
 that returns its value: "" for a token without one, None to leave it out. To add
 one, write a line in `TOKENS`.
 """
@@ -10,13 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tapd.services.irc.conduct import playback
-from tapd.services.irc.state import monitor
 from tapd.services.irc.wire import masks, modes, names
 from tapd.services.irc.wire.modes import Kind
 
 if TYPE_CHECKING:
-    from tapd.services.irc.state.network import IrcNetwork
+    from tapd.services.irc.wire.roles import Described
 
 TOKENS_PER_LINE = 13
 """A message has 15 parameters: the client, the tokens, and the text."""
@@ -24,28 +22,31 @@ TOKENS_PER_LINE = 13
 LIST_ENTRIES_MAX = 100
 TARGETS_MAX = 4
 MODE_CHANGES_MAX = 6
+MONITOR_TARGETS_MAX = 128
+PLAYBACK_MAX = 100
+"""The most events that one command returns (CHATHISTORY)."""
 
 _MANY_TARGETS = ("NOTICE", "PRIVMSG", "TAGMSG")
 _ONE_TARGET = ("KICK", "NAMES", "WHOIS", "WHOWAS")
 
 
-def _channel_modes(_network: IrcNetwork) -> str:
+def _channel_modes(_network: Described) -> str:
     kinds = (Kind.LIST, Kind.ALWAYS, Kind.WHEN_SET, Kind.FLAG)
     return ",".join("".join(sorted(modes.letters_of(kind))) for kind in kinds)
 
 
-def _target_limits(_network: IrcNetwork) -> str:
+def _target_limits(_network: Described) -> str:
     limits = dict.fromkeys(_MANY_TARGETS, str(TARGETS_MAX)) | dict.fromkeys(_ONE_TARGET, "1")
     limits |= {"JOIN": "", "LIST": "", "PART": "", "MONITOR": ""}
     return ",".join(f"{command}:{limits[command]}" for command in sorted(limits))
 
 
-def _list_limits(_network: IrcNetwork) -> str:
+def _list_limits(_network: Described) -> str:
     # One pair for each: letters that share a pair would share its limit.
     return ",".join(f"{each}:{LIST_ENTRIES_MAX}" for each in sorted(modes.letters_of(Kind.LIST)))
 
 
-TOKENS: dict[str, Callable[[IrcNetwork], str | None]] = {
+TOKENS: dict[str, Callable[[Described], str | None]] = {
     "ACCOUNTEXTBAN": lambda _: masks.ACCOUNT,
     "AWAYLEN": lambda _: str(names.AWAY_BYTES_MAX),
     "BOT": lambda _: "B",
@@ -54,7 +55,7 @@ TOKENS: dict[str, Callable[[IrcNetwork], str | None]] = {
     "CHANMODES": _channel_modes,
     "CHANNELLEN": lambda _: str(names.CHANNEL_BYTES_MAX),
     "CHANTYPES": lambda _: names.CHANNEL_TYPES,
-    "CHATHISTORY": lambda _: str(playback.EVENTS_MAX),
+    "CHATHISTORY": lambda _: str(PLAYBACK_MAX),
     "ELIST": lambda _: "CMNTU",
     "EXCEPTS": lambda _: "e",
     "EXTBAN": lambda _: f"{masks.EXTENDED},{masks.ACCOUNT}",
@@ -66,7 +67,7 @@ TOKENS: dict[str, Callable[[IrcNetwork], str | None]] = {
     "MAXLIST": _list_limits,
     "MAXTARGETS": lambda _: str(TARGETS_MAX),
     "MODES": lambda _: str(MODE_CHANGES_MAX),
-    "MONITOR": lambda _: str(monitor.TARGETS_MAX),
+    "MONITOR": lambda _: str(MONITOR_TARGETS_MAX),
     "MSGREFTYPES": lambda _: "msgid,timestamp",
     "NAMELEN": lambda _: str(names.REALNAME_BYTES_MAX),
     "NETWORK": lambda network: escape_token(network.network_name),
@@ -89,7 +90,7 @@ def escape_token(text: str) -> str:
     )
 
 
-def isupport_lines(network: IrcNetwork) -> list[list[str]]:
+def isupport_lines(network: Described) -> list[list[str]]:
     """Return the tokens, as many in each line as a message holds."""
     tokens = []
     for name, value_of in TOKENS.items():

@@ -12,7 +12,7 @@ from tapd.model.access.accounts import verify_password
 from tapd.model.application import Application
 from tapd.model.setting import Assignment, describe_settings, prepare_settings
 from tapd.services.irc import IrcNetwork
-from tapd.services.irc.settings.options import default_server_name, irc_type
+from tapd.services.irc.options import default_server_name, irc_type
 
 
 def make(*arguments: str) -> tuple[Application, IrcNetwork, str]:

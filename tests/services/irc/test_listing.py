@@ -11,11 +11,11 @@ from irc_kit import Irc, untagged
 from tapd.errors import AuthorError
 from tapd.services.irc.conduct.command_table import COMMANDS, command
 from tapd.services.irc.conduct.session import Session
-from tapd.services.irc.settings.listing import render_page
+from tapd.services.irc.listing import render_page
 from tapd.services.irc.wire import capabilities, modes, numerics
 from tapd.services.irc.wire.message import Message
 
-PAGE = Path(__file__).parents[4] / "docs" / "irc.md"
+PAGE = Path(__file__).parents[3] / "docs" / "irc.md"
 
 ISSUE_COMMANDS = {
     "NICK", "USER", "PASS", "CAP", "JOIN", "PART", "QUIT", "TOPIC", "NAMES", "LIST", "INVITE",
@@ -49,7 +49,7 @@ BITS = {
 
 def test_the_page_is_what_the_tables_say() -> None:
     assert PAGE.read_text(encoding="utf-8") == render_page(), (
-        "write it again: python -m tapd.services.irc.settings.listing > docs/irc.md"
+        "write it again: python -m tapd.services.irc.listing > docs/irc.md"
     )
 
 

@@ -1,6 +1,6 @@
 """What this server speaks, as a page: rendered from the tables, so that it is true.
 
-``python -m tapd.services.irc.settings.listing`` prints `docs/irc.md`; a test compares.
+``python -m tapd.services.irc.listing`` prints `docs/irc.md`; a test compares.
 """
 
 from __future__ import annotations
@@ -8,12 +8,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 
-from tapd.services.irc import IrcNetwork
 from tapd.services.irc.assistants.table import ASSISTANTS
-from tapd.services.irc.conduct import isupport
 from tapd.services.irc.conduct.command_table import COMMANDS
+from tapd.services.irc.service import IrcNetwork
 from tapd.services.irc.state.opers import PRIVILEGES
-from tapd.services.irc.wire import capabilities, modes, numerics
+from tapd.services.irc.wire import capabilities, isupport, modes, numerics
 
 _HEAD = """\
 # IRC
@@ -21,7 +20,7 @@ _HEAD = """\
 `tapd-mktap irc --network-name Example` (`words`, its name in early Twisted, works too) \
 makes an IRC network of one server. It speaks what modern.ircdocs.horse describes, and \
 IRCv3. This page is made from the server's own tables by \
-`python -m tapd.services.irc.settings.listing`.
+`python -m tapd.services.irc.listing`.
 
 ## What a restart leaves
 
