@@ -45,12 +45,12 @@ class TypedAhead(Persistent):
         """Return the input."""
         if not self.is_sealed or not self.data:
             return self.data
-        return self.session.service.application.runtime.sealer.open(self.data) or b""
+        return self.session.service.sealer.open(self.data) or b""
 
     def replace(self, data: bytes) -> None:
         """Have `data` in place of what there is."""
         self.is_sealed = self.session.login is not None
-        sealer = self.session.service.application.runtime.sealer
+        sealer = self.session.service.sealer
         self.data = sealer.seal(data) if self.is_sealed and data else data
 
     def schedule(self) -> None:

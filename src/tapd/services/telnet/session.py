@@ -23,7 +23,7 @@ from tapd.model.access.accounts import Account
 from tapd.model.application import Runtime
 from tapd.model.protocol import Protocol, Transport
 from tapd.services.telnet.ahead import TypedAhead
-from tapd.services.telnet.login import Login
+from tapd.services.telnet.login import Login, LoginCheck
 from tapd.services.telnet.reading import take_keys, take_lines
 from tapd.wire.telnet.codec import (
     Code,
@@ -53,6 +53,7 @@ class ShellSession(Protocol):
     Attributes:
         wire: what was agreed on with the client.
         login: the login, until it is done.
+        check: the check of a password that the login waits for.
         shell: the prompt, from then on.
         editor: the line editor, once the client sends keys.
         ahead: what was typed ahead, while there is any.
@@ -67,6 +68,7 @@ class ShellSession(Protocol):
     """
 
     service: ShellFactory
+    check: LoginCheck | None = None
     _v_partial: str = ""
     _v_out: list[str] | None = None
     """What is to be sent, gathered while input is read; None at other times."""
@@ -130,7 +132,7 @@ class ShellSession(Protocol):
         if self.shell is not None:
             self.shell.cancel()
         self.leaving = True
-        self.login = self.ahead = self.editor = None
+        self.login = self.check = self.ahead = self.editor = None
         self.pending = b""
 
     def data_received(self, data: bytes) -> None:

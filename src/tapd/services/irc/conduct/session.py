@@ -158,7 +158,7 @@ class Session(Protocol):
         self._v_heard_s = self.network.now_s()
         allowance.limit_input(self)
         if self.check is not None:
-            if not self.check.begin() and self.is_connected:
+            if self.check.begin() and self.is_connected:
                 self.resume_after_check()
         elif not self.transport.is_reading() and not self.transport.is_closing():
             self.network.waiting_room.enter_again(self)
