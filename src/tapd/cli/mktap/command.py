@@ -14,7 +14,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import click
 from click.core import iter_params_for_processing
@@ -208,13 +208,13 @@ def _add_service(
     notes: Sequence[str] = ()
     with problems.gathered():
         given = request.server_type.make(application, request.options)
-        made: Service | Application
-        made, notes = (given.service, given.notes) if isinstance(given, Made) else (given, ())
+        made = given.service if isinstance(given, Made) else given
+        notes = given.notes if isinstance(given, Made) else ()
         if isinstance(made, Application):
             application = _take_over(request, application, made)
             service = _main_service(application)
         else:
-            service = made
+            service = cast("Service", made)
             if application.services.get(service.name) is not service:
                 application.add_service(service, name or service.name or request.server_type.name)
         for apply in prepare_given(request.server_type, service, request.options):

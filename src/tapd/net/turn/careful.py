@@ -246,7 +246,7 @@ class Careful:
         turn.careful = None
         for stream in self._held:
             stream.thaw()
-            if stream.is_reading():
+            if stream.may_run_kept():
                 turn.go_on_reading(stream)
 
     def hold(self, turn: Turn, stream: Stream) -> None:
@@ -260,9 +260,10 @@ class Careful:
         """Run or skip the first of what is kept, and commit."""
         del self._held[stream]
         stream.thaw()
-        if not stream.is_reading():
-            return  # it was paused again, or has ended
-        position = stream.taken - turn.count(stream, "kept_bytes")
+        if not stream.may_run_kept():
+            return  # it was paused again, or is closing
+        kept = turn.count(stream, "kept_bytes")
+        position = stream.taken - kept
         if self.may_run(turn, "kept", stream.key, position):
             turn.guard(stream, "run_kept_unit")
         else:
@@ -273,7 +274,8 @@ class Careful:
                 extra=events.SKIPPED(TAPD_POISON="input", TAPD_CONNECTION=stream.key),
             )  # fmt: skip
             turn.guard(stream, "skip_kept_unit")
-        if stream.is_reading() and turn.count(stream, "kept_bytes"):
+        # A protocol that reads nothing after the end of input would keep it for ever.
+        if stream.may_run_kept() and 0 < turn.count(stream, "kept_bytes") < kept:
             self.hold(turn, stream)
 
     def _run_unit(self, turn: Turn, stream: Stream, until: int) -> None:

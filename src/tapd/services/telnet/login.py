@@ -280,7 +280,6 @@ class Login(Persistent):
         self.limit_input()
         if session.leaving:
             return
-        session.transport.resume_reading()
         session.ahead_goes_on()
 
     def expired(self) -> None:
