@@ -60,7 +60,9 @@ class KeptInput(Protocol):
     def reading_resumed(self) -> None:
         """Run what was kept meanwhile."""
         kept = self._read_kept()
-        if kept and self._kept_unit(kept):
+        if not kept:
+            self._clear_kept()  # it may have been sealed with another key
+        elif self._kept_unit(kept):
             self._run_kept(kept, b"")
 
     def kept_bytes(self) -> int:

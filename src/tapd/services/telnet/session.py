@@ -26,15 +26,8 @@ from tapd.model.protocols.kept import KeptInput
 from tapd.services.telnet import urgent
 from tapd.services.telnet.login import Login, LoginCheck
 from tapd.services.telnet.reading import take_keys, take_lines
-from tapd.wire.telnet.codec import (
-    Code,
-    Command,
-    Data,
-    Negotiation,
-    Option,
-    Subnegotiation,
-    encode_text,
-)
+from tapd.wire.telnet import codec
+from tapd.wire.telnet.codec import Command, Data, Negotiation, encode_text
 from tapd.wire.telnet.layer import Wire
 from tapd.wire.terminal.editor import LineEditor
 from tapd.wire.terminal.keys import PASTE_BEGIN, PASTE_END, PASTE_OFF, PASTE_ON
@@ -129,7 +122,7 @@ class ShellSession(KeptInput):
             self.login.resume()
         if self.shell is not None:
             self.shell.resume()
-        if self._has_kept() and not self.transport.is_reading():
+        if self._has_kept():
             self.ahead_goes_on()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -436,10 +429,10 @@ class ShellSession(KeptInput):
         """Have the client leave the echo to the server, at least for a secret."""
         self._send(self.wire.ask_echo(secret=secret))
 
-    def _negotiate(self, event: Negotiation | Subnegotiation) -> None:
+    def _negotiate(self, event: Negotiation | codec.Subnegotiation) -> None:
         self._send(self.wire.answer(event))
         self._wire_changed()
-        is_mark = isinstance(event, Negotiation) and event.option == Option.TIMING_MARK
+        is_mark = isinstance(event, Negotiation) and event.option == codec.Option.TIMING_MARK
         if is_mark and self._is_idle and self.shell is not None and not self.wire.is_character:
             # A client that interrupts shows nothing before this is answered (RFC 860),
             # not even the prompt that followed the interrupt.
@@ -460,7 +453,7 @@ class ShellSession(KeptInput):
             self.out(PASTE_ON)
 
     def _command(self, event: Command) -> None:
-        if event.code != Code.AYT:
+        if event.code != codec.Code.AYT:
             self._typed(self.wire.keys_of(event))
             return
         self.out("\n[Yes: tapd is here.]\n")
