@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from tapd.model.protocols.frames import FrameProtocol
     from tapd.model.protocols.lines import LineProtocol
     from tapd.model.protocols.requests import FrameRequestProtocol, Later, RequestProtocol
-    from tapd.model.server_type import ServerType
+    from tapd.model.server_type import Made, ServerType
     from tapd.model.service import Service
     from tapd.model.setting import ACCOUNT_SETTINGS, Setting, choice_setting, number_setting
     from tapd.model.timer import Timer
@@ -79,6 +79,7 @@ __all__ = [
     "InputTooLong",
     "Later",
     "LineProtocol",
+    "Made",
     "PeerError",
     "Persistent",
     "Port",
@@ -120,6 +121,7 @@ _HOMES = {
     "InputTooLong": "tapd.errors",
     "Later": "tapd.model.protocols.requests",
     "LineProtocol": "tapd.model.protocols.lines",
+    "Made": "tapd.model.server_type",
     "PeerError": "tapd.errors",
     "Persistent": "tapd.model.durable.persistent",
     "Port": "tapd.model.application",

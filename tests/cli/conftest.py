@@ -12,7 +12,7 @@ from tapd.cli.mktap.plan import Machine
 EXAMPLE = """
 import click
 from tapd.errors import UsageError
-from tapd.model.server_type import ServerType
+from tapd.model.server_type import Made, ServerType
 from tapd.model.service import Service
 from tapd.model.setting import ACCOUNT_SETTINGS, number_setting
 
@@ -33,6 +33,8 @@ def make(application, options):
         raise UsageError("--greeting rude: be friendly")
     if options["password"]:
         application.authorizer.add_account(options["user"], options["password"])
+    if options["greeting"] == "hush":
+        return Made(Echo("hush"), ["The word is hush."])
     return Echo(options["greeting"])
 
 example = ServerType(

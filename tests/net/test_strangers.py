@@ -15,8 +15,9 @@ from tapd.model.application import Application
 from tapd.model.datagram import DatagramProtocol
 from tapd.model.protocol import Protocol, Transport
 from tapd.model.protocols.frames import FrameProtocol
+from tapd.model.protocols.kept import PIECE_BYTES
 from tapd.model.protocols.lines import LineProtocol
-from tapd.model.protocols.partial import PIECE_BYTES, UnitProtocol
+from tapd.model.protocols.partial import UnitProtocol
 from tapd.model.service import Service
 from tapd.net.rate_limit import EACH_S, FAILURES_AT_ONCE
 from tapd.net.streams.stream import PEEK_BYTES

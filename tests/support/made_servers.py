@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 from click.testing import CliRunner
 
 from tapd.cli.mktap.server_types import prepare_given, type_options
+from tapd.model import server_type as model
 from tapd.model.application import Application
 from tapd.model.server_type import ServerType
 from tapd.model.service import Service
@@ -22,7 +23,7 @@ class Made:
     Attributes:
         application: with the service.
         service: what the type returned.
-        welcome: what it says about it.
+        welcome: what it says about it, with the notes.
         stderr: what it printed there.
     """
 
@@ -48,11 +49,14 @@ def make_server(
     application = application or Application(server_type.name)
     made: list[Service] = []
     given: Mapping[str, Any] = {}
+    notes: Sequence[str] = ()
 
     def callback(**options: Any) -> None:
-        nonlocal given
+        nonlocal given, notes
         given = options
         service = server_type.make(application, options)
+        if isinstance(service, model.Made):
+            service, notes = service.service, service.notes
         assert isinstance(service, Service)
         for apply in prepare_given(server_type, service, options):
             apply()
@@ -66,4 +70,4 @@ def make_server(
     assert made, result.output
     welcome = server_type.welcome
     lines = [] if welcome is None else welcome(application, given)
-    return Made(application, made[0], "\n".join(lines), result.stderr)
+    return Made(application, made[0], "\n".join([*lines, *notes]), result.stderr)

@@ -8,11 +8,26 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from tapd.model.application import Application
 from tapd.model.service import Service
 from tapd.model.setting import Setting
+
+Thing_co = TypeVar("Thing_co", bound=Service | Application, covariant=True)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Made(Generic[Thing_co]):
+    """What a server type made, with what the person is told once, such as a new password.
+
+    Attributes:
+        service: the service, or an application of its own.
+        notes: lines that are shown after those of `ServerType.welcome`, and kept nowhere.
+    """
+
+    service: Thing_co
+    notes: Sequence[str] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -28,7 +43,8 @@ class ServerType:
         defaults: returns a service that has the settings as they are where none is given.
         make: builds the service from the parsed options (by parameter name)
             and adds what else it needs (accounts, timers) to the application.
-            It may raise `UsageError`. It may return an application of its own instead.
+            It may raise `UsageError`. It may return an application of its own instead,
+            or a `Made` of either, to show lines once.
         default_port: used when ``--port`` is not given; None makes it required.
         aliases: other names for it.
         welcome: lines that tell the person how to reach the new server, given
@@ -39,7 +55,9 @@ class ServerType:
 
     name: str
     summary: str
-    make: Callable[[Application, Mapping[str, Any]], Service | Application]
+    make: Callable[
+        [Application, Mapping[str, Any]], Service | Application | Made[Service | Application]
+    ]
     options: Sequence[Any] = ()
     settings: Mapping[str, Setting] = dataclasses.field(default_factory=dict)
     defaults: Callable[[], Service] = Service

@@ -14,6 +14,7 @@ from tapd.model.protocol import Protocol
 from tapd.model.setting import Setting
 
 if TYPE_CHECKING:
+    from tapd.model.access.seal import Sealer
     from tapd.model.application import Application
 
 
@@ -118,6 +119,11 @@ class Service(Persistent):
         """The protocols of this service's open connections, oldest first."""
         connections = self.application.connections
         return [protocol for protocol in connections.values() if protocol.service is self]
+
+    @property
+    def sealer(self) -> Sealer:
+        """What seals secrets for the state, such as a half-typed password, while it runs."""
+        return self.application.runtime.sealer
 
     def __repr__(self) -> str:
         return f"<{type(self).__qualname__} {self.name or '(unnamed)'}>"

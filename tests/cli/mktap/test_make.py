@@ -49,6 +49,18 @@ def test_a_tap_is_made_here(
     ]  # fmt: skip
 
 
+def test_what_a_type_shows_once_stands_behind_its_welcome(
+    here: Path, by_hand: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["example-echo", "--greeting", "hush"], by_hand) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[1:] == ["It says hush.", "The word is hush.", "tapd example-echo.tap"]
+    assert load(here / "example-echo.tap").services["example-echo"].greeting == "hush"
+    assert run(["example-echo", "--append", "example-echo.tap", "--name", "second",
+                "--greeting", "hush", "-p", "4002"], by_hand) == 0  # fmt: skip
+    assert capsys.readouterr().out.splitlines()[1:3] == ["It says hush.", "The word is hush."]
+
+
 def test_the_name_alias_directory_and_usual_port(
     here: Path, by_hand: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:

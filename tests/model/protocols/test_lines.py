@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from recording import RecordingTransport, cut, feed
 
 from tapd import Application, AuthorError, InputTooLong, LineProtocol, Service
-from tapd.model.protocols.partial import PIECE_BYTES
+from tapd.model.protocols.kept import PIECE_BYTES
 
 Serve = Callable[..., Harness]
 

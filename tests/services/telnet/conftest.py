@@ -16,7 +16,7 @@ from tapd.image.tracking.strict import StrictJar
 from tapd.model.access.accounts import Account
 from tapd.model.access.seal import Sealer
 from tapd.model.application import QUEUE_GROUP_MAX, Application
-from tapd.model.protocol import Transport
+from tapd.model.protocol import Protocol, Transport
 from tapd.model.timer import Timer
 from tapd.net.rate_limit import Tellings
 from tapd.net.turn.fair_queue import FairQueue, Work
@@ -38,6 +38,7 @@ class FakeTransport:
         self.closed = False
         self.paused = False
         self.read_bytes_max = 65536
+        self.protocol: Protocol | None = None
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if not self.closed:
@@ -68,7 +69,10 @@ class FakeTransport:
         self.paused = True
 
     def resume_reading(self) -> None:
-        self.paused = False
+        if self.paused:
+            self.paused = False
+            if not self.closed and self.protocol is not None:
+                self.protocol.reading_resumed()
 
     def set_read_limit(self, bytes_max: int | None) -> None:
         self.read_bytes_max = 65536 if bytes_max is None else bytes_max
@@ -89,6 +93,7 @@ class FakeRuntime:
     def __init__(self, now_s: float) -> None:
         self.time_s = now_s
         self.sealer = Sealer(b"k" * 32)
+        self.calls: list[Callable[[], object]] = []
         self.jobs: list[tuple[Callable[..., Any], tuple[Any, ...], Callable[..., None]]] = []
         self.loop = asyncio.new_event_loop()
         self.tasks: list[asyncio.Task[Any]] = []
@@ -97,6 +102,9 @@ class FakeRuntime:
 
     def now_s(self) -> float:
         return self.time_s
+
+    def call(self, function: Callable[[], object]) -> None:
+        self.calls.append(function)
 
     def timer_added(self, timer: Timer) -> None:
         pass
@@ -201,6 +209,7 @@ class Server:
         self.application.connections[key] = protocol
         transport = self.transports[key] = FakeTransport(peername)
         protocol.transport = transport
+        transport.protocol = protocol
         protocol.connection_made(transport)
         self.commit()
         return Client(self, key)
@@ -222,6 +231,10 @@ class Server:
         for _ in range(3):  # a task's end and its callback are passes of their own
             self.runtime.loop.call_soon(self.runtime.loop.stop)
             self.runtime.loop.run_forever()
+        if self.runtime.calls:
+            self.runtime.calls.pop(0)()
+            self.commit()
+            return True
         if self.runtime.jobs:
             function, args, done = self.runtime.jobs.pop(0)
             done(function(*args), None)
@@ -263,8 +276,11 @@ class Server:
         self.service = service
         service.start()
         for key, protocol in self.application.connections.items():
-            protocol.transport = self.transports[key]
+            protocol.transport = transport = self.transports[key]
+            transport.protocol = protocol
             protocol.connection_resumed()
+            if transport.is_reading() and protocol.kept_bytes():
+                protocol.reading_resumed()
         self._adopt()
 
 

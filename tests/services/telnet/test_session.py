@@ -247,42 +247,6 @@ def test_end_of_input_waits_for_what_was_typed(server: Any) -> None:
     assert client.transport.closed
 
 
-class Death(BaseException):
-    """Stands for the end of the process."""
-
-
-def test_typed_ahead_input_that_kills_is_skipped(
-    server: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from tapd.services.telnet.shell import Shell
-
-    push = Shell.push
-
-    def deadly_push(self: Shell, line: str) -> list[str]:
-        if line == "die":
-            raise Death
-        return push(self, line)
-
-    monkeypatch.setattr(Shell, "push", deadly_push)
-    client = server.connect()
-    client.session.data_received(b"admin\nwoohoo\n1+1\ndie\n2+2\n")
-    deaths = 0
-    while True:
-        committed = server.snapshot()
-        try:
-            if not server.turn():
-                break
-        except Death:
-            deaths += 1
-            server.roll_back(committed)
-    assert deaths == 2
-    assert client.read().endswith(
-        b"password: >>> 2\r\n>>> "
-        b"\r\nThe server was killed while running this; it was not applied:\r\ndie\r\n>>> "
-        b"4\r\n>>> "
-    )
-
-
 def test_a_unit_of_input_is_a_line(server: Any) -> None:
     session = server.connect().log_in().session
     assert session.input_unit(b"one\r\ntwo\r\n") == 5

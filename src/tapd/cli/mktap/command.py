@@ -14,7 +14,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import click
 from click.core import iter_params_for_processing
@@ -42,7 +42,7 @@ from tapd.cli.mktap.remove import remove_server
 from tapd.cli.mktap.server_types import find_types, prepare_given, type_options
 from tapd.errors import AuthorError, TapdError, UsageError
 from tapd.model.application import Application, check_name
-from tapd.model.server_type import ServerType
+from tapd.model.server_type import Made, ServerType
 from tapd.model.service import Service
 from tapd.units.instance import socket_unit, typed_unit
 
@@ -102,12 +102,12 @@ def make_tap(request: Request, machine: Machine) -> None:
     problems = Problems()
     with contextlib.ExitStack() as held:
         if request.append is None:
-            plan, service = _plan_new(request, machine, problems)
+            plan, made = _plan_new(request, machine, problems)
         else:
             with problems.gathered():
                 opened = held.enter_context(opened_tap(request.append))
             problems.raise_any()
-            plan, service = _plan_addition(request, machine, problems, *opened)
+            plan, made = _plan_addition(request, machine, problems, *opened)
         if request.now and plan is not None and not plan.instance:
             problems.errors.append(
                 UsageError(
@@ -125,11 +125,11 @@ def make_tap(request: Request, machine: Machine) -> None:
                 problems.errors += taken(clashes)
         problems.raise_any()
         assert plan is not None
-        assert service is not None
+        assert made is not None
         if request.is_change(plan):
             ports = request.ports
             change = make_change(
-                service, type_options(request.server_type),
+                made.service, type_options(request.server_type),
                 {name: value for name, value in request.given.items() if name in request.options},
                 ports,
             )  # fmt: skip
@@ -145,13 +145,13 @@ def make_tap(request: Request, machine: Machine) -> None:
             machine.run_systemctl("restart", socket_unit(plan.instance))
     for loss in report.losses:
         click.echo(f"tapd-mktap: not kept: {loss}", err=True)
-    _print_made(request, machine, plan, service)
+    _print_made(request, machine, plan, made)
     warn_of(clashes)
 
 
 def _plan_new(
     request: Request, machine: Machine, problems: Problems
-) -> tuple[Plan | None, Service | None]:
+) -> tuple[Plan | None, Made[Service] | None]:
     name = request.name
     with problems.gathered():
         name = name or request.server_type.name_for(request.options)
@@ -162,7 +162,7 @@ def _plan_new(
     application = Application(name if is_named else request.server_type.name)
     tap_path = find_tap_path(machine, application.name, request.directory)
     is_there = not request.force and os.path.lexists(tap_path)
-    application, service = _add_service(request, application, "", problems, is_there=is_there)
+    application, made = _add_service(request, application, "", problems, is_there=is_there)
     plan = None
     with problems.gathered():
         # What is told of units that are there is joined with what they say, see `rerun`.
@@ -170,23 +170,23 @@ def _plan_new(
         plan = plan_installation(machine, application, request.directory, units)
         if is_named and not request.is_change(plan):
             check_free(plan, force=request.force)
-    return plan, service
+    return plan, made
 
 
 def _plan_addition(
     request: Request, machine: Machine, problems: Problems, *opened: Any
-) -> tuple[Plan | None, Service | None]:
+) -> tuple[Plan | None, Made[Service] | None]:
     state, restored = opened
     for flag, given in (("--directory", request.directory), ("--force", request.force)):
         if given:
             problems.errors.append(
                 UsageError(f"{flag} is for new TAPs; leave it out with --append")
             )
-    _same, service = _add_service(request, restored.application, request.name, problems)
+    _same, made = _add_service(request, restored.application, request.name, problems)
     plan = None
     with problems.gathered():
         plan = plan_addition(machine, state, restored, request.units)
-    return plan, service
+    return plan, made
 
 
 def _add_service(
@@ -196,22 +196,25 @@ def _add_service(
     problems: Problems,
     *,
     is_there: bool = False,
-) -> tuple[Application, Service | None]:
+) -> tuple[Application, Made[Service] | None]:
     """Make the service with its ports; what is wrong goes to `problems`.
 
     A server that `is_there` has its ports already.
 
     Returns:
-        The application, which may be one that the type made, and the service.
+        The application, which may be one that the type made, and the service with its notes.
     """
     service: Service | None = None
+    notes: Sequence[str] = ()
     with problems.gathered():
-        made = request.server_type.make(application, request.options)
+        given = request.server_type.make(application, request.options)
+        made = given.service if isinstance(given, Made) else given
+        notes = given.notes if isinstance(given, Made) else ()
         if isinstance(made, Application):
             application = _take_over(request, application, made)
             service = _main_service(application)
         else:
-            service = made
+            service = cast("Service", made)
             if application.services.get(service.name) is not service:
                 application.add_service(service, name or service.name or request.server_type.name)
         for apply in prepare_given(request.server_type, service, request.options):
@@ -234,7 +237,7 @@ def _add_service(
     for port in ports:
         with problems.gathered():
             application.listen(port, listener)
-    return application, service
+    return application, None if service is None else Made(service, notes)
 
 
 def _take_over(request: Request, application: Application, made: Application) -> Application:
@@ -287,13 +290,15 @@ def _describe_services(application: Application, services: list[Service]) -> str
     return "; ".join(told)
 
 
-def _print_made(request: Request, machine: Machine, plan: Plan, service: Service) -> None:
-    what = f"Added {service.name} to" if request.append else "Made"
-    services = [service] if request.append else list(plan.application.services.values())
+def _print_made(request: Request, machine: Machine, plan: Plan, made: Made[Service]) -> None:
+    what = f"Added {made.service.name} to" if request.append else "Made"
+    services = [made.service] if request.append else list(plan.application.services.values())
     click.echo(f"{what} {plan.tap_path}: {_describe_services(plan.application, services)}.")
     if request.server_type.welcome is not None:
         for line in request.server_type.welcome(plan.application, request.options):
             click.echo(line)
+    for line in made.notes:
+        click.echo(line)
     if request.now:
         start_now(machine, plan.instance)
         unit = typed_unit(plan.instance)

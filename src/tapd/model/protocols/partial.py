@@ -1,4 +1,4 @@
-"""Input cut into units, and what is kept of one that is not complete.
+"""Framing: input cut into units, and what is kept of one that is not complete.
 
 The base of the ready-made protocols. A *unit* is what such a protocol hands on
 in one call: a line, a frame, a block of counted bytes. Every decision depends on
@@ -6,13 +6,6 @@ the bytes alone and never on how the network cut them into reads, so a client
 can't tell a kill from a pause. A unit counts as handled as soon as it is handed
 on: should the protocol raise, it is not handed on again, and what follows it in
 the same read is kept.
-
-What has arrived of a unit is durable state, so each turn writes it to the
-journal: a peer that sends a megabyte byte by byte must not make that a megabyte
-a byte. Short input is one `bytes` attribute; what is longer goes into a list
-that only grows, of which a turn journals the new items alone.
-
-Imports `model` only.
 """
 
 from __future__ import annotations
@@ -20,11 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tapd.model.durable.tracked import TrackedList
-from tapd.model.protocol import Protocol
-
-PIECE_BYTES = 1024
-"""How much is kept in the one attribute, which each change writes anew."""
+from tapd.model.protocols.kept import KeptInput
 
 SKIPPED = "the server was killed each time it ran this; it was not applied"
 
@@ -32,15 +21,13 @@ Unit = tuple[int, Callable[..., object] | None, tuple[Any, ...]]
 """Where the next unit begins, and the call that hands this one on (None: it is dropped)."""
 
 
-class UnitProtocol(Protocol):
+class UnitProtocol(KeptInput):
     """Cuts input into units; not for use by itself.
 
     Its attributes have defaults on the class, so an `__init__` of an author's own
     needs no ``super().__init__()``.
     """
 
-    _part: bytes = b""
-    _pieces: TrackedList[bytes] | None = None
     _is_skipping: bool = False  # the unit that comes next is to be dropped
     _is_held_back: bool = False  # reading was paused: whole units may be kept
     _is_midway: bool = False  # something is kept, or the next unit is no usual one
@@ -148,41 +135,3 @@ class UnitProtocol(Protocol):
     def _is_closing(self) -> bool:
         transport = self._v_transport
         return transport is not None and transport.is_closing()
-
-    def _keep(self, data: bytes) -> None:
-        part = self._part + data if self._part else data
-        if len(part) <= PIECE_BYTES:
-            self._part = part
-            return
-        if self._part:
-            self._part = b""
-        if self._pieces is None:
-            self._pieces = TrackedList()
-        self._pieces.append(part)
-
-    def _take(self, data: bytes) -> bytes:
-        """Return all that is kept, and `data` after it; keep nothing."""
-        if self._pieces is not None:
-            data = b"".join([*self._pieces, self._part, data])
-            self._pieces = None
-        elif self._part:
-            data = self._part + data
-        if self._part:
-            self._part = b""
-        return data
-
-    def _kept(self) -> int:
-        """Return how many bytes are kept."""
-        pieces = self._pieces
-        return len(self._part) + (0 if pieces is None else sum(map(len, pieces)))
-
-    def _kept_start(self, size: int) -> bytes:
-        """Return the first `size` bytes that are kept, or fewer (a piece is longer)."""
-        return (self._part if self._pieces is None else self._pieces[0])[:size]
-
-    def _kept_end(self, size: int) -> bytes:
-        """Return the last `size` bytes that are kept, or fewer."""
-        end = self._part
-        if len(end) < size and self._pieces is not None:
-            end = self._pieces[-1] + end
-        return end[-size:] if size else b""

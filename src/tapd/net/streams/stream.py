@@ -236,6 +236,10 @@ class Stream:
         """Whether input is being read."""
         return not self.flags & _NOT_READING
 
+    def may_run_kept(self) -> bool:
+        """Whether input that the protocol kept may run: also what came before the peer's end."""
+        return not self.flags & (_PAUSED | _CLOSING | _FROZEN)
+
     def get_write_buffer_size(self) -> int:
         """Return how many bytes the kernel has not yet taken."""
         return len(self.pending) + len(self.fresh) + sum(map(len, self.queued))

@@ -265,9 +265,10 @@ class Careful:
         """Run or skip the first of what is kept, and commit."""
         del self._held[stream]
         stream.thaw()
-        if not stream.is_reading():
-            return  # it was paused again, or has ended
-        position = stream.taken - self._guard.count(stream, "kept_bytes")
+        if not stream.may_run_kept():
+            return  # it was paused again, or is closing
+        kept = self._guard.count(stream, "kept_bytes")
+        position = stream.taken - kept
         if self.may_run("kept", stream.key, position):
             self._guard.call(stream, "run_kept_unit")
         else:
@@ -278,7 +279,8 @@ class Careful:
                 extra=events.SKIPPED(TAPD_POISON="input", TAPD_CONNECTION=stream.key),
             )  # fmt: skip
             self._guard.call(stream, "skip_kept_unit")
-        if stream.is_reading() and self._guard.count(stream, "kept_bytes"):
+        # A protocol that reads nothing after the end of input would keep it for ever.
+        if stream.may_run_kept() and 0 < self._guard.count(stream, "kept_bytes") < kept:
             self.hold(stream)
 
     def _run_unit(self, stream: Stream, until: int) -> None:

@@ -300,9 +300,8 @@ def _go_on(turn: Turn, stream: Stream) -> None:
         may_wait=True,
     )  # fmt: skip
     if stream.is_reading() and turn.guard.count(stream, "kept_bytes"):
-        turn.trials.go_on_reading(
-            stream
-        )  # reading had been resumed, and what is kept was being tried
+        # Reading had been resumed, and what is kept was being tried.
+        turn.trials.go_on_reading(stream)
 
 
 def _number_accepted(turn: Turn, resumed: Resumed) -> None:

@@ -60,7 +60,7 @@ class Trials:
         self.careful = None
         for stream in held:
             stream.thaw()
-            if stream.is_reading():
+            if stream.may_run_kept():
                 self.go_on_reading(stream)
         return events
 

@@ -12,7 +12,7 @@ from tapd.errors import UsageError
 from tapd.model.access.accounts import check_credential, generate_password, hash_password
 from tapd.model.address import without_twins
 from tapd.model.application import Application
-from tapd.model.server_type import ServerType
+from tapd.model.server_type import Made, ServerType
 from tapd.services.irc.service import IrcNetwork
 from tapd.services.irc.settings import server as settings
 from tapd.services.irc.state.opers import Oper
@@ -23,8 +23,10 @@ _NO_OPTIONS = {
 }
 
 
-def make_network(application: Application, options: Mapping[str, Any]) -> IrcNetwork:
+def make_network(_application: Application, options: Mapping[str, Any]) -> Made[IrcNetwork]:
     """Build the network, and its first operator where one is asked for.
+
+    The operator's generated password is shown once.
 
     Raises:
         UsageError: an option's value can't be used.
@@ -35,6 +37,7 @@ def make_network(application: Application, options: Mapping[str, Any]) -> IrcNet
     for setting in ("motd", "admin"):
         if options[setting]:
             settings.SETTINGS[setting].prepare(network, options[setting], "")()
+    notes: list[str] = []
     oper = options["oper"]
     if oper:
         check_credential("operator name", oper)
@@ -42,8 +45,11 @@ def make_network(application: Application, options: Mapping[str, Any]) -> IrcNet
             raise UsageError(f"operator name {oper!r}: write one without a space")
         password = generate_password()
         network.opers[oper] = Oper(oper, hash_password(password))
-        application._v_generated_password = password  # noqa: SLF001 - shown once, never saved
-    return network
+        notes = [
+            f"Become an operator by: /OPER {oper} {password}",
+            "(the password was made just now and is shown only here).",
+        ]
+    return Made(network, notes)
 
 
 def default_server_name(network_name: str) -> str:
@@ -52,8 +58,8 @@ def default_server_name(network_name: str) -> str:
     return f"irc.{label or 'network'}.internal"
 
 
-def welcome_lines(application: Application, options: Mapping[str, Any]) -> Sequence[str]:
-    """Say how to connect; a generated password is shown here, once."""
+def welcome_lines(application: Application, _options: Mapping[str, Any]) -> Sequence[str]:
+    """Say how to connect."""
     lines = []
     own = [port.address for port in application.ports if isinstance(port.service, IrcNetwork)]
     for address in without_twins(own):
@@ -62,10 +68,6 @@ def welcome_lines(application: Application, options: Mapping[str, Any]) -> Seque
             if host in ("0.0.0.0", "::"):  # noqa: S104 - as it was asked for
                 host = "THIS-HOST"
             lines.append(f"To reach it: irssi -c {host} -p {address.port}")
-    password = getattr(application, "_v_generated_password", None)
-    if password is not None:
-        lines.append(f"Become an operator by: /OPER {options['oper']} {password}")
-        lines.append("(the password was made just now and is shown only here).")
     return lines
 
 

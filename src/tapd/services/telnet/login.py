@@ -4,11 +4,10 @@ What a person types here may be a password, at the name's prompt too, by mistake
 So everything typed is kept sealed (`model.access.seal`), never in the clear, in this
 object's attributes; and a name is logged only where an account has it.
 
-The password is checked in a thread, since argon2 takes its time on purpose, and when
-it is its address's turn (`net.turn.fair_queue`); the connection is not read meanwhile, nor
-during the delay that follows a wrong one. Both go on after a kill: the check is asked
-for again, the delay is a durable timer. Where too much is being checked already, the
-person is told, and the connection is closed.
+The password is checked in a thread (`model.access.check`); the connection is not read
+meanwhile, nor during the delay that follows a wrong one. Both go on after a kill: the
+check begins again, the delay is a durable timer. Where too much is being checked
+already, the person is told, and the connection is closed.
 
 Until the login is done, a connection may send `INPUT_BYTES_MAX`, telnet's own commands
 included. What is behind that stays in the kernel: it is read once somebody is logged
@@ -21,7 +20,8 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from tapd import events
-from tapd.model.access.accounts import decoy_hash, verify_password
+from tapd.model.access.accounts import Account, decoy_hash, verify_password
+from tapd.model.access.check import SecretCheck, Work
 from tapd.model.access.peers import group_of_host, group_of_peer
 from tapd.model.durable.persistent import Persistent
 from tapd.model.timer import Timer
@@ -46,6 +46,30 @@ def check_password(password_hash: str | None, password: str) -> bool:
     return verify_password(password_hash or decoy_hash(), password) and password_hash is not None
 
 
+class LoginCheck(SecretCheck):
+    """The check of the password that was typed."""
+
+    session: ShellSession
+
+    def work(self, secret: str) -> Work:
+        """Return a check against the hash that the account has now."""
+        login = self.session.login
+        account = None if login is None else login.given_account()
+        return check_password, (None if account is None else account.password_hash, secret)
+
+    def group(self) -> str:
+        """Return the group of the client's address."""
+        session = self.session
+        if session.peer == UNIX_PEER:
+            return group_of_peer(None, session.transport.get_extra_info("socket"))
+        return group_of_host(session.peer.rpartition(":")[0].strip("[]"))
+
+    def answered(self, result: Any, error: Any) -> None:
+        """Tell the login."""
+        if self.session.login is not None:
+            self.session.login.verified(matches=bool(result), error=error)
+
+
 class Login(Persistent):
     """One connection's way to an account.
 
@@ -61,6 +85,8 @@ class Login(Persistent):
         input_bytes: what the connection has sent.
     """
 
+    persistence_version = 2
+
     input_bytes = 0
 
     def __init__(self, session: ShellSession) -> None:
@@ -72,6 +98,12 @@ class Login(Persistent):
         self.failures = 0
         self.deadline: Timer | None = None
         self.delay: Timer | None = None
+
+    def upgrade_to_version_2(self) -> None:
+        """Make the check that goes on an object of its own."""
+        if self.stage == _VERIFYING:
+            self.session.check = LoginCheck(self.session, self.typed)
+            self.typed = b""
 
     def begin(self) -> None:
         """Ask for the name, and start the clock."""
@@ -108,7 +140,7 @@ class Login(Persistent):
 
     def take(self, data: bytes) -> bytes:
         """Take what was typed, up to the end of a line; return the rest."""
-        sealer = self.session.service.application.runtime.sealer
+        sealer = self.session.service.sealer
         typed = bytearray(sealer.open(self.typed) or b"" if self.typed else b"")
         echo: list[str] = []
         position = 0
@@ -175,61 +207,39 @@ class Login(Persistent):
         if self.stage == _NAME:
             name = typed.decode("utf-8", "replace").strip()
             if name:
-                sealer = self.session.service.application.runtime.sealer
-                self.name = sealer.seal(name.encode())
+                self.name = self.session.service.sealer.seal(name.encode())
                 self._ask(_PASSWORD)
             else:
                 self._ask(_NAME)
             return
-        sealer = self.session.service.application.runtime.sealer
-        self.typed = sealer.seal(typed)
         self.stage = _VERIFYING
         self.session.transport.pause_reading()
-        self._verify()
+        self._check(LoginCheck(self.session, self.session.service.sealer.seal(typed)))
 
-    def _given_name(self) -> str:
-        sealer = self.session.service.application.runtime.sealer
-        return (sealer.open(self.name) or b"").decode()
-
-    def _verify(self) -> None:
-        application = self.session.service.application
-        password = (application.runtime.sealer.open(self.typed) or b"").decode("utf-8", "replace")
-        account = application.authorizer.accounts.get(self._given_name())
-        password_hash = None if account is None else account.password_hash
-        refused = application.runtime.run_in_queue(
-            check_password, (password_hash, password), self.verified,
-            is_wanted=self.is_waiting, group=self._group(),
-        )  # fmt: skip
+    def _check(self, check: LoginCheck) -> None:
+        refused = check.begin()
         if refused:
             self._turn_away(f"{refused}; try again later.", "too many are being checked")
 
-    def _group(self) -> str:
-        """Return whom this login's check is counted for."""
-        session = self.session
-        if session.peer == UNIX_PEER:
-            return group_of_peer(None, session.transport.get_extra_info("socket"))
-        return group_of_host(session.peer.rpartition(":")[0].strip("[]"))
+    def _given_name(self) -> str:
+        return (self.session.service.sealer.open(self.name) or b"").decode()
 
-    def is_waiting(self) -> bool:
-        """Whether the outcome of a check is waited for, by somebody who is still there."""
-        session = self.session
-        return session.login is self and self.stage == _VERIFYING and session.is_connected
+    def given_account(self) -> Account | None:
+        """Return the account of the name that was given; None where there is none."""
+        return self.session.service.application.authorizer.accounts.get(self._given_name())
 
     def resume(self) -> None:
-        """Go on in a new process: a check that was going on is asked for again."""
+        """Go on in a new process: a check that was going on begins again."""
         self.limit_input()
-        if self.stage == _VERIFYING:
-            self._verify()
+        check = self.session.check
+        if check is not None:
+            self._check(check)
 
-    def verified(self, matches: Any, error: Any) -> None:
+    def verified(self, *, matches: bool, error: Any) -> None:
         """Take the check's result."""
         session = self.session
-        if not self.is_waiting():
-            return
-        name = self._given_name()
-        self.typed = b""
-        account = session.service.application.authorizer.accounts.get(name)
-        if error is None and matches and account is not None:
+        name, account = self._given_name(), self.given_account()
+        if matches and account is not None:
             self.end()
             session.logged_in(account)
             return
@@ -270,7 +280,6 @@ class Login(Persistent):
         self.limit_input()
         if session.leaving:
             return
-        session.transport.resume_reading()
         session.ahead_goes_on()
 
     def expired(self) -> None:

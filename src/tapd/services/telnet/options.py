@@ -13,13 +13,13 @@ from tapd.errors import UsageError
 from tapd.model.access.accounts import generate_password
 from tapd.model.address import without_twins
 from tapd.model.application import Application
-from tapd.model.server_type import ServerType
+from tapd.model.server_type import Made, ServerType
 from tapd.model.setting import ACCOUNT_SETTINGS
 from tapd.services.telnet.service import ShellFactory
 
 
-def make_shell(application: Application, options: Mapping[str, Any]) -> ShellFactory:
-    """Build the service and its first account.
+def make_shell(application: Application, options: Mapping[str, Any]) -> Made[ShellFactory]:
+    """Build the service and its first account; a generated password is shown once.
 
     Raises:
         UsageError: the options contradict each other, or the password can't be had.
@@ -27,12 +27,16 @@ def make_shell(application: Application, options: Mapping[str, Any]) -> ShellFac
     service = ShellFactory()
     user = options["user"]
     password = _given_password(options)
+    notes = [f"and log in as {user}."]
     if password is None and user not in application.authorizer.accounts:
         password = generate_password()
-        application._v_generated_password = password  # noqa: SLF001 - shown once, never saved
+        notes = [
+            f"and log in as {user} with the password {password}",
+            "(it was made just now and is shown only here).",
+        ]
     if password is not None:
         application.authorizer.add_account(user, password)
-    return service
+    return Made(service, notes)
 
 
 def _given_password(options: Mapping[str, Any]) -> str | None:
@@ -70,21 +74,13 @@ def _read_password(path: str) -> str:
     return password
 
 
-def welcome_lines(application: Application, options: Mapping[str, Any]) -> Sequence[str]:
-    """Say how to log in; a generated password is shown here, once."""
+def welcome_lines(application: Application, _options: Mapping[str, Any]) -> Sequence[str]:
+    """Say how to reach it."""
     own = [port.address for port in application.ports if isinstance(port.service, ShellFactory)]
     lines = [
         _how_to_reach(str(address), address.host, address.port) for address in without_twins(own)
     ]
-    lines = list(dict.fromkeys(lines))
-    user = options["user"]
-    password = getattr(application, "_v_generated_password", None)
-    if password is None:
-        lines.append(f"and log in as {user}.")
-    else:
-        lines.append(f"and log in as {user} with the password {password}")
-        lines.append("(it was made just now and is shown only here).")
-    return lines
+    return list(dict.fromkeys(lines))
 
 
 def _how_to_reach(address: str, host: str, port: int) -> str:

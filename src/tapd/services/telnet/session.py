@@ -5,7 +5,8 @@
 Input goes to one of three readers. While the login lasts: `Login`. After it,
 where the client sends each key as it is pressed and lets the server echo: the
 `LineEditor`. Else whole lines, as nc sends them, with nothing echoed. While a
-password is checked or a coroutine is awaited, input is kept by `TypedAhead`.
+password is checked or a coroutine is awaited, input is kept (`model.protocols.kept`),
+sealed while the login lasts, since it may hold a password.
 
 Attributes whose names start with ``_v_`` last for one turn only.
 """
@@ -14,31 +15,25 @@ from __future__ import annotations
 
 import logging
 import re
-import socket
 from typing import TYPE_CHECKING, Any
 
 from tapd import events
 from tapd.model.access.accounts import Account
 from tapd.model.application import Runtime
-from tapd.model.protocol import Protocol, Transport
-from tapd.services.telnet.ahead import TypedAhead
-from tapd.services.telnet.login import Login
+from tapd.model.protocol import Transport
+from tapd.model.protocols.kept import KeptInput
+from tapd.services.telnet import urgent
+from tapd.services.telnet.login import Login, LoginCheck
 from tapd.services.telnet.reading import take_keys, take_lines
 from tapd.version import __version__
-from tapd.wire.telnet.codec import (
-    Code,
-    Command,
-    Data,
-    Negotiation,
-    Option,
-    Subnegotiation,
-    encode_text,
-)
-from tapd.wire.telnet.layer import Wire, count_interrupts
+from tapd.wire.telnet import codec
+from tapd.wire.telnet.codec import Command, Data, Negotiation, encode_text
+from tapd.wire.telnet.layer import Wire
 from tapd.wire.terminal.editor import LineEditor
 from tapd.wire.terminal.keys import PASTE_BEGIN, PASTE_END, PASTE_OFF, PASTE_ON
 
 if TYPE_CHECKING:
+    from tapd.services.telnet.ahead import TypedAhead
     from tapd.services.telnet.service import ShellFactory
     from tapd.services.telnet.shell import Shell
 
@@ -47,15 +42,15 @@ _log = logging.getLogger("tapd.services.telnet")
 _BRACKETS_PASTES = re.compile(r"xterm|screen|tmux|rxvt|alacritty|kitty|foot|vte|konsole|putty")
 
 
-class ShellSession(Protocol):
+class ShellSession(KeptInput):
     """One person's connection.
 
     Attributes:
         wire: what was agreed on with the client.
         login: the login, until it is done.
+        check: the check of a password that the login waits for.
         shell: the prompt, from then on.
         editor: the line editor, once the client sends keys.
-        ahead: what was typed ahead, while there is any.
         account: who is logged in.
         peer: the client's address, as text.
         pending: the beginning of a line or of a key.
@@ -66,7 +61,10 @@ class ShellSession(Protocol):
         leaving: whether the connection is being closed from here.
     """
 
+    persistence_version = 2
+
     service: ShellFactory
+    check: LoginCheck | None = None
     _v_partial: str = ""
     _v_out: list[str] | None = None
     """What is to be sent, gathered while input is read; None at other times."""
@@ -76,7 +74,6 @@ class ShellSession(Protocol):
         self.login: Login | None = None
         self.shell: Shell | None = None
         self.editor: LineEditor | None = None
-        self.ahead: TypedAhead | None = None
         self.account: Account | None = None
         self.peer = ""
         self.pending = b""
@@ -85,6 +82,17 @@ class ShellSession(Protocol):
         self.brackets_pastes = False
         self.ended = False
         self.leaving = False
+
+    def upgrade_to_version_2(self) -> None:
+        """Keep what was typed ahead as `KeptInput` does."""
+        ahead: TypedAhead | None = self.__dict__.pop("ahead", None)
+        if ahead is None:
+            return
+        ahead.end()
+        if ahead.is_sealed:
+            self._sealed_part = ahead.data
+        else:
+            self._part = ahead.data
 
     @property
     def block_characters_max(self) -> int:
@@ -101,10 +109,7 @@ class ShellSession(Protocol):
     def connection_made(self, transport: Transport) -> None:
         """Offer character mode, show the banner and ask who it is."""
         self.transport = transport
-        # A client's synch (RFC 854) is urgent data; its mark must stay in the stream.
-        connection = transport.get_extra_info("socket")
-        if connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+        urgent.keep_in_stream(transport)
         transport.write(self.wire.offer())
         name = self.service.application.name
         self.out(f"{name}: a telnet server of tapd {__version__}\n")
@@ -117,21 +122,20 @@ class ShellSession(Protocol):
             self.login.resume()
         if self.shell is not None:
             self.shell.resume()
-        if self.ahead is not None:
-            self.ahead.resume()
+        if self._has_kept():
+            self.ahead_goes_on()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop what goes on for this connection only."""
         self.service.connection_count -= 1
         if self.login is not None:
             self.login.end()
-        if self.ahead is not None:
-            self.ahead.end()
         if self.shell is not None:
             self.shell.cancel()
         self.leaving = True
-        self.login = self.ahead = self.editor = None
+        self.login = self.check = self.editor = None
         self.pending = b""
+        self._clear_kept()
 
     def data_received(self, data: bytes) -> None:
         """Take all of `data`."""
@@ -167,7 +171,7 @@ class ShellSession(Protocol):
         return True
 
     def _leave_if_ended(self) -> None:
-        if self.ended and not self.is_busy and self.ahead is None:
+        if self.ended and not self.is_busy and not self._has_kept():
             self.leave()
 
     def code_ran(self) -> None:
@@ -187,8 +191,6 @@ class ShellSession(Protocol):
 
     def logged_in(self, account: Account) -> None:
         """Begin the prompt for `account`."""
-        ahead = self.ahead
-        typed = b"" if ahead is None else ahead.read()
         self.login = None
         self.account = account
         from tapd.services.telnet.shell import Shell  # noqa: PLC0415 - nobody waits for it sooner
@@ -204,9 +206,7 @@ class ShellSession(Protocol):
         self._wire_changed()
         self.prompt()
         self.transport.set_read_limit(None)
-        self.transport.resume_reading()
-        if ahead is not None:
-            ahead.replace(typed)  # no longer sealed: it can't be a password any more
+        self._replace_kept(self._read_kept())  # not sealed: it can't be a password any more
         self.ahead_goes_on()
 
     # --- output -------------------------------------------------------------------
@@ -292,7 +292,7 @@ class ShellSession(Protocol):
 
     def _typed(self, data: bytes) -> None:
         """Give `data` to whom it belongs, or keep it for later."""
-        if self.ahead is not None or self.is_busy:
+        if self._has_kept() or self.is_busy:
             self._type_ahead(data)
             return
         while data and not self.leaving:
@@ -353,19 +353,8 @@ class ShellSession(Protocol):
             self.prompt()
 
     def interrupts_waiting(self) -> int:
-        """Count the C-c that came while a line runs; see `host.prompt.interrupts`.
-
-        The line itself may still be in the kernel, in front of them. A UNIX socket is
-        not looked at: peeking moves the offset that its own reads go by.
-        """
-        transport = self._v_transport
-        connection = None if transport is None else transport.get_extra_info("socket")
-        if connection is None or connection.family not in (socket.AF_INET, socket.AF_INET6):
-            return 0
-        try:
-            return count_interrupts(connection.recv(1 << 16, socket.MSG_PEEK | socket.MSG_DONTWAIT))
-        except OSError:  # nothing there, or the connection is gone
-            return 0
+        """Count the C-c that came while a line runs; see `host.prompt.interrupts`."""
+        return urgent.interrupts_waiting(self._v_transport)
 
     def leave_block(self) -> None:
         """Leave the block, or where there is none the server, as C-d does."""
@@ -380,48 +369,59 @@ class ShellSession(Protocol):
     def _type_ahead(self, data: bytes) -> None:
         """Keep `data` until what goes on has ended; C-c ends that and drops it."""
         if self.shell is not None and b"\x03" in data:
-            if self.ahead is not None:
-                self.ahead.end()
-                self.ahead = None
+            self._clear_kept()
             data = data[data.rindex(b"\x03") + 1 :]
             self.shell.cancel()
         if not data:
             return
-        if self.ahead is None:
-            self.ahead = TypedAhead(self)
-        self.ahead.replace(self.ahead.read() + data)
-        if len(self.ahead.data) > self.service.block_characters_max:
+        self._keep(data)
+        if self._kept() > self.service.block_characters_max:
             self.transport.pause_reading()
 
     def put_back(self, data: bytes) -> None:
         """Put `data` before what was typed ahead."""
         if data:
-            if self.ahead is None:
-                self.ahead = TypedAhead(self)
-            self.ahead.replace(data + self.ahead.read())
+            self._replace_kept(data + self._read_kept())
 
     def ahead_goes_on(self) -> None:
-        """Take up what was typed ahead, now that nothing is in its way."""
-        if self.ahead is not None and not self.is_busy:
-            self.ahead.schedule()
+        """Take up what was typed ahead, now that nothing is in its way, and read on.
+
+        In a turn of its own, so that what went on before is committed and never lost to it.
+        """
+        if not self.is_busy:
+            if self._has_kept():
+                self.transport.pause_reading()
+                self.runtime.call(self._read_on)
+            else:
+                self.transport.resume_reading()
         self._leave_if_ended()
 
-    def run_ahead(self, data: bytes, rest: bytes) -> None:
-        """Take `data` as typed now, and keep `rest`."""
-        careful = self.ahead is not None and self.ahead.careful
-        self.ahead = None
-        self.transport.resume_reading()
+    def _read_on(self) -> None:
+        if self.is_connected and not self.is_busy:
+            self.transport.resume_reading()  # which runs what was kept
+
+    def _may_be_secret(self, data: bytes) -> bool:
+        return self.login is not None
+
+    def _kept_unit(self, kept: bytes) -> int:
+        return 0 if self.is_busy else kept.find(b"\n") + 1 or len(kept)
+
+    def _run_kept(self, data: bytes, rest: bytes) -> None:
+        """Take `data` as typed now."""
+        self._clear_kept()
         self._v_out = []
         try:
             self._typed(data)
         finally:
             self._flush()
         if rest and not self.leaving:
-            waiting = b"" if self.ahead is None else self.ahead.read()
-            self.ahead = TypedAhead(self)
-            self.ahead.replace(waiting + rest)
-            self.ahead.careful = careful
-        self.ahead_goes_on()
+            self._keep(rest)
+        self._leave_if_ended()
+
+    def _skip_kept(self, data: bytes, rest: bytes) -> None:
+        self._replace_kept(rest)
+        self.skip_text(data)
+        self._leave_if_ended()
 
     # --- negotiation and commands -----------------------------------------------------
 
@@ -429,10 +429,10 @@ class ShellSession(Protocol):
         """Have the client leave the echo to the server, at least for a secret."""
         self._send(self.wire.ask_echo(secret=secret))
 
-    def _negotiate(self, event: Negotiation | Subnegotiation) -> None:
+    def _negotiate(self, event: Negotiation | codec.Subnegotiation) -> None:
         self._send(self.wire.answer(event))
         self._wire_changed()
-        is_mark = isinstance(event, Negotiation) and event.option == Option.TIMING_MARK
+        is_mark = isinstance(event, Negotiation) and event.option == codec.Option.TIMING_MARK
         if is_mark and self._is_idle and self.shell is not None and not self.wire.is_character:
             # A client that interrupts shows nothing before this is answered (RFC 860),
             # not even the prompt that followed the interrupt.
@@ -453,7 +453,7 @@ class ShellSession(Protocol):
             self.out(PASTE_ON)
 
     def _command(self, event: Command) -> None:
-        if event.code != Code.AYT:
+        if event.code != codec.Code.AYT:
             self._typed(self.wire.keys_of(event))
             return
         self.out("\n[Yes: tapd is here.]\n")

@@ -81,7 +81,7 @@ def _begin(session: Session, name: str) -> None:
 
 def _take_chunk(session: Session, exchange: Exchange, text: str) -> None:
     # What came before is sealed: it may have a password in it.
-    sealer = session.network.application.runtime.sealer
+    sealer = session.service.sealer
     before = (sealer.open(session.sasl_input) or b"").decode() if session.sasl_input else ""
     whole = before + ("" if text == "+" and before else text)
     if len(whole) > MESSAGE_BYTES_MAX:

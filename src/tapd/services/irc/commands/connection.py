@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 @command("PASS", params=1, only_before_registration=True)
 def set_password(session: Session, message: Message) -> None:
     """Give the server's password (modern, "PASS message"); the last one counts."""
-    sealer = session.network.application.runtime.sealer
+    sealer = session.service.sealer
     session.password = sealer.seal(message.params[0].encode())
 
 

@@ -1,11 +1,7 @@
-"""Checks that take long, such as that of a password, and survive a kill.
+"""Password checks of IRC clients (`model.access.check`), and what becomes of their answers.
 
-Imports `addresses`, and `session`'s parts by reference only. A hash takes tens of
-milliseconds on purpose, so it is computed in a thread, when it is its address's turn
-(`net.turn.fair_queue`). The session reads nothing meanwhile. A thread dies with its
-process, so what is to be checked is kept (sealed), and checked again by the process
-that goes on. Where too much is being checked already, the client is told: one that is
-not registered yet is closed.
+The session reads no input while it waits. Where too much is being checked already, the
+client is told: one that is not registered yet is closed.
 
 **To add one**: a function ``check(secret, *args) -> bool`` that runs in a thread
 and touches no state, and a function ``then(session, ok, *args)`` that runs in a
@@ -22,9 +18,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tapd.model.access.accounts import verify_password
+from tapd.model.access.check import SecretCheck, Work
 from tapd.model.access.peers import group_of_host, group_of_peer
 from tapd.model.application import QUEUE_GROUP_MAX, QUEUE_MAX
-from tapd.model.durable.persistent import Persistent
 from tapd.wire.addresses import LOCAL
 
 if TYPE_CHECKING:
@@ -35,18 +31,18 @@ log = logging.getLogger(__name__)
 Then = Callable[..., None]
 
 
-class Check(Persistent):
-    """One check that a session waits for.
+class Check(SecretCheck):
+    """One check that a client waits for.
 
     Attributes:
-        session: whose it is.
-        sealed: the secret, sealed.
         check: the function that runs in a thread.
         check_args: its arguments after the secret.
         then: what is called with the outcome.
         then_args: its arguments after session and outcome.
         label: of the command that began it; None for none.
     """
+
+    session: Session
 
     def __init__(
         self,
@@ -57,46 +53,48 @@ class Check(Persistent):
         then: Then,
         then_args: tuple[Any, ...],
     ) -> None:
-        self.session = session
-        sealer = session.network.application.runtime.sealer
-        self.sealed = sealer.seal(secret.encode())
+        super().__init__(session, session.service.sealer.seal(secret.encode()))
         self.check = check
         self.check_args = check_args
         self.then = then
         self.then_args = then_args
         self.label = session.label
 
-    def begin(self) -> bool:
-        """Ask for it, in this process; where too much is checked, tell the client and give up."""
+    def work(self, secret: str) -> Work:
+        """Return the function that it was made with."""
+        return self.check, (secret, *self.check_args)
+
+    def group(self) -> str:
+        """Return the group of the client's own address."""
         session = self.session
-        runtime = session.network.application.runtime
-        secret = (runtime.sealer.open(self.sealed) or b"").decode()
-        if self.check is password_matches and _is_accepted(secret, self.check_args[0]):
-            runtime.call(lambda: self._finished(True, None))  # costs nothing, so it never waits
-            return True
-        # Who is exempt from limits may be many: what stands in front of the server.
-        network = session.network
+        if session.ip == LOCAL:
+            return group_of_peer(None, session.transport.get_extra_info("socket"))
+        return group_of_host(session.ip)
+
+    def group_max(self) -> int:
+        """Return more for who is exempt from limits: many may come from there."""
+        session, network = self.session, self.session.network
         is_exempt = network.limits.is_exempt(session.ip) or network.fronts.is_gateway(session.ip)
-        refused = runtime.run_in_queue(
-            self.check, (secret, *self.check_args), self._finished,
-            is_wanted=self.is_wanted, group=_group_of(session),
-            group_max=QUEUE_MAX // 2 if is_exempt else QUEUE_GROUP_MAX,
-        )  # fmt: skip
+        return QUEUE_MAX // 2 if is_exempt else QUEUE_GROUP_MAX
+
+    def begin(self) -> str:
+        """Begin it in this process; where too much is checked, tell the client and give up."""
+        session = self.session
+        if self.check is password_matches and _is_accepted(self.secret(), self.check_args[0]):
+            session.check = self
+            # Costs nothing, so it never waits.
+            session.service.application.runtime.call(lambda: self.take_answer(True, None))
+            return ""
+        refused = super().begin()
         if refused:
             _refuse(session, refused)
-        return not refused
+        return refused
 
-    def is_wanted(self) -> bool:
-        """Whether its session still waits for it."""
-        return self.session.check is self and self.session.is_connected
-
-    def _finished(self, result: Any, error: Any) -> None:
+    def answered(self, result: Any, error: Any) -> None:
+        """Call `then`, answer under the label, and read on."""
         session = self.session
-        if not self.is_wanted():
-            return
         if error is not None:
             log.error("%r: a check failed", session, exc_info=error)
-        session.check = None
         if self.label is not None:
             session.begin_label(self.label)
         try:
@@ -121,14 +119,12 @@ def start_check(
     the check itself failed.
     """
     check_object = Check(session, secret, check, check_args, then, then_args)
-    session.check = check_object
-    if check_object.begin():
+    if not check_object.begin():
         session.pause_for(check_object)
 
 
 def _refuse(session: Session, why: str) -> None:
     """Tell a client that its password can't be checked now; close it before registration."""
-    session.check = None
     session.end_sasl()
     session.network.application.runtime.tell(
         log, "unchecked", f"a password from {session.ip} was not checked: {why}", peer=session.ip
@@ -138,13 +134,6 @@ def _refuse(session: Session, why: str) -> None:
         session.notice(text)
     else:
         session.close(text)
-
-
-def _group_of(session: Session) -> str:
-    """Return whom a check is counted for."""
-    if session.ip == LOCAL:
-        return group_of_peer(None, session.transport.get_extra_info("socket"))
-    return group_of_host(session.ip)
 
 
 _KEY = secrets.token_bytes(32)

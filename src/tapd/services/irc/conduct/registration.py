@@ -42,7 +42,7 @@ def try_complete(session: Session) -> None:
         session.end_sasl()
         session.reply(n.ERR_SASLABORTED)
     if network.password_hash:
-        sealer = network.application.runtime.sealer
+        sealer = session.service.sealer
         given = (sealer.open(session.password) or b"").decode() if session.password else ""
         start_check(session, given, password_matches, (network.password_hash,), _password_checked)
     elif session.password and not user.account:
@@ -54,7 +54,7 @@ def try_complete(session: Session) -> None:
 def _log_in_by_pass(session: Session) -> None:
     """Log in by ``PASS account:password``, for clients without SASL; anything else is ignored."""
     network = session.network
-    given = (network.application.runtime.sealer.open(session.password) or b"").decode()
+    given = (session.service.sealer.open(session.password) or b"").decode()
     session.password = b""
     name, _, password = given.partition(":")
     account = network.accounts.find(split_device(name)[0])

@@ -20,7 +20,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 from typing import Protocol as TypingProtocol
 
-from tapd.model.protocol import Protocol, Transport
+from tapd.model.protocol import Transport
+from tapd.model.protocols.kept import KeptInput
 from tapd.services.irc.conduct import admission, audit, flood, presence
 from tapd.services.irc.conduct.command_table import Command, find_command
 from tapd.services.irc.state.limits import ClientPace
@@ -52,13 +53,16 @@ _REJECTIONS = {
     Reason.MALFORMED: ("INVALID_MESSAGE", "Your message has no command and was dropped"),
 }
 
+_FIRST_LINE = re.compile(rb"[\r\n]*[^\r\n]*(?:\r\n|\r|\n)").match
+"""Up to the end of the first line that is not empty."""
+
 _SECRETIVE = re.compile(rb"(?i)pass|oper|authenticate|register|identify|ns |nickserv|webirc")
 """What stands in input with a password in it, before that."""
 
 _SKIPPED = "The server was killed by this; it was skipped"
 
 
-class Session(Protocol):
+class Session(KeptInput):
     """One client's connection.
 
     Attributes:
@@ -70,7 +74,6 @@ class Session(Protocol):
         is_registered: registration is complete.
         password: sealed, from PASS, until registration is complete; b"" for none.
         made_s: when the connection was made.
-        plain_input, sealed_input: what `pending` is kept as.
         check: what this session waits for; None for nothing.
         sasl: the exchange that is under way; None for none.
         sasl_input: its client's message as far as it has come, sealed; b"" for nothing.
@@ -84,6 +87,8 @@ class Session(Protocol):
         awaits_header: a PROXY header has yet to come.
     """
 
+    persistence_version = 2
+
     service: Network
     user: User
     caps = 0
@@ -92,8 +97,6 @@ class Session(Protocol):
     is_registered = False
     password = b""
     made_s = 0.0
-    plain_input = b""
-    sealed_input = b""
     check: Check | None = None
     sasl: Exchange | None = None
     sasl_input = b""
@@ -134,17 +137,18 @@ class Session(Protocol):
 
         What may be half of a password is kept sealed.
         """
-        if not self.sealed_input:
-            return self.plain_input
-        return self.network.application.runtime.sealer.open(self.sealed_input) or b""
+        if self._sealed_part or self._pieces is not None:
+            return self._read_kept()
+        return self._part  # as most often
 
     @pending.setter
     def pending(self, data: bytes) -> None:
-        is_secret = _SECRETIVE.search(data) is not None
-        if is_secret or self.sealed_input:
-            sealer = self.network.application.runtime.sealer
-            self.sealed_input = sealer.seal(data) if is_secret else b""
-        self.plain_input = b"" if is_secret else data
+        self._replace_kept(data)
+
+    def upgrade_to_version_2(self) -> None:
+        """Keep input as `KeptInput` does."""
+        self._part = self.__dict__.pop("plain_input", b"")
+        self._sealed_part = self.__dict__.pop("sealed_input", b"")
 
     @property
     def live_transport(self) -> Any:
@@ -187,7 +191,6 @@ class Session(Protocol):
     def connection_made(self, transport: Transport) -> None:
         """Begin a registration."""
         self.made_s = self._v_heard_s = self.network.now_s()
-        self.pending = b""
         self.user = User("", "")
         self.network.session_opened(self)
         admission.limit_input(self)
@@ -198,7 +201,7 @@ class Session(Protocol):
         self._v_heard_s = self.network.now_s()
         admission.limit_input(self)
         if self.check is not None:
-            if not self.check.begin() and self.is_connected:
+            if self.check.begin() and self.is_connected:
                 self.resume_after_check()
         elif not self.transport.is_reading() and not self.transport.is_closing():
             self.network.waiting_room.enter_again(self)
@@ -244,27 +247,25 @@ class Session(Protocol):
     def reading_resumed(self) -> None:
         """Go on with what came while this session was too fast, or waited for a check."""
         self._v_heard_s = self.network.now_s()
-        lines, rest = wire.split_lines(self.pending, b"")
-        self._run_lines(lines, rest)
+        super().reading_resumed()
 
-    def kept_bytes(self) -> int:
-        """Return how much of what is kept runs when reading is resumed (`reading_resumed`)."""
+    def _may_be_secret(self, data: bytes) -> bool:
+        return _SECRETIVE.search(data) is not None
+
+    def _kept_unit(self, kept: bytes) -> int:
         if self.awaits_header:
             return 0  # it has line ends of its own, and is taken as soon as it is whole
-        pending = self.pending
-        return len(pending) if b"\n" in pending or b"\r" in pending else 0
+        line = _FIRST_LINE(kept)
+        return 0 if line is None else line.end()
 
-    def run_kept_unit(self) -> None:
-        """Run the first line that is kept."""
+    def _run_kept(self, data: bytes, rest: bytes) -> None:
         self._v_heard_s = self.network.now_s()
-        lines, rest = wire.split_lines(self.pending, b"")
-        self._run_lines(lines[:1], b"\n".join((*lines[1:], rest)))
+        lines, begun = wire.split_lines(b"", data)
+        self._run_lines(lines, begun + rest)
 
-    def skip_kept_unit(self) -> None:
-        """Drop the first line that is kept, which killed the server, and say so."""
-        lines, rest = wire.split_lines(self.pending, b"")
-        self.pending = b"\n".join((*lines[1:], rest))
-        self._tell_of_skipped(lines)
+    def _skip_kept(self, data: bytes, rest: bytes) -> None:
+        self.pending = rest
+        self._tell_of_skipped(wire.split_lines(b"", data)[0])
 
     def _run_lines(self, lines: Sequence[bytes], rest: bytes) -> None:
         limits = self.service.limits
