@@ -174,7 +174,7 @@ class Jar:
     def settle(self, objects: Iterable[Any]) -> None:
         """Mark `objects`, whose states were just loaded, as unchanged.
 
-        Their plain containers are converted at the next change: a journal that follows may have
+        Their plain containers are converted at the first dump: a journal that follows may have
         given the next numbers to others.
         """
         rest = []
@@ -329,8 +329,7 @@ class Jar:
         try:
             if issubclass(cls, Tracked):
                 begun = commit.begun
-                # A conversion in this commit may dump the object twice: its delta begins at the
-                # first.
+                # Second try in this commit, after a conversion: begin where the first began.
                 begin = begun.pop(oid) if oid in begun else obj.begin_delta()
                 delta = None if begin is None else obj.delta_since(begin)
                 if delta is not None:
@@ -380,8 +379,6 @@ class Jar:
         ):  # marked as changed by every typed line, though mostly unchanged
             digest_before = digest_before or own_dict(obj).get("_v_digest")
             own_dict(obj)["_v_digest"] = digest
-        # A converted object has the same pickle, but other containers: the journal must learn
-        # their numbers or types.
         has_changed = was_converted or digest != digest_before or oid in looks.forced
         if type(obj) is Shared and has_changed:
             self._class_records.note(obj, commit.changes)
