@@ -1,7 +1,4 @@
-"""Forks of tapd's own: a copy of the server that saves, or tries what a load dies of.
-
-Imports `host.forks`.
-"""
+"""tapd's own forks: copies of the server that save, or try a suspicious call."""
 
 from __future__ import annotations
 
@@ -20,33 +17,33 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def fork_copy() -> int:
-    """Return the process id of a copy that keeps all that this process has; 0 in the copy.
+    """Fork a copy that keeps everything; return its process id, or 0 in the copy.
 
     Raises:
-        OSError: no process could be made.
+        OSError: no process could be created.
     """
-    _prctl()  # found before the fork: the child looks up nothing
+    _prctl()  # looked up before the fork: the child must not import
     with warnings.catch_warnings():
-        # 3.12 and later warn of threads. Only the forking one lives on in the copy.
+        # Python 3.12 and later warn about threads; the copy uses only the forking one.
         warnings.simplefilter("ignore", DeprecationWarning)
         with forks.ours():
             return os.fork()
 
 
 def end_with_parent(parent: int) -> None:
-    """Have this process end as soon as `parent` does; at once if it has."""
+    """Make this process end as soon as `parent` does, or now if it has ended."""
     if _prctl()(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0 or os.getppid() != parent:
         os._exit(1)
 
 
 def offer_to_oom_killer() -> None:
-    """Have the kernel end this process first where memory is out: a copy can be had again."""
+    """Make the kernel kill this process first if memory runs out: a copy is replaceable."""
     with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")  # the most
+        Path("/proc/self/oom_score_adj").write_text("1000")  # the maximum
 
 
 @functools.cache
 def _prctl() -> Callable[..., int]:
-    """Return prctl(2), which Python has no name for."""
+    """Return prctl(2), which Python does not wrap."""
     function: Callable[..., int] = ctypes.CDLL(None, use_errno=True).prctl
     return function

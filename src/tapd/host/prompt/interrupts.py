@@ -1,12 +1,11 @@
-"""Ctrl-C for typed code that does not come back.
+"""Ctrl-C for typed code that does not return.
 
-While such code runs nobody reads the connection that the Ctrl-C came by. So the
-thread that watches for long turns (`net.turn.slow`) asks the session whose code it is
-whether one waits in the kernel. If so, it sends the main thread a signal, which
-raises KeyboardInterrupt in that code, and nowhere else. ``tapctl shell`` sends a
-signal itself; see `host.prompt.console`.
+While such code runs, nothing reads the connection that carries the Ctrl-C. So the thread that
+watches for long turns (`net.turn.slow`) asks the running session whether one waits in the
+kernel. If so, it sends the main thread a signal, which raises KeyboardInterrupt in that code
+and nowhere else. ``tapctl shell`` sends a signal itself; see `host.prompt.console`.
 
-Nothing here is durable. Imports nothing of tapd's.
+Nothing here is durable.
 """
 
 from __future__ import annotations
@@ -20,17 +19,17 @@ INTERRUPT = signal.SIGUSR2
 
 
 class Session(Protocol):
-    """Whose code runs."""
+    """The session whose code is running."""
 
     def interrupts_waiting(self) -> int:
-        """Count the Ctrl-C that wait unread. Called by another thread: change nothing."""
+        """Count unread Ctrl-C. Called by another thread: must change nothing."""
 
 
 class TypedCode:
-    """Which session's code runs in the main thread now.
+    """Knows which session's code runs in the main thread.
 
     Attributes:
-        session: whose it is; None while no such code runs.
+        session: the session; None while no typed code runs.
     """
 
     def __init__(self) -> None:
@@ -39,27 +38,27 @@ class TypedCode:
         self._answered = 0
 
     def begin(self, session: Session) -> None:
-        """Let the code of `session` be interrupted, until `session` is None again."""
+        """Make the code of `session` interruptible; None ends that."""
         self._answered = 0
         self.session = session
 
     def allow_interrupts(self) -> None:
-        """Have `INTERRUPT` do what it is for. In the main thread only."""
+        """Install the handler of `INTERRUPT`. In the main thread only."""
         signal.signal(INTERRUPT, self._interrupt)
 
     def interrupt_if_asked(self) -> None:
-        """Interrupt the code that runs, once for each Ctrl-C that waits. In any thread."""
+        """Interrupt the running code, once for each waiting Ctrl-C. In any thread."""
         session = self.session
         if session is None:
             return
         waiting = session.interrupts_waiting()
         if waiting > self._answered:
-            self._answered = waiting  # what it does at the first is not disturbed by the same
+            self._answered = waiting  # one interrupt for each Ctrl-C
             self._asking = session
             signal.pthread_kill(threading.main_thread().ident or 0, INTERRUPT)
 
     def ask_again(self) -> None:
-        """Have the Ctrl-C that waits looked at once more: one came where nothing could take it."""
+        """Check the waiting Ctrl-C once more: one arrived where it could not be handled."""
         self._answered = 0
 
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
@@ -69,4 +68,4 @@ class TypedCode:
 
 
 typed_code = TypedCode()
-"""There is one main thread."""
+"""One for the process, as there is one main thread."""

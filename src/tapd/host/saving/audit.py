@@ -1,15 +1,14 @@
-"""An audit: would a kill right now bring back what is in memory?
+"""Audit: checks that a kill right now would restore what is in memory.
 
-Imports `errors` and `image`. It is run in the child of a checkpoint, when the new
-generation is safe and reported. It restores what the generation before and its
-journals say, as a start would, and compares that with what memory held at the fork.
-Both are in one process, so nothing of the graph that is being looked at may be
-changed: a restoration makes definitions, namespaces and durable objects of its own.
-Where that would take too much memory, it is a part of it each time (`audit_part`).
+It runs in the child process of a checkpoint, after the new generation is safe and reported. It
+restores the generation before and its journals, as a start would, and compares the result with
+memory as it was at the fork. Both are in one process, so the live graph must not be changed:
+the load has definitions, namespaces and durable objects of its own. If that would take too much
+memory, each audit covers one part (`audit_part`).
 
-Restoring runs what classes have for that (``__setstate__``), as every start does. The
-child is a copy that ends here; it has none of the server's descriptors, writes no
-file and reaches nobody (`_be_harmless`), and whatever is raised is a reason, no more.
+Restoring runs the hooks of classes (``__setstate__``), as every start does. The child is a copy
+that ends afterwards. It has none of the server's descriptors, writes no file and reaches nobody
+(`_be_harmless`). Any error only becomes the reason of an incomplete audit.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ from tapd.values import Value
 DIFFERENCES_MAX = 20
 DEADLINE_S = 600.0
 MEMORY_FACTOR = 24
-"""How much memory restoring a TAP and comparing all of it take for each byte of the file
+"""Memory for restoring a TAP and comparing all of it, per byte of the file
 (`bench_audit`)."""
 
 _NICE_MOST = 19
@@ -53,16 +52,16 @@ class Audited(Value):
     """What an audit found.
 
     Attributes:
-        generation: that was saved right before it: this is what is compared.
+        generation: the one saved right before; it is compared with memory.
         base: the generation from which a kill would have restored.
         objects: how many were compared.
-        parts: 1 where all was compared; else one of so many parts, another one each time.
-        differences: what a kill would have restored as something else; the first ones.
-        lasting: paths of those that the new generation has as well.
-        reason: why it did not get to its end; "" where it did.
+        parts: 1 if everything was compared; else one of so many parts was, in rotation.
+        differences: what a kill would have restored differently; the first ones.
+        lasting: paths of differences that the new generation has as well.
+        reason: why it was not completed; "" if it was.
         duration_s: how long it took.
-        processor_s: the processor's time of that.
-        memory_bytes: what it took at most, beyond what the child had.
+        processor_s: processor time of it.
+        memory_bytes: its peak memory, beyond what the child had.
     """
 
     generation: int
@@ -77,31 +76,31 @@ class Audited(Value):
     memory_bytes: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        """Return what `from_json` takes."""
+        """Return the argument of `from_json`."""
         return self.as_dict() | {"differences": [each.as_dict() for each in self.differences]}
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Audited:
-        """Return what `as_json` described."""
+        """Parse the result of `as_json`."""
         differences = tuple(Difference(**each) for each in fields["differences"])
         return cls(**(fields | {"differences": differences, "lasting": tuple(fields["lasting"])}))
 
     @property
     def is_whole(self) -> bool:
-        """Whether all was compared."""
+        """Whether everything was compared."""
         return not self.reason
 
 
 class Audit(Value):
-    """What is to be audited; made before the fork, run in the child.
+    """Parameters of an audit; created before the fork, run in the child.
 
     Attributes:
         path: of the TAP.
         key: verifies it.
         base: the generation from which a kill would have restored.
-        generation: the one that the child has saved, which holds what memory does.
-        memory_bytes: how much memory it may take.
-        deadline_s: for how long it may take.
+        generation: the one that the child has saved from the same memory.
+        memory_bytes: the memory limit.
+        deadline_s: the time limit.
     """
 
     path: Path
@@ -112,7 +111,7 @@ class Audit(Value):
     deadline_s: float = DEADLINE_S
 
     def run(self, application: Application) -> Audited:
-        """Compare; never raises. The process is good for nothing else afterwards."""
+        """Compare; never raises. The process is unusable afterwards."""
         started_s, processor_s = time.monotonic(), time.process_time()
         outcome = Audited(self.generation, self.base)
         _forget_peak()
@@ -120,6 +119,7 @@ class Audit(Value):
         try:
             allowed = min(self.memory_bytes, _available_bytes())
             parts = parts_for(self._size_bytes(), allowed)
+            # A restore that needs more fails with MemoryError instead of pressing the server.
             _limit_memory(allowed)
             if parts == 1:
                 self._part_file().remove()
@@ -128,6 +128,7 @@ class Audit(Value):
             else:
                 jar = application._p_jar
                 live = LiveObjects(jar)
+                # Before `_be_harmless`, which forbids writing: this stores the next part.
                 part = self._change_part(jar, live, parts)
                 _be_harmless()
                 if part is None:
@@ -138,7 +139,7 @@ class Audit(Value):
             outcome = outcome.replace(
                 reason="a later save let go of the journal before it was read"
             )
-        except BaseException as error:  # SystemExit of an author's hook, say
+        except BaseException as error:  # such as SystemExit of an author's hook
             outcome = outcome.replace(reason=_failed(self.base, error))
         with contextlib.suppress(Exception):
             _unlimit_memory()
@@ -156,10 +157,10 @@ class Audit(Value):
         )
 
     def _change_part(self, jar: Jar, live: LiveObjects, parts: int) -> Part | None:
-        """Return the part that is to be compared, and keep the next one."""
+        """Return the part to compare, and store the next one."""
         file = self._part_file()
         part = file.read(self.base)
-        with contextlib.suppress(StateUnwritable):  # the next audit says that it has none
+        with contextlib.suppress(StateUnwritable):  # the next audit reports that it has no part
             file.write(live, jar, self.generation, parts)
         return part
 
@@ -182,8 +183,8 @@ class Audit(Value):
         del restored
         lasting = frozenset[str]()
         if found.differences:
-            # It was saved of this very memory, so what differs is no missed change: the way
-            # there and back is not faithful, or is not meant to be.
+            # This generation was saved from the same memory, so a difference is no missed change:
+            # the round trip is not faithful, or is not meant to be.
             saved = self._restore(self.generation)
             again = _walk(saved.application, application, deadline_s)
             lasting = frozenset(each.path for each in again.differences)
@@ -205,25 +206,25 @@ class Audit(Value):
         return _told(outcome.replace(parts=part.parts), found, lasting)
 
     def _restore(self, base: int) -> Restored:
-        """Do as a start would have done from generation `base`, right before this one."""
+        """Restore generation `base` as a start would have done right before this save."""
         state = State(self.path, self.key)
         state.make_jar = _NumbersAlone
         return state.restore_until(base, self.generation)
 
     def _check_was_there(self) -> None:
-        """Check, after the journals were read, that none of them had been let go of before.
+        """Check, after reading the journals, that none of them had been deleted before.
 
-        The server saves on meanwhile, and what is let go of goes in order, the base's first.
+        The server saves on meanwhile. Files are deleted in order, the base's first.
 
         Raises:
-            _Overtaken: they may have been gone.
+            _Overtaken: some may have been missing.
         """
         if not State(self.path, self.key).store.journal_path(self.base).exists():
             raise _Overtaken
 
 
 class _Overtaken(Exception):
-    """Later saves let go of what was to be read."""
+    """Later saves deleted the files being read."""
 
 
 def _walk(restored: Application, live: Application, deadline_s: float) -> Outcome:
@@ -232,7 +233,7 @@ def _walk(restored: Application, live: Application, deadline_s: float) -> Outcom
 
 
 def _told(outcome: Audited, found: Outcome, lasting: frozenset[str]) -> Audited:
-    # What a class says itself of its state, it may say otherwise of what was restored.
+    # A class that defines its own state may give another one after a restore.
     differences = tuple(
         each for each in found.differences if not (each.path in lasting and each.is_hooked)
     )
@@ -245,7 +246,7 @@ def _told(outcome: Audited, found: Outcome, lasting: frozenset[str]) -> Audited:
 
 
 class _NumbersAlone(Jar):
-    """Takes in a graph that nobody will change: nothing of it is watched."""
+    """A jar for a graph that nobody will change: it numbers objects and watches nothing."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -257,7 +258,7 @@ class _NumbersAlone(Jar):
         return super()._number(known)
 
     def _take_in(self, rest: Sequence[Any]) -> None:
-        if not self._is_numbered:  # one that no server has saved yet: the usual way numbers all
+        if not self._is_numbered:  # not saved by a server yet: number all objects the usual way
             super()._take_in(rest)
             return
         for obj in rest:
@@ -265,23 +266,23 @@ class _NumbersAlone(Jar):
 
 
 def parts_for(size: int, allowed: int) -> int:
-    """Return into how many parts the audit of a TAP is cut for want of memory."""
+    """Return the number of parts that a TAP's audit needs to fit into memory."""
     needed = size * MEMORY_FACTOR
     return 1 if needed <= allowed else -(-needed * _PART_FACTOR // max(allowed, 1))
 
 
 _PART_FACTOR = 2
-"""A part takes less than what is allowed: its objects differ in size, and all have to be found."""
+"""Safety factor of a part: objects differ in size, and all of them are indexed."""
 
 
 def _path_in(live: Application, path: str, obj: Any) -> str:
-    """Return the path from the application on of what is at `path` in a durable object."""
+    """Return the path from the application of a difference inside of a durable object."""
     place = find_path(live, obj).removeprefix("application").removeprefix(".")
     return f"{place or f'(object {obj._p_oid})'}{path}".removeprefix(".")
 
 
 def _failed(base: int, error: BaseException) -> str:
-    if isinstance(error, _Overtaken | JournalGone):  # seen before it was opened, perhaps
+    if isinstance(error, _Overtaken | JournalGone):  # deleted since it was listed
         return "a later save let go of the journal before it was read"
     cause: BaseException | None = error
     while cause is not None:
@@ -291,7 +292,7 @@ def _failed(base: int, error: BaseException) -> str:
     return f"generation {base} could not be restored: {type(error).__name__}: {error!s:.300}"
 
 
-# --- what the child lets go of ----------------------------------------------------
+# --- isolating the child ----------------------------------------------------
 
 
 _DENIED = (
@@ -304,7 +305,7 @@ _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 def _refuse(event: str, args: tuple[Any, ...]) -> None:
-    """Raise where what was restored would have an effect outside (`sys.addaudithook`)."""
+    """Raise if a restored object is about to have an effect outside (`sys.addaudithook`)."""
     if event == "open":
         flags = args[2]
         if not (isinstance(flags, int) and flags & _WRITING):
@@ -315,7 +316,7 @@ def _refuse(event: str, args: tuple[Any, ...]) -> None:
 
 
 def _be_harmless() -> None:
-    """Say nothing, reach nobody, write nothing, and give way to everybody."""
+    """Drop output, network and writing, and run at the lowest priority."""
     logging.disable(logging.CRITICAL)
     sys.dont_write_bytecode = True
     nowhere = os.open(os.devnull, os.O_RDWR)
@@ -323,7 +324,7 @@ def _be_harmless() -> None:
         os.dup2(nowhere, fd)
     os.close(nowhere)
     sys.addaudithook(_refuse)
-    with contextlib.suppress(OSError):  # a filter of system calls may refuse it
+    with contextlib.suppress(OSError):  # a seccomp filter may refuse it
         os.nice(_NICE_MOST)
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
@@ -333,12 +334,12 @@ def _be_harmless() -> None:
 
 
 def _limit_memory(allowed: int) -> None:
-    """Have what asks for more fail with MemoryError."""
+    """Make larger allocations fail with MemoryError."""
     limit = _virtual_bytes() + allowed
     _soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     if hard != resource.RLIM_INFINITY:
         limit = min(limit, hard)
-    with contextlib.suppress(OSError, ValueError):  # a filter may refuse it
+    with contextlib.suppress(OSError, ValueError):  # a seccomp filter may refuse it
         resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
 
 
@@ -356,13 +357,13 @@ _STATUS = Path("/proc/self/status")
 
 
 def _forget_peak() -> None:
-    """Have VmHWM begin anew (proc(5)): the save took memory, too."""
+    """Reset VmHWM (proc(5)): the save took memory, too."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def _field(path: Path, name: str) -> int:
-    """Return a field of a file of proc(5), which are in kB."""
+    """Return a field of a file of proc(5), in kB there."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         for line in path.read_text().splitlines():
             if line.startswith(name):
@@ -371,14 +372,14 @@ def _field(path: Path, name: str) -> int:
 
 
 def _available_bytes() -> int:
-    """Return how much memory may be taken without pressing anybody: half of what is free."""
+    """Return how much memory may be used without pressing others: half of the free memory."""
     free: list[int] = [_field(Path("/proc/meminfo"), "MemAvailable:") or _NO_LIMIT]
     free += _cgroup_bytes()
     return min(free) // 2
 
 
 def _cgroup_bytes() -> Iterable[int]:
-    """Yield what is left of the limits of the control groups (cgroups(7), version 2)."""
+    """Yield the room below each limit of the control groups (cgroups(7), version 2)."""
     try:
         text = Path("/proc/self/cgroup").read_text()
         group = next(line[3:] for line in text.splitlines() if line.startswith("0::"))
