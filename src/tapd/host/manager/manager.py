@@ -7,14 +7,16 @@ It reads no TAP: it knows only a list of addresses and a command.
 
 Its life is a table. Phases are rows, and each has one deadline:
 
-========  ==========================  ========================================= phase     is
-left by                  at its deadline ========  ==========================
-========================================= STARTING  READY=1                     the start took
-too long: abort RUNNING   STOPPING=1, a signal to us  no WATCHDOG=1 came in time: abort STOPPING
-the child's end             it took too long: SIGKILL ABORTING  the child's end
-SIGABRT was not enough: SIGKILL DEAD      a new child                 start it ASLEEP    a
-client, a signal to us    a timer is due: start it ========  ==========================
-=========================================
+========  ==========================  =========================================
+phase     is left by                  at its deadline
+========  ==========================  =========================================
+STARTING  READY=1                     the start took too long: abort
+RUNNING   STOPPING=1, a signal to us  no WATCHDOG=1 came in time: abort
+STOPPING  the child's end             it took too long: SIGKILL
+ABORTING  the child's end             SIGABRT was not enough: SIGKILL
+DEAD      a new child                 start it
+ASLEEP    a client, a signal to us    a timer is due: start it
+========  ==========================  =========================================
 
 An end is final if a stop was requested, if the child announced it (STOPPING=1) and ended with
 status 0, and with the statuses 64 to 78 (except 74, a full disk), which a restart can't repair.
