@@ -86,7 +86,7 @@ def describe(error: BaseException) -> str:
         text = str(error)
     except BaseException as another:
         check(another, nests=False)
-        text = "its text can't be had"
+        text = "its message is not available"
     return shortened(f"{type(error).__name__}: {text}" if text else type(error).__name__)
 
 

@@ -132,6 +132,6 @@ def refuse(kept: Kept, known: Collection[str] = ()) -> None:
     one = len(new) == 1
     raise UpgradeRefused(
         f"{len(new)} saved object{'' if one else 's'} {'does' if one else 'do'} not fit the code: "
-        f"{told}{more}. Nothing is lost: mend the class{'' if one else 'es'}, or go back to the "
+        f"{told}{more}. Nothing is lost: fix the class{'' if one else 'es'}, or go back to the "
         "code that saved this"
     )

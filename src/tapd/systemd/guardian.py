@@ -64,7 +64,9 @@ class Guardian:
         """
         number = _SYS_CLONE.get(os.uname().machine)
         if number is None:
-            _log.info("no guardian on this machine: a kill may close what is just being accepted")
+            _log.info(
+                "no guardian on this machine: a kill may close connections just being accepted"
+            )
             return False
         memory = mmap.mmap(-1, _HEADER_BYTES + _DESCRIPTORS_MAX)
         memory[:4] = (-1).to_bytes(4, "little", signed=True)

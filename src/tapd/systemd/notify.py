@@ -162,10 +162,10 @@ class Notifier:
                 self._lines.notify(text.encode("utf-8", "replace").decode("latin-1"))
             except BlockingIOError:
                 if not self._wait_for_room(deadline_s):
-                    _log.debug("the service manager is busy; not told: %s", lines[0])
+                    _log.debug("the service manager is busy; not sent: %s", lines[0])
                     return False
             except OSError as error:
-                _log.debug("the service manager can't be told %s: %s", lines[0], error)
+                _log.debug("can't send %s to the manager: %s", lines[0], error)
                 return False
             else:
                 return True
@@ -227,12 +227,13 @@ class Notifier:
                 if self._wait_for_room(deadline_s):
                     continue
                 _log.warning(
-                    "the service manager reads nothing; not told: %s", message.split(maxsplit=1)[0]
+                    "the service manager reads no messages; not sent: %s",
+                    message.split(maxsplit=1)[0],
                 )
                 return False
             except OSError as error:
                 _log.warning(
-                    "the service manager can't be told %s: %s", message.split(maxsplit=1)[0], error
+                    "can't send %s to the manager: %s", message.split(maxsplit=1)[0], error
                 )
                 return False
             else:

@@ -147,7 +147,7 @@ def explain_untracked(difference: Difference, live: Any) -> str:
     return text + (
         f"  It is in a {difference.holder}, a plain object, which tapd looks at in each turn and "
         "should have seen: this is a fault of tapd, not of yours. Please report it.\n"
-        f"  Until that is mended: derive {difference.holder} from tapd.Persistent, which reports "
+        f"  Until that is fixed, derive {difference.holder} from tapd.Persistent, which reports "
         "its changes itself"
     )
 

@@ -240,7 +240,7 @@ def parse_unit_file(text: str, source: str = "unit file") -> UnitFile:
         if not equals or not key.strip(_BLANK):
             raise UnitFileMalformed(
                 f"{source}: line {start + 1} is neither Key=value, [Section] nor a comment; "
-                "mend or remove it"
+                "fix or remove it"
             )
         if not has_section:
             raise UnitFileMalformed(

@@ -81,7 +81,7 @@ def spawn(
     """
     program = shutil.which(command[0])
     if program is None:
-        raise FileNotFoundError(f"no program {command[0]!r} is to be found")
+        raise FileNotFoundError(f"there is no program {command[0]!r}")
     own = dict(environ)
     if fds:
         own["LISTEN_FDS"] = str(len(fds))

@@ -266,7 +266,7 @@ class Manager:
             is_early = code == -signal.SIGTERM and self._ready_s is None
             self._exit_status = 0 if is_early else _exit_status(code)
         elif 64 <= code <= 78 and code != os.EX_IOERR:  # a full disk may get room again
-            _log.error("the server %s, which a restart can't mend", how)
+            _log.error("the server %s, which a restart can't fix", how)
             self._exit_status = code
         elif code == 0 and self._was_reloaded and not self._says_stopping:
             _log.info("the server ended for its new code; starting it again")
@@ -315,8 +315,8 @@ class Manager:
         delay_s = max(delay_s, min(longest_s, delay_s * 2.0 ** min(excess, 30)))
         _log.error(
             "the server %s; it has died %d times in a row within %.0f s of its start, so the next "
-            "start waits %.1f s. Ports stay open and connections are kept meanwhile. What it said "
-            "above tells why",
+            "start waits %.1f s. Ports stay open and connections are kept meanwhile. Its "
+            "messages above say why",
             how, self._quick_deaths, _QUICK_S, delay_s,
         )  # fmt: skip
         return delay_s

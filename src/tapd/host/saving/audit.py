@@ -136,9 +136,7 @@ class Audit(Value):
                 else:
                     outcome = self._compare_part(part, live, application, outcome)
         except _Overtaken:
-            outcome = outcome.replace(
-                reason="a later save let go of the journal before it was read"
-            )
+            outcome = outcome.replace(reason="a later save deleted the journal before it was read")
         except BaseException as error:  # such as SystemExit of an author's hook
             outcome = outcome.replace(reason=_failed(self.base, error))
         with contextlib.suppress(Exception):
@@ -283,7 +281,7 @@ def _path_in(live: Application, path: str, obj: Any) -> str:
 
 def _failed(base: int, error: BaseException) -> str:
     if isinstance(error, _Overtaken | JournalGone):  # deleted since it was listed
-        return "a later save let go of the journal before it was read"
+        return "a later save deleted the journal before it was read"
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, MemoryError):

@@ -164,7 +164,7 @@ def broken_copy(obj: Any, reason: str) -> Any:
     except BaseException as error:
         raise UpgradeRefused(
             f"loading a {type_name_of(cls)}: {reason}, and it can't be kept ({reason_of(error)}); "
-            "mend the class, or go back to the code that saved it"
+            "fix the class, or go back to the code that saved it"
         ) from error
     is_new = getattr(made, "__name__", "") == "__newobj__"
     maker = args[0] if is_new else made
@@ -201,7 +201,7 @@ def _refuse(obj: Any, name: str) -> Any:
         raise LostObject(
             f"{name} of {obj!r}: install the module it comes from, or register a rename"
         )
-    raise LostObject(f"{name} of {obj!r}: mend the class so that it takes what was saved")
+    raise LostObject(f"{name} of {obj!r}: fix the class so that it takes what was saved")
 
 
 # --- for durable objects, and for others that can't be replaced ----------------

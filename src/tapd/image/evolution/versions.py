@@ -261,5 +261,5 @@ def _upgrade(obj: Any, version: int) -> None:
             raise UpgradeRefused(
                 f"upgrading {name} from version {version} to {now}: upgrade_to_version_{step} "
                 f"failed: {stand_ins.reason_of(error)}{describe_origin(error)}; everything "
-                "is as it was: mend the upgrade, or go back to the code that saved this"
+                "is as it was: fix the upgrade, or go back to the code that saved this"
             ) from error

@@ -316,7 +316,7 @@ class StateLoader:
             self.keep_as_it_is(obj, reason)
             return
         raise UpgradeRefused(
-            f"loading: a {type(obj).__qualname__} can't be a key any more; mend the class, or go "
+            f"loading: a {type(obj).__qualname__} can't be a key any more; fix the class, or go "
             "back to the code that saved it"
         )
 
@@ -331,7 +331,7 @@ class StateLoader:
         except BaseException as error:
             raise UpgradeRefused(
                 f"loading a {type(obj).__qualname__}: {reason}, and its __getstate__ fails "
-                f"({stand_ins.reason_of(error)}); mend the class, or go back to the code that "
+                f"({stand_ins.reason_of(error)}); fix the class, or go back to the code that "
                 "saved it"
             ) from error
         self.restoration.keep(obj, version_of(type(obj)), state, reason)

@@ -237,9 +237,9 @@ class Watch:
             return
         self._slow_turns = -1  # warn once per process
         _log.warning(
-            "each turn takes %.0f ms to find what changed in instances of plain classes, which tell"
-            " nobody (%d durable objects hold some; the slowest to look at is %s): derive their"
-            " classes from tapd.Persistent, or keep what is in them in lists and dicts of a durable"
+            "each turn takes %.0f ms to find changes in instances of plain classes, which don't"
+            " report them (%d durable objects hold some; the slowest to check is %s): derive their"
+            " classes from tapd.Persistent, or keep their data in lists and dicts of a durable"
             " object, or many of them in a BTree",
             took_s * 1e3, len(self._referents), self._locate(slowest),
         )  # fmt: skip
