@@ -1,7 +1,7 @@
-"""``NAME.d/asleep``: since when a server sleeps, and when it is to be woken.
+"""The file ``NAME.d/asleep``: since when a server sleeps, and when to wake it.
 
-The server writes it last of all; systemd's ExecStopPost= reads it to plan a start, the
-next start reads and removes it, and `tapctl` shows it.
+The server writes it last of all. systemd's ExecStopPost= reads it to plan a start, the next
+start reads and removes it, and `tapctl` shows it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ _DUE_DIGITS_MAX = 11
 
 
 class Sleep(Value):
-    """What a server that sleeps left behind.
+    """What a sleeping server left behind.
 
     Attributes:
         since_s: when it went to sleep, in seconds since the epoch.
-        due_s: when it is to be woken; inf for by a client only.
+        due_s: when to wake it; inf if only a client does.
     """
 
     since_s: float
@@ -30,7 +30,7 @@ class Sleep(Value):
 
     @property
     def slept(self) -> str:
-        """How long it slept until now, for people."""
+        """How long it has slept, for people."""
         seconds = max(0.0, time.time() - self.since_s)
         for unit, size in (("days", 86400), ("hours", 3600), ("min", 60)):
             if seconds >= 2 * size:
@@ -39,32 +39,33 @@ class Sleep(Value):
 
 
 def save_sleep(directory: Path, due_s: float) -> None:
-    """Write ``asleep``: the whole second in which a timer is due, or nothing.
+    """Write ``asleep``: the second in which a timer is due, or nothing.
 
     Raises:
-        OSError: it can't be written. Timers then run at the next client's wake-up.
+        OSError: it can't be written. Timers then run when the next client wakes the
+            server.
     """
     path = directory / ASLEEP_NAME
     new = path.with_name(f".{ASLEEP_NAME}.new")
-    # Rounded up: woken a moment early, it would find nothing due and sleep on.
+    # Rounded up: woken a moment too early, the server would go to sleep again.
     new.write_text(f"{math.ceil(due_s) if due_s < 1e11 else ''}\n", encoding="ascii")
     new.replace(path)
 
 
 def read_sleep(directory: Path) -> Sleep | None:
-    """Return what is known of the sleep of the server that `directory` is of; None without one."""
+    """Return the sleep of the server of `directory`; None if it does not sleep."""
     path = directory / ASLEEP_NAME
     try:
         text = path.read_text(encoding="ascii").strip()
         since_s = path.stat().st_mtime
     except (OSError, ValueError):
         return None
-    is_time = text.isdigit() and len(text) <= _DUE_DIGITS_MAX  # else damaged: no clock shows it
+    is_time = text.isdigit() and len(text) <= _DUE_DIGITS_MAX  # else damaged
     return Sleep(since_s, float(text) if is_time else math.inf)
 
 
 def take_sleep(directory: Path) -> Sleep | None:
-    """Return what is known of the sleep that this start ends, and forget it."""
+    """Return the sleep that this start ends, and remove the file."""
     sleep = read_sleep(directory)
     if sleep is not None:
         with contextlib.suppress(OSError):
@@ -73,7 +74,7 @@ def take_sleep(directory: Path) -> Sleep | None:
 
 
 def sleep_fields(directory: Path) -> dict[str, float]:
-    """Return what `tapctl` says of a sleep, in seconds since the epoch; nothing without one."""
+    """Return what `tapctl` shows of a sleep, in seconds since the epoch; {} without one."""
     sleep = read_sleep(directory)
     if sleep is None:
         return {}

@@ -1,7 +1,6 @@
-"""The end of a process of which a turn broke: at once, whatever fails on the way.
+"""Ends a process whose turn failed half-way: at once, whatever else fails.
 
-Input was run and is not committed, so what is in memory is nobody's state. Imports
-`events` and `interpreter`.
+Input was processed and not committed, so memory holds a state that must never be used.
 """
 
 from __future__ import annotations
@@ -17,17 +16,17 @@ log = logging.getLogger(__name__)
 
 _exit = os._exit
 _write = os.write
-"""Both taken at the import: typed code may replace anything that has a name in a module."""
+"""Bound at import: typed code may replace anything in a module."""
 
 GOES_ON = "the next goes on from the last commit"
 
 
 def end_unclean(error: BaseException, what_next: str = GOES_ON) -> None:
-    """End this process as a crash. What broke the turn may break a log line as well.
+    """End this process as a crash. The cause may break logging as well.
 
     Args:
-        error: what broke it.
-        what_next: what becomes of the state.
+        error: the cause.
+        what_next: what happens to the state, for the log.
     """
     try:
         check_builtins()
@@ -38,7 +37,7 @@ def end_unclean(error: BaseException, what_next: str = GOES_ON) -> None:
             extra=events.TURN_FAILED(),
         )
         logging.shutdown()
-    except InterpreterBroken as broken:  # no log line can be made without builtins
+    except InterpreterBroken as broken:  # logging is impossible without builtins
         _write(2, f"a turn broke, so this process ends; {what_next}: {broken.args[0]}\n".encode())
     finally:
         _exit(1)

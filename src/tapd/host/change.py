@@ -1,8 +1,7 @@
-"""What `tapd-mktap` changes in a server that is made already: ports, settings, accounts.
+"""A change by `tapd-mktap` to an existing server: ports, settings, accounts.
 
-One value, made by the command and applied either to a TAP that sleeps or, sent to
-the control socket, to a running server, in one turn. The rest of the server's state
-is not touched. May import `errors` and `model`.
+A value, created by the command. It is applied to the TAP of a stopped server, or sent to the
+control socket of a running one and applied in one turn. The rest of the state stays as it is.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ class Change:
     """One change of one service.
 
     Attributes:
-        kind: the class of the service, as `kind_of` names it.
-        ports: where it is to answer, as `str` of addresses; None leaves them.
-        settings: ``OPTION: VALUE``, as `tapctl set` takes them.
+        kind: the class of the service (`kind_of`).
+        ports: its new ports, as `str` of addresses; None for no change.
+        settings: ``OPTION: VALUE``, as `tapctl set` accepts them.
         accounts: password hashes, by user name.
-        only_new_accounts: leave an account alone that is there.
-        python_path: where its code lies, if that was told: it has to be so already.
+        only_new_accounts: don't change existing accounts.
+        python_path: the given directory of its code, which must be the current one.
     """
 
     kind: str
@@ -40,10 +39,10 @@ class Change:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Return what `to_json` was made of.
+        """Parse the result of `to_json`.
 
         Raises:
-            UsageError: it is none.
+            UsageError: it is malformed.
         """
         try:
             ports = data["ports"]
@@ -59,14 +58,14 @@ class Change:
             raise UsageError(f"this is no change of a server: {error!r}") from error
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return it as JSON values."""
         return dataclasses.asdict(self)
 
     def prepare(self, application: Application) -> Prepared:
-        """Check it against `application`; nothing is changed yet.
+        """Check it against `application`, without changing anything.
 
         Raises:
-            UsageError: it can't be done.
+            UsageError: it is not possible.
         """
         service = self._find(application)
         for directory in self.python_path:
@@ -102,7 +101,7 @@ class Change:
         )
 
     def _find(self, application: Application) -> Service:
-        """Return the one service of the kind.
+        """Return the only service of the kind.
 
         Raises:
             TapExists: there is none, so this is the TAP of another server.
@@ -125,13 +124,13 @@ class Change:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Prepared:
-    """A change that was checked.
+    """A checked change.
 
     Attributes:
-        steps: each makes a part of it; in a turn, where the server runs.
+        steps: functions that each apply a part; in a turn, if the server runs.
         said: what changes, for people.
         ports: all addresses of the application afterwards.
-        changes_ports: whether the sockets have to be others.
+        changes_ports: whether the sockets must change.
     """
 
     steps: list[Callable[[], object]]
@@ -140,13 +139,13 @@ class Prepared:
     changes_ports: bool
 
     def apply(self) -> None:
-        """Make the change."""
+        """Apply the change."""
         for step in self.steps:
             step()
 
 
 def kind_of(service: Service) -> str:
-    """Return what names the class of `service`."""
+    """Return the name of the class of `service`."""
     return f"{type(service).__module__}.{type(service).__qualname__}"
 
 
@@ -157,7 +156,7 @@ def _keep_account(application: Application, name: str, password_hash: str) -> Ca
 def _new_ports(
     application: Application, service: Service, texts: tuple[str, ...]
 ) -> list[Port] | None:
-    """Return all of the application's ports as they are to be; None where they are so."""
+    """Return all ports of the application after the change; None if they stay the same."""
     wanted = [address for text in texts for address in parse_address(text)]
     others = [port for port in application.ports if port.service is not service]
     own = {port.address: port for port in application.ports if port.service is service}

@@ -1,14 +1,13 @@
-"""The control socket of a running server: what `tapctl` asks it.
+"""The control socket of a running server, for `tapctl`.
 
-AF_UNIX, a stream of JSON lines, mode 0600; root and the server's own user may
-ask, as the kernel says who they are (SO_PEERCRED, unix(7)). It is made anew by
-every process, after READY, and is none of the application's state: whatever
-goes wrong here costs a line in the log and touches no client. A request that
-changes state does so in a turn, and its answer leaves after the commit.
+AF_UNIX, a stream of JSON lines, mode 0600. Only root and the server's own user may ask; the
+kernel identifies the peer (SO_PEERCRED, unix(7)). Every process creates it anew, after READY.
+It is not part of the application's state: an error here costs a line in the log and affects no
+client. A request that changes state runs in a turn, and its answer is sent after the commit.
 
-A request is an object with a ``request``; the answer holds ``ok`` or an
-``error`` (the name of an exception in `tapd.errors`) and its ``message``. After
-``shell`` the connection is a `host.prompt.console` and carries its messages.
+A request is an object with a ``request``. The answer has ``ok``, or an ``error`` (the name of
+an exception in `tapd.errors`) and its ``message``. After ``shell`` the connection carries the
+messages of a `host.prompt.console`.
 """
 
 from __future__ import annotations
@@ -46,36 +45,36 @@ _RETRY_S = 5.0
 
 
 class Host(TypingProtocol):
-    """What a control socket asks of the daemon."""
+    """What a control socket needs of the daemon."""
 
     def status(self) -> dict[str, Any]:
         """Return what `tapctl status` shows."""
 
     async def checkpoint(self) -> SaveReport:
-        """Save a generation that holds all that was committed before the call."""
+        """Save a generation that contains everything committed before the call."""
 
     async def audit(self) -> Audited:
-        """Save, and compare what a kill would have restored with what is in memory."""
+        """Save, and compare what a kill would restore with memory."""
 
     async def reload(self) -> tuple[SaveReport, list[str]]:
-        """Save, and end for new code where it loads that; return the modules that are new."""
+        """Save, and end for new code if it loads that; return the changed modules."""
 
 
 class Peer(Value):
-    """Who asks, as the kernel says; -1 and 65534 stand for who is outside of our name spaces."""
+    """The credentials of a peer; -1 and 65534 for one outside of our namespaces."""
 
     pid: int
     uid: int
 
     @classmethod
     def of(cls, sock: socket.socket) -> Peer:
-        """Return the process that connected `sock`."""
+        """Return the credentials of the process that connected `sock`."""
         pid, uid, _gid = peer_credentials(sock)
         return cls(pid, uid)
 
     @property
     def is_allowed(self) -> bool:
-        """Whether it is root's or the server's own user's."""
+        """Whether the peer is root or the server's own user."""
         return self.uid in (0, os.geteuid())
 
     def __str__(self) -> str:
@@ -83,19 +82,19 @@ class Peer(Value):
 
     @property
     def fields(self) -> dict[str, Any]:
-        """What the journal keeps beside a line about it."""
+        """Journal fields for a line about the peer."""
         return {"TAPD_PEER_UID": self.uid, "TAPD_PEER_PID": self.pid}
 
 
 def control_path(environ: Mapping[str, str], journal_directory: Path) -> Path:
-    """Return where a server's control socket lies: in its runtime directory, else in NAME.d."""
+    """Return the path of a server's control socket: in its runtime directory, else in NAME.d."""
     runtime = environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
     return (Path(runtime) if runtime else journal_directory) / CONTROL_NAME
 
 
 @contextlib.contextmanager
 def _short_path(path: Path) -> Any:
-    """Yield a name of `path` that fits a socket's address, however long `path` is."""
+    """Yield an alias of `path` that fits a socket address, however long `path` is."""
     if len(os.fsencode(path)) <= _PATH_BYTES_MAX:
         yield str(path)
         return
@@ -107,10 +106,10 @@ def _short_path(path: Path) -> Any:
 
 
 def connect_control(path: Path) -> socket.socket:
-    """Connect to the control socket at `path`. The caller owns what is returned.
+    """Connect to the control socket at `path`. The caller owns the result.
 
     Raises:
-        OSError: nobody answers there, or it may not be reached.
+        OSError: nobody answers, or access is denied.
     """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
@@ -123,12 +122,12 @@ def connect_control(path: Path) -> socket.socket:
 
 
 def _bind_control(path: Path) -> socket.socket:
-    """Listen at `path`, in place of a socket that an earlier process left.
+    """Listen at `path`, replacing the socket of an earlier process.
 
-    It gets its name when it listens: whoever finds it is answered.
+    The socket gets its name only when it listens, so whoever finds it is answered.
 
     Raises:
-        OSError: it can't be made, or something else than a socket is there.
+        OSError: it can't be created, or the path is not a socket.
     """
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISSOCK(path.lstat().st_mode):
@@ -137,7 +136,7 @@ def _bind_control(path: Path) -> socket.socket:
     new.unlink(missing_ok=True)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
-        os.fchmod(sock.fileno(), 0o600)  # before bind: it is never there with another mode
+        os.fchmod(sock.fileno(), 0o600)  # before bind, so it never has another mode
         with _short_path(new) as name:
             sock.bind(name)
         sock.listen()
@@ -149,17 +148,17 @@ def _bind_control(path: Path) -> socket.socket:
 
 
 class Control:
-    """Answers at the control socket of one running application."""
+    """Serves the control socket of one running application."""
 
     def __init__(self, path: Path, turn: Turn, host: Host) -> None:
-        """Prepare to answer at `path`; nothing is opened yet."""
+        """Prepare for `path`; opens nothing."""
         self.path = path
         self.turn = turn
         self.host = host
         self._connections: set[_Connection] = set()
 
     async def serve(self) -> None:
-        """Answer until cancelled. A socket that can't be made is tried again, with one warning."""
+        """Serve until cancelled. Creating the socket is retried, with one warning."""
         sock = await self._listening()
         try:
             loop = asyncio.get_running_loop()
@@ -176,7 +175,7 @@ class Control:
                 self.path.unlink()
 
     async def _listening(self) -> socket.socket:
-        """Return the socket, as soon as it can be made."""
+        """Return the socket, once it can be created."""
         is_told = False
         while True:
             try:
@@ -205,13 +204,13 @@ class Control:
         self._connections.add(connection)
 
     def forget(self, connection: _Connection) -> None:
-        """Let go of a connection that ended."""
+        """Drop a connection that ended."""
         self._connections.discard(connection)
 
     # --- the requests ---------------------------------------------------------------
 
     async def answer(self, request: dict[str, Any], peer: Peer) -> dict[str, Any]:
-        """Do what is asked and return the answer.
+        """Execute a request and return the answer.
 
         Raises:
             TapdError: it can't be done.
@@ -281,7 +280,7 @@ class Control:
         return {"set": [each.option for each in assignments]}
 
     async def _change(self, request: dict[str, Any], peer: Peer) -> dict[str, Any]:
-        from tapd.host.change import Change  # noqa: PLC0415 - a waking client waits for imports
+        from tapd.host.change import Change  # noqa: PLC0415 - imports delay a waking client
 
         prepared = Change.from_json(request.get("change", {})).prepare(self.turn.application)
         if request.get("dry_run") is not True:
@@ -295,7 +294,7 @@ class Control:
         }
 
     async def _in_turn(self, function: Callable[[], object]) -> None:
-        """Run `function` in a turn; return once that is committed."""
+        """Run `function` in a turn; return after its commit."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def finish(error: Exception | None) -> None:
@@ -312,7 +311,7 @@ class Control:
                 function()
             except Exception as failure:
                 error = failure
-            # The next turn's calls run only once this one is committed.
+            # Calls of the next turn run only after this turn's commit.
             self.turn.call(lambda: finish(error))
 
         self.turn.call(run)
@@ -320,7 +319,7 @@ class Control:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection to the control socket: a request after the other, then perhaps a shell."""
+    """One connection to the control socket: requests in sequence, then perhaps a shell."""
 
     def __init__(self, control: Control) -> None:
         self._control = control
@@ -330,14 +329,14 @@ class _Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Look who it is."""
+        """Check the peer's credentials."""
         if not self._control.turn.own_memory[0]:
-            os._exit(0)  # C code forked, and who asks means the server
+            os._exit(0)  # a copy forked by C code; the peer wants the server
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         sock = transport.get_extra_info("socket")
         self._fd = sock.fileno()
-        # It is no client's: the guardian must not carry it over to the next process.
+        # Not a client: the guardian must not hand it to the next process.
         self._control.turn.connections.guardian.note_safe(self._fd)
         self._control.note(self)
         self._peer = Peer.of(sock)
@@ -352,7 +351,7 @@ class _Connection(asyncio.Protocol):
         self._task = asyncio.get_running_loop().create_task(self._work())
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop what goes on for it."""
+        """Stop what runs for this connection."""
         self._control.turn.connections.guardian.note_closed(
             self._fd
         )  # the descriptor is still open here
@@ -365,11 +364,11 @@ class _Connection(asyncio.Protocol):
             log.info("a shell was closed by %s", self._peer, extra=self._peer.fields)
 
     def end(self) -> None:
-        """Close it: the server stops."""
+        """Close the connection: the server stops."""
         self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Take whole lines; a shell's are taken at once, so that one can interrupt another."""
+        """Process whole lines; shell messages at once, since one may interrupt another."""
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         if len(self._buffer) > LINE_BYTES_MAX:
             self._send_error(UsageError(f"a request is at most {LINE_BYTES_MAX} bytes"))
@@ -406,7 +405,7 @@ class _Connection(asyncio.Protocol):
                 self._send({"error": "BugError", "message": f"{type(error).__name__}: {error}"})
 
     def _open_shell(self) -> None:
-        """Begin a shell; the client waits for the answer before it sends on. In a turn."""
+        """Begin a shell, in a turn; the client waits for the answer before it sends more."""
         if self._transport.is_closing():
             return
         from tapd.host.prompt.console import Console  # noqa: PLC0415 - rarely used

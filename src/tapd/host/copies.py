@@ -1,4 +1,4 @@
-"""Forks of tapd's own: a copy of the server that saves, or tries what a load dies of."""
+"""tapd's own forks: copies of the server that save, or try a suspicious call."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from tapd.linux.processes import prepare_prctl, signal_at_parents_end
 
 
 def fork_copy() -> int:
-    """Return the process id of a copy that keeps all that this process has; 0 in the copy.
+    """Fork a copy that keeps everything; return its process id, or 0 in the copy.
 
     Raises:
-        OSError: no process could be made.
+        OSError: no process could be created.
     """
     prepare_prctl()
     with warnings.catch_warnings():
-        # 3.12 and later warn of threads. Only the forking one lives on in the copy.
+        # Python 3.12 and later warn about threads; the copy uses only the forking one.
         warnings.simplefilter("ignore", DeprecationWarning)
         with forks.ours():
             return os.fork()
 
 
 def end_with_parent(parent: int) -> None:
-    """Have this process end as soon as `parent` does; at once if it has."""
+    """Make this process end as soon as `parent` does, or now if it has ended."""
     if not signal_at_parents_end(signal.SIGKILL) or os.getppid() != parent:
         os._exit(1)

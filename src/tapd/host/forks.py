@@ -1,24 +1,23 @@
-"""What becomes of a child that typed or imported code forks: nothing of the server's.
+"""Isolates children forked by authors' code: they get nothing of the server's.
 
-`os.fork`, `os.forkpty`, `multiprocessing` with its context "fork" and `subprocess` with
-a `preexec_fn` make a copy of the server, with its descriptors and in the midst of a turn.
-Python calls `_cut_off` in each such child, first of all (os.register_at_fork):
+`os.fork`, `os.forkpty`, `multiprocessing` with its context "fork" and `subprocess` with a
+`preexec_fn` copy the server, with its descriptors and in the middle of a turn. Python calls
+`_cut_off` first in each such child (os.register_at_fork):
 
-- Every descriptor of the server's is one of /dev/null under the same number: of the
-  journal, the lock, clients, listeners, the vault, the loop and the service manager. A
-  number that was closed would be given to the next file, which some object left over
-  from the server would then write to or close.
-- Its turn is dead (`net.turn.dead_turn`), and so is the event loop that it was forked in:
-  where the child's code comes back to either, the child ends with status 0.
-- Signals are its own: none is told to the server by its wakeup descriptor, and those
-  that the server handles end the child, as `multiprocessing.Process.terminate` means.
-- What it prints goes to the server's own standard output. tapd logs nothing in it.
+- Every descriptor of the server's becomes one of /dev/null with the same number: journal,
+  lock, clients, listeners, vault, loop and service manager. A closed number would be given
+  to the next file, which a leftover object of the server would then write to or close.
+- The turn is dead (`net.turn.dead_turn`), and so is the event loop in which it was forked:
+  if the child's code returns to either, the child exits with status 0.
+- Signals are its own. None reaches the server through its wakeup descriptor, and signals
+  that the server handles end the child, as `multiprocessing.Process.terminate` expects.
+- Its output goes to the server's own standard output. tapd logs nothing in it.
 
-The child's own code finds Python as it is: new event loops, pipes, threads, other
-descriptors. The children that tapd itself forks say so (`ours`) and see to themselves.
+For the child's own code Python works as usual: new event loops, pipes, threads, other
+descriptors. Children that tapd itself forks are marked (`ours`) and clean up themselves.
 
-C code that calls fork(2) runs no hook. Such a child is a copy that has everything; it
-is found (`systemd.own_memory`) and ends before it commits, accepts or answers.
+C code that calls fork(2) runs no hook. Such a child is a complete copy. It is detected
+(`systemd.own_memory`) and exits before it commits, accepts or answers.
 """
 
 from __future__ import annotations
@@ -42,20 +41,20 @@ from tapd.net.turn.turn import Turn
 from tapd.systemd.guardian import Guardian
 from tapd.systemd.own_memory import own_memory
 
-# What is used in a hook is named above by itself: typed code may have replaced it.
+# Functions used in hooks are imported by name: typed code may replace module attributes.
 _ALL_SIGNALS = frozenset(signal.valid_signals())
 _SERVER_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, INTERRUPT)
 _SILENT = logging.CRITICAL + 1
 
 
 class Server:
-    """What a copy of the process must let go of; one a process.
+    """What a copy of the process must give up; one per process.
 
     Attributes:
-        turn: once there is one.
-        guardian: which a copy must not end.
-        is_saving: this process is a copy, made to save.
-        own_memory: its item 0 is 1 in the process that made this, 0 in each copy of it.
+        turn: set once there is one.
+        guardian: a copy must not end it.
+        is_saving: this process is a copy made to save.
+        own_memory: its item 0 is 1 in this process and 0 in each copy.
     """
 
     def __init__(self, guardian: Guardian | None = None) -> None:
@@ -69,18 +68,18 @@ class Server:
             self.has(guardian.descriptors)
 
     def has(self, source: Callable[[], Iterable[int]]) -> None:
-        """Count as the server's what descriptors `source` names, when it is called."""
+        """Add a source of descriptors; it is called at each fork."""
         self._sources.append(source)
 
     def serves_with(self, turn: Turn, loop: asyncio.AbstractEventLoop) -> None:
-        """Count `turn`, `loop` and their descriptors as the server's."""
+        """Add `turn`, `loop` and their descriptors."""
         self.turn = turn
         self._loop = loop
         self.has(lambda: descriptors_of(turn))
         self.has(lambda: _watched_by(loop))
 
     def cut_off(self) -> None:
-        """Take everything of the server's from this process, which is a copy of it."""
+        """Take everything of the server's from this process, which is a copy."""
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         for fd in {fd for source in self._sources for fd in source()}:
             if fd > 2 and _is_open(fd):
@@ -110,7 +109,7 @@ def _is_open(fd: int) -> bool:
 
 
 def _is_servers(handler: Any) -> bool:
-    """Whether a signal's handler is tapd's or its event loop's."""
+    """Whether a signal handler belongs to tapd or its event loop."""
     module = getattr(handler, "__module__", None) or ""
     return module.startswith(("tapd.", "asyncio."))
 
@@ -122,16 +121,16 @@ def _watched_by(loop: Any) -> Iterable[int]:
 
 
 def _end_with(loop: Any) -> None:
-    """Have this process end where it comes back to `loop`, which is the server's."""
+    """Make this process exit if it returns to `loop`, which is the server's."""
     loop._ready.clear()  # noqa: SLF001 - a copy takes asyncio's own loop apart
     loop._ready.append(asyncio.Handle(end_quietly, (), loop))  # noqa: SLF001 - a copy takes asyncio's own loop apart
     loop._run_once = end_quietly  # noqa: SLF001 - a copy takes asyncio's own loop apart
-    loop.call_soon_threadsafe = end_quietly  # the result of a thread that forked
+    loop.call_soon_threadsafe = end_quietly  # for the result of a thread that forked
     loop.close = end_quietly
     asyncio.events._set_running_loop(None)  # so that the child may run one of its own  # noqa: SLF001 - a copy takes asyncio's own loop apart
 
 
-# --- the hooks: one set a process, as they can't be taken back ------------------------
+# --- the hooks: registered once per process, since they can't be removed ------------------------
 
 _server: Server | None = None
 _masks: dict[int, Any] = {}
@@ -141,7 +140,7 @@ _is_hooked = False
 
 
 def protect(server: Server) -> None:
-    """From here on, have each fork that is not ours let go of `server`."""
+    """From now on, isolate `server` from every fork that is not ours."""
     global _server, _is_hooked  # noqa: PLW0603 - there is one process
     _server = server
     if not _is_hooked:
@@ -150,22 +149,22 @@ def protect(server: Server) -> None:
 
 
 def protect_no_more() -> None:
-    """Let go of what `protect` was told; for a process that goes on without a server."""
+    """Undo `protect`, for a process that goes on without a server."""
     global _server  # noqa: PLW0603 - there is one process
     _server = None
 
 
 def end_copies() -> None:
-    """End this process if it is a copy of the one that called `protect`."""
+    """Exit if this process is a copy of the one that called `protect`."""
     if _is_child or (_server is not None and not _server.own_memory[0]):
         end_quietly()
 
 
 @contextlib.contextmanager
 def ours() -> Iterator[None]:
-    """Fork on tapd's own behalf: the child of a fork in the block keeps what it has.
+    """Mark forks in the block as tapd's own: their children keep everything.
 
-    What forks in that child is none of ours, and has no business there: it ends at once.
+    A fork in such a child is not ours, and its process exits at once.
     """
     global _ours  # noqa: PLW0603 - there is one process
     _ours = get_ident()
@@ -176,10 +175,10 @@ def ours() -> Iterator[None]:
 
 
 def _before() -> None:
-    # A signal that the child gets before it has let go would be told to the server.
+    # A signal to a child that is not isolated yet would be delivered to the server.
     _masks[get_ident()] = pthread_sigmask(signal.SIG_BLOCK, ())
     pthread_sigmask(signal.SIG_BLOCK, _ALL_SIGNALS)
-    with contextlib.suppress(Exception):  # else both print what waits in the buffer
+    with contextlib.suppress(Exception):  # otherwise both processes print the buffered output
         sys.stdout.flush()
 
 
@@ -188,7 +187,7 @@ def _unblock() -> None:
     if mask is not None:
         try:
             pthread_sigmask(signal.SIG_SETMASK, mask)
-        except KeyboardInterrupt:  # here it would be printed and forgotten
+        except KeyboardInterrupt:  # in a hook Python only prints it
             typed_code.ask_again()
 
 
@@ -203,9 +202,9 @@ def _cut_off() -> None:
             server.cut_off()
         elif server is not None:
             server.is_saving = True
-            server.own_memory = own_memory()  # this process's: a hook of a save may fork, too
+            server.own_memory = own_memory()  # a new page: a hook of a save may fork, too
             _server = server
         _ours = None
         _unblock()
-    except BaseException:  # it could go on with what is the server's
+    except BaseException:  # it would go on with the server's descriptors
         end_quietly()

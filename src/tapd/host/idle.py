@@ -1,12 +1,10 @@
-"""Scale to zero: when a server may go to sleep, and what has to wake it.
+"""Scale to zero: when a server may go to sleep, and what must wake it.
 
-A sleeping server is no process. Its ports stay with the service manager, which
-starts it for the next client, and for the next of its timers: the time of that
-one stands in ``NAME.d/asleep`` and goes to the manager. systemd reads the file
-through ``ExecStopPost=`` (as root, outside of the sandbox) and plans a start;
-the embedded manager is told by a notify message. A timer is thus run when it is
-due, and at the next start where nothing could wake the server (a machine that
-was off). Imports `model`, `net` and the standard library.
+A sleeping server has no process. Its ports stay with the service manager, which starts it for
+the next client or the next timer. The time of that timer is in ``NAME.d/asleep`` and is sent to
+the manager. systemd reads the file in ``ExecStopPost=`` (as root, outside of the sandbox) and
+plans a start; the embedded manager gets a notify message. So a timer runs when it is due, or at
+the next start if nothing could wake the server (the machine was off).
 """
 
 from __future__ import annotations
@@ -19,11 +17,11 @@ from collections.abc import Callable
 from tapd.model.application import Application
 from tapd.net.turn.turn import Turn
 
-_LOOKS = 8  # at least so many times an idle time
+_LOOKS = 8  # checks per idle time, at least
 
 
 def next_due_s(application: Application) -> float:
-    """Return when the next pending timer is due, in seconds since the epoch; inf for never."""
+    """Return when the next pending timer is due, in seconds since the epoch; inf for none."""
     dues = (timer.due_s for timer in list(application.delayeds.values()))
     return min(
         (due for due in dues if type(due) in (float, int) and not math.isnan(due)), default=math.inf
@@ -31,15 +29,15 @@ def next_due_s(application: Application) -> float:
 
 
 class Idleness:
-    """Watches for a time in which nothing happened."""
+    """Waits for a period in which nothing happens."""
 
     def __init__(self, turn: Turn, in_use: Callable[[], bool], idle_exit_s: float) -> None:
         """Watch `turn`.
 
         Args:
             turn: of the running application.
-            in_use: whether somebody else needs the server, such as `tapctl`.
-            idle_exit_s: how long nothing must have happened.
+            in_use: whether something else needs the server, such as `tapctl`.
+            idle_exit_s: how long nothing must happen.
         """
         self.turn = turn
         self.in_use = in_use
@@ -47,7 +45,7 @@ class Idleness:
 
     @property
     def is_busy(self) -> bool:
-        """Whether something would be cut off, or come late, if the server slept now."""
+        """Whether sleeping now would cut something off or delay it."""
         turn = self.turn
         return bool(
             turn.streams
@@ -62,8 +60,8 @@ class Idleness:
     async def wait(self) -> None:
         """Return when nothing has happened for `idle_exit_s` seconds.
 
-        No turn runs between the last look and the return, so what was true then
-        is true still; a client that connects is in the backlog, for the next process.
+        No turn runs between the last check and the return, so its result still holds. A client
+        that connects then is in the backlog, for the next process.
         """
         quiet_since_s = time.monotonic()
         turns = self.turn.commits.turns

@@ -1,8 +1,8 @@
-"""``application.run()``: serve from a Python script or prompt, as early Twisted's users did.
+"""``application.run()``: serves from a Python script or prompt, without a manager.
 
-The process binds the ports itself, and nobody starts it again: promise 1 of
-clean stops holds here, promise 3 of kills does not. To have that, run what is
-saved at the end with ``tapd NAME-shutdown.tap``.
+The process binds the ports itself, and nobody restarts it. So promise 1 (clean stops) holds
+here and promise 3 (kills) does not. To get that, run the TAP saved at the end with ``tapd
+NAME-shutdown.tap``.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from tapd.systemd.vault import Vault
 
 
 class NoJournal:
-    """Takes records and forgets them: there is no process after this one."""
+    """A journal that discards records: no process follows this one."""
 
     size = 0
     end = (0, 0)
 
     def append(self, payload: bytes) -> None:
-        """Forget `payload`."""
+        """Discard `payload`."""
 
     def sync(self) -> None:
         """Do nothing."""
@@ -55,11 +55,11 @@ class NoJournal:
 
 
 def run_application(application: Application) -> None:
-    """Serve `application` until SIGTERM or Ctrl-C, then save NAME-shutdown.tap here.
+    """Serve `application` until SIGTERM or Ctrl-C, then save NAME-shutdown.tap.
 
     Raises:
         AddressUnusable: a port can't be bound.
-        TapExists: files of another application of this name lie here.
+        TapExists: there are files of another application of this name.
         StateUnwritable: it could not be saved.
     """
     key = load_key()
@@ -86,7 +86,7 @@ def run_application(application: Application) -> None:
 
 
 def _check_directory(application: Application, layout: Layout) -> None:
-    """Refuse to save over what belongs to somebody else."""
+    """Refuse to overwrite somebody else's files."""
     taken = [path for path in (layout.tap_path, layout.journal_directory) if os.path.lexists(path)]
     if not taken and os.path.lexists(layout.shutdown_path):
         with contextlib.suppress(Exception):

@@ -1,23 +1,24 @@
-"""A load that kills: find the object that does it, and have the state load without it.
+"""Poison objects: finds the object whose load kills the process, and loads without it.
 
-Loading runs code of authors (``__setstate__``, ``__new__``, the import of a module), which
-may kill the process, and each next one as well. A file says how many loads have begun and
-not ended. After `DEATHS_FREE` of them, in every second load, each of an author's calls is
-announced in it before it is made (`image.hooks.announce`), by its number in the load. A load
-reads the same bytes in the same order each time, so the number finds the same call again.
+Loading runs authors' code (``__setstate__``, ``__new__``, the import of a module), which may
+kill the process, and every next one as well. A file counts the loads that have begun and not
+ended. After `DEATHS_FREE` of them, every second load announces each call of an author's code
+before it makes it (`image.hooks.announce`), by its number in the load. Loads read the same
+bytes in the same order, so a number always means the same call.
 
-Whoever kills from outside may hit any call, and the same one again: a storm of kills may have
-the rhythm of the starts. So a call under which a load died is only a suspect. The next load
-tries it in a copy of itself, which goes on from there to the next announced call. If the
-copy gets there, the call is cleared. If it dies, or hangs for `HANGS_S`, the call raises in the
-place of being made, which costs its object and no other: it is kept as it was saved, as
-all that does not load (`image.evolution.salvage`). There may be a million such objects, so what has
-killed under `NUMBERS_MAX` numbers by the name of one class is called for none of that class.
+A kill from outside may hit any call, and the same one again: kills may come in the rhythm of
+the starts. So the call during which a load died is only a suspect. The next load tries it in a
+copy of itself, which goes on from there to the next announced call. If the copy gets there, the
+call is cleared. If it dies, or hangs for `HANGS_S`, the call raises instead of being made. That
+costs its object, which is kept as it was saved like everything that does not load
+(`image.evolution.salvage`). A million such objects may exist, so a class that has killed under
+`NUMBERS_MAX` numbers is not called at all any more.
 
-What was found out stays in the file, as names with the file of their code, so that the next
-load begins without them, and who loads beside the server (`store.poison.avoiding`) does
-not die of them either. It is tried again once that code has changed. `store.poison` reads
-the file. A stop that is asked for during a load is no death.
+The result stays in the file, as names with the file of their code. So the next load starts
+without these calls, and other loads of the same state (`store.poison.avoiding`) do not die of
+them. They are tried again once that code has changed.
+
+The file is one line of JSON. A stop requested during a load does not count as a death.
 """
 
 from __future__ import annotations
@@ -49,19 +50,19 @@ HANGS_S = 30.0
 _LOOK_MS = 250
 _STOPS = (signal.SIGTERM, signal.SIGINT)
 _ALIVE_EACH = 1 << 14
-"""After so many calls the load says that it goes on: it is slow when they are announced."""
+"""Calls between two signs of life to the manager: a load that announces calls is slow."""
 
 
 class LoadTrial:
-    """One load of the state in `directory`, for the length of a ``with`` block.
+    """One load of the state in `directory`; a context manager.
 
     Attributes:
-        deaths: how many loads before this one were killed since one found something out.
-        before_s: when the load before this one was last heard of, by the clock.
+        deaths: how many loads were killed since the last conviction.
+        before_s: when the previous load last wrote the file, by the clock.
     """
 
     def __init__(self, directory: Path, keep_alive: Callable[[], object] = lambda: None) -> None:
-        """Read what the loads before left.
+        """Read what earlier loads left.
 
         Args:
             directory: ``NAME.d``, locked.
@@ -78,7 +79,7 @@ class LoadTrial:
         self._what: str = known.get("what", "")
         self._skipped: dict[int, str] = {int(at): what for at, what in known.get("skipped", [])}
         self._banned = still_banned(known.get("banned", {}))
-        self._survived: int | None = None  # in a copy that tries a call: where it says so
+        self._survived: int | None = None  # in a copy that tries a call: the pipe for success
         self._told: set[str] = set()
         self._count = 0
         self._fd = -1
@@ -90,19 +91,19 @@ class LoadTrial:
     def is_careful(self) -> bool:
         """Whether calls are announced.
 
-        That is slow. So every second load is not: kills from outside that come faster
-        than a slow load ends let some of these through.
+        Only in every second load, since it is slow: if kills from outside come faster than a
+        slow load ends, a fast one may get through.
         """
         is_its_turn = self.deaths >= DEATHS_FREE and self.deaths % 2 == 0
         return is_its_turn or bool(self._banned or self._skipped)
 
     def descriptors(self) -> tuple[int, ...]:
-        """Return the number of its file, while that is open."""
+        """Return the descriptor of the file while it is open."""
         return () if self._fd < 0 else (self._fd,)
 
     def __enter__(self) -> Self:
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        with contextlib.suppress(OSError):  # a full disk: then a load that kills is not found out
+        with contextlib.suppress(OSError):  # a full disk: then a killing load is not detected
             self._fd = os.open(self._path, flags, 0o600)
         self._set_rest()
         self._write(self._at, self._what)
@@ -111,7 +112,7 @@ class LoadTrial:
                 os.ftruncate(self._fd, self._bytes)
         if self.is_careful:
             hooks.announce = self._announce
-        with contextlib.suppress(ValueError):  # in another thread
+        with contextlib.suppress(ValueError):  # not the main thread
             self._handlers = {number: signal.signal(number, self._stop) for number in _STOPS}
         return self
 
@@ -124,7 +125,7 @@ class LoadTrial:
         self._leave()
 
     def _leave(self) -> None:
-        """Have the file say that this load was not killed, or be gone."""
+        """Record that this load was not killed; remove the file if there is nothing else in it."""
         if self._fd < 0:
             return
         os.close(self._fd)
@@ -140,16 +141,16 @@ class LoadTrial:
             temporary.replace(self._path)
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
-        """End as without this: somebody wants it, so no call is to blame."""
+        """End as usual: somebody asked for the stop, so no call is to blame."""
         self._leave()
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)
 
     def _announce(self, called: object) -> None:
-        """Write down that `called` is called next.
+        """Record that `called` is called next.
 
         Raises:
-            CannotKeep: it has killed each time.
+            CannotKeep: it has killed every time.
         """
         if self._survived is not None:
             self._tell_survival()
@@ -159,25 +160,27 @@ class LoadTrial:
         what = call_name(called)
         if self._skipped.get(count) == what or what in self._banned:
             self._refuse(what)
+        # The previous load died under this number; the name guards against changed code.
         if count == self._at and what == self._what and self._is_deadly():
             self._convict(count, what)
             self._refuse(what)
+        # Before the call, so that the file names it if the process dies.
         self._write(count, what)
 
     def _convict(self, count: int, what: str) -> None:
-        """Have neither this load nor the next ones make the call."""
+        """Skip the call in this load and all later ones."""
         self._skipped[count] = what
         names = [*self._skipped.values()]
         if names.count(what) >= NUMBERS_MAX and not what.startswith("builtins:"):
             self._banned[what] = ("", 0)
-        self.deaths = DEATHS_FREE  # of the next culprit
+        self.deaths = DEATHS_FREE  # count for the next culprit from here
         self._set_rest()
         self._write(0, "")
 
     def _is_deadly(self) -> bool:
-        """Whether the load dies between this call and the next: a copy of this process tries it.
+        """Try the next call in a copy of this process; return whether it dies.
 
-        Returns twice. The copy goes on with the load, and ends at its next call.
+        Returns twice. The copy goes on with the load and exits at its next call.
         """
         parent = os.getpid()
         try:
@@ -193,26 +196,26 @@ class LoadTrial:
             return False
         if copy == 0:
             end_with_parent(parent)
-            os.setpgid(0, 0)  # what a call does to its process group is this one's
+            os.setpgid(0, 0)  # a call may kill its process group
             offer_to_oom_killer()
             os.close(reading)
             self._fd, self._survived = -1, writing
             for number in _STOPS:
                 signal.signal(number, signal.SIG_DFL)
-            logging.disable()  # this process says the same
+            logging.disable()  # the original logs the same lines
             return False
         os.close(writing)
         return not self._has_survived(copy, reading)
 
     def _has_survived(self, copy: int, reading: int) -> bool:
-        """Return whether the copy says that it survived, before it ends or hangs too long."""
+        """Return whether the copy reports survival before it ends or takes too long."""
         poll = select.poll()
         poll.register(reading, select.POLLIN)
         end_s = time.monotonic() + HANGS_S
         has_ended = False
         while not (poll.poll(_LOOK_MS) or has_ended) and time.monotonic() < end_s:
             self._keep_alive()
-            has_ended = os.waitpid(copy, os.WNOHANG)[0] != 0  # what it started has the pipe, too
+            has_ended = os.waitpid(copy, os.WNOHANG)[0] != 0  # its children may hold the pipe
         said = b""
         with contextlib.suppress(BlockingIOError):
             said = os.read(reading, 1)
@@ -223,7 +226,7 @@ class LoadTrial:
         return bool(said)
 
     def _tell_survival(self) -> NoReturn:
-        """End the copy, which has come to its next call."""
+        """Exit: this copy has reached its next call."""
         assert self._survived is not None
         with contextlib.suppress(OSError):
             os.write(self._survived, b"+")
@@ -252,7 +255,7 @@ class LoadTrial:
         self._rest = json.dumps(rest).encode()[1:] + b"\n"
 
     def _write(self, at: int, what: str) -> None:
-        """Write what is called next; what an earlier line has beyond that is not read."""
+        """Record the next call. What remains of a longer earlier line is ignored."""
         if self._fd < 0:
             return
         line = b'{"at": %d, "what": %b, ' % (at, json.dumps(what).encode())

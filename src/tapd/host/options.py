@@ -1,4 +1,4 @@
-"""How a daemon is to run: what the command line said, checked."""
+"""The daemon's options, checked."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from tapd.values import Value
 ASLEEP_STATUS = 150
 """Exit status of a server that went to sleep (150 to 199 are an application's, by the LSB).
 
-The unit names it: it is a success, and the one end of itself after which it is not
-started again at once.
+The unit names it: it counts as a success, and is the only end by itself that does not
+restart the server at once.
 """
 
 
 class DaemonOptions(Value):
-    """What `tapd` was told.
+    """The options of `tapd`.
 
     Attributes:
         path: the TAP.
         sync: "always", "never", or seconds between two syncs of the journal.
         checkpoint_s: seconds between two checkpoints while there are changes.
-        journal_bytes_max: journal size at which a checkpoint is made sooner.
+        journal_bytes_max: journal size at which a checkpoint is made earlier.
         keep_generations: how many TAPs are kept.
         keep_days: for how many days at least.
-        idle_exit_s: seconds without anything to do after which the server saves
-            itself and ends, to be woken by the next client or timer; 0 for never.
-        audit_bytes: how much memory the audit after a checkpoint may take; 0 for none.
+        idle_exit_s: idle seconds after which the server saves itself and ends, until a
+            client or timer wakes it; 0 for never.
+        audit_bytes: memory limit of the audit after a checkpoint; 0 for no audit.
     """
 
     path: Path
@@ -61,7 +61,7 @@ _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
 def parse_audit(text: str) -> int:
-    """Parse ``off``, which is 0, or an amount of memory in bytes, or with K, M or G.
+    """Parse ``off`` (0) or an amount of memory in bytes, or with K, M or G.
 
     Raises:
         UsageError: it is none of these.

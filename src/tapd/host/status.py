@@ -1,4 +1,4 @@
-"""How a running server is: for systemd's status line and for `tapctl status`."""
+"""The status of a running server, for systemd's status line and for `tapctl status`."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Saved(Value):
     Attributes:
         generation: its number.
         at_s: when, in seconds since the epoch.
-        losses: how many objects it could not keep.
-        records: how many journal records there had been by then.
+        losses: how many objects could not be saved.
+        records: how many journal records there were by then.
     """
 
     generation: int
@@ -38,15 +38,15 @@ class Saved(Value):
 
 
 class Vitals:
-    """What is known of one process's service.
+    """Figures of one process's service.
 
     Attributes:
         turn: serves the connections.
         saved: the last save.
-        replayed: how many journal records the state was restored from.
-        started_s: when the process began to serve, on the monotonic clock.
-        audited: the last audit of this process, as `tapctl status` has it.
-        found: the last one that found something.
+        replayed: how many journal records were replayed at the start.
+        started_s: when serving began, on the monotonic clock.
+        audited: the last audit of this process, as `tapctl status` shows it.
+        found: the last audit that found something.
     """
 
     def __init__(self, turn: Turn, saved: Saved, replayed: int) -> None:
@@ -58,7 +58,7 @@ class Vitals:
         self.found: dict[str, Any] | None = None
 
     def note_audited(self, audited: Audited) -> None:
-        """Take in what an audit found."""
+        """Store the result of an audit."""
         self.audited = {
             "generation": audited.generation,
             "objects": audited.objects,
@@ -74,16 +74,16 @@ class Vitals:
 
     @property
     def records(self) -> int:
-        """How many journal records there were since the TAP that was loaded."""
+        """How many journal records there are since the loaded TAP."""
         return self.replayed + self.turn.commits.turns
 
     @property
     def unprotected(self) -> int:
-        """How many connections would not outlive the process."""
+        """How many connections would end with the process."""
         return sum(not stream.is_protected for stream in self.turn.streams.values())
 
     def line(self) -> str:
-        """Return what ``systemctl status`` shows."""
+        """Return the line for ``systemctl status``."""
         saved = time.strftime("%H:%M:%S", time.localtime(self.saved.at_s))
         count = len(self.turn.streams)
         text = (
@@ -96,7 +96,7 @@ class Vitals:
         return f"{text}; {unprotected} connections unprotected" if unprotected else text
 
     def describe(self) -> dict[str, Any]:
-        """Return what `tapctl status` shows, as JSON has it; times are seconds since the epoch."""
+        """Return the data for `tapctl status`, as JSON; times are seconds since the epoch."""
         turn, saved = self.turn, self.saved
         unfit = kept_in(turn.application)
         return {
@@ -123,7 +123,7 @@ class Vitals:
 
 
 async def keep_status(vitals: Vitals, notifier: Notifier) -> None:
-    """Tell the service manager what has changed, every now and then."""
+    """Send status changes to the service manager, periodically."""
     turn = vitals.turn
     last = ""
     while True:

@@ -1,7 +1,6 @@
-"""What a daemon tells the log about its life: the lines that `journalctl` shows as a story.
+"""The log lines of a daemon's life, as `journalctl` shows them.
 
-Each line is an event of `tapd.events`, with the fields that belong to it. Imports
-what the daemon has; decides nothing.
+Each line is an event of `tapd.events` with its fields. Nothing is decided here.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ log = logging.getLogger("tapd.host")
 
 
 def tell_start(restored: Restored, resumed: Resumed, turn: Turn, sleep: Sleep | None) -> None:
-    """Say what was started, from what, and where it answers."""
+    """Log what was started, from what, and where it listens."""
     application = restored.application
     loaded = restored.loaded
     history = restored.history
@@ -48,7 +47,7 @@ def tell_start(restored: Restored, resumed: Resumed, turn: Turn, sleep: Sleep | 
         ),
     )  # fmt: skip
     if sleep is not None:
-        is_due = sleep.due_s <= time.time() + 1  # it was written as a whole second, later
+        is_due = sleep.due_s <= time.time() + 1  # the file holds a whole second, rounded up
         log.info(
             "woken by %s after %s asleep", "a timer" if is_due else "a client", sleep.slept,
             extra=events.WOKEN(TAPD_WOKEN_BY="timer" if is_due else "client"),
@@ -74,7 +73,7 @@ def tell_start(restored: Restored, resumed: Resumed, turn: Turn, sleep: Sleep | 
 
 
 def _tell_unfit(restored: Restored) -> None:
-    """Say which objects the installed code can't take."""
+    """Log the objects that the installed code can't load."""
     unfit = restored.kept.losses()
     for loss in unfit[:NAMED_MAX]:
         log.error(
@@ -89,12 +88,12 @@ def _tell_unfit(restored: Restored) -> None:
 
 
 def tell_crash_loop(text: str, deaths: int) -> None:
-    """Say that the next start is slowed down."""
+    """Log that the next start is delayed."""
     log.error("%s", text, extra=events.CRASH_LOOP(TAPD_DEATHS=deaths))
 
 
 def tell_code_renewed(changed: list[str]) -> None:
-    """Say that the next process goes on with new code."""
+    """Log that the next process runs new code."""
     log.info(
         "new code of %s: tried, and it loads this state; going on with it", name_modules(changed),
         extra=events.RELOADED(TAPD_MODULES=" ".join(changed)),
@@ -102,7 +101,7 @@ def tell_code_renewed(changed: list[str]) -> None:
 
 
 def tell_code_refused(changed: list[str], error: Exception) -> None:
-    """Say why there is new code, and the old one goes on."""
+    """Log why new code is refused and the old code goes on."""
     log.error(
         "%s. Mend it and reload again", error,
         extra=events.CODE_REFUSED(TAPD_MODULES=" ".join(changed)),
@@ -110,7 +109,7 @@ def tell_code_refused(changed: list[str], error: Exception) -> None:
 
 
 def tell_saved(report: SaveReport) -> None:
-    """Say what is safe on the disk, and what could not be kept."""
+    """Log a saved generation, and its losses."""
     log.info(
         "saved %s (generation %d): %d bytes in %.3f s", report.path.name, report.generation,
         report.size_bytes, report.duration_s,
@@ -129,7 +128,7 @@ def tell_saved(report: SaveReport) -> None:
 
 
 def tell_save_failed(error: Exception) -> None:
-    """Say that a save was tried in vain."""
+    """Log a failed save."""
     log.error(
         "checkpoint failed: %s (the last good TAP and the journal stay)", error,
         extra=events.SAVE_FAILED(),
@@ -137,7 +136,7 @@ def tell_save_failed(error: Exception) -> None:
 
 
 def tell_audited(audited: Audited) -> None:
-    """Say what a kill would have restored as something else; nothing where all is as it is."""
+    """Log what a kill would have restored differently; nothing if all is well."""
     for each in audited.differences:
         path = each.path or "the application"
         what = (
@@ -166,17 +165,17 @@ def tell_audited(audited: Audited) -> None:
 
 
 def tell_unstalled() -> None:
-    """Say that the disk takes records again."""
+    """Log that the disk accepts records again."""
     log.info("the journal can be written again; going on", extra=events.UNSTALLED())
 
 
 def tell_stopping(name: str, connections: int) -> None:
-    """Say that the end begins."""
+    """Log that the server stops."""
     log.info("stopping %r", name, extra=events.STOPPING(TAPD_CONNECTIONS=connections))
 
 
 def tell_asleep(idle_exit_s: float, due_s: float) -> str:
-    """Say that the server sleeps from here on, and what wakes it; return the latter."""
+    """Log that the server goes to sleep; return what wakes it."""
     wakes = "a client wakes it"
     fields = {}
     if due_s < math.inf:

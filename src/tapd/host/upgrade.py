@@ -1,15 +1,14 @@
-"""Live upgrade of code: a reload that finds new code on the disk goes on with it.
+"""Live upgrade: a reload that finds new code on the disk continues with it.
 
-A process can't exchange the code that it runs, and need not: connections are in the
-vault, so the next process has them. What must not happen is that the next one can't
-start. Therefore a reload saves, then *rehearses*: a child process, started afresh,
-imports the new code, loads what was just saved and brings it to the new versions,
-in memory only. If that works, this process stops cleanly and its service manager starts
-the next one; if not, it serves on with the old code, and the log says why. ``tapctl
-verify --upgrade`` asks the same function, `load_with_present_code`.
+A process can't exchange its running code, and need not: connections are in the vault, so the
+next process gets them. But the next process must be able to start. So a reload saves and then
+*rehearses*: a fresh child process imports the new code, loads what was just saved and
+upgrades it, in memory only. If that works, this process stops cleanly and the service manager
+starts the next one. If not, it goes on serving with the old code, and the log says why.
+``tapctl verify --upgrade`` calls the same function, `load_with_present_code`.
 
-Imports `errors`, `model`, `image` and `store.state`. Run as ``python -m tapd.host.upgrade
-TAP [MISSING]...`` it is the rehearsal; it puts up with the classes that are MISSING.
+``python -m tapd.host.upgrade TAP [MISSING]...`` is the rehearsal; it tolerates the classes
+given as MISSING.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ _NAMED_MAX = 5
 
 
 class _Stamp(Value):
-    """What tells one version of a file from another."""
+    """Identifies one version of a file."""
 
     mtime_ns: int
     size: int
@@ -69,11 +68,11 @@ def name_modules(names: Sequence[str]) -> str:
 class LoadedCode:
     """The files of the modules that this process has imported, as they were then.
 
-    Python's own file stands for all of the standard library, which changes with it.
+    Python's own executable stands for the whole standard library, which changes with it.
     """
 
     def __init__(self, began_ns: int) -> None:
-        """Take note of what is imported now.
+        """Record what is imported now.
 
         Args:
             began_ns: when the imports began, in nanoseconds since the epoch.
@@ -87,13 +86,13 @@ class LoadedCode:
                 self._stamps[path] = stamp
 
     def find_changed(self) -> list[str]:
-        """Return the names of the modules whose files are others now, or gone."""
+        """Return the names of modules whose files were changed or deleted."""
         changed = []
         for name, path in self._files().items():
             before, now = self._stamps.get(path), _stamp(path)
             if before is None:
-                # Imported later, or written while it was: what was written since this
-                # process began may differ from what it runs. To be sure, it does.
+                # Imported later, or changed during the import: a file newer than this process may
+                # differ from the code it runs. Assume that it does.
                 if now is not None and now.mtime_ns > self._began_ns:
                     changed.append(name)
             elif now != before:
@@ -116,20 +115,20 @@ class LoadedCode:
 async def rehearse(tap_path: Path, environ: Mapping[str, str], known: Collection[str] = ()) -> None:
     """Have a new process load the newest generation with the code on the disk.
 
-    Nothing is kept of it, and it touches neither the lock nor the files. Cancelled, it
-    ends the process.
+    The result is discarded; the lock and the files are not touched. Cancelling kills the
+    process.
 
     Args:
         tap_path: the application's.
         environ: this process's.
-        known: what it puts up with (`missing_names`).
+        known: what to tolerate (`missing_names`).
 
     Raises:
-        UpgradeRefused: it did not load, or took longer than `REHEARSAL_S`, or there is
-            no process or file left to try it.
+        UpgradeRefused: it did not load, or took longer than `REHEARSAL_S`, or no process
+            or file is available to try it.
     """
     try:
-        # It looks for modules where this process does: in the current directory, or not.
+        # The same module search path as this process: with or without the current directory.
         flags = [] if {"", str(Path.cwd())} & set(sys.path) else ["-P"]
         child = await asyncio.create_subprocess_exec(
             sys.executable, *flags, "-m", "tapd.host.upgrade", str(tap_path), *known,
@@ -157,7 +156,7 @@ async def rehearse(tap_path: Path, environ: Mapping[str, str], known: Collection
 
 
 def missing_names(application: Application) -> list[str]:
-    """Return what the code that runs now lacks, or has and can't use, each ``module:qualname``."""
+    """Return classes that the running code lacks or can't use, each ``module:qualname``."""
     missing = {f"{module}:{name}" for module, name in why_broken}
     kept = kept_of(application)
     return sorted(missing if kept is None else missing | kept.names)
@@ -166,11 +165,11 @@ def missing_names(application: Application) -> list[str]:
 def load_with_present_code(
     layout: Layout, entry: Entry, missing_before: Collection[str] = ()
 ) -> Restored:
-    """Load a generation and the journals since as a start would, upgrades included.
+    """Load a generation and its journals as a start would, including upgrades.
 
-    No file is changed, and none needs a lock. A start is content with less: of a class
-    that is missing, or that can't take them, it keeps the objects as they are. Here that
-    is refused, since it is the new code's fault; they fitted when they were saved.
+    Changes no file and needs no lock. A start accepts more: it keeps objects of a missing or
+    changed class as they are. Here that is refused, since the new code is at fault; they fitted
+    when they were saved.
 
     Args:
         layout: of the files.
@@ -181,14 +180,14 @@ def load_with_present_code(
     Raises:
         UpgradeRefused: a class is missing, or its objects don't fit or could not be
             upgraded.
-        TapdError: it can't be loaded, or not be served.
+        TapdError: it can't be loaded, or can't be served.
     """
     why_broken.clear()
     try:
         restored = State(layout.named_path, layout.key).try_to_restore(entry)
     except (TapdError, MemoryError):
         raise
-    except BaseException as error:  # the code's own: no word of it may be lost, nor traced
+    except BaseException as error:  # raised by the new code: report it in full, without a traceback
         raise UpgradeRefused(
             f"loading it failed: {reason_of(error)}{describe_origin(error)}"
         ) from error
@@ -207,7 +206,7 @@ def load_with_present_code(
 
 
 def _try_to_save(restored: Restored) -> None:
-    """Check that what was loaded could be saved again, as it was.
+    """Check that the loaded state could be saved again.
 
     Raises:
         UpgradeRefused: the new code loads an object and then can't save it.
@@ -222,7 +221,7 @@ def _try_to_save(restored: Restored) -> None:
 
 
 def main() -> None:
-    """Rehearse, and say in a line why it failed."""
+    """Rehearse; on failure print why, in one line."""
     offer_to_oom_killer()  # the server must not go instead
     try:
         layout = Layout(Path(sys.argv[1]), load_key(environment=os.environ))

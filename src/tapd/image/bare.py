@@ -1,7 +1,7 @@
-"""Durable and plain objects handled past their authors' code: made, numbered, given attributes.
+"""Creates objects and sets their number, class and attributes without running authors' code.
 
-Imports `model` only. A class's ``__new__``, ``__setattr__`` and ``__del__`` are hooks that
-may raise, or do what was done already when the object was made for the first time.
+A class's ``__new__``, ``__setattr__`` and ``__del__`` are hooks. They may raise, or repeat a
+side effect that happened when the object was first created.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _OURS = ("tapd.model.", "tapd.image.")
 dict_of_class: Any = type.__dict__["__dict__"].__get__
 """Return the attributes of a class itself, whatever its metaclass pretends."""
 set_class: Any = object.__dict__["__class__"].__set__
-"""Changes the class of an object past its ``__setattr__``."""
+"""Sets the class of an object, bypassing its ``__setattr__``."""
 
 
 def check_kind(cls: Any) -> None:
-    """Check that an instance of `cls` may be made of arguments for a plain object.
+    """Check that an instance of `cls` may be created from a plain object's arguments.
 
     Raises:
-        TypeError: it would be something else: a member of an enum, say.
+        TypeError: it would be of another kind, such as a member of an enum.
     """
     if issubclass(type(cls), type):
         if issubclass(cls, Tracked):
@@ -44,19 +44,19 @@ def check_kind(cls: Any) -> None:
 
 
 def is_own_code(cls: Any) -> bool:
-    """Whether `cls` was written by the author of an application, and not by us or in C."""
+    """Whether `cls` was written by an application's author: not by tapd, not in C."""
     return bool(cls.__flags__ & HEAP_TYPE) and not cls.__module__.startswith(_OURS)
 
 
 def has_usual_new(cls: Any) -> bool:
-    """Whether no code of an author's is run when an instance of the durable `cls` is made."""
+    """Whether creating an instance of the durable `cls` runs no author's ``__new__``."""
     return not any("__new__" in base.__dict__ for base in cls.__mro__ if is_own_code(base))
 
 
 def bare_object(cls: Any) -> Any:
-    """Return an instance of the durable `cls` that no ``__new__`` of its author has seen.
+    """Return an instance of the durable `cls`, created without its author's ``__new__``.
 
-    What that would do is part of the state, which follows. Part of the format.
+    What ``__new__`` did is part of the state, which is set later. Part of the format.
     """
     for base in cls.__mro__:
         if "__new__" in base.__dict__ and not is_own_code(base):
@@ -65,7 +65,7 @@ def bare_object(cls: Any) -> Any:
 
 
 def object_setattr(obj: Any, name: str, value: Any) -> None:
-    """Set an attribute of any object past its class's own ``__setattr__``."""
+    """Set an attribute, bypassing the class's own ``__setattr__``."""
     if issubclass(type(obj), persistent.Persistent):
         persistent.Persistent.__setattr__(obj, name, value)
     else:
@@ -73,9 +73,9 @@ def object_setattr(obj: Any, name: str, value: Any) -> None:
 
 
 def set_number(obj: Any, oid: Any) -> None:
-    """Give a durable object its number, past the author's ``__setattr__``.
+    """Set the number of a durable object, bypassing its ``__setattr__``.
 
-    Its ``__new__`` may have returned one that an earlier jar of this process knows.
+    Its ``__new__`` may have returned an object that belongs to an earlier jar of this process.
     """
     if obj._p_jar is not None:
         set_mark(obj, "_p_jar", None)
@@ -83,7 +83,7 @@ def set_number(obj: Any, oid: Any) -> None:
 
 
 def attributes_of(obj: Any) -> dict[str, Any]:
-    """Return the ``__dict__`` of `obj`, past what its classes make of that name.
+    """Return the ``__dict__`` of `obj`, whatever its class defines under that name.
 
     Raises:
         TypeError: it has none.
@@ -99,16 +99,16 @@ _silent_types: weakref.WeakKeyDictionary[type, type] = weakref.WeakKeyDictionary
 
 
 def mute(obj: Any) -> None:
-    """Have `obj`, of an attempt at loading that was given up, go without its ``__del__``.
+    """Disable the ``__del__`` of `obj`, which belongs to an abandoned attempt at loading.
 
-    It may be of use to the object that will be made in its place, which has the same
-    state: the name of a temporary file, say.
+    ``__del__`` could destroy a resource, such as a temporary file, that the object created in
+    its place refers to by the same state.
     """
     cls: Any = type(obj)
     if not cls.__flags__ & HEAP_TYPE or getattr(cls, "__del__", None) is None:
         return
     if any("__init_subclass__" in base.__dict__ for base in cls.__mro__ if is_own_code(base)):
-        return  # it would be told of a class that is none of its own
+        return  # that hook would see a class its author never wrote
     silent = _silent_types.get(cls)
     try:
         if silent is None:
@@ -116,12 +116,12 @@ def mute(obj: Any) -> None:
             silent = type.__new__(type(cls), cls.__name__, (cls,), attributes)
             _silent_types[cls] = silent
         set_class(obj, silent)
-    except TypeError:  # no Python class: its __del__ is nobody's but its library's
+    except TypeError:  # not a Python class: its __del__ is the library's
         return
 
 
 def _end_silently(_obj: Any) -> None:
-    """Stand in for a ``__del__``."""
+    """A ``__del__`` that does nothing."""
 
 
 _VALUE_BASES: dict[str, type] = {
@@ -135,14 +135,14 @@ _BUILTIN_BASES: dict[str, type] = {
 
 
 def builtin_base(cls: Any) -> str:
-    """Return which builtin `cls` is made of, where instances need more of it than attributes."""
+    """Return the name of the builtin that `cls` derives from, if it holds more than attributes."""
     return value_base(cls) or next(
         (name for name, base in _BUILTIN_BASES.items() if issubclass(cls, base)), ""
     )
 
 
 def value_base(cls: Any) -> str:
-    """Return which builtin the instances of `cls` are values of; "" where of none."""
+    """Return the name of the immutable builtin that `cls` derives from; "" if there is none."""
     if issubclass(cls, enum.Enum):
         return enum.Enum.__name__
     if issubclass(cls, tuple) and hasattr(cls, "_fields"):

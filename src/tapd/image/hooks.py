@@ -1,13 +1,13 @@
-"""What an author's hook raises costs its object alone, saved or loaded: decided here.
+"""Contains errors of authors' hooks: they cost one object, never a whole save or load.
 
-Imports `errors` and `interpreter`. A hook is any code of an author's that saving or loading
-runs: ``__reduce__``, ``__setstate__``, ``__getstate__``, ``__getattr__``, a property, an iterator's
-``__next__``. It may raise what is no `Exception`, too (SystemExit, CancelledError).
+A hook is any code of an author that saving or loading runs: ``__reduce__``, ``__setstate__``,
+``__getstate__``, ``__getattr__``, a property, an iterator's ``__next__``. It may raise any
+`BaseException` (SystemExit, CancelledError).
 
-Three things look like a hook's and are not: Ctrl-C, or whatever else a handler of
-signals raises; a lack of memory; and a graph that nests too deeply for the C stack,
-which a flatter form can save. What was raised by a ``raise`` statement in no
-handler of signals is a hook's for certain; `is_of_hook` says the rest.
+Three things look like a hook's error and are not: Ctrl-C or anything else that a signal handler
+raises; a lack of memory; a graph too deep for the C stack, which a flatter form can save. An
+error from a ``raise`` statement outside of a signal handler is certainly a hook's; `is_of_hook`
+decides the other cases.
 """
 
 from __future__ import annotations
@@ -22,35 +22,35 @@ from tapd.errors import CannotKeep, UpgradeRefused
 from tapd.interpreter import check_builtins
 
 announce: Callable[[object], None] | None = None
-"""Called before each of an author's calls that a load makes, where loads have killed."""
+"""Called before each call into an author's code, when earlier loads killed the process."""
 
 _FRAMES_MAX = 60
-"""So many calls inside of one hook are its own recursion, and no graph's."""
+"""More frames than this inside of one hook are its own recursion, not the graph's depth."""
 _REASON_MAX = 1000
 
 
 def enter(called: object) -> None:
-    """Say that an author's code is called next by a load, which it may kill.
+    """Announce that a load calls an author's code next, which may kill the process.
 
     Args:
         called: the object or class whose code it is, or its name.
 
     Raises:
-        CannotKeep: it has killed each time, and is not to be called.
+        CannotKeep: it has killed every time and must not be called.
     """
     if announce is not None:
         announce(called)
 
 
 def is_of_hook(error: BaseException, *, nests: bool = True) -> bool:
-    """Whether `error` is a hook's own, so that it costs no more than the hook's object.
+    """Whether `error` was raised by a hook, so that it costs only the hook's object.
 
     Args:
-        error: what was caught, with its traceback.
-        nests: whether the pickler's own recursion may be what is too deep.
+        error: the exception, with its traceback.
+        nests: whether the pickler recurses, so that the graph may be too deep.
 
     Raises:
-        InterpreterBroken: it is no one's fault who was being saved.
+        InterpreterBroken: the error is not the fault of the object being saved.
     """
     check_builtins(error)
     if isinstance(error, Exception) and not isinstance(error, (MemoryError, RecursionError)):
@@ -66,37 +66,37 @@ def is_of_hook(error: BaseException, *, nests: bool = True) -> bool:
 
 
 def check(error: BaseException, *, nests: bool = True) -> None:
-    """Raise `error` again where it is no hook's own."""
+    """Raise `error` again unless a hook raised it."""
     if not is_of_hook(error, nests=nests):
         raise error
 
 
 def check_load(error: BaseException) -> None:
-    """Raise `error` again where it costs a load more than one object: it is no hook's own.
+    """Raise `error` again unless it costs a load just one object.
 
-    A refusal and a lack of memory are always of that kind.
+    A refusal and a lack of memory always end the load.
     """
     if isinstance(error, (UpgradeRefused, MemoryError)) or not is_of_hook(error, nests=False):
         raise error
 
 
 def describe(error: BaseException) -> str:
-    """Return type and text of `error`, whose own ``__str__`` may fail."""
+    """Return type and text of `error`, even if its ``__str__`` fails."""
     try:
         text = str(error)
     except BaseException as another:
         check(another, nests=False)
-        text = "its text can't be had"
+        text = "its message is not available"
     return shortened(f"{type(error).__name__}: {text}" if text else type(error).__name__)
 
 
 def shortened(reason: str) -> str:
-    """Return `reason` without its end where it is long: it may hold all of somebody's data."""
+    """Return `reason`, cut if it is long: it may contain somebody's whole data."""
     return reason if len(reason) <= _REASON_MAX else f"{reason[:_REASON_MAX]}..."
 
 
 def called(hook: Callable[..., Any], *args: Any) -> Any:
-    """Return what `hook` returns.
+    """Call `hook` and return its result.
 
     Raises:
         CannotKeep: it raised something of its own.
@@ -111,9 +111,9 @@ def called(hook: Callable[..., Any], *args: Any) -> Any:
 
 
 def _frames(error: BaseException) -> list[tuple[types.CodeType, int]]:
-    """Return code and last instruction of each frame that `error` came through, outermost first.
+    """Return code and last instruction of each frame in the traceback, outermost first.
 
-    The first is that of who asks, so it is left out.
+    The first frame is the caller's and is left out.
     """
     frames = []
     entry = error.__traceback__
@@ -135,7 +135,7 @@ def _raise_opcode() -> int:
 
 
 def _is_of_handler(frames: list[tuple[types.CodeType, int]]) -> bool:
-    """Whether one of these frames is that of a handler of signals."""
+    """Whether one of these frames belongs to a signal handler."""
     handlers = set()
     for number in signal.valid_signals():
         handler = signal.getsignal(number)

@@ -1,8 +1,7 @@
-"""What becomes of an object that can't be kept: a named loss, and a placeholder.
+"""Objects that can't be saved: a loss that names each, and the placeholder in its place.
 
-Promise 5: one bad object never costs the rest. It is replaced by a
-`Placeholder` that names it, its path in the graph and the reason. Imports only
-`errors`.
+Promise 5: one bad object never costs the others. It is replaced by a `Placeholder`, which knows
+its type, its path in the graph and the reason.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ class Loss(Value):
     """One object that was replaced by a placeholder.
 
     Attributes:
-        path: how it was reached, such as ``application.services['telnet'].x``.
+        path: where it was, such as ``application.services['telnet'].x``.
         type_name: ``module.Class`` of the lost object.
-        reason: why it can't be kept, in words.
+        reason: why it can't be saved.
     """
 
     path: str
@@ -31,10 +30,9 @@ class Loss(Value):
 
 
 class Placeholder:
-    """Stands in a loaded graph for an object that could not be kept.
+    """Takes the place of an object that could not be saved.
 
-    Any use but `repr`, comparison and truth raises `LostObject`; it may be
-    saved again.
+    Any use but `repr`, comparison and truth raises `LostObject`. It can be saved again.
     """
 
     __slots__ = ("__weakref__", "loss")
@@ -61,7 +59,7 @@ class Placeholder:
 
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__") and name.endswith("__"):
-            raise AttributeError(name)  # protocols that merely ask must get a plain no
+            raise AttributeError(name)  # a protocol check must get a plain no
         self._refuse()
 
     __setattr__ = __delattr__ = _refuse
@@ -73,7 +71,7 @@ class Placeholder:
 
 
 def type_name_of(cls: type) -> str:
-    """Return ``module.Class`` of a stranger's class, whatever it claims."""
+    """Return ``module.Class`` of a class, whatever its metaclass does."""
     try:
         module = type.__getattribute__(cls, "__module__")
         name = type.__getattribute__(cls, "__qualname__")

@@ -1,9 +1,7 @@
-"""Where in a graph an object is, in words: ``application.services['telnet'].x``.
+"""Finds the path of an object in a graph: ``application.services['telnet'].x``.
 
-Imports `errors`, `model` and this room's `definitions`, `hooks` and `instances`.
-Only asked when something was lost, so it may walk:
-breadth first from one durable object, into everything that is not
-durable itself.
+For messages about lost objects, so it may be slow: a breadth-first walk from one durable
+object, which stops at other durable objects.
 """
 
 from __future__ import annotations
@@ -23,12 +21,12 @@ from tapd.image.reduction.instances import attributes_getter, filled_slots, slot
 from tapd.model.durable.persistent import is_durable_type
 
 _ATOM_TYPES = (int, str, bytes, float, bool, type(None), complex, type)
-# By id: a class's own metaclass may refuse to be hashed.
+# By id: an author's metaclass may refuse to be hashed.
 _ATOMS = frozenset(map(id, _ATOM_TYPES))
 
 
 LABELS_MAX = 30
-"""Of a longer path the end is told: each loss of a chain of a million has one."""
+"""Longer paths show only their end: in a chain of a million objects each may be a loss."""
 
 
 def _key_label(key: object) -> str:
@@ -116,13 +114,13 @@ _WALKS: tuple[tuple[Any, Callable[[Any], Iterator[tuple[str, Any]]]], ...] = (
 
 
 def children(obj: Any) -> Iterator[tuple[str, Any]]:
-    """Yield what `obj` holds, each with its label; as plain data, running nothing of its class."""
+    """Yield what `obj` holds, each with its label, without running code of its class."""
     cls = type(obj)
     walk = next((walk for bases, walk in _WALKS if issubclass(cls, bases)), None)
     if walk is not None:
         yield from walk(obj)
     elif not cls.__flags__ & HEAP_TYPE and id(cls) not in _ATOMS:
-        for part in gc.get_referents(obj):  # an iterator, say: its parts have no names
+        for part in gc.get_referents(obj):  # such as an iterator: its parts have no names
             if type(part) not in (type, types.ModuleType):
                 yield ".<part>", part
     if cls.__flags__ & HEAP_TYPE:  # a class made in Python may add attributes to any of these
@@ -130,9 +128,9 @@ def children(obj: Any) -> Iterator[tuple[str, Any]]:
 
 
 class LocalPaths:
-    """Label paths of what is reached from `roots`, breadth first, but not through what is durable.
+    """Paths of what is reached from `roots`, breadth first, stopping at durable objects.
 
-    It walks no further than it has to for what it is asked.
+    The walk is lazy: it goes only as far as a question needs.
     """
 
     def __init__(self, roots: Iterable[tuple[str, Any]]) -> None:
@@ -144,7 +142,7 @@ class LocalPaths:
             self._visit(0, label, value)
 
     def of(self, wanted: Any) -> str | None:
-        """Return the path of `wanted`; None where it is not reached."""
+        """Return the path of `wanted`; None if it is not reached."""
         while id(wanted) not in self._came_from and self._queue:
             obj = self._queue.popleft()
             try:
@@ -165,9 +163,9 @@ class LocalPaths:
 
 
 def find_path(root: Any, wanted: Any, *, objects_max: int = 200_000) -> str:
-    """Return where the durable object `wanted` is in the graph of `root`; "" where it is not found.
+    """Return the path of the durable object `wanted` in the graph of `root`; "" if it is not found.
 
-    Looks at no more than `objects_max` objects: it is for a message.
+    Visits at most `objects_max` objects: the path is for a message.
     """
     name = type(root).__name__.lower()
     if root is wanted:
@@ -199,12 +197,12 @@ def find_path(root: Any, wanted: Any, *, objects_max: int = 200_000) -> str:
 
 
 def is_leaf(obj: Any) -> bool:
-    """Whether `obj` is a value, or a module, into which no path goes on."""
+    """Whether `obj` is a value or a module, where every path ends."""
     return id(type(obj)) in _ATOMS or type(obj) is types.ModuleType
 
 
 def joined(came_from: Mapping[int, tuple[int, str]], key: int) -> str:
-    """Return the path that leads to `key`, by what each was reached from."""
+    """Return the path to `key`, given the parent and label of each visited object."""
     labels = []
     while key:
         key, label = came_from[key]

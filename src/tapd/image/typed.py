@@ -1,14 +1,13 @@
-"""Code typed at a prompt: what a shell needs of the image room.
+"""Compiles code typed at a prompt, so that it can be saved.
 
     code = compile_typed("f = lambda: x", namespace)     # None: incomplete
     exec(code, namespace.names)            # or await it, where it is a coroutine
     notice = will_not_be_saved(namespace.names["f"])               # None: it will be
 
-`compile_typed` gives each piece of source a name such as ``<telnet 12>`` and
-registers its text (`image.code.source`): tracebacks and `inspect.getsource` show it,
-and functions are saved as that text, never as bytecode. A code object that was
-compiled with a top-level ``await`` has ``inspect.CO_COROUTINE`` in ``co_flags``:
-run it with ``await eval(code, namespace.names)``.
+`compile_typed` gives each piece of source a name such as ``<telnet 12>`` and registers its text
+(`image.code.source`). Tracebacks and `inspect.getsource` show it, and functions are saved as
+that text, never as bytecode. Code with a top-level ``await`` has ``inspect.CO_COROUTINE`` in
+``co_flags``: run it with ``await eval(code, namespace.names)``.
 """
 
 from __future__ import annotations
@@ -65,10 +64,10 @@ def compile_typed(
         _prepare(namespace, code)
         return code
     filename = unused_filename(stem)
-    # What is complete and right is compiled once; `codeop` judges the rest and does it twice.
+    # Complete, correct code is compiled once; only the rest goes to `codeop`, which compiles twice.
     try:
         code = compile(source, filename, symbol, flags | _PROMPT_FLAGS, dont_inherit=True)
-    except Exception:  # outside of here, so that what `codeop` raises has no context
+    except Exception:  # `codeop` is called outside of this block, so that its error has no context
         code = None
     if code is None:
         compiler = codeop.CommandCompiler()
@@ -88,12 +87,12 @@ def compile_typed(
 
 
 def _prepare(namespace: Namespace, code: types.CodeType) -> None:
-    """Make `namespace` ready for `code`, which is about to run there."""
+    """Prepare `namespace` for `code`, which is about to run in it."""
     namespace.note_imports(submodules_of(code))
     offer_builtins(code, namespace.names)
 
 
 def will_not_be_saved(value: object) -> Loss | None:
-    """Return why `value`, or a part of it, will not be saved; None where all of it will."""
+    """Return why `value`, or a part of it, can't be saved; None if all of it can."""
     losses = StatePickler(lambda _obj: 0).dump_state((value,)).losses
     return losses[0].replace(path=losses[0].path[len("[0]") :]) if losses else None

@@ -1,7 +1,7 @@
-"""What of an application today's code can't take: counted, and named by path, for people.
+"""Reports saved objects that the current code can't load: counts them and finds their paths.
 
-Imports `errors` and this room's `loss`, `paths` and `stand_ins`. A start goes on with
-stand-ins, and says so; a reload, and who verifies, refuses them (`refuse`).
+A start goes on with stand-ins and logs them. A reload and `tapctl verify` refuse them
+(`refuse`).
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Kept:
 
         Args:
             root: the application.
-            registry: that took note of them.
-            look_everywhere: for their paths, however long it takes; else the path of
-                what is not found among the first objects is not told.
+            registry: the registry of stand-ins.
+            look_everywhere: search for paths without a limit. Otherwise the path of a
+                stand-in that is not found soon is left out.
         """
         alive = registry.alive()
         limit = sys.maxsize if look_everywhere else _LOOKED_AT_MAX
@@ -48,7 +48,7 @@ class Kept:
         self.names: set[str] = set()
         for each in alive:
             path = found.get(id(each), unknown)
-            if not path:  # nothing leads to it any more
+            if not path:  # unreachable by now
                 continue
             name = label_of(each)
             self.names.add(name)
@@ -57,16 +57,16 @@ class Kept:
             self._registry.add(each)
 
     def __len__(self) -> int:
-        """Return how many of them there are still."""
+        """Return how many of them still exist."""
         return len(self._registry.alive())
 
     def losses(self) -> list[Loss]:
-        """Return path, class and reason of each, as they were when they were found."""
+        """Return path, class and reason of each that still exists, as it was found."""
         return [self._named[id(each)] for each in self._registry.alive()]
 
 
 def find_paths(root: Any, wanted: Iterable[Any], objects_max: int) -> dict[int, str]:
-    """Return where each of `wanted` is below `root`, by its id; nothing of them is run."""
+    """Return the path of each of `wanted` below `root`, by id. Runs no code of theirs."""
     missing = {id(each) for each in wanted}
     came_from: dict[int, tuple[int, str]] = {id(root): (0, type(root).__name__.lower())}
     queue = collections.deque([root])
@@ -121,20 +121,20 @@ def _is_hashable(key: Any) -> bool:
 
 
 def refuse(kept: Kept, known: Collection[str] = ()) -> None:
-    """Refuse code that can't take what was saved.
+    """Refuse code that can't load what was saved.
 
     Args:
-        kept: what it can't take.
-        known: names of classes whose objects the code that saved them could not take either.
+        kept: the stand-ins.
+        known: names of classes whose objects did not fit the old code either.
 
     Raises:
-        UpgradeRefused: there is more than that; the message names it.
+        UpgradeRefused: others don't fit; the message names them.
     """
     new = [
         loss
         for loss in kept.losses()
         if loss.type_name.replace(".", ":") not in {name.replace(".", ":") for name in known}
-        and loss.reason != GONE  # those are told by their module's error
+        and loss.reason != GONE  # reported with the error of their module
     ]
     if not new:
         return
@@ -143,6 +143,6 @@ def refuse(kept: Kept, known: Collection[str] = ()) -> None:
     one = len(new) == 1
     raise UpgradeRefused(
         f"{len(new)} saved object{'' if one else 's'} {'does' if one else 'do'} not fit the code: "
-        f"{told}{more}. Nothing is lost: mend the class{'' if one else 'es'}, or go back to the "
+        f"{told}{more}. Nothing is lost: fix the class{'' if one else 'es'}, or go back to the "
         "code that saved this"
     )

@@ -1,1 +1,1 @@
-"""."""
+"""Looks into a TAP without running any of its code."""

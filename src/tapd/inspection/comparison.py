@@ -1,8 +1,7 @@
-"""What changed between two graphs, by path, without running anything of them.
+"""Compares two graphs of stubs by path, without running their code.
 
-Imports this room's `inspection`, `stubs` and `secrecy`. Objects are compared where
-the same path leads to both. A container is the same whether it tells of its
-changes or not (`model.durable.persistent`): a TAP that `tapd-mktap` made has plain ones.
+Objects at the same path are compared. A tracked container and a plain one are the same
+(`model.durable.persistent`): a TAP made by `tapd-mktap` has plain ones.
 """
 
 from __future__ import annotations
@@ -36,9 +35,9 @@ def compare_graphs(
 
     Args:
         old: the graph before.
-        new: and after.
-        count_max: at most so many differences are told.
-        with_secrets: tell passwords, hashes and the like, too (`secrecy`).
+        new: the graph after.
+        count_max: yield at most so many differences.
+        with_secrets: include passwords, hashes and the like (`secrecy`).
     """
     return itertools.islice(_Comparison(with_secrets=with_secrets).walk(old, new), count_max)
 
@@ -96,17 +95,17 @@ class _Comparison:
 
 
 class _Deque(list[Any]):
-    """The items of a deque, which is no list."""
+    """The items of a deque, to distinguish it from a list."""
 
 
 class _Members(tuple[Any, ...]):
-    """The members of a set, of which a stub may be no key."""
+    """The members of a set; stubs may be unhashable."""
 
     __slots__ = ()
 
 
 def _plain(value: Any) -> Any:
-    """Return the builtin container that `value` stands for; `value` itself for all else."""
+    """Return the builtin container that `value` represents; otherwise `value` itself."""
     if not isinstance(value, Stub):
         return value
     make = _PLAIN.get(type(value).reference)
@@ -147,7 +146,7 @@ def _list(value: Any) -> Iterable[Any]:
 def _dict(entries: Any) -> Any:
     try:
         return dict(entries or ())
-    except TypeError:  # a hostile pickle's keys need not be hashable
+    except TypeError:  # keys of a hostile pickle may be unhashable
         return {}
 
 
@@ -156,7 +155,7 @@ def _kind(value: Any) -> str:
 
 
 def _differ(before: Any, after: Any) -> bool:
-    """Whether two scalars differ that look alike when shortened."""
+    """Whether two scalars with the same shortened text differ."""
     return isinstance(before, SCALARS) and isinstance(after, SCALARS) and before != after
 
 
@@ -167,7 +166,7 @@ def _brief(value: Any) -> str:
 
 
 def _text(value: Any, depth: int = 0) -> str:
-    """Return a member of a set in words: of a tuple its parts as well."""
+    """Describe a member of a set; a tuple with its parts."""
     if type(value) is tuple and depth < _TEXT_DEPTH_MAX:
         return f"({', '.join(_text(part, depth + 1) for part in value)})"
     return _brief(value)

@@ -1,8 +1,7 @@
-"""What is in a TAP, as a tree with sizes, without running anything of it.
+"""Shows the contents of a TAP as a tree with sizes, without running its code.
 
-Imports `model.address` and this room's `stubs`, `preview` and `secrecy`. A `Graph` walks
-the stubs of a pickle, breadth first, so that every object belongs to the shortest
-path that leads to it, and adds up how many bytes each part takes.
+A `Graph` walks the stubs of a pickle breadth first, so that every object belongs to its
+shortest path, and adds up the size of each part in bytes.
 """
 
 from __future__ import annotations
@@ -25,17 +24,17 @@ _MAPPINGS = {
 }  # fmt: skip
 _ADDRESS = "tapd.model.address:Address"
 SCALARS = (str, bytes, bytearray, int, float, bool, type(None), complex)
-_SCALAR_TYPES = frozenset(SCALARS)  # a pickle of stubs makes no instance of a subclass
+_SCALAR_TYPES = frozenset(SCALARS)  # stubs are never instances of a subclass
 _TEXT_MAX = 60
 _LABELS_MAX = 60
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa1-\u024f\u0370-\u1fff\u2010-\u2027\u3040-\ud7ff]")
 
 
 def read_graph(data: bytes | memoryview, source: str) -> Graph:
-    """Read the pickle `data`, which may be anybody's, without running any of it.
+    """Read the pickle `data`, which may be hostile, without running its code.
 
     Raises:
-        TapDamaged: it is no pickle that can be read.
+        TapDamaged: it is not a readable pickle.
     """
     root, stubs = read_stubs(data, source)
     called = sorted(name for name, stub in stubs.items() if stub.called)
@@ -43,11 +42,11 @@ def read_graph(data: bytes | memoryview, source: str) -> Graph:
 
 
 def read_first_graph(data: bytes | memoryview, read_bytes: int = READ_BYTES) -> Graph | None:
-    """Read about `read_bytes` of a large TAP's pickle; nothing of it is run.
+    """Read about `read_bytes` of a large TAP's pickle, without running its code.
 
     Returns:
-        A graph whose sizes and counts are of what was read; None where all of it
-        is to be read (`read_graph`).
+        A graph with the sizes and counts of the part that was read; None if the
+        pickle must be read as a whole (`read_graph`).
     """
     preview = read_beginning(data, read_bytes)
     if preview is None:
@@ -56,7 +55,7 @@ def read_first_graph(data: bytes | memoryview, read_bytes: int = READ_BYTES) -> 
 
 
 def printable(text: str) -> str:
-    """Return `text` without anything that a terminal might obey."""
+    """Return `text` without characters that a terminal might interpret."""
     return _UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
@@ -70,7 +69,7 @@ def describe_scalar(value: Any) -> str:
 
 
 def type_label(obj: Any) -> str:
-    """Return how to call the type of `obj`: of a stub, the name in the pickle."""
+    """Return the name of the type of `obj`; for a stub, the name in the pickle."""
     if isinstance(obj, StubType):
         kind = "name" if obj.made_of is None else "typed class"
         return f"{kind} {printable(obj.reference)}"
@@ -150,7 +149,7 @@ def _state_children(obj: Stub, state: Any) -> Iterator[tuple[str, Any]]:
         and len(state) == 2
         and all(part is None or isinstance(part, dict) for part in state)
     ):
-        for part in state:  # __dict__ and slots, as copyreg has them
+        for part in state:  # __dict__ and slots, as copyreg pairs them
             yield from _state_children(obj, part)
     elif isinstance(state, list) and type(obj).reference.startswith("tapd.model.durable.tracked:"):
         yield from ((f"[{index}]", value) for index, value in enumerate(state))
@@ -162,7 +161,7 @@ def _state_children(obj: Stub, state: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _scalar_bytes(value: Any) -> int:
-    """Return about how many bytes a scalar takes in a pickle."""
+    """Return the approximate size of a scalar in a pickle."""
     kind = type(value)
     if kind is int:
         return 2 if 0 <= value < 256 else 5 if value.bit_length() < 32 else value.bit_length() // 8
@@ -177,13 +176,12 @@ def _scalar_bytes(value: Any) -> int:
 
 
 class Graph:
-    """The objects of a pickle, as a tree by shortest paths, with sizes.
+    """The objects of a pickle, as a tree of shortest paths, with sizes.
 
     Attributes:
-        root: what the pickle holds: a stub or a builtin container.
+        root: the root of the pickle: a stub or a builtin container.
         names: every ``module:name`` that it refers to.
-        called: those of them that loading it would call, beside classes that it
-            makes plain instances of.
+        called: those that a load would call, apart from classes of plain instances.
         pickle_bytes: the size of the pickle.
     """
 
@@ -207,7 +205,7 @@ class Graph:
         self._labels: list[str] = []
 
     def _walk(self) -> dict[int, int]:
-        """Number all objects that have parts, breadth first, and add up sizes."""
+        """Number all objects with parts, breadth first, and add up sizes."""
         if self._index is None:
             with collector_paused():
                 self._index = self._number_and_measure()
@@ -225,7 +223,7 @@ class Graph:
                 if is_scalar(child):
                     if type(child) in (str, bytes) and len(child) > 8:
                         if id(child) in texts:
-                            continue  # a pickle holds it once
+                            continue  # met before: a pickle contains it once
                         texts.add(id(child))
                     size += _scalar_bytes(child)
                 elif id(child) not in index:
@@ -246,7 +244,7 @@ class Graph:
         return len(self._walk())
 
     def path(self, at: int) -> str:
-        """Return the path of object number `at`; of a very long one the beginning and the end."""
+        """Return the path of object number `at`; a very long one is cut in the middle."""
         labels = []
         while at >= 0:
             labels.append(self._labels[at])
@@ -258,7 +256,7 @@ class Graph:
         return "".join(labels)
 
     def size_bytes(self, obj: Any) -> int:
-        """Return about how many bytes `obj` takes with all that only it leads to shortest."""
+        """Return the approximate size of `obj` with everything below it in the tree."""
         if is_scalar(obj):
             return _scalar_bytes(obj)
         at = self._walk()[id(obj)]
@@ -270,13 +268,13 @@ class Graph:
         """Yield depth, line and size of each part, as a tree.
 
         Args:
-            depth_max: how deep to go.
+            depth_max: maximum depth.
             children_max: how many parts of one object to name; the largest.
-            with_secrets: show passwords, hashes and the like, too (`secrecy`).
+            with_secrets: show passwords, hashes and the like (`secrecy`).
         """
         index = self._walk()
         stack: list[tuple[int, str, Any, int]] = [(0, ROOT_NAME, self.root, -1)]
-        hidden_below = -1  # the depth of the part all of which is secret
+        hidden_below = -1  # the depth of a part that is entirely secret
         while stack:
             depth, label, obj, parent = stack.pop()
             if depth <= hidden_below:
@@ -302,7 +300,7 @@ class Graph:
                 stack.extend(reversed(self._children_to_show(obj, at, depth + 1, children_max)))
 
     def _unread_label(self, obj: Any) -> str:
-        """Return what to say of an object that a preview does not hold whole."""
+        """Return a note for an object that a preview has read only in part."""
         if self._preview is None:
             return ""
         is_bare = isinstance(obj, Stub) and not (obj.args or obj.items or obj.entries)
@@ -328,7 +326,7 @@ class Graph:
     def largest(self, count: int) -> list[tuple[int, str, str]]:
         """Return size, path and type of the `count` largest parts, largest first.
 
-        A part that is nearly all of one larger part (over 95 %) stands for it.
+        A part that is nearly all of a larger one (over 95 %) replaces it.
         """
         self._walk()
         order = sorted(range(len(self._objects)), key=lambda at: (-self._totals[at], at))
@@ -360,7 +358,7 @@ class Graph:
 
 
 def count_label(obj: Any) -> str:
-    """Return how many parts `obj` has, in words; "" for none."""
+    """Return the number of parts of `obj`, in words; "" if it has none."""
     if type(obj) is StubType:
         return ""
     if isinstance(obj, Stub):

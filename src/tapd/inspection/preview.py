@@ -1,14 +1,12 @@
-"""The first objects of a large TAP, read in a moment, without running anything of it.
+"""Reads the beginning of a large TAP quickly, without running its code.
 
-Imports `errors` and `inspection.stubs`. A TAP's pickle is the root, bare, and then a
-queue of objects with their states, breadth first: its beginning holds the
-application, its services, and the first of what these hold. Here a bounded
-beginning is read by the unpickler of the standard library that is written in
-Python, for that one can be stopped in the midst and asked what it has so far.
+A TAP's pickle is the root, bare, and then a queue of objects with their states, breadth first.
+Its beginning contains the application, its services, and the first of their contents. A bounded
+part is read by the standard library's Python unpickler, since that can be stopped and asked for
+what it has so far.
 
-Only what is certain is taken: states that are complete, and of the one that was
-being read the parts that were already put into it. What is still on the stack
-could belong to several things, so it is left out.
+Only certain results are used: complete states, and the parts already set in the state being
+read. Objects still on the stack are dropped, since it is unknown where they belong.
 """
 
 from __future__ import annotations
@@ -37,9 +35,9 @@ class Preview:
     """The beginning of a graph.
 
     Attributes:
-        root: of the graph, a stub.
-        stubs: the names met so far, with what stands for them.
-        cut: the id of what was being read when it ended; 0 where that was nothing.
+        root: the root, a stub.
+        stubs: the names met so far, with their stubs.
+        cut: the id of the object being read at the end; 0 if there was none.
         given: the ids of the objects whose states were read.
     """
 
@@ -50,11 +48,11 @@ class Preview:
 
 
 class _EnoughError(Exception):
-    """As much as was wanted has been read."""
+    """Enough was read."""
 
 
 class _Bounded(io.BytesIO):
-    """A pickle that ends after some reads; a long text counts as a frame, for it costs no more."""
+    """A pickle that ends after a number of reads; a long text counts like a frame."""
 
     def __init__(self, data: bytes | memoryview, left_bytes: int) -> None:
         super().__init__(data)
@@ -86,17 +84,16 @@ class _Beginning(StubFinder, _InPython):  # type: ignore[misc]  # an untyped bas
     """Finds a stub for every name, and can be stopped."""
 
     def levels(self) -> list[list[Any]]:
-        """Return what is on the stack, in parts by its marks, outermost first."""
+        """Return the stack, split at its marks, outermost first."""
         return [*self.metastack, self.stack]
 
 
 def read_beginning(data: bytes | memoryview, read_bytes: int = READ_BYTES) -> Preview | None:
-    """Read about `read_bytes` of a pickle, which may be anybody's.
+    """Read about `read_bytes` of a pickle, which may be hostile.
 
     Returns:
-        The beginning; None where the pickle is not of a TAP's shape, where it is
-        damaged or complete, or where the beginning holds nothing of interest:
-        it is to be read as a whole then.
+        The beginning. None if the pickle does not look like a TAP, is damaged or
+        complete, or if its beginning has nothing of interest: then read all of it.
     """
     reader = _Beginning(_Bounded(data, read_bytes))
     with collector_paused(), memory_bounded(len(data)):
@@ -105,7 +102,7 @@ def read_beginning(data: bytes | memoryview, read_bytes: int = READ_BYTES) -> Pr
         except _EnoughError:
             return _assemble(reader.levels(), reader.stubs)
         except (Exception, MemoryError):
-            return None  # who reads all of it will say what is wrong
+            return None  # reading all of it will report the problem
     return None
 
 
@@ -126,7 +123,7 @@ def _assemble(levels: list[list[Any]], stubs: dict[str, StubType]) -> Preview | 
         triples.append((obj, meta, state))
     if len(triples) < 2:
         return None
-    # The last may go on: nothing in what was read says that it is complete.
+    # The last one may continue: nothing read so far says that it is complete.
     last, _meta, begun = triples.pop()
     for obj, meta, state in triples:
         give_by(meta.own_name if type(meta) is StubType else "", obj, state)

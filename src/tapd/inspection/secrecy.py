@@ -1,9 +1,8 @@
-"""Which values of a graph are somebody's secret, by their names and by their looks.
+"""Recognizes secrets in a graph, by their names and by their format.
 
-Imports nothing of tapd. Whoever looks into a TAP wants its shape, and an
-administrator's screen is seen by others, is pasted into reports and kept in
-terminals' histories: so `tapctl` shows a secret only when it is asked to. A name
-can't be sure; that is why all that sounds like one is hidden, and a little more.
+People look into a TAP for its structure. An administrator's screen is seen by others, pasted
+into reports and kept in terminal histories, so `tapctl` shows secrets only on request. Names
+are no proof, so everything that sounds like a secret is hidden, and a little more.
 """
 
 from __future__ import annotations
@@ -25,19 +24,19 @@ _KINDS = frozenset({str, bytes, bytearray, int, float, complex})
 
 
 def is_secret_name(label: str) -> bool:
-    """Whether what is called `label` (an attribute, a key) is a secret, or holds some."""
+    """Whether a value called `label` (an attribute, a key) is a secret or contains one."""
     return _NAME.search(label) is not None
 
 
 def is_secret_value(value: Any) -> bool:
-    """Whether `value` looks like the hash of a password or a private key."""
+    """Whether `value` looks like a password hash or a private key."""
     if type(value) is bytes:
         value = value[:_LOOKED_AT_MAX].decode("latin-1")
     return type(value) is str and _VALUE.match(value[:_LOOKED_AT_MAX]) is not None
 
 
 def hide(value: Any) -> str:
-    """Return what is shown in place of the scalar `value`; "" where it gives nothing away."""
+    """Return a replacement for the scalar `value`; "" if `value` gives nothing away."""
     if type(value) not in _KINDS or value in ("", b""):
         return ""
     return f"({type(value).__name__}, hidden)"

@@ -1,12 +1,10 @@
-"""Objects of a pickle without their code: holders that only hold.
+"""Unpickles any pickle into inert stubs, without importing or calling anything.
 
-Imports `errors` only. `read_stubs` unpickles with a class for every name that
-the pickle refers to, made here and good for nothing but to keep what it is
-given. No module is imported and no function called, so a hostile TAP can be
-looked at, and so can one whose code is not installed.
+Every name in the pickle becomes a class that only stores what it is given. So a hostile TAP can
+be examined, and one whose code is not installed.
 
-What TAPs call to be rebuilt (the functions of `image` that give states, make
-typed classes and find renamed ones) is done here in its own way, on stubs.
+The functions that TAPs call while they load (in `image`: setting states, creating typed
+classes, finding renamed ones) are imitated here on stubs.
 """
 
 from __future__ import annotations
@@ -24,26 +22,26 @@ from tapd.linux.memory import limit_address_space, restore_address_space
 
 _OWN = "tapd.image."
 _FINISHERS = {"finish_graph": 2, "finish_deep_graph": 2, "finish_nested_graph": 3}
-"""What the pickle of a whole TAP calls last, with how many arguments."""
+"""Functions that the pickle of a whole TAP calls last, with their number of arguments."""
 _MAKERS = {
     "new_object": 1, "bare_object": 1, "value_object": 2, "enum_member": 1, "named_tuple": 2,
     "typed_member": 1,
 }  # fmt: skip
-"""What makes an instance of its first argument, and where what that is made from begins."""
+"""Functions that create an instance of their first argument; where its own arguments begin."""
 _MEMORY_MIN_BYTES = 512 << 20
 _MEMORY_PER_BYTE = 256  # an empty set is one byte of a pickle, and takes 232
 _CONTAINERS: dict[str, Callable[[], Any]] = {"list": list, "dict": dict, "set": set}
 
 
 class StubType(type):
-    """The class of all stubs: it notes which of them were called like functions.
+    """The class of all stub classes: it records which of them were called like functions.
 
     Attributes:
         reference: ``module:name`` in the pickle.
-        own_name: the name alone, of what TAPs call of this room; else "".
-        called: whether loading would call it, not only make plain instances.
-        made_of: of a class that was typed at a prompt, what it is made from.
-        class_state: and its attributes.
+        own_name: the name alone, for functions that TAPs call in `image`; else "".
+        called: whether a load would call it, not only create plain instances.
+        made_of: the arguments of a class that was typed at a prompt.
+        class_state: the attributes of such a class.
     """
 
     reference: str
@@ -53,7 +51,7 @@ class StubType(type):
     class_state: Any
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        cls.called = True  # by REDUCE; instances made by NEWOBJ don't come here
+        cls.called = True  # by REDUCE; NEWOBJ does not come here
         if cls.own_name in ("bare_class", "make_class") and len(args) > 5:
             return new_stub_type(f"{args[5]}:{args[4]}", args)
         if cls.own_name in _MAKERS and args and type(args[0]) is StubType:
@@ -72,7 +70,7 @@ class StubType(type):
 
 
 def new_stub_type(reference: str, made_of: tuple[Any, ...] | None = None) -> StubType:
-    """Return a new class of stubs that stands for `reference`."""
+    """Return a new class of stubs for `reference`."""
     fields = {
         "__slots__": (),
         "reference": reference,
@@ -85,7 +83,7 @@ def new_stub_type(reference: str, made_of: tuple[Any, ...] | None = None) -> Stu
 
 
 def give_state(obj: Any, state: Any) -> None:
-    """Give a stub the state that what it stands for would get."""
+    """Set the state on a stub that the object itself would get."""
     if isinstance(obj, Stub):
         obj.state = state
     elif type(obj) is StubType:
@@ -93,12 +91,12 @@ def give_state(obj: Any, state: Any) -> None:
 
 
 _BARE_MAKERS = {"new_object": 1, "new_bare": 1, "value_object": 2}
-"""What makes instances past their constructors, and where what they are made from begins."""
+"""Functions that create instances without constructors; where their arguments begin."""
 _BY_KEY = frozenset({"builtins:dict", "collections:OrderedDict", "collections:defaultdict"})
 
 
 def give_by(setter: str, obj: Any, state: Any) -> None:
-    """Give a stub a state in the form that the function named `setter` takes."""
+    """Set a state in the form that the function named `setter` takes."""
     if setter == "set_durable" and type(state) is tuple:
         state = state[-1]  # the first is its number
     elif setter in ("set_parts", "set_told") and type(state) is tuple and len(state) in (3, 4):
@@ -113,7 +111,7 @@ def give_by(setter: str, obj: Any, state: Any) -> None:
 
 
 def _give_contents(obj: Any, base: Any, contents: Any) -> None:
-    """Give a stub what a builtin holds, in the forms of `kinds`; an odd form is shown as it is."""
+    """Set the contents of a builtin, in the forms of `kinds`; unknown forms stay as they are."""
     if not isinstance(obj, Stub) or contents is None:
         return
     name = base.reference if type(base) is StubType else ""
@@ -124,7 +122,7 @@ def _give_contents(obj: Any, base: Any, contents: Any) -> None:
             obj[key] = value
     elif type(contents) is list:
         obj.extend(contents)
-    elif type(contents) is dict:  # of an exception
+    elif type(contents) is dict:  # an exception's
         for name, value in contents.items():
             obj[name] = value
     else:
@@ -132,7 +130,7 @@ def _give_contents(obj: Any, base: Any, contents: Any) -> None:
 
 
 class _Namer:
-    """Stands for the functions by which a TAP names what could not be found when it was made."""
+    """Imitates the functions by which a TAP refers to names that were missing when it was saved."""
 
     __slots__ = ("_find",)
 
@@ -143,17 +141,17 @@ class _Namer:
         return self._find(str(module_name), str(qualname))
 
     def __setstate__(self, state: Any) -> None:
-        """A hostile pickle tries to give it a state; nothing of it is taken."""
+        """Ignore the state that a hostile pickle tries to set."""
 
 
 class Stub(metaclass=StubType):
-    """Stands for an object; holds what the pickle gives it.
+    """Represents an object; keeps what the pickle gives it.
 
     Attributes:
-        args: what it was made with.
-        items: what was appended or added.
-        entries: what was set by key, as pairs.
-        state: what it was given last.
+        args: its constructor arguments.
+        items: appended or added items.
+        entries: items set by key, as pairs.
+        state: the last state set.
     """
 
     __slots__ = ("args", "entries", "items", "state")
@@ -168,14 +166,14 @@ class Stub(metaclass=StubType):
     state: Any
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Make one; pickles make instances with NEWOBJ, which calls only this."""
+        """Create one; NEWOBJ calls only this."""
         self = object.__new__(cls)
         self.args = (*args, kwargs) if kwargs else args
         self.items = self.entries = self.state = None
         return self
 
     def __call__(self, *args: Any) -> Stub:
-        """Be called: a function that was typed at a prompt, say, that makes an object."""
+        """Be called, such as a function typed at a prompt that creates an object."""
         return _Result(self, *args)
 
     def __setstate__(self, state: Any) -> None:
@@ -203,14 +201,14 @@ class Stub(metaclass=StubType):
 
 
 class _Result(Stub):
-    """What calling a stub would return; its first argument is what was called."""
+    """The result of calling a stub; its first argument is the stub."""
 
     __slots__ = ()
     reference = "(result)"
 
 
 class StubFinder:
-    """What makes an unpickler harmless: it finds a stub for every name.
+    """Makes an unpickler harmless: it finds a stub for every name.
 
     Attributes:
         stubs: those found so far, by ``module:name``.
@@ -222,7 +220,7 @@ class StubFinder:
         self._made: dict[tuple[str, int], Any] = {}
 
     def find_class(self, module_name: str, global_name: str) -> Any:
-        """Return what stands for a name."""
+        """Return the stub of a name."""
         reference = todays_name(module_name, global_name)
         stub = self.stubs.get(reference)
         if stub is None:
@@ -232,7 +230,7 @@ class StubFinder:
         return stub
 
     def persistent_load(self, pid: Any) -> Any:
-        """Return a stub for what the pickle names by something else."""
+        """Return a stub for a persistent id."""
         if type(pid) is tuple and len(pid) == 2 and type(pid[0]) is str and type(pid[1]) is int:
             make = _CONTAINERS.get(pid[0])
             if make is not None:
@@ -246,7 +244,7 @@ class _StubUnpickler(StubFinder, pickle.Unpickler):
 
 @contextlib.contextmanager
 def collector_paused() -> Iterator[None]:
-    """Keep the garbage collector off: nothing of what is being built is garbage."""
+    """Turn the garbage collector off: nothing being built is garbage."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -258,11 +256,11 @@ def collector_paused() -> Iterator[None]:
 
 @contextlib.contextmanager
 def memory_bounded(pickle_bytes: int) -> Iterator[None]:
-    """Have what asks for more memory than a pickle of that size needs fail with MemoryError.
+    """Make allocations beyond the needs of a pickle of that size fail with MemoryError.
 
-    A few bytes can ask for all there is: an entry of the memo with a large number
-    (opcodes PUT and LONG_BINPUT) is a table of that length. The limit is the
-    process's (setrlimit(2), RLIMIT_AS), so this is for commands, not for servers.
+    A few bytes can request all memory: a memo entry with a large number (opcodes PUT and
+    LONG_BINPUT) creates a table of that length. The limit is for the whole process
+    (setrlimit(2), RLIMIT_AS), so use this in commands, not in servers.
     """
     before = limit_address_space(_MEMORY_MIN_BYTES + _MEMORY_PER_BYTE * pickle_bytes)
     try:
@@ -272,10 +270,10 @@ def memory_bounded(pickle_bytes: int) -> Iterator[None]:
 
 
 def read_stubs(data: bytes | memoryview, source: str) -> tuple[Any, dict[str, StubType]]:
-    """Read a pickle, which may be anybody's; return its root and the names it refers to.
+    """Read a pickle, which may be hostile; return its root and the names it refers to.
 
     Raises:
-        TapDamaged: it is no pickle that can be read.
+        TapDamaged: it is not a readable pickle.
     """
     unpickler = _StubUnpickler(io.BytesIO(data))
     try:
@@ -292,7 +290,7 @@ def read_stubs(data: bytes | memoryview, source: str) -> tuple[Any, dict[str, St
 
 
 def _give_states(finish: Stub) -> Any:
-    """Do what `rebuild.finish_graph` and its like do: give the objects their states."""
+    """Set the states of objects, as `rebuild.finish_graph` and its kin do."""
     if len(finish.args) != _FINISHERS[type(finish).own_name]:
         raise ValueError("its end makes no sense")
     root, queue = finish.args[-2:]
@@ -315,7 +313,7 @@ def _give_states(finish: Stub) -> Any:
 
 
 def _give_whole(obj: Any, whole: Any) -> None:
-    """Give an object what `rebuild.set_whole` does."""
+    """Do what `rebuild.set_whole` does."""
     if isinstance(obj, Stub) and type(whole) is tuple and len(whole) == 4:
         state, items, entries, setter = whole
         if items:
@@ -326,7 +324,7 @@ def _give_whole(obj: Any, whole: Any) -> None:
 
 
 def _fill(container: Any, contents: Any) -> None:
-    """Give a container its contents, as `rebuild.fill_container` does."""
+    """Fill a container, as `rebuild.fill_container` does."""
     if type(container) is list:
         container.extend(contents)
     elif type(container) in (dict, set):

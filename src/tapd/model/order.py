@@ -34,7 +34,7 @@ def check_classes(application: Application) -> None:
             is_unfit = base is Service and hasattr(type(obj), "broken_name")
             if is_unfit and isinstance(obj, base):
                 raise AuthorError(
-                    f"a service can't be started: {obj!r}; mend its class, or go back to the code "
+                    f"a service can't be started: {obj!r}; fix its class, or go back to the code "
                     "that saved it. Its state is kept"
                 )
             if not isinstance(obj, base):

@@ -1,21 +1,21 @@
-"""The guardian: closes the microseconds between accept(2) and the vault.
+"""The guardian: saves connections in the microseconds between accept(2) and the vault.
 
-A connection that was accepted and is not yet in the vault lies in one place
-only, the process's table of open files; a SIGKILL at that instant would end it.
-So that table is shared with a second process, made with clone(2) and
-CLONE_FILES, which sleeps on the server's pidfd. When the server dies, its table
-lives on in the guardian, which puts what was accepted and not noted as safe
+A connection that is accepted but not yet in the vault is only in the process's table of open
+files, and a SIGKILL at that instant would end it. So that table is shared with a second process
+(clone(2) with CLONE_FILES), which waits on the server's pidfd. When the server dies, its table
+lives on in the guardian. The guardian puts accepted connections that are not marked as safe
 into the vault's current segment, and exits.
 
-It holds no state, and nothing depends on it that the vault already has: where
-both are killed in one stroke (a whole control group at once), a connection that
-was being accepted in those microseconds is closed, before the server had sent
-or taken a byte of it.
+It holds no state, and nothing in the vault depends on it. If both are killed at once (a whole
+control group), a connection accepted in those microseconds is closed before the server has sent
+or read a byte of it.
 
-What both must know is in a page of shared memory: the vault's sending end, and
-a byte for each descriptor. The byte is set when a connection is safe and
-cleared when its descriptor has been closed, so that at every instant the bytes
-err on the side of keeping a connection twice: its SO_COOKIE tells.
+A page of shared memory holds what both must know: the vault's sending end, and a byte for each
+descriptor. The byte is set when a connection is safe, and cleared when its descriptor has been
+closed. So at every instant the bytes err on the side of storing a connection twice, which its
+SO_COOKIE reveals.
+
+The C library is called through ctypes, as Python has no clone(2).
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ from tapd.systemd.segment import Held, Segment
 _log = logging.getLogger("tapd.guardian")
 
 ORPHAN_KEY = 1 << 62
-"""Keys from here on are of connections that the guardian saved: this plus the descriptor."""
+"""Connections saved by the guardian have this plus the descriptor as their key."""
 
 _DESCRIPTORS_MAX = 1 << 20
 _HEADER_BYTES = 8
 
 
 class Guardian:
-    """The server's side: says which descriptors are safe.
+    """The server's side: marks which descriptors are safe.
 
     **Ownership.** Owns the guardian process until `close`.
     """
@@ -60,13 +60,15 @@ class Guardian:
         self._pidfd = -1
 
     def start(self) -> bool:
-        """Start the guardian; False where this machine can't (the log says so).
+        """Start the guardian; False if this machine can't (the log says so).
 
-        Call it while the process has one thread and little memory: the guardian
-        keeps a copy of what it is then.
+        Call it while the process has one thread and little memory: the guardian keeps a copy of
+        that memory.
         """
         if not can_share_files():
-            _log.info("no guardian on this machine: a kill may close what is just being accepted")
+            _log.info(
+                "no guardian on this machine: a kill may close connections just being accepted"
+            )
             return False
         memory = mmap.mmap(-1, _HEADER_BYTES + _DESCRIPTORS_MAX)
         memory[:4] = (-1).to_bytes(4, "little", signed=True)
@@ -86,32 +88,32 @@ class Guardian:
         return True
 
     def descriptors(self) -> tuple[int, ...]:
-        """Return the number of the pidfd that the guardian sleeps on, if there is one."""
+        """Return the pidfd that the guardian waits on, if there is one."""
         return () if self._pidfd < 0 else (self._pidfd,)
 
     def leave(self) -> None:
-        """Forget the guardian, which goes on; for a copy of the process, whose it is not."""
+        """Forget the guardian without ending it: for a copy of the process."""
         self._memory = None
         self._pid = 0
         self._pidfd = -1
 
     def note_sender(self, sender_fd: int) -> None:
-        """Say where connections go: the current segment's sending end; -1 for nowhere."""
+        """Set where to send connections: the sending end of the current segment; -1 for none."""
         if self._memory is not None:
             self._memory[:4] = sender_fd.to_bytes(4, "little", signed=True)
 
     def note_safe(self, fd: int) -> None:
-        """Say that `fd` is in the vault, or can't be."""
+        """Mark `fd` as in the vault, or as impossible to store."""
         if self._memory is not None and fd < _DESCRIPTORS_MAX:
             self._memory[_HEADER_BYTES + fd] = 1
 
     def note_closed(self, fd: int) -> None:
-        """Say that `fd` has been closed: its number may come again."""
+        """Mark `fd` as closed: its number may be used again."""
         if self._memory is not None and fd < _DESCRIPTORS_MAX:
             self._memory[_HEADER_BYTES + fd] = 0
 
     def close(self) -> None:
-        """End the guardian; nothing is being accepted any more."""
+        """End the guardian; nothing is accepted any more."""
         if self._pid:
             with contextlib.suppress(OSError):
                 os.kill(self._pid, signal.SIGKILL)
@@ -125,9 +127,9 @@ class Guardian:
 
 
 def _guard(memory: mmap.mmap, pidfd: int) -> NoReturn:
-    """Be the guardian. Every descriptor here is the server's as well: open none before it died."""
+    """Run the guardian. The table of descriptors is the server's: open none while it lives."""
     try:
-        os.setpgid(0, 0)  # what typed code left in the server's group is killed after it
+        os.setpgid(0, 0)  # the server's own group is killed after its death
         set_process_name(b"tapd-guardian")
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
             signal.signal(number, signal.SIG_IGN)
@@ -153,13 +155,13 @@ def _save_orphans(memory: mmap.mmap) -> None:
 
 
 def _is_connection(fd: int) -> bool:
-    """Whether `fd` is a stream socket that somebody connected to from outside."""
+    """Whether `fd` is a connected stream socket from outside."""
     try:
         if not stat.S_ISSOCK(os.fstat(fd).st_mode):
             return False
         with socket.socket(fileno=os.dup(fd)) as sock:
             sock.getpeername()
-            # A socket pair of our own has no name; what was accepted has its listener's.
+            # A socket pair has no name; an accepted socket has its listener's.
             return sock.type == socket.SOCK_STREAM and bool(sock.getsockname())
     except OSError:
         return False

@@ -1,15 +1,12 @@
-"""The sockets that a service manager passes: taken, verified, matched to ports.
+"""Takes the sockets that the service manager passes, verifies them and matches them to ports.
 
-The protocol is that of sd_listen_fds(3). systemd-python has it as
-``systemd.daemon.listen_fds_with_names``, which is not used: its import costs a
-waiting client 7 ms for the reading of three variables, and it reads the
-process's own environment only, where tests and the embedded manager want any.
+The protocol is sd_listen_fds(3). systemd-python's ``listen_fds_with_names`` is not used: its
+import costs a waiting client 7 ms to read three variables, and it reads only the process's own
+environment, while tests and the embedded manager pass theirs.
 
-Two kinds of descriptors arrive. Those named ``tapd-*`` come from the fd store
-(this daemon put them there) and are handed on as they are. All others must be
-listening stream sockets or bound datagram sockets; what is not is refused before
-anything else opens.
-May import `errors` and `model`.
+Two kinds of descriptors arrive. Those named ``tapd-*`` come from the fd store (this daemon put
+them there) and are passed on as they are. All others must be listening stream sockets or bound
+datagram sockets; anything else is refused before any other file is opened.
 """
 
 from __future__ import annotations
@@ -31,7 +28,7 @@ _VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
 
 
 class Inherited:
-    """What the service manager passed. The holder owns every descriptor.
+    """The descriptors from the service manager. The holder owns every one.
 
     Attributes:
         listeners: listening stream and bound datagram sockets, non-blocking, in the
@@ -44,24 +41,24 @@ class Inherited:
         self.stored: dict[str, list[int]] = {}
 
     def descriptors(self) -> list[int]:
-        """Return the numbers of all of them that were not closed or taken over yet."""
+        """Return those that are neither closed nor taken over yet."""
         stored = [fd for fds in self.stored.values() for fd in fds]
         return stored + [listener.fileno() for listener in self.listeners]
 
 
 def take_inherited(environ: MutableMapping[str, str]) -> Inherited:
-    """Take the descriptors announced in `environ`, and clear the announcement.
+    """Take the descriptors announced in `environ`, and remove the announcement.
 
-    Ownership: the caller gets every descriptor; each is made close-on-exec, so
-    that no child process keeps a port or a connection alive by accident. The
-    listeners are made non-blocking, for whoever else shares them as well.
+    Ownership: the caller gets every descriptor. Each is made close-on-exec, so that no child
+    process keeps a port or a connection open by accident. Listeners are made non-blocking, also
+    for anybody who shares them.
 
     Returns:
-        What was passed; empty where LISTEN_PID is absent or another process's.
+        The descriptors; none if LISTEN_PID is absent or another process's.
 
     Raises:
-        SocketMismatch: the announcement makes no sense, or a descriptor is
-            neither a listening stream socket, a datagram socket nor from the fd store.
+        SocketMismatch: the announcement is malformed, or a descriptor is neither a
+            listening stream socket, a datagram socket nor from the fd store.
     """
     pid, count_text, names_text, _ = (environ.pop(name, "") for name in _VARIABLES)
     if not pid or pid != str(os.getpid()):
@@ -99,10 +96,10 @@ def take_inherited(environ: MutableMapping[str, str]) -> Inherited:
 
 
 def _why_no_listener(fd: int) -> str:
-    """Return what `fd` is instead of a socket to be served; "" if it is one."""
+    """Return what `fd` is instead of a socket to serve; "" if it is one."""
     if not stat.S_ISSOCK(os.fstat(fd).st_mode):
         return "no socket"
-    # Naming the family would do for IP only; None of these calls depends on it.
+    # The family may be IP or UNIX; none of these calls depends on it.
     probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=fd)
     try:
         family = probe.getsockopt(socket.SOL_SOCKET, SO_DOMAIN)
@@ -128,7 +125,7 @@ def _is_bound(fd: int) -> bool:
 
 
 def describe_listener(listener: socket.socket) -> str:
-    """Return the address of `listener` as people write it."""
+    """Return the address of `listener`, as people write it."""
     return str(listener_address(listener))
 
 
@@ -148,7 +145,7 @@ def listener_address(listener: socket.socket) -> Address:
 
 @functools.cache
 def has_ipv6_loopback() -> bool:
-    """Whether ::1 can be bound here; some containers have no IPv6 at all."""
+    """Whether ::1 can be bound here; some containers have no IPv6."""
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as probe:
         probe.bind(("::1", 0))
         return True
@@ -158,8 +155,7 @@ def has_ipv6_loopback() -> bool:
 def is_spare_loopback(address: Address, addresses: Sequence[Address]) -> bool:
     """Whether `address` is the IPv6 half of a loopback port on a machine without IPv6.
 
-    A port given without a host means both loopbacks; where there is only one,
-    that one is all that can be meant.
+    A port without a host means both loopbacks; without IPv6 it can only mean one.
     """
     return (
         address.host == "::1"
@@ -173,13 +169,13 @@ def match_ports(
 ) -> list[tuple[Address, socket.socket]]:
     """Pair each port with the inherited listener that is bound to it.
 
-    Port 0 takes any listener that no other port names, one of its own host
-    first. A dual-stack ``[::]`` listener serves a ``0.0.0.0`` port where nothing
-    does so exactly (systemd binds a bare ListenStream=PORT in that way).
+    Port 0 takes any listener that no other port names, one of its own host first. A dual-stack
+    ``[::]`` listener serves a ``0.0.0.0`` port if none matches exactly (systemd binds a bare
+    ListenStream=PORT that way).
 
     Args:
-        ports_addresses: what the application listens on.
-        listeners: what was inherited. They stay the caller's.
+        ports_addresses: the addresses on which the application listens.
+        listeners: the inherited ones; they stay the caller's.
         name: the instance's name, for the message.
 
     Returns:
@@ -239,7 +235,7 @@ def _is_same(address: Address, listener: socket.socket) -> bool:
 
 
 def _unix_key(path: str) -> str:
-    # systemd keeps a path as it was written: /var/run may be /run.
+    # systemd does not normalize paths: /var/run may be /run.
     return path if path.startswith("@") or not path else os.path.realpath(path)
 
 

@@ -1,4 +1,4 @@
-"""What the service manager and the kernel allow: how many connections, how many kept."""
+"""Limits by the kernel and the service manager on open and stored connections."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Mapping
 from tapd.linux.processes import open_files_max
 
 SPARE_FDS = 64
-"""What a daemon has open beside its connections."""
+"""Descriptors reserved for everything but connections."""
 
 
 def most_connections() -> int:
-    """Return how many connections the limit of open files leaves room for."""
+    """Return how many connections the limit of open files allows."""
     limit = open_files_max()
     return max(limit - SPARE_FDS, limit // 2)
 
 
 def store_descriptors_max(environ: Mapping[str, str]) -> int | None:
-    """Return how many descriptors the fd store takes; None where it is not said.
+    """Return how many descriptors the fd store takes; None if unknown.
 
-    systemd says it from version 254 on, and the embedded manager does.
+    systemd passes it from version 254 on, and so does the embedded manager.
     """
     text = environ.get("FDSTORE", "")
     return int(text) if text.isascii() and text.isdigit() else None
@@ -28,10 +28,10 @@ def store_descriptors_max(environ: Mapping[str, str]) -> int | None:
 def check_limits(
     environ: Mapping[str, str], connections: int, segment_connections: int = 200
 ) -> list[str]:
-    """Return, in words, which of `connections` would be unprotected, and why.
+    """Return, in words, how many of `connections` would be unprotected, and why.
 
-    Call it before `Notifier.from_environ` has taken NOTIFY_SOCKET away. Empty
-    where all is well, as far as the manager says what it allows.
+    Call it before `Notifier.from_environ`, which removes NOTIFY_SOCKET. Returns "" if the
+    limits that the manager tells are sufficient.
     """
     problems = []
     limit = open_files_max()
@@ -47,7 +47,7 @@ def check_limits(
         )
         return problems
     stored_max = store_descriptors_max(environ)
-    needed = -(-connections // segment_connections) * 2  # twice: for segments half dead
+    needed = -(-connections // segment_connections) * 2  # twice: segments may be half dead
     if stored_max is not None and stored_max < needed:
         problems.append(
             f"FileDescriptorStoreMax={stored_max} protects about "

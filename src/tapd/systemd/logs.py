@@ -1,17 +1,15 @@
-"""Logs: to the journal with fields where there is one, readable on stderr where not.
+"""Logging: to the journal with fields, or as readable lines on stderr.
 
-Under systemd ``$JOURNAL_STREAM`` names the device and inode of stderr
-(systemd.exec(5)); where they match, records go through systemd-python's
-``sendv`` with priority, source and every ``TAPD_*`` extra as a field. Its own
-`JournalHandler` is not used: it would also send the arguments and whatever else
-stands in a record, and secrets must stay out. Of the package only the extension
-module is imported, at the first record: `systemd.journal` takes 16 ms and 2 MB, for
-the reading of journals.
+Under systemd ``$JOURNAL_STREAM`` names the device and inode of stderr (systemd.exec(5)). If
+they match, records go through systemd-python's ``sendv`` with priority, source and every
+``TAPD_*`` extra as a field. Its own `JournalHandler` is not used: it would also send the
+arguments and all other attributes of a record, and secrets must stay out. Only its extension
+module is imported, at the first record: `systemd.journal` takes 16 ms and 2 MB for reading
+journals.
 
-Elsewhere a record is a line. Whatever a peer sent may be in it, so control and
-format characters are written as escapes: no line can be forged and no terminal
-driven. What follows a message, such as a traceback, is indented for the same
-reason. May import `errors`.
+Elsewhere a record is a line. It may contain input from a peer, so control and format characters
+are escaped: no line can be forged and no terminal controlled. Text after the message, such as a
+traceback, is indented for the same reason.
 """
 
 from __future__ import annotations
@@ -26,10 +24,10 @@ from collections.abc import Mapping
 from typing import IO, Any
 
 
-@functools.cache  # compiled at the first line that needs it: 0.7 ms of a start
+@functools.cache  # compiled at first use: saves 0.7 ms of a start
 def _unsafe() -> re.Pattern[str]:
-    # C0, DEL and C1; line and paragraph separators; bidirectional controls, by which
-    # text pretends to be other text; and lone surrogates, which can't be encoded.
+    # C0, DEL and C1; line and paragraph separators; bidirectional controls, which disguise
+    # text as other text; and lone surrogates, which can't be encoded.
     return re.compile(
         "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
     )
@@ -40,7 +38,7 @@ _JOURNAL_LOST = "the journal can't be written; logging goes on as plain lines"
 
 
 def escape(text: str) -> str:
-    r"""Return `text` with what could harm a terminal or a log written as \\xNN or \\uNNNN."""
+    r"""Return `text` with characters harmful to a terminal or log as \xNN or \uNNNN."""
     if text.isascii() and text.isprintable():
         return text
     return _unsafe().sub(_escape_one, text)
@@ -78,7 +76,7 @@ class _Text(logging.Formatter):
 
 
 class _Line(_Text):
-    """What a person reads on stderr."""
+    """The format for people, on stderr."""
 
     def format(self, record: logging.LogRecord) -> str:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
@@ -87,7 +85,7 @@ class _Line(_Text):
 
 
 class _Prefixed(_Text):
-    """What the journal understands on a stream: each line begins with <PRIORITY>."""
+    """The format for the journal on a stream: each line begins with <PRIORITY>."""
 
     def format(self, record: logging.LogRecord) -> str:
         mark = f"<{priority(record.levelno)}>"
@@ -95,7 +93,7 @@ class _Prefixed(_Text):
 
 
 class JournalHandler(logging.StreamHandler[Any]):
-    """Sends records to the journal; falls back to lines on the stream that it reads."""
+    """Sends records to the journal; falls back to lines on a stream that the journal reads."""
 
     def __init__(self, name: str, stream: IO[str]) -> None:
         """Log as `name` (SYSLOG_IDENTIFIER); `stream` stays the caller's."""
@@ -141,11 +139,11 @@ class JournalHandler(logging.StreamHandler[Any]):
 
 
 def is_journal(stream: IO[str], environ: Mapping[str, str]) -> bool:
-    """Whether `stream` is what $JOURNAL_STREAM says the journal reads."""
+    """Whether `stream` is the one that the journal reads, by $JOURNAL_STREAM."""
     device, colon, inode = environ.get("JOURNAL_STREAM", "").partition(":")
     try:
         status = os.fstat(stream.fileno())
-    except (OSError, ValueError):  # no descriptor behind it
+    except (OSError, ValueError):  # a stream without a descriptor
         return False
     return bool(colon) and (device, inode) == (str(status.st_dev), str(status.st_ino))
 
@@ -156,7 +154,7 @@ def configure_logging(
     environ: Mapping[str, str] | None = None,
     level: int = logging.INFO,
 ) -> None:
-    """Send every record of the process to the journal, or to `stream` as lines.
+    """Send all records of the process to the journal, or as lines to `stream`.
 
     Replaces the handlers of the root logger.
 
@@ -176,5 +174,5 @@ def configure_logging(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # A terminal that is gone must not fill itself with reports of that.
+    # If the terminal is gone, don't report that on it.
     logging.raiseExceptions = False

@@ -1,17 +1,14 @@
-"""Messages to the service manager: state lines, the watchdog, the fd store.
+"""Messages to the service manager: state, watchdog and fd store (sd_notify(3)).
 
-The protocol is that of sd_notify(3). Three libraries speak it; each is used, or
-not, for what it does:
+Libraries that speak the protocol:
 
-- sdnotify sends plain state lines. Its own encoding is Latin-1, so a line is
-  given to it as the Latin-1 reading of its UTF-8 bytes, which arrive unchanged.
-- systemd-python's ``notify`` passes descriptors but may block for as long as
-  PID 1 is busy, and the event loop must not. Descriptors go through the same
-  non-blocking socket, from here.
-- neither knows the watchdog or the barrier; both are short.
+- sdnotify sends plain state lines, and is used for these. It encodes as Latin-1, so it gets
+  the Latin-1 reading of a line's UTF-8 bytes, which arrive unchanged.
+- systemd-python's ``notify`` passes descriptors, but may block while PID 1 is busy, and the
+  event loop must not. So descriptors are sent from here, through the same non-blocking socket.
+- Neither has the watchdog or the barrier; both are short.
 
-The socket is a datagram socket: a message arrives whole or not at all. May
-import `errors`.
+The socket is a datagram socket: a message arrives as a whole or not at all.
 """
 
 from __future__ import annotations
@@ -29,14 +26,14 @@ from sdnotify import SystemdNotifier
 _log = logging.getLogger("tapd.notify")
 
 WAKE_FIELD = "X_TAPD_WAKE_S"
-"""When a sleeping server's next timer is due."""
+"""The field that tells when a sleeping server's next timer is due."""
 
-_QUEUE_WAIT_S = 0.05  # for what a later message repeats anyway
-_STORE_WAIT_S = 2.0  # for what must not get lost: READY, and the fd store
+_QUEUE_WAIT_S = 0.05  # for messages that are repeated anyway
+_STORE_WAIT_S = 2.0  # for messages that must not get lost: READY, and the fd store
 
 
 class _PlainLines(SystemdNotifier):  # type: ignore[misc]  # sdnotify has no types
-    """sdnotify on a socket of ours: its own is blocking, and found in os.environ only."""
+    """sdnotify with our socket; its own is blocking and found only through os.environ."""
 
     def __init__(self, connected: socket.socket) -> None:
         self.socket = connected
@@ -44,9 +41,9 @@ class _PlainLines(SystemdNotifier):  # type: ignore[misc]  # sdnotify has no typ
 
 
 class Barrier:
-    """A message that the manager answers when it has read all that came before.
+    """A message that the manager answers once it has read all earlier ones.
 
-    Owns the reading end of a pipe until `wait` has returned true or `close`.
+    Owns the reading end of a pipe until `wait` has returned true, or `close`.
     """
 
     def __init__(self, fd: int) -> None:
@@ -64,21 +61,20 @@ class Barrier:
         return True
 
     def close(self) -> None:
-        """Wait no more."""
+        """Stop waiting."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
 
 
 class Notifier:
-    """The way to the service manager; does nothing where there is none.
+    """The connection to the service manager; without one, every method does nothing.
 
-    Every method returns whether the message was handed over (or, for
-    `barrier`, read).
+    Every method returns whether the message was handed over (`barrier`: whether it was read).
     """
 
     def __init__(self, connected: socket.socket | None = None) -> None:
-        """Take `connected`, a datagram socket connected to the manager's; own it."""
+        """Take over `connected`, a datagram socket connected to the manager's."""
         self._socket = connected
         self._lines: _PlainLines | None = None
         if connected is not None:
@@ -87,10 +83,10 @@ class Notifier:
 
     @classmethod
     def from_environ(cls, environ: MutableMapping[str, str]) -> Notifier:
-        """Connect to $NOTIFY_SOCKET and take it out of `environ`.
+        """Connect to $NOTIFY_SOCKET and remove it from `environ`.
 
-        It is taken out so that programs started from here do not speak for the
-        service. The watchdog's variables stay.
+        It is removed so that child programs don't speak for the service. The watchdog's
+        variables stay.
         """
         path = environ.pop("NOTIFY_SOCKET", "")
         if not path:
@@ -109,15 +105,15 @@ class Notifier:
 
     @property
     def is_connected(self) -> bool:
-        """Whether there is a service manager to speak to."""
+        """Whether there is a service manager."""
         return self._socket is not None
 
     def descriptors(self) -> tuple[int, ...]:
-        """Return the number of its socket, if it has one."""
+        """Return its socket's descriptor, if it has one."""
         return () if self._socket is None else (self._socket.fileno(),)
 
     def close(self) -> None:
-        """Close the socket; every later message goes nowhere."""
+        """Close the socket; later messages are dropped."""
         if self._socket is not None:
             self._socket.close()
             self._socket = self._lines = None
@@ -125,7 +121,7 @@ class Notifier:
     # --- state ------------------------------------------------------------------
 
     def ready(self, status: str = "") -> bool:
-        """Say that the server listens and is restored, or that a reload is over."""
+        """Tell that the server is restored and listening, or that a reload is over."""
         return self._say(_STORE_WAIT_S, "READY=1", *_status_line(status))
 
     def status(self, text: str) -> bool:
@@ -133,27 +129,27 @@ class Notifier:
         return self._say(_QUEUE_WAIT_S, *_status_line(text))
 
     def stopping(self, text: str = "") -> bool:
-        """Say that the server is on its way out."""
+        """Tell that the server is stopping."""
         return self._say(_STORE_WAIT_S, "STOPPING=1", *_status_line(text))
 
     def reloading(self) -> bool:
-        """Say that a reload began; `ready` ends it. MONOTONIC_USEC is for notify-reload."""
+        """Tell that a reload began; `ready` ends it. MONOTONIC_USEC is for notify-reload."""
         now_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
         return self._say(_STORE_WAIT_S, "RELOADING=1", f"MONOTONIC_USEC={now_us}")
 
     def extend_timeout(self, seconds: float) -> bool:
-        """Ask for `seconds` more, from now, before a start or stop counts as hung."""
+        """Extend the timeout of a start or stop to `seconds` from now."""
         return self._say(_QUEUE_WAIT_S, f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
 
     def wake_at(self, due_s: float) -> bool:
         """Have the embedded manager start the server at `due_s`, seconds since the epoch.
 
-        systemd passes over fields with X_; it plans the start in another way.
+        systemd ignores fields with X_; there a timer unit starts the server.
         """
         return self._say(_STORE_WAIT_S, f"{WAKE_FIELD}={due_s:.3f}")
 
     def watchdog(self) -> bool:
-        """Say that the event loop turns. Never waits: the next one repeats it."""
+        """Tell that the event loop runs. Never waits: the next message repeats it."""
         return self._say(0, "WATCHDOG=1")
 
     def _say(self, wait_s: float, *lines: str) -> bool:
@@ -166,10 +162,10 @@ class Notifier:
                 self._lines.notify(text.encode("utf-8", "replace").decode("latin-1"))
             except BlockingIOError:
                 if not self._wait_for_room(deadline_s):
-                    _log.debug("the service manager is busy; not told: %s", lines[0])
+                    _log.debug("the service manager is busy; not sent: %s", lines[0])
                     return False
             except OSError as error:
-                _log.debug("the service manager can't be told %s: %s", lines[0], error)
+                _log.debug("can't send %s to the manager: %s", lines[0], error)
                 return False
             else:
                 return True
@@ -177,19 +173,19 @@ class Notifier:
     # --- the fd store -------------------------------------------------------------
 
     def store_fd(self, name: str, fd: int) -> bool:
-        """Put a duplicate of `fd` into the fd store under `name` (FDSTORE=1).
+        """Store a duplicate of `fd` in the fd store under `name` (FDSTORE=1).
 
-        `fd` stays the caller's. FDPOLL=0: the manager keeps it even when it
-        reports a hang-up, as a connection does whose peer has closed.
+        `fd` stays the caller's. FDPOLL=0: the manager keeps it even if it reports a hang-up, as
+        a connection does whose peer has closed.
         """
         return self._pass(f"FDSTORE=1\nFDNAME={name}\nFDPOLL=0", [fd])
 
     def remove_fd(self, name: str) -> bool:
-        """Take all that is stored under `name` out of the store (FDSTOREREMOVE=1)."""
+        """Remove everything under `name` from the store (FDSTOREREMOVE=1)."""
         return self._pass(f"FDSTOREREMOVE=1\nFDNAME={name}", [])
 
     def begin_barrier(self) -> Barrier | None:
-        """Send BARRIER=1 as sd_notify_barrier(3) does; None where it can't be sent.
+        """Send BARRIER=1 as sd_notify_barrier(3) does; None if it can't be sent.
 
         Ownership: the caller waits for the barrier or closes it.
         """
@@ -210,7 +206,7 @@ class Notifier:
         return None
 
     def barrier(self, timeout_s: float) -> bool:
-        """Wait until the manager has read every message so far; blocks up to `timeout_s`."""
+        """Wait until the manager has read all messages so far, up to `timeout_s`; blocks."""
         barrier = self.begin_barrier()
         if barrier is None:
             return False
@@ -231,12 +227,13 @@ class Notifier:
                 if self._wait_for_room(deadline_s):
                     continue
                 _log.warning(
-                    "the service manager reads nothing; not told: %s", message.split(maxsplit=1)[0]
+                    "the service manager reads no messages; not sent: %s",
+                    message.split(maxsplit=1)[0],
                 )
                 return False
             except OSError as error:
                 _log.warning(
-                    "the service manager can't be told %s: %s", message.split(maxsplit=1)[0], error
+                    "can't send %s to the manager: %s", message.split(maxsplit=1)[0], error
                 )
                 return False
             else:
@@ -254,5 +251,5 @@ class Notifier:
 
 
 def _status_line(text: str) -> tuple[str, ...]:
-    """Return the STATUS= line of `text`; it can't start another one."""
+    """Return the STATUS= line of `text`, always as a single line."""
     return (f"STATUS={' '.join(text.split())}",) if text else ()

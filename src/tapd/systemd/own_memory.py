@@ -1,8 +1,8 @@
-"""Whether this process is the one that started, or a copy of it that fork(2) made.
+"""Detects copies of the process made by fork(2), even those made by C code.
 
-A page of memory that the kernel empties in every child (MADV_WIPEONFORK of madvise(2))
-tells, whoever forks: C code and `ctypes` run none of Python's hooks. To read it costs
-a quarter of getpid(2), which is a system call.
+The kernel clears a page of memory in every child (MADV_WIPEONFORK of madvise(2)). C code and
+`ctypes` run none of Python's fork hooks. Reading the page costs a quarter of getpid(2), which
+is a system call.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class OwnMemory(Protocol):
 
 
 class _Numbered:
-    """The same answer by getpid(2), for a kernel without MADV_WIPEONFORK."""
+    """The same answer by getpid(2), for kernels without MADV_WIPEONFORK."""
 
     def __init__(self) -> None:
         self._pid = os.getpid()
@@ -32,7 +32,7 @@ class _Numbered:
 
 
 def own_memory() -> OwnMemory:
-    """Return something whose item 0 is 1 in this process, and 0 in each copy of it."""
+    """Return an object whose item 0 is 1 in this process and 0 in each copy of it."""
     page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     try:
         page.madvise(_MADV_WIPEONFORK)

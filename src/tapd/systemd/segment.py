@@ -1,8 +1,8 @@
-"""A segment of the vault: one socket pair, and the connections that lie in it.
+"""A segment of the vault: a socket pair, and the connections stored in it.
 
-Its wire format: one message a connection, 16 bytes (key and cookie in the
-machine's byte order: it never leaves this boot) with one descriptor beside them
-(SCM_RIGHTS, unix(7)). What a segment is for stands in `vault`.
+The wire format is one message for each connection: 16 bytes (key and cookie in the machine's
+byte order: they never leave this boot) and one descriptor (SCM_RIGHTS, unix(7)). See `vault`
+for the purpose of segments.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Held(Value):
     """A connection in the vault.
 
     Attributes:
-        key: what it was put under.
+        key: the key under which it was stored.
         cookie: its socket's SO_COOKIE.
         fd: a descriptor of it, the application's.
     """
@@ -49,13 +49,13 @@ class Segment:
     """One stored socket pair.
 
     Attributes:
-        number: makes its name in the fd store.
-        sender: where connections go in; None once full, and in one that an
+        number: its name in the fd store is derived from it.
+        sender: connections are sent into it; None once full, and in a segment that an
             earlier process filled.
-        receiver: the stored end, ours as well until the manager has its own.
+        receiver: the stored end; also ours until the manager has its own.
         barrier: pending until the manager has read that it was stored.
-        messages: how many lie in it, living or dead.
-        live: the living ones, by key.
+        messages: the number of messages in it, live or dead.
+        live: the live connections, by key.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Segment:
         return f"tapd-vault-{self.number}"
 
     def descriptors(self) -> Iterator[int]:
-        """Yield its descriptors, and those of the connections in it; all stay whose they are."""
+        """Yield its descriptors, and those of its connections; ownership does not change."""
         for end in (self.sender, self.receiver):
             if end is not None:
                 yield end.fileno()
@@ -88,19 +88,19 @@ class Segment:
             yield held.fd
 
     def send(self, held: Held) -> None:
-        """Send `held` into it, at once or not at all.
+        """Send `held` into it without blocking.
 
         Raises:
             BlockingIOError: it is full.
-            OSError: EPIPE where nobody has the receiving end any more;
-                ETOOMANYREFS where RLIMIT_NOFILE allows no more in flight.
+            OSError: EPIPE if nobody has the receiving end any more;
+                ETOOMANYREFS if RLIMIT_NOFILE allows no more in flight.
         """
         assert self.sender is not None
         fds = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, _FD.pack(held.fd))]
         self.sender.sendmsg([_MESSAGE.pack(held.key, held.cookie)], fds)
 
     def seal(self) -> None:
-        """Close the sending end; nothing more is put in. What is in it stays."""
+        """Close the sending end; its contents stay."""
         if self.sender is not None:
             self.sender.close()
             self.sender = None
@@ -121,12 +121,12 @@ class Segment:
         self.sender = self.receiver = self.barrier = None
 
     def read(self, fd: int) -> Generator[Held, None, None]:
-        """Yield what lies in it, without taking it out; close `fd`, the stored end.
+        """Yield its contents without taking them out; close `fd`, the stored end.
 
         Each yielded descriptor is new, close-on-exec and the caller's.
 
         Raises:
-            ConnectionsUnreadable: this process may not open as many files as it holds.
+            ConnectionsUnreadable: this process may not open as many files.
         """
         try:
             reader = socket.socket(fileno=fd)
@@ -147,7 +147,7 @@ class Segment:
         space = socket.CMSG_SPACE(_FD.size)
         try:
             data, ancillary, answer, _ = insist(lambda: reader.recvmsg(_MESSAGE.size, space, flags))
-        except BlockingIOError:  # a child of the dead process has the sending end
+        except BlockingIOError:  # a child of the dead process still has the sending end
             return None
         if not data:
             return None
@@ -171,7 +171,7 @@ class Segment:
 
 
 def end_connection(fd: int) -> None:
-    """End the connection `fd` for its peer, if it lives at all, and close `fd`."""
+    """End the connection `fd` for its peer, if it is still alive, and close `fd`."""
     with socket.socket(fileno=fd) as sock, contextlib.suppress(OSError):
         sock.shutdown(socket.SHUT_RDWR)
 
@@ -184,10 +184,10 @@ def has_ended(fd: int) -> bool:
 
 
 def take_newer(older: Held, newer: Held) -> bool:
-    """Say which of two with one key stays, and close the other one.
+    """Return whether `newer` replaces `older`, which has the same key; close the other one.
 
-    A number is given again where a kill came before anything was committed with it: what had
-    it first has ended then. Or it is one connection, kept twice.
+    A key is reused if a kill came before anything was committed with it: then its first
+    connection has ended. Otherwise it is one connection, stored twice.
     """
     is_newer = older.cookie == newer.cookie or has_ended(older.fd) or not has_ended(newer.fd)
     if is_newer and older.cookie != newer.cookie and not has_ended(older.fd):

@@ -3,18 +3,18 @@
 Theory of operation
 ===================
 
-A descriptor that lies in the receive queue of an AF_UNIX socket stays open in
-the kernel, whoever dies. So a *segment* is a socket pair: its receiving end is
+A descriptor in the receive queue of an AF_UNIX socket stays open in the
+kernel, whichever process dies. So a *segment* is a socket pair: its receiving end is
 put into the service manager's fd store once, as ``tapd-vault-N``, and each
 connection is one message in it: 16 bytes (key, cookie) and the descriptor
-(SCM_RIGHTS, unix(7)). Storing a connection costs a system call and the manager
-nothing; 10,000 connections are 50 stored descriptors.
+(SCM_RIGHTS, unix(7)). Storing a connection costs one system call and the
+manager nothing; 10,000 connections are 50 stored descriptors.
 
 Stream sockets, since a queue of datagrams ends at net.unix.max_dgram_qlen
 (10). A stream never glues messages that carry descriptors, so one read is one
 connection.
 
-The order of steps is what makes it safe:
+The order of steps makes it safe:
 
 - *put*: a segment counts once the manager has read the message that stored it
   (a barrier); then ``sendmsg`` returns and the connection is safe. The next
@@ -22,14 +22,14 @@ The order of steps is what makes it safe:
 - *recover* reads with MSG_PEEK at SO_PEEK_OFF: nothing is taken out, so a kill
   in the middle of it loses nothing. The offset belongs to the shared socket and
   is set to 0 first.
-- *compact* copies the living connections of a mostly dead segment into the
+  - *compact* copies the live connections of a mostly dead segment into the
   current one, then gives the segment back (FDSTOREREMOVE). A kill in between
   leaves one connection in two segments: the one of the newer segment counts.
 
-What can be refused is refused visibly: the manager closes what does not fit its
-store, and the sending end sees a hang-up. Between each two steps stands a named
-fault point for the tests that kill there. May import `errors`; knows nothing of
-what the descriptors are.
+A refusal is visible: the manager closes a descriptor that does not fit into
+its store, and the sending end sees a hang-up. Between any two steps there is a
+named fault point, for tests that kill there. The vault does not know what the
+descriptors are.
 """
 
 from __future__ import annotations
@@ -61,33 +61,33 @@ _log = logging.getLogger("tapd.vault")
 
 _BARRIER_S = 1.0
 _PAUSE_S = 5.0  # after a failed store, before the next is tried
-_WASTEFUL_MAX = 8  # segments to give back that a start leaves for later
+_WASTEFUL_MAX = 8  # wasteful segments that a start leaves for later
 _MOVES_AT_START = 1000
 
 
 class FdStore(TypingProtocol):
-    """What a vault needs of the service manager; `notify.Notifier` has it."""
+    """What a vault needs of the service manager; implemented by `notify.Notifier`."""
 
     def store_fd(self, name: str, fd: int) -> bool:
-        """Put a duplicate of `fd` into the store."""
+        """Store a duplicate of `fd`."""
 
     def remove_fd(self, name: str) -> bool:
-        """Take what is stored under `name` out."""
+        """Remove everything stored under `name`."""
 
     def begin_barrier(self) -> Barrier | None:
-        """Ask to be told when all messages so far are read."""
+        """Request an answer once all messages so far are read."""
 
 
 def no_fault(_name: str) -> None:
-    """Do nothing: the fault point of a process that nobody tests."""
+    """Do nothing: the fault point outside of tests."""
 
 
 class Vault:
-    """Keeps connections in segments; one a process, used from one thread.
+    """Stores connections in segments; one per process, used from one thread.
 
     Attributes:
         unprotected: how many connections `put` could not protect so far.
-        on_sender: called when another segment is being filled, with `sender_fd`.
+        on_sender: called with `sender_fd` when another segment is being filled.
     """
 
     def __init__(
@@ -97,14 +97,14 @@ class Vault:
         segments_max: int | None = None,
         fault: Callable[[str], None] = no_fault,
     ) -> None:
-        """Make a vault that holds nothing yet; `recover` comes first, if at all.
+        """Create an empty vault; call `recover` first, if at all.
 
         Args:
-            store: the fd store; None where there is none.
-            segment_connections: messages in a segment. About 278 fit the
-                kernel's default send buffer.
-            segments_max: how many descriptors the store takes, where known.
-            fault: called with a name between each two steps.
+            store: the fd store; None if there is none.
+            segment_connections: messages per segment. About 278 fit into the kernel's
+                default send buffer.
+            segments_max: how many descriptors the store takes, if known.
+            fault: called with a name between any two steps.
         """
         self.unprotected = 0
         self.on_sender: Callable[[int], None] = lambda _fd: None
@@ -121,30 +121,30 @@ class Vault:
         self._warned: set[str] = set()
 
     def __len__(self) -> int:
-        """Return how many connections are held."""
+        """Return how many connections are stored."""
         return len(self._where)
 
     @property
     def segments(self) -> int:
-        """How many descriptors of the fd store it occupies."""
+        """How many descriptors it has in the fd store."""
         return len(self._segments)
 
     @property
     def sender_fd(self) -> int:
-        """The sending end of the segment that is being filled; -1 while there is none."""
+        """The sending end of the segment being filled; -1 if there is none."""
         current = self._current
         return -1 if current is None or current.sender is None else current.sender.fileno()
 
     def descriptors(self) -> Iterator[int]:
-        """Yield its descriptors, and those of the connections in it; all stay whose they are."""
+        """Yield its descriptors, and those of its connections; ownership does not change."""
         for segment in self._segments.values():
             yield from segment.descriptors()
 
     def prepare(self) -> None:
-        """Have a segment stored before the first connection needs it.
+        """Store a segment before the first connection needs it.
 
-        Each process brings a segment of its own, and one that is killed soon gives none
-        back. So that a row of kills does not fill the store, many are given back at once.
+        Each process adds a segment of its own, and a process killed early gives none back. So
+        that repeated kills don't fill the store, many are given back at once.
         """
         if self._store is None:
             return
@@ -159,30 +159,30 @@ class Vault:
         stored: Mapping[str, list[int]],
         is_over: Callable[[int], bool] = lambda _key: False,
     ) -> list[Held]:
-        """Return every connection in the stored segments, in the order of their keys.
+        """Return every connection in the stored segments, ordered by key.
 
-        What ended before the process died lies there as well, and only the caller's
-        records tell: by `is_over`, so that this process need not have them all open
-        at once, or later, when it must `forget` and close what it does not take.
+        The segments also contain connections that ended before the process died. Only the
+        caller's records can tell: early by `is_over`, so that this process need not have all of
+        them open at once; or later, by `forget` and closing those it does not take.
 
         Also stores the first segment of this process, so call it in any case.
 
-        Ownership: takes the descriptors named ``tapd-vault-N`` out of `stored`'s
-        keeping and closes them (the manager has its own); leaves all others.
-        The returned descriptors are the caller's.
+        Ownership: takes the descriptors named ``tapd-vault-N`` out of `stored` and closes them
+        (the manager has its own); leaves all others. The returned descriptors are the caller's.
 
         Args:
             stored: the fd store, by name.
-            is_over: whether the connection of a key has ended; it is ended for its
+            is_over: whether the connection of a key has ended; it is then ended for its
                 peer as well, and not returned.
 
         Raises:
-            ConnectionsUnreadable: this process may not open as many files. Nothing
-                was changed: all connections are still in the store.
+            ConnectionsUnreadable: this process may not open as many files. Nothing was
+                changed: all connections are still in the store.
         """
         found: dict[int, tuple[Segment, Held]] = {}
         try:
             self._read_segments(stored, found, is_over)
+        # Close only our copies: the next process must find everything in the store.
         except ConnectionsUnreadable:
             for _segment, held in found.values():
                 os.close(held.fd)
@@ -193,7 +193,7 @@ class Vault:
             self._where[key] = segment
         self._fault("recover:done")
         if self._store is not None and self._current is None:
-            # Stored before the first client comes, who would wait for its barrier.
+            # Before the first client comes, which would otherwise wait for the barrier.
             self._spare = self._create_segment()
         return [found[key][1] for key in sorted(found)]
 
@@ -222,15 +222,15 @@ class Vault:
     # --- keeping ----------------------------------------------------------------------
 
     def put(self, key: int, fd: int, cookie: int | None = None) -> bool:
-        """Keep the connection `fd` under `key`; return whether it is protected.
+        """Store the connection `fd` under `key`; return whether it is protected.
 
-        `fd` stays the caller's, who calls `forget` before closing it. Where the
-        answer is false the log has said why, once for each reason.
+        `fd` stays the caller's, which calls `forget` before closing it. On false the log has
+        the reason, once for each.
 
         Args:
             key: unique among all connections of the application.
             fd: a socket.
-            cookie: its SO_COOKIE where the caller knows it.
+            cookie: its SO_COOKIE, if the caller knows it.
         """
         if cookie is None:
             cookie = socket_cookie(fd)
@@ -241,7 +241,7 @@ class Vault:
         return is_kept
 
     def is_safe(self, key: int) -> bool:
-        """Whether the connection of `key` is held, and where it outlives the process."""
+        """Whether the connection of `key` is stored and would survive the process."""
         segment = self._where.get(key)
         return segment is not None and segment.barrier is None
 
@@ -254,11 +254,12 @@ class Vault:
             self._fault("put:send")
             try:
                 segment.send(held)
-            except BlockingIOError:  # a small send buffer: full before its time
+            except BlockingIOError:  # a small send buffer: full earlier than expected
                 self._seal(segment)
                 self._current = None
                 continue
             except OSError as error:
+                # The manager dropped the segment: its other connections are at risk too.
                 if error.errno in (errno.EPIPE, errno.ECONNRESET):
                     self._replace(segment)
                     continue
@@ -266,6 +267,7 @@ class Vault:
                     raise lost(f"connection {held.key} or the vault", error.strerror) from error
                 self._warn_send(error)
                 return False
+            # Counted only now: `sendmsg` has put it into the kernel's queue.
             self._fault("put:sent")
             segment.messages += 1
             segment.live[held.key] = held
@@ -284,15 +286,14 @@ class Vault:
             self._warn("send", f"the vault takes no connection: {error}")
 
     def try_at_once(self) -> None:
-        """Try again with the next connection, however short ago a segment could not be had."""
+        """Skip the pause after a failure: try again with the next connection."""
         self._pause_until_s = 0.0
 
     def forget(self, key: int) -> None:
-        """Let go of `key`: the connection ended, or was never put.
+        """Remove `key`: the connection ended, or was never stored.
 
-        A duplicate still lies in its segment until that is compacted, so the
-        caller ends the connection with ``shutdown``: a close alone would leave
-        the peer connected.
+        A duplicate stays in its segment until that is compacted. So the caller ends the
+        connection with ``shutdown``: after a mere close the peer would stay connected.
         """
         segment = self._where.pop(key, None)
         if segment is not None:
@@ -301,7 +302,7 @@ class Vault:
     # --- segments -----------------------------------------------------------------------
 
     def _segment_with_room(self) -> Segment | None:
-        """Return the segment to send into, making one where it must be."""
+        """Return the segment to send into; create one if needed."""
         current = self._current
         if current is None or current.messages >= self._capacity:
             full = current
@@ -309,6 +310,7 @@ class Vault:
             current = self._current = spare or self._create_segment()
             self.on_sender(self.sender_fd)
             self._seal(full)
+        # Ahead of need, so that no connection waits for the barrier of its segment.
         elif self._spare is None and current.messages * 4 >= self._capacity:
             self._spare = self._create_segment()
         if current is not None and not self._is_stored(current) and current.sender is None:
@@ -317,12 +319,12 @@ class Vault:
         return current
 
     def _seal(self, segment: Segment | None) -> None:
-        # While its barrier is pending, the open end is what tells of a refusal.
+        # While its barrier is pending, only the open end can show a refusal.
         if segment is not None and segment.barrier is None:
             segment.seal()
 
     def _create_segment(self) -> Segment | None:
-        """Make a segment and store it, without waiting; None where that fails."""
+        """Create a segment and store it, without waiting; None if that fails."""
         if self._store is None:
             self._warn("store", "there is no fd store: connections end when the process is killed")
             return None
@@ -333,7 +335,7 @@ class Vault:
             return None
         try:
             sender, receiver = socket.socketpair()
-        except OSError as error:  # EMFILE, ENFILE: there may be room again later
+        except OSError as error:  # EMFILE, ENFILE: may be temporary
             self._pause_until_s = time.monotonic() + _PAUSE_S
             advice = ". Raise LimitNOFILE=" if error.errno == errno.EMFILE else ""
             self._warn("files", f"can't open a segment of the vault: {error}{advice}")
@@ -361,10 +363,11 @@ class Vault:
         return segment
 
     def _is_stored(self, segment: Segment) -> bool:
-        """Whether the manager has `segment`; one that it refused is closed."""
+        """Whether the manager has `segment`; a refused one is closed."""
         if segment.barrier is None:
             return True
         now_s = time.monotonic()
+        # Wait at most once per pause: a manager that hangs must not stop the server.
         if not segment.barrier.wait(0 if now_s < self._pause_until_s else _BARRIER_S):
             self._pause_until_s = now_s + _PAUSE_S
             self._warn(
@@ -377,6 +380,7 @@ class Vault:
         if segment.receiver is not None:
             segment.receiver.close()
             segment.receiver = None
+        # Our receiving end is closed, so a hang-up means that the manager has none either.
         if segment.is_hung_up():
             self._drop(segment)
             self._pause_until_s = now_s + _PAUSE_S
@@ -385,7 +389,7 @@ class Vault:
         return True
 
     def _drop(self, segment: Segment) -> None:
-        """Forget `segment` and whatever counts as held in it."""
+        """Forget `segment` and all connections stored in it."""
         segment.close()
         self._segments.pop(segment.number, None)
         for key in segment.live:
@@ -398,7 +402,7 @@ class Vault:
             self._spare = None
 
     def _replace(self, lost: Segment) -> None:
-        """Put what was in `lost`, which the manager no longer has, into a new segment."""
+        """Store the connections of `lost`, which the manager dropped, in a new segment."""
         self._warn("lost", f"the service manager dropped {lost.name} from its fd store")
         entries = list(lost.live.values())
         self._drop(lost)
@@ -424,7 +428,7 @@ class Vault:
     def compact(self, limit: int) -> int:
         """Give mostly dead segments back, moving at most `limit` connections.
 
-        Call it now and then; it is cheap where there is nothing to do.
+        Call it now and then; it is cheap if there is nothing to do.
 
         Returns:
             How many segments were given back.
@@ -440,6 +444,8 @@ class Vault:
             limit -= len(segment.live)
             if not self._move(segment):
                 break
+            # Copied first, removed second: a kill in between leaves a connection in both
+            # segments.
             self._fault("compact:moved")
             if self._store is not None:
                 self._store.remove_fd(segment.name)
@@ -452,8 +458,8 @@ class Vault:
     def _wasteful(self) -> list[Segment]:
         """Return the segments to give back, those with the least to move first.
 
-        Mostly dead ones, and half-empty ones left by earlier processes where
-        their connections fit into another.
+        They are mostly dead, or half-empty and left by earlier processes, if their connections
+        fit into another.
         """
         sealed = [
             segment
@@ -470,7 +476,7 @@ class Vault:
         return sorted(chosen, key=lambda segment: len(segment.live))
 
     def _move(self, segment: Segment) -> bool:
-        """Copy the living connections of `segment` into others; return whether all are."""
+        """Copy the live connections of `segment` into others; return whether all were copied."""
         for held in list(segment.live.values()):
             self._fault("compact:move")
             try:
@@ -478,19 +484,19 @@ class Vault:
             except OSError:
                 is_same = False
             if not is_same:
-                # Only this segment has it.
+                # Only this segment still has the connection, so it must not be given back.
                 raise lost(f"connection {held.key}", "it is no socket of ours")
             if not self._send(held):
                 elsewhere = self._where.get(held.key)
                 if elsewhere is not None and elsewhere is not segment:
-                    del elsewhere.live[held.key]  # not safe there yet, and still safe here
+                    del elsewhere.live[held.key]  # not safe there yet, but still safe here
                 self._where[held.key] = segment
                 return False
             del segment.live[held.key]
         return True
 
     def close(self) -> None:
-        """Close this process's ends; what is in the fd store stays there."""
+        """Close this process's ends; the contents of the fd store stay."""
         for segment in self._segments.values():
             segment.close()
         self._segments.clear()

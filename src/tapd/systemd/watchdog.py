@@ -1,8 +1,8 @@
-"""The watchdog: tell the service manager that the event loop turns.
+"""The watchdog: tells the service manager that the event loop runs.
 
-The messages are scheduled on the loop itself, so a loop that stands still sends
-none and is aborted by the manager (``WatchdogSec=``, sd_watchdog_enabled(3)).
-systemd-python has no such helper. May import `errors`.
+The messages are scheduled on the loop itself. A loop that hangs sends none, and the manager
+aborts the process (``WatchdogSec=``, sd_watchdog_enabled(3)). systemd-python has no such
+helper.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from tapd.systemd.own_memory import own_memory
 
 
 def watchdog_interval_s(environ: Mapping[str, str]) -> float | None:
-    """Return the time in which a message is expected; None where none is.
+    """Return the interval in which a message is expected; None if none is.
 
-    Reads WATCHDOG_USEC, and WATCHDOG_PID, which tells a service's own process
-    from its children. Neither is taken out of `environ`.
+    Reads WATCHDOG_USEC, and WATCHDOG_PID, which tells a service's main process from its
+    children. Leaves both in `environ`.
     """
     text = environ.get("WATCHDOG_USEC", "")
     if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
@@ -31,12 +31,12 @@ def watchdog_interval_s(environ: Mapping[str, str]) -> float | None:
 
 
 class Watchdog:
-    """Sends WATCHDOG=1 three times an interval while the loop turns; a context manager."""
+    """Sends WATCHDOG=1 three times per interval while the loop runs; a context manager."""
 
     def __init__(
         self, notifier: Notifier, loop: asyncio.AbstractEventLoop, interval_s: float | None
     ) -> None:
-        """Do nothing yet; for ever where `interval_s` is None. `notifier` is borrowed."""
+        """Do nothing yet; never do anything if `interval_s` is None. `notifier` is borrowed."""
         self._notifier = notifier
         self._loop = loop
         self._interval_s = interval_s
@@ -47,23 +47,23 @@ class Watchdog:
     def from_environ(
         cls, environ: Mapping[str, str], notifier: Notifier, loop: asyncio.AbstractEventLoop
     ) -> Self:
-        """Make the watchdog that the service manager asks for in `environ`."""
+        """Create the watchdog that the service manager requests in `environ`."""
         return cls(notifier, loop, watchdog_interval_s(environ))
 
     def start(self) -> None:
-        """Send the first message, and go on."""
+        """Send the first message, and schedule the others."""
         self.stop()
         if self._interval_s is not None:
             self._send(self._interval_s / 3)
 
     def _send(self, period_s: float) -> None:
         if not self._own_memory[0]:
-            os._exit(0)  # C code forked: this is a copy of the server's loop
+            os._exit(0)  # a copy forked by C code, which runs the server's loop
         self._notifier.watchdog()
         self._next = self._loop.call_later(period_s, self._send, period_s)
 
     def stop(self) -> None:
-        """Send no more."""
+        """Send no more messages."""
         if self._next is not None:
             self._next.cancel()
             self._next = None

@@ -11,9 +11,8 @@ r"""The testing kit for authors: your server in your test, killed wherever you l
             host.kill()
             peer.expect("hello\n")
 
-May import every other room; no other room imports it. What is here is imported
-when first used, so that the pytest plugin costs a test run that does not use it
-nothing.
+The names here are imported at first use, so that the pytest plugin costs nothing in a
+test run that does not use it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Strict mode, in an author's words: every commit is proven, what is lost is a failure.
+"""Strict mode for authors: verifies every commit, and treats any loss as a failure.
 
-Imports `image`. After each turn the jar restores what the journal says and
-compares it with the application in memory (`image.tracking.strict`), so that a change
-that tapd did not see fails the test in the turn that made it.
+After each turn the jar restores what the journal says and compares it with the application in
+memory (`image.tracking.strict`). So a change that tapd did not see fails the test in the turn
+that made it.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from tapd.testing.comparison import Comparison, Difference, is_one_of, walk
 from tapd.testing.failures import LostState
 
 ALL = 1 << 62
-"""As many proofs as there are commits."""
+"""Verify every commit."""
 
 
 class CheckingJar(StrictJar):
-    """A strict jar whose findings name the path from the application on."""
+    """A strict jar whose findings have paths that begin at the application."""
 
     def __init__(self, allow_losses: Sequence[str] = (), proofs: int = ALL) -> None:
         """Begin.
 
         Args:
             allow_losses: patterns of paths that may be lost.
-            proofs: how many commits to prove; the rest are only looked at for losses.
+            proofs: how many commits to verify; later ones are only checked for losses.
         """
         super().__init__()
         self._allow_losses = allow_losses
@@ -44,12 +44,12 @@ class CheckingJar(StrictJar):
         return Jar.adopt(self, root, durables)
 
     def begin_proofs(self) -> None:
-        """Count the graph, as it is now, as proven, where anything is to be proven."""
+        """Take the current graph as verified, if anything is to be verified."""
         if self._proofs:
             super().begin_proofs()
 
     def commit(self) -> Changes:
-        """Return what changed, having proven it where that is due.
+        """Return what changed; verify it if that is due.
 
         Raises:
             LostState, UntrackedChange: see `compare`.
@@ -63,7 +63,7 @@ class CheckingJar(StrictJar):
         return changes
 
     def compare(self, restored: Any, live: Any) -> None:
-        """Raise where the journal would not restore what is in memory.
+        """Raise if the journal would not restore what is in memory.
 
         Raises:
             LostState: something can't be saved.
@@ -91,9 +91,9 @@ def check_losses(losses: Iterable[Loss], root: Any, allowed: Sequence[str]) -> N
 
 
 def _full_path(loss: Loss, root: Any) -> str:
-    """Return where the lost object is, seen from the application.
+    """Return the path of the lost object from the application.
 
-    A commit tells the way from the nearest durable object, after that one's class.
+    A commit gives the path from the nearest durable object, after the name of its class.
     """
     steps = loss.path[len(re.match(r"[^.\[]*", loss.path)[0]) :]  # type: ignore[index]  # "" matches
     for path, value in walk(root):
@@ -114,11 +114,11 @@ def _advice(loss: Loss) -> str:
 
 
 def explain_untracked(difference: Difference, live: Any) -> str:
-    """Return what is wrong where the journal would not restore what is in memory.
+    """Explain why the journal would not restore what is in memory.
 
-    The author is told what to write in its place only where it is code of theirs, or
-    code in C that they call, which wrote past what reports changes. What tapd looks at
-    by itself it has to see: to miss it is a fault of tapd's.
+    Advice is given only if the author's code, or C code that it calls, bypassed change
+    tracking. Watched objects must be seen by tapd: missing one of their changes is a bug of
+    tapd.
     """
     path = difference.path or "the application"
     if difference.other_path is not None:
@@ -147,7 +147,7 @@ def explain_untracked(difference: Difference, live: Any) -> str:
     return text + (
         f"  It is in a {difference.holder}, a plain object, which tapd looks at in each turn and "
         "should have seen: this is a fault of tapd, not of yours. Please report it.\n"
-        f"  Until that is mended: derive {difference.holder} from tapd.Persistent, which reports "
+        f"  Until that is fixed, derive {difference.holder} from tapd.Persistent, which reports "
         "its changes itself"
     )
 
@@ -174,7 +174,7 @@ def _parent(path: str) -> str:
 
 
 def _holder(path: str, live: Any) -> Any:
-    """Return what holds the object at `path`: the container itself where `path` names one."""
+    """Return the holder of the object at `path`; a container itself if `path` names one."""
     found = dict.fromkeys((path, _parent(path)))
     for there, value in walk(live):
         if there in found:

@@ -1,10 +1,8 @@
-"""Time that passes only when the test says so, and an event loop that lives by it.
+"""A clock controlled by the test, and an event loop that runs on it.
 
-Imports nothing of tapd. The loop is asyncio's own, with four things replaced:
-its clock, the resolving of names (a test's remote ends have names that no one
-else knows), the connecting to UNIX paths (likewise), and threads: what would run
-in one is run at once, between two turns, so that every run of a test is like
-every other.
+The loop is asyncio's own, with four replacements: the clock; name resolution and connecting to
+UNIX paths, which lead to the test's own remote ends; and threads, whose work runs at once,
+between two turns, so that every run of a test is the same.
 """
 
 from __future__ import annotations
@@ -23,11 +21,11 @@ _Args = TypeVarTuple("_Args")
 
 
 class Clock:
-    """The wall clock of an application under test; it stands still.
+    """The wall clock of an application under test; it moves only on request.
 
     Attributes:
-        start_s: where it stood at first, in seconds since the epoch.
-        elapsed_s: how far it has gone since.
+        start_s: its first time, in seconds since the epoch.
+        elapsed_s: how far it has moved since.
     """
 
     def __init__(self, start_s: float) -> None:
@@ -38,7 +36,7 @@ class Clock:
 
     @property
     def now_s(self) -> float:
-        """What it shows, in seconds since the epoch."""
+        """The current time, in seconds since the epoch."""
         return self.start_s + self.elapsed_s
 
     def drive(self, run: Callable[[], None], next_s: Callable[[], float | None]) -> None:
@@ -47,9 +45,9 @@ class Clock:
         self._next_s = next_s
 
     def advance(self, seconds: float) -> None:
-        """Let time pass: every timer that falls due meanwhile runs, each at its moment.
+        """Move the time forward; every timer that becomes due runs at its moment.
 
-        Timers that are set by those run as well, where they are due before the end.
+        Timers set meanwhile run as well, if they are due before the end.
         """
         if seconds < 0:
             raise ValueError(f"advance({seconds}): time does not go back")
@@ -66,23 +64,23 @@ class Clock:
 
 
 _ROUNDING_S = 1e-6
-"""Seconds since the epoch are floats of which the last bit is a quarter of this."""
+"""The last bit of a float of seconds since the epoch is a quarter of this."""
 
 
 class Loop(asyncio.SelectorEventLoop):
-    """An event loop on a `Clock`, which is run pass by pass and never waits.
+    """An event loop on a `Clock`; runs pass by pass and never waits.
 
     Attributes:
-        connecting: the sockets with which something connected, or tries to.
+        connecting: the sockets on which something connected, or tries to.
     """
 
     def __init__(self, clock: Clock, places: Mapping[str, Any]) -> None:
-        """Make one.
+        """Create one.
 
         Args:
             clock: its time.
-            places: the address that stands for ``HOST:PORT`` or ``unix:PATH``; looked
-                at when something connects, so the test may add to it.
+            places: the local address for each ``HOST:PORT`` or ``unix:PATH``; looked up at
+                each connection, so the test may add to it.
         """
         self._clock = clock
         self._places = places
@@ -103,13 +101,13 @@ class Loop(asyncio.SelectorEventLoop):
         *args: *_Args,
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
-        """Remember the moment, so that the clock stops there."""
+        """Record the moment, so that the clock stops there."""
         heapq.heappush(self._moments, when)
         self._has_due = self._has_due or when <= self._clock.elapsed_s
         return super().call_at(when, callback, *args, context=context)
 
     def next_moment_s(self) -> float | None:
-        """Return when something is due next, if ever."""
+        """Return when the next callback is due, if any."""
         while self._moments and self._moments[0] <= self._clock.elapsed_s:
             heapq.heappop(self._moments)
         return self._moments[0] if self._moments else None
@@ -122,15 +120,15 @@ class Loop(asyncio.SelectorEventLoop):
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is ready: no callback, and no socket that somebody waits for."""
+        """Whether nothing is ready: no callback, and no watched socket."""
         ready = getattr(self, "_ready")  # noqa: B009 - asyncio's own name; there is no other
         return not ready and not self._has_due and not self._sockets.select(0)
 
     async def getaddrinfo(self, host: Any, port: Any, **_options: Any) -> Any:
-        """Resolve to a remote end of the test's.
+        """Resolve to a remote end of the test.
 
         Raises:
-            ConnectionRefusedError: the test made none of that name.
+            ConnectionRefusedError: the test has no such remote end.
         """
         place = self._places.get(f"{_text(host)}:{port}")
         if place is None:
@@ -141,7 +139,7 @@ class Loop(asyncio.SelectorEventLoop):
         return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", place)]
 
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:
-        """Connect, to a remote end of the test's where `address` is a UNIX path."""
+        """Connect; a UNIX path leads to a remote end of the test."""
         if sock.family == socket.AF_UNIX:
             place = self._places.get(f"unix:{_text(address)}")
             if place is None:

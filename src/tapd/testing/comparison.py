@@ -1,8 +1,7 @@
-"""Where two graphs of state differ first, for the words that an author is told.
+"""Finds the first difference between two graphs of state, for messages to authors.
 
-Imports `model` and `image`. What it is for two graphs to be alike is the image
-room's to say (`image.likeness.graphs`); here is what a test may leave out: paths by
-patterns, and the numbers that a kill may leave some of out.
+`image.likeness.graphs` defines what is alike. This module adds what a test may ignore: paths by
+pattern, and numbers that a kill may skip.
 """
 
 from __future__ import annotations
@@ -34,23 +33,23 @@ _NUMBER = re.compile(r"last_key|(delayeds|connectors)\[\d+\]\.(key|connection_ke
 
 
 def is_one_of(path: str, patterns: Iterable[str]) -> bool:
-    """Whether `path` matches one of `patterns`, where ``*`` and ``?`` stand for any text.
+    """Whether `path` matches one of `patterns`, in which ``*`` and ``?`` are wildcards.
 
-    Brackets, which paths are full of, stand for themselves.
+    Brackets, which are common in paths, are literal.
     """
     return any(fnmatch.fnmatchcase(path, each.replace("[", "[[]")) for each in patterns)
 
 
 class Comparison:
-    """Compares graphs; what was lost, by leave of the author, is not compared."""
+    """Compares graphs; permitted losses are ignored."""
 
     def __init__(self, ignore: Sequence[str] = (), *, numbers: bool = True) -> None:
         """Begin.
 
         Args:
-            ignore: patterns of paths to leave out (see `is_one_of`).
-            numbers: compare the numbers of connections, timers and durable objects as
-                well, of which a kill may leave some out.
+            ignore: patterns of paths to ignore (see `is_one_of`).
+            numbers: also compare the numbers of connections, timers and durable objects,
+                some of which a kill may skip.
         """
         self._ignore = tuple(ignore)
         self._numbers = numbers
@@ -86,7 +85,7 @@ def walk(root: Any) -> Iterator[tuple[str, Any]]:
         anatomy = anatomies.get(type(value))
         if anatomy is None:
             anatomy = anatomies[type(value)] = anatomy_of(type(value))
-        with contextlib.suppress(Exception):  # a stranger's object that can't be looked into
+        with contextlib.suppress(Exception):  # an object that can't be inspected
             due.extend((node, *child, None) for child in list(_children(value, anatomy)))
 
 

@@ -1,7 +1,6 @@
-"""A client of a datagram port, in the hands of a test.
+"""A fake client of a datagram port.
 
-Imports `ends` and `failures`. Whole datagrams go in and come out; there is no
-connection, so there is none to close.
+Sends and receives whole datagrams; there is no connection to close.
 """
 
 from __future__ import annotations
@@ -18,17 +17,17 @@ _PATIENCE_MS = 1000
 
 
 class DatagramPeer:
-    """Sends datagrams to one port, and gets the answers; made by `Host.connect_datagram`.
+    """Sends datagrams to one port and receives the answers; created by `Host.connect_datagram`.
 
     Attributes:
         name: for messages.
-        transcript: every datagram that it ever got.
+        transcript: every datagram it has received.
     """
 
     def __init__(
         self, sock: socket.socket, name: str, surroundings: Surroundings, port: socket.socket
     ) -> None:
-        """Take over `sock`, which is connected to `port`, the server's."""
+        """Take over `sock`, which is connected to the server's `port`."""
         sock.setblocking(False)
         self.sock = sock
         self.name = name
@@ -41,7 +40,7 @@ class DatagramPeer:
         return f"<{self.name}>"
 
     def send(self, data: str | bytes) -> None:
-        """Send one datagram; the server runs until it has nothing left to do."""
+        """Send one datagram, then run the server until it has nothing left to do."""
         self._surroundings.sending_whole(self.name, as_bytes(data))
         self.sock.send(as_bytes(data))
         arrived = select.poll()
@@ -50,14 +49,14 @@ class DatagramPeer:
         self._surroundings.pump()
 
     def read(self) -> list[bytes]:
-        """Return the datagrams that have come and were not read before."""
+        """Return received datagrams that were not read before."""
         self._surroundings.pump()
         new = self.transcript[self._seen :]
         self._seen = len(self.transcript)
         return new
 
     def expect(self, *datagrams: str | bytes) -> None:
-        """Check that these datagrams come next; what comes after them is left for later.
+        """Check that these datagrams come next; later ones are kept.
 
         Raises:
             Unexpected: others come, or fewer.
@@ -74,9 +73,9 @@ class DatagramPeer:
         self._seen += len(expected)
 
     def exchange(self) -> bool:
-        """Read what has come; return whether anything has."""
+        """Receive what has arrived; return whether anything has."""
         before = len(self.transcript)
-        with contextlib.suppress(OSError):  # nothing waits, or the port is closed
+        with contextlib.suppress(OSError):  # nothing has arrived, or the port is closed
             while True:
                 self.transcript.append(self.sock.recv(_DATAGRAM_BYTES_MAX))
         return len(self.transcript) > before

@@ -1,8 +1,7 @@
-"""What is likely wrong where a kill was noticed, in words that an author understands at once.
+"""Guesses the mistake behind a difference after a kill, and explains it to the author.
 
-Imports `comparison`, `failures` and `plan`. The few mistakes that there are to
-make with this way of writing servers leave marks of their own: output that comes
-twice, a timer too many, what was in a volatile attribute or a module's global.
+The few typical mistakes leave recognizable traces: output that is sent twice, one timer too
+many, data in a volatile attribute or in a global variable of a module.
 """
 
 from __future__ import annotations
@@ -137,7 +136,7 @@ def _causes_of_transcript(calm: bytes, killed: bytes) -> list[str]:
     extra = len(killed) - len(calm)
     if extra <= 0:
         return []
-    # The same text may begin earlier: b"ab" twice in b"abab" parts at its end.
+    # The repeated text may begin earlier: b"ab" and b"abab" differ only at the end.
     for start in range(max(0, at - extra), at + 1):
         if killed[:start] + killed[start + extra :] == calm:
             again = killed[start : start + extra]

@@ -1,9 +1,8 @@
-"""The other ends of an application's connections, in the hands of a test.
+"""Fake clients, and other remote ends of an application's connections.
 
-Imports `failures` and `net.streams.kernel`. A `Peer` reads all that comes at once, as a
-client with a large buffer would, so that `read` and `expect` look at bytes that
-are there already; and it knows how many bytes it sent, so that the host can see
-when all of them have arrived (`net.streams.kernel`): nothing here waits for a time.
+A `Peer` reads everything as soon as it arrives, like a client with a large buffer, so `read`
+and `expect` look at bytes that are there. It counts the bytes it sent, so that the host can
+tell when all of them have arrived (`net.streams.kernel`). Nothing waits for a time.
 """
 
 from __future__ import annotations
@@ -28,14 +27,14 @@ class Surroundings(Protocol):
         """Run turns until nothing is left to do."""
 
     def sending(self, peer: Peer, data: bytes) -> Iterable[bytes]:
-        """Take note that `data` is about to be sent; yield the pieces to send it in."""
+        """Record that `data` is about to be sent; yield the pieces to send it in."""
 
     def sending_whole(self, name: str, data: bytes) -> None:
-        """Take note that `name` is about to send `data`, which is never cut."""
+        """Record that `name` is about to send `data`, which is never split."""
 
 
 def socket_names(sock: socket.socket) -> tuple[object, object]:
-    """Return the addresses of a TCP connection, own and other; () for what has none."""
+    """Return both addresses of a TCP connection, own first; () for other sockets."""
     try:
         return sock.getsockname()[:2], sock.getpeername()[:2]
     except OSError:
@@ -43,7 +42,7 @@ def socket_names(sock: socket.socket) -> tuple[object, object]:
 
 
 def as_bytes(data: str | bytes) -> bytes:
-    """Return what a test wrote, as bytes."""
+    """Return a test's data as bytes."""
     return data.encode() if isinstance(data, str) else bytes(data)
 
 
@@ -52,10 +51,10 @@ class Peer:
 
     Attributes:
         name: for messages.
-        line_end: what `send_line` ends a line with.
-        transcript: every byte that it ever got.
+        line_end: appended by `send_line`.
+        transcript: every byte it has received.
         is_remote: the application connected to it, not the other way round.
-        has_reset: the connection was reset, not closed in order.
+        has_reset: the connection was reset, not closed.
     """
 
     def __init__(
@@ -73,16 +72,16 @@ class Peer:
         self.transcript = bytearray()
         self.has_reset = False
         self.is_remote = False
-        self.sent_bytes = 0  # taken by the kernel
+        self.sent_bytes = 0  # accepted by the kernel
         self.wants_eof = False
-        self.key: int | None = None  # the connection's, once the host knows it
+        self.key: int | None = None  # the connection's key, once the host knows it
         self._surroundings = surroundings
         self._seen = 0
         self._outgoing = bytearray()
         self._is_reading = True
         self._has_ended = False
         self.is_unix = sock.family == socket.AF_UNIX
-        if not self.is_unix:  # each piece by itself, and at once
+        if not self.is_unix:  # send each piece by itself, and at once
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.names = socket_names(sock)
         self.has_sent_eof = False
@@ -90,10 +89,10 @@ class Peer:
     def __repr__(self) -> str:
         return f"<{self.name}>"
 
-    # --- what a test does -------------------------------------------------------------
+    # --- for tests -------------------------------------------------------------
 
     def send(self, data: str | bytes) -> None:
-        """Send `data` (text as UTF-8); the server runs until it has nothing left to do."""
+        """Send `data` (text as UTF-8), then run the server until it has nothing left to do."""
         __tracebackhide__ = True
         for piece in self._surroundings.sending(self, as_bytes(data)):
             if self.is_closed:
@@ -103,19 +102,19 @@ class Peer:
             self._surroundings.pump()
 
     def send_line(self, line: str | bytes = b"") -> None:
-        """Send `line` and a line's end."""
+        """Send `line` and a line end."""
         __tracebackhide__ = True
         self.send(as_bytes(line) + self.line_end)
 
     def read(self) -> bytes:
-        """Return what has come and was not read before; b"" where there is nothing."""
+        """Return received bytes that were not read before; b"" if there are none."""
         self._surroundings.pump()
         data = bytes(self.transcript[self._seen :])
         self._seen = len(self.transcript)
         return data
 
     def read_text(self) -> str:
-        """Return what `read` does, as text (UTF-8)."""
+        """Like `read`, as text (UTF-8)."""
         return self.read().decode()
 
     def read_line(self) -> bytes:
@@ -135,10 +134,10 @@ class Peer:
         return line
 
     def expect(self, data: str | bytes) -> None:
-        """Check that what comes next is `data`; what comes after it is left for later.
+        """Check that `data` comes next; later bytes are kept.
 
         Raises:
-            Unexpected: it is something else; the message shows where they part.
+            Unexpected: something else comes; the message shows the first difference.
         """
         __tracebackhide__ = True
         expected = as_bytes(data)
@@ -163,7 +162,7 @@ class Peer:
         self.expect(as_bytes(line) + (b"\r\n" if is_crlf else b"\n"))
 
     def expect_nothing(self) -> None:
-        """Check that nothing has come that was not read.
+        """Check that nothing unread has arrived.
 
         Raises:
             Unexpected: something has.
@@ -174,7 +173,7 @@ class Peer:
             raise Unexpected(f"{self.name} expected nothing, got {data!r}")
 
     def expect_eof(self) -> None:
-        """Check that the server closed the connection, and that nothing is left to read.
+        """Check that the server closed the connection, and that everything was read.
 
         Raises:
             Unexpected: it is open, or something came before its end.
@@ -191,18 +190,18 @@ class Peer:
         return self._has_ended and self._seen == len(self.transcript)
 
     def send_eof(self) -> None:
-        """Send no more, and go on reading (a half-closed connection)."""
+        """Send no more, but go on reading (a half-closed connection)."""
         self.wants_eof = True
         self.exchange()
         self._surroundings.pump()
 
     def close(self) -> None:
-        """Close the connection as a client does that ends."""
+        """Close the connection as an ending client does."""
         self.end()
         self._surroundings.pump()
 
     def reset(self) -> None:
-        """Lose the connection: the server gets a reset (TCP only), as from a crash."""
+        """Reset the connection (TCP only), as a crash does."""
         if not self.is_closed:
             if not self.is_unix:
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
@@ -210,7 +209,7 @@ class Peer:
         self._surroundings.pump()
 
     def stop_reading(self) -> None:
-        """Read no more: what the server sends fills the kernel's buffers, then its own."""
+        """Stop reading: the server's output fills the kernel's buffers, then its own."""
         self._is_reading = False
 
     def start_reading(self) -> None:
@@ -223,35 +222,35 @@ class Peer:
         """Whether this end closed the connection."""
         return self.sock.fileno() < 0
 
-    # --- what the host does -----------------------------------------------------------
+    # --- for the host -----------------------------------------------------------
 
     @property
     def has_ended(self) -> bool:
-        """Whether the server's end of the stream was read."""
+        """Whether the end of the server's output was read."""
         return self._has_ended
 
     @property
     def is_stillborn(self) -> bool:
-        """Whether the application connected and was killed before it knew of it itself.
+        """Whether the application connected and was killed before it knew of the connection.
 
-        It connects again then: who is connected to sees one more connection, which
-        ends at once. (Of accepted connections the kernel keeps what came before.)
+        It connects again then, so the remote end sees one more connection, which ends at once.
+        (For accepted connections the kernel keeps early input.)
         """
         nothing = not self.transcript and not self.sent_bytes
         return self.is_remote and self._has_ended and nothing
 
     @property
     def is_reading(self) -> bool:
-        """Whether what comes is read at once."""
+        """Whether input is read at once."""
         return self._is_reading and not self.is_closed and not self._has_ended
 
     def end(self) -> None:
-        """Close the socket; runs nothing."""
+        """Close the socket, without running anything."""
         self.has_sent_eof = True
         self.sock.close()
 
     def exchange(self) -> bool:
-        """Send and read what can be; return whether any byte moved."""
+        """Send and receive what is possible; return whether any byte moved."""
         if self.is_closed:
             return False
         moved = self._push()
@@ -264,7 +263,7 @@ class Peer:
                 sent = self.sock.send(self._outgoing)
             except BlockingIOError:
                 return moved
-            except OSError:  # the server is gone; reading tells
+            except OSError:  # the server is gone; reading will show it
                 self._outgoing.clear()
                 return moved
             self.sent_bytes += sent
@@ -296,5 +295,5 @@ class Peer:
         return moved
 
     def unread_in_kernel(self) -> int:
-        """Return how many bytes wait for this end in the kernel."""
+        """Return how many bytes for this end are waiting in the kernel."""
         return kernel.input_waiting(self.sock)

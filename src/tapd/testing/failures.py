@@ -1,8 +1,7 @@
-"""What the kit finds, as failures of a test, and how it is shown.
+"""Test failures that the kit raises, and how they show data.
 
-Imports nothing of tapd. The classes derive from AssertionError and not from
-`TapdError`, since it is a test runner that meets them: pytest, unittest and
-hypothesis count these as a test's failure and anything else as an error in it.
+The classes derive from AssertionError, not from `TapdError`: pytest, unittest and hypothesis
+count these as failures of a test, and anything else as an error.
 """
 
 from __future__ import annotations
@@ -11,23 +10,23 @@ import difflib
 
 
 class AuthorMistake(AssertionError):
-    """Something in the application that would break a promise of tapd's."""
+    """Something in the application would break a promise of tapd."""
 
 
 class LostState(AuthorMistake):
-    """Something in the state can't be saved, or would not be what it was."""
+    """A part of the state can't be saved, or would change."""
 
 
 class KillDifference(AuthorMistake):
-    """After a kill the server did something else than it would have done without."""
+    """The server behaved differently after a kill."""
 
 
 class Unexpected(AssertionError):
-    """A peer did not get what the test expects."""
+    """A peer did not receive what the test expects."""
 
 
 class Killed(BaseException):
-    """The process ends here, by the test's wish. Not an Exception: a handler can't catch it."""
+    """The process is killed by the test. Not an Exception, so that no handler catches it."""
 
 
 def show(value: object, width: int = 160) -> str:
@@ -43,9 +42,9 @@ def show(value: object, width: int = 160) -> str:
 
 
 def first_difference_at(one: bytes, other: bytes) -> int:
-    """Return where two byte strings part; the shorter one's length where one begins the other."""
+    """Return the index of the first difference; the shorter length if one is a prefix."""
     low, high = 0, min(len(one), len(other))
-    while low < high:  # halving: transcripts of megabytes are compared often
+    while low < high:  # bisection: transcripts of megabytes are compared often
         middle = (low + high + 1) // 2
         if one[:middle] == other[:middle]:
             low = middle
@@ -55,13 +54,13 @@ def first_difference_at(one: bytes, other: bytes) -> int:
 
 
 def show_two(one_title: str, one: bytes, other_title: str, other: bytes) -> str:
-    """Return two byte strings, one over the other, with a mark where they part."""
+    """Return two byte strings, one above the other, with a mark at the first difference."""
     at = first_difference_at(one, other)
     start = max(0, at - 30)
     if start and b"\n" in one[start:at]:
         start += one[start:at].rindex(b"\n") + 1 if at - start > 50 else 0
     width = max(len(one_title), len(other_title))
-    before = len(repr(one[start:at])) - 1  # the quote and what comes before, without the last quote
+    before = len(repr(one[start:at])) - 1  # with the opening quote, without the closing one
     dots = "..." if start else ""
     lines = [
         f"  {title:<{width}}  {dots}{part[start : at + 60]!r}{'...' if len(part) > at + 60 else ''}"
@@ -74,7 +73,7 @@ def show_two(one_title: str, one: bytes, other_title: str, other: bytes) -> str:
 
 
 def show_expectation(who: str, expected: bytes, got: bytes, *, ended: bool) -> str:
-    """Return what a failed expectation says."""
+    """Return the message for a failed expectation."""
     what = "and then the server closed the connection" if ended else "and no more comes"
     head = (
         f"{who} expected {len(expected)} bytes, got {len(got)} ({what})"

@@ -1,9 +1,8 @@
-"""`Host`: an application, served in the test's own process, with fake peers.
+"""`Host`: serves an application in the test's own process, with fake peers.
 
-Imports the rest of this room. A host owns its process, its peers and a directory
-of files, and gives all of them back at the end of its `with` block. It is the
-only loop: everything happens inside of its methods and those of its peers and
-its clock, and when they return nothing is left to do.
+A host owns its process, its peers and a directory of files, and releases all of them at the end
+of its `with` block. It runs the only event loop: everything happens inside of its methods and
+those of its peers and its clock, and when they return, nothing is left to do.
 """
 
 from __future__ import annotations
@@ -53,13 +52,13 @@ class Host:
     """Serves an application for a test.
 
     Attributes:
-        clock: the application's time, which passes by ``clock.advance(seconds)``.
-        steps: how many turns were begun, in all lives of the server.
+        clock: the application's time; ``clock.advance(seconds)`` moves it.
+        steps: how many turns were begun, over all lives of the server.
         kills: how often it was killed.
         passed: how often a fault point was passed.
-        passings: those that mattered.
+        passings: the relevant ones of these.
         sent: what the peers sent, in order.
-        evidence: what the last kill took with it, in words.
+        evidence: what the last kill destroyed, in words.
     """
 
     def __init__(
@@ -72,17 +71,17 @@ class Host:
         clock_start_s: float | None = None,
         plan: Plan | None = None,
     ) -> None:
-        """Begin to serve `application`: a copy of it, which every life loads from its TAP.
+        """Begin to serve a copy of `application`; every life of the server loads it from its TAP.
 
         Args:
-            application: what to serve, or a function that makes it; a service alone
-                gets an application around it.
+            application: what to serve, or a function that creates it; a service gets an
+                application around it.
             allow_losses: patterns of paths whose objects may be lost (``*`` is any text).
-            raise_errors: an exception in a handler, which the server logs and
-                survives, fails the test.
-            strict: prove after each turn that the journal says what memory holds.
-            clock_start_s: where its clock stands at first, in seconds since the
-                epoch; the present where None.
+            raise_errors: an exception in a handler, which the server would log and survive,
+                fails the test.
+            strict: verify after each turn that the journal restores what memory holds.
+            clock_start_s: the clock's first time, in seconds since the epoch; by default the
+                present.
             plan: what `kill_everywhere` wants to happen.
         """
         if asyncio._get_running_loop() is not None:  # noqa: SLF001 - get_running_loop raises where there is none
@@ -142,16 +141,16 @@ class Host:
         self.close()
 
     def close(self) -> None:
-        """End, without a last word, and give everything back; may be called twice."""
+        """Kill the server and release everything; may be called twice."""
         if self._process is not None:
             self._bury(self._process)
         self._cleanup.close()
 
-    # --- what there is -----------------------------------------------------------------
+    # --- the application -----------------------------------------------------------------
 
     @property
     def process(self) -> Process:
-        """The server's present life.
+        """The server's current life.
 
         Raises:
             UsageError: it is stopped.
@@ -167,19 +166,19 @@ class Host:
 
     @property
     def application(self) -> Application:
-        """The application as the present process knows it.
+        """The application of the current process.
 
-        Another object after each kill and restart: ask for it again, keep nothing of it.
+        It is another object after each kill and restart: always ask for it again.
         """
         return self.process.application
 
     @property
     def last_application(self) -> Application:
-        """The application as the present process knows it, or as the last one left it."""
+        """The application of the current process, or of the last one."""
         return self._process.application if self._process else self._last_application
 
     def service(self, name: str = "") -> Any:
-        """Return a service of the application, by name; the first one without."""
+        """Return a service of the application by name; by default the first one."""
         services = self.application.services
         if name and name not in services:
             raise UsageError(f"there is no service {name!r}; there are: {', '.join(services)}")
@@ -187,7 +186,7 @@ class Host:
 
     @property
     def peers(self) -> list[Peer]:
-        """Every peer that there was so far, those that ended too."""
+        """Every peer so far, including ended ones."""
         return list(self._network.peers)
 
     # --- connections -------------------------------------------------------------------
@@ -199,13 +198,13 @@ class Host:
         name: str = "",
         line_end: str | bytes = b"\n",
     ) -> Peer:
-        """Connect as a client; return when the server has dealt with it.
+        """Connect as a client; return when the server has handled it.
 
         Args:
-            where: a port's number or address, or a service's name; the first port
-                where None. Real numbers are never bound: ports below 1024 do, too.
+            where: a port's number or address, or a service's name; by default the first
+                port. Real numbers are never bound, so ports below 1024 work, too.
             name: of the peer, for messages.
-            line_end: what the peer's `send_line` ends a line with.
+            line_end: appended by the peer's `send_line`.
         """
         listening = self._network.find(self.last_application, where)
         peer = self._network.connect(listening, name, line_end)
@@ -220,10 +219,10 @@ class Host:
         return self._network.connect_datagram(port, name)
 
     def remote(self, where: str) -> Remote:
-        """Return the far end of what the application connects to, made when first asked for.
+        """Return the remote end of a connection by the application, created at first use.
 
         Args:
-            where: as the application says it: ``HOST:PORT`` or ``unix:PATH``.
+            where: as the application gives it: ``HOST:PORT`` or ``unix:PATH``.
         """
         remote = self._network.remote(where)
         self.pump()
@@ -231,9 +230,10 @@ class Host:
 
     @property
     def transcripts(self) -> list[tuple[str, bytes, bool]]:
-        """What each peer got: its name, the bytes, and whether it was closed.
+        """What each peer received: its name, the bytes, and whether it was closed.
 
-        Clients come first: when an application connects to others is its own affair.
+        Clients come first, since the order of the application's own connections is its own
+        affair.
         """
         streams = [
             (peer.name, bytes(peer.transcript), peer.has_ended)
@@ -247,7 +247,7 @@ class Host:
     # --- time and turns -----------------------------------------------------------------
 
     def pump(self) -> None:
-        """Run turns until nothing is left to do. The other methods do this by themselves."""
+        """Run turns until nothing is left to do. The other methods do this themselves."""
         __tracebackhide__ = True
         if self._is_pumping:
             raise UsageError("the application uses its own test host from one of its handlers")
@@ -266,7 +266,7 @@ class Host:
         self._raise_complaints()
 
     def _pass(self) -> bool:
-        """Do what is due once; return whether there may be more."""
+        """Do everything that is due once; return whether there may be more."""
         __tracebackhide__ = True
         self._network.take_remote()
         moved = self._network.exchange()
@@ -292,11 +292,11 @@ class Host:
         before, turns = len(self.passings), turn.commits.turns
         turn.step()
         if turn.commits.turns == turns:
-            # Nothing was committed, so to be killed there is as if it had been before.
+            # Nothing was committed, so a kill here equals a kill before the turn.
             del self.passings[before:]
 
     def _pass_point(self, name: str) -> None:
-        """Pass a fault point: the production code calls this."""
+        """Pass a fault point; called by the production code."""
         self.passed += 1
         self.passings.append(Passing(self.passed, name, self.steps, len(self.sent)))
         if self.passed == self._plan.kill_at:
@@ -309,7 +309,7 @@ class Host:
         return None if self._process is None else self._process.loop.next_moment_s()
 
     def sending(self, peer: Peer, data: bytes) -> Iterator[bytes]:
-        """Yield the pieces in which `data` is to be sent, and do what comes between them."""
+        """Yield the pieces of `data` to send, and do what the plan has between them."""
         number = len(self.sent)
         self.sent.append(Sent(peer.name, data))
         plan = self._plan
@@ -325,7 +325,7 @@ class Host:
             yield data
 
     def sending_whole(self, name: str, data: bytes) -> None:
-        """Take note that `name` is about to send a datagram."""
+        """Record that `name` is about to send a datagram."""
         self.sent.append(Sent(name, data, is_stream=False))
 
     def _raise_complaints(self) -> None:
@@ -339,14 +339,14 @@ class Host:
             )
             raise error
 
-    # --- ends and beginnings ------------------------------------------------------------
+    # --- kills, stops and starts ------------------------------------------------------------
 
     def kill(self, at: str | None = None) -> None:
-        """Kill the server without a last word; a new process resumes from the files.
+        """Kill the server without warning; a new process resumes from the files.
 
         Args:
-            at: a fault point (one of `POINTS`): the kill comes when it is next
-                passed. Now, between two turns, where None.
+            at: a fault point (one of `POINTS`): kill when it is next passed. By default now,
+                between two turns.
 
         Raises:
             UsageError: there is no such point.
@@ -367,7 +367,7 @@ class Host:
         self._begin()
 
     def _note_evidence(self, process: Process) -> None:
-        """Take note of what a new process does not find, for messages."""
+        """Record what a new process will not find, for messages."""
         self.evidence = volatile_state(walk(process.application))
         self.evidence += [
             f"{text}, and a new process finds it as the module makes it"
@@ -375,11 +375,11 @@ class Host:
         ]
 
     def put_back_globals(self) -> list[str]:
-        """Have the author's modules hold what they did at first; return what had changed."""
+        """Restore the globals of the author's modules; return what had changed."""
         return self._leftovers.restore()
 
     def _bury(self, process: Process) -> None:
-        """End `process`, and keep its objects, so that no id() is given twice."""
+        """End `process`, and keep its objects, so that no id() is reused."""
         self._last_application = process.application
         process.die()
         self._graveyard.append(process)
@@ -387,7 +387,7 @@ class Host:
 
     def _begin(self) -> None:
         if self._plan != Plan() and self._is_strict and self.kills:
-            # What came before the kill was proven in the undisturbed run.
+            # Commits before the kill were verified in the undisturbed run.
             self._home.proofs = _PROOFS_AFTER_KILL
         while self._process is None:
             try:
@@ -396,7 +396,7 @@ class Host:
                 self.kills += 1
 
     def stop(self) -> None:
-        """Stop cleanly, as `systemctl stop`: a shutdown TAP is saved, connections end."""
+        """Stop cleanly, like `systemctl stop`: a shutdown TAP is saved, connections end."""
         self._stop()
         self._home.vault.lose()
         self.pump()
@@ -413,18 +413,18 @@ class Host:
         self._bury(process)
 
     def start(self) -> None:
-        """Start what was stopped, or never ran."""
+        """Start a server that is stopped or has never run."""
         if self._process is None:
             self._begin()
         self.pump()
 
     def restart(self) -> None:
-        """Stop cleanly and start, as `systemctl restart`: connections stay."""
+        """Stop cleanly and start, like `systemctl restart`: connections stay."""
         self._stop()
         self.start()
 
     def reboot(self) -> None:
-        """Kill the server and the machine: all connections end, and another boot begins."""
+        """Kill the server and the machine: all connections end, and a new boot begins."""
         process = self.process
         self.kills += 1
         self._note_evidence(process)
@@ -436,7 +436,7 @@ class Host:
     # --- saving -------------------------------------------------------------------------
 
     def save(self) -> None:
-        """Save a TAP and go on, as a checkpoint does.
+        """Save a TAP and continue, like a checkpoint.
 
         Raises:
             LostState: something can't be saved.
@@ -448,10 +448,10 @@ class Host:
         self.pump()
 
     def save_and_load(self) -> None:
-        """Save a TAP, load it, and compare that with what is in memory.
+        """Save a TAP, load it, and compare it with memory.
 
         Raises:
-            LostState: something can't be saved, or is not what it was.
+            LostState: something can't be saved, or has changed.
         """
         self.save()
         loaded = self._home.state().store.load()
@@ -467,7 +467,7 @@ def as_application(made: Any) -> Application:
     """Return the application that a test means.
 
     Raises:
-        UsageError: it is neither an application nor a service, nor does it make one.
+        UsageError: it is not an application or a service, and does not create one.
     """
     if callable(made) and not isinstance(made, (Application, Service)):
         made = made()
@@ -489,5 +489,5 @@ def _classes_of(application: Application) -> set[type]:
 
 
 def _fast_directory() -> str | None:
-    """Return a directory in memory, where there is one: a host writes much and keeps nothing."""
+    """Return a directory in memory, if there is one: a host writes much and keeps nothing."""
     return str(_SHARED_MEMORY) if os.access(_SHARED_MEMORY, os.W_OK | os.X_OK) else None

@@ -1,8 +1,7 @@
-"""`kill_everywhere`: a scenario, run again with a kill at every place where there can be one.
+"""`kill_everywhere`: runs a scenario again with a kill at every possible place.
 
-Imports `host`, `diagnosis`. One undisturbed run says where the fault points are
-and what the peers get; every other run is compared with it, to the byte, and so
-is the state that is left at the end.
+One undisturbed run records the fault points and what the peers get. Every other run is compared
+with it, byte by byte, and so is the final state.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ _IGNORED = ("lineage",)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class KillReport:
-    """What `kill_everywhere` did.
+    """The result of `kill_everywhere`.
 
     Attributes:
         turns: of the undisturbed run, those that did something.
         kills: runs with a kill at a fault point.
         splits: runs with a send in two pieces and a kill between them.
-        duration_s: of everything.
+        duration_s: the total time.
     """
 
     turns: int
@@ -56,27 +55,26 @@ def kill_everywhere(
     raise_errors: bool = True,
     strict: bool = True,
 ) -> KillReport:
-    """Check that nobody notices a kill, wherever in `scenario` it comes.
+    """Check that a kill at any point of `scenario` goes unnoticed.
 
-    The scenario is run twice undisturbed, and then once for every fault point that
-    it passes, with a kill there. What each peer got and the state at the end have to
-    be what they were without.
+    The scenario runs twice undisturbed, and then once for every fault point that it passes,
+    with a kill there. The peers' input and the final state must be the same as without a kill.
 
     Args:
-        application: an application or a service, or what makes one.
+        application: an application or a service, or a function that creates one.
         scenario: a function of a `Host`. It must do the same each time, and keep
             nothing of ``host.application`` between its steps.
-        splits: also send all input byte by byte, and kill between the two pieces of
-            every send at every byte. For protocols whose output does not depend on
-            the pieces in which input comes.
+        splits: also send all input byte by byte, and kill between the two pieces of every
+            send at every byte. For protocols whose output does not depend on how input
+            is split.
         ignore: patterns of paths that may differ between two runs (``*`` is any text).
         allow_losses: as for `Host`.
         raise_errors: as for `Host`.
         strict: as for `Host`.
 
     Raises:
-        KillDifference: somebody would notice; the message says where, what and why.
-        AuthorMistake: the scenario finds something wrong without any kill.
+        KillDifference: a kill would be noticed; the message says where, what and why.
+        AuthorMistake: the scenario fails even without a kill.
     """
     __tracebackhide__ = True
     made = as_application(application)
@@ -93,19 +91,19 @@ def kill_everywhere(
                 scenario(host)
                 host.pump()
             except Exception as failure:
-                error = failure  # the comparison shows it, or raises it
+                error = failure  # the comparison shows or raises it
             return record_of([host], error)
 
     return explore(run, splits=splits, ignore=ignore)
 
 
 def record_of(hosts: Sequence[Host], error: Exception | None = None, planned: int = 0) -> Record:
-    """Return what is to be compared of a run with these hosts; the next begins anew.
+    """Return the parts of a run to compare; the next run starts afresh.
 
     Args:
         hosts: of the run.
         error: what it raised.
-        planned: which host the plan was for.
+        planned: the host that the plan was for.
     """
     killed = hosts[planned : planned + 1]
     for host in hosts:
@@ -142,7 +140,7 @@ def explore(
     kills = 0
     for passing in calm.passings:
         if calm.has_unix and passing.point == "turn: externalised":
-            continue  # what a UNIX socket was sent, the kernel does not tell (see the promises)
+            continue  # the kernel does not count a UNIX socket's input (see the promises)
         plan = Plan(kill_at=passing.number)
         _check(calm, run(plan), plan, passing, ignore)
         kills += 1
@@ -177,10 +175,10 @@ def _check(
 
 
 def difference_of(calm: Record, other: Record, ignore: Sequence[str]) -> Any:
-    """Return how `other` differs from the undisturbed run, or None.
+    """Return the difference of `other` from the undisturbed run, or None.
 
-    Either a pair of transcripts (the calm one first), a `Difference` of state, or
-    the exception that the scenario raised.
+    It is a pair of transcripts (the undisturbed one first), a `Difference` of state, or the
+    exception that the scenario raised.
     """
     for one, two in zip(calm.transcripts, other.transcripts, strict=False):
         if one != two and (other.error is None or not one[1].startswith(two[1])):

@@ -1,11 +1,10 @@
-"""What a kill loses and this process would keep: module globals, and attributes of classes.
+"""Restores module globals and class attributes at each simulated kill.
 
-Imports `model`. The kit kills a server without ending the test's own process, so
-what the author's modules hold outside of the application would live on, and hide
-the very mistake that a test is to find. So it is noted when the first server
-starts, and put back at each kill, as a new process would find it: numbers, texts,
-containers, counters and plain instances, in the modules of the application's own
-classes and those that they import from the same package.
+The kit kills a server without ending the test's own process. What the author's modules hold
+outside of the application would survive, and hide the very mistake that a test should find. So
+it is recorded when the first server starts and restored at each kill, as a new process would
+find it: numbers, texts, containers, counters and plain instances, in the modules of the
+application's classes and those that they import from the same package.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ _MISSING = object()
 
 
 class Leftovers:
-    """The globals of an author's modules, as they were at first."""
+    """The original globals of an author's modules."""
 
     def __init__(self, classes: Iterable[type]) -> None:
-        """Note them.
+        """Record them.
 
         Args:
-            classes: of the application's objects; their modules are looked at.
+            classes: of the application's objects; their modules are examined.
         """
         self._notes: list[_Note] = []
         for module in _modules_of(classes):
@@ -54,7 +53,7 @@ class Leftovers:
         self._notes.append(_Note(where, owner, taken, everything))
 
     def restore(self) -> list[str]:
-        """Put all back as it was; return what had changed, in words."""
+        """Restore everything; return what had changed, in words."""
         return [text for note in self._notes for text in note.restore()]
 
 
@@ -68,7 +67,7 @@ class _Note:
         self._names = names
 
     def restore(self) -> Iterator[str]:
-        """Put the names back; yield those that had changed."""
+        """Restore the names; yield those that had changed."""
         names = vars(self._owner)
         for name in [name for name in names if not name.startswith("__")]:
             if name not in self._names and _take(names[name], set(), 0) is not None:
@@ -85,7 +84,7 @@ class _Note:
 
 
 def _take(value: Any, seen: set[int], depth: int) -> Callable[[], tuple[Any, bool]] | None:
-    """Return what gives `value` as it is now, and whether it had changed; None to leave it."""
+    """Return a function that restores `value` and tells whether it had changed; None to skip it."""
     if isinstance(value, _ATOMS):
         return lambda: (value, False)
     if id(value) in seen or depth > _DEPTH_MAX:
@@ -104,12 +103,12 @@ def _take(value: Any, seen: set[int], depth: int) -> Callable[[], tuple[Any, boo
 
 
 def _take_counter(value: itertools.count[Any]) -> Callable[[], tuple[Any, bool]] | None:
-    """As `_take`. Its repr tells where it stands; Python 3.14 copies no counters any more."""
+    """Like `_take`. The position is read from the repr, since Python 3.14 can't copy counters."""
     text = repr(value)
     try:
         start = ast.literal_eval(text.removeprefix("count"))
     except (SyntaxError, ValueError):
-        return None  # it counts something else than numbers
+        return None  # not a counter of numbers
     arguments = start if isinstance(start, tuple) else (start,)
     return lambda: (value, False) if repr(value) == text else (itertools.count(*arguments), True)
 
@@ -147,7 +146,7 @@ def _take_container(
 
 
 def _same(value: Any, before: Any) -> bool:
-    """Whether a container holds the very objects that it held."""
+    """Whether a container holds the same objects as before."""
     if len(value) != len(before):
         return False
     if isinstance(value, set):
@@ -202,7 +201,7 @@ def _own_classes(module: types.ModuleType) -> list[type]:
 
 
 def volatile_state(root_values: Iterable[tuple[str, Any]]) -> list[str]:
-    """Return, in words, what durable objects held in volatile attributes."""
+    """Return the volatile attributes of durable objects, in words."""
     told = []
     for path, value in root_values:
         attributes = getattr(value, "__dict__", None)

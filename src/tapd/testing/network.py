@@ -1,10 +1,8 @@
-"""The sockets between an application under test and its peers, and when they are at rest.
+"""The sockets between an application under test and its peers.
 
-Imports `net.streams.kernel`, `ends`, `remote` and `process`. Loopback delivers at once,
-mostly: where the kernel is busy a packet may come a moment later, and a test that
-looked too early would fail once in a thousand times. So both ends are asked what
-they sent and what they got, and while these differ the kernel is waited for, by
-poll(2) on the very socket.
+Loopback delivers at once, but on a busy machine a packet may come a moment later, and a test
+that does not wait would fail once in a thousand runs. So both ends are asked what they have
+sent and received. While these differ, poll(2) on the socket waits for the kernel.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ from tapd.testing.process import Process
 from tapd.testing.remote import Remote
 
 _PATIENCE_S = 2.0
-"""How long the kernel may take for what it does in microseconds, on a busy machine."""
+"""How long the kernel may take on a busy machine; normally it takes microseconds."""
 _FULL_BYTES = 1 << 14
 _PEER_PORT = 20_000
 _GONE = select.POLLRDHUP | select.POLLHUP | select.POLLERR
@@ -41,8 +39,8 @@ class Network:
 
     Attributes:
         listening: the sockets of ports (by index) and of services without one (by name).
-        places: where remote ends are.
-        peers: all that ever were.
+        places: the local addresses of remote ends.
+        peers: all so far.
         datagram_peers: those of datagram ports.
     """
 
@@ -90,14 +88,14 @@ class Network:
         where: str | int | Service | None,
         kind: int = socket.SOCK_STREAM,
     ) -> socket.socket:
-        """Return the listening socket that a test means, of streams or datagrams.
+        """Return the listening socket that a test means, for streams or datagrams.
 
         Raises:
-            UsageError: it means none; the message names those that there are.
+            UsageError: there is no such socket; the message names those that exist.
         """
         self.bind_all(application)
         if isinstance(where, Service):
-            where = where.name  # it may be of a process before this one
+            where = where.name  # it may belong to an earlier process
         keys = [key for key, sock in self.listening.items() if sock.type == kind]
         for key in keys:
             if where is None or where in _names_of(application, key):
@@ -109,10 +107,10 @@ class Network:
     # --- connections ---------------------------------------------------------------------
 
     def connect(self, listening: socket.socket, name: str, line_end: str | bytes) -> Peer:
-        """Open a connection; the server has not seen it yet."""
+        """Open a connection, which the server has not seen yet."""
         sock = socket.socket(listening.family)
         if listening.family == socket.AF_INET:
-            # The same address in every run of a test, so that it may show in a transcript.
+            # The same address in every run of a test, since transcripts may contain it.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
                 sock.bind(("127.0.0.1", _PEER_PORT + 1 + len(self.peers)))
@@ -127,7 +125,7 @@ class Network:
         return self.adopt(sock, name or f"peer {number}", line_end)
 
     def connect_datagram(self, port: socket.socket, name: str) -> DatagramPeer:
-        """Make a peer of a datagram port."""
+        """Create a peer of a datagram port."""
         sock = socket.socket(port.family, socket.SOCK_DGRAM)
         number = len(self.datagram_peers) + 1
         if port.family == socket.AF_UNIX:
@@ -142,13 +140,13 @@ class Network:
         return peer
 
     def adopt(self, sock: socket.socket, name: str, line_end: str | bytes = b"\n") -> Peer:
-        """Make a peer of a connected socket. Takes over `sock`."""
+        """Create a peer of a connected socket. Takes over `sock`."""
         peer = Peer(sock, name, self._surroundings, line_end)
         self.peers.append(peer)
         return peer
 
     def remote(self, where: str) -> Remote:
-        """Return the remote end `where`, made when it is first asked for."""
+        """Return the remote end `where`, created at first use."""
         if where not in self._remotes:
             listening = self._bind(
                 Address(path="/") if where.startswith("unix:") else Address("127.0.0.1")
@@ -157,7 +155,7 @@ class Network:
         return self._remotes[where]
 
     def take_remote(self) -> None:
-        """Accept what the application connected to, and say where it can connect."""
+        """Accept the application's connections."""
         self.places.clear()
         for where, remote in self._remotes.items():
             remote.take()
@@ -170,14 +168,14 @@ class Network:
         return [*self.peers, *self.datagram_peers]
 
     def exchange(self) -> bool:
-        """Move what can be moved at the peers' ends; return whether anything was."""
+        """Send and receive at the peers' ends; return whether anything moved."""
         moved = False
         for peer in self._all_peers():
             moved = peer.exchange() or moved
         return moved
 
     def settle(self, process: Process) -> bool:
-        """Wait for what is on its way; return whether there was anything."""
+        """Wait for data in transit; return whether there was any."""
         moved = False
         for peer in self.peers:
             moved = self._settle(peer, process) or moved
@@ -185,7 +183,7 @@ class Network:
 
     def _settle(self, peer: Peer, process: Process) -> bool:
         if peer.is_unix or (peer.is_closed and peer.key is None):
-            return False  # UNIX sockets deliver at once, always
+            return False  # UNIX sockets always deliver at once
         if peer.key is None:
             peer.key = self._key_of(peer, process)
         stream = process.serving.streams.get(peer.key) if peer.key is not None else None
@@ -212,7 +210,7 @@ class Network:
     def _wait(
         self, peer: Peer, is_there: Callable[[], bool], sock: socket.socket, events: int
     ) -> bool:
-        """Wait until `is_there`, or an event of `sock`; return whether it came."""
+        """Wait for `is_there` or an event of `sock`; return whether one came."""
         poll = select.poll()
         poll.register(sock, events)
         deadline = time.monotonic() + (_PATIENCE_S if peer.key is not None else 0.02)
@@ -237,7 +235,7 @@ class Network:
 
 
 def _coming(peer: Peer, stream: Stream) -> int:
-    """Return how many bytes are on their way to the server; 0 where it has enough to do."""
+    """Return how many bytes are in transit to the server; 0 if it has enough to do."""
     waiting = kernel.input_waiting(stream.sock)
     if waiting >= _FULL_BYTES:
         return 0
@@ -245,14 +243,14 @@ def _coming(peer: Peer, stream: Stream) -> int:
 
 
 def _going(peer: Peer, stream: Stream) -> int:
-    """Return how many bytes are on their way to the peer."""
+    """Return how many bytes are in transit to the peer."""
     if stream.flags & Flag.ABORTED:
         return 0
     return stream.sent - len(peer.transcript) - peer.unread_in_kernel()
 
 
 def _names_of(application: Application, key: int | str) -> list[Any]:
-    """Return what a test may call a listening socket, the best name first."""
+    """Return the names a test may use for a listening socket, the best first."""
     if isinstance(key, str):
         return [key]
     port = application.ports[key]

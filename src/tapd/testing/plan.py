@@ -1,7 +1,6 @@
-"""What is to happen to a server in one run of a scenario, and what passed in it.
+"""The plan of one run of a scenario (what to kill, what to split), and the record of it.
 
-Imports nothing of tapd. Plain values, so that a failure can name them and a run
-can be repeated.
+Plain values, so that a failure can show them and a run can be repeated.
 """
 
 from __future__ import annotations
@@ -12,12 +11,12 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to happen, apart from what the scenario itself does.
+    """What happens in addition to the scenario itself.
 
     Attributes:
-        kill_at: at which passing of a fault point the server is killed; 0 for never.
-        split: which of the peers' sends is made in two pieces; -1 for none.
-        split_at: how long the first piece is.
+        kill_at: the passing of a fault point at which to kill; 0 for never.
+        split: the number of the peers' send to split in two; -1 for none.
+        split_at: the length of the first piece.
         kill_between: kill the server between the two.
         every_byte: send everything byte by byte.
     """
@@ -29,7 +28,7 @@ class Plan:
     every_byte: bool = False
 
     def describe(self, passing: Passing | None, calm: Record) -> str:
-        """Return what happens, in words; `passing` is where the kill comes."""
+        """Describe the plan; `passing` is the point of the kill."""
         if self.every_byte:
             return "sent all its input byte by byte (and not killed at all)"
         if passing is None:
@@ -47,7 +46,7 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Sent:
-    """What a peer sent at once: whose, what, and whether it may come in pieces."""
+    """One send of a peer: whose, what, and whether it may be split."""
 
     name: str
     data: bytes
@@ -59,9 +58,9 @@ class Passing:
     """One passing of a fault point.
 
     Attributes:
-        number: which one it is.
+        number: its position in the run.
         point: its name.
-        turn: in which turn; that of the last one where it was between two.
+        turn: the turn, or the last one before it.
         sends: how many sends the peers had made.
     """
 
@@ -73,14 +72,14 @@ class Passing:
 
 @dataclasses.dataclass(slots=True)
 class Record:
-    """What is compared of a run.
+    """The parts of a run that are compared.
 
     Attributes:
-        transcripts: of each peer: its name, what it got, whether it was closed.
-        applications: as they were at the end.
-        passings: the fault points that mattered.
-        sent: whose sends, and what.
-        evidence: what the last kill took with it, in words.
+        transcripts: for each peer: its name, what it received, whether it was closed.
+        applications: their final states.
+        passings: the relevant fault points.
+        sent: the peers' sends.
+        evidence: what the last kill destroyed, in words.
         error: what the scenario raised.
         has_unix: some peers had UNIX sockets.
     """

@@ -1,12 +1,12 @@
-"""The pytest plugin: fixtures, and a switch that turns ordinary tests into tests of every kill.
+"""The pytest plugin: fixtures, and an option that repeats ordinary tests with every kill.
 
-pytest imports this in every run on a machine where tapd is installed, whatever
-is tested, so it imports nothing of tapd before a test asks for a host.
+pytest imports this in every run on a machine with tapd, whatever is tested. So nothing else of
+tapd is imported before a test asks for a host.
 
-* ``tapd_host``: makes hosts (see `Host`), and closes them after the test.
+* ``tapd_host``: creates hosts (see `Host`), and closes them after the test.
 * ``tapd_kill_everywhere``: see `kill_everywhere`.
-* ``@pytest.mark.tapd_kill_all`` or ``--tapd-kill-all``: runs a test that uses
-  ``tapd_host`` again and again, each time with a kill at another place.
+* ``@pytest.mark.tapd_kill_all`` or ``--tapd-kill-all``: repeats a test that uses ``tapd_host``,
+  each time with a kill at another place.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ MARKER = "tapd_kill_all"
 
 
 class Hosts:
-    """The hosts of one test, and what is to happen to one of them."""
+    """The hosts of one test, and the plan for one of them."""
 
     def __init__(self) -> None:
         self.made: list[Host] = []
         self.plan: Plan | None = None
-        self.planned = 0  # the number of the host that the plan is for
-        self.count = 0  # how many the test makes
+        self.planned = 0  # the host that the plan is for
+        self.count = 0  # how many the test has created
         self.applications: list[Any] = []
         self.clock_start_s: float | None = None
 
     def make(self, application: Any, **options: Any) -> Host:
-        """Serve `application`, or what took its place in the first run of this test."""
+        """Serve `application`, or its replacement from the first run of this test."""
         from tapd.testing.host import Host, as_application  # noqa: PLC0415 - see the module
 
         number = len(self.made)
@@ -50,7 +50,7 @@ class Hosts:
         return self.made[-1]
 
     def close(self) -> None:
-        """Close all hosts; the next run of the test makes its own."""
+        """Close all hosts; the next run of the test creates new ones."""
         for host in self.made:
             host.close()
         self.made.clear()
@@ -69,7 +69,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known."""
+    """Register the marker."""
     config.addinivalue_line(
         "markers",
         f"{MARKER}(enabled=True, *, splits=False, ignore=()): run this test, which uses "
@@ -101,7 +101,7 @@ def tapd_kill_everywhere(request: pytest.FixtureRequest) -> Callable[..., KillRe
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Run a test under every plan, where that is asked for."""
+    """Run a test under every plan, if requested."""
     __tracebackhide__ = True
     marker = pyfuncitem.get_closest_marker(MARKER)
     is_asked = marker is not None or pyfuncitem.config.getoption("--tapd-kill-all")
@@ -130,7 +130,7 @@ def _explore(pyfuncitem: pytest.Function, hosts: Hosts, options: dict[str, Any])
         try:
             pyfuncitem.obj(**arguments)
         except Exception as failure:
-            error = failure  # the comparison shows it, or raises it
+            error = failure  # the comparison shows or raises it
         record = record_of(hosts.made, error, hosts.planned)
         if hosts.clock_start_s is None and hosts.made:
             hosts.clock_start_s = hosts.made[0].clock.start_s

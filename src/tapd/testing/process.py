@@ -1,9 +1,8 @@
-"""One life of a server: from the files to a kill, a stop or the test's end.
+"""One life of a server: from loading its files to a kill, a stop or the test's end.
 
-Imports `store.state`, `net` and `systemd`: the production code, all of it, but for
-the daemon's signals and its service manager. The files are real (a TAP and its
-journals in a directory of memory, where there is one), the connections are real
-sockets on loopback, since their kernel is what the promises rest on.
+It runs the production code, except for the daemon's signals and its service manager. The files
+are real (a TAP and its journals, in a directory in memory if possible). The connections are
+real sockets on loopback, since the promises rest on the kernel's behaviour.
 """
 
 from __future__ import annotations
@@ -44,18 +43,18 @@ SAVE_POINTS = (
     "checkpoint: saved", "checkpoint: old journals removed",
 )  # fmt: skip
 POINTS = TURN_POINTS + RECOVERY_POINTS + SAVE_POINTS
-"""Where a process can be killed; the production code passes them by these names."""
+"""Fault points of the production code, by name."""
 
 
 class QuickFiles(Files):
-    """Files that need not outlive a power cut: a test's."""
+    """Files without fsync: a test's need not survive a power cut."""
 
     def fsync(self, fd: int) -> None:
         """Do nothing."""
 
 
 class KeptSockets(Vault):
-    """Keeps duplicates of connections in this process: systemd's store, for a test."""
+    """Keeps duplicates of connections: replaces systemd's fd store in a test."""
 
     def __init__(self) -> None:
         super().__init__(None)
@@ -81,13 +80,13 @@ class KeptSockets(Vault):
         return [Held(key, socket_cookie(fd), os.dup(fd)) for key, fd in sorted(self.held.items())]
 
     def lose(self) -> None:
-        """Close all, as the service manager does at a stop: their peers are told."""
+        """Close all, as the service manager does at a stop; their peers are notified."""
         for key, fd in list(self.held.items()):
             sock = socket.socket(fileno=os.dup(fd))
             try:
                 sock.shutdown(socket.SHUT_RDWR)
             except OSError:
-                pass  # it was gone already
+                pass  # already closed
             finally:
                 sock.close()
             self.forget(key)
@@ -95,18 +94,18 @@ class KeptSockets(Vault):
 
 @dataclasses.dataclass(slots=True)
 class Home:
-    """What outlives a process: the files, the sockets, the clock.
+    """What survives a process: the files, the sockets, the clock.
 
     Attributes:
         path: of the TAP.
-        clock: of all lives.
-        places: where the remote ends are, for the loop.
-        listening: a socket for each port, by its index in the application, and for
-            each service without one, by its name.
-        boot_id: of the present boot.
-        proofs: how many commits of the next process to prove (see `CheckingJar`).
-        allow_losses: paths of what may be lost.
-        fault: called at each point.
+        clock: shared by all lives.
+        places: addresses of the remote ends, for the loop.
+        listening: a socket for each port, by its index in the application, and for each
+            service without one, by its name.
+        boot_id: of the current boot.
+        proofs: how many commits of the next process to verify (see `CheckingJar`).
+        allow_losses: paths that may be lost.
+        fault: called at each fault point.
     """
 
     path: Path
@@ -128,16 +127,16 @@ class Home:
 
 
 class SteppedTurn(Turn):
-    """A turn that runs when it is told to, and not when the loop comes to it.
+    """A turn that runs when it is told to, not when the event loop does.
 
-    A kill is an exception which must leave the turn on the spot; a callback's
-    exceptions never leave the loop.
+    A kill is an exception that must leave the turn at once; exceptions of callbacks never leave
+    the loop.
     """
 
     is_wanted = False
 
     def run(self) -> None:
-        """Note that there is something to do."""
+        """Note that there is work."""
         self.schedule.is_due = False
         self.is_wanted = True
 
@@ -148,16 +147,16 @@ class SteppedTurn(Turn):
 
 
 class Process:
-    """A server's life.
+    """One life of the server.
 
     Attributes:
-        application: as this process knows it.
+        application: as this process has it.
         turn: its turns.
         is_clean: it was stopped, not killed.
     """
 
     def __init__(self, home: Home) -> None:
-        """Restore from the files and begin, up to the first turn."""
+        """Restore from the files and start, up to the first turn."""
         self._home = home
         self.loop = Loop(home.clock, home.places)
         self.state = home.state()
@@ -174,7 +173,7 @@ class Process:
         home = self._home
         restored = self.state.restore()
         self.application = application = restored.application
-        # The jar that restored, as in production: it knows what the journal refers to by number.
+        # The jar of the restore, as in production: it knows the objects by number.
         self.jar = jar = restored.jar
         assert isinstance(jar, CheckingJar)
         jar.begin_proofs()
@@ -200,12 +199,12 @@ class Process:
 
     @property
     def serving(self) -> SteppedTurn:
-        """The turn, which there is while it lives."""
+        """The turn, while the process lives."""
         assert self.turn is not None, "the process has ended"
         return self.turn
 
     def save(self) -> SaveReport:
-        """Save a generation, as a checkpoint does.
+        """Save a generation, like a checkpoint.
 
         Raises:
             LostState: something in it can't be saved.
@@ -223,7 +222,7 @@ class Process:
         return report
 
     def stop(self) -> None:
-        """Stop cleanly: services stop, a shutdown TAP is saved; connections are left open."""
+        """Stop cleanly: services stop, a shutdown TAP is saved; connections stay open."""
         turn = self.serving
         turn.stop_listening()
         turn.finish()
@@ -234,7 +233,7 @@ class Process:
         check_losses(report.losses, self.application, self._home.allow_losses)
 
     def die(self) -> None:
-        """End without a last word. What it holds in memory stays as it was, unused."""
+        """End without cleanup. Objects in memory stay as they were, unused."""
         if self._is_over:
             return
         self._is_over = True
@@ -242,14 +241,14 @@ class Process:
         if turn is not None:
             turn.stop_listening()
             for task in asyncio.all_tasks(self.loop):
-                # A killed process logs nothing about the tasks that it had.
+                # A killed process logs nothing about its pending tasks.
                 task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - asyncio has no other switch
                 _close_coroutine(task)
             turn.close()
             for stream in turn.streams.values():
                 stream.sock.close()  # a duplicate is in the vault
             for sock in self.loop.connecting:
-                sock.close()  # what was connected, and not kept yet
+                sock.close()  # connected, but not in the vault yet
             if turn.commits.journal is not None:
                 turn.commits.journal.close()
         self._lock.release()
@@ -257,7 +256,7 @@ class Process:
 
 
 def _close_coroutine(task: asyncio.Task[Any]) -> None:
-    """Have a task's coroutine end now, and not when its memory is collected, in another test."""
+    """End a task's coroutine now, not when it is garbage-collected during another test."""
     coroutine = task.get_coro()
     if inspect.iscoroutine(coroutine):
         with contextlib.suppress(Exception):
@@ -265,7 +264,7 @@ def _close_coroutine(task: asyncio.Task[Any]) -> None:
 
 
 class Complaints(logging.Handler):
-    """Collects what the server only logs, since it goes on, and a test must not pass over."""
+    """Collects exceptions that a server only logs, but a test must not ignore."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)

@@ -1,8 +1,8 @@
-"""Fake far ends, for what an application connects to.
+"""Fake servers, for an application that connects to others.
 
-Imports `ends`. A `Remote` listens at a place that only the host's loop knows, so
-`application.connect("irc.example.org:6667")` meets it by the name that the
-application really uses, and no name is looked up anywhere.
+A `Remote` listens at an address that only the host's loop knows. So
+`application.connect("irc.example.org:6667")` reaches it by the real name, without any name
+resolution.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from tapd.testing.failures import Unexpected
 
 
 class Remote:
-    """A server that the application connects to; made by `Host.remote`.
+    """A fake server that the application connects to; created by `Host.remote`.
 
     Attributes:
         where: the address that the application uses.
-        place: the address that stands for it here.
+        place: the local address behind it.
     """
 
     def __init__(
         self, where: str, listening: socket.socket, adopt: Callable[[socket.socket, str], Peer]
     ) -> None:
-        """Take over `listening`; `adopt` makes peers of what it accepts."""
+        """Take over `listening`; `adopt` turns accepted sockets into peers."""
         listening.setblocking(False)
         self.where = where
         self.place: Any = listening.getsockname()
@@ -41,10 +41,10 @@ class Remote:
         return f"<remote end {self.where}>"
 
     def accept(self) -> Peer:
-        """Return the next connection that the application made and did not end at once.
+        """Return the next connection by the application that it did not end at once.
 
         Raises:
-            Unexpected: it made none.
+            Unexpected: there is none.
         """
         __tracebackhide__ = True
         if not self.waiting:
@@ -59,7 +59,7 @@ class Remote:
 
     @property
     def waiting(self) -> int:
-        """How many connections wait for `accept`."""
+        """How many connections are waiting for `accept`."""
         self.take()
         self._waiting = [peer for peer in self._waiting if not peer.is_stillborn]
         return len(self._waiting)
@@ -78,7 +78,7 @@ class Remote:
         return self._is_refusing
 
     def take(self) -> None:
-        """Accept what waits in the kernel."""
+        """Accept the connections waiting in the kernel."""
         with contextlib.suppress(BlockingIOError):
             while True:
                 sock, _address = self._listening.accept()
@@ -86,5 +86,5 @@ class Remote:
                 self._waiting[-1].is_remote = True
 
     def close(self) -> None:
-        """Give the port back."""
+        """Close the port."""
         self._listening.close()

@@ -1,12 +1,12 @@
-r"""What a server is called by systemd: its instance, its units, its user.
+r"""Names of a server in systemd: its instance, its units, its user.
 
-Imports nothing of tapd's. An application's name (see `model.application.check_name`)
-is mostly its instance's name as well. Two things differ for odd names:
+An application's name (see `model.application.check_name`) is mostly its instance's name. Two
+things differ for unusual names:
 
-- a unit's name knows no ``+``: it is written ``\x2b``, as systemd-escape(1) does. A
-  ``-`` stays: the units use ``%i`` only, which is never unescaped.
-- a user's name knows only letters, digits, ``_`` and ``-``, and ends after 31 of
-  them: such a server gets the user ``tapd-BEGINNING-HASH``.
+- A unit's name can't contain ``+``: it is written ``\x2b``, as systemd-escape(1) does. A ``-``
+  stays: the units use only ``%i``, which is never unescaped.
+- A user's name has only letters, digits, ``_`` and ``-``, at most 31: other servers get the
+  user ``tapd-BEGINNING-HASH``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _UNSAFE_IN_USER = re.compile(r"[^A-Za-z0-9_-]")
 
 
 def escape_instance(name: str) -> str:
-    """Return the instance of the server `name`: what stands after the @ of its units."""
+    """Return the instance of the server `name`: the part after the @ of its units."""
     return _UNSAFE_IN_UNIT.sub(_escape_one, name)
 
 
@@ -42,12 +42,12 @@ def user_name(name: str) -> str:
 
 
 def has_own_user(name: str) -> bool:
-    """Whether the user is ``tapd-%i``, as the unit itself says."""
+    """Whether the user is ``tapd-%i``, the default in the unit."""
     return user_name(name) == _USER_PREFIX + escape_instance(name)
 
 
 def typed_unit(name: str) -> str:
-    """Return what people type at a shell for the server `name`: systemctl adds the suffix."""
+    """Return the name to type at a shell for the server `name`: systemctl adds the suffix."""
     return shlex.quote(f"tapd@{escape_instance(name)}")
 
 
@@ -57,7 +57,7 @@ def service_unit(name: str) -> str:
 
 
 def socket_unit(name: str) -> str:
-    """Return the name of the unit that holds the ports of the server `name`."""
+    """Return the name of the unit with the ports of the server `name`."""
     return f"tapd@{escape_instance(name)}.socket"
 
 

@@ -1,10 +1,8 @@
-"""The drop-in that says where a server listens, as text.
+"""Renders the drop-in with the ports of a server.
 
-Imports `errors`, `model.address` and `units`. Everything here is pure: what is to
-be written, and where; `cli` writes it. The units themselves, ``tapd@.service`` and
-``tapd@.socket``, are files of the package; what differs from server to server stands
-in drop-ins: its ports here, its options in `units.service`. What people wrote into
-one stays, line by line.
+Pure: returns texts and paths, and `cli` writes them. The units, ``tapd@.service`` and
+``tapd@.socket``, are files of the package. Drop-ins have what differs from server to server:
+the ports here, the options in `units.service`. Lines that people added to one stay.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ _GROUP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,30}\Z")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SocketOptions:
-    """Who may connect to UNIX sockets; "" leaves it as it is.
+    """Access to UNIX sockets; "" leaves a setting unchanged.
 
     Attributes:
         mode: octal digits (SocketMode=; systemd's own default is 0666).
@@ -52,12 +50,12 @@ class SocketOptions:
 
 
 def ports_drop_in_path(name: str, directory: Path = UNIT_DIRECTORY) -> Path:
-    """Return where the ports of the server `name` are written down for systemd."""
+    """Return the path of the drop-in with the ports of the server `name`."""
     return directory / f"{socket_unit(name)}.d" / PORTS_DROP_IN
 
 
 def escape_specifiers(text: str) -> str:
-    """Return `text` so that systemd takes each % in it as it is (systemd.unit(5))."""
+    """Return `text` with each % escaped for systemd (systemd.unit(5))."""
     return text.replace("%", "%%")
 
 
@@ -82,7 +80,7 @@ def render_listen(address: Address) -> str:
 
 
 def new_ports_drop_in(name: str) -> UnitFile:
-    """Return the drop-in of the server `name`, with nothing in it yet."""
+    """Return an empty drop-in for the server `name`."""
     return UnitFile().comment(
         f"The ports of the server {name}, written by tapd-mktap from its TAP.\n"
         "They must be those that the TAP names: a later tapd-mktap changes its ListenStream=\n"
@@ -93,17 +91,17 @@ def new_ports_drop_in(name: str) -> UnitFile:
 def change_ports_drop_in(
     unit: UnitFile, addresses: Sequence[Address], options: SocketOptions | None = None
 ) -> UnitFile:
-    """Return `unit` with these ports, and all else that stands in it.
+    """Return `unit` with these ports; everything else in it stays.
 
     Raises:
-        UsageError: systemd can't listen at one of them.
+        UsageError: systemd can't listen on one of them.
     """
     options = options or SocketOptions()
     options.check()
     for key, is_datagram in (("ListenStream", False), ("ListenDatagram", True)):
         values = [render_listen(each) for each in addresses if each.is_datagram == is_datagram]
         unit = unit.with_values("Socket", key, values)
-    # systemd warns of NoDelay= on all but TCP sockets, which know no such option.
+    # Only for TCP sockets: systemd warns about NoDelay= on others.
     has_unix = any(address.is_unix for address in addresses)
     is_all_tcp = not any(address.is_unix or address.is_datagram for address in addresses)
     unit = unit.with_values("Socket", "NoDelay", ["yes"] if is_all_tcp else [])
@@ -118,14 +116,14 @@ def change_ports_drop_in(
 
 
 def without_ports(unit: UnitFile) -> UnitFile:
-    """Return what is left of a drop-in when what tapd-mktap wrote is taken out."""
+    """Return a drop-in without the lines that tapd-mktap wrote."""
     for key in ("ListenStream", "ListenDatagram", "NoDelay", "SocketMode", "SocketGroup"):
         unit = unit.with_values("Socket", key, [])
     return unit
 
 
 def parse_ports_drop_in(text: str, source: str) -> list[str]:
-    """Return the ports of a drop-in, as systemd would read them and tapd-mktap takes them."""
+    """Return the ports of a drop-in, as systemd reads them and tapd-mktap accepts them."""
     unit = parse_unit_file(text, source)
     return [
         f"{kind}{'unix:' if value[0] in '/@' else ''}{value.replace('%%', '%')}"

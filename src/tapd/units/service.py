@@ -1,7 +1,7 @@
-"""The drop-in that opens what a server needs and sets how it runs, as text.
+"""Renders the drop-in with a server's options and permissions.
 
-Imports `errors` and `units`; pure. The unit confines a server as far as it goes;
-each option here gives it one thing back, and `docs/running.md` says what that costs.
+Pure. The unit confines a server as far as possible. Each option here allows one thing again;
+`docs/running.md` describes the cost.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tapd.units.render import UNIT_DIRECTORY, escape_specifiers
 from tapd.units.unitfile import UnitFile
 
 SERVICE_DROP_IN = "10-tapd-mktap.conf"
-"""Its number has it read before override.conf, which `systemctl edit` writes: people win."""
+"""Its number sorts before override.conf of `systemctl edit`: people's own settings win."""
 
 _OPTIONS = "TAPD_MADE_OPTIONS="
 _HOMES = ("/home", "/root", "/run/user")
@@ -30,14 +30,13 @@ _MEMORY = re.compile(r"[1-9][0-9]*[KMGT]?\Z|[1-9][0-9]?%\Z")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ServiceOptions:
-    """What `tapd-mktap` was told; None leaves a thing as it is.
+    """Options of `tapd-mktap`; None leaves a setting unchanged.
 
     Attributes:
-        idle_exit_s: seconds after which a server without anything to do sleeps;
-            0 for never.
-        network: whether it may open connections of its own.
-        read, write: directories that it may see, or change, beside its own.
-        memory_max: the most memory it may use, as MemoryMax= takes it; "none".
+        idle_exit_s: idle seconds after which a server sleeps; 0 for never.
+        network: whether it may open connections.
+        read, write: further directories that it may read, or change.
+        memory_max: the memory limit, as MemoryMax= takes it; "none".
     """
 
     idle_exit_s: float | None = None
@@ -48,7 +47,7 @@ class ServiceOptions:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing was told."""
+        """Whether no option was given."""
         return self == ServiceOptions()
 
     def check(self) -> None:
@@ -78,12 +77,12 @@ def _check_path(flag: str, path: str) -> None:
 
 
 def service_drop_in_path(name: str, directory: Path = UNIT_DIRECTORY) -> Path:
-    """Return where the options of the server `name` are written down for systemd."""
+    """Return the path of the drop-in with the options of the server `name`."""
     return directory / f"{service_unit(name)}.d" / SERVICE_DROP_IN
 
 
 def new_service_drop_in(name: str, *, is_user: bool = False) -> UnitFile:
-    """Return the drop-in of the server `name`, with nothing in it that was not needed.
+    """Return the drop-in of the server `name` before any option.
 
     With `is_user` it is for a person's own service manager, where the user is that person.
     """
@@ -119,13 +118,13 @@ def new_service_drop_in(name: str, *, is_user: bool = False) -> UnitFile:
 
 
 def render_stopped(name: str, directory: str, *, is_user: bool) -> str:
-    """Return the value of ``ExecStopPost=``: it plans the next start of a server that sleeps."""
+    """Return the value of ``ExecStopPost=``, which plans the next start of a sleeping server."""
     plus, manager = ("", " --user") if is_user else ("+", "")
     return f"{plus}/usr/lib/tapd/stopped %i {directory}/{name}.d/asleep{manager}"
 
 
 def change_service_drop_in(unit: UnitFile, options: ServiceOptions) -> UnitFile:
-    """Return `unit` with what `options` say, and all else that stands in it.
+    """Return `unit` with these options; everything else in it stays.
 
     Raises:
         UsageError: an option is malformed.
@@ -147,11 +146,11 @@ def change_service_drop_in(unit: UnitFile, options: ServiceOptions) -> UnitFile:
         is_home = any(
             PurePosixPath(path).is_relative_to(home) for path in opened for home in _HOMES
         )
-        # The other homes stay out of sight.
+        # Other home directories stay hidden.
         unit = unit.with_values("Service", "ProtectHome", ["tmpfs"] if is_home else [])
     if options.memory_max is not None:
         values = [] if options.memory_max == "none" else [escape_specifiers(options.memory_max)]
-        # systemd takes one % behind a number as it is; two would be none.
+        # After a number systemd takes a single % literally; %% would be wrong.
         unit = unit.with_values(
             "Service", "MemoryMax", [value.replace("%%", "%") for value in values]
         )
@@ -159,7 +158,7 @@ def change_service_drop_in(unit: UnitFile, options: ServiceOptions) -> UnitFile:
 
 
 def without_options(unit: UnitFile, name: str, *, is_user: bool = False) -> UnitFile:
-    """Return what is left of a drop-in when what tapd-mktap wrote is taken out."""
+    """Return a drop-in without the lines that tapd-mktap wrote."""
     made = change_service_drop_in(
         unit,
         ServiceOptions(idle_exit_s=0, network=False, read=(), write=(), memory_max="none"),

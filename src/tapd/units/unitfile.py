@@ -1,9 +1,8 @@
-"""A unit file as a value: parsed, looked into, added to, and rendered as it was.
+"""A unit file as a value: parsed, queried, changed, and rendered without loss.
 
-Imports only `errors`. The syntax is that of systemd.syntax(7): sections in
-brackets, ``Key=value`` lines, comments by # or ;, and lines continued by a
-backslash at their end. What was parsed keeps its text, byte for byte, so that a
-file which people have edited comes back with their comments and their spacing.
+The syntax is systemd.syntax(7): sections in brackets, ``Key=value`` lines, comments by # or ;,
+and lines continued by a trailing backslash. Parsed parts keep their text, byte for byte, so
+that comments and spacing of an edited file survive.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ class Comment:
     """A comment or an empty line.
 
     Attributes:
-        text: as it stands in the file, with its line's end.
+        text: as in the file, with its line end.
     """
 
     text: str
@@ -35,7 +34,7 @@ class Section:
 
     Attributes:
         name: without the brackets.
-        text: as it stands in the file, with its line's end.
+        text: as in the file, with its line end.
     """
 
     name: str
@@ -48,8 +47,8 @@ class Setting:
 
     Attributes:
         key: left of the equals sign.
-        value: right of it; continued lines are joined by a space each.
-        text: as it stands in the file, with its lines' ends.
+        value: right of it; continued lines are joined by a space.
+        text: as in the file, with its line ends.
     """
 
     key: str
@@ -61,7 +60,7 @@ Part = Comment | Section | Setting
 
 
 def all_of(_value: str) -> bool:
-    """Whether a value is to be replaced: every one is."""
+    """Return true: every value is replaced."""
     return True
 
 
@@ -82,7 +81,7 @@ class UnitFile:
         return dataclasses.replace(self, parts=(*self.parts, *comments))
 
     def section(self, name: str) -> Self:
-        """Begin the section `name`; an empty line sets it off from what stands above."""
+        """Begin the section `name`, after an empty line."""
         if not name or "]" in name or not name.isprintable():
             raise ValueError(f"{name!r} can't be a section's name")
         gap = () if not self.parts or self.parts[-1] == Comment("\n") else (Comment("\n"),)
@@ -91,11 +90,11 @@ class UnitFile:
     def setting(self, key: str, value: str) -> Self:
         """Add ``key=value`` to the section begun last.
 
-        The value is written as it is: specifiers and quotes are the caller's
-        (see `render.escape_specifiers`).
+        The value is written unchanged: specifiers and quotes are up to the caller (see
+        `render.escape_specifiers`).
 
         Raises:
-            ValueError: the line would not be read back as it was meant.
+            ValueError: the line would not be read back as intended.
         """
         if not any(isinstance(part, Section) for part in self.parts):
             raise ValueError(f"{key}= belongs into a section; begin one first")
@@ -111,13 +110,13 @@ class UnitFile:
     def with_values(
         self, section: str, key: str, values: Sequence[str], is_mine: Callable[[str], bool] = all_of
     ) -> Self:
-        """Have `key` in `section` be assigned `values`, and leave every other line as it is.
+        """Set the values of `key` in `section`; every other line stays.
 
         Args:
-            section: its name; begun at the end where there is none and values are.
-            key: which assignments are replaced, in the place of the first of them.
-            values: a line each; none removes the assignments.
-            is_mine: given a value, whether it is one to be replaced; others stay.
+            section: its name; appended if it is missing and there are values.
+            key: its assignments are replaced, at the position of the first.
+            values: one line each; none removes the assignments.
+            is_mine: whether a given value is to be replaced; others stay.
         """
         mine = {
             index
@@ -144,7 +143,7 @@ class UnitFile:
         return dataclasses.replace(self, parts=(*before, *new.parts[1:], *after))
 
     def _placed(self) -> Iterator[tuple[str, Part]]:
-        """Yield each part with the name of the section that it is in."""
+        """Yield each part with the name of its section."""
         current = ""
         for part in self.parts:
             if isinstance(part, Section):
@@ -152,7 +151,7 @@ class UnitFile:
             yield current, part
 
     def _end_of(self, section: str) -> int | None:
-        """Return the place after the last assignment (or the head) of `section`."""
+        """Return the position after the last assignment (or the head) of `section`."""
         places = [
             index + 1
             for index, (place, part) in enumerate(self._placed())
@@ -162,17 +161,17 @@ class UnitFile:
 
     @property
     def has_settings(self) -> bool:
-        """Whether there is any assignment in it."""
+        """Whether it has any assignment."""
         return any(isinstance(part, Setting) for part in self.parts)
 
     def settings(self, section: str) -> Iterator[tuple[str, str]]:
-        """Yield key and value of each assignment in `section`, wherever it continues."""
+        """Yield key and value of each assignment in `section`, which may occur several times."""
         for place, part in self._placed():
             if isinstance(part, Setting) and place == section:
                 yield part.key, part.value
 
     def values(self, section: str, key: str) -> list[str]:
-        """Return the list that `key` stands for: an empty assignment begins it anew."""
+        """Return the list of values of `key`: an empty assignment resets it."""
         found: list[str] = []
         for name, value in self.settings(section):
             if name == key:
@@ -180,7 +179,7 @@ class UnitFile:
         return found
 
     def value(self, section: str, key: str, default: str = "") -> str:
-        """Return what `key` was set to last."""
+        """Return the last value of `key`."""
         return next((v for k, v in reversed(list(self.settings(section))) if k == key), default)
 
     def render(self) -> str:
@@ -189,10 +188,10 @@ class UnitFile:
 
 
 def _ended(part: Part) -> Part:
-    """Return `part` so that another line can follow it: a file's last one may not be ended."""
+    """Return `part` with a line end, which the last line of a file may lack."""
     text = part.text if part.text.endswith("\n") else part.text + "\n"
     if isinstance(part, Setting) and len(parse_unit_file(f"[S]\n{text}K=V\n").parts) < 3:
-        text += "\n"  # it is continued, and an empty line ends that
+        text += "\n"  # a continued line: an empty line ends it
     return part if text == part.text else dataclasses.replace(part, text=text)
 
 
@@ -204,8 +203,8 @@ def parse_unit_file(text: str, source: str = "unit file") -> UnitFile:
         source: names the file in the message.
 
     Raises:
-        UnitFileMalformed: a line is no section, no assignment and no comment,
-            or an assignment stands above every section.
+        UnitFileMalformed: a line is not a section, assignment or comment, or an
+            assignment precedes every section.
     """
     parts: list[Part] = []
     lines = [line for line in re.split(r"(?<=\n)", text) if line]
@@ -241,7 +240,7 @@ def parse_unit_file(text: str, source: str = "unit file") -> UnitFile:
         if not equals or not key.strip(_BLANK):
             raise UnitFileMalformed(
                 f"{source}: line {start + 1} is neither Key=value, [Section] nor a comment; "
-                "mend or remove it"
+                "fix or remove it"
             )
         if not has_section:
             raise UnitFileMalformed(

@@ -1,1 +1,1 @@
-"""."""
+"""Sans-IO wire formats shared by server types: telnet, terminals, PROXY, addresses."""

@@ -1,7 +1,7 @@
-"""Addresses and networks of clients: parsing, and which network an address is in.
+"""Client addresses and networks: parsing, and finding the networks that contain an address.
 
-Pure; imports nothing of this package. An address is a text as `peer_address`
-makes it; a UNIX socket's peer is ``localhost`` and in no network.
+Pure. An address is a text as `peer_address` returns it. The peer of a UNIX socket is
+``localhost`` and in no network.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ from collections.abc import Iterable
 from typing import Any
 
 LOCAL = "localhost"
-"""The address of who comes by a UNIX socket."""
+"""The address of clients of a UNIX socket."""
 V4_BITS, V6_BITS = 32, 128
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def peer_address(peername: Any) -> str:
-    """Return the address of a peer for people: IPv6 without scope, ``localhost`` for UNIX."""
+    """Return a peer's address for people: IPv6 without scope, ``localhost`` for UNIX."""
     if not isinstance(peername, tuple) or not peername:
         return LOCAL
     return shown_address(str(peername[0]).partition("%")[0])
 
 
 def shown_address(address: str) -> str:
-    """Return an IP address as it can be a parameter: mapped IPv4 as IPv4, no leading colon."""
+    """Return an IP address as a message parameter: mapped IPv4 as IPv4, no leading colon."""
     address = address.removeprefix("::ffff:")
     return f"0{address}" if address[:1] == ":" else address
 
 
 def parse_network(text: str) -> Network | None:
-    """Return the network ``ADDRESS[/BITS]``, without the bits that are over; None if it is none."""
+    """Parse ``ADDRESS[/BITS]``, without host bits; None if it is malformed."""
     try:
         return ipaddress.ip_network(text, strict=False)
     except ValueError:
@@ -41,7 +41,7 @@ def parse_network(text: str) -> Network | None:
 
 @functools.lru_cache(maxsize=8192)
 def parse_address(address: str) -> tuple[int, int] | None:
-    """Return the version (4 or 6) and the number of an address; None for a UNIX socket's."""
+    """Return version (4 or 6) and number of an address; None for a UNIX socket."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
@@ -50,7 +50,7 @@ def parse_address(address: str) -> tuple[int, int] | None:
 
 
 def network_key(address: str, v4_bits: int, v6_bits: int) -> str:
-    """Return what all addresses of the network of so many bits around `address` have in common."""
+    """Return a key that is equal for all addresses in the same network of this size."""
     parsed = parse_address(address)
     if parsed is None:
         return address
@@ -60,7 +60,7 @@ def network_key(address: str, v4_bits: int, v6_bits: int) -> str:
 
 
 class NetworkIndex:
-    """Networks, to find those that an address is in: one look-up for each length in use."""
+    """Finds the networks that contain an address: one look-up for each prefix length in use."""
 
     def __init__(self, networks: Iterable[str] = ()) -> None:
         self._names: dict[tuple[int, int, int], str] = {}
@@ -76,7 +76,7 @@ class NetworkIndex:
         self._shifts = sorted({(version, shift) for version, shift, _ in self._names})
 
     def find(self, address: str) -> list[str]:
-        """Return the networks that `address` is in, narrowest first, as they were given."""
+        """Return the networks that contain `address`, narrowest first, as they were given."""
         parsed = parse_address(address)
         if parsed is None:
             return [address] if address in self._texts else []

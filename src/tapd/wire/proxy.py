@@ -1,8 +1,8 @@
-"""The PROXY protocol's header, versions 1 and 2: bytes to who is really there, sans-IO.
+"""Parses the PROXY protocol's header, versions 1 and 2: the client's real address.
 
-Imports `errors` and `addresses`. A TLS terminator or a load balancer in front of
-the server sends it before anything else (HAProxy's ``proxy-protocol.txt``); only
-connections that are known to come from one may begin with it, and they must.
+A TLS terminator or load balancer in front of the server sends it before anything else
+(HAProxy's ``proxy-protocol.txt``). Only connections from a known proxy may begin with it, and
+they must.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from tapd.errors import PeerError
 from tapd.wire.addresses import shown_address
 
 V1_BYTES_MAX = 107
-"""Of a header of version 1, with its CR LF (section 2.1)."""
+"""Limit of a version 1 header, with its CR LF (section 2.1)."""
 V2_SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 _V2_HEAD_BYTES = 16
 V2_BYTES_MAX = 2048
-"""Of a header of version 2: its addresses and what else a sender adds."""
+"""Limit of a version 2 header: addresses and extensions."""
 _LOCAL, _PROXY = 0x20, 0x21
 _TCP4, _TCP6 = 0x11, 0x21
 _SSL = 0x20
@@ -26,13 +26,13 @@ _SSL_CLIENT = 0x01
 
 
 class Header(NamedTuple):
-    """What a header says.
+    """A parsed header.
 
     Attributes:
-        address: of the client, as `addresses` has them; "" for the sender's own
-            (a health check), or one of a kind that is not known.
-        is_secure: the client came by TLS, as the header says so itself.
-        size: its bytes.
+        address: of the client, as in `addresses`; "" for the sender's own (a health
+            check), or for an unknown kind.
+        is_secure: the header says that the client uses TLS.
+        size: length in bytes.
     """
 
     address: str
@@ -41,10 +41,10 @@ class Header(NamedTuple):
 
 
 def parse_header(data: bytes) -> Header | None:
-    """Parse the header at the beginning of `data`; None where more must come first.
+    """Parse the header at the beginning of `data`; None if it is incomplete.
 
     Raises:
-        PeerError: it is none.
+        PeerError: it is malformed.
     """
     if data[:1] == b"P":
         return _parse_v1(data)
@@ -86,7 +86,7 @@ def _parse_v2(data: bytes) -> Header | None:
         return Header("", False, size)
     block = data[_V2_HEAD_BYTES:size]
     length = {_TCP4: 4, _TCP6: 16}.get(family)
-    if length is None:  # UNIX sockets, datagrams: no address that could be shown
+    if length is None:  # UNIX sockets, datagrams: no address to show
         return Header("", False, size)
     if len(block) < 2 * length + 4:
         raise PeerError("a PROXY header of version 2 is malformed")
@@ -100,7 +100,7 @@ def _show(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
 
 
 def _is_secure(extras: bytes) -> bool:
-    """Whether one of the type-length-value triples says that the client came by TLS."""
+    """Whether one of the type-length-value triples says that the client uses TLS."""
     while len(extras) >= 3:
         length = int.from_bytes(extras[1:3], "big")
         if extras[0] == _SSL and length:

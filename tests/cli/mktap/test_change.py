@@ -109,7 +109,7 @@ def test_who_could_not_write_a_drop_in_is_not_told_to_set_the_state_aside(
     in_the_way.mkdir(parents=True)
     arguments = ["example-echo", "--name", "echo", "--idle-exit", "9"]
     assert run(arguments, system) == 74
-    assert capsys.readouterr().err.endswith("mend that and run it again\n")
+    assert capsys.readouterr().err.endswith("fix that and run it again\n")
     in_the_way.rmdir()
     lineage = load(installed).lineage
     assert run(arguments, system) == 0
@@ -211,7 +211,7 @@ def test_a_drop_in_that_cannot_be_read_is_said_before_anything_is_stopped(
     drop_in.write_text(drop_in.read_text() + "what is this\n")
     asked = (tmp_path / "asked").read_text()
     assert run(["--remove", "echo"], system) == 78
-    assert "nor a comment; mend or remove it" in capsys.readouterr().err
+    assert "nor a comment; fix or remove it" in capsys.readouterr().err
     assert (tmp_path / "asked").read_text() == asked
 
 

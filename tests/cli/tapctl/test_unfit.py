@@ -89,7 +89,7 @@ def test_the_life_of_what_does_not_fit(reloaded: Reloaded, client: Client) -> No
     for told in (refused, verified):
         for reason in REASONS:
             assert f"application.services['counting'].{reason}" in told
-        assert "Nothing is lost: mend the classes, or go back to the code that saved this" in told
+        assert "Nothing is lost: fix the classes, or go back to the code that saved this" in told
     assert reloaded.server.child() == first
     assert client.ask(b"play\n") == "one 3 (2, 'RED')"
     # A process that is killed has no choice: it goes on, and says so.

@@ -372,7 +372,7 @@ def test_a_journal_that_is_gone_is_a_reason(
     server.state.store.journal_path(2).unlink()
     found = server.audited()
     assert paths(found) == []
-    assert found.reason == "a later save let go of the journal before it was read"
+    assert found.reason == "a later save deleted the journal before it was read"
 
 
 def test_a_journal_that_goes_while_it_is_opened_is_the_same_reason(
@@ -382,7 +382,7 @@ def test_a_journal_that_goes_while_it_is_opened_is_the_same_reason(
     gone = tmp_path / "a.d" / "journal-00000007"
     monkeypatch.setattr(Layout, "journal_files", lambda _self: [(1, gone)])
     found = server.audited()
-    assert found.reason == "a later save let go of the journal before it was read"
+    assert found.reason == "a later save deleted the journal before it was read"
 
 
 def test_a_save_that_fails_has_no_audit(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_what_a_typed_class_does_not_take_is_kept_and_told(
     assert loss.path.startswith("application.services['it'].namespace")
     assert "no shelf" in loss.reason
     assert "C" in repr(found["c"])
-    with pytest.raises(LostObject, match="mend the class"):
+    with pytest.raises(LostObject, match="fix the class"):
         found["c"].a  # noqa: B018
     again = dump_graph(broken).data
     twice, _kept = start(again, [])

@@ -1,1 +1,1 @@
-"""."""
+"""`tapd-mktap`: creates a server, or changes one that exists."""

@@ -390,7 +390,7 @@ class TypeGroup(click.Group):
         if cmd_name in self.broken:
             raise AuthorError(
                 f"the type {cmd_name} can't be used: {self.broken[cmd_name]}; "
-                "mend or remove the package that brings it"
+                "fix or remove the package that brings it"
             )
         close = difflib.get_close_matches(cmd_name, [*self.types, *self.broken], n=1)
         hint = f"did you mean {close[0]}?" if close else "tapd-mktap --help lists the types"

@@ -176,7 +176,7 @@ def make_directory(path: Path, mode: int) -> None:
                 directory.chmod(mode if directory == path else 0o755)
     except OSError as error:
         raise StateUnwritable(
-            f"{path}: the directory can't be made ({error.strerror}); mend that and run it again"
+            f"{path}: the directory can't be made ({error.strerror}); fix that and run it again"
         ) from error
 
 
@@ -189,5 +189,5 @@ def _write_text(path: Path, text: str) -> None:
         temporary.replace(path)
     except OSError as error:
         raise StateUnwritable(
-            f"{path}: can't be written ({error.strerror}); mend that and run it again"
+            f"{path}: can't be written ({error.strerror}); fix that and run it again"
         ) from error

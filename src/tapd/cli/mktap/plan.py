@@ -111,7 +111,7 @@ class Machine:
         if done.returncode:
             said = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[0]
             raise ServiceManagerFailed(
-                f"{' '.join(command)}: {said}; see journalctl -xe, mend it and run it again"
+                f"{' '.join(command)}: {said}; see journalctl -xe, fix it and run it again"
             )
 
 

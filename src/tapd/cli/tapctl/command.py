@@ -278,7 +278,7 @@ def verify(tap: str, as_json: bool, upgrade: bool) -> None:
         raise UpgradeRefused(
             f"objects in generation {entries[0].generation} that the code which saved it could not "
             f"take: {unfit}; first: {describe_loss(manifest.unfit[0])}. They are kept as they "
-            "were: mend the class, or go back to the code that fits, and they come back"
+            "were: fix the class, or go back to the code that fits, and they come back"
         )
     if bad or not entries:
         sys.exit(bad[0].error.exit_status if bad and bad[0].error else TapMissing.exit_status)

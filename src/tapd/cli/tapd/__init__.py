@@ -1,1 +1,1 @@
-"""."""
+"""`tapd`: runs a server from its TAP, under systemd or by hand."""

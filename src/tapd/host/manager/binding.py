@@ -1,8 +1,7 @@
-"""Bind listening sockets where no service manager has done so.
+"""Binds listening sockets, where no service manager has done so.
 
-Used by the embedded manager, and by `tapd-mktap` to see whether a service manager
-could. A failure says who has the port, where that can be found out. May import
-`errors`, `model` and `systemd`.
+For the embedded manager, and for `tapd-mktap` to check whether a service manager could bind
+them. An error names the process that has the port, if that can be found out.
 """
 
 from __future__ import annotations
@@ -20,17 +19,17 @@ from tapd.errors import AddressUnusable
 from tapd.model.address import Address
 from tapd.systemd.inherited import is_spare_loopback
 
-_BACKLOG = 4096  # the kernel caps it at net.core.somaxconn; clients wait here during a restart
+_BACKLOG = 4096  # clients wait here during a restart; the kernel caps it at net.core.somaxconn
 _ACCEPTS = 1 << 16  # __SO_ACCEPTCON of the flags in /proc/net/unix
 
 
 @dataclasses.dataclass
 class Bound:
-    """A listening or datagram socket, and what to remove when it is closed for good.
+    """A listening or datagram socket, and what to remove after it.
 
     Attributes:
         listener: the socket, non-blocking and close-on-exec.
-        path: the UNIX socket's path; None for others.
+        path: the path of a UNIX socket; None for others.
         identity: device and inode of that path, so that only our own is removed.
     """
 
@@ -39,7 +38,7 @@ class Bound:
     identity: tuple[int, int] | None = None
 
     def close(self) -> None:
-        """Close the listener and remove its path, if it is still ours."""
+        """Close the socket and remove its path, if that is still ours."""
         self.listener.close()
         if self.path is not None:
             with contextlib.suppress(OSError):
@@ -52,20 +51,19 @@ def bind_all(
 ) -> list[Bound]:
     """Bind every address, or none.
 
-    A port 0 for both loopbacks gets one number for both where it is free.
-    Where the machine has no IPv6, ``[::1]:PORT`` beside ``127.0.0.1:PORT`` is
-    left out.
+    A port 0 for both loopbacks gets the same free number for both. On a machine without IPv6
+    ``[::1]:PORT`` beside ``127.0.0.1:PORT`` is left out.
 
     Args:
         addresses: what to bind.
         unix_mode: permissions of UNIX sockets.
-        unix_group: their group's number; -1 for that of this process.
+        unix_group: their group ID; -1 for that of this process.
 
     Raises:
-        AddressUnusable: an address can't be bound; it says why.
+        AddressUnusable: an address can't be bound; the message says why.
     """
     bound: list[Bound] = []
-    picked: dict[Address, int] = {}  # by the address with the port 0
+    picked: dict[Address, int] = {}  # the chosen number, by address with port 0
     try:
         for address in addresses:
             if is_spare_loopback(address, addresses):
@@ -94,9 +92,9 @@ def bind_all(
 
 
 def why_not_free(address: Address) -> str:
-    """Return why nobody could listen on `address` now; "" where a service manager could.
+    """Return why nothing could listen on `address` now; "" if a service manager could.
 
-    It is tried, and nothing of that is left behind.
+    Tries it, and leaves nothing behind.
     """
     try:
         if not address.is_unix:
@@ -111,12 +109,12 @@ def why_not_free(address: Address) -> str:
 
 
 def is_open(address: Address) -> bool:
-    """Whether some process, whoever's, listens on `address` or its number; without trying it."""
+    """Whether some process listens on `address` or its port number; without trying to bind."""
     if not address.is_unix:
         return any(_bound_inodes(address.port, address.is_datagram))
     with contextlib.suppress(OSError):
         for line in os.fsdecode(Path("/proc/net/unix").read_bytes()).splitlines()[1:]:
-            fields = line.split(maxsplit=7)  # what is accepted has the name, too, and no flag
+            fields = line.split(maxsplit=7)  # accepted sockets have the name too, but not the flag
             has_flag = int(fields[3], 16) & _ACCEPTS or address.is_datagram
             if has_flag and fields[7:] == [address.path]:
                 return True
@@ -141,8 +139,8 @@ def _bind_ip(address: Address) -> socket.socket:
         raise AddressUnusable(f"can't listen on {address}: {error.strerror}") from None
     try:
         if not address.is_datagram:
-            # Connections of the last run may linger in TIME_WAIT. Of a datagram port it
-            # would give others a share.
+            # Connections of the last run may linger in TIME_WAIT. On a datagram port
+            # SO_REUSEADDR would let others share it.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -185,8 +183,8 @@ def _bind_unix(address: Address, mode: int, group: int) -> Bound:
         if _is_stale(address, path):
             path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, _kind(address))
-    # From the first instant, not by a chmod afterwards. Its group may do something only
-    # once it is the right one.
+    # The umask, not a later chmod: the mode is right from the first instant. The group
+    # gets its permissions only after the chown.
     umask = os.umask(0o777 & ~(mode if group < 0 else mode & 0o707))
     try:
         listener.bind(name)
@@ -210,15 +208,15 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 def _is_stale(address: Address, path: Path) -> bool:
-    """Whether `path` is the socket of a process that is gone.
+    """Whether `path` is the socket of a process that has ended.
 
     Raises:
-        AddressUnusable: something else is there, or somebody answers.
+        AddressUnusable: it is something else, or a process answers.
     """
     try:
         mode = path.lstat().st_mode
     except OSError:
-        return False  # not there, or bind says what is wrong
+        return False  # missing; or bind will report the problem
     if not stat.S_ISSOCK(mode):
         raise AddressUnusable(
             f"can't listen on {address}: {path} is there and is no socket. Move it away"
@@ -237,18 +235,18 @@ def _is_stale(address: Address, path: Path) -> bool:
     raise AddressUnusable(f"can't listen on {address}: another process listens there")
 
 
-# --- who has it --------------------------------------------------------------------------
+# --- who has a port --------------------------------------------------------------------------
 
 
 def find_holder(port: int, *, is_datagram: bool = False) -> str:
-    """Return who has the TCP or UDP `port`, as "name (process 12)"; "" if it can't be seen.
+    """Return the process that has the TCP or UDP `port`, as "name (process 12)"; "" if unknown.
 
-    Reads /proc, where other users' processes hide theirs.
+    Reads /proc, where other users' processes may be hidden.
     """
     inodes = {f"socket:[{inode}]" for inode in _bound_inodes(port, is_datagram)}
     if not inodes:
         return ""
-    # PID 1 last: it has the sockets of the services that it started, as they have.
+    # PID 1 last: it shares the sockets of the services that it started.
     numbers = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
     numbers.sort(key=lambda number: (number == 1, number))
     for process in (Path(f"/proc/{number}") for number in numbers):

@@ -1,7 +1,7 @@
-"""``tapd FILE.tap`` typed at a shell: find the ports, become the embedded manager.
+"""``tapd FILE.tap`` typed at a shell: finds the ports and becomes the embedded manager.
 
-The ports are in the TAP's manifest, which is authenticated but needs no
-unpickling: the manager runs none of the application's code.
+The ports are in the TAP's manifest, which is authenticated and not pickled: the manager runs
+none of the application's code.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def manage(
 
 
 def newest_manifest(path: Path, key: Key) -> Manifest:
-    """Return the manifest of the newest good TAP of the application at `path`.
+    """Return the manifest of the newest valid TAP of the application at `path`.
 
     Raises:
         TapdError: there is none; the message says what to do.

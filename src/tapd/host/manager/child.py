@@ -1,7 +1,7 @@
-"""Start the server's process as a service manager does: by hand, fork and exec.
+"""Starts the server's process as a service manager does: by fork and exec.
 
-`subprocess` can't be used: LISTEN_PID must be the process's own number, and the
-descriptors must be 3, 4, 5, … (sd_listen_fds(3)).
+`subprocess` can't be used: LISTEN_PID must be the process's own ID, and the descriptors must be
+3, 4, 5, … (sd_listen_fds(3)).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tapd.linux.processes import prepare_prctl, signal_at_parents_end
 
 _FIRST_FD = 3
 _EX_UNAVAILABLE = 69
-# What the manager handles, and what Python ignores.
+# Signals that the manager handles, and that Python ignores.
 _RESET_SIGNALS = (
     signal.SIGINT,
     signal.SIGTERM,
@@ -31,10 +31,10 @@ _RESET_SIGNALS = (
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Child:
-    """A running process; `pidfd` is its holder's to close.
+    """A running process; the holder closes `pidfd`.
 
     Attributes:
-        pid: its number, its own until it is reaped.
+        pid: its process ID, not reused before it is reaped.
         pidfd: readable once it has ended (pidfd_open(2)).
     """
 
@@ -42,17 +42,17 @@ class Child:
     pidfd: int
 
     def send(self, number: int) -> None:
-        """Send it a signal; a process that has ended takes no notice."""
+        """Send it a signal; does nothing if it has ended."""
         signal.pidfd_send_signal(self.pidfd, number)
 
     def reap(self) -> int:
         """Wait for its end, close the pidfd; return the status, -N for signal N.
 
-        What it started and left in its process group ends with it, as it does under
-        systemd (KillMode= of tapd@.service): a loop of forks must not outlive its cause.
+        Processes left in its process group are killed, as systemd does (KillMode= of
+        tapd@.service): otherwise a fork bomb would outlive its cause.
         """
         with contextlib.suppress(OSError):
-            # Its number is its own until it is waited for. It has ended: asked, it waits.
+            # Before waitpid: until then its process group ID can't be reused.
             os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | os.WNOWAIT)
             os.killpg(self.pid, signal.SIGKILL)
         _, status = os.waitpid(self.pid, 0)
@@ -65,22 +65,21 @@ def spawn(
 ) -> Child:
     """Start `command` with `fds` as its descriptors 3, 4, … and the variables for them.
 
-    It gets SIGTERM when this process ends, however that ends. It leads a process
-    group of its own, so that a Ctrl-C on the terminal reaches the manager only,
-    which passes it on in its own way.
+    It gets SIGTERM when this process ends in any way. It leads its own process group, so that
+    Ctrl-C on the terminal reaches only the manager, which passes it on in its own way.
 
     Args:
         command: the program and its arguments; found through PATH.
-        environ: its environment; LISTEN_*, and WATCHDOG_PID where there is a
-            WATCHDOG_USEC, are added.
-        fds: names and descriptors. They stay the caller's.
+        environ: its environment; LISTEN_* are added, and WATCHDOG_PID if there is a
+            WATCHDOG_USEC.
+        fds: names and descriptors; they stay the caller's.
 
     Raises:
-        OSError: no such program, or no process can be made.
+        OSError: no such program, or no process can be created.
     """
     program = shutil.which(command[0])
     if program is None:
-        raise FileNotFoundError(f"no program {command[0]!r} is to be found")
+        raise FileNotFoundError(f"there is no program {command[0]!r}")
     own = dict(environ)
     if fds:
         own["LISTEN_FDS"] = str(len(fds))
@@ -88,7 +87,7 @@ def spawn(
     image = _Image(program, command, own, [fd for _, fd in fds])
     prepare_prctl()
     parent = os.getpid()
-    # No handler of ours may run in the child.
+    # None of our handlers may run in the child.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         pid = os.fork()
@@ -98,7 +97,7 @@ def spawn(
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     try:
         return Child(pid, os.pidfd_open(pid))
-    except OSError:  # no file is free
+    except OSError:  # no descriptor is free
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         raise
@@ -106,7 +105,7 @@ def spawn(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Image:
-    """What a forked process is to become."""
+    """What a forked process will execute."""
 
     program: str
     command: Sequence[str]
@@ -119,15 +118,15 @@ def _become(image: _Image, parent: int, mask: Iterable[int]) -> NoReturn:
     try:
         os.setpgid(0, 0)
         signal_at_parents_end(signal.SIGTERM)
-        if os.getppid() != parent:  # it died before the line above
+        if os.getppid() != parent:  # it died before the prctl above
             os._exit(_EX_UNAVAILABLE)
         pid = str(os.getpid())
         if image.sources:
             image.environ["LISTEN_PID"] = pid
         if "WATCHDOG_USEC" in image.environ:
             image.environ["WATCHDOG_PID"] = pid
-        # Out of the way first: a source may lie where another one goes. All but
-        # 0, 1 and 2 that is not put in place here closes itself at exec.
+        # Move all sources away first: one may be at another's target. Everything else but
+        # 0, 1 and 2 is close-on-exec.
         end = _FIRST_FD + len(image.sources)
         high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, end) for fd in image.sources]
         for place, fd in enumerate(high, _FIRST_FD):

@@ -1,10 +1,9 @@
-"""The embedded manager: the little of systemd that `tapd` needs, where there is none.
+"""The embedded manager: what `tapd` needs of systemd, where there is none.
 
-A small parent process, with one thread and no event loop of asyncio, that binds
-the ports, keeps connections in its fd store, and starts the server again when
-it dies. It speaks LISTEN_FDS, NOTIFY_SOCKET, FDSTORE, BARRIER and WATCHDOG as
-systemd does, so the server has one code path. It reads no TAP: what it knows is
-an address list and a command.
+A small parent process, with one thread and no asyncio loop. It binds the ports, keeps
+connections in its fd store, and restarts the server when it dies. It speaks LISTEN_FDS,
+NOTIFY_SOCKET, FDSTORE, BARRIER and WATCHDOG as systemd does, so the server has one code path.
+It reads no TAP: it knows only a list of addresses and a command.
 
 Its life is a table. Phases are rows, and each has one deadline:
 
@@ -19,18 +18,16 @@ DEAD      a new child                 start it
 ASLEEP    a client, a signal to us    a timer is due: start it
 ========  ==========================  =========================================
 
-An end is final where a stop was asked for, or the child said that it stops and ended
-with status 0, and with the statuses 64 to 78 (but for 74, a full disk), which a
-restart can't mend. After 150 the server sleeps: the next client starts it, as
-systemd's sockets do, or the timer that it named. After any other end the child is
-started again with all that is stored. Signals: SIGTERM and SIGINT stop (a
-second SIGINT sends the child a SIGINT, to hurry it, and a third a SIGKILL); SIGHUP
-is passed on, as `systemctl reload` would: a child that then ends with status 0 and
-does not say that it stops wants to go on with new code, and is started again at once
-with all that is stored. A terminal that went away stops. After SIGCONT (Ctrl-Z, then
-`fg`) the watchdog waits anew.
+An end is final if a stop was requested, if the child announced it (STOPPING=1) and ended with
+status 0, and with the statuses 64 to 78 (except 74, a full disk), which a restart can't repair.
+After status 150 the server sleeps: the next client starts it, as systemd's sockets do, or the
+timer that it named. After any other end the child is restarted with everything in the store.
 
-May import `errors`, `model` and `systemd`.
+Signals: SIGTERM and SIGINT stop; a second SIGINT sends the child a SIGINT, to hurry it, and a
+third a SIGKILL. SIGHUP is passed on, as `systemctl reload` does. A child that then ends with
+status 0 without STOPPING=1 wants to continue with new code, and is restarted at once with
+everything in the store. A hang-up of the terminal stops. After SIGCONT (Ctrl-Z, then `fg`) the
+watchdog starts anew.
 """
 
 from __future__ import annotations
@@ -62,10 +59,10 @@ _log = logging.getLogger("tapd.manager")
 _ASKED_TO_END = (-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCONT)
 _QUICK_S = 1.0  # a life shorter than this after READY counts as a death at the start
-_QUICK_DEATHS_FREE = 5  # so many in a row are not slowed down
+_QUICK_DEATHS_FREE = 5  # so many in a row don't delay the restart
 _CLOCK_LOOK_S = 60.0
 _OPEN_FILES_MAX = 65536  # of the child; a login shell sets few
-_SCARCE = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # there will be more again
+_SCARCE = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # temporary
 _NOT_INHERITED = (
     "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID", "NOTIFY_SOCKET",
     "WATCHDOG_PID", "WATCHDOG_USEC", "FDSTORE",
@@ -74,7 +71,7 @@ _NOT_INHERITED = (
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ManagerOptions:
-    """What systemd has settings for, under the names of systemd.service(5).
+    """The manager's settings, named as in systemd.service(5).
 
     Attributes:
         name: the instance; its sockets are named ``tapd@NAME.socket``.
@@ -123,7 +120,7 @@ def run_manager(
 ) -> int:
     """Bind `addresses`, run `command` on them until it is done; return its exit status.
 
-    A child that a signal killed in the end gives 128 + the signal's number.
+    If a signal killed the child in the end, the status is 128 + the signal's number.
 
     Raises:
         AddressUnusable: an address can't be bound; nothing was started.
@@ -182,11 +179,11 @@ class Manager:
 
     @property
     def addresses(self) -> list[str]:
-        """What is bound, with the real numbers where port 0 was asked for."""
+        """The bound addresses, with the actual numbers instead of port 0."""
         return [describe_listener(bound.listener) for bound in self._bound]
 
     def close(self) -> None:
-        """Close sockets and store, and remove what was made in the file system."""
+        """Close sockets and store, and remove what was created in the file system."""
         self._store.close()
         for bound in self._bound:
             bound.close()
@@ -209,7 +206,7 @@ class Manager:
         timeout_s = None
         if self._deadline_s is not None:
             timeout_s = max(0.0, self._deadline_s - time.monotonic())
-        # Who stood still, as after Ctrl-Z, looks again: what came meanwhile is there now.
+        # After a pause of this process (Ctrl-Z) poll again: events may have arrived meanwhile.
         ready = {fd for fd, _ in self._epoll.poll(timeout_s) or self._epoll.poll(0)}
         if self._notify.fileno() in ready:
             self._read_notify()
@@ -255,8 +252,8 @@ class Manager:
         self._enter(_Phase.STARTING, self._options.start_timeout_s)
 
     def _take_end(self, child: Child) -> None:
-        """Reap the child, and decide whether it is started again."""
-        self._read_notify()  # what it said before it died comes first
+        """Reap the child, and decide whether to restart it."""
+        self._read_notify()  # its last messages first
         self._epoll.unregister(child.pidfd)
         code = self._last_code = child.reap()
         self._child = None
@@ -264,12 +261,12 @@ class Manager:
         if self._intent is _Intent.STOP:
             if code not in (0, -signal.SIGTERM):
                 _log.error("the server %s while stopping; the next start uses the journal", how)
-            # Stopped while it started, before it could take the signal: nothing had been
-            # done yet that needs saving. systemd, too, calls that a clean end.
+            # Stopped while starting, before it handled the signal: nothing needs saving yet.
+            # systemd counts this as a clean end, too.
             is_early = code == -signal.SIGTERM and self._ready_s is None
             self._exit_status = 0 if is_early else _exit_status(code)
-        elif 64 <= code <= 78 and code != os.EX_IOERR:  # a full disk may have room again
-            _log.error("the server %s, which a restart can't mend", how)
+        elif 64 <= code <= 78 and code != os.EX_IOERR:  # a full disk may get room again
+            _log.error("the server %s, which a restart can't fix", how)
             self._exit_status = code
         elif code == 0 and self._was_reloaded and not self._says_stopping:
             _log.info("the server ended for its new code; starting it again")
@@ -283,7 +280,7 @@ class Manager:
             self._enter(_Phase.DEAD, self._restart_delay_s(how))
 
     def _sleep(self) -> None:
-        """Have the next client start the server, or its next timer."""
+        """Wait for the next client or timer to start the server."""
         _log.info("the server sleeps; its ports stay open")
         self._quick_deaths = 0
         for bound in self._bound:
@@ -291,7 +288,7 @@ class Manager:
         self._await_timer()
 
     def _await_timer(self) -> None:
-        """Wait for the time that the server named; look at the clock again: it may be set."""
+        """Wait for the server's timer; check the clock regularly, since it may be set."""
         left_s = None if self._wake_s is None else max(0.0, self._wake_s - time.time())
         self._enter(_Phase.ASLEEP, None if left_s is None else min(left_s, _CLOCK_LOOK_S))
 
@@ -301,9 +298,9 @@ class Manager:
         self._start()
 
     def _restart_delay_s(self, how: str) -> float:
-        """Return how long to wait before the next start, and say so."""
+        """Return the delay before the next start, and log it."""
         lived_s = 0.0 if self._ready_s is None else time.monotonic() - self._ready_s
-        # Who kills a server that runs does so from outside: it would be no slower for that.
+        # A running server is killed from outside; a delay would not help.
         was_killed = self._last_code == -signal.SIGKILL
         is_quick = lived_s <= _QUICK_S and not (was_killed and self._phase is _Phase.RUNNING)
         self._quick_deaths = self._quick_deaths + 1 if is_quick else 0
@@ -312,20 +309,20 @@ class Manager:
         if excess <= 0:
             _log.warning("the server %s; starting it again in %.1f s", how, delay_s)
             return delay_s
-        # One that is killed in its start may be killed from outside, too, in the starts' rhythm.
+        # Deaths during the start may come from outside, too, in the rhythm of the starts.
         is_grave = self._ready_s is None and not was_killed
         longest_s = self._options.restart_max_s / (1 if is_grave else 10)
         delay_s = max(delay_s, min(longest_s, delay_s * 2.0 ** min(excess, 30)))
         _log.error(
             "the server %s; it has died %d times in a row within %.0f s of its start, so the next "
-            "start waits %.1f s. Ports stay open and connections are kept meanwhile. What it said "
-            "above tells why",
+            "start waits %.1f s. Ports stay open and connections are kept meanwhile. Its "
+            "messages above say why",
             how, self._quick_deaths, _QUICK_S, delay_s,
         )  # fmt: skip
         return delay_s
 
     def _take_deadline(self) -> None:
-        """Do what the phase's deadline is for; see the table above."""
+        """Handle the deadline of the phase; see the table above."""
         options = self._options
         match self._phase:
             case _Phase.DEAD:
@@ -353,14 +350,14 @@ class Manager:
     def _signal_child(self, number: int) -> None:
         if self._child is not None:
             self._child.send(number)
-            self._child.send(signal.SIGCONT)  # a stopped process takes no other signal
+            self._child.send(signal.SIGCONT)  # a stopped process handles no other signal
             self._deadline_s = None
 
     # --- signals ------------------------------------------------------------------------
 
     def _take_signal(self, number: int) -> None:
         if number == signal.SIGCONT:
-            if self._phase is _Phase.RUNNING:  # the child stood still with us: no fault of its own
+            if self._phase is _Phase.RUNNING:  # the child was stopped along with us
                 self._enter(_Phase.RUNNING, self._options.watchdog_s)
             return
         if number == signal.SIGHUP:
@@ -384,12 +381,12 @@ class Manager:
             self._ask_to_end()
 
     def _reload(self) -> None:
-        """Have the child save, and look for new code; a new process has it anyway."""
+        """Have the child save and look for new code; a later process has it anyway."""
         if self._phase is _Phase.RUNNING and self._child is not None:
             self._was_reloaded = True
             self._child.send(signal.SIGHUP)
         elif self._phase is _Phase.STARTING:
-            self._reload_waits = True  # before READY it may not take the signal yet
+            self._reload_waits = True  # before READY the child may not handle the signal yet
         else:
             _log.info("no server to reload now; its next process will be a new one anyway")
 
@@ -403,7 +400,7 @@ class Manager:
             self._signal_child(signal.SIGTERM)
             self._enter(_Phase.STOPPING, self._options.stop_timeout_s)
 
-    # --- what the child says --------------------------------------------------------------
+    # --- messages of the child --------------------------------------------------------------
 
     def _read_notify(self) -> None:
         for message in self._notify.read():
@@ -411,7 +408,7 @@ class Manager:
                 self._take_message(message)
             else:
                 _log.warning("refused a notify message of process %d", message.pid)
-            message.close_fds()  # what nobody took; of a barrier, this is the answer
+            message.close_fds()  # those not taken; closing a barrier's pipe is the answer
 
     def _take_message(self, message: Message) -> None:
         fields = message.fields
@@ -447,13 +444,13 @@ class Manager:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[socket.socket]:
-    """Turn the manager's signals into bytes to be read from the yielded socket."""
+    """Turn the manager's signals into bytes, readable from the yielded socket."""
     reading, writing = socket.socketpair()
     reading.setblocking(False)
     writing.setblocking(False)
 
     def note(_number: int, _frame: FrameType | None) -> None:
-        """Do nothing: the byte in the wakeup socket is what counts."""
+        """Do nothing: the wakeup socket gets a byte."""
 
     earlier_fd = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
     earlier = {number: signal.signal(number, note) for number in _SIGNALS}
@@ -468,7 +465,7 @@ def _signals() -> Iterator[socket.socket]:
 
 
 def _has_terminal() -> bool:
-    """Whether this process has a controlling terminal that is still there."""
+    """Whether this process has a controlling terminal that still exists."""
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
     except OSError:
@@ -486,5 +483,5 @@ def _describe_end(code: int) -> str:
 
 
 def _exit_status(code: int) -> int:
-    """Return the exit status that stands for `code`, as a shell has it."""
+    """Return the exit status for `code`, as a shell does."""
     return code if code >= 0 else 128 - code

@@ -1,7 +1,6 @@
 """The manager's end of the notify protocol, and the fd store behind it.
 
-What sd_notify(3) says of systemd holds here, as far as tapd's own daemon speaks
-it.
+Follows sd_notify(3), as far as tapd's own daemon uses it.
 """
 
 from __future__ import annotations
@@ -28,14 +27,14 @@ _MESSAGE_BYTES_MAX = 65536
 
 @dataclasses.dataclass
 class Message:
-    """One datagram; whoever handles it owns `fds` and calls `close_fds` for the rest."""
+    """One datagram; its handler owns `fds` and calls `close_fds` for those left over."""
 
     pid: int
     fields: dict[str, str]
     fds: list[int]
 
     def close_fds(self) -> None:
-        """Close every descriptor that is still in `fds`."""
+        """Close every descriptor still in `fds`."""
         while self.fds:
             os.close(self.fds.pop())
 
@@ -60,7 +59,7 @@ class NotifySocket:
         return self._socket.fileno()
 
     def read(self) -> Iterator[Message]:
-        """Yield every message in the queue, in order."""
+        """Yield every queued message, in order."""
         space = socket.CMSG_SPACE(UCRED.size) + socket.CMSG_SPACE(4 * SCM_MAX_FD)
         while True:
             try:
@@ -94,7 +93,7 @@ class NotifySocket:
 
 
 class Store:
-    """Descriptors kept for the child, in the order they came; owned by this object."""
+    """Descriptors stored for the child, in order of arrival; owned by this object."""
 
     def __init__(self, descriptors_max: int, epoll: select.epoll) -> None:
         self._entries: list[tuple[str, int]] = []
@@ -111,7 +110,7 @@ class Store:
         return list(self._entries)
 
     def add(self, message: Message) -> None:
-        """Take the descriptors of an FDSTORE=1 message, as far as there is room."""
+        """Store the descriptors of an FDSTORE=1 message, as far as there is room."""
         name = message.fields.get("FDNAME", "")
         if not _is_fd_name(name):
             name = "stored"
@@ -125,11 +124,11 @@ class Store:
                 continue
             self._entries.append((name, fd))
             if message.fields.get("FDPOLL") != "0":
-                with contextlib.suppress(PermissionError):  # of a kind that can't hang up
+                with contextlib.suppress(PermissionError):  # a kind that can't hang up
                     self._epoll.register(fd, 0)
 
     def _has(self, fd: int) -> bool:
-        # systemd asks kcmp(2). For sockets, which all of ours are, the inode tells.
+        # systemd uses kcmp(2). For sockets, and all of ours are, the inode is enough.
         status = os.fstat(fd)
         if not stat.S_ISSOCK(status.st_mode):
             return False
@@ -141,7 +140,7 @@ class Store:
             self._close(entry)
 
     def hung_up(self, fd: int) -> bool:
-        """Close the stored descriptor `fd`, which reported its end; was it one?"""
+        """Close the stored descriptor `fd`, which hung up; return whether it was one."""
         for entry in self._entries:
             if entry[1] == fd:
                 self._close(entry)
@@ -150,8 +149,8 @@ class Store:
 
     def _close(self, entry: tuple[str, int]) -> None:
         self._entries.remove(entry)
-        with contextlib.suppress(OSError):  # it need not be registered
-            # Duplicates keep a description alive, and with it the registration.
+        with contextlib.suppress(OSError):  # perhaps it was not registered
+            # A duplicate keeps the open file description, and with it the registration.
             self._epoll.unregister(entry[1])
         os.close(entry[1])
 

@@ -1,8 +1,7 @@
-"""Completion of names by Tab.
+"""Completes names at Tab.
 
-Looks at objects without running code of theirs where that can be had: attributes
-are looked up statically, so a property is completed, but never computed to
-complete what comes after it. Imported when Tab is first pressed.
+Avoids running code of objects: attributes are looked up statically. A property is completed but
+never evaluated to complete what follows it. Imported at the first Tab.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ def complete(before: str, names: dict[str, Any]) -> tuple[str, list[str]]:
     """Return what can follow `before`.
 
     Returns:
-        What to insert at once, which is the common part of all candidates; and
-        the candidates where there are several.
+        The text to insert now, the common prefix of all candidates; and the
+        candidates, if there are several.
     """
     match = _WORD.search(before)
     word = match[0] if match else ""
@@ -37,7 +36,7 @@ def complete(before: str, names: dict[str, Any]) -> tuple[str, list[str]]:
         found = [name for name in found if not name.startswith("_")]
     if len(found) < 2:
         return "".join(found)[len(stem) :], []
-    first, last = found[0], found[-1]  # sorted: what these two share, all share
+    first, last = found[0], found[-1]  # sorted: a prefix of both is a prefix of all
     size = len(stem)
     while size < len(first) and first[size] == last[size]:
         size += 1
@@ -58,7 +57,7 @@ def _attributes(path: str, names: dict[str, Any]) -> list[str]:
 
 
 def _look(value: Any, name: str) -> Any:
-    """Return an attribute's value where no code has to run for it."""
+    """Return an attribute's value if that needs no code."""
     if value is _MISSING:
         return _MISSING
     found = inspect.getattr_static(value, name, _MISSING)
@@ -75,14 +74,14 @@ def _look(value: Any, name: str) -> Any:
 
 
 def _dir(value: Any) -> list[str]:
-    """Return what `dir` would, without asking the object."""
+    """Return the result of `dir`, without asking the object."""
     bases = value.__mro__ if issubclass(type(value), type) else type(value).__mro__
     found = {name for base in bases for name in base.__dict__}
     return [name for name in found.union(_own_names(value)) if isinstance(name, str)]
 
 
 def _own_names(value: Any) -> Collection[str]:
-    """Return the names in an object's own ``__dict__``, where it has an ordinary one."""
+    """Return the names in an object's own ``__dict__``, if it has an ordinary one."""
     for base in type(value).__mro__:
         descriptor = base.__dict__.get("__dict__")
         if isinstance(descriptor, types.GetSetDescriptorType | types.MemberDescriptorType):

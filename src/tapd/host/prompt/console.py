@@ -1,12 +1,12 @@
 """A shell over the control socket: a prompt in a running server of any type.
 
-What is typed runs in a turn, so it is journaled like all else, and what it
-prints leaves only after the turn's commit. Its namespace is the application's
-and durable; `application` is bound in it. The session itself is not durable: the
-person's end of it is a process of their own, which sees the connection close.
+Typed code runs in a turn, so it is journaled like everything else, and its output is sent only
+after the turn's commit. The namespace is the application's own and durable; `application` is
+bound in it. The session is not durable: its client is a separate process, which sees the
+connection close.
 
-Code that does not come back stops the server for all: Ctrl-C reaches it as a
-signal, which does nothing while no such code runs (`host.prompt.interrupts`).
+Code that does not return stops the server for everyone. Ctrl-C reaches it as a signal
+(`INTERRUPT`), which does nothing at other times.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BLOCK_CHARACTERS_MAX = 1 << 20
 
 
 class ConsolePrompt(Prompt):
-    """The prompt of one console; remembers whether anything went wrong."""
+    """The prompt of one console; remembers whether anything failed."""
 
     stem = "tapctl"
 
@@ -34,7 +34,7 @@ class ConsolePrompt(Prompt):
         self.failed = False
 
     def show_error(self, error: BaseException, *, with_frames: bool = True) -> None:
-        """Show it, and have a script end with it."""
+        """Show the error; it ends a script."""
         self.failed = True
         is_ours = type(error) is KeyboardInterrupt  # its last frame is the signal handler's
         super().show_error(error, with_frames=with_frames and not is_ours)
@@ -51,11 +51,11 @@ class Console:
     block_characters_max = BLOCK_CHARACTERS_MAX
 
     def __init__(self, turn: Turn, send: Callable[[dict[str, Any]], None]) -> None:
-        """Make a shell in the application of `turn`. In a turn only.
+        """Create a shell in the application of `turn`. Only within a turn.
 
         Args:
             turn: runs what is typed.
-            send: takes the messages for the person, in order.
+            send: sends messages to the client, in order.
         """
         self.runtime = turn.runtime
         self.leaving = False
@@ -67,27 +67,27 @@ class Console:
 
     @property
     def is_connected(self) -> bool:
-        """Whether anybody can read what is printed."""
+        """Whether anybody can read the output."""
         return not self.leaving
 
     def push(self, line: str) -> None:
-        """Run one line as typed, in a turn; the next prompt is sent after its commit."""
+        """Run one typed line in a turn; the next prompt is sent after its commit."""
         self.runtime.call(lambda: self._evaluate(lambda: self.prompt.push(line)))
 
     def run_script(self, text: str) -> None:
-        """Run whole statements in a turn, up to the first that fails; then say how it went."""
+        """Run whole statements in a turn, up to the first that fails; then report the result."""
         self.runtime.call(lambda: self._begin_script(text))
 
     def _begin_script(self, text: str) -> None:
         pieces = split_statements(text)
         if pieces is None:
-            self._evaluate(lambda: self.prompt.run_statement(text))  # shows what is wrong
+            self._evaluate(lambda: self.prompt.run_statement(text))  # shows the syntax error
             return
         self._script = pieces
         self._go_on()
 
     def _go_on(self) -> None:
-        """Run what is left of the script, until something has to be awaited."""
+        """Run the rest of the script, until something is awaited."""
 
         def run() -> None:
             prompt, script = self.prompt, self._script
@@ -105,40 +105,40 @@ class Console:
                 work()
             finally:
                 typed_code.is_signalled = False
-        except KeyboardInterrupt as error:  # it came between two pieces of typed code
+        except KeyboardInterrupt as error:  # it arrived between two pieces of typed code
             typed_code.is_signalled = False
             self.prompt.show_error(error, with_frames=False)
         if not self.prompt.awaiting:
             self._ask()
 
     def evaluated(self) -> None:
-        """Go on: what was awaited has ended."""
+        """Continue: the awaited coroutine has ended."""
         if self._script:
             self._go_on()
         else:
             self._ask()
 
     def _ask(self) -> None:
-        """Ask for the next line, once this turn is committed."""
+        """Send the next prompt after this turn's commit."""
         if not self.leaving:
             prompt = self.prompt
             self._send_committed({"prompt": prompt.prompt, "failed": prompt.failed})
 
     def interrupts_waiting(self) -> int:
-        """Return 0: `tapctl shell` sends a signal."""
+        """Return 0: `tapctl shell` sends a signal instead."""
         return 0
 
     def interrupt(self) -> None:
-        """Cancel what is awaited."""
+        """Cancel the awaited coroutine."""
         self.prompt.cancel()
 
     def drop_block(self) -> None:
-        """Forget the unfinished block, and ask anew."""
+        """Discard the unfinished block, and send a new prompt."""
         self.prompt.drop_block()
         self._ask()
 
     def complete(self, word: str) -> list[str]:
-        """Return what the dotted name `word` may become; no code of its objects is run."""
+        """Return completions of the dotted name `word`, without running code of its objects."""
         from tapd.host.prompt.completion import complete  # noqa: PLC0415 - only at a first Tab
 
         rest, candidates = complete(word, self.prompt.namespace.names)
@@ -148,7 +148,7 @@ class Console:
         return [word + rest] if rest else []
 
     def print_text(self, text: str) -> None:
-        """Show `text` once this turn is committed."""
+        """Show `text` after this turn's commit."""
         if not self._output:
             self._send_committed(None)
         self._output.append(text)
@@ -160,25 +160,25 @@ class Console:
             self.prompt.namespace.names["_"] = value
 
     def code_ran(self) -> None:
-        """Have what typed code changed committed with what it printed."""
+        """Commit the changes of typed code together with its output."""
         self.prompt.namespace.touch()
 
     def leave(self) -> None:
-        """End the session, once this turn is committed."""
+        """End the session after this turn's commit."""
         if not self.leaving:
             self.leaving = True
             self._send_committed({"bye": True, "failed": self.prompt.failed})
 
     def close(self) -> None:
-        """Stop what goes on for it: the person is gone."""
+        """Stop what runs for this session: its client has gone."""
         self.leaving = True
         self._script = None
         self.prompt.cancel()
 
     def _send_committed(self, message: dict[str, Any] | None) -> None:
-        """Send what was printed and `message` once the turn that runs now is committed.
+        """Send the output and `message` after the current turn's commit.
 
-        A call made in a turn runs in the next, which there is only after the commit.
+        A call made in a turn runs in the next turn, which begins only after the commit.
         """
 
         def send() -> None:
@@ -194,7 +194,7 @@ class Console:
 
 
 def _namespace_of(turn: Turn) -> Namespace:
-    """Return the application's own namespace; it is made when it is first needed."""
+    """Return the application's own namespace, created at first use."""
     application = turn.application
     namespace = application.namespace
     if namespace is None:

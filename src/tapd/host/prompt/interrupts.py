@@ -24,17 +24,17 @@ INTERRUPT = signal.SIGUSR1
 
 
 class Session(Protocol):
-    """Whose code runs."""
+    """The session whose code is running."""
 
     def interrupts_waiting(self) -> int:
-        """Count the Ctrl-C that wait unread. Called by another thread: change nothing."""
+        """Count unread Ctrl-C. Called by another thread: must change nothing."""
 
 
 class TypedCode:
-    """Which session's code runs in the main thread now.
+    """Knows which session's code runs in the main thread.
 
     Attributes:
-        session: whose it is; None while no such code runs.
+        session: the session; None while no typed code runs.
         is_signalled: whether a line of a ``tapctl shell`` runs, whose own process sends
             `INTERRUPT`.
     """
@@ -46,7 +46,7 @@ class TypedCode:
         self._answered = 0
 
     def begin(self, session: Session) -> None:
-        """Let the code of `session` be interrupted, until `session` is None again."""
+        """Make the code of `session` interruptible; None ends that."""
         self._answered = 0
         self.session = session
 
@@ -55,13 +55,13 @@ class TypedCode:
         signal.signal(INTERRUPT, self._interrupt)
 
     def interrupt_if_asked(self) -> None:
-        """Interrupt the code that runs, once for each Ctrl-C that waits. In any thread."""
+        """Interrupt the running code, once for each waiting Ctrl-C. In any thread."""
         session = self.session
         if session is None:
             return
         waiting = session.interrupts_waiting()
         if waiting > self._answered:
-            self._answered = waiting  # what it does at the first is not disturbed by the same
+            self._answered = waiting  # one interrupt for each Ctrl-C
             self._asking = session
             signal.pthread_kill(threading.main_thread().ident or 0, INTERRUPT)
 
@@ -77,4 +77,4 @@ class TypedCode:
 
 
 typed_code = TypedCode()
-"""There is one main thread."""
+"""One for the process, as there is one main thread."""

@@ -1,7 +1,7 @@
-"""Several lines pasted at once, taken apart into statements.
+"""Splits pasted text into statements.
 
-Between the brackets of a bracketed paste the whole text is known, so blank lines
-inside a function do not end it, and a call may follow it without a blank line.
+A bracketed paste is known as a whole. So blank lines inside of a function do not end it, and a
+call may follow it without a blank line.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ import ast
 
 
 def split_statements(text: str) -> list[str] | None:
-    """Split `text` into statements, each as its own lines; None where it is no Python.
+    """Split `text` into statements, each with its own lines; None if it is not valid Python.
 
-    Statements that share a line stay together. Lines of comments between
-    statements are left out.
+    Statements on one line stay together. Comment lines between statements are dropped.
     """
     flags = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     try:
@@ -35,9 +34,9 @@ def split_statements(text: str) -> list[str] | None:
 
 
 def may_go_on(text: str) -> bool:
-    """Whether the last statement of `text` may have more lines to come.
+    """Whether the last statement of `text` may continue.
 
-    So it is where it ends with an indented line: the next may be indented too.
+    That is so if it ends with an indented line: the next may be indented too.
     """
     last = text.rpartition("\n")[2]
     return bool(last.strip()) and last[0] in " \t"

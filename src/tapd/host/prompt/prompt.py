@@ -1,13 +1,12 @@
-"""The prompt: lines of Python in, what they print out.
+"""The prompt: reads lines of Python and shows their output.
 
-Holds what is between two lines: an unfinished block, and whether a coroutine is
-being awaited. Code runs in the loop's own thread, so nothing else happens while
-it does; ``await`` is how typed code waits without stopping the others. Server
-types with a prompt of their own (telnet) and the control socket's shell share it.
-May import `model` and `image`.
+Keeps the state between two lines: an unfinished block, and whether a coroutine is awaited. Code
+runs in the loop's own thread, so nothing else happens meanwhile; typed code uses ``await`` to
+wait without stopping others. Used by server types with a prompt (telnet) and by the shell of
+the control socket.
 
-What is typed is compiled by `image.typed`, which keeps its source text, so that
-functions and classes outlive the process.
+`image.typed` compiles typed code and keeps its source text, so that functions and classes
+outlive the process.
 """
 
 from __future__ import annotations
@@ -32,28 +31,28 @@ from tapd.model.durable.persistent import Persistent
 _MISSING = object()
 _CO_COROUTINE = inspect.CO_COROUTINE
 _OURS = (streams.__file__, interrupts.__file__)
-"""Where typed code is refused its input or interrupted: no news in a traceback."""
+"""Files whose frames are hidden in tracebacks: they refuse input or interrupt."""
 
 _EAGER_CHARACTERS = 4096
-"""An indented line of a longer block is not compiled at once: pasting stays linear."""
+"""Longer blocks are not compiled at each indented line, so that pasting stays linear."""
 
 
 class Session(TypingProtocol):
-    """Who types at a prompt."""
+    """The user of a prompt."""
 
     leaving: bool
 
     @property
     def is_connected(self) -> bool:
-        """Whether anybody can read what is printed."""
+        """Whether anybody can read the output."""
 
     @property
     def block_characters_max(self) -> int:
-        """The longest statement of several lines that is taken."""
+        """The maximum length of a multi-line statement."""
 
     @property
     def runtime(self) -> Runtime:
-        """What awaits coroutines."""
+        """Runs awaited coroutines."""
 
     def print_text(self, text: str) -> None:
         """Show `text`."""
@@ -62,13 +61,13 @@ class Session(TypingProtocol):
         """Show the value of an expression statement and keep it in ``_``."""
 
     def code_ran(self) -> None:
-        """Have what typed code changed committed with what it printed."""
+        """Commit the changes of typed code together with its output."""
 
     def evaluated(self) -> None:
-        """Go on: what was awaited has ended."""
+        """Continue: the awaited coroutine has ended."""
 
     def interrupts_waiting(self) -> int:
-        """Count the Ctrl-C that wait unread; see `host.prompt.interrupts`."""
+        """Count unread Ctrl-C; see `host.prompt.interrupts`."""
 
     def leave(self) -> None:
         """End the session: ``SystemExit`` was raised."""
@@ -79,9 +78,9 @@ class Prompt(Persistent):
 
     Attributes:
         stem: names it in tracebacks: ``<STEM N>``.
-        session: who types, and where output goes.
-        namespace: the global variables of what is typed.
-        block: the lines of an unfinished statement, joined by LF; "" for none.
+        session: its user; receives the output.
+        namespace: the global variables of typed code.
+        block: the lines of an unfinished statement, joined by LF; "" if there is none.
         awaiting: whether a typed coroutine runs.
     """
 
@@ -95,14 +94,14 @@ class Prompt(Persistent):
 
     @property
     def prompt(self) -> str:
-        """What asks for the next line."""
+        """The text that asks for the next line."""
         return "... " if self.block else ">>> "
 
     def push(self, line: str) -> list[str]:
-        """Take one line; run what it completes.
+        """Take one line; run the statement that it completes.
 
         Returns:
-            The lines that have to wait until what is awaited has ended.
+            Lines that must wait until the awaited coroutine has ended.
         """
         block = self.block
         if not block:
@@ -135,7 +134,7 @@ class Prompt(Persistent):
         return []
 
     def push_paste(self, lines: list[str]) -> list[str]:
-        """Take lines that were pasted together, statement by statement.
+        """Take pasted lines, statement by statement.
 
         Returns:
             As `push`.
@@ -144,7 +143,7 @@ class Prompt(Persistent):
 
         text = "\n".join([self.block, *lines] if self.block else lines)
         pieces = split_statements(text)
-        if pieces is None:  # unfinished, or wrong: the prompt's own rules say which
+        if pieces is None:  # incomplete or invalid: the rules for single lines decide
             return self._push_each(lines)
         self.drop_block()
         unfinished = pieces.pop() if pieces and may_go_on(text) else ""
@@ -169,7 +168,7 @@ class Prompt(Persistent):
         return []
 
     def run_statement(self, piece: str) -> bool:
-        """Run one whole statement; return whether it went well."""
+        """Run one whole statement; return whether it succeeded."""
         try:
             code = compile_typed(f"{piece}\n", self.namespace, stem=self.stem)
         except BaseException as error:  # as in `push`
@@ -178,29 +177,28 @@ class Prompt(Persistent):
         return code is not None and self._run(code)
 
     def drop_block(self) -> None:
-        """Forget the unfinished block."""
+        """Discard the unfinished block."""
         if self.block:
             self.block = ""
 
     def _run_block_before(self, line: str) -> bool:
-        """Run a whole block that `line` does not belong to, as when both were pasted.
+        """Run a complete block that `line` does not belong to, as when both were pasted.
 
-        Python's own prompt calls this an error. Nothing is run where `line` is
-        one by itself.
+        Python's own prompt calls this an error. Nothing runs if `line` is invalid by itself.
         """
         try:
             code = compile_typed(f"{self.block}\n", self.namespace, stem=self.stem)
             if code is None:
                 return False
             compile_typed(line, self.namespace, stem=self.stem)
-        except BaseException:  # whatever it is, `push` shows the error of the whole
+        except BaseException:  # `push` shows the error of the whole
             return False
         self.drop_block()
         self._run(code)
         return not self.session.leaving
 
     def _run(self, code: types.CodeType) -> bool:
-        """Run `code`, show what it raises; return whether it ran to its end."""
+        """Run `code`, show its error; return whether it completed."""
         namespace = self.namespace
         names = namespace.names
         used = code.co_names
@@ -218,7 +216,7 @@ class Prompt(Persistent):
             ended = True
         except SystemExit:
             self.session.leave()
-        except BaseException as error:  # a prompt survives what is typed at it
+        except BaseException as error:  # a prompt survives any error of typed code
             self.show_error(error)
         finally:
             current.reset(token)
@@ -244,10 +242,10 @@ class Prompt(Persistent):
         )
 
     def finished(self, result: Any, error: Any) -> None:
-        """Take the end of the coroutine: what it raised, or what ended its task."""
+        """Handle the end of the coroutine: its error, or that of its task."""
         if not self.awaiting:
             return
-        self._v_coroutine.close()  # it never began where it was cancelled at once
+        self._v_coroutine.close()  # it never started if it was cancelled at once
         self._v_coroutine = None
         error = error or result
         self.namespace.touch()
@@ -271,7 +269,7 @@ class Prompt(Persistent):
             getattr(self, "_v_cancel", _nothing)()
 
     def resume(self) -> None:
-        """Go on in a new process, where no coroutine of the old one runs."""
+        """Continue in a new process, where no coroutine of the old one runs."""
         if self.awaiting:
             self.session.print_text(
                 "The server was restarted while this ran; it was interrupted and not finished.\n"
@@ -283,9 +281,9 @@ class Prompt(Persistent):
         """Show a traceback of typed code, without tapd's own frames.
 
         Raises:
-            InterpreterBroken: it is not the fault of what was typed here, or for all.
+            InterpreterBroken: the whole interpreter is affected, not just this code.
         """
-        import traceback  # noqa: PLC0415 - a session without errors does not pay for it
+        import traceback  # noqa: PLC0415 - only after an error
 
         check_builtins(error)
         frames = error.__traceback__ if with_frames else None
@@ -297,22 +295,22 @@ class Prompt(Persistent):
                 shown.stack.pop()
             _hide_frames_of_exec(shown)
             text = "".join(shown.format())
-        except BaseException as second:  # typed classes may break even this
+        except BaseException as second:  # typed classes may break even the formatting
             text = f"{type(error).__name__} (and showing it raised {type(second).__name__})\n"
         self.session.print_text(text)
 
 
 def _hide_frames_of_exec(shown: Any) -> None:
-    """Leave out of a traceback, and of those it came from, that ``exec`` is written in Python."""
+    """Remove the frames of our ``exec`` from a traceback and its causes."""
     while shown is not None:
         shown.stack[:] = [frame for frame in shown.stack if frame.filename != executed.__file__]
         shown = shown.__cause__ or shown.__context__
 
 
 async def _contain(coroutine: Any, namespace: Namespace) -> BaseException | None:
-    """Await `coroutine` and return what it raises.
+    """Await `coroutine` and return its error.
 
-    A SystemExit that leaves a task ends the event loop, and with it the server.
+    A SystemExit that leaves a task would end the event loop, and with it the server.
     """
     try:
         await _step_by_step(coroutine, namespace)
@@ -325,9 +323,9 @@ async def _contain(coroutine: Any, namespace: Namespace) -> BaseException | None
 
 @types.coroutine
 def _step_by_step(coroutine: Any, namespace: Namespace) -> Generator[Any, Any, Any]:
-    """Await `coroutine`, and touch `namespace` after each piece of it.
+    """Await `coroutine`, and mark `namespace` as changed after each step.
 
-    While it waits others have their turns, and may see what it has done so far.
+    While it waits, other turns run and may see what it has done so far.
     """
     step, value = coroutine.send, None
     while True:
@@ -339,7 +337,7 @@ def _step_by_step(coroutine: Any, namespace: Namespace) -> Generator[Any, Any, A
             namespace.touch()
         try:
             step, value = coroutine.send, (yield awaited)
-        except GeneratorExit:  # the process ends: nothing is committed any more
+        except GeneratorExit:  # the process ends: no further commit
             coroutine.close()
             raise
         except BaseException as error:

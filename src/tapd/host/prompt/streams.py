@@ -1,9 +1,8 @@
 """Standard streams of typed code: each session's `print` goes to its own client.
 
-`sys.stdout`, `sys.stderr`, `sys.stdin` and `sys.displayhook` belong to the whole
-process, so stand-ins are put there once. Each looks at a context variable: code
-that a session runs, and every asyncio task that such code starts, finds its
-session there; everything else finds the stream that was there before.
+`sys.stdout`, `sys.stderr`, `sys.stdin` and `sys.displayhook` belong to the whole process, so
+they are replaced once. The replacements look at a context variable. Code run by a session, and
+every asyncio task it starts, finds its session there; all other code uses the original streams.
 
 Nothing here is durable.
 """
@@ -22,11 +21,11 @@ _NO_INPUT = (
 
 
 class Session(Protocol):
-    """What typed code writes to."""
+    """Receives the output of typed code."""
 
     @property
     def is_connected(self) -> bool:
-        """Whether anybody can read it."""
+        """Whether anybody can read the output."""
 
     def print_text(self, text: str) -> None:
         """Show `text`."""
@@ -35,13 +34,13 @@ class Session(Protocol):
         """Show the value of an expression statement and keep it in ``_``."""
 
     def code_ran(self) -> None:
-        """Have what typed code changed committed with what it printed."""
+        """Commit the changes of typed code together with its output."""
 
 
 current: contextvars.ContextVar[Session | None] = contextvars.ContextVar(
     "tapd_session", default=None
 )
-"""The session whose code runs now."""
+"""The session whose code is running."""
 
 
 class _StandIn(io.TextIOBase):
@@ -77,57 +76,57 @@ class SessionOutput(_StandIn):
     what = "output"
 
     def write(self, text: str) -> int:
-        """Write to the running session, else to the real stream."""
+        """Write to the running session, else to the original stream."""
         session = current.get()
         if session is None or not session.is_connected:
             return self.real.write(text)
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         session.print_text(text)
-        session.code_ran()  # a task of its own has no statement that ends
+        session.code_ran()  # a background task has no statement whose end would commit it
         return len(text)
 
     def flush(self) -> None:
-        """Flush the real stream; a session's output leaves at the end of the turn."""
+        """Flush the original stream; a session's output is sent at the end of the turn."""
         if current.get() is None:
             self.real.flush()
 
     def writable(self) -> bool:
-        """Return true: it can be written to."""
+        """Return true."""
         return True
 
     @property
     def errors(self) -> str | None:  # type: ignore[override]  # as `encoding`
-        """How what can't be encoded is written."""
+        """How unencodable text is written."""
         return self.real.errors if current.get() is None else "backslashreplace"
 
     @property
     def buffer(self) -> Any:
-        """The real stream's bytes; sessions take text only."""
+        """The binary layer of the original stream; sessions accept only text."""
         if current.get() is None:
             return self.real.buffer
         raise AttributeError("a session's output takes text, not bytes; use print()")
 
 
 class SessionInput(_StandIn):
-    """Stands in for `sys.stdin`: typed code can't wait for a line without stopping all."""
+    """Replacement of `sys.stdin`: typed code can't wait for a line without stopping everyone."""
 
     what = "input"
 
     def readline(self, size: int = -1, /) -> str:  # type: ignore[override]  # as TextIO has it
-        """Read a line of the real stream; refuse where a session asks."""
+        """Read a line of the original stream; refuse it to a session."""
         if current.get() is None:
             return self.real.readline(size)
         raise EOFError(_NO_INPUT)
 
     def read(self, size: int | None = -1, /) -> str:
-        """Read the real stream; refuse where a session asks."""
+        """Read the original stream; refuse it to a session."""
         if current.get() is None:
             return self.real.read(-1 if size is None else size)
         raise EOFError(_NO_INPUT)
 
     def readable(self) -> bool:
-        """Return true: the real stream is."""
+        """Return true."""
         return True
 
 
@@ -140,7 +139,7 @@ def _displayhook(value: Any, previous: Any = sys.displayhook) -> None:
 
 
 def install() -> None:
-    """Put the stand-ins in place, around whatever is there now; again does no harm."""
+    """Replace the standard streams. Idempotent."""
     if not isinstance(sys.stdout, SessionOutput):
         sys.stdout = SessionOutput(sys.stdout)
     if not isinstance(sys.stderr, SessionOutput):
@@ -151,7 +150,7 @@ def install() -> None:
 
 
 def uninstall() -> None:
-    """Put back what was there before `install`."""
+    """Restore the original streams."""
     if isinstance(sys.stdout, SessionOutput):
         sys.stdout = sys.stdout.real
     if isinstance(sys.stderr, SessionOutput):

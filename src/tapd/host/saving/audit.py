@@ -1,15 +1,14 @@
-"""An audit: would a kill right now bring back what is in memory?
+"""Audit: checks that a kill right now would restore what is in memory.
 
-It is run in the child of a checkpoint, when the new
-generation is safe and reported. It restores what the generation before and its
-journals say, as a start would, and compares that with what memory held at the fork.
-Both are in one process, so nothing of the graph that is being looked at may be
-changed: a restoration makes definitions, namespaces and durable objects of its own.
-Where that would take too much memory, it is a part of it each time (`audit_part`).
+It runs in the child process of a checkpoint, after the new generation is safe and reported. It
+restores the generation before and its journals, as a start would, and compares the result with
+memory as it was at the fork. Both are in one process, so the live graph must not be changed:
+the load has definitions, namespaces and durable objects of its own. If that would take too much
+memory, each audit covers one part (`audit_part`).
 
-Restoring runs what classes have for that (``__setstate__``), as every start does. The
-child is a copy that ends here; it has none of the server's descriptors, writes no
-file and reaches nobody (`_be_harmless`), and whatever is raised is a reason, no more.
+Restoring runs the hooks of classes (``__setstate__``), as every start does. The child is a copy
+that ends afterwards. It has none of the server's descriptors, writes no file and reaches nobody
+(`_be_harmless`). Any error only becomes the reason of an incomplete audit.
 """
 
 from __future__ import annotations
@@ -43,22 +42,22 @@ from tapd.values import Value
 DIFFERENCES_MAX = 20
 DEADLINE_S = 600.0
 MEMORY_FACTOR = 24
-"""How much memory restoring a TAP and comparing all of it take for each byte of the file
+"""Memory for restoring a TAP and comparing all of it, per byte of the file
 (`bench_audit`)."""
 
 _NICE_MOST = 19
 
 
 class Audit(Value):
-    """What is to be audited; made before the fork, run in the child.
+    """Parameters of an audit; created before the fork, run in the child.
 
     Attributes:
         path: of the TAP.
         key: verifies it.
         base: the generation from which a kill would have restored.
-        generation: the one that the child has saved, which holds what memory does.
-        memory_bytes: how much memory it may take.
-        deadline_s: for how long it may take.
+        generation: the one that the child has saved from the same memory.
+        memory_bytes: the memory limit.
+        deadline_s: the time limit.
     """
 
     path: Path
@@ -69,7 +68,7 @@ class Audit(Value):
     deadline_s: float = DEADLINE_S
 
     def run(self, application: Application) -> Audited:
-        """Compare; never raises. The process is good for nothing else afterwards."""
+        """Compare; never raises. The process is unusable afterwards."""
         started_s, processor_s = time.monotonic(), time.process_time()
         outcome = Audited(self.generation, self.base)
         memory.forget_peak()  # the save took memory, too
@@ -88,6 +87,7 @@ class Audit(Value):
             else:
                 jar = application._p_jar
                 live = LiveObjects(jar)
+                # Before `_be_harmless`, which forbids writing: this stores the next part.
                 part = self._change_part(jar, live, parts)
                 _be_harmless()
                 if part is None:
@@ -95,10 +95,8 @@ class Audit(Value):
                 else:
                     outcome = self._compare_part(part, live, application, outcome)
         except _Overtaken:
-            outcome = outcome.replace(
-                reason="a later save let go of the journal before it was read"
-            )
-        except BaseException as error:  # SystemExit of an author's hook, say
+            outcome = outcome.replace(reason="a later save deleted the journal before it was read")
+        except BaseException as error:  # such as SystemExit of an author's hook
             outcome = outcome.replace(reason=_failed(self.base, error))
         with contextlib.suppress(Exception):
             if limits is not None:
@@ -117,10 +115,10 @@ class Audit(Value):
         )
 
     def _change_part(self, jar: Jar, live: LiveObjects, parts: int) -> Part | None:
-        """Return the part that is to be compared, and keep the next one."""
+        """Return the part to compare, and store the next one."""
         file = self._part_file()
         part = file.read(self.base)
-        with contextlib.suppress(StateUnwritable):  # the next audit says that it has none
+        with contextlib.suppress(StateUnwritable):  # the next audit reports that it has no part
             file.write(live, jar, self.generation, parts)
         return part
 
@@ -143,8 +141,8 @@ class Audit(Value):
         del restored
         lasting = frozenset[str]()
         if found.differences:
-            # It was saved of this very memory, so what differs is no missed change: the way
-            # there and back is not faithful, or is not meant to be.
+            # This generation was saved from the same memory, so a difference is no missed change:
+            # the round trip is not faithful, or is not meant to be.
             saved = self._restore(self.generation)
             again = _walk(saved.application, application, deadline_s)
             lasting = frozenset(each.path for each in again.differences)
@@ -166,25 +164,25 @@ class Audit(Value):
         return _told(outcome.replace(parts=part.parts), found, lasting)
 
     def _restore(self, base: int) -> Restored:
-        """Do as a start would have done from generation `base`, right before this one."""
+        """Restore generation `base` as a start would have done right before this save."""
         state = State(self.path, self.key)
         state.make_jar = _NumbersAlone
         return state.restore_until(base, self.generation)
 
     def _check_was_there(self) -> None:
-        """Check, after the journals were read, that none of them had been let go of before.
+        """Check, after reading the journals, that none of them had been deleted before.
 
-        The server saves on meanwhile, and what is let go of goes in order, the base's first.
+        The server saves on meanwhile. Files are deleted in order, the base's first.
 
         Raises:
-            _Overtaken: they may have been gone.
+            _Overtaken: some may have been missing.
         """
         if not State(self.path, self.key).store.journal_path(self.base).exists():
             raise _Overtaken
 
 
 class _Overtaken(Exception):
-    """Later saves let go of what was to be read."""
+    """Later saves deleted the files being read."""
 
 
 def _walk(restored: Application, live: Application, deadline_s: float) -> Outcome:
@@ -193,7 +191,7 @@ def _walk(restored: Application, live: Application, deadline_s: float) -> Outcom
 
 
 def _told(outcome: Audited, found: Outcome, lasting: frozenset[str]) -> Audited:
-    # What a class says itself of its state, it may say otherwise of what was restored.
+    # A class that defines its own state may give another one after a restore.
     differences = tuple(
         each for each in found.differences if not (each.path in lasting and each.is_hooked)
     )
@@ -206,7 +204,7 @@ def _told(outcome: Audited, found: Outcome, lasting: frozenset[str]) -> Audited:
 
 
 class _NumbersAlone(Jar):
-    """Takes in a graph that nobody will change: nothing of it is watched."""
+    """A jar for a graph that nobody will change: it numbers objects and watches nothing."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -218,7 +216,7 @@ class _NumbersAlone(Jar):
         return super()._number(known)
 
     def _take_in(self, rest: Sequence[Any]) -> None:
-        if not self._is_numbered:  # one that no server has saved yet: the usual way numbers all
+        if not self._is_numbered:  # not saved by a server yet: number all objects the usual way
             super()._take_in(rest)
             return
         for obj in rest:
@@ -226,24 +224,24 @@ class _NumbersAlone(Jar):
 
 
 def parts_for(size: int, allowed: int) -> int:
-    """Return into how many parts the audit of a TAP is cut for want of memory."""
+    """Return the number of parts that a TAP's audit needs to fit into memory."""
     needed = size * MEMORY_FACTOR
     return 1 if needed <= allowed else -(-needed * _PART_FACTOR // max(allowed, 1))
 
 
 _PART_FACTOR = 2
-"""A part takes less than what is allowed: its objects differ in size, and all have to be found."""
+"""Safety factor of a part: objects differ in size, and all of them are indexed."""
 
 
 def _path_in(live: Application, path: str, obj: Any) -> str:
-    """Return the path from the application on of what is at `path` in a durable object."""
+    """Return the path from the application of a difference inside of a durable object."""
     place = find_path(live, obj).removeprefix("application").removeprefix(".")
     return f"{place or f'(object {obj._p_oid})'}{path}".removeprefix(".")
 
 
 def _failed(base: int, error: BaseException) -> str:
-    if isinstance(error, _Overtaken | JournalGone):  # seen before it was opened, perhaps
-        return "a later save let go of the journal before it was read"
+    if isinstance(error, _Overtaken | JournalGone):  # deleted since it was listed
+        return "a later save deleted the journal before it was read"
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, MemoryError):
@@ -252,7 +250,7 @@ def _failed(base: int, error: BaseException) -> str:
     return f"generation {base} could not be restored: {type(error).__name__}: {error!s:.300}"
 
 
-# --- what the child lets go of ----------------------------------------------------
+# --- isolating the child ----------------------------------------------------
 
 
 _DENIED = (
@@ -265,7 +263,7 @@ _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 def _refuse(event: str, args: tuple[Any, ...]) -> None:
-    """Raise where what was restored would have an effect outside (`sys.addaudithook`)."""
+    """Raise if a restored object is about to have an effect outside (`sys.addaudithook`)."""
     if event == "open":
         flags = args[2]
         if not (isinstance(flags, int) and flags & _WRITING):
@@ -276,7 +274,7 @@ def _refuse(event: str, args: tuple[Any, ...]) -> None:
 
 
 def _be_harmless() -> None:
-    """Say nothing, reach nobody, write nothing, and give way to everybody."""
+    """Drop output, network and writing, and run at the lowest priority."""
     logging.disable(logging.CRITICAL)
     sys.dont_write_bytecode = True
     nowhere = os.open(os.devnull, os.O_RDWR)
@@ -284,7 +282,7 @@ def _be_harmless() -> None:
         os.dup2(nowhere, fd)
     os.close(nowhere)
     sys.addaudithook(_refuse)
-    with contextlib.suppress(OSError):  # a filter of system calls may refuse it
+    with contextlib.suppress(OSError):  # a seccomp filter may refuse it
         os.nice(_NICE_MOST)
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))

@@ -1,10 +1,9 @@
-"""The moving part of an audit, where restoring all there is would take too much memory.
+"""Audits one part of the state at a time, if restoring everything would take too much memory.
 
-Imports `image` alone. The child that saves a generation also keeps the states
-of some of the durable objects, each by itself, in a file beside the journals. The child
-of the next generation brings these up to date by the journal, compares them with what
-memory holds, and keeps those of the next part. An object that is referred to is taken from
-memory, so that nothing else is restored.
+The child that saves a generation also stores the states of some of the durable objects, one by
+one, in a file beside the journals. The child of the next generation brings these up to date by
+the journal, compares them with memory, and stores the states of the next part. References lead
+to the live objects, so nothing else is restored.
 """
 
 from __future__ import annotations
@@ -32,15 +31,15 @@ from tapd.values import Value
 
 _LINEAGE = "audit"
 _END = b"end"
-"""The last record: what is without it is not whole."""
+"""The last record; a file without it is incomplete."""
 
 
 class Part(Value):
     """The states of some durable objects, as a generation was saved.
 
     Attributes:
-        parts: of so many parts of all there are.
-        number: this one: of the objects whose number has this remainder.
+        parts: the number of parts.
+        number: of this part: it holds objects whose number has this remainder.
         states: number, class and state of each.
     """
 
@@ -49,18 +48,18 @@ class Part(Value):
     states: tuple[tuple[int, bytes, bytes], ...]
 
     def has(self, oid: int) -> bool:
-        """Whether the object of this number is one of them."""
+        """Whether the object of this number belongs to the part."""
         return oid % self.parts == self.number
 
 
 class LiveObjects:
-    """The durable objects in memory, by number; no graph is walked for that.
+    """The durable objects in memory, by number, found without walking the graph.
 
-    A place in a list takes a tenth of what one in a dict does.
+    A list takes a tenth of the memory of a dict.
     """
 
     def __init__(self, jar: Jar) -> None:
-        """Find those of `jar`."""
+        """Find the objects of `jar`."""
         gc.unfreeze()
         everything = gc.get_objects()
         self._dense: list[Any] = []
@@ -77,15 +76,15 @@ class LiveObjects:
             if is_durable and obj._p_jar is jar and obj._p_oid is not None:
                 places[obj._p_oid] = obj
         del everything
-        gc.freeze()  # so that what is made from here on can be collected at little cost
+        gc.freeze()  # makes collecting later objects cheap
         gc.enable()
 
     def get(self, oid: int) -> Any:
-        """Return the object of a number; None where there is none."""
+        """Return the object of a number; None if there is none."""
         return self._dense[oid] if 0 <= oid < len(self._dense) else self._sparse.get(oid)
 
     def of_part(self, parts: int, number: int) -> Iterator[tuple[int, Any]]:
-        """Yield those whose numbers have this remainder, in the order of their numbers."""
+        """Yield the objects whose number has this remainder, in order."""
         numbers = range(len(self._dense)) if self._dense else sorted(self._sparse)
         for oid in numbers:
             if oid % parts == number:
@@ -95,11 +94,11 @@ class LiveObjects:
 
 
 _SPARSE = 4
-"""So many numbers for each object that the collector knows: most that ever were are gone."""
+"""Numbers per existing object from which a list would waste memory: most objects are gone."""
 
 
 class PartFile:
-    """The file that a part is in."""
+    """The file that holds a part."""
 
     def __init__(self, path: Path, key: Key) -> None:
         """Begin.
@@ -112,25 +111,25 @@ class PartFile:
         self._key = key.derive(b"audit")
 
     def read(self, generation: int) -> Part | None:
-        """Return the part that was kept with `generation`; None where there is none."""
+        """Return the part stored with `generation`; None if there is none."""
         try:
             contents = read_journal(self._path, self._key, _LINEAGE, generation)
         except (OSError, JournalDamaged):
             return None
         if not contents.payloads or contents.payloads[-1] != _END:
-            return None  # whoever wrote it was killed meanwhile
-        # What is unpacked has our own key's signature.
+            return None  # its writer was killed
+        # Only data signed with our own key is unpickled.
         (parts, number), *states = map(marshal.loads, contents.payloads[:-1])
         return Part(parts=parts, number=number, states=tuple(states))
 
     def write(self, live: LiveObjects, jar: Jar, generation: int, parts: int) -> None:
-        """Keep that part whose turn it is.
+        """Store the next part.
 
         Args:
             live: the objects of `jar`.
             jar: of the application.
-            generation: that was saved.
-            parts: of so many.
+            generation: the one just saved.
+            parts: the number of parts.
 
         Raises:
             StateUnwritable: the file can't be written.
@@ -142,7 +141,7 @@ class PartFile:
             for oid, obj in live.of_part(parts, number):
                 try:
                     state = jar.pickled(obj)
-                except NotStorable:  # the save has named it
+                except NotStorable:  # the save has reported it
                     continue
                 journal.append(marshal.dumps((oid, *state)))
             journal.append(_END)
@@ -150,12 +149,12 @@ class PartFile:
             journal.close()
 
     def remove(self) -> None:
-        """Let go of what was kept."""
+        """Delete the file."""
         self._path.unlink(missing_ok=True)
 
 
 class _PartReplay(Replay):
-    """Brings the objects of one part up to date; all others are those in memory."""
+    """Replays changes to the objects of one part; all others are the live ones."""
 
     def __init__(self, live: LiveObjects) -> None:
         super().__init__({}, Restoration())
@@ -199,25 +198,26 @@ def compare(
     differences_max: int,
     deadline_s: float,
 ) -> tuple[Outcome, frozenset[str]]:
-    """Compare what a kill would restore of a part with what memory holds.
+    """Compare what a kill would restore of a part with memory.
 
     Args:
-        part: as it was kept with the generation before.
+        part: as it was stored with the generation before.
         live: the objects of `jar`.
         jar: of the application.
-        since: what the journal has since then.
-        name: returns the path of a difference, given that in its object, and the object.
-        differences_max: after how many to stop.
+        since: the journal's records since then.
+        name: returns the full path, given the path in an object, and the object.
+        differences_max: stop after so many.
         deadline_s: when to stop, on the monotonic clock.
 
     Returns:
-        What was found, and the paths at which what is saved now will differ again.
+        What was found, and the paths of differences that the new generation has as well.
     """
     restored = _restored(live, part.states, (_only(each, part.has) for each in since))
     before: Likeness | None = None
 
     def compared(one: Any, other: Any) -> Outcome:
-        # One for each: objects that two hold are two, where the states were kept one by one.
+        # A new comparison for each object: the states were stored one by one, so a shared
+        # plain object is two here.
         nonlocal before
         before = Likeness(
             differences_max=differences_max,
@@ -241,6 +241,8 @@ def compare(
         is_whole = is_whole and outcome.is_whole and time.monotonic() < deadline_s
         if not is_whole or sum(map(len, found.values())) >= differences_max:
             break
+    # Which of the differences does a fresh pickle of the same memory show too? Those are no
+    # missed changes.
     again = _restored(live, ((oid, *jar.pickled(live.get(oid))) for oid in found), ())
     lasting = set()
     for oid, obj in again.objects():

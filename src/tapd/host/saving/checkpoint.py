@@ -1,20 +1,18 @@
-"""Saving while serving: a forked child dumps what memory held at the fork.
+"""Saves while serving: a forked child dumps memory as it was at the fork.
 
-Imports `errors`, `image`, `systemd.own_memory` and `host.copies`. A dump takes seconds
-for a large application, a fork some 10 ms per GB: the child has a frozen copy of
-everything, the parent serves on. The child is watched and never trusted: it reports over
-a pipe, and whatever else it does (dies, hangs, is killed for its memory) is a failed
-save, which leaves the last good TAP as it was.
+A dump takes seconds for a large application, a fork some 10 ms per GB. The child has a frozen
+copy of everything, and the parent goes on serving. The parent does not trust the child: it
+reports over a pipe, and if it dies, hangs or is killed for its memory, the save has failed and
+the last good TAP is still there.
 
-A child that has saved may go on to audit what it saved (`host.saving.audit`). Its save is
-reported first, and counts whatever becomes of the audit: one at a time, it is ended
-with the server, and gives way to one that somebody asked for.
+After saving, the child may audit the result (`host.saving.audit`). The save is reported first
+and is valid whatever the audit does. There is one audit at a time; it ends with the server, and
+an audit that somebody asks for replaces it.
 
-The fork happens with whatever threads there are. Only the forking thread lives
-on in the child, so the child touches nothing that another thread may have held
-locked: it does not log (its log is sent along with the report), it runs no
-event loop, it starts no thread, and it ends with `os._exit`. Should it hang all
-the same, the time limit ends it.
+The fork happens with any number of threads, and only the forking one exists in the child.
+Another thread may have held any lock, so the child does not log (its records are sent with the
+report), runs no event loop, starts no thread, and ends by `os._exit`. If it hangs all the same,
+the deadline ends it.
 """
 
 from __future__ import annotations
@@ -45,7 +43,7 @@ from tapd.systemd.own_memory import own_memory
 log = logging.getLogger(__name__)
 
 GIVEN_UP = "was given up"
-"""Of an audit that was ended by intent: by a stop, or for another one."""
+"""The result of an audit that was ended on purpose, by a stop or for another audit."""
 
 _NICE = 5
 _FDS_MAX = 1 << 20  # the default of fs.nr_open
@@ -65,12 +63,12 @@ class Checkpointer:
     """
 
     def __init__(self, *, deadline_s: float = 600.0, keep_fds: Iterable[int] = ()) -> None:
-        """Prepare to save; nothing is started.
+        """Prepare; starts nothing.
 
         Args:
             deadline_s: how long a child may take before it is killed.
-            keep_fds: what the child leaves open beside its stdio: the lock's fd,
-                so that the lock outlives the parent for as long as the child does.
+            keep_fds: descriptors that the child keeps besides its stdio: the lock's, so
+                that the lock is held for as long as the child lives.
         """
         self.deadline_s = deadline_s
         self.fork_s = 0.0
@@ -80,11 +78,11 @@ class Checkpointer:
 
     @property
     def is_auditing(self) -> bool:
-        """Whether a child is at an audit."""
+        """Whether a child is auditing."""
         return self._auditing is not None
 
     async def end_audit(self) -> None:
-        """End the audit that runs, if one does, and wait until it is told that it is over."""
+        """End the current audit, if there is one, and wait until `on_audited` was called."""
         child = self._auditing
         if child is not None and child.watching is not None:
             child.is_unwanted = True
@@ -99,17 +97,17 @@ class Checkpointer:
     ) -> SaveReport:
         """Fork now, have the child call `save`, and return its report.
 
+        If no other checkpoint runs, the saved state is the state at the call: there is no
+        suspension before the fork. Cancelling kills the child.
+
         Args:
             save: called in the child.
-            audit: called in the child when `save` was reported. Needs that none runs.
-            on_audited: called here with what it returned; with how the child ended if it did not.
-
-        What is saved is the state at the call, if no other checkpoint runs:
-        there is no suspension before the fork. Cancelling it kills the child.
+            audit: called in the child after `save` was reported; only if no audit runs.
+            on_audited: called here with its result, or with how the child ended.
 
         Raises:
-            TapdError: what `save` raised in the child.
-            StateUnwritable: the child could not be made, died or was too slow.
+            TapdError: raised by `save` in the child.
+            StateUnwritable: the child could not be created, died or was too slow.
         """
         async with self._one_at_a_time:
             child = self._fork(save, audit)
@@ -134,7 +132,7 @@ class Checkpointer:
     async def _watch_audit(
         self, child: _Child, on_audited: Callable[[Audited | str], None]
     ) -> None:
-        """Wait for what the audit finds; the child is ended with this task."""
+        """Wait for the result of the audit; the child ends with this task."""
         try:
             answer = await self._watch(child, self.deadline_s + DEADLINE_S)
         finally:
@@ -150,8 +148,8 @@ class Checkpointer:
             reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             raise _no_child(error) from error
-        # A signal that came between the fork and the child's own handlers would
-        # be told to the parent, by way of the wakeup fd that both have.
+        # Until the child has set its own handlers, its signals would be delivered to the
+        # parent, through the wakeup fd that both share.
         unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             pid = fork_copy()
@@ -167,7 +165,7 @@ class Checkpointer:
         return _Child(pid, reading)
 
     async def _watch(self, child: _Child, deadline_s: float) -> bytes:
-        """Return the next line that the child writes; b"" where it ended before that."""
+        """Return the next line that the child writes; b"" if it ended before that."""
         loop = asyncio.get_running_loop()
         told = asyncio.Event()
 
@@ -214,7 +212,7 @@ class _Child:
             raise _no_child(error) from error
 
     def read(self) -> bool:
-        """Take what the child has written so far; return whether more may come."""
+        """Read what the child has written so far; return whether more may come."""
         try:
             while data := os.read(self.pipe, 1 << 16):
                 if len(self.answer) < _REPORT_BYTES_MAX:
@@ -225,17 +223,17 @@ class _Child:
 
     @property
     def has_line(self) -> bool:
-        """Whether a whole answer is there."""
+        """Whether a whole answer was read."""
         return b"\n" in self.answer
 
     def take_line(self) -> bytes:
-        """Return the next answer, or what there is of it."""
+        """Return the next answer, or the part of it that was read."""
         line, _newline, rest = bytes(self.answer).partition(b"\n")
         self.answer = bytearray(rest)
         return line
 
     async def wait(self) -> None:
-        """Wait until it has ended by itself, or is killed: a large one takes a while to go."""
+        """Wait until the child has ended; freeing the memory of a large one takes a while."""
         if self.exit_code is not None:
             return
         ended = asyncio.Event()
@@ -251,13 +249,13 @@ class _Child:
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
     def reap(self) -> None:
-        """Take its exit status and the last of its answer; waits where it lives on."""
+        """Take the exit status and the last of the answer; blocks while the child lives."""
         if self.exit_code is None:
             self.exit_code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
             self.read()
 
     def end(self) -> None:
-        """Close what is open; kill it first where it still runs (we were cancelled)."""
+        """Close the fds; kill the child if it still runs (after a cancellation)."""
         if self.exit_code is None:
             self.kill()
             self.reap()
@@ -273,7 +271,7 @@ def _no_child(error: OSError) -> StateUnwritable:
 
 
 def _report_of(answer: bytes, child: _Child) -> SaveReport:
-    """Turn what the child wrote and how it ended into a report or an error."""
+    """Turn the child's answer and its end into a report or an error."""
     if child.is_late:
         raise StateUnwritable(
             f"saving: the child {child.pid} did not end in time and was killed; what was saved"
@@ -306,7 +304,7 @@ def _report_of(answer: bytes, child: _Child) -> SaveReport:
 
 
 def _audited_of(answer: bytes) -> Audited | None:
-    """Turn what the child wrote into what it found; None where it was ended."""
+    """Parse the result of an audit; None if the child ended before it."""
     try:
         return Audited.from_json(json.loads(answer))
     except (ValueError, TypeError, KeyError):
@@ -327,7 +325,7 @@ def _ending(exit_code: int | None) -> str:
 
 
 class _Collecting(logging.Handler):
-    """Keeps what is logged, for the parent to log."""
+    """Collects log records, for the parent to log."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -341,7 +339,7 @@ class _Collecting(logging.Handler):
 def _run_child(
     save: Save, audit: RunAudit | None, parent: int, pipe: int, keep_fds: Iterable[int]
 ) -> NoReturn:
-    """Save, report through `pipe` and end; never returns into the parent's code."""
+    """Save, report through `pipe` and exit; never returns into the parent's code."""
     status = 70  # EX_SOFTWARE
     own = own_memory()
     try:
@@ -350,12 +348,13 @@ def _run_child(
         _log_only_to(collecting)
         answer = _answer_of(save)
         answer["log"] = collecting.records
-        if not own[0]:  # C code that an author's hook called has forked once more
+        if not own[0]:  # a copy: C code called by an author's hook has forked again
             os._exit(0)
+        # `pipe2` made both ends non-blocking; only the parent's needs that.
         os.set_blocking(pipe, True)
         _tell(pipe, answer)
         if audit is not None and "report" in answer:
-            for fd in keep_fds:  # an audit changes nothing: it must not hold the lock
+            for fd in keep_fds:  # an audit is read-only: it must not hold the lock
                 os.close(fd)
             _tell(pipe, audit().as_json())
         status = 0
@@ -370,7 +369,7 @@ def _tell(pipe: int, answer: dict[str, Any]) -> None:
 
 
 def _become_child(parent: int, keep_fds: Iterable[int]) -> None:
-    """Let go of all that is the parent's: its signals, its sockets, its priority."""
+    """Give up everything of the parent's: its signals, its sockets, its priority."""
     end_with_parent(parent)
     os.setpgid(0, 0)  # Ctrl-C on the server's terminal is not for the child
     signal.set_wakeup_fd(-1)
@@ -378,11 +377,11 @@ def _become_child(parent: int, keep_fds: Iterable[int]) -> None:
         if callable(signal.getsignal(number)):
             signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    _close_all_but(keep_fds)  # else a client would wait for us to see its connection end
-    gc.unfreeze()  # what is detached is looked for among all objects
-    gc.disable()  # it would touch, and so copy, every page, to free nothing
+    _close_all_but(keep_fds)  # otherwise clients would not see their connections end
+    gc.unfreeze()  # detached objects are found by `gc.get_objects`
+    gc.disable()  # a collection would copy every page and free nothing
     offer_to_oom_killer()
-    with contextlib.suppress(OSError):  # a filter of system calls may refuse it
+    with contextlib.suppress(OSError):  # a seccomp filter may refuse it
         os.nice(_NICE)
 
 
@@ -396,7 +395,7 @@ def _close_all_but(keep_fds: Iterable[int]) -> None:
 
 
 def _log_only_to(handler: logging.Handler) -> None:
-    """Send every record to `handler`; what the parent's handlers write to is closed."""
+    """Send every record to `handler`; the files of the parent's handlers are closed."""
     known = [logging.getLogger(name) for name in list(logging.root.manager.loggerDict)]
     for logger in (logging.root, *known):
         logger.handlers = []

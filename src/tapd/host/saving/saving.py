@@ -1,12 +1,11 @@
-"""Saving while a server runs: when a generation is due, who asked for one, what became of it.
+"""Decides when a generation is saved, and answers those who asked for it.
 
-A generation is saved when one is asked for, when it is time and something changed, and
-when the journal is long. Who asked is answered with the very generation that holds
-all that was committed before. The child that saved it then compares it with what a kill
-would have restored (`audit`). A reload (SIGHUP, or over the control socket) also looks for
-new code, and has the process end where that loads what was saved (`upgrade`). The
-journal is synced beside it. Imports what the daemon has; what forks and rehearses is
-imported when the first client has been served.
+A generation is saved on request, after a while if something changed, and when the journal is
+long. A request is answered with a generation that contains everything committed before it. The
+child that saved it may then audit it (`audit`). A reload (SIGHUP, or over the control socket)
+also looks for new code, and ends the process if that code loads what was saved (`upgrade`). The
+journal is synced here as well. Modules that fork and rehearse are imported after the first
+client has been served.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ class Saving:
     """Saves the generations of one running application.
 
     Attributes:
-        renews: the process is to end for the next one to go on with new code.
+        renews: the process must end, so that the next one runs new code.
     """
 
     def __init__(
@@ -58,13 +57,13 @@ class Saving:
         boot_id: str,
         fault: Callable[[str], None],
     ) -> None:
-        """Prepare; who asks before `run` is answered by it.
+        """Prepare. Requests made before `run` are queued.
 
         Args:
             state: the files.
-            notifier: the way to the service manager.
-            options: how often.
-            boot_id: the kernel's name of this boot.
+            notifier: connection to the service manager.
+            options: how often to save.
+            boot_id: the kernel's ID of this boot.
             fault: called by name at each point where a test may kill the process.
         """
         self.renews = False
@@ -81,22 +80,22 @@ class Saving:
         self._reloading: list[asyncio.Future[tuple[SaveReport, list[str]]]] = []
         self._wanting_audit: list[asyncio.Future[Audited]] = []
 
-    # --- who asks ---------------------------------------------------------------
+    # --- requests ---------------------------------------------------------------
 
     def ask(self) -> None:
-        """Have a generation saved soon."""
+        """Request a save; returns at once."""
         self._asked.set()
 
     def ask_reload(self) -> None:
-        """Have a generation saved, and new code looked for."""
+        """Request a save and a look for new code; returns at once."""
         self._looks_for_code = True
         self._asked.set()
 
     async def checkpoint(self) -> SaveReport:
-        """Save a generation of now, or a moment later; return its report.
+        """Save a generation that contains the current state; return its report.
 
         Raises:
-            TapdError: this very generation could not be saved.
+            TapdError: this generation could not be saved.
         """
         waiting: asyncio.Future[SaveReport] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiting)
@@ -104,7 +103,7 @@ class Saving:
         return await waiting
 
     async def audit(self) -> Audited:
-        """Save a generation and have all of it audited, however much memory that takes.
+        """Save a generation and audit all of it, however much memory that takes.
 
         Raises:
             TapdError: it could not be saved, or the audit was ended.
@@ -115,14 +114,14 @@ class Saving:
         return await waiting
 
     async def reload(self) -> tuple[SaveReport, list[str]]:
-        """Save, and go on with new code if there is any, in the next process.
+        """Save, and continue in a new process if there is new code.
 
         Returns:
-            The report of the save, and the modules whose code is new; where there are
-            any, this process is about to end.
+            The report of the save, and the changed modules; if there are any, this
+            process is about to end.
 
         Raises:
-            UpgradeRefused: the new code does not load what was saved.
+            UpgradeRefused: the new code can't load what was saved.
             TapdError: it could not be saved.
         """
         waiting: asyncio.Future[tuple[SaveReport, list[str]]]
@@ -131,10 +130,10 @@ class Saving:
         self.ask_reload()
         return await waiting
 
-    # --- what is done ------------------------------------------------------------
+    # --- saving ------------------------------------------------------------
 
     async def run(self, turn: Turn, vitals: Vitals, environ: Mapping[str, str]) -> None:
-        """Save whenever it is due; return when the process is to end for new code."""
+        """Save whenever it is due; return when the process must end for new code."""
         from tapd.host.saving.checkpoint import Checkpointer  # noqa: PLC0415 - clients come first
         from tapd.host.upgrade import LoadedCode  # noqa: PLC0415 - the same
 
@@ -144,7 +143,7 @@ class Saving:
         try:
             await self._save_when_due(turn, vitals, environ, checkpointer, code)
         finally:
-            await checkpointer.end_audit()  # it would be of no use, and holds memory
+            await checkpointer.end_audit()  # its result is useless now, and it uses memory
 
     async def _save_when_due(
         self,
@@ -159,6 +158,7 @@ class Saving:
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._asked.wait(), timeout=1.0)
+            # The timeout makes this a poll of the other two reasons.
             asked = self._asked.is_set()
             journal_size = turn.commits.journal.size if turn.commits.journal is not None else 0
             long = journal_size > self._options.journal_bytes_max
@@ -170,11 +170,14 @@ class Saving:
                 _answer(_take(self._wanting_audit), stalled)
             if turn.commits.is_stalled or not (asked or long or timely):
                 continue
+            # Take all requests before the fork: a later one may not be contained in this
+            # generation.
             self._asked.clear()
             waiting, reloading = _take(self._waiting), _take(self._reloading)
             auditing = _take(self._wanting_audit)
             looks_for_code, self._looks_for_code = self._looks_for_code, False
             if asked:
+                # `ready` below ends the reload, also after a failure: the manager waits for it.
                 notifier.reloading()
             try:
                 report = await self._checkpoint(turn, vitals, checkpointer, auditing)
@@ -186,7 +189,7 @@ class Saving:
                         _answer(reloading, renewed)
                     else:
                         _answer(reloading, (report, renewed))
-            except (TapdError, OSError) as error:  # such as: too many open files
+            except (TapdError, OSError) as error:  # such as too many open files
                 failure = error if isinstance(error, TapdError) else _unsaved(error)
                 story.tell_save_failed(failure)
                 _answer(waiting, failure)
@@ -195,9 +198,9 @@ class Saving:
             due_s = time.monotonic() + self._options.checkpoint_s
             notifier.ready(vitals.line())
             if self.renews:
-                # The reload is over for the service manager before this process is.
+                # The manager must see READY=1 before this process ends.
                 await asyncio.to_thread(notifier.barrier, _BARRIER_S)
-                return  # a RELOADING=1 from here on would have no READY=1 after it
+                return  # a later RELOADING=1 would never be followed by READY=1
 
     async def _checkpoint(
         self,
@@ -206,15 +209,16 @@ class Saving:
         checkpointer: Checkpointer,
         auditing: list[asyncio.Future[Audited]],
     ) -> SaveReport:
-        """Begin a generation and have a forked child save it, and audit it.
+        """Begin a generation; a forked child saves it, and audits it.
 
-        Between turns from there on: this coroutine runs while no turn does, up to the fork.
+        Must not suspend between beginning it and the fork: no turn may run in between.
         """
-        with contextlib.suppress(OSError):  # the most of it, beside the turns
+        with contextlib.suppress(OSError):  # most of the sync, while turns go on
             await asyncio.to_thread(self._state.sync_journal)
         if auditing:
             await checkpointer.end_audit()
         application, state = turn.application, self._state
+        # Journal N+1 first, then generation N+1: a kill in between loses nothing.
         base = state.base
         journal = state.begin_generation()
         self._fault("checkpoint: journal begun")
@@ -238,7 +242,7 @@ class Saving:
         return report
 
     def _audit(self, base: int, generation: int, *, is_wanted: bool) -> Audit | None:
-        """Return what the saving child is to audit; None where nobody wants that."""
+        """Return the audit for the saving child; None if there is to be none."""
         from tapd.host.saving.audit import Audit  # noqa: PLC0415 - as in `run`
 
         store, allowed = self._state.store, self._options.audit_bytes
@@ -249,10 +253,10 @@ class Saving:
     async def _renew(
         self, turn: Turn, code: LoadedCode, environ: Mapping[str, str]
     ) -> list[str] | UpgradeRefused:
-        """End this process for the next to go on with new code, if there is any that works.
+        """Mark this process to end for new code, if there is some and it works.
 
         Returns:
-            The modules that are new, or why their code is not taken.
+            The changed modules, or why their code is refused.
         """
         from tapd.host import upgrade  # noqa: PLC0415 - as in `run`
 
@@ -276,7 +280,7 @@ class Saving:
         return changed
 
     def note_saved(self, report: SaveReport, vitals: Vitals) -> None:
-        """Take in that a generation is safe on the disk: older files go, and people are told."""
+        """Handle a saved generation: delete older files and log it."""
         state = self._state
         state.note_saved(report.generation)
         self._fault("checkpoint: old journals removed")
@@ -291,7 +295,7 @@ class Saving:
         story.tell_saved(report)
 
     async def keep_synced(self, turn: Turn, period_s: float) -> None:
-        """Sync the journal each `period_s` seconds in which something was appended."""
+        """Sync the journal each `period_s` seconds if something was appended."""
         synced = turn.commits.turns
         while True:
             await asyncio.sleep(period_s)
@@ -310,7 +314,7 @@ def _note_audited(
     waiting: list[asyncio.Future[Audited]],
     audited: Audited | str,
 ) -> None:
-    """Take in what an audit found, or how its process ended before that."""
+    """Handle the result of an audit, or the early end of its process."""
     if not isinstance(audited, str):
         vitals.note_audited(audited)
         story.tell_audited(audited)
@@ -325,14 +329,14 @@ def _note_audited(
 
 
 def _take(waiting: list[asyncio.Future[_T]]) -> list[asyncio.Future[_T]]:
-    """Return who waits, who are waited for no longer."""
+    """Return the waiting requests, and empty the list."""
     taken = waiting[:]
     waiting.clear()
     return taken
 
 
 def _answer(waiting: list[asyncio.Future[_T]], answer: _T | TapdError) -> None:
-    """Tell those who asked for a save; an answer that they have already stays."""
+    """Answer requests that have no answer yet."""
     for future in waiting:
         if future.done():
             continue

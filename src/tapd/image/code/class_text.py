@@ -1,13 +1,12 @@
-"""The typed text of a class, for `inspect.getsource` and whoever is built on it.
+"""Source text of typed classes, for `inspect.getsource` and tools built on it.
 
-Imports this room's `source`. A function's code names its file, a class does not:
-`inspect` asks the file of the module that the class says it is in, and a prompt
-is no module. So `inspect.getfile` is taught to answer for classes that were
-typed; what is asked of all others goes on to the standard library's. From 3.13
-on a class knows its first line, which a restored one must be told.
+The code of a function names its file, a class does not: `inspect` asks the module of the class,
+and a prompt has no module. So `inspect.getfile` is patched to answer for typed classes; other
+queries go to the original. From Python 3.13 on a class knows its first line, which a restored
+class must be given.
 
-The text is found by the methods of the class, and for one without methods among
-the texts that are still known; once found it is kept as long as the class.
+The text is found through the methods of the class, or, without methods, among the texts still
+known. Once found it is kept as long as the class.
 """
 
 from __future__ import annotations
@@ -27,18 +26,18 @@ _getfile = inspect.getfile
 
 
 def text_of_class(cls: type) -> tuple[Source, int] | None:
-    """Return the text that `cls` was typed in, and its first line; None where it was not."""
+    """Return the text that `cls` was typed in, and its first line; None if it was not typed."""
     if cls not in _found:
         found = _find(cls)
         if found is None:
-            _found[cls] = None  # asked once: a class is saved often, and its text fades
+            _found[cls] = None  # search once: a class is saved often, and old texts are dropped
         else:
             _remember(cls, *found)
     return _found[cls]
 
 
 def restore_class_text(cls: type, source: Source, line: int) -> None:
-    """Have `cls`, just made again, be shown as typed in `source` at `line`."""
+    """Make `cls`, just restored, show `source` and `line` as its origin."""
     if _found.get(cls) is not None:
         return
     _remember(cls, register_source(source), line)
@@ -53,12 +52,12 @@ def _remember(cls: type, source: Source, line: int) -> None:
 
 
 def _find(cls: type) -> tuple[Source, int] | None:
-    # `getattr` would find those of a base.
+    # Not `getattr`, which would find those of a base.
     names: Any = type.__dict__["__dict__"].__get__(cls)
     name = names.get("__qualname__", cls.__qualname__)
     own_line = names.get("__firstlineno__")
     if _KNOWS_ITS_LINE and own_line is None:
-        return None  # a call made it, not a statement
+        return None  # created by a call, not by a class statement
     methods = [code for code in map(_code_of, names.values()) if code is not None]
     own = [code for code in methods if code.co_qualname.rpartition(".")[0] == name]
     if own:
@@ -85,13 +84,13 @@ def _code_of(value: Any) -> types.CodeType | None:
 
 
 def teach_inspect() -> None:
-    """Have `inspect` find the texts of typed classes; again does nothing."""
+    """Patch `inspect` to find texts of typed classes. Idempotent."""
     if inspect.getfile is not _file_of:
         inspect.getfile = _file_of
 
 
 def _file_of(object: Any) -> str:  # noqa: A002 - the name that the standard library's has
-    """Return the file or the typed text of an object, as `inspect.getfile` does."""
+    """Return the file or typed text of an object, as `inspect.getfile` does."""
     if isinstance(object, type):
         module = sys.modules.get(object.__module__)
         if getattr(module, "__file__", None) is None or object.__module__ == "__main__":

@@ -1,15 +1,13 @@
-"""Classes that no module holds: taken apart, and made again at load as they were.
+"""Saves classes that are not importable, by their parts, and restores them as they were.
 
-Imports `errors` and this room's `definitions`, `names`, `rewritten`, `enums` and
-`class_text`. A class is made in two steps, so that its methods may refer to it: a
-bare class of the right metaclass, bases and slots, then its attributes, all of
-them, as they are now. No code of whoever typed it runs meanwhile: no ``__new__``
-or ``__setattr__`` of a metaclass, no ``__init_subclass__``, no ``__set_name__``,
-no decorator. What these did when the class was typed is state, and saved.
+A class is restored in two steps, so that its methods may refer to it: a bare class with the
+right metaclass, bases and slots, then all its attributes as they are now. No author's code runs
+meanwhile: no ``__new__`` or ``__setattr__`` of a metaclass, no ``__init_subclass__``, no
+``__set_name__``, no decorator. What these did when the class was typed is part of the saved
+attributes.
 
-Only two things of a class are made anew rather than carried: what the interpreter
-makes of its slots, and what `typing` gives to protocols and generic named tuples,
-which differs between Python's versions.
+Only two parts are recreated, not saved: what the interpreter creates for slots, and what
+`typing` adds to protocols and generic named tuples, which differs between Python versions.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ from tapd.image.bare import DESCRIPTORS, HEAP_TYPE, dict_of_class
 from tapd.image.code import enums, rewritten
 from tapd.image.code.class_text import restore_class_text, text_of_class
 from tapd.image.code.definitions import key_of, known_definition, remember_definition
-from tapd.image.code.old_classes import make_class, set_class  # TAPs of 0.1.0 name them here
+from tapd.image.code.old_classes import make_class, set_class  # TAPs of 0.1.0 refer to them here
 from tapd.image.evolution.names import name_of
 from tapd.model.durable.namespace import main_names
 
@@ -55,14 +53,14 @@ class _SomeTypedDict(typing.TypedDict):
 _MADE_BY_TYPE = frozenset({
     type, abc.ABCMeta, enum.EnumType, type(_SomeProtocol), type(_SomeTypedDict),
 })  # fmt: skip
-"""Metaclasses of which all that they do is kept: attributes."""
+"""Metaclasses whose whole effect is in the class's attributes."""
 
 
 def split_class(cls: type) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return the arguments of `bare_class` and the state for `set_class_state` of `cls`.
+    """Return the arguments of `bare_class` and the state for `set_class_state`.
 
     Raises:
-        CannotKeep: it is of a kind that can't be made again.
+        CannotKeep: a class of this kind can't be restored.
     """
     names = dict_of_class(cls)
     if is_made_in_c(cls):
@@ -104,7 +102,7 @@ def _mro_of(cls: type) -> tuple[type, ...]:
 
 
 def _is_carried(cls: type, name: str, value: Any) -> bool:
-    """Whether an attribute is state; the others come with the bare class."""
+    """Whether an attribute is saved; the others come with the bare class."""
     if name in _NOT_SAVED or (type(value) in DESCRIPTORS and value.__objclass__ is cls):
         return False
     function = getattr(value, "__func__", value)
@@ -114,13 +112,13 @@ def _is_carried(cls: type, name: str, value: Any) -> bool:
 
 
 def _gets_from_typing(cls: type) -> bool:
-    """Whether `typing` puts functions of its own into the bare class."""
+    """Whether `typing` adds functions of its own to the bare class."""
     names = dict_of_class(cls)
     return "_is_protocol" in names or (issubclass(cls, tuple) and "_fields" in names)
 
 
 def _slots_of(cls: type, names: Any) -> tuple[str, ...] | None:
-    """Return the slots of `cls`, mangled as they are; None where it has a dict as usual."""
+    """Return the slots of `cls`, name-mangled; None if it has an ordinary dict."""
     if "__slots__" not in names:
         return None
     own = [
@@ -137,7 +135,7 @@ def _slots_of(cls: type, names: Any) -> tuple[str, ...] | None:
 
 
 def _registered(cls: type) -> tuple[type, ...]:
-    """Return the classes that ``cls.register`` was called with."""
+    """Return the classes registered by ``cls.register``."""
     dump: Any = getattr(abc, "_get_dump", None)
     if dump is None or not issubclass(type(cls), abc.ABCMeta):
         return ()
@@ -146,7 +144,7 @@ def _registered(cls: type) -> tuple[type, ...]:
 
 
 def is_made_in_c(cls: type) -> bool:
-    """Whether `cls` is an extension type, so that nothing but its name leads to it."""
+    """Whether `cls` is an extension type, which can be found only by its name."""
     names = dict_of_class(cls)
     made = names.get("__new__")
     return (type(made) is types.BuiltinFunctionType and made.__self__ is cls) or any(
@@ -207,7 +205,7 @@ def bare_class(
 
 
 def _rename(cls: Any, name: str, qualname: str, bases: tuple[Any, ...]) -> None:
-    """Take over what somebody changed of a class since it was saved first."""
+    """Update what was changed of a class after it was first saved."""
     if cls.__bases__ != bases:
         type.__setattr__(cls, "__bases__", bases)
     if cls.__name__ != name:
@@ -217,10 +215,10 @@ def _rename(cls: Any, name: str, qualname: str, bases: tuple[Any, ...]) -> None:
 
 
 def _make(metaclass: Any, name: str, bases: tuple[Any, ...], names: dict[str, Any]) -> Any:
-    """Make a class past what was typed: its metaclass's methods, its bases' hooks.
+    """Create a class without running typed code: metaclass methods or hooks of bases.
 
-    A metaclass that a library holds makes it, since what it notes is its module's;
-    where it asks for more than is known here, it does not.
+    A library's metaclass is called normally, since its module may register the class; but not
+    if it needs arguments that are unknown here.
     """
     library = next((each for each in metaclass.__mro__ if name_of(each) is not None), type)
     if library not in _MADE_BY_TYPE:
@@ -239,10 +237,10 @@ def _make(metaclass: Any, name: str, bases: tuple[Any, ...], names: dict[str, An
 
 @contextlib.contextmanager
 def _hooks_of(bases: tuple[Any, ...]) -> Iterator[None]:
-    """Keep a new class from the ``__init_subclass__`` that was typed; libraries' are told.
+    """Suppress typed ``__init_subclass__`` hooks; hooks of libraries are called.
 
-    The keywords that it was given are not known any more, so a library's that asks
-    for some is not told either.
+    The original keyword arguments are unknown, so a library's hook that requires some is
+    suppressed as well.
     """
     above = dict.fromkeys(itertools.chain.from_iterable(base.__mro__ for base in bases))
     owners = [each for each in above if _has_hook(each)]
@@ -268,7 +266,7 @@ def _hooks_of(bases: tuple[Any, ...]) -> Iterator[None]:
 
 
 def _tell_nobody(_cls: Any) -> None:
-    """Stand in for an ``__init_subclass__``."""
+    """An ``__init_subclass__`` that does nothing."""
 
 
 def _has_hook(cls: type) -> bool:
@@ -283,10 +281,10 @@ _IMMUTABLE_TYPE = 1 << 8
 
 
 def set_class_state(cls: Any, state: dict[str, Any]) -> None:
-    """Give a bare class its attributes, or one that is known its newer ones."""
+    """Set the attributes of a bare class, or update those of a known one."""
     same_python = tuple(state["python"]) == _PYTHON
-    for each in state["registered"]:  # before it has a hook of its own for this
-        if isinstance(each, type):  # it may be lost
+    for each in state["registered"]:  # before the class gets its own `register`
+        if isinstance(each, type):  # else it is a placeholder
             with contextlib.suppress(Exception):
                 abc.ABCMeta.register(cls, each)
     attributes = state["attributes"]
@@ -312,7 +310,7 @@ def set_class_state(cls: Any, state: dict[str, Any]) -> None:
 
 
 def _delete_others(cls: type, names: set[str]) -> None:
-    """Delete what a class had before, or its making brought, and its state has not."""
+    """Delete attributes that the class has and its saved state has not."""
     for name, value in list(dict_of_class(cls).items()):
         if name not in names and _is_carried(cls, name, value):
             _delete(cls, name)
@@ -321,11 +319,11 @@ def _delete_others(cls: type, names: set[str]) -> None:
 _OWN_SETTERS = frozenset({
     "__module__", "__doc__", "__abstractmethods__", "__annotations__", "__type_params__",
 })  # fmt: skip
-"""What `type` has a setter for that puts the value where it is saved from."""
+"""Attributes whose setter in `type` stores the value where it is saved from."""
 
 
 def _is_diverted(cls: type, name: str) -> bool:
-    """Whether setting this attribute would reach the metaclass's, which has one of that name."""
+    """Whether setting this attribute would reach one of the metaclass with the same name."""
     if name in _OWN_SETTERS:
         return False
     for base in _mro_of(type(cls)):
@@ -339,7 +337,7 @@ def _set(cls: type, name: str, value: Any) -> None:
     if not _is_diverted(cls, name):
         type.__setattr__(cls, name, value)
         return
-    # The class's own dict, past all: what stands in it is what such a class body has put there.
+    # Write to the class's own dict directly, where the class body put the value.
     [own] = gc.get_referents(dict_of_class(cls))
     own[name] = value
     _touch(cls)
@@ -355,13 +353,13 @@ def _delete(cls: type, name: str) -> None:
 
 
 def _touch(cls: type) -> None:
-    """Have the interpreter forget what it remembers of the attributes of `cls`."""
+    """Invalidate the interpreter's attribute cache of `cls`."""
     type.__setattr__(cls, "_touched_", None)
     type.__delattr__(cls, "_touched_")
 
 
 def _complete(cls: Any) -> None:
-    """Give a class that another Python saved what this one's library asks for."""
+    """Add what this Python's libraries expect to a class saved by another version."""
     names = dict_of_class(cls)
     if "__required_keys__" in names and type(cls) is type(_SomeTypedDict):
         for name, value in (
@@ -378,7 +376,7 @@ def _complete(cls: Any) -> None:
 
 
 def _complete_named_tuple(cls: Any) -> None:
-    """Let a generic named tuple be subscripted, in whatever way this Python does."""
+    """Make a generic named tuple subscriptable in the way of this Python version."""
     bases = cls.__bases__
     if tuple in bases and typing.Generic in bases and "_fields" in dict_of_class(cls):
         function: Any = getattr(typing, "_generic_class_getitem", None)
@@ -398,11 +396,11 @@ _FOREIGN = frozenset(
     )
     if since > _PYTHON
 )  # fmt: skip
-"""What a later interpreter puts into a class, and this one takes for its author's."""
+"""Added to classes by later interpreters; this one would take them for the author's."""
 
 
 def _complete_protocol(cls: Any) -> None:
-    """Have `typing` look at the members of a protocol again, as this Python does."""
+    """Make `typing` recompute the members of a protocol in the way of this Python version."""
     members: Any = getattr(typing, "_get_protocol_attrs", None)
     tables = dict_of_class(_SomeProtocol)
     if "__protocol_attrs__" in tables and members is not None:

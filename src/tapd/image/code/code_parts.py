@@ -1,8 +1,4 @@
-"""What objects of Python's own kinds consist of: functions, methods, cells, classes, references.
-
-Imports `model` and this room's `names`, `classes` and `loss`. For `image.likeness.anatomy`,
-whose module says what holds for all kinds.
-"""
+"""The parts of functions, methods, cells, classes and references, for `image.likeness.anatomy`."""
 
 from __future__ import annotations
 
@@ -22,7 +18,7 @@ Attributes = dict[str, Any]
 
 
 def parts_named(*names: str) -> Callable[[Any], Attributes]:
-    """Return what gives the attributes called `names`."""
+    """Return a getter for the attributes called `names`."""
 
     def parts(obj: Any) -> Attributes:
         return {name: getattr(obj, name, None) for name in names}
@@ -97,7 +93,7 @@ PARTS: dict[type, Callable[[Any], Attributes]] = {
 
 
 def class_parts(cls: Any) -> Attributes:
-    """Return what a class that no module holds is made of; a name, where one does."""
+    """Return the parts of a class that is not importable, or the name of one that is."""
     name = names.name_of(cls)
     if name is not None or classes.is_made_in_c(cls):
         return {"<name>": name or type_name_of(cls)}

@@ -1,11 +1,9 @@
-"""Members of enums that were typed: taken apart, and made again without running their code.
+"""Saves the members of typed enums and restores them without running their code.
 
-Imports `errors` and `image.evolution.names`. A member is an object of its class, made here
-past ``__new__`` and ``__init__``, with the attributes that it had; the tables that
-`enum` keeps are attributes of the class like any other. So values, aliases,
-``_missing_``, ``boundary`` and whatever somebody set on a member come back as they
-were. A flag's combinations that were met once are members too: they are kept,
-since ``F(3) is F(3)``.
+A member is an instance of its class. It is created without ``__new__`` and ``__init__`` and
+gets its saved attributes; the tables of `enum` are attributes of the class like any other. So
+values, aliases, ``_missing_``, ``boundary`` and attributes set on members survive. Combinations
+of flags that were used are members too and are saved, since ``F(3) is F(3)``.
 """
 
 from __future__ import annotations
@@ -19,16 +17,16 @@ from tapd.image.bare import HEAP_TYPE, dict_of_class
 from tapd.image.evolution.names import name_of
 
 MAKING = "_members_being_made_"
-"""An attribute of a class that is being restored: its tables come later."""
+"""An attribute of a class that is being restored; its tables are set later."""
 
 
 def is_typed_enum(cls: type) -> bool:
-    """Whether `cls` is an enum that no module holds."""
+    """Whether `cls` is an enum that is not importable."""
     return issubclass(type(cls), enum.EnumType) and name_of(cls) is None
 
 
 def members_of(cls: type) -> list[Any]:
-    """Return every member of `cls`, once each, in an order that stays."""
+    """Return every member of `cls` once, in a stable order."""
     names: Any = type.__dict__["__dict__"].__get__(cls)
     found = {
         id(member): member
@@ -40,10 +38,10 @@ def members_of(cls: type) -> list[Any]:
 
 
 def new_args(cls: type) -> tuple[tuple[Any, ...], ...]:
-    """Return what each member is made from: the value of an ``int`` or ``str`` that it is.
+    """Return the arguments each member is created from: the value of its ``int`` or ``str``.
 
     Raises:
-        CannotKeep: it is something that tells nobody what it is made from.
+        CannotKeep: its base does not give its arguments.
     """
     return tuple(_new_args(cls, member) for member in members_of(cls))
 
@@ -65,7 +63,7 @@ def _new_args(cls: type, member: Any) -> tuple[Any, ...]:
 
 
 def make_members(cls: Any, args: tuple[tuple[Any, ...], ...]) -> None:
-    """Make the members of `cls` that are not there yet, bare."""
+    """Create the missing members of `cls`, bare."""
     members = members_of(cls)
     new = _base_in_c(cls).__new__
     members += [new(cls, *each) for each in args[len(members) :]]
@@ -79,7 +77,7 @@ def typed_member(cls: Any, index: int) -> Any:
 
 
 def reduce_member(member: Any) -> tuple[Any, ...]:
-    """Return how a member of a typed enum is written: as the class's."""
+    """Reduce a member of a typed enum, as a part of the class."""
     cls = type(member)
     for index, each in enumerate(members_of(cls)):
         if each is member:
@@ -88,7 +86,7 @@ def reduce_member(member: Any) -> tuple[Any, ...]:
 
 
 def put_state(cls: type, state: dict[str, Any]) -> None:
-    """Put into the state of a class what its members hold, and its table of values."""
+    """Add the state of the members, and the table of values, to the state of a class."""
     state["members"] = _states_of(cls)
     state["by_value"] = list(dict_of_class(cls).get("_value2member_map_", {}).items())
     maker = _inherited_maker(cls)
@@ -100,9 +98,9 @@ def put_state(cls: type, state: dict[str, Any]) -> None:
 
 
 def _inherited_maker(cls: type) -> tuple[type, str] | None:
-    """Return the base, and its attribute, that has what makes new members of `cls`.
+    """Return the base that creates new members of `cls`, and the attribute with its function.
 
-    It is called ``__new__`` and not found there: `enum` puts another in its place.
+    It is ``__new__`` under another name: `enum` puts its own there.
     """
     own = dict_of_class(cls).get("_new_member_")
     for base in cls.__mro__[1:]:
@@ -112,7 +110,7 @@ def _inherited_maker(cls: type) -> tuple[type, str] | None:
 
 
 def _states_of(cls: type) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Return the attributes of each member, and what its slots hold."""
+    """Return the attributes and slots of each member."""
     slotnames: Any = getattr(copyreg, "_slotnames")(cls)  # noqa: B009 - private to type checkers
     states = []
     for member in members_of(cls):
@@ -127,7 +125,7 @@ def _states_of(cls: type) -> list[tuple[dict[str, Any], dict[str, Any]]]:
 
 
 def set_state(cls: Any, state: dict[str, Any], *, same_python: bool) -> None:
-    """Give the members their attributes, and make the table of values, hashed only now."""
+    """Set the attributes of the members, then build the table of values, which hashes them."""
     if "maker" in state:
         base, attribute = state["maker"]
         type.__setattr__(cls, "_new_member_", dict_of_class(base)[attribute])
@@ -149,7 +147,7 @@ def set_state(cls: Any, state: dict[str, Any], *, same_python: bool) -> None:
 
 
 def _complete(cls: Any) -> None:
-    """Make the tables that this Python has and the one that saved has not."""
+    """Create the tables that this Python version has and the saving one had not."""
     members = cls._member_map_
     by_name: dict[str, list[Any]] = {
         name: [each._value_] for name, each in members.items() if not _is_hashable(each._value_)

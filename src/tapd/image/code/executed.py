@@ -1,10 +1,8 @@
-"""`exec`, `eval` and `compile` for typed code: what they compile keeps its text.
+"""Replacements of `exec`, `eval` and `compile` for typed code, which register the source text.
 
-Imports this room's `source`. A function is saved as its text, and that of one made
-by ``exec("def f(): ...")`` is thrown away by Python. So typed code that mentions
-one of the three gets builtins in which they are those of this module: they do what
-Python's do, and register the text. Whoever doesn't mention them, and every module,
-goes on with Python's own.
+A function is saved as its text, but Python drops the text of ``exec("def f(): ...")``. So typed
+code that mentions one of the three gets builtins with the versions of this module. They do what
+Python's do, and register the text. All other code, and every module, uses Python's own.
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ _STEM = "string"
 
 
 class Builtins(dict[str, Any]):
-    """Python's builtins but for three; what somebody adds or changes there is seen here."""
+    """Python's builtins with three replacements; changes to Python's own show through."""
 
     def __missing__(self, name: str) -> Any:
         return vars(builtins)[name]
@@ -39,7 +37,7 @@ class Builtins(dict[str, Any]):
 
 
 def _source_text(source: Any) -> str | None:
-    """Return `source` as text; None where it is none (code, or a syntax tree)."""
+    """Return `source` as text; None if it is code or a syntax tree."""
     if isinstance(source, str):
         return source
     if isinstance(source, bytes | bytearray | memoryview):
@@ -48,7 +46,7 @@ def _source_text(source: Any) -> str | None:
 
 
 def _compile(text: str, filename: str, mode: str, flags: int, optimize: int = -1) -> Any:
-    """Compile `text`, and register it where it defines a function."""
+    """Compile `text`, and register it if it defines a function."""
     code: Any = builtins.compile(text, filename, mode, flags, dont_inherit=True, optimize=optimize)
     if type(code) is not types.CodeType or types.CodeType not in map(type, code.co_consts):
         return code
@@ -70,7 +68,7 @@ def _run(
         if local_names is None:
             local_names = frame.f_locals
             if frame.f_code.co_flags & inspect.CO_OPTIMIZED and sys.version_info >= (3, 13):
-                local_names = dict(local_names)  # what is assigned there is seen by nobody
+                local_names = dict(local_names)  # a copy: assignments have no effect
     elif local_names is None:
         local_names = names
     text = _source_text(source)
@@ -122,7 +120,7 @@ TYPED_BUILTINS = Builtins(
     exec=_exec,
     eval=_eval,
     compile=_recompile,
-    # The interpreter looks for these without asking `__missing__`.
+    # The interpreter looks these up without calling `__missing__`.
     __import__=builtins.__import__,
     __build_class__=builtins.__build_class__,
 )
@@ -138,7 +136,7 @@ def mentions(code: types.CodeType | None) -> bool:
 
 
 class builtins_for:  # noqa: N801 - a context manager, used like a function
-    """Has global variables offer the builtins that `code` needs, while it begins."""
+    """Installs the builtins that `code` needs in global variables, while it starts."""
 
     def __init__(self, code: types.CodeType | None, names: Any) -> None:
         self._names = names if type(names) is dict and mentions(code) else None
@@ -156,7 +154,7 @@ class builtins_for:  # noqa: N801 - a context manager, used like a function
 
 
 def offer_builtins(code: types.CodeType, names: dict[str, Any]) -> None:
-    """Have `names` offer the builtins that `code`, about to run there, needs."""
+    """Install the builtins that `code` needs in `names`, where it is about to run."""
     now = names.get("__builtins__")
     wanted = TYPED_BUILTINS if mentions(code) else builtins
     if now is not wanted and (now is builtins or now is TYPED_BUILTINS):

@@ -1,8 +1,7 @@
-"""Classes of TAPs that tapd 0.1.0 wrote, made again: part of the format.
+"""Restores classes from TAPs of tapd 0.1.0. Part of the format.
 
-Imports this room's `class_text`, `definitions` and `names`. Nothing is written in
-this form any more (`image.code.classes` has today's), but a TAP of then must load for
-ever. What a decorator or a metaclass generated is generated again here.
+Nothing is written in this form any more (`image.code.classes` has the current one), but such a
+TAP must load for ever. What decorators and metaclasses generated is generated again.
 """
 
 from __future__ import annotations
@@ -65,11 +64,11 @@ def make_class(
 
 
 def _make_plain(name: str, bases: tuple[Any, ...], keywords: dict[str, Any], fill: Any) -> Any:
-    """Make a class without telling a typed base of it, which was told when it was typed.
+    """Create a class without calling ``__init_subclass__`` of a typed base.
 
-    What an ``__init_subclass__`` did then is state, and saved; the keywords that it
-    was given are not known any more. A base that a library holds is told again,
-    since what it notes is its module's; where it asks for keywords, it is not.
+    What that did when the class was typed is part of the saved state, and its keyword arguments
+    are unknown. Hooks of libraries are called, since their module may register the class; not
+    if they require keyword arguments.
     """
     above = (each for base in types.resolve_bases(bases) for each in base.__mro__)
     owner = next((each for each in above if _tells(each)), object)
@@ -91,7 +90,7 @@ def _tells(cls: type) -> bool:
 
 
 def _tell_nobody(_cls: Any) -> None:
-    """Stand in for an ``__init_subclass__``."""
+    """An ``__init_subclass__`` that does nothing."""
 
 
 def _make_enum(metaclass: Any, bases: tuple[Any, ...], name: str, members: dict[str, Any]) -> Any:
@@ -117,9 +116,9 @@ def _make_typed_dict(
 
 
 def set_class(cls: Any, state: tuple[Any, ...]) -> None:
-    """Give a bare class its attributes."""
+    """Set the attributes of a bare class."""
     attributes, dataclass_parts = state[:2]
-    registered, text = (*state[2:], None)[:2] if len(state) > 2 else ((), None)  # as added later
+    registered, text = (*state[2:], None)[:2] if len(state) > 2 else ((), None)  # added later
     for name, value in attributes.items():
         type.__setattr__(cls, name, value)
     if dataclass_parts is not None and "__dataclass_fields__" not in cls.__dict__:
@@ -129,14 +128,14 @@ def set_class(cls: Any, state: tuple[Any, ...]) -> None:
     if issubclass(type(cls), abc.ABCMeta):
         abc.update_abstractmethods(cls)
         for each in registered:
-            if isinstance(each, type):  # it may be lost
+            if isinstance(each, type):  # else it is a placeholder
                 cls.register(each)
     if text is not None:
         restore_class_text(cls, *text)
 
 
 def _finish_protocol(cls: Any) -> None:
-    """Have `typing` look at the members of a protocol again: they came after its making."""
+    """Make `typing` compute the members of a protocol again, now that they are set."""
     members: Any = getattr(typing, "_get_protocol_attrs", None)
     if "__protocol_attrs__" in cls.__dict__ and members is not None:
         cls.__protocol_attrs__ = members(cls)
@@ -155,7 +154,7 @@ def _make_dataclass(cls: Any, told: dict[str, Any], fields: dict[str, dict[str, 
             setattr(cls, name, field)
         dataclasses.dataclass(**told)(cls)
         return
-    # A default would overwrite its slot, so a twin without slots generates the methods.
+    # A default would overwrite its slot, so the methods come from a twin without slots.
     names = {"__annotations__": inspect.get_annotations(cls), **made}
     names |= {name: value for name, value in cls.__dict__.items() if _is_typed(value)}
     twin: Any = dataclasses.dataclass(**told)(type(cls.__name__, cls.__bases__, names))

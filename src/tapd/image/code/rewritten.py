@@ -1,13 +1,11 @@
-"""The functions that `dataclasses` and `collections.namedtuple` write for a class.
+"""Saves functions that `dataclasses` and `collections.namedtuple` generate for a class.
 
-Imports nothing of tapd. They are compiled from a text that is thrown away, and so
-they are found again by having the library write them once more, for a *twin*: a
-class of no name and no base that has fields of the same names and kinds. The code
-is the twin's; defaults, cells, globals and attributes are state, saved and put
-back as those of any other function (`image.code.definitions`).
+The libraries compile them from a text that is thrown away. To restore them the library
+generates them again, for a *twin*: a class without name and base that has fields of the same
+names and kinds. The code is the twin's. Defaults, cells, globals and attributes are saved and
+restored like those of any function (`image.code.definitions`).
 
-Nothing is believed: at save a function counts as written by the library only where
-the code that the twin got is equal to its own.
+At save a function counts as generated only if its code equals the code of the twin.
 """
 
 from __future__ import annotations
@@ -22,9 +20,9 @@ from collections.abc import Iterator
 from typing import Any
 
 Spec = tuple[Any, ...]
-"""What a twin is made from: nothing but tuples, texts and truth values."""
+"""What a twin is created from: only tuples, texts and bools."""
 Way = tuple[str, int]
-"""Where in a twin a function is: the attribute, and how often to ask for ``__wrapped__``."""
+"""A function's place in a twin: the attribute, and the number of ``__wrapped__`` steps."""
 
 _found: weakref.WeakKeyDictionary[Any, tuple[Spec, Way]] = weakref.WeakKeyDictionary()
 
@@ -39,12 +37,12 @@ _KINDS = {
 
 @functools.lru_cache(maxsize=4096)
 def _the(spec: Spec) -> Spec:
-    """Return one and the same spec for all that are equal, so that it is written once."""
+    """Intern a spec, so that equal ones are pickled once."""
     return spec
 
 
 def specs_of(cls: type) -> Iterator[Spec]:
-    """Yield what twins of `cls` may be made from; nothing where no library wrote into it."""
+    """Yield specs of possible twins of `cls`; none if no library generated code for it."""
     names: Any = type.__dict__["__dict__"].__get__(cls)
     if "__dataclass_fields__" in names:
         parameters = names["__dataclass_params__"]
@@ -71,7 +69,7 @@ def _described(field: Any) -> tuple[Any, ...]:
 
 @functools.lru_cache(maxsize=256)
 def _twin(spec: Spec) -> dict[str, Any]:
-    """Return the attributes of the class that a library makes of `spec`."""
+    """Return the attributes of the class that a library creates from `spec`."""
     kind, *parts = spec
     made = _twin_dataclass(*parts) if kind == "dataclass" else _twin_namedtuple(*parts)
     return dict(vars(made))
@@ -79,7 +77,7 @@ def _twin(spec: Spec) -> dict[str, Any]:
 
 def _twin_namedtuple(name: str, fields: tuple[str, ...]) -> Any:
     make: Any = collections.namedtuple  # noqa: PYI024 - its fields are data here
-    # `rename` lets pass the names that it gave: those that begin with an underscore.
+    # `rename` accepts the names that it gave before: they begin with an underscore.
     return make(name, fields, rename=True)
 
 
@@ -109,7 +107,7 @@ def _twin_dataclass(
 
 
 def _nothing(_self: Any) -> None:
-    """Stand in for a ``__post_init__``."""
+    """A ``__post_init__`` that does nothing."""
 
 
 def _functions(twin: dict[str, Any]) -> Iterator[tuple[Way, Any]]:
@@ -123,7 +121,7 @@ def _functions(twin: dict[str, Any]) -> Iterator[tuple[Way, Any]]:
 
 
 def note_rewritten(cls: type, *others: Any) -> Spec | None:
-    """Find the functions of `cls` that a library wrote, for `way_of`; return its spec, if any.
+    """Find the generated functions of `cls`, for `way_of`; return its spec, if any.
 
     Args:
         cls: a class.
@@ -140,7 +138,7 @@ def note_rewritten(cls: type, *others: Any) -> Spec | None:
         new = [function for function in own if function not in _found]
         try:
             twin = _twin(spec)
-        except Exception:  # fields that somebody changed: what isn't found is named as lost
+        except Exception:  # the author changed the fields: functions not found are reported as lost
             return None
         used = used or spec
         if not new:
@@ -154,10 +152,10 @@ def note_rewritten(cls: type, *others: Any) -> Spec | None:
 
 
 def way_of(function: Any) -> tuple[Spec, Way] | None:
-    """Return where the code of `function` is found again, if a library wrote it for a class."""
+    """Return the spec and place of `function`, if a library generated it."""
     way = _found.get(function)
     if way is None and function.__code__.co_filename == "<string>":
-        # Met before its class was: a bound method of a name of its own, say.
+        # Met before its class, such as a bound method in a variable.
         owner: Any = function.__globals__
         for name in function.__qualname__.split(".")[:-1]:
             owner = owner.get(name) if type(owner) is dict else vars(owner).get(name)
@@ -170,15 +168,15 @@ def way_of(function: Any) -> tuple[Spec, Way] | None:
 
 
 def remember_way(function: Any, spec: Spec, way: Way) -> None:
-    """Have `function`, just made again, be found where it was."""
+    """Register the place of `function`, which was just restored."""
     _found[function] = _the(spec), way
 
 
 def function_at(spec: Spec, way: Way) -> Any:
-    """Return the function that a library writes for `spec` today.
+    """Return the function that a library generates for `spec` in this Python version.
 
     Raises:
-        LookupError: it writes none of that name.
+        LookupError: it generates none of that name.
     """
     for where, function in _functions(_twin(spec)):
         if where == way:
@@ -187,9 +185,9 @@ def function_at(spec: Spec, way: Way) -> Any:
 
 
 def usual_name(name: str) -> str:
-    """Return what a variable of a generated function is called, whatever the version.
+    """Return the version-independent name of a variable of a generated function.
 
-    ``_dflt_x`` of Python 3.11 is ``__dataclass_dflt_x__`` since.
+    ``_dflt_x`` of Python 3.11 became ``__dataclass_dflt_x__``.
     """
     begin, end = "__dataclass_", "__"
     if name.startswith(begin) and name.endswith(end):
@@ -198,17 +196,17 @@ def usual_name(name: str) -> str:
 
 
 def is_of_class(name: str) -> bool:
-    """Whether such a variable differs from class to class, so that the twin's will not do."""
+    """Whether such a variable belongs to the class, so that the twin's is wrong."""
     return name == "cls" or name.startswith("_dflt_")
 
 
 def is_of_twin(function: Any) -> bool:
-    """Whether the library gave it the global variables of its class's module, not its own."""
+    """Whether the function's globals are those of the class's module, not the library's."""
     return function.__globals__ is globals()
 
 
 def shared_names(cls: type, spec: Spec) -> dict[str, Any]:
-    """Return the attributes of `cls` that are the library's own, the same for every class."""
+    """Return the attributes of `cls` that the library gives to every class unchanged."""
     own: Any = type.__dict__["__dict__"].__get__(cls)
     return {
         name: value for name, value in shared_attributes(spec).items() if own.get(name) is value
@@ -216,7 +214,7 @@ def shared_names(cls: type, spec: Spec) -> dict[str, Any]:
 
 
 def shared_attributes(spec: Spec) -> dict[str, Any]:
-    """Return what a library puts into every class of the kind of `spec`, as it is."""
+    """Return the attributes that a library gives to every class of this kind unchanged."""
     if spec[0] != "dataclass":
         return {}
     return {
@@ -229,5 +227,5 @@ def shared_attributes(spec: Spec) -> dict[str, Any]:
 
 
 def _bare(code: types.CodeType) -> types.CodeType:
-    """Return `code` without its place in the text, which depends on what else is written."""
+    """Return `code` without line numbers, which depend on the other generated code."""
     return code.replace(co_linetable=b"", co_firstlineno=1)

@@ -1,15 +1,13 @@
-"""Source text of code typed at a prompt: the registry behind `image.typed`.
+"""Registry of source texts typed at a prompt.
 
-Code objects are never stored: what a function was compiled from is kept as
-text, and its code is found again by compiling that text and looking for the
-same qualified name at the same line. Bytecode differs between Python's minor
-versions, text does not; comprehensions, which 3.12 inlines into their function,
-are left out of the names compared.
+Code objects are never saved. The text a function was compiled from is saved, and its code is
+found by compiling that text and looking for the same qualified name at the same line. Bytecode
+differs between minor versions of Python, text does not. Comprehensions are left out of the
+compared names, since 3.12 inlines them into their function.
 
-The text stands in `linecache` under a name such as ``<telnet 12>``, so that
-tracebacks and `inspect.getsource` show it. A text lives as long as a code object
-compiled from it; the last few that hold no function are kept besides, for
-tracebacks. Imports nothing of tapd.
+The text is in `linecache` under a name such as ``<telnet 12>``, for tracebacks and
+`inspect.getsource`. It is kept as long as a code object compiled from it. A few recent texts
+without functions are kept besides, for tracebacks.
 """
 
 from __future__ import annotations
@@ -35,19 +33,19 @@ FUTURE_MASK = 0x1FE0000
 _INLINED = re.compile(r"(<listcomp>|<setcomp>|<dictcomp>)\.(<locals>\.)?")
 _NUMBER = re.compile(r"<(.*) (\d+)>\Z")
 _RECENT_MIN = 64
-"""So many of the last texts can be shown, and at most twice as many."""
+"""How many recent texts are kept; up to twice as many between clean-ups."""
 _REPEATED_CHARACTERS_MAX = 4096
-"""Of a longer text the code is not kept: it is compiled again when it is typed again."""
+"""The compiled code of longer texts is not cached."""
 
 
 class Source(Value):
     """One piece of typed source text.
 
     Attributes:
-        filename: what its code objects call their file, ``<telnet 12>``.
+        filename: the file name of its code objects, ``<telnet 12>``.
         text: as it was typed.
-        symbol: ``single`` or ``exec``, how it was compiled.
-        flags: of the compiler: ``from __future__`` features that were on.
+        symbol: the mode of compilation, ``single`` or ``exec``.
+        flags: compiler flags: the active ``from __future__`` features.
     """
 
     filename: str
@@ -69,9 +67,9 @@ TextKey = tuple[str, str, str, int]  # stem, text, symbol and flags
 _by_filename: dict[str, Source] = {}
 _code_count: collections.Counter[str] = collections.Counter()
 _recent: dict[str, TextKey | None] = {}
-"""The last texts' names, oldest first, and of which code each is, if that is kept."""
+"""Names of recent texts, oldest first, each with the key of its code, if cached."""
 _recent_codes: dict[TextKey, types.CodeType] = {}
-"""Codes of recent texts that hold no function, by what they were compiled from."""
+"""Code of recent texts without functions, by what it was compiled from."""
 _compiled: weakref.WeakValueDictionary[tuple[str, str, int, int], types.CodeType] = (
     weakref.WeakValueDictionary()
 )
@@ -79,7 +77,7 @@ _last_number: dict[str, int] = {}
 
 
 def unused_filename(stem: str) -> str:
-    """Return the next unused name ``<STEM N>``; registering a source takes it."""
+    """Return the next unused name ``<STEM N>``; `register_source` marks it as used."""
     return f"<{stem} {_last_number.get(stem, 0) + 1}>"
 
 
@@ -101,7 +99,7 @@ def register_source(source: Source) -> Source:
     if stem and number.isdecimal():
         _last_number[stem] = max(_last_number.get(stem, 0), int(number))
     _by_filename[source.filename] = source
-    # A text that has no newline at its end would be shown without its last line.
+    # `linecache` would not show a last line without a newline.
     lines = [line + "\n" for line in source.text.splitlines()]
     linecache.cache[source.filename] = (len(source.text), None, lines, source.filename)
     _note_recent(source.filename)
@@ -109,10 +107,9 @@ def register_source(source: Source) -> Source:
 
 
 def recent_code(key: TextKey) -> types.CodeType | None:
-    """Return the code of a recent text without functions; None where it is to be compiled.
+    """Return the cached code of a recent text without functions, or None.
 
-    Who asks the same over and over (a program that looks after a server) pays
-    for the compiler once.
+    A program that sends the same line over and over pays for the compiler once.
     """
     code = _recent_codes.get(key)
     if code is not None:
@@ -122,9 +119,9 @@ def recent_code(key: TextKey) -> types.CodeType | None:
 
 
 def keep_recent(code: types.CodeType, key: TextKey) -> None:
-    """Show the text of `code`, which holds no function, so that nothing of it is ever saved.
+    """Keep the text of `code`, which has no function and so is never saved, for tracebacks.
 
-    Cheaper than `register_source`, for the many lines typed that are such.
+    Cheaper than `register_source`; most typed lines are of this kind.
     """
     filename = code.co_filename
     stem, text, _symbol, _flags = key
@@ -143,12 +140,12 @@ def _note_recent(filename: str, key: TextKey | None = None) -> None:
     if replaced is not None:
         del _recent_codes[replaced]
     _recent[filename] = key
-    if len(_recent) >= 2 * _RECENT_MIN:  # the older half at once: it costs each line less
+    if len(_recent) >= 2 * _RECENT_MIN:  # drop the older half at once: cheaper per line
         for oldest in list(itertools.islice(_recent, _RECENT_MIN)):
             key = _recent.pop(oldest)
             if key is not None:
                 del _recent_codes[key]
-                linecache.cache.pop(oldest, None)  # it holds no function, so that is all
+                linecache.cache.pop(oldest, None)  # no function: nothing else refers to it
             else:
                 _drop_unused(oldest)
 
@@ -166,20 +163,20 @@ def _release(filename: str) -> None:
 
 
 def adopt_code(code: types.CodeType) -> None:
-    """Keep the registered source of `code` as long as a function in it lives."""
+    """Keep the registered source of `code` as long as a function in it exists."""
     for inner in _walk(code):
         _code_count[code.co_filename] += 1
         weakref.finalize(inner, _release, code.co_filename).atexit = False
 
 
 def claim_text(owner: Any, filename: str) -> None:
-    """Keep a registered text as long as `owner` lives."""
+    """Keep a registered text as long as `owner` exists."""
     _code_count[filename] += 1
     weakref.finalize(owner, _release, filename).atexit = False
 
 
 def known_sources() -> list[Source]:
-    """Return all texts that may define something, in the order in which they were typed."""
+    """Return all texts that may define something, in the order they were typed."""
     return list(_by_filename.values())
 
 
@@ -196,8 +193,8 @@ def class_lines(source: Source, name: str) -> list[int]:
 def source_of(code: types.CodeType) -> Source | None:
     """Return the text that `code` was compiled from, if it was typed.
 
-    A library that writes functions may show their text to `linecache` for tracebacks
-    (attrs does): that is as good.
+    Code generators may register their text in `linecache` for tracebacks (attrs does), which is
+    just as good.
     """
     source = _by_filename.get(code.co_filename)
     if source is None and code.co_filename.startswith("<"):
@@ -208,7 +205,7 @@ def source_of(code: types.CodeType) -> Source | None:
 
 
 def _walk(code: types.CodeType) -> Iterator[types.CodeType]:
-    """Yield the code objects inside `code`, outer before inner."""
+    """Yield the code objects inside of `code`, outer before inner."""
     for constant in code.co_consts:
         if type(constant) is types.CodeType:
             yield constant
@@ -216,7 +213,7 @@ def _walk(code: types.CodeType) -> Iterator[types.CodeType]:
 
 
 def submodules_of(code: types.CodeType) -> Iterator[str]:
-    """Yield the dotted names that `code` itself, no function in it, imports."""
+    """Yield the dotted names that `code` itself imports, not the functions in it."""
     for name in code.co_names:
         if "." in name:
             yield name
@@ -227,7 +224,7 @@ def _key(code: types.CodeType) -> tuple[str, int]:
 
 
 def place_of(code: types.CodeType, source: Source) -> tuple[str, int, int]:
-    """Return where `code` is in `source`: normal qualified name, line, and which of those.
+    """Return the place of `code` in `source`: normalized qualified name, line and index.
 
     Raises:
         LookupError: `source` compiles to no such code.
@@ -241,14 +238,14 @@ def place_of(code: types.CodeType, source: Source) -> tuple[str, int, int]:
 
 
 def _bare(code: types.CodeType) -> types.CodeType:
-    """Return `code` without columns, which 3.12 leaves out for some lambdas."""
+    """Return `code` without column numbers, which 3.12 omits for some lambdas."""
     return code.replace(co_linetable=b"")
 
 
 def _distinct(module: types.CodeType, name: str, line: int) -> dict[types.CodeType, types.CodeType]:
-    """Return the different code objects of that name at that line, in order, by their bare form.
+    """Return the different code objects of that name and line, in order, by bare form.
 
-    Equal ones count once, since some Pythons merge them and some do not.
+    Equal ones count once: some Python versions merge them and some do not.
     """
     found: dict[types.CodeType, types.CodeType] = {}
     for inner in _walk(module):
@@ -280,7 +277,7 @@ def code_at(source: Source, name: str, line: int, index: int) -> types.CodeType:
 def future_flags(names: dict[str, Any]) -> int:
     """Return the compiler flags of the ``__future__`` features imported into `names`."""
     features = _features()
-    if names.keys().isdisjoint(features):  # few look-ups, however many names there are
+    if names.keys().isdisjoint(features):  # few look-ups, however large `names` is
         return 0
     flags = 0
     for name, (feature, flag) in features.items():

@@ -1,9 +1,8 @@
-"""Type variables and aliases of `typing` that no module holds: taken apart, and made again.
+"""Saves and restores type variables and aliases of `typing` that are not importable.
 
-Imports `errors`. What is written in the syntax of PEP 695 (``class C[T: Bound]``,
-``type X = ...``) is evaluated when it is first asked for, so it may refer to itself,
-and no constructor makes such a one. It is made here by that syntax again, of a
-bound or value that is put in afterwards.
+PEP 695 syntax (``class C[T: Bound]``, ``type X = ...``) is evaluated lazily and may refer to
+itself, and no constructor creates such objects. They are restored by the same syntax, with a
+bound or value that is filled in afterwards.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _alias_type: Any = getattr(typing, "TypeAliasType", None)
 
 
 def _has_name(obj: Any) -> bool:
-    """Whether `obj` can be imported from the module that it says it is from."""
+    """Whether `obj` can be imported from its module by its name."""
     module = getattr(obj, "__module__", None)
     if module in (None, "__main__"):
         return False
@@ -59,7 +58,7 @@ def _reduce_variable(obj: Any) -> Any:
 
 
 def new_variable(kind: str, name: str, state: dict[str, Any]) -> Any:
-    """Return a type variable as a constructor makes it. Part of the format."""
+    """Return a type variable created by a constructor. Part of the format."""
     keywords: dict[str, Any] = {}
     if kind == "TypeVar":
         keywords["bound"] = state["__bound__"]
@@ -74,11 +73,11 @@ def new_variable(kind: str, name: str, state: dict[str, Any]) -> Any:
 
 
 _holders: dict[int, tuple[Any, list[Any]]] = {}
-"""Of each that waits for what it is made of: itself, and where that is put."""
+"""Objects whose parts are not set yet, each with the list that takes them."""
 
 
 def _execute(text: str, module: str | None) -> tuple[dict[str, Any], list[Any]]:
-    """Run a definition whose parts are those of the list that is returned."""
+    """Run a definition whose parts are read from the returned list."""
     holder: list[Any] = []
     names: dict[str, Any] = {"_holder_": holder}
     if module is not None:
@@ -88,7 +87,7 @@ def _execute(text: str, module: str | None) -> tuple[dict[str, Any], list[Any]]:
 
 
 def lazy_variable(name: str, has_bound: bool, constraints: int, has_default: bool) -> Any:
-    """Return a type variable as PEP 695's syntax makes it; `set_lazy` follows.
+    """Return a type variable created by PEP 695 syntax; `set_lazy` follows.
 
     Part of the format.
     """
@@ -106,7 +105,7 @@ def lazy_variable(name: str, has_bound: bool, constraints: int, has_default: boo
 
 
 def lazy_specification(name: str, state: dict[str, Any]) -> Any:
-    """Return a parameter specification as PEP 695's syntax makes it. Part of the format."""
+    """Return a parameter specification created by PEP 695 syntax. Part of the format."""
     if not _HAS_SYNTAX:
         return new_variable("ParamSpec", name, state)
     has_default = _HAS_DEFAULTS and "__default__" in state
@@ -119,7 +118,7 @@ def lazy_specification(name: str, state: dict[str, Any]) -> Any:
 
 
 def set_lazy(variable: Any, state: dict[str, Any]) -> None:
-    """Give a type variable its bound, or an alias its value."""
+    """Set the bound of a type variable or the value of an alias."""
     waiting = _holders.pop(id(variable), None)
     if waiting is not None:
         bound = state.get("__value__", state.get("__bound__"))
@@ -144,7 +143,7 @@ def _reduce_alias(obj: Any) -> Any:
 
 
 def _mentions(value: Any, wanted: Any, seen: set[int]) -> bool:
-    """Whether `wanted` is among what `value` is made of."""
+    """Whether `wanted` is a part of `value`."""
     if value is wanted:
         return True
     if id(value) in seen:
@@ -159,14 +158,14 @@ def _mentions(value: Any, wanted: Any, seen: set[int]) -> bool:
 
 
 def lazy_alias(name: str, module: str | None) -> Any:
-    """Return what ``type NAME = ...`` makes; `set_lazy` follows. Part of the format."""
+    """Return the result of ``type NAME = ...``; `set_lazy` follows. Part of the format."""
     names, holder = _execute(f"type {name} = _holder_[0]", module)
     _holders[id(names[name])] = names[name], holder
     return names[name]
 
 
 def generic_alias(name: str, module: str | None, parameters: Any, value: Any) -> Any:
-    """Return what ``type NAME[...] = ...`` makes. Part of the format."""
+    """Return the result of ``type NAME[...] = ...``. Part of the format."""
     text = f"_made_ = _make_({name!r}, _value_, type_params=_parameters_)"
     names: dict[str, Any] = {"_make_": _alias_type, "_value_": value, "_parameters_": parameters}
     if module is not None:

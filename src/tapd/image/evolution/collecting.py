@@ -1,6 +1,6 @@
-"""Which stand-ins a restoring made: it is asked when all is loaded.
+"""Registry of the stand-ins created by a load.
 
-Imports nothing of this room, so that whatever makes stand-ins may tell.
+A module of its own without imports, since every module that creates stand-ins uses it.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from typing import Any
 
 
 class Registry:
-    """The stand-ins that one restoring made.
+    """The stand-ins created by one load.
 
-    Weakly held: those of an attempt that was given up count no more when they are gone.
+    Holds weak references: stand-ins of an abandoned attempt no longer count once they are
+    freed.
 
     Attributes:
-        is_read_in_c: the C unpickler is at work, and would call any function on them.
+        is_read_in_c: the C unpickler is at work; it would call arbitrary functions on
+            stand-ins.
     """
 
     def __init__(self) -> None:
@@ -27,55 +29,55 @@ class Registry:
         return bool(self._made)
 
     def add(self, stand_in: Any) -> None:
-        """Take note of a stand-in."""
+        """Register a stand-in."""
         try:
             self._made[id(stand_in)] = weakref.ref(stand_in)
-        except TypeError:  # one whose class has slots alone
+        except TypeError:  # its class has slots only
             self._made[id(stand_in)] = lambda: stand_in
 
     def discard(self, stand_in: Any) -> None:
-        """Forget what is itself again."""
+        """Remove an object that is itself again."""
         self._made.pop(id(stand_in), None)
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Remove all."""
         self._made.clear()
 
     def alive(self) -> list[Any]:
-        """Return those that are still there."""
+        """Return those that still exist."""
         found = [refer() for refer in self._made.values()]
         return [each for each in found if hasattr(type(each), "broken_name")]
 
 
 _registries: list[Registry] = []
-"""Those of the restorings that run now, innermost last (`definitions.restoring`)."""
+"""Registries of the current loads, innermost last (`definitions.restoring`)."""
 
 
 def begin_collecting(registry: Registry) -> None:
-    """Have `registry` take note of each stand-in that is made, until `end_collecting`."""
+    """Register stand-ins in `registry` until `end_collecting`."""
     _registries.append(registry)
 
 
 def end_collecting() -> None:
-    """Go back to the registry before."""
+    """Return to the previous registry."""
     _registries.pop()
 
 
 def note(stand_in: Any) -> None:
-    """Take note of a stand-in that was made, or that an object became."""
+    """Register a stand-in that was created, or that an object was turned into."""
     if _registries:
         _registries[-1].add(stand_in)
 
 
 class NotInC(Exception):
-    """A stand-in is to be made; the C unpickler would call a function for another class on it."""
+    """A stand-in is needed; the C unpickler would call functions on it that its class lacks."""
 
 
 def leave_c() -> None:
-    """Have the `Salvager` read on, where it is not it that does.
+    """Make the C unpickler give up, so that the `Salvager` takes over.
 
     Raises:
-        NotInC: it is the C unpickler.
+        NotInC: the C unpickler is at work.
     """
     if _registries and _registries[-1].is_read_in_c:
         raise NotInC("there are stand-ins in it")

@@ -1,11 +1,10 @@
-"""States of dataclasses and attrs classes, set by the names of their fields.
+"""Sets states of dataclasses and attrs classes by field names, not by position.
 
-Imports `image.bare`. Both libraries generate a ``__setstate__`` for classes with
-slots, made for the class as it was: that of `dataclasses` gives values to fields by
-their order, whatever their number, and even takes the keys of a dict for values; that
-of attrs leaves out what it does not know, and can't set an attribute of a `Persistent`.
-So a class that is found at load gets a stricter one in its place (`fit_class`), which
-does the same where the state fits, and else raises, so that the object is kept.
+For classes with slots both libraries generate a ``__setstate__`` that fits only the class as it
+was. That of `dataclasses` assigns values by position, whatever their number, and takes even the
+keys of a dict for values. That of attrs skips unknown names and can't set attributes of a
+`Persistent`. So a class found at load gets a stricter one (`fit_class`): the same where the
+state fits, otherwise an error, so that the object becomes a stand-in.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _DATACLASS_GETSTATE: Any = getattr(dataclasses, "_dataclass_getstate", None)
 
 
 def fit_class(found: Any) -> Any:
-    """Return `found`, with a strict ``__setstate__`` where it had a generated one."""
+    """Return `found`; replace a generated ``__setstate__`` by a strict one."""
     if issubclass(type(found), type):
         for base in type.__dict__["__mro__"].__get__(found):
             setstate = base.__dict__.get("__setstate__")
@@ -40,13 +39,13 @@ def fit_class(found: Any) -> Any:
 
 
 def _fit_slots(cls: Any) -> None:
-    """Have a durable `cls` with slots take a state that was saved when it had none."""
+    """Make a durable `cls` with slots accept a state saved when it had none."""
     if has_slots(cls):
         type.__setattr__(cls, "__setstate__", set_slotted)
 
 
 def set_slotted(obj: Any, state: Any) -> None:
-    """Give a durable object its attributes, each where it has its place."""
+    """Set the state of a durable object, each attribute in its slot or dict."""
     if type(state) is dict:
         slots = slot_names(type(obj))
         state = (
@@ -66,15 +65,15 @@ def _is_generated(setstate: Any) -> bool:
 
 
 def set_fields(obj: Any, state: Any) -> None:
-    """Give `obj` its fields. Part of the format.
+    """Set the fields of `obj`. Part of the format.
 
     Args:
         obj: an instance of a dataclass or an attrs class.
-        state: values by name; or in the order of the fields; or, as pickle has it, the
-            ``__dict__`` and what is in slots.
+        state: values by name; or in the order of the fields; or, as pickle has it, a pair
+            of the ``__dict__`` and the slots.
 
     Raises:
-        ValueError: there are more or fewer values without names than fields.
+        ValueError: values without names, and their number is not that of the fields.
         AttributeError: there is no place for one.
     """
     if type(state) is tuple and len(state) == 2 and all(_is_part(part) for part in state):
@@ -101,14 +100,14 @@ def _is_part(part: Any) -> bool:
 
 
 def field_names(cls: Any) -> list[str]:
-    """Return the names of the fields of a dataclass or an attrs class, in their order."""
+    """Return the field names of a dataclass or an attrs class, in order."""
     if dataclasses.is_dataclass(cls):
         return [field.name for field in dataclasses.fields(cls)]
     return [attribute.name for attribute in getattr(cls, "__attrs_attrs__", ())]
 
 
 def is_saved_by_order(cls: Any) -> bool:
-    """Whether instances of `cls` would be saved as values without names."""
+    """Whether pickle would save instances of `cls` as values without names."""
     return (
         _DATACLASS_GETSTATE is not None
         and cls.__getstate__ is _DATACLASS_GETSTATE
@@ -118,7 +117,7 @@ def is_saved_by_order(cls: Any) -> bool:
 
 
 def reduce_by_names(obj: Any) -> tuple[Any, ...]:
-    """Return how an instance is written whose class would give values without names."""
+    """Reduce an instance whose class would save values without names."""
     made, args, *more = obj.__reduce_ex__(4)
     state = dict(zip(field_names(type(obj)), more[0], strict=True))
     return made, args, state, *(*more[1:], None, None)[:2], set_fields

@@ -1,7 +1,7 @@
-"""Turns objects that are made already into stand-ins, and back.
+"""Turns existing objects into stand-ins, and back.
 
-Imports `errors` and this room's `bare`, `collecting` and `stand_ins`. Others hold such an object,
-so it stays itself and changes its class.
+Others refer to such an object already, so it can't be replaced: it keeps its identity and
+changes its class.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _unfit_types: weakref.WeakKeyDictionary[type, dict[int | None, type]] = weakref.
 
 
 def _unfit_type(cls: Any, version: int | None) -> Any:
-    """Return a class of the layout of `cls` whose instances keep states of `version`.
+    """Return a stand-in class with the layout of `cls` whose instances keep states of `version`.
 
-    That of plain objects is None.
+    For plain objects `version` is None.
     """
     known = _unfit_types.setdefault(cls, {})
     if version not in known:
@@ -47,15 +47,16 @@ def _unfit_type(cls: Any, version: int | None) -> Any:
             known[version] = _plain_type(cls, attributes)
         else:
             attributes["persistence_version"] = version
-            # Not the metaclass's own way: it may have a hook that raises.
+            # Bypass the author's metaclass: its hooks may raise.
             known[version] = type.__new__(type(cls), cls.__name__, (Unfit, cls), attributes)
     return known[version]
 
 
 def _plain_type(cls: Any, attributes: dict[str, Any]) -> Any:
-    """Return a class of the layout of the plain `cls`, which has to be its first base for that."""
+    """Return a stand-in class with the layout of the plain `cls`, which must be its first base."""
     ours = {**vars(Silent), **vars(Refusing), **vars(UnfitPlain)}
     attributes = {name: ours[name] for name in ours.keys() - _OWN_NAMES} | attributes
+    # Creating a subclass would run the author's hook: replace it meanwhile.
     hook = vars(cls).get("__init_subclass__")
     type.__setattr__(cls, "__init_subclass__", classmethod(_tell_nobody))
     try:
@@ -68,23 +69,23 @@ def _plain_type(cls: Any, attributes: dict[str, Any]) -> Any:
 
 
 def _tell_nobody(_cls: Any, /, **_kwargs: Any) -> None:
-    """Stand in for an author's ``__init_subclass__``."""
+    """An ``__init_subclass__`` that does nothing."""
 
 
 _OWN_NAMES = frozenset(vars(type("_", (), {"__slots__": ()}))) | {"__annotations__"}
 
 
 def keep(obj: Any, version: int, state: Any, reason: str) -> None:
-    """Turn the durable `obj` into a stand-in that keeps `state`, whatever it has by now.
+    """Turn the durable `obj` into a stand-in that keeps `state`; its current contents are dropped.
 
     Args:
-        obj: stays the same object, so that whoever refers to it finds the stand-in.
+        obj: keeps its identity, so that all references lead to the stand-in.
         version: of the state's layout.
         state: as it was saved.
         reason: why its class can't take it.
 
     Raises:
-        UpgradeRefused: it is of a type of C, whose instances can be nothing else.
+        UpgradeRefused: its class is written in C, and its instances can't change class.
     """
     cls: Any = type(obj)
     try:
@@ -113,18 +114,18 @@ def _no_way(cls: Any, reason: str) -> UpgradeRefused:
 def keep_plain(
     obj: Any, made: tuple[Any, ...], setter: Any, state: Any, reason: str, *, has_items: bool
 ) -> None:
-    """Turn the plain `obj` into a stand-in, though it is made and others hold it.
+    """Turn the plain `obj`, which others hold already, into a stand-in.
 
     Args:
-        obj: stays the same object, with the items that it has by now.
-        made: what made it, and of which arguments.
-        setter: the function that would give it its state.
-        state: what that would get.
-        reason: why its class can't take that.
-        has_items: its items are none of that.
+        obj: keeps its identity and the items that it has by now.
+        made: the callable that created it, and its arguments.
+        setter: the function that would set its state.
+        state: the argument of that function.
+        reason: why its class can't take it.
+        has_items: its items are not part of `state`.
 
     Raises:
-        UpgradeRefused: Python does not let its instances be of another class.
+        UpgradeRefused: its instances can't change class.
     """
     cls = type(obj)
     try:
@@ -141,7 +142,7 @@ def keep_plain(
 
 
 def revive(obj: Any) -> bool:
-    """Give a stand-in its class back, bare, for a later state that may fit.
+    """Turn a stand-in back into a bare object of its class, for a later state that may fit.
 
     Returns:
         Whether it is a bare object now.
@@ -151,18 +152,18 @@ def revive(obj: Any) -> bool:
         return False
     try:
         set_class(obj, cls.broken_of)
-    except TypeError:  # its instances are of another layout
+    except TypeError:  # its layout is different
         return False
     clear(obj)
     return True
 
 
 def change_class(obj: Any, cls: Any) -> None:
-    """Have the durable `obj` be of `cls`, or a stand-in for one of that class.
+    """Change the class of the durable `obj` to `cls`, or to a stand-in for it.
 
     Args:
-        obj: whose class was changed when it lived.
-        cls: as it was loaded: it may be no class of durable objects any more.
+        obj: the object whose class was changed when it was live.
+        cls: the class as it was loaded; perhaps no durable class any more.
     """
     if not (issubclass(type(cls), type) and is_durable_type(cls)):
         cls = broken_durable_type_of(cls)

@@ -1,7 +1,7 @@
-"""Modules of tapd that have moved: TAPs name them as they were called when they were saved.
+"""Old names of tapd's modules that have moved, so that old TAPs load.
 
-A name in a pickle or a journal is looked up under today's name (`names.renamed`). An
-import of an old name, such as of a module that a namespace holds, finds the new module.
+A name in a pickle or journal is looked up under the current name (`names.renamed`). Importing
+an old name, for instance of a module in a namespace, gives the new module.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def _read_moves() -> dict[str, str]:
 
 
 MOVED = _read_moves()
-"""Today's name of each module that has moved, by its old name."""
+"""The current name of each moved module, by its old name."""
 
 _NAMES = (
     (
@@ -149,26 +149,26 @@ def todays_name(module: str, name: str) -> str:
 
 
 class _Finder:
-    """Imports a moved module by its old name, where no module has that name now."""
+    """Imports a moved module by its old name, unless another module has that name now."""
 
     @staticmethod
     def find_spec(
         name: str, _path: Sequence[str] | None = None, _target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return a spec for the old name of a module, or None (`importlib.abc.MetaPathFinder`)."""
+        """Return a spec for a module's old name, else None (`importlib.abc.MetaPathFinder`)."""
         return ModuleSpec(name, cast(Any, _Finder)) if name in MOVED else None
 
     @staticmethod
     def create_module(_spec: ModuleSpec) -> None:
-        """Have the import system make a module, which `exec_module` replaces."""
+        """Let the import system create a module; `exec_module` replaces it."""
 
     @staticmethod
     def exec_module(module: ModuleType) -> None:
-        """Put the module of today under the old name."""
+        """Register the current module under the old name."""
         sys.modules[module.__name__] = importlib.import_module(MOVED[module.__name__])
 
 
 def install() -> None:
-    """Let old names be imported, from now on."""
+    """Make old names importable."""
     if _Finder not in sys.meta_path:
         sys.meta_path.append(_Finder)

@@ -1,10 +1,9 @@
-"""Classes and functions referred to by name: found, renamed, or broken.
+"""Finds classes and functions by name, through renames; a missing class becomes a stand-in.
 
-Imports `errors`, `model` and `image.loss`. A TAP names what it needs as
-``module:qualname``. At save a name is used only where it leads back to the very
-object (`name_of`); at load a name that leads nowhere goes through the rename map
-and, failing that, becomes a `Broken` stand-in, which keeps the state of the
-vanished class and saves it back unchanged.
+A TAP names what it needs as ``module:qualname``. At save a name is used only if it leads back
+to the same object (`name_of`). At load a name that is not found goes through the rename map. If
+that fails too, a `Broken` stand-in keeps the state of the vanished class and saves it back
+unchanged.
 """
 
 from __future__ import annotations
@@ -61,19 +60,19 @@ moved.install()
 
 
 def register_rename(old: str, new: str) -> None:
-    """Have TAPs that name a class or function `old` find `new`.
+    """Make TAPs that name a class or function `old` find `new`.
 
-    To be called when a module is imported that has it, or that the server imports anyway.
+    Call it at the import of a module that the server imports anyway, or of the old module.
 
     Args:
-        old: ``module:qualname``, or ``module:*`` for all that a module had.
-        new: what it is called now, in the same form.
+        old: ``module:qualname``, or ``module:*`` for everything in a module.
+        new: the current name, in the same form.
     """
     _renames[old] = new
 
 
 def renamed(module: str, qualname: str) -> tuple[str, str]:
-    """Return what ``module:qualname`` is called now; renames are followed in a chain."""
+    """Return the current name of ``module:qualname``; follows chains of renames."""
     for _ in range(len(_renames) + 1):
         new = _renames.get(f"{module}:{qualname}")
         if new is None:
@@ -90,7 +89,7 @@ _aliases = {
     for name, value in vars(types).items()
     if isinstance(value, type) and value.__module__ != "types"
 }
-"""Names of builtin types that their own name does not lead to, by id (they live for ever)."""
+"""Builtin types that can't be found by their own name; by id, since they live for ever."""
 
 
 def _walk_name(module: Any, qualname: str) -> Any:
@@ -100,10 +99,9 @@ def _walk_name(module: Any, qualname: str) -> Any:
 def name_of(obj: Any) -> tuple[str, str] | None:
     """Return the module and qualified name by which `obj` can be imported again, or None.
 
-    A class or function of ``__main__`` has none: there is another ``__main__``
-    when it is loaded. A class that its module has since replaced under the same
-    name (the module was reloaded) goes by that name, since a restart would bring
-    the new one just the same.
+    A class or function of ``__main__`` has none: ``__main__`` is another module at load. A
+    class that its module has since replaced under the same name (the module was reloaded) goes
+    by that name, since a restart would find the new one anyway.
     """
     alias = _aliases.get(id(obj))
     if alias is not None:
@@ -126,7 +124,7 @@ def name_of(obj: Any) -> tuple[str, str] | None:
 
 
 def _other_name(cls: type, module_name: str) -> tuple[str, str] | None:
-    """Return under which other name its module has `cls`: ``Point = namedtuple("P", "x y")``."""
+    """Return another name that its module has for `cls`: ``Point = namedtuple("P", "x y")``."""
     module: Any = sys.modules.get(module_name)
     if not issubclass(type(module), types.ModuleType) or module.__spec__ is None:
         return None
@@ -137,7 +135,7 @@ def _other_name(cls: type, module_name: str) -> tuple[str, str] | None:
 
 
 def _find_at_save(module_name: str, qualname: str) -> Any:
-    """Return what a later process will find by this name; None where it may find nothing."""
+    """Return what a later process will find by this name; None if perhaps nothing."""
     module: Any = sys.modules.get(module_name)
     if not issubclass(type(module), types.ModuleType) or "<" in qualname:
         return None
@@ -149,7 +147,7 @@ def _find_at_save(module_name: str, qualname: str) -> Any:
 
 
 def is_own_name(cls: type, name: tuple[str, str]) -> bool:
-    """Whether `name` is what pickle itself would call `cls`, and leads to it."""
+    """Whether `name` is the name pickle itself would use for `cls`, and leads to it."""
     return (cls.__module__, cls.__qualname__) == name and _walk_name(
         sys.modules[name[0]], name[1]
     ) is cls
@@ -182,7 +180,7 @@ def _checked(found: Any) -> Any:
 
 
 def _is_value(found: Any) -> bool:
-    """Whether `found` is saved by what it holds, so that nothing was ever saved by its name."""
+    """Whether `found` is pickled by its contents, so that no TAP can have meant it by its name."""
     cls: Any = type(found)
     return cls in _VALUES or (
         bool(cls.__flags__ & HEAP_TYPE)
@@ -201,10 +199,10 @@ _VALUES = frozenset({
 
 
 def find_name(module_name: str, qualname: str) -> Any:
-    """Return what is called ``module_name:qualname`` today.
+    """Return the object that is called ``module_name:qualname`` today.
 
     Raises:
-        LookupError: there is no such thing, even after renames.
+        LookupError: there is no such object, even after renames.
     """
     name = renamed(module_name, qualname)
     tried: set[tuple[str, str]] = set()
@@ -215,17 +213,17 @@ def find_name(module_name: str, qualname: str) -> Any:
                 __import__(name[0])
             found = _walk_name(sys.modules[name[0]], name[1])
             return found if type(found) is type else _checked(found)
-        except BaseException as error:  # a module that is imported may raise anything
+        except BaseException as error:  # importing a module may raise anything
             hooks.check_load(error)
             tried.add(name)
-            # A module says itself what it renamed, and it has been imported only now.
+            # The module may have registered a rename while it was imported just now.
             name = renamed(*name)
             if name in tried:
                 raise LookupError(f"{name[0]}:{name[1]}: {error}") from error
 
 
 why_broken: dict[tuple[str, str], str] = {}
-"""Why a name could not be found, in this process."""
+"""The reason for each name that this process could not find."""
 
 
 def _note_why(module_name: str, qualname: str, error: LookupError) -> None:
@@ -235,7 +233,7 @@ def _note_why(module_name: str, qualname: str, error: LookupError) -> None:
 
 @functools.cache
 def broken_class(module_name: str, qualname: str, *, durable: bool = False, why: str = "") -> Any:
-    """Return the stand-in class for ``module_name:qualname``; `why` where it can be found."""
+    """Return the stand-in class for ``module_name:qualname``; `why` if the name can be found."""
     if not why:
         reason = why_broken.get((module_name, qualname), "no reason is known")
         _log.warning(
@@ -247,7 +245,7 @@ def broken_class(module_name: str, qualname: str, *, durable: bool = False, why:
 
 
 def value_class(module_name: str, qualname: str, base: str) -> Any:
-    """Return the class of this name, of values of the builtin `base`, or a stand-in.
+    """Return the class of this name, derived from the builtin `base`; otherwise a stand-in.
 
     Part of the format.
     """
@@ -262,7 +260,7 @@ def value_class(module_name: str, qualname: str, base: str) -> Any:
 
 
 def named(module_name: str, qualname: str) -> Any:
-    """Return what has this name, or a stand-in. TAPs call this; its name is part of the format."""
+    """Return the object of this name, or a stand-in. Part of the format: TAPs call it by name."""
     try:
         found = find_name(module_name, qualname)
         is_in_c = type(found) is type and not found.__flags__ & HEAP_TYPE
@@ -289,7 +287,7 @@ def durable_class(module_name: str, qualname: str) -> Any:
 
 
 def value_object(cls: Any, base: Any, *values: Any) -> Any:
-    """Return an instance of a subclass of a builtin, past its ``__new__``. Part of the format."""
+    """Return an instance of a builtin's subclass, without its ``__new__``. Part of the format."""
     if issubclass(cls, Broken):
         broken = cls.__new__(cls)
         broken._p_broken["made"] = value_object, (base, *values)
@@ -298,7 +296,7 @@ def value_object(cls: Any, base: Any, *values: Any) -> Any:
 
 
 class BrokenMethod:
-    """A bound method whose object is broken, or whose class has lost the method."""
+    """A bound method whose object is a stand-in, or whose class has lost the method."""
 
     def __init__(self, obj: Any, name: str) -> None:
         self.obj = obj
@@ -315,7 +313,7 @@ class BrokenMethod:
 
 
 def bound_method(obj: Any, name: str) -> Any:
-    """Return ``obj.name`` without looking at the object's state. Part of the format."""
+    """Return ``obj.name`` without reading the object's state. Part of the format."""
     for cls in type(obj).__mro__:
         if name in cls.__dict__:
             return cls.__dict__[name].__get__(obj, type(obj))

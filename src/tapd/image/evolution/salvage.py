@@ -1,15 +1,14 @@
-"""Loads a graph in which something fails, keeping what fails as it was saved.
+"""Loads a graph despite failing objects; each becomes a stand-in that keeps its saved form.
 
-Imports `errors` and this room's `loss` and `stand_ins`. The C unpickler stops at the first
-exception, which one constructor of a library that has changed since the save is enough to
-raise. So when it stopped, the same bytes are read again by this one, written in Python
-and some twenty times slower, in which each step may fail by itself.
+The C unpickler stops at the first exception, and one changed constructor of a library is enough
+for that. Then this unpickler reads the same bytes again. It is written in Python, some twenty
+times slower, and each of its steps may fail by itself.
 
-What can't be made becomes a stand-in at once. Where an object was made and only then
-fails (its state can't be set, its hash can't be taken), others refer to it already, and
-it may have been given a part of its state. So it is noted by the number of the step that
-made it, and when all is read, everything is thrown away and read again, with a stand-in
-from the beginning on in its place. Each round notes one more at least, so there is an end.
+An object that can't be created becomes a stand-in at once. An object that fails later (its
+state can't be set, or it can't be hashed) is referred to by others and may have a part of its
+state. So the number of the step that created it is noted. When everything is read, the graph is
+thrown away and read again, with a stand-in created in that step. Each round notes at least one
+more step, so this ends.
 """
 
 from __future__ import annotations
@@ -38,10 +37,10 @@ _FRAME_HEAD_BYTES = 9
 
 
 class Queue(Protocol):
-    """What gives durable objects their states."""
+    """Sets the states of durable objects."""
 
     def give_late(self, *, is_last: bool) -> bool:
-        """Give those states that had to wait; return whether any could be given."""
+        """Set the states that had to wait; return whether any could be set."""
 
 
 def _yes(_container: Any) -> bool:
@@ -49,17 +48,17 @@ def _yes(_container: Any) -> bool:
 
 
 class Faults:
-    """What of one pickle is known to fail, so that the next round does not try it.
+    """Known failures in one pickle, so that the next round does not try them again.
 
     Attributes:
-        steps: why, by the number of the step that makes the object.
-        durable_steps: those of them whose objects are durable ones.
-        queued: why, by the place of a durable object in the queue of states.
-        sink: takes a plain object of that queue whose state can't be set, and why;
-            None while the C unpickler reads, which can't tell where it was made.
-        grew: whether one was found in this round.
-        is_filled: says whether a container has all of its entries by now.
-        queue: that gives the states.
+        steps: the reason, by the number of the step that creates the object.
+        durable_steps: those of them that create durable objects.
+        queued: the reason, by position in the queue of states.
+        sink: takes a plain object of that queue whose state can't be set, with the
+            reason; None for the C unpickler, which does not know the object's step.
+        grew: whether this round found a new failure.
+        is_filled: tells whether a container has all its entries.
+        queue: the current queue of states.
     """
 
     def __init__(self) -> None:
@@ -73,17 +72,17 @@ class Faults:
 
     @property
     def count(self) -> int:
-        """How many are known."""
+        """How many failures are known."""
         return len(self.steps) + len(self.durable_steps) + len(self.queued)
 
     def note_queued(self, place: int, reason: str) -> None:
-        """Note that the state of the object at `place` can't be set."""
+        """Note that the state at this position of the queue can't be set."""
         self.queued[place] = reason
         self.grew = True
 
 
 class Salvager(_base):  # type: ignore[misc]  # its base has no types
-    """An unpickler of which each step may fail by itself."""
+    """An unpickler whose every step may fail by itself."""
 
     dispatch = dict(_base.dispatch)
 
@@ -99,17 +98,18 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
 
         Args:
             data: the pickle.
-            find: returns what a module and a qualified name stand for.
-            persistent_load: returns what a persistent id stands for.
-            faults: known by now; what else fails is noted there.
-            resolve: finds durable objects, which are not made here, by number.
+            find: returns the object of a module name and a qualified name.
+            persistent_load: returns the object of a persistent id.
+            faults: the known failures; new ones are added.
+            resolve: returns the durable object of a number; such objects are not created
+                here.
         """
         self._bytes = io.BytesIO(data)
         super().__init__(self._bytes)
         self.persistent_load = persistent_load
         self.faults = faults
         self.unhashable: list[Any] = []
-        """Objects found by number that can't be keys any more."""
+        """Objects found by number that can't be hashed any more."""
         self._find = find
         self._resolve = resolve
         self._step = 0
@@ -132,11 +132,13 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
         return found
 
     def load(self) -> Any:
-        """Return the graph; it is of no use where `faults` grew."""
+        """Return the graph; discard it if `faults` grew."""
         faults = self.faults
         faults.sink, faults.is_filled = self._fail, self._is_filled
         try:
             root = super().load()
+            # Each state that is set may make a key hashable, and each filled container may allow
+            # a state: repeat until nothing moves, then fail what is left.
             while self._put_waiting(is_last=False) or self._give_late(is_last=False):
                 pass
             self._put_waiting(is_last=True)
@@ -153,7 +155,7 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
         return queue is not None and queue.give_late(is_last=is_last)
 
     def _put_waiting(self, *, is_last: bool) -> bool:
-        """Put entries in that had to wait for a hash; return whether one container is full now."""
+        """Insert entries that waited for a hash; return whether a container became complete."""
         self._is_last = is_last
         before = len(self._waiting)
         for key, (put, container, items) in list(self._waiting.items()):
@@ -171,10 +173,10 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
                 del self._waiting[key]
         return len(self._waiting) < before
 
-    # -- what is made ------------------------------------------------------------
+    # -- creating objects ------------------------------------------------------------
 
     def _make(self, make: Callable[[], Any], maker: Any, args: Any, **kept: Any) -> Any:
-        """Make an object, or a stand-in for it."""
+        """Create an object, or a stand-in for it."""
         self._step = step = self._step + 1
         reason = self.faults.steps.get(step)
         if reason is None:
@@ -191,9 +193,9 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
         return made
 
     def _stand_in(self, step: int, maker: Any, args: Any, reason: str, **kept: Any) -> Any:
-        if maker is bare_object and args:  # which is how a durable object is made
+        if maker is bare_object and args:  # creates a durable object
             maker, args, kept = args[0], (), {"called": False}
-        if is_stand_in_type(maker):  # its class is known to be gone, and is told by itself
+        if is_stand_in_type(maker):  # its class can't be found, which is reported elsewhere
             return maker(*args) if kept["called"] else maker.__new__(maker, *args)
         name = self._names.get(id(maker), "")
         is_class = issubclass(type(maker), type)
@@ -206,7 +208,7 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
                 else stand_ins.broken_durable_type_of(maker)
             )
             return bare_object(cls)
-        # Today's bearer of a name may be saved in another way, or as something else.
+        # Keep names as names: the object of that name today may be pickled differently.
         args = tuple(self._by_name(arg) for arg in args)
         made = stand_ins.broken_object(name, maker, args, kept.get("kwargs", {}),
                                        called=kept["called"])  # fmt: skip
@@ -214,14 +216,14 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
         return made
 
     def _was_durable(self, cls: Any) -> bool:
-        """Whether instances of `cls` were durable ones when they were saved."""
+        """Whether instances of `cls` were durable when they were saved."""
         return id(cls) in self._durable_names or (
             is_durable_type(cls)
             and (id(cls) not in self._names or cls.__module__.startswith("tapd."))
         )
 
     def _by_name(self, arg: Any) -> Any:
-        """Return `arg`, or what is saved by the name by which it was found."""
+        """Return `arg`; if it was found by name, a stand-in class that is saved by that name."""
         name = self._names.get(id(arg))
         if name is None or is_stand_in_type(arg):
             return arg
@@ -238,6 +240,7 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
             self.stack[-1] = found = self._name(make(*args), *args[:2])
             if name == "durable_class":
                 self._durable_names.add(id(found))
+        # A setter: ``REDUCE`` followed by ``POP`` sets a state and creates nothing.
         elif len(args) == 2 and id(args[0]) in self._made and self._is_thrown_away():
             self.stack[-1] = None
             self._set(args[0], make, args[1])
@@ -245,7 +248,7 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
             self.stack[-1] = self._make(lambda: make(*args), make, args, called=True)
 
     def _is_thrown_away(self) -> bool:
-        """Whether what is made now is not used: it is a function that gives a state."""
+        """Whether the next opcode is POP, so that the call only sets a state."""
         frame = self._unframer.current_frame
         if frame is not None:
             at = frame.tell()
@@ -298,10 +301,10 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
         self.append(made)
 
     def _key(self, key: Any) -> Any:
-        """Return what a key stands for: a frozenset whose items had no hash when it was made.
+        """Return the actual key: a frozenset may have waited until its items could be hashed.
 
         Raises:
-            BaseException: they have none yet.
+            BaseException: they can't be hashed yet.
         """
         items = self._late_keys.get(id(key))
         if items is None:
@@ -320,14 +323,14 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
     def _put_member(self, container: Any, member: Any) -> None:
         container.add(self._key(member))
 
-    # -- what it is given ----------------------------------------------------------
+    # -- setting states and items ----------------------------------------------------------
 
     def _load_build(self) -> None:
         state = self.stack.pop()
         self._set(self.stack[-1], _set_state, state)
 
     def _set(self, obj: Any, setter: Callable[[Any, Any], None], state: Any) -> None:
-        """Give `obj` a state by `setter`."""
+        """Set the state of `obj` by `setter`."""
         if issubclass(type(obj), Broken):
             if setter is _set_state:
                 obj.__setstate__(state)
@@ -346,7 +349,7 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
             self._fail(obj, f"its state can't be set: {reason_of(error)}")
 
     def _fail(self, obj: Any, reason: str) -> None:
-        """Note that `obj` is to be a stand-in in the next round."""
+        """Note that `obj` must be a stand-in in the next round."""
         if issubclass(type(obj), Broken):
             self._turn_durable(obj)
             return
@@ -360,14 +363,14 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
         self.faults.grew = True
 
     def _turn_durable(self, stand_in: Any) -> None:
-        """Have a stand-in that was taken for a plain object's be a durable one."""
+        """Note that the next round needs a durable stand-in here, not a plain one."""
         step = self._made[id(stand_in)]
         self.faults.steps.setdefault(step, stand_in.broken_reason)
         self.faults.durable_steps.add(step)
         self.faults.grew = True
 
     def _fail_item(self, put: Any, container: Any, item: Any, reason: str) -> None:
-        """Note whose fault it is that an item can't be put into `container`."""
+        """Note which object is to blame that `item` can't be put into `container`."""
         cls = type(container)
         keyed = (item[0],) if put == self._put_pair else (item,) if issubclass(cls, set) else ()
         culprits = unhashable_in(keyed)
@@ -383,7 +386,7 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
                 self._fail(container, f"an item can't be put back: {reason}")
 
     def _enter(self, put: Any, container: Any, item: Any) -> None:
-        """Announce whose code runs when `item` is put into `container`, if anybody's."""
+        """Announce whose code runs, if any, when `item` is put into `container`."""
         if hooks.announce is None:
             return
         called = container
@@ -403,10 +406,10 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
                     self._enter(put, container, item)
                     put(container, item)
                     continue
-                except BaseException as error:  # perhaps it can be hashed when all is read
+                except BaseException as error:  # it may become hashable later
                     hooks.check_load(error)
                     waiting = self._waiting[id(container)] = put, container, []
-            waiting[2].append(item)  # those behind it wait, too: their order is state
+            waiting[2].append(item)  # later items wait too: the order is part of the state
 
     def _load_setitems(self) -> None:
         items = self.pop_mark()
@@ -446,15 +449,15 @@ class Salvager(_base):  # type: ignore[misc]  # its base has no types
 
 
 def is_stand_in_type(maker: Any) -> bool:
-    """Whether `maker` is the class of stand-ins for a class that can't be used."""
+    """Whether `maker` is a class of stand-ins."""
     return issubclass(type(maker), type) and issubclass(maker, stand_ins.STAND_INS)
 
 
 def _set_state(obj: Any, state: Any) -> None:
-    """Do as opcode BUILD, and where that can't be, set what has a place in `obj`.
+    """Do what opcode BUILD does; if that fails, set whatever has a place in `obj`.
 
     Raises:
-        BaseException: the class's own code raised it, or there is no place.
+        BaseException: the author's code raised it, or there is no place.
     """
     setstate = getattr(obj, "__setstate__", None)
     if setstate is not None:
@@ -474,7 +477,7 @@ def _set_state(obj: Any, state: Any) -> None:
     for name, value in (slots or {}).items():
         try:
             setattr(obj, name, value)
-        except Exception:  # a frozen class refuses everybody
+        except Exception:  # a frozen class refuses any assignment
             object_setattr(obj, name, value)
 
 

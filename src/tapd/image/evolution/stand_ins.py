@@ -1,14 +1,13 @@
-"""Stand-ins: what is kept, as it was saved, of objects that today's code can't take.
+"""Stand-ins: they keep, unchanged, saved objects that the current code can't load.
 
-Imports `errors`, `model` and this room's `loss` and `bare`. The class may be gone (`names` finds no
-such name), or it is there and does not take what was saved: an enum's member was
-renamed, a constructor wants another argument, ``__setstate__`` raises. Either way
-nothing is thrown away: the stand-in has the name of the class, what the object was
-made from, its state and the reason; it is saved back unchanged, so that code that was
-mended gets the object back. Any other use raises `LostObject`.
+The class may be gone (`names` does not find it), or it no longer accepts what was saved: an
+enum member was renamed, a constructor wants another argument, ``__setstate__`` raises. Nothing
+is thrown away. A stand-in has the name of the class, the constructor arguments, the state and
+the reason. It is saved back unchanged, so that repaired code gets the object back. Any other
+use raises `LostObject`.
 
-A plain object is replaced by a `Broken` when the graph is read. A durable one has a
-number that others refer to, so it stays itself and changes its class (`keeping`).
+A plain object is replaced by a `Broken` while the graph is read. A durable object has a number
+that others refer to, so it keeps its identity and changes its class (`keeping`).
 """
 
 from __future__ import annotations
@@ -32,20 +31,20 @@ GONE = "it can't be found"
 
 
 def reason_of(error: BaseException) -> str:
-    """Return what `error` says, short enough for a line in the log."""
+    """Return the text of `error`, short enough for a line in the log."""
     try:
         said = str(error)
-    except BaseException:  # an author's exception may fail in this, too
+    except BaseException:  # the ``__str__`` of an author's exception may fail too
         said = "(no message)"
     text = f"{type(error).__name__}: {said}" if said else type(error).__name__
     return text if len(text) <= _REASON_MAX else f"{text[:_REASON_MAX]}..."
 
 
-# --- of plain objects --------------------------------------------------------
+# --- for plain objects --------------------------------------------------------
 
 
 class _BrokenType(type):
-    """Tells ``cls(*args)`` from ``cls.__new__(cls, *args)``, so both can be written back."""
+    """Tells ``cls(*args)`` from ``cls.__new__(cls, *args)``, so that either is saved as it was."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         make: Any = cls.__new__
@@ -55,12 +54,12 @@ class _BrokenType(type):
 
 
 class Broken(metaclass=_BrokenType):
-    """Stands in for an instance that can't be made or filled; keeps what was saved.
+    """Stand-in for a plain instance that can't be created or filled.
 
     Attributes:
-        broken_name: ``module:qualname`` of the class, or of the function that made it;
-            "" where that is itself kept in place of a name.
-        broken_state: what its ``__setstate__`` would have got.
+        broken_name: ``module:qualname`` of the class or function that created it; "" if
+            that itself is kept instead of a name.
+        broken_state: the argument of its ``__setstate__``.
     """
 
     broken_name: ClassVar[str] = ""
@@ -78,19 +77,19 @@ class Broken(metaclass=_BrokenType):
 
     @property
     def broken_state(self) -> Any:
-        """The state that was saved; None where there was none."""
+        """The saved state; None if there was none."""
         return self._p_broken.get("state")
 
     @property
     def broken_reason(self) -> str:
-        """Why it is not itself."""
+        """Why the object could not be loaded."""
         return self._p_broken.get("reason") or GONE
 
     def __setstate__(self, state: Any) -> None:
         self._p_broken["state"] = state
 
     def broken_set(self, setter: Any, state: Any) -> None:
-        """Keep a state and the function that would have set it."""
+        """Keep a state, and the function that would have set it."""
         self._p_broken["state"] = state
         self._p_broken["setter"] = setter
 
@@ -114,7 +113,7 @@ class Broken(metaclass=_BrokenType):
         _refuse(self, name)
 
     def broken_reduce(self) -> tuple[Any, ...]:
-        """Return the reduce tuple that it was made from."""
+        """Return the reduce tuple that the object was saved as."""
         kept = self._p_broken
         maker: Any = type(self) if self.broken_name else kept["maker"]
         args, kwargs = kept["args"], kept["kwargs"]
@@ -123,7 +122,7 @@ class Broken(metaclass=_BrokenType):
             new = (new_object, (maker, *args))
             if kwargs:
                 new = (new_object_with, (maker, args, kwargs))
-        if "made" in kept:  # past its constructor, by what was told the class
+        if "made" in kept:  # created by a function that got the class as an argument
             make, rest = kept["made"]
             new = (make, (type(self), *rest))
         items: Iterator[Any] | None = iter(kept["list"]) if kept["list"] else None
@@ -135,14 +134,14 @@ class Broken(metaclass=_BrokenType):
 def broken_object(
     name: str, maker: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, called: bool
 ) -> Any:
-    """Return a stand-in for what could not be made.
+    """Return a stand-in for an object that could not be created.
 
     Args:
-        name: ``module:qualname`` of what makes it; "" where it has no name.
-        maker: what makes it; kept where it has no name.
-        args: it is made from.
-        kwargs: the same, by name.
-        called: it is made by a call, and not by ``__new__``.
+        name: ``module:qualname`` of the callable that creates it; "" if it has no name.
+        maker: the callable itself; kept if it has no name.
+        args: positional arguments.
+        kwargs: keyword arguments.
+        called: it is created by a call, not by ``__new__``.
     """
     cls: Any = broken_type(name) if name else Broken
     self = cls.__new__(cls, *args, **kwargs)
@@ -154,10 +153,10 @@ def broken_object(
 
 
 def broken_copy(obj: Any, reason: str) -> Any:
-    """Return a stand-in for the plain `obj`, which was made and is of no use.
+    """Return a stand-in for the plain `obj`, which was created but is unusable.
 
     Raises:
-        UpgradeRefused: it can't be taken apart again.
+        UpgradeRefused: it can't be pickled again.
     """
     cls = type(obj)
     try:
@@ -165,7 +164,7 @@ def broken_copy(obj: Any, reason: str) -> Any:
     except BaseException as error:
         raise UpgradeRefused(
             f"loading a {type_name_of(cls)}: {reason}, and it can't be kept ({reason_of(error)}); "
-            "mend the class, or go back to the code that saved it"
+            "fix the class, or go back to the code that saved it"
         ) from error
     is_new = getattr(made, "__name__", "") == "__newobj__"
     maker = args[0] if is_new else made
@@ -202,17 +201,17 @@ def _refuse(obj: Any, name: str) -> Any:
         raise LostObject(
             f"{name} of {obj!r}: install the module it comes from, or register a rename"
         )
-    raise LostObject(f"{name} of {obj!r}: mend the class so that it takes what was saved")
+    raise LostObject(f"{name} of {obj!r}: fix the class so that it takes what was saved")
 
 
-# --- of durable objects, and of those that others hold already ----------------
+# --- for durable objects, and for others that can't be replaced ----------------
 
 
 class Silent:
-    """What all stand-ins share that are made of a class: they run no hook of its author's.
+    """Base of stand-in classes derived from an author's class: suppresses the author's hooks.
 
     Attributes:
-        broken_of: the class that it had; None where there is none.
+        broken_of: the object's own class; None if there is none.
     """
 
     __slots__ = ()
@@ -220,10 +219,10 @@ class Silent:
     broken_of: ClassVar[Any] = None
 
     def __init_subclass__(cls, **_kwargs: Any) -> None:
-        """Keep the author's from being told of a stand-in."""
+        """Suppress the author's hook."""
 
     def __del__(self) -> None:
-        """Keep the author's from being run."""
+        """Suppress the author's finalizer."""
 
     __hash__ = object.__hash__
     __eq__ = object.__eq__
@@ -232,7 +231,7 @@ class Silent:
 
 
 class DurableStandIn(Silent):
-    """What all stand-ins of durable objects share."""
+    """Base of all stand-ins for durable objects."""
 
     __slots__ = ()
     broken_is_durable: ClassVar[bool] = True
@@ -246,13 +245,13 @@ class DurableStandIn(Silent):
         return attributes_of(self).get("broken_state")
 
     def apply_delta(self, delta: Any) -> None:
-        """Change the kept state as the container would have changed its contents."""
+        """Apply a delta to the kept state, as the container would have done."""
         kept = attributes_of(self)
         kept["broken_state"] = _with_delta(kept.get("broken_state"), delta)
 
 
 class BrokenDurable(DurableStandIn, Persistent):
-    """Stands in for a durable object whose class can't be found, or is none any more."""
+    """Stand-in for a durable object whose class can't be found, or is not durable any more."""
 
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Any:
         self = persistent.Persistent.__new__(cls)
@@ -261,12 +260,12 @@ class BrokenDurable(DurableStandIn, Persistent):
 
     @property
     def broken_state(self) -> Any:
-        """The state that was saved."""
+        """The saved state."""
         return attributes_of(self).get("broken_state")
 
     @property
     def broken_reason(self) -> str:
-        """Why it is not itself."""
+        """Why the object could not be loaded."""
         return str(type(self).broken_why or attributes_of(self).get("broken_reason") or GONE)
 
     broken_why: ClassVar[str] = ""
@@ -278,7 +277,7 @@ class BrokenDurable(DurableStandIn, Persistent):
 
 
 class Refusing(Silent):
-    """Comes first among the bases of a class whose instances are kept; refuses all use of them."""
+    """First base of a class whose instances are stand-ins; refuses all use of them."""
 
     __slots__ = ()
 
@@ -294,29 +293,29 @@ class Refusing(Silent):
 
     @property
     def broken_state(self) -> Any:
-        """The state that was saved."""
+        """The saved state."""
         return kept_of(self).get("broken_state")
 
     @property
     def broken_reason(self) -> str:
-        """Why it is not itself."""
+        """Why the object could not be loaded."""
         return str(kept_of(self).get("broken_reason") or GONE)
 
 
 class Unfit(Refusing, DurableStandIn):
-    """Stands in for a durable object whose class does not take its state."""
+    """Stand-in for a durable object whose class does not accept its state."""
 
     __slots__ = ()
 
 
 class UnfitPlain(Refusing):
-    """Stands in for a plain object that others hold already; keeps how it was made, too."""
+    """Stand-in for a plain object that others hold already; also keeps how it was created."""
 
     __slots__ = ()
     broken_is_durable: ClassVar[bool] = False
 
     def broken_reduce(self) -> tuple[Any, ...]:
-        """Return the reduce tuple that it was made from."""
+        """Return the reduce tuple that the object was saved as."""
         kept = kept_of(self)
         items, entries = _items_of(self) if kept["broken_has_items"] else (None, None)
         return *kept["broken_made"], kept["broken_state"], items, entries, kept["broken_setter"]
@@ -327,9 +326,9 @@ STAND_INS = (Broken, DurableStandIn, UnfitPlain)
 
 
 def label_of(stand_in: Any) -> str:
-    """Return ``module:qualname`` of the class that a stand-in should be of; "" where it has none.
+    """Return ``module:qualname`` of the class of the lost object; "" if it has none.
 
-    What makes it may be a function of this room, whose first argument is the class.
+    The callable that creates it may be a function of `image`, with the class as first argument.
     """
     cls: Any = type(stand_in)
     if cls.broken_name.startswith(_OURS) and issubclass(cls, Broken):
@@ -340,13 +339,13 @@ def label_of(stand_in: Any) -> str:
 
 
 def name_of_typed(stand_in: Any) -> str:
-    """Return ``module.qualname`` of the typed class that a stand-in is of; "" where of none."""
+    """Return ``module.qualname`` of the typed class of the lost object; "" if it is not typed."""
     cls: Any = getattr(type(stand_in), "broken_of", None)
     return type_name_of(cls) if issubclass(type(cls), type) else ""
 
 
 def is_stand_in(obj: Any) -> bool:
-    """Whether `obj` stands for another, which today's code can't take."""
+    """Whether `obj` is a stand-in."""
     return issubclass(type(obj), STAND_INS)
 
 
@@ -356,7 +355,7 @@ def broken_durable_type(name: str, why: str = "", version: int = 1) -> Any:
 
     Args:
         name: of the class.
-        why: it can't be used; "" where it can't be found.
+        why: why it can't be used; "" if it can't be found.
         version: of the states that they keep.
     """
     attributes = {
@@ -367,14 +366,14 @@ def broken_durable_type(name: str, why: str = "", version: int = 1) -> Any:
 
 
 def broken_durable_type_of(maker: Any) -> Any:
-    """Return the class of stand-ins for durable instances of a class that can't be made."""
+    """Return the class of stand-ins for durable instances of a class that can't be created."""
     why = f"its class can't be made: {getattr(maker, 'broken_reason', maker)}"
     attributes = {"broken_of": maker, "broken_why": why, "__module__": __name__}
     return type("BrokenDurable", (BrokenDurable,), attributes)
 
 
 def _items_of(obj: Any) -> tuple[Any, Any]:
-    """Return iterators over what was appended to a container, and over what was put by keys."""
+    """Return iterators over the items of a sequence and over the pairs of a mapping."""
     sequence: Any = next((base for base in _SEQUENCES if isinstance(obj, base)), None)
     mapping: Any = next((base for base in _MAPPINGS if isinstance(obj, base)), None)
     return sequence and sequence.__iter__(obj), mapping and iter(mapping.items(obj))
@@ -383,11 +382,11 @@ def _items_of(obj: Any) -> tuple[Any, Any]:
 _SEQUENCES = (list, collections.deque)
 _MAPPINGS = (collections.OrderedDict, dict)
 _without_dict: dict[int, tuple[Any, dict[str, Any]]] = {}
-"""What is kept of those that have no place for it, for good; they are rare."""
+"""Saved data of stand-ins without a ``__dict__``; never freed, but such are rare."""
 
 
 def kept_of(obj: Any) -> dict[str, Any]:
-    """Return where a stand-in, or what becomes one, keeps what was saved."""
+    """Return the dict in which a stand-in keeps what was saved."""
     try:
         return attributes_of(obj)
     except TypeError:
@@ -395,19 +394,19 @@ def kept_of(obj: Any) -> dict[str, Any]:
 
 
 def name_of_class(cls: Any) -> str:
-    """Return ``module:qualname``; "" of what is not found by that."""
+    """Return ``module:qualname``; "" if the class can't be found by it."""
     module, name = cls.__module__, cls.__qualname__
     return "" if "<" in name or module == "__main__" else f"{module}:{name}"
 
 
 def hold(obj: Any, state: Any, reason: str) -> None:
-    """Have a durable stand-in keep `state`, and nothing else."""
+    """Make a durable stand-in keep `state`, and nothing else."""
     clear(obj)
     attributes_of(obj).update(broken_state=state, broken_reason=reason)
 
 
 def clear(obj: Any) -> None:
-    """Take from a durable object what a state that could be set in part has left in it."""
+    """Empty a durable object: a state that failed half-way may have left something in it."""
     for base in (list, dict, set, bytearray, collections.deque):
         if issubclass(type(obj), base):
             base.clear(obj)
@@ -417,7 +416,7 @@ def clear(obj: Any) -> None:
 
 
 def _with_delta(state: Any, delta: Any) -> Any:
-    """Return `state`, of a tracked container, with a delta of its kind applied."""
+    """Return the `state` of a tracked container with a delta applied."""
     if type(state) is list:
         return [*state, *delta]
     if type(state) is dict:
@@ -435,10 +434,10 @@ def _with_delta(state: Any, delta: Any) -> Any:
 
 
 def new_object(cls: Any, *args: Any) -> Any:
-    """Return a bare instance: for classes that lie about theirs. Part of the format.
+    """Return a bare instance, for classes that lie about their own. Part of the format.
 
     Raises:
-        TypeError: `cls` would take `args` and do nothing with them.
+        TypeError: `cls` would silently ignore `args`.
     """
     if args and getattr(cls, "__new__", None) is object.__new__:
         raise TypeError(f"{cls.__qualname__}.__new__ takes no arguments, {len(args)} were saved")
@@ -447,7 +446,7 @@ def new_object(cls: Any, *args: Any) -> Any:
 
 
 def new_object_with(cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Return a bare instance that is made with names, too. Part of the format."""
+    """Return a bare instance created with keyword arguments. Part of the format."""
     check_kind(cls)
     return cls.__new__(cls, *args, **kwargs)
 

@@ -1,10 +1,9 @@
-"""Class evolution: versions of state, and the upgrades that a load must run.
+"""Class evolution: versions of state, and the upgrades that a load runs.
 
-Imports `errors`, `model` and this room's `names`, `salvage` and `stand_ins`. A class with
-``persistence_version = N`` brings older state up with ``upgrade_to_version_2(self)`` to
-``upgrade_to_version_N(self)``, called in turn after the state of every object is
-set, so that an upgrade may look at other objects. What can't be upgraded is
-refused, before anything is served.
+A class with ``persistence_version = N`` upgrades older state by the methods
+``upgrade_to_version_2(self)`` to ``upgrade_to_version_N(self)``. They are called in turn after
+the state of every object is set, so that an upgrade may read other objects. A state that can't
+be upgraded makes the start fail before any client is served.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ __all__ = [
 
 
 class VersionedState:
-    """A state and the version of its layout, where that is not 1."""
+    """A state and the version of its layout, unless that is 1."""
 
     __slots__ = ("state", "version")
 
@@ -67,12 +66,12 @@ class OwnState:
 
 
 def state_of(obj: Any) -> Any:
-    """Return the state of a durable object, by its own ``__getstate__`` if that can be.
+    """Return the state of a durable object, by its own ``__getstate__`` if possible.
 
-    The usual one that takes a lock out fails for an object that was loaded without one.
+    A typical ``__getstate__`` removes a lock, which fails for an object loaded without one.
 
     Raises:
-        BaseException: what else its author's ``__getstate__`` raised.
+        BaseException: anything else that the author's ``__getstate__`` raised.
     """
     try:
         state = obj.__getstate__()
@@ -87,40 +86,40 @@ def _without_volatile(cls: Any, state: dict[Any, Any]) -> dict[Any, Any]:
     """Return `state` without volatile attributes: an author's method may copy all there are."""
     getstate = cls.__getstate__
     if type(getstate) is not types.FunctionType or str(getstate.__module__).startswith("tapd."):
-        return state  # names in a namespace and keys of a dict are no attributes
+        return state  # names in a namespace and keys of a dict are not attributes
     volatile = {name for name in state if type(name) is str and name.startswith("_v_")}
     return {name: value for name, value in state.items() if name not in volatile}
 
 
 def version_of(cls: type) -> int:
-    """Return the version of the layout that `cls` saves now; 1 where it says nothing."""
+    """Return the layout version that `cls` saves now; 1 by default."""
     version = getattr(cls, "persistence_version", 1)
     return version if type(version) is int else 1
 
 
 def versioned(obj: Any, state: Any) -> Any:
-    """Return `state` of `obj` with its version, where that is not 1."""
+    """Return `state` of `obj`, with its version unless that is 1."""
     version = version_of(type(obj))
     return state if version == 1 else VersionedState(version, state)
 
 
 def split_state(state: Any) -> tuple[int, Any]:
-    """Return the version and the bare state of what `versioned` gave."""
+    """Return the version and the bare state of a result of `versioned`."""
     if type(state) is VersionedState:
         return state.version, state.state
     return 1, state
 
 
 class Late(NamedTuple):
-    """An instance of a typed class that gets its state when all is loaded.
+    """An instance of a typed class that gets its state when everything is loaded.
 
     Attributes:
         obj: the instance.
-        state: for its ``__setstate__``.
-        made: what made it, and of which arguments; () of a durable one.
-        setter: the function that put it here.
-        given: what that one got.
-        has_items: the items of a container did not come with that.
+        state: the argument of its ``__setstate__``.
+        made: the callable that created it, and its arguments; () for a durable one.
+        setter: the function that postponed it.
+        given: the argument of that function.
+        has_items: the items of a container are not part of `given`.
     """
 
     obj: Any
@@ -132,21 +131,20 @@ class Late(NamedTuple):
 
 
 class Restoration:
-    """What one restoring (a TAP and the journals after it) must remember.
+    """The state of one load: a TAP and the journals after it.
 
-    Hand the same one to `load_graph` and to `StateLoader`, then call `finish`.
+    Pass the same one to `load_graph` and to `StateLoader`, then call `finish`.
 
     Attributes:
-        definitions: typed functions and classes made so far, by their key, so
-            that a journal's state finds the ones that the TAP brought; and the
-            cells of such functions.
-        cell_keys: the keys of those cells, by id, which `definitions` keeps good.
-        durables: every durable object that the TAP brought, in the file's order,
-            so that `Jar.adopt` need not look for them; and a few others.
-        late: instances of typed classes, whose ``__setstate__`` waits for `finish`, by id.
-        upgraded: what `finish` brought to the installed code's version.
-        stand_ins: what can't be brought into today's classes, and is kept as it was.
-        faults: of the pickle that is being loaded.
+        definitions: typed functions and classes created so far, and the cells of such
+            functions, by key, so that a journal's state finds those of the TAP.
+        cell_keys: the keys of those cells, by id; `definitions` keeps the ids valid.
+        durables: every durable object of the TAP, in the order of the file, and a few
+            others. `Jar.adopt` then need not search for them.
+        late: instances of typed classes whose ``__setstate__`` waits for `finish`, by id.
+        upgraded: the objects that `finish` has upgraded.
+        stand_ins: the objects that current classes can't take.
+        faults: the failures in the pickle being loaded.
     """
 
     def __init__(self) -> None:
@@ -161,7 +159,7 @@ class Restoration:
         self._versions: dict[type, int] = {}
 
     def forget(self) -> None:
-        """Begin anew: the graph that was being loaded was given up."""
+        """Start over: the graph being loaded was abandoned."""
         self.definitions.clear()
         self.cell_keys.clear()
         self.durables.clear()
@@ -170,13 +168,13 @@ class Restoration:
         self._outdated.clear()
 
     def forget_since(self, count: int) -> None:
-        """Forget the definitions made since there were `count`: what made them was given up."""
+        """Remove the definitions added since there were `count`: their attempt was abandoned."""
         while len(self.definitions) > count:
             _key, definition = self.definitions.popitem()
             self.cell_keys.pop(id(definition), None)
 
     def keep(self, obj: Any, version: int, state: Any, reason: str) -> None:
-        """Keep the state of a durable object as it is, since its class can't take it.
+        """Turn a durable object into a stand-in, since its class can't take its state.
 
         Raises:
             UpgradeRefused: see `keeping.keep`.
@@ -197,7 +195,7 @@ class Restoration:
         self.stand_ins.add(obj)
 
     def note(self, obj: Any, version: int) -> None:
-        """Take note that `obj` has just been given state of `version`."""
+        """Note that the state of `obj` was set and has this version."""
         cls = type(obj)
         now = self._versions.get(cls)
         if now is None:
@@ -208,21 +206,22 @@ class Restoration:
             self._outdated.pop(id(obj), None)
 
     def finish(self) -> int:
-        """Run the upgrades that are due; return how many objects were upgraded.
+        """Run pending upgrades; return how many objects were upgraded.
 
         Raises:
             UpgradeRefused: a class lacks an upgrade, its upgrade failed, or the
-                state is newer than the class. The graph is of no use then.
+                state is newer than the class. The graph is unusable then.
         """
         late, self.late = self.late, {}
         for each in late.values():
             try:
                 hooks.enter(each.obj)
                 _set_late(each)
-            except BaseException as error:  # its neighbours are to be kept
+            except BaseException as error:  # one failure must not cost the other objects
                 hooks.check_load(error)
                 self._keep_late(each, f"its state can't be set: {stand_ins.reason_of(error)}")
         before = len(self.upgraded)
+        # An upgrade may load further outdated objects.
         while self._outdated:
             outdated, self._outdated = self._outdated, {}
             for obj, version in outdated.values():
@@ -234,7 +233,7 @@ class Restoration:
 def _set_late(late: Late) -> None:
     obj = late.obj
     if is_durable_type(type(obj)):
-        forget_state(obj)  # which was set without it, for whoever needs its hash
+        forget_state(obj)  # it was set without ``__setstate__``, in case its hash is needed
     type(obj).__setstate__(obj, late.state)
 
 
@@ -257,10 +256,10 @@ def _upgrade(obj: Any, version: int) -> None:
         try:
             hooks.enter(obj)
             getattr(obj, f"upgrade_to_version_{step}")()
-        except BaseException as error:  # SystemExit would end the server without a word
+        except BaseException as error:  # even SystemExit, which would end the server silently
             hooks.check_load(error)
             raise UpgradeRefused(
                 f"upgrading {name} from version {version} to {now}: upgrade_to_version_{step} "
                 f"failed: {stand_ins.reason_of(error)}{describe_origin(error)}; everything "
-                "is as it was: mend the upgrade, or go back to the code that saved this"
+                "is as it was: fix the upgrade, or go back to the code that saved this"
             ) from error

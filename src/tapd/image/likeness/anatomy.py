@@ -1,10 +1,9 @@
-"""What an object consists of, told without running code of its class.
+"""Describes what instances of a class consist of, and how to read it without its code.
 
-Imports `model` and this room's `names`, `loss`, `definitions` and `classes`. Every
-class has an `Anatomy`, made once: which of value, sequence, mapping, members and
-attributes its instances have, and how each is reached past whatever the class
-overrides (``__getattr__``, ``__iter__``, a property called ``__dict__``). Only where
-an author says what the state is (``__getstate__``, ``__reduce__``) is that asked.
+Every class has an `Anatomy`, made once: which of value, sequence, mapping, members and
+attributes its instances have, and how to read each, whatever the class overrides
+(``__getattr__``, ``__iter__``, a property called ``__dict__``). Only hooks by which an author
+defines the state (``__getstate__``, ``__reduce__``) are called.
 """
 
 from __future__ import annotations
@@ -41,20 +40,20 @@ _PLAIN = {
 
 
 class Anatomy:
-    """What instances of one class consist of; None for what they don't have.
+    """What instances of one class consist of; None for parts they don't have.
 
     Attributes:
-        kind: the class's name; a tracked container is of the kind of the plain one.
-        has_identity: whether it matters that one is one object and not two equal ones.
-        is_durable: whether they have a number.
-        value: gives what a builtin base holds, as a number, text or bytes.
-        sequence: gives the items, in order.
-        mapping: gives the keys and values, in order.
-        members: gives the items, in no order.
-        attributes: gives the rest, by name.
-        is_weak: what it refers to may be gone, which is no difference.
-        is_simple: they have an identity, no number, and only one of sequence, mapping and
-            attributes, which runs nobody's code.
+        kind: the class's name; for a tracked container that of the plain one.
+        has_identity: whether one object and two equal ones are different things.
+        is_durable: whether instances have numbers.
+        value: returns what a builtin base holds, as a number, text or bytes.
+        sequence: returns the items, in order.
+        mapping: returns the keys and values, in order.
+        members: returns the items, in no order.
+        attributes: returns the rest, by name.
+        is_weak: it holds weak references; a missing referent is no difference.
+        is_simple: instances have an identity and no number, and exactly one of sequence,
+            mapping and attributes, which runs no author's code.
     """
 
     __slots__ = (
@@ -115,14 +114,14 @@ def _of(bases: Iterable[tuple[type, Callable[[Any], Any]]], cls: type) -> Any:
 
 
 def _generic_dict(obj: Any) -> Any:
-    """Return the ``__dict__`` of `obj` where its class has put something else in that place."""
+    """Return the ``__dict__`` of `obj`, even if its class hides it."""
     get: Any = ctypes.pythonapi.PyObject_GenericGetDict
     get.restype, get.argtypes = ctypes.py_object, (ctypes.py_object, ctypes.c_void_p)
     return get(obj, None)
 
 
 def dict_getter(cls: type) -> Callable[[Any], Attributes] | None:
-    """Return what gives the ``__dict__`` of instances of `cls`; None where they have none."""
+    """Return a getter for the ``__dict__`` of `cls` instances; None if they have none."""
     if not cls.__dictoffset__ and not cls.__flags__ & _MANAGED_DICT:
         return None
     for base in type.__dict__["__mro__"].__get__(cls):
@@ -147,7 +146,7 @@ def slots_of(cls: type) -> list[tuple[str, Any]]:
             continue
         for name, descriptor in type.__dict__["__dict__"].__get__(base).items():
             if type(descriptor) is _MEMBER and name not in _NO_SLOTS:
-                # Two classes may have a slot of one name: these are two slots.
+                # A class and its base may both have a slot of this name: these are two slots.
                 found[name if name not in found else f"{base.__qualname__}.{name}"] = descriptor
     return list(found.items())
 
@@ -164,7 +163,7 @@ def _read(obj: Any, descriptors: Iterable[tuple[str, Any]], into: Attributes) ->
 def _attributes_of(
     cls: type, extra: Iterable[tuple[str, Any]] = (), skipped: frozenset[str] = frozenset()
 ) -> Callable[[Any], Attributes] | None:
-    """Return what gives ``__dict__`` and slots, and what the descriptors `extra` give."""
+    """Return a getter for ``__dict__``, slots, and the values of the descriptors `extra`."""
     own = dict_getter(cls)
     descriptors = [*slots_of(cls), *extra]
     if is_durable_type(cls):
@@ -185,7 +184,7 @@ def _attributes_of(
 
 
 def _durable_attributes(own: Any, descriptors: list[tuple[str, Any]]) -> Any:
-    """Return what gives all but the volatile attributes and those of the jar."""
+    """Return a getter for the attributes that are neither volatile nor the jar's."""
 
     def attributes(obj: Any) -> Attributes:
         found = own(obj) if own is not None else {}
@@ -203,7 +202,7 @@ def _durable_attributes(own: Any, descriptors: list[tuple[str, Any]]) -> Any:
 
 
 def _c_members(cls: type, base: type, but: frozenset[str]) -> list[tuple[str, Any]]:
-    """Return the members in C that `cls` has of `base` and what derives from it."""
+    """Return the C members that `cls` has from `base` and its subclasses."""
     found: dict[str, Any] = {}
     for each in type.__dict__["__mro__"].__get__(cls):
         if issubclass(each, base) and (not each.__flags__ & HEAP_TYPE or is_made_in_c(each)):
@@ -218,7 +217,7 @@ def _c_members(cls: type, base: type, but: frozenset[str]) -> list[tuple[str, An
 
 
 _NOT_OF_EXCEPTIONS = frozenset({"__traceback__", "__dict__", "obj", "characters_written"})
-"""Not saved, since they are frames, or what an attribute was asked of."""
+"""Not saved: frames, and the object whose attribute was missing."""
 
 
 _NO_IDENTITY = frozenset({
@@ -235,23 +234,22 @@ _NO_IDENTITY = frozenset({
 })  # fmt: skip
 
 _BY_TEXT = ("ipaddress.", "pathlib.", "zoneinfo.")
-"""Modules of values that keep what they worked out once; their text tells all."""
+"""Modules of values that cache results in themselves; their text is their whole value."""
 
 _STATELESS = frozenset({"_thread.lock", "_thread.RLock", "threading._RLock", "_queue.SimpleQueue"})
-"""Made anew at each start, or empty."""
+"""Recreated at each start, or always empty."""
 
 _OF_LOOPS = frozenset({"_loop", "_waiters", "_getters", "_putters"})
 
 
 def is_value_type(cls: type) -> bool:
-    """Whether nobody may rely on an instance of `cls` being one object and not two equal ones.
+    """Whether code can't rely on the identity of a `cls` instance, only on its value.
 
-    So it is with numbers, text and bytes; None, ranges and slices; dates and times,
+    These are numbers, text and bytes; None, ranges and slices; dates and times,
     UUIDs, addresses, paths and patterns; tuples and frozensets, whatever they hold,
     and subclasses of these without attributes (as NamedTuples are); enum members,
-    classes and modules, which have a name; methods, which are made each time that
-    they are asked for; and what is frozen and compared by what it holds (a frozen
-    dataclass with ``__eq__``).
+    classes and modules, which have a name; methods, which are created at each access; and
+    frozen classes compared by contents (a frozen dataclass with ``__eq__``).
     """
     if type_name_of(cls) in _NO_IDENTITY:
         return True
@@ -267,7 +265,7 @@ _ENUM_TYPE: Any = enum.EnumType
 
 
 def anatomy_of(cls: type) -> Anatomy:
-    """Return how instances of `cls` are looked into."""
+    """Return the anatomy of `cls`."""
     kind = type_name_of(_PLAIN.get(cls, cls))
     anatomy = Anatomy(kind)
     anatomy.has_identity = not is_value_type(cls)
@@ -305,7 +303,7 @@ def _weak_items(obj: Any) -> list[tuple[Any, Any]]:
 
 
 def _take_base(anatomy: Anatomy, cls: Any) -> bool:
-    """Take what a base that is known brings; return whether that and attributes are all."""
+    """Take the parts of a known base; return whether only attributes are left."""
     if _take_whole(anatomy, cls):
         return True
     if _has_hooks(cls) and not issubclass(cls, Tracked):
@@ -317,7 +315,7 @@ def _take_base(anatomy: Anatomy, cls: Any) -> bool:
     extra = _extra_of(cls)
     if extra is None:
         if not anatomy.is_durable and not _is_of_python(cls):
-            return anatomy.value is not None  # of C, and it may hold what nobody sees
+            return anatomy.value is not None  # written in C: it may have hidden contents
         extra = []
     skipped = _OF_LOOPS if cls.__module__.startswith("asyncio.") else frozenset()
     anatomy.attributes = _attributes_of(cls, extra, skipped)
@@ -325,7 +323,7 @@ def _take_base(anatomy: Anatomy, cls: Any) -> bool:
 
 
 def _take_whole(anatomy: Anatomy, cls: Any) -> bool:
-    """Take what instances of `cls` hold, where nothing else is in them."""
+    """Take the parts of instances that consist of one known builtin only."""
     if issubclass(cls, _WEAK_MAPPINGS):
         anatomy.mapping, anatomy.is_weak = _weak_items, True
     elif issubclass(cls, weakref.WeakSet):
@@ -346,7 +344,7 @@ def _take_whole(anatomy: Anatomy, cls: Any) -> bool:
 
 
 def _extra_of(cls: Any) -> list[tuple[str, Any]] | None:
-    """Return the descriptors of what `cls` has in C beside its contents; None if none is known."""
+    """Return the descriptors of what `cls` has in C besides its contents; None if unknown."""
     if issubclass(cls, BaseException):
         return _c_members(cls, BaseException, _NOT_OF_EXCEPTIONS)
     if issubclass(cls, functools.partial):
@@ -360,7 +358,7 @@ def _extra_of(cls: Any) -> list[tuple[str, Any]] | None:
 
 
 def _broken_parts(obj: Any) -> Attributes:
-    """Return what a stand-in keeps; why it is one may be put in other words each time."""
+    """Return what a stand-in keeps, without the reason: its wording may differ each time."""
     kept: Attributes = object.__getattribute__(obj, "_p_broken")
     return {name: value for name, value in kept.items() if name != "reason"}
 
@@ -370,7 +368,7 @@ def _without_builtins(names: Attributes) -> Attributes:
 
 
 class _Asked:
-    """Has a method looked up like a descriptor of what it returns."""
+    """Makes a method look like a descriptor of its result."""
 
     def __init__(self, method: Callable[[Any], Any]) -> None:
         self._method = method
@@ -380,7 +378,7 @@ class _Asked:
 
 
 def _is_of_python(cls: type) -> bool:
-    """Whether all that instances hold is a known base's, or in ``__dict__`` and slots."""
+    """Whether instances hold nothing but a known base's contents, ``__dict__`` and slots."""
     return all(
         base is object
         or base in _KNOWN_BASES
@@ -407,7 +405,7 @@ _HOOKS = ("__getstate__", "__reduce__", "__reduce_ex__")
 
 
 def has_own_state(cls: type) -> bool:
-    """Whether an author's code has a part in what is saved or restored of instances."""
+    """Whether an author's code takes part in saving or restoring instances."""
     if _has_hooks(cls):
         return True
     for base in type.__dict__["__mro__"].__get__(cls):
@@ -420,7 +418,7 @@ def has_own_state(cls: type) -> bool:
 
 
 def _has_hooks(cls: type) -> bool:
-    """Whether a class written in Python says itself what its state is."""
+    """Whether a Python class defines its own state."""
     if cls in copyreg.dispatch_table and cls not in _DISPATCHED:
         return True
     for base in type.__dict__["__mro__"].__get__(cls):
@@ -438,11 +436,11 @@ _OWN_WAYS = frozenset({
     "collections", "fractions", "uuid", "decimal", "random", "tapd.values",
     "tapd.model.durable.persistent", "tapd.model.durable.tracked", "tapd.model.durable.namespace",
 })  # fmt: skip
-"""Modules whose reductions give what the attributes have, too."""
+"""Modules whose reductions contain the same as the attributes."""
 
 
 def _take_hooks(anatomy: Anatomy, cls: Any) -> None:
-    """Have the class itself say what its instances' state is."""
+    """Use the class's own hooks to get the state of instances."""
     anatomy.value = anatomy.sequence = anatomy.mapping = anatomy.members = None
     if anatomy.is_durable:
         anatomy.attributes = lambda obj: _labelled(state_of(obj))
@@ -453,7 +451,7 @@ def _take_hooks(anatomy: Anatomy, cls: Any) -> None:
 
 
 def _reduced_parts(cls: Any, obj: Any) -> Attributes:
-    """Return what the parts of a reduce tuple hold, by label."""
+    """Return the contents of a reduce tuple, by label."""
     reduce = copyreg.dispatch_table.get(cls)
     reduced = reduce(obj) if reduce is not None else cls.__reduce_ex__(obj, 4)
     if type(reduced) is not tuple:
@@ -468,7 +466,7 @@ def _reduced_parts(cls: Any, obj: Any) -> Attributes:
     parts |= {f"<argument {index}>": part for index, part in enumerate(args)}
     state, items, entries = rest
     if make is iter and state is None:
-        state = 0  # one that is at its end is made of an empty list
+        state = 0  # an exhausted iterator is made of an empty list
     for part in state if type(state) is tuple and len(state) == 2 else (state,):
         parts |= _labelled(part)
     if items is not None:

@@ -1,7 +1,7 @@
-"""Where two graphs differ: paths from the root on, and what is there, in a few words.
+"""A difference between two graphs: its path, and both sides in a few words.
 
-For `image.likeness.graphs`, which finds them. A place in the graphs is a node that
-knows the one that led to it, so a path costs nothing until somebody wants to read it.
+For `image.likeness.graphs`. A place in the graphs is a node that refers to its parent, so a
+path is built only when it is shown.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tapd.values import Value
 _NONE = type(None)
 
 MISSING: Any = type("Missing", (), {"__slots__": ()})()
-"""Stands for what one side does not have."""
+"""Takes the place of a part that one side lacks."""
 
 # A node: the node that led to it, the kind of its label, the label, and the pair.
 Node = tuple[Any, int, Any, Any, Any]
@@ -27,15 +27,15 @@ class Difference(Value):
     """A place where two graphs differ.
 
     Attributes:
-        path: from the root on; "" for itself.
-        owner: the class of the nearest durable object on the way.
-        one, other: what is there, shown for people; "missing" for what is not there.
-        type_name: of what differs.
-        other_path: where one graph has a single object and the other has two: the
-            other place where it is.
-        is_one: with `other_path`: it is the first graph that has a single object.
-        holder: the class of what holds the thing that differs.
-        is_hooked: a class on the way says itself what is saved or restored of it.
+        path: from the root; "" for the root itself.
+        owner: the class of the nearest durable object on the path.
+        one, other: both sides, for people; "missing" for an absent part.
+        type_name: of the object that differs.
+        other_path: set where one graph has a single object and the other has two: the
+            second place.
+        is_one: with `other_path`: the first graph has the single object.
+        holder: the class of the object that holds the difference.
+        is_hooked: a class on the path defines its own saved state.
     """
 
     path: str
@@ -50,12 +50,12 @@ class Difference(Value):
 
 
 class Outcome(Value):
-    """What a comparison found.
+    """The result of a comparison.
 
     Attributes:
-        differences: nearest first.
+        differences: nearest to the root first.
         objects: how many pairs were compared.
-        is_whole: it went through to the end: no budget ran out.
+        is_whole: it was completed within its limits.
     """
 
     differences: tuple[Difference, ...]
@@ -101,7 +101,7 @@ def _shown(value: Any) -> str:
 
 
 def path_of(node: Node | None) -> str:
-    """Return the path of a node from the root on."""
+    """Return the path of a node from the root."""
     labels: list[str] = []
     while node is not None:
         above, kind, label = node[:3]
@@ -125,7 +125,7 @@ _LABELS_MAX = 100
 
 
 def key_label(key: Any) -> str:
-    """Return how a key stands in a path."""
+    """Return the label of a key in a path."""
     if type(key) in (str, int, bytes, float, bool, _NONE):
         return show(key, 60)
     return f"<{type(key).__qualname__}>"

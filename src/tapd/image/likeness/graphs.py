@@ -1,17 +1,15 @@
-"""Whether two graphs are alike: what they hold, and which of their objects are one.
+"""Compares two object graphs by value and by identity.
 
-Imports `model` and this room's `anatomy`, `differences` and `matching`. A `Likeness`
-walks two graphs side by side from pairs of objects, nearest first, and names each
-place where they differ by its path. It runs no code of an author's class but
-``__getstate__`` and ``__reduce__`` of one that says itself what its state is; it
-needs no stack, so a chain of a million is no trouble.
+A `Likeness` walks two graphs side by side from pairs of objects, nearest first, and names each
+difference by its path. It runs no code of an author except ``__getstate__`` and ``__reduce__``
+of classes that define their own state. It does not recurse: a chain of a million objects is no
+problem.
 
-**Values** are alike if they are of one type and equal, and more strictly than by
-``==``: True is not 1, -0.0 is not 0.0, NaN is NaN. **Identity**: what was one
-object must be one, and what were two must be two; not so for values, of which
-nobody may rely on that (`anatomy.is_value_type` says which). A tracked container is
-alike to the plain one. A placeholder is alike to what it stands for. Of a durable
-object what is volatile is left out.
+**Values** are alike if they have one type and are equal, more strictly than by ``==``: True
+is not 1, -0.0 is not 0.0, NaN is NaN. **Identity**: one object must be one, and two must be
+two. Values are exempt, since code can't rely on their identity (`anatomy.is_value_type`). A
+tracked container is alike to the plain one. A placeholder is alike to the object it
+replaces. Volatile attributes of durable objects are ignored.
 """
 
 from __future__ import annotations
@@ -49,7 +47,7 @@ _NONE = type(None)
 class Likeness:
     """Compares two graphs, once.
 
-    Its parameters are what may differ by intent; most callers need none.
+    The parameters allow intended differences; most callers need none.
 
     Attributes:
         anatomies: what instances of each class consist of, by the class's id.
@@ -72,17 +70,16 @@ class Likeness:
         """Begin.
 
         Args:
-            differences_max: after how many to stop.
-            objects_max: after how many pairs of objects to stop.
+            differences_max: stop after so many.
+            objects_max: stop after so many pairs of objects.
             deadline_s: when to stop, on the monotonic clock.
-            numbers: durable objects that have numbers must have the same.
-            class_defaults: an attribute that is missing is as the class has it.
-            is_ignored: whether what is at this path is left out. It makes a path for
-                each object, which takes time.
-            by_place: paths of mappings whose keys may differ; the values are paired in order.
-            descends: whether to look into this durable object of the first graph, where
-                only a part is to be compared.
-            before: one that was used before, and knows the classes.
+            numbers: numbers of durable objects must be equal.
+            class_defaults: a missing attribute counts as having the class's value.
+            is_ignored: whether to ignore this path. It costs a path for each object.
+            by_place: paths of mappings whose keys may differ; values are paired in order.
+            descends: whether to look into this durable object of the first graph, if only a
+                part is to be compared.
+            before: an earlier one, to reuse its knowledge of classes.
         """
         self._differences_max = differences_max
         self._objects_max = objects_max
@@ -109,10 +106,10 @@ class Likeness:
         return self.compare_pairs([(path, one, other)])
 
     def compare_pairs(self, pairs: Iterable[tuple[str, Any, Any]]) -> Outcome:
-        """Return how the graphs differ that are reached from `pairs`, each with its path."""
+        """Return how the graphs reached from `pairs` differ; each pair has its path."""
         self._due.extend((None, TEXT, path, one, other) for path, one, other in pairs)
         was_enabled = gc.isenabled()
-        gc.disable()  # it would look at a node for each object, again and again
+        gc.disable()  # it would traverse the many nodes again and again
         try:
             self._run()
         finally:
@@ -142,7 +139,7 @@ class Likeness:
             one, other = node[3], node[4]
             cls = type(one)
             anatomy = anatomies.get(id(cls))
-            if (  # as mostly; all else goes the long way
+            if (  # the common case, inlined; `_compare` handles the rest
                 looks_at_all
                 and type(other) is cls
                 and anatomy is not None
@@ -169,7 +166,7 @@ class Likeness:
         self._objects = count
 
     def _anatomy(self, cls: type) -> Anatomy:
-        # By id: a metaclass may have a `__hash__` of an author's.
+        # By id: an author's metaclass may define `__hash__`.
         found = self.anatomies.get(id(cls))
         if found is None:
             self.classes.append(cls)
@@ -205,7 +202,7 @@ class Likeness:
             self._look_inside(node, anatomy, there)
 
     def _look_at_kinds(self, node: Node) -> None:
-        """Two objects of different kinds: alike only where one is a placeholder of the other."""
+        """Compare objects of different kinds: alike only if one is a placeholder of the other."""
         one, other = node[3], node[4]
         for lost, there in ((one, other), (other, one)):
             if type(lost) is Placeholder and type_name_of(type(there)) == lost.loss.type_name:
@@ -213,7 +210,7 @@ class Likeness:
         self._differ(node)
 
     def _is_known(self, node: Node) -> bool:
-        """Whether this pair was met before; what is one here and two there differs."""
+        """Whether this pair was met before; one object here and two there is a difference."""
         one, other = node[3], node[4]
         known = self._pairs.get(id(one))
         if known is not None:
@@ -258,7 +255,7 @@ class Likeness:
         except MemoryError:
             raise
         except BaseException:
-            return  # its class can't say what it holds: it is saved neither
+            return  # its class can't give its state: it is not saved either
         if items:
             self._look_at_sequence(node, list(items[0]), list(items[1]))
         if entries:
@@ -281,7 +278,7 @@ class Likeness:
             due.append((node, INDEX, index, one, other))
         if len(ones) != len(others):
             index = min(len(ones), len(others))
-            # Behind the items: one that differs in the midst says more than the length.
+            # After the items: a differing item says more than the length.
             one = ones[index] if index < len(ones) else MISSING
             due.append((node, INDEX, index, one, others[index] if one is MISSING else MISSING))
 
@@ -357,7 +354,7 @@ class Likeness:
     # --- what has no order ---------------------------------------------------------
 
     def _match_next(self) -> None:
-        """Pair the members of a set, or the keys of a mapping, once the rest is compared."""
+        """Pair the members of a set, or the keys of a mapping, after everything else."""
         node, anatomy, (ones, others) = self._late.popleft()
         is_mapping = anatomy.mapping is not None and type(ones) is list and anatomy.members is None
         matcher = Matcher(self, self._sketcher)
@@ -382,24 +379,24 @@ class Likeness:
             self._due.append((node, TEXT, " (order of keys)", tuple(keys), tuple(other_keys)))
 
     def _drop_weak(self, _node: Node, anatomy: Anatomy, count: int) -> None:
-        """Take back what is missing in a weak container: it may be gone."""
+        """Withdraw differences in a weak container: its referents may be gone."""
         if anatomy.is_weak:
             for _ in range(count):
                 self._due.pop()
 
     def known_partner(self, one: Any) -> Any:
-        """Return what `one` was paired with; `MISSING` where it was not met."""
+        """Return the partner of `one`; `MISSING` if it has none yet."""
         known = self._pairs.get(id(one))
         return MISSING if known is None else known[4]
 
     def is_taken(self, other: Any) -> bool:
-        """Whether `other` of the second graph was paired already."""
+        """Whether `other` of the second graph has a partner."""
         return id(other) in self._reverse
 
     def would_be_alike(self, one: Any, other: Any, objects_max: int) -> bool:
-        """Whether the two could be a pair, as far as a look at `objects_max` objects tells.
+        """Whether the two could be a pair, judged by at most `objects_max` objects.
 
-        Nothing of that is kept.
+        Nothing of this attempt is remembered.
         """
         marks = [len(each) for each in (self._pairs, self._reverse, self._value_pairs)]
         kept = (self._due, self._late, self._differences, self._objects)
@@ -436,7 +433,7 @@ def _are_equal(one: Any, other: Any) -> bool:
 
 
 def _default(value: Any, name: Any) -> Any:
-    """Return what the class of `value` says an attribute is where the object has none."""
+    """Return the class's value of an attribute that the object lacks."""
     for base in type.__dict__["__mro__"].__get__(type(value)):
         names = type.__dict__["__dict__"].__get__(base)
         if name in names:

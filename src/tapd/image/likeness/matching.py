@@ -1,9 +1,8 @@
-"""Which members of two sets, or keys of two mappings, belong together.
+"""Pairs the members of two sets, or the keys of two mappings.
 
-Imports `model` and this room's `anatomy` and `showing`. What is equal by value is
-found by a token of it. An object that is hashed by its identity stands anywhere in a
-set, so it is found by what was paired elsewhere, by a sketch of what it holds, and,
-where several have the same, by trying which of them leads to no difference.
+Equal values are found by a token. Objects hashed by identity may be anywhere in a set, so they
+are found by earlier pairings, by a sketch of their contents, and, if several have the same
+sketch, by trying which pair shows no difference.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ _TRIED_OBJECTS_MAX = 300
 
 
 class Walk(Protocol):
-    """What a comparison knows already."""
+    """The knowledge of a comparison in progress."""
 
     def known_partner(self, one: Any) -> Any:
-        """Return what `one` was paired with, or some stranger."""
+        """Return the partner of `one`, or some unrelated object."""
 
     def is_taken(self, other: Any) -> bool:
-        """Whether `other` was paired."""
+        """Whether `other` has a partner."""
 
     def would_be_alike(self, one: Any, other: Any, objects_max: int) -> bool:
         """Whether the two could be a pair."""
@@ -46,7 +45,7 @@ class Matcher:
     def match(
         self, ones: Sequence[Any], others: Sequence[Any]
     ) -> tuple[list[tuple[int, int]], list[int], list[int]]:
-        """Return the pairs of positions, and those left on either side."""
+        """Return pairs of positions, and the positions left over on either side."""
         places = {id(other): at for at, other in enumerate(others)}
         pairs: dict[int, int] = {}
         for at, one in enumerate(ones):
@@ -73,7 +72,7 @@ class Matcher:
         return self._sketcher.token(value) or self._sketcher.sketch(value)
 
     def _choose(self, one: Any, others: Sequence[Any], group: list[int]) -> int:
-        """Return, and take from `group`, the position of the best partner of `one`."""
+        """Return the position of the best partner of `one`, and remove it from `group`."""
         if len(group) > 1:
             for place, at in enumerate(group):
                 self._tries += 1
@@ -93,7 +92,7 @@ class Matcher:
         left: list[int],
         right: list[int],
     ) -> tuple[list[tuple[int, int]], list[int], list[int]]:
-        """Pair objects of one class whose contents differ: what differs is told of them."""
+        """Pair objects of one class whose contents differ, so that the contents are reported."""
         for at in list(left):
             if self._sketcher.token(ones[at]) is not None:
                 continue
@@ -114,20 +113,20 @@ class Matcher:
 
 
 class Sketcher:
-    """Says in a few values what an object holds."""
+    """Summarizes an object's contents in a few values."""
 
     def __init__(self, anatomy: Callable[[type], Anatomy], *, numbers: bool) -> None:
         """Begin.
 
         Args:
-            anatomy: gives that of a class.
-            numbers: a durable object's number tells it from all others.
+            anatomy: returns the anatomy of a class.
+            numbers: whether the number of a durable object identifies it.
         """
         self._anatomy = anatomy
         self._numbers = numbers
 
     def token(self, value: Any) -> Any:
-        """Return what only equal values have; None for an object that has an identity."""
+        """Return a token that only equal values share; None for an object with an identity."""
         cls = type(value)
         if cls is str or cls is int or cls is bytes:
             return cls.__name__, value
@@ -140,7 +139,7 @@ class Sketcher:
         return self.sketch(value, depth=_DEPTH_MAX * 4)
 
     def sketch(self, value: Any, depth: int = _DEPTH_MAX) -> Any:
-        """Return what alike objects have alike: the values in it, down to some depth."""
+        """Return a summary that alike objects share: the values inside, to a certain depth."""
         cls = type(value)
         if cls is str or cls is int or cls is bytes:
             return cls.__name__, value

@@ -1,7 +1,4 @@
-"""An object in a few words, for a message; no code of its class is run for that.
-
-Imports this room's `anatomy`, `loss` and `names`.
-"""
+"""Renders an object in a few words for a message, without running code of its class."""
 
 from __future__ import annotations
 
@@ -37,7 +34,7 @@ def show(value: Any, width: int = WIDTH) -> str:
 
 def _show(value: Any, depth: int, width: int) -> str:  # noqa: PLR0911 - one for each kind
     cls = type(value)
-    if cls in (str, bytes):  # not all of a text of megabytes, to show its beginning and end
+    if cls in (str, bytes):  # avoid the repr of megabytes: only the beginning and end are shown
         return repr(value if len(value) <= 2 * width else value[:width] + value[-width:])
     if cls is int and value.bit_length() > 4 * width:
         return f"<an int of {value.bit_length()} bits>"
@@ -90,7 +87,7 @@ _OF_C = frozenset({
 
 
 def _has_foreign_zone(value: Any) -> bool:
-    """Whether a time's own text would ask a zone that an author may have written."""
+    """Whether rendering a time would call a time zone class of an author."""
     return type(getattr(value, "tzinfo", None)) not in (type(None), dt.timezone)
 
 

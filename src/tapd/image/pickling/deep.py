@@ -1,13 +1,12 @@
-"""A graph that nests too deeply for C in other things than durable objects.
+"""Pickles graphs that are too deep for the C stack even apart from durable objects.
 
-Imports `errors`, `model` and this room's `graph`. There is no C stack for it, so
-nothing may be written inside of what it is in: a list, dict or set is made empty
-first and filled at the end, and what an object has beside the arguments that it
-is made from (state, items, entries) comes at the end as well.
+Nothing may be written inside of its holder. A list, dict or set is created empty first and
+filled at the end. Everything an object has besides its constructor arguments (state, items,
+entries) also comes at the end.
 
-What is left nests by arguments only: tuples in tuples, a `functools.partial` of a
-partial. That can't be made before its parts are, so where it is deeper than
-`_LEVELS_MAX` its inner part is lost, and named.
+What remains nested are arguments only: tuples in tuples, a `functools.partial` of a partial.
+These can't be created before their parts, so below `_LEVELS_MAX` levels the inner part is lost,
+and named.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ _TOO_DEEP = "nested too deeply; use lists or durable objects"
 
 
 class _Made:
-    """Stands in the pickle for the containers that are made before all else."""
+    """Marks the containers that are created before everything else."""
 
 
 class _ShallowPickler(GraphPickler):
-    """Writes of each object no more than what it is made from."""
+    """Writes of each object only its constructor arguments; the rest goes through the queue."""
 
     MARKS = frozenset({_Made, GraphQueue, GraphRoot})
     queue_type = list  # a state may copy a container, so all are filled before
@@ -44,18 +43,18 @@ class _ShallowPickler(GraphPickler):
         self._levels: dict[int, int] = {}
         self._own: dict[int, Any] = {}
         self._held: list[Any] = []  # ids are only good while their objects live
-        # Tuples of our own making, which are no level of nesting.
+        # Tuples created here; they don't count as nesting.
         self._pairs: dict[int, Any] = {}
 
     def reducer_override(self, obj: Any) -> Reduced:
-        """Return how `obj` is written; there are no shortest ways here."""
+        """Return how `obj` is written; without fast paths."""
         try:
             return self.reduce(obj)
         except BaseException as error:  # a metaclass's __hash__
             return self.lose_for(obj, error)
 
     def reduce(self, obj: Any) -> Reduced:
-        """Reduce `obj`; all but what it is made from waits."""
+        """Reduce `obj`; everything but its constructor arguments is queued."""
         if type(obj) in self.MARKS:
             return super().reduce(obj)
         level = self._levels.get(id(obj), 0)
@@ -73,12 +72,12 @@ class _ShallowPickler(GraphPickler):
             reduced = reduced[:2]
         made_of = reduced[1]
         if reduced[0] is definitions.make_function and type(made_of[2]) is dict:
-            made_of = made_of[:2] + made_of[3:]  # its globals, which may be filled later
+            made_of = made_of[:2] + made_of[3:]  # leave out its globals, which may be filled later
         self._write_here((*made_of, *reduced[2:3]), level + 2)
         return reduced
 
     def _write_here(self, parts: Iterable[Any], level: int) -> None:
-        """Note that `parts` are written where they are met, at a level of nesting."""
+        """Note that `parts` are written where they are met, at this nesting level."""
         queue = [(part, level) for part in parts]
         for part, at in queue:  # grows meanwhile
             cls = type(part)
@@ -108,17 +107,17 @@ class _ShallowPickler(GraphPickler):
 
 
 def _is_hashable(cls: type) -> bool:
-    """Whether no metaclass of an author's has a say in comparing `cls`."""
+    """Whether `cls` can be hashed and compared without an author's metaclass."""
     meta = type(cls)
     return meta is type or (meta.__hash__ is type.__hash__ and meta.__eq__ is type.__eq__)
 
 
 class DeepGraphPickler(_ShallowPickler):
-    """Finds the containers of a graph in which these too nest too deeply for C.
+    """Finds the containers of a graph in which containers are too deep for C as well.
 
-    Each list, dict and set is written as a persistent id where it is met, and its
-    contents by the queue. `load_graph` reads it, plain `pickle.loads` does not, so
-    it is what a `NestedGraphPickler` begins with, and kept only where that fails.
+    Each list, dict and set is written as a persistent id where it is met, and its contents
+    through the queue. `load_graph` reads this form, plain `pickle.loads` does not. So it is
+    only the first pass for `NestedGraphPickler`, and the result only if that fails.
     """
 
     def __init__(self, write_to: Any, root: Any, find_detached: FindDetached | None = None) -> None:
@@ -127,18 +126,18 @@ class DeepGraphPickler(_ShallowPickler):
         self._lost: dict[int, tuple[Any, Loss]] = {}
 
     def found(self) -> tuple[list[Any], list[tuple[Any, Loss]], dict[int, Any]]:
-        """Return containers to fill, tuples lost, and in what each container was met.
+        """Return the containers to fill, the lost tuples, and where each container was met.
 
-        What an object is made from is none of the containers: it can't be empty then.
+        Containers among constructor arguments are left out: they can't be empty then.
         """
         containers = [obj for _pid, obj in self._containers.values() if id(obj) not in self._own]
         return containers, list(self._lost.values()), self._parents
 
     def persistent_id(self, obj: Any) -> Any:
-        """Return what stands for a container; called for every object there is."""
+        """Return the persistent id of a container. Called for every object."""
         cls = type(obj)
         if not _is_hashable(cls):
-            return None  # who reduces it will name it
+            return None  # `reducer_override` reports it
         if cls in _TUPLES:
             return None if id(obj) in self._pairs else self._lost_tuple(obj)
         if cls not in rebuild.CONTAINERS or id(obj) in self._own:
@@ -173,10 +172,9 @@ class DeepGraphPickler(_ShallowPickler):
 class NestedGraphPickler(_ShallowPickler):
     """Writes such a graph as a plain pickle, once its containers are known.
 
-    Before the root it writes an empty container for each. Then the pickler's memo
-    is changed, once: what it remembers of the empty one becomes that of the real
-    one, which from there on is written as a reference, wherever it is met. The
-    queue has the contents.
+    An empty container for each is written before the root. Then the pickler's memo is changed,
+    once: the entry of the empty container becomes that of the real one. From there on the real
+    one is written as a reference wherever it is met. The queue has the contents.
     """
 
     def __init__(
@@ -204,7 +202,7 @@ class NestedGraphPickler(_ShallowPickler):
         return list, (), None, self._make()
 
     def _make(self) -> Iterator[Any]:
-        """Yield what stands for each; when all is written, for the padding, swap."""
+        """Yield the stand-ins; after the padding, when all are written, swap the memo entries."""
         for _obj, stand_in in self._stand_ins:
             yield stand_in
         for _ in range(3):

@@ -1,7 +1,7 @@
-"""A state of the journal that nests too deeply for C, to bytes.
+"""Pickles a journal state that is too deep for the C stack.
 
-Imports this room's `graph`, `deep`, `shared` and `paths`. As `image.pickling.states` does,
-other durable objects, and plain ones that have a number, are referred to by it.
+As in `image.pickling.states`, durable objects, and plain ones with a number, are referred to by
+number.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from tapd.image.reduction.reducer import UNKNOWN, Reduced
 
 
 def durable_reference(oid: int) -> Any:
-    """Stand for the function that finds a durable object by number; never called."""
+    """Name the function that finds a durable object by number. Never called under this name."""
     raise AssertionError(oid)
 
 
 def paths_in(state: Any) -> paths.LocalPaths:
-    """Return where things are in a state of a durable object."""
+    """Return the paths of objects in a durable object's state."""
     bare = split_state(state)[1]
     return paths.LocalPaths((("", bare), *paths.durable_children(None, bare)))
 
 
 class _StatePickler(GraphPickler):
-    """Refers to what has a number by that, beside what its forms do."""
+    """Refers by number to objects that have one; otherwise pickles as its bases do."""
 
     _options: ClassVar[dict[str, Any]] = {}
 
@@ -59,7 +59,7 @@ class _StatePickler(GraphPickler):
         return durable_reference, (self._oid_of(obj),)
 
     def path_of(self, obj: Any) -> str:
-        """Return where `obj` is."""
+        """Return the path of `obj`."""
         if self._ways is None:
             self._ways = paths_in(self._root)
         way = self._ways.of(obj)
@@ -67,10 +67,10 @@ class _StatePickler(GraphPickler):
 
 
 class FlatStatePickler(_StatePickler):
-    """Writes plain instances by the queue."""
+    """Writes plain instances through the queue."""
 
     _options: ClassVar[dict[str, Any]] = {"flat": True}
 
 
 class DeepStatePickler(_StatePickler, DeepGraphPickler):
-    """Writes all containers by the queue: they nest too deeply as well."""
+    """Writes all containers through the queue, since they are too deep as well."""

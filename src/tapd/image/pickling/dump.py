@@ -1,8 +1,7 @@
-"""A whole graph to bytes, in the simplest form that it allows.
+"""Pickles a whole graph for a TAP, in the simplest form that its depth allows.
 
-Imports `errors` and this room's `graph`, `deep` and `hooks`. First as pickle does, but for
-durable objects; where that nests too deeply for C, with plain instances in the
-queue as well; and where that is not enough, with all else there, too.
+First as pickle does, except for durable objects. If that is too deep for the C stack, plain
+instances go through the queue as well, and if that is not enough, everything does.
 """
 
 from __future__ import annotations
@@ -45,18 +44,18 @@ def dump_graph(root: object, find_detached: FindDetached | None = None) -> Dump:
 
     Args:
         root: of the graph.
-        find_detached: finds durable objects that are to be written as well
-            (`detached_finder`).
+        find_detached: finds further durable objects to write (`detached_finder`).
 
     Raises:
-        NotStorable: what can't be kept could not be told from the rest.
+        NotStorable: something can't be saved and could not be singled out.
     """
     enabled = gc.isenabled()
+    # The collector would walk the growing memo again and again, and free nothing.
     limit = sys.getrecursionlimit()
     gc.disable()
     try:
         if limit > _RECURSION_MAX:
-            # Somebody raised it, and the C pickler would believe that the stack is so deep.
+            # An author raised the limit. The C pickler would trust it and overflow the C stack.
             with contextlib.suppress(RecursionError):
                 sys.setrecursionlimit(_RECURSION_MAX)
         return _dump_graph(root, find_detached)
@@ -67,10 +66,10 @@ def dump_graph(root: object, find_detached: FindDetached | None = None) -> Dump:
 
 
 def detached_finder(root: Any) -> FindDetached | None:
-    """Return what finds the durable objects of the jar of `root` that `root` does not hold.
+    """Return a function that finds durable objects of the jar of `root` not reachable from it.
 
-    Something volatile may put them back, and the journal that follows refers to them by
-    number. What is frozen (`gc.freeze`) is not found.
+    Something volatile may attach them again, and the journal refers to them by number. Frozen
+    objects (`gc.freeze`) are not found.
     """
     jar = getattr(root, "_p_jar", None)
     if jar is None:
@@ -94,13 +93,13 @@ def detached_finder(root: Any) -> FindDetached | None:
 def _dump_nested(
     first: DeepGraphPickler, root: object, find_detached: FindDetached | None
 ) -> tuple[NestedGraphPickler, io.BytesIO] | None:
-    """Write as a plain pickle what `first` wrote; None where that can't be."""
+    """Write as a plain pickle what `first` wrote with persistent ids; None if that fails."""
     buffer = io.BytesIO()
     pickler = NestedGraphPickler(buffer, root, first.found(), find_detached)
     pickler.banned = first.banned
     try:
         pickler.dump(GraphRoot(root))
-    except BaseException as error:  # no loss: the form of `first` is good
+    except BaseException as error:  # no harm: the pickle of `first` is valid
         if isinstance(error, MemoryError):
             raise
         hooks.check(error, nests=False)
@@ -127,6 +126,7 @@ def _dump_graph(root: object, find_detached: FindDetached | None) -> Dump:
                 raise NotStorable(
                     f"saving {root_name(root)}: {where} is nested too deeply"
                 ) from error
+            # First too deep: flat. Still too deep: deep.
             flat, deep = True, flat
         except BaseException as error:
             hooks.check(error, nests=not deep)
@@ -134,6 +134,7 @@ def _dump_graph(root: object, find_detached: FindDetached | None) -> Dump:
             reason = hooks.describe(error)
             if last is None or id(last) in banned:
                 raise NotStorable(f"saving {root_name(root)}: {reason}") from error
+            # Try again without the object that was being written: each round bans one more.
             banned[id(last)] = reason
         else:
             nested = (

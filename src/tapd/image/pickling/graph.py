@@ -1,11 +1,10 @@
-"""A whole graph in a pickle, for a TAP (`image.pickling.dump` writes it).
+"""Pickles a whole graph for a TAP, with the states of durable objects in a queue at its end.
 
-Imports `errors`, `model` and this room's `reducer`. Durable objects are emitted
-bare, and their states come from a queue at the end, so that chains of any length
-need no C stack; an instance of any other class is written where it is met, as
-pickle does, or in the queue as well where such instances nest too deeply for C.
+Durable objects are written bare where they are met, and their states follow at the end: chains
+of any length need no C stack. Other instances are written where they are met, as pickle does,
+or go through the queue too if they are too deep for C.
 
-The result is a plain pickle (protocol 5) of the root: the functions of
+The result is a plain pickle (protocol 5) of the root. The functions of
 `image.reduction.rebuild` that it names are part of the format.
 """
 
@@ -33,18 +32,18 @@ _number_of = operator.attrgetter("_p_oid")
 
 
 class GraphQueue:
-    """Stands in the pickle for the states that follow the graph."""
+    """Marks the place of the queue of states, after the graph."""
 
 
 class GraphRoot:
-    """Wraps the root, so that the states may follow it."""
+    """Wraps the root, so that the states can follow it."""
 
     def __init__(self, root: Any) -> None:
         self.root = root
 
 
 class GraphPickler(Reducer):
-    """Writes a graph with the states of durable objects at its end."""
+    """Writes a graph, then the states of its durable objects."""
 
     queue_type: ClassVar[type] = rebuild.StateQueue
 
@@ -55,10 +54,10 @@ class GraphPickler(Reducer):
 
         Args:
             write_to: takes the pickle.
-            root: of the graph.
+            root: the root of the graph.
             flat: write the states of plain instances at the end as well.
-            find_detached: called with the numbers of all durable objects that were
-                written, at the end; gives others that are to be written as well.
+            find_detached: called at the end with the numbers of all durable objects
+                written; returns further ones to write.
         """
         super().__init__(write_to)
         self._root = root
@@ -73,13 +72,13 @@ class GraphPickler(Reducer):
         self._bounds: list[int] = []
         self._parents: dict[int, Any] = {}
         self._losses_of_graph = 0
-        self._others: list[Any] = []  # durable objects that are not in `_late`
-        # Classes whose instances go the shortest ways, with the arguments of NEWOBJ.
+        self._others: list[Any] = []  # durable objects not in `_late`
+        # Fast paths: classes of instances, each with the arguments of NEWOBJ.
         self._plain: dict[type, tuple[type]] = {}
         self._waiting: dict[type, tuple[type]] = {}
         self._durable: dict[type, tuple[type]] = {}
         self._local: dict[int, paths.LocalPaths] = {}
-        self._numbers: dict[int, int] = {}  # in `_late`, of those that were looked up
+        self._numbers: dict[int, int] = {}  # positions in `_late`, filled as far as needed
         self._deciders[GraphQueue] = self._reduce_queue
         self._deciders[GraphRoot] = self._reduce_root
 
@@ -90,10 +89,10 @@ class GraphPickler(Reducer):
         return self.queue_type, (), None, self._drain()
 
     def _drain(self) -> Iterator[Any]:
-        """Yield object, meta and state of all that wait, and of what these add.
+        """Yield object, meta and state of everything queued, including what these add.
 
-        The pickler looks one item ahead, so it has written a state for certain
-        only when two more were taken: the padding of None is there for that.
+        The pickler looks one item ahead, so a state is certainly written only once two more
+        items were taken. The padding of None is there for that.
         """
         late, states, bounds, items = self._late, self._states, self._bounds, self._items
         getters = _GETTERS
@@ -114,10 +113,12 @@ class GraphPickler(Reducer):
                 bounds.append(len(late))
                 items.append(entry[0])
                 yield from entry
+            # Padding: flushes the last state, which may queue further objects.
             for _ in range(3):
                 yield None
             if index < len(late) or states:
                 continue
+            # Detached objects last: a loss among them is no loss of the graph.
             if self._detached is None:
                 self._detached = iter(self._all_detached())
                 self._losses_of_graph = len(self.losses)
@@ -126,7 +127,7 @@ class GraphPickler(Reducer):
                 return
             bounds.append(len(late))
             items.append(obj)
-            yield obj  # its state follows like any other
+            yield obj  # its state follows through the queue
             yield rebuild.note_detached
             yield None
 
@@ -139,16 +140,16 @@ class GraphPickler(Reducer):
 
     @property
     def losses_of_graph(self) -> tuple[Loss, ...]:
-        """What can't be kept of the graph itself, without what is detached from it."""
+        """The losses in the graph itself, without those in detached objects."""
         return tuple(self.losses[: self._losses_of_graph])
 
     def _wait(self, obj: Any, meta: Any, state: Any) -> None:
-        """Put a state that is not `obj`'s to ask for later into the queue."""
+        """Queue a state that must be taken now, unlike a durable object's."""
         self._parents[id(obj)] = self._items[-1] if self._items else None
         self._states.append((obj, meta, state))
 
     def _parent_of(self, item: Any) -> Any:
-        """Return the object in whose state `item` was first met; None for the graph itself."""
+        """Return the object in whose state `item` was first met; None if in the graph itself."""
         if id(item) in self._parents:
             return self._parents[id(item)]
         late, numbers = self._late, self._numbers
@@ -199,7 +200,7 @@ class GraphPickler(Reducer):
         return reduced
 
     def reducer_override(self, obj: Any) -> Reduced:
-        """Return how `obj` is written; the commonest kinds go the shortest ways."""
+        """Return how `obj` is written; fast paths for the most common kinds."""
         try:
             cls = type(obj)
             args = self._plain.get(cls)
@@ -233,13 +234,13 @@ class GraphPickler(Reducer):
         oid = obj._p_oid
         if type(oid) is not int:
             oid = None
-        # A stranger's __getstate__ may fail: then the object is lost as a whole.
+        # An author's __getstate__ may fail: then the whole object is lost.
         state = parts.durable_state(obj)
         self._others.append(obj)
         if may_wait:
             self._wait(obj, (oid, version), state)
             return made
-        # It may be a key somewhere, so its state must be there when its hash is taken.
+        # It may be a key somewhere, so its state must be set before it is hashed.
         return *made, ((oid, version), state), None, None, rebuild.set_durable
 
     def path_of(self, obj: Any) -> str:
@@ -274,14 +275,14 @@ class GraphPickler(Reducer):
 
 _SETTERS = (parts.set_parts, parts.set_told)
 _GETTERS: dict[type, Callable[[Any], Any]] = {TrackedList: list, TrackedDict: dict}
-"""What gives the state of the commonest types with no call of a method in Python."""
+"""State getters of the most common types, without a call of a Python method."""
 
 
 def root_name(root: Any) -> str:
-    """Return how paths call the root of a graph."""
+    """Return the name of a graph's root in paths."""
     return type(root).__name__.lower()
 
 
 def _may_wait(cls: type) -> bool:
-    """Whether nothing asks for the state of an instance of `cls` before all is loaded."""
+    """Whether nothing needs the state of a `cls` instance before everything is loaded."""
     return has_usual_hash(cls) and not hasattr(cls, "__setstate__")

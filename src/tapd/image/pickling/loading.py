@@ -1,7 +1,4 @@
-"""Reads pickles: in C where that goes, and in rounds where something does not fit.
-
-Imports `errors` and this room's `definitions`, `evolution`, `rebuild` and `salvage`.
-"""
+"""Loads pickles: in C if everything fits, otherwise in rounds by the `Salvager`."""
 
 from __future__ import annotations
 
@@ -28,13 +25,13 @@ _log = logging.getLogger(__name__)
 
 
 class Containers:
-    """What a pickle of deeply nested containers calls by number."""
+    """Creates the containers of a deep pickle, by their persistent ids."""
 
     def __init__(self) -> None:
         self._made: dict[int, Any] = {}
 
     def __call__(self, persistent_id: tuple[Any, ...]) -> Any:
-        """Return the container of a number, or the placeholder of what was lost."""
+        """Return the container of this number, or the placeholder of a lost object."""
         kind, *rest = persistent_id
         if kind == "lost":
             return Placeholder(*rest)
@@ -55,11 +52,11 @@ class _Loader(pickle.Unpickler):
 
 
 def fast_class(module_name: str, qualname: str) -> Any:
-    """Return what has this name, where the C unpickler may make instances of it.
+    """Return the object of this name, if the C unpickler may create instances of it.
 
     Raises:
-        TypeError: it is a class of values, or of tracked containers, and it was none when
-            this was saved, or that was not told: the `Salvager` makes no value of nothing.
+        TypeError: it is a class of values or of tracked containers now, and may have been
+            another kind of class when this was saved. The `Salvager` decides such cases.
     """
     found = names.named(module_name, qualname)
     if (type(found) is type or issubclass(type(found), type)) and found.__flags__ & HEAP_TYPE:
@@ -72,14 +69,14 @@ def fast_class(module_name: str, qualname: str) -> Any:
 def load_graph(data: bytes, restoration: Restoration | None = None) -> Any:
     """Return the graph that `dump_graph` pickled, or any graph pickled by `pickle`.
 
-    What can't be brought into today's classes becomes a stand-in (`restoration.stand_ins`).
+    What the current classes can't take becomes a stand-in (`restoration.stand_ins`).
 
     Args:
-        data: the pickle; authenticated before (promise 7).
-        restoration: where journals follow: upgrades then wait for its `finish`.
+        data: the pickle; already authenticated (promise 7).
+        restoration: pass one if journals follow: upgrades then wait for its `finish`.
 
     Raises:
-        UpgradeRefused: state can't be brought to the installed code's version.
+        UpgradeRefused: a state can't be brought to the version of the installed code.
     """
     own = restoration or Restoration()
     enabled = gc.isenabled()
@@ -110,17 +107,16 @@ def load_in_rounds(
     *,
     in_c: bool = True,
 ) -> Any:
-    """Load until nothing fails that was not known to fail.
+    """Load again and again, until a round meets no new failure.
 
     Args:
-        make_loader: is given None, and returns what loads in C; or `Faults`, and returns
-            a `Salvager`.
-        restoration: the one that runs.
-        forget: what a round that was given up has left is of no use.
-        in_c: try it in C first.
+        make_loader: returns a loader: the C unpickler for None, a `Salvager` for `Faults`.
+        restoration: the current one.
+        forget: discards what an abandoned round has registered.
+        in_c: try the C unpickler first.
     """
     faults = restoration.faults = Faults()
-    in_c = in_c and hooks.announce is None  # which only what is written in Python can call
+    in_c = in_c and hooks.announce is None  # only the Salvager can announce calls
     try:
         while True:
             was_in_c = in_c
@@ -137,8 +133,10 @@ def load_in_rounds(
                 in_c, faults.grew = False, True
             if not faults.grew:
                 return loaded
+            # Each round must note at least one new failure, otherwise this would never end.
             if not was_in_c and faults.count == known:
                 raise BugError("loading: what fails was known to fail")
+            # Drop every reference to the abandoned objects before they are created again.
             loaded = None
             give_up(loader)
             forget()
@@ -148,7 +146,7 @@ def load_in_rounds(
 
 
 def give_up(loader: Any) -> None:
-    """Let go of what an attempt has made, without running any ``__del__`` of it."""
+    """Drop what an abandoned attempt has created, without running any ``__del__`` of it."""
     memo = loader.memo
     for obj in list((memo if type(memo) is dict else memo.copy()).values()):
         mute(obj)

@@ -1,8 +1,8 @@
-"""Which plain objects a pickle holds, from the memo of the pickler that wrote it.
+"""Finds the plain objects in a pickle, by means of the pickler's memo.
 
-Imports `evolution` and `mutability`. What the pickler remembers is what it would refer to again: so
-these are, whatever their types and however it came to them, the objects of which
-one that is met twice stays one, and that may change without telling.
+The pickler remembers every object it may refer to again. So the memo lists, whatever their
+types, all objects whose identity matters; the mutable ones of these may change without a
+report.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from tapd.image.reduction.mutability import Kind, is_named, kind_of
 def parts_in(memo: dict[int, tuple[int, Any]]) -> tuple[Any, ...]:
     """Return the plain objects and typed definitions in a memo.
 
-    What a reduction made on its way is none of them: nobody holds it but the memo,
-    or a tuple there that nobody holds.
+    Temporaries created by a reduction don't count. They are recognized by their reference
+    count: only the memo, or another temporary, holds them.
 
     Args:
-        memo: a copy of a pickler's; the pickler itself must have forgotten it, and
-            nobody hold what was made for it alone, such as the state.
+        memo: a copy of a pickler's memo. The pickler must have cleared its own, and
+            nothing else may hold temporaries such as the state.
     """
     values = _values_in(memo)
     kinds = {cls: kind_of(cls) for cls in set(map(type, values))}
@@ -45,7 +45,7 @@ def parts_in(memo: dict[int, tuple[int, Any]]) -> tuple[Any, ...]:
 
 
 def _values_in(memo: dict[int, tuple[int, Any]]) -> list[Any]:
-    """Return what is in a memo, in the order in which it was met."""
+    """Return the objects in a memo, in the order in which they were met."""
     values: list[Any] = [None] * len(memo)
     for number, value in memo.values():
         values[number] = value
@@ -57,7 +57,7 @@ def _references(values: list[Any]) -> list[int]:
 
 
 def _temporary() -> int:
-    """Return the references to what nobody holds but a memo, and `parts_in`."""
+    """Return the reference count of an object that only a memo and `parts_in` hold."""
     memo = {0: (0, object())}
     values = _values_in(memo)
     return _references(list(values))[0]
@@ -67,7 +67,7 @@ _TEMPORARY = _temporary()
 
 
 def _dropped(candidates: list[Any], references: list[int]) -> set[int]:
-    """Return the ids of those that nobody holds but a memo, or another one of these."""
+    """Return the ids of objects that only a memo or another such object holds."""
     held = dict(zip(map(id, candidates), references, strict=True))
     each = zip(candidates, references, strict=True)
     temporaries = [value for value, count in each if count == _TEMPORARY]
@@ -83,7 +83,7 @@ def _dropped(candidates: list[Any], references: list[int]) -> set[int]:
 
 
 def _contents(temporary: Any) -> Iterable[Any]:
-    """Return what is in something that was made on the way."""
+    """Return the contents of a temporary."""
     cls = type(temporary)
     if cls is dict:
         return [*temporary, *temporary.values()]
@@ -93,9 +93,9 @@ def _contents(temporary: Any) -> Iterable[Any]:
 
 
 def shared_in(parts: Sequence[Any]) -> Sequence[Any]:
-    """Return those of `parts` that are two after a replay if two records hold them.
+    """Return those of `parts` that a replay would duplicate if two records held them.
 
-    A typed definition has a key of its own, by which each record finds the same.
+    A typed definition has a key by which each record finds the same one.
     """
     if all(kind_of(cls) is Kind.PLAIN for cls in set(map(type, parts))):
         return parts

@@ -1,7 +1,6 @@
-"""A graph of objects to bytes and back, losing nothing without naming it.
+"""The front of `image.pickling`: everything other packages need to pickle and unpickle.
 
-The front of what this room does with pickles, for those who use it: `dump` and
-`rebuild` for a TAP, `states` for the journal, `reducer` for the rules of both.
+`dump` and `loading` are for a TAP, `states` and `state_loader` for the journal.
 """
 
 from tapd.image.evolution.versions import Restoration

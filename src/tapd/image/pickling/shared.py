@@ -1,15 +1,13 @@
-"""A number for a plain object that several durable ones hold.
+"""Numbers for plain objects that several durable ones hold, so that they stay one object.
 
-Imports `model` and this room's `mutability`, `names` and `reducer`. Records refer to
-durable objects by number, so each holds the state of one; what two of them hold
-would be in both, and all its holders had to be written whenever one changed. A
-`Shared` is a durable object behind such a plain one: records refer to its number,
-its state in the journal is that of the plain object, and a replay puts the plain
-object itself in the place of the reference. In a TAP it is an object like any other,
-whose only attribute is the plain one.
+A journal record holds the state of one durable object and refers to others by number. A plain
+object held by two of them would be in both records, and every change would have to rewrite all
+its holders. A `Shared` is a durable object behind such a plain one. Records refer to its
+number, its state in the journal is that of the plain object, and a replay puts the plain object
+in place of the reference. In a TAP it is an ordinary object with the plain one as its only
+attribute.
 
-It lives as long as one of its holders knows of it (`watching.Watched`): the jar has
-but weak references.
+The holders keep it alive (`watching.Watched`); the jar has only weak references.
 """
 
 from __future__ import annotations
@@ -37,24 +35,24 @@ class Shared(Persistent):
     it: Any
 
     def journal_state(self) -> dict[str, Any]:
-        """Return the attributes of the plain object; of a stand-in, those that it keeps."""
+        """Return the attributes of the plain object; for a stand-in, the saved ones."""
         if issubclass(type(self.it), Broken):
             return dict(self.it.broken_state or {})
         return dict(self.it.__dict__)
 
 
 def can_be_shared(obj: Any) -> bool:
-    """Whether `obj` can be made first, and given its state at any time after that."""
+    """Whether `obj` can be created first and given its state later."""
     cls = type(obj)
     return is_plain_type(cls) and has_usual_hash(cls) and names.name_of(cls) is not None
 
 
 class SharedObjects:
-    """The plain objects that have numbers."""
+    """The plain objects that have numbers of their own."""
 
     def __init__(self) -> None:
         self._by_id: dict[int, weakref.ref[Shared]] = {}
-        self.ids = self._by_id.keys()  # live: asked for each object that is pickled or looked at
+        self.ids = self._by_id.keys()  # a live view: checked for each pickled or polled object
 
     def __bool__(self) -> bool:
         return bool(self._by_id)
@@ -71,7 +69,7 @@ class SharedObjects:
         by_id[key] = weakref.ref(shared, forget)
 
     def get(self, obj: Any) -> Shared | None:
-        """Return what stands for `obj`; None where it has no number of its own."""
+        """Return the `Shared` of `obj`; None if it has none."""
         refer = self._by_id.get(id(obj))
         shared = None if refer is None else refer()
         return shared if shared is not None and shared.it is obj else None
@@ -87,9 +85,9 @@ def make_shared(obj: Any) -> Shared:
 def find_first_shared(
     roots: Iterable[Any], shared_ids: set[int], ends: Collection[int]
 ) -> Iterator[Any]:
-    """Yield those objects of `shared_ids` that are reached from `roots` by way of none of them.
+    """Yield the objects of `shared_ids` that are reached from `roots` before any other of them.
 
-    It goes no further at objects of `ends`.
+    Does not descend into objects of `ends`.
     """
     seen: set[int] = set()
     queue = list(roots)

@@ -1,8 +1,7 @@
-"""The states of a journal's records, back to objects; what does not fit is kept.
+"""Loads the states of journal records back into objects; what does not fit becomes a stand-in.
 
-Imports `errors`, `model` and this room's `states`, `loading`, `salvage` and
-`stand_ins`. The other half of `states`: references to durable objects, and to plain
-ones that several hold, are resolved by number.
+The counterpart of `states`: references to durable objects, and to shared plain ones, are
+resolved by number.
 """
 
 from __future__ import annotations
@@ -41,11 +40,11 @@ _REFERENCE = "tapd.image.pickling.states", "durable_reference"  # as in `PRELUDE
 
 
 class StartOver(Exception):
-    """A plain object that several hold is a stand-in now: whoever holds it is to be read again."""
+    """A shared plain object became a stand-in: its holders must be loaded again."""
 
 
 class _NameReader(pickle.Unpickler):
-    """Reads the name in a reference to a class; imports nothing."""
+    """Reads the name in a class reference; imports nothing."""
 
     def find_class(self, module_name: str, qualname: str) -> Any:
         if module_name == names.__name__:
@@ -59,7 +58,7 @@ def _name_in(class_data: bytes) -> str:
 
 
 def _check_plain(cls: Any) -> None:
-    """Check that an instance of `cls` may be made bare, and given attributes later.
+    """Check that an instance of `cls` may be created bare and given attributes later.
 
     Raises:
         TypeError: it may not.
@@ -72,10 +71,10 @@ def _check_plain(cls: Any) -> None:
 
 
 def _set_plain(obj: Any, state: dict[str, Any]) -> None:
-    """Give a plain object all of its attributes, and no other.
+    """Give a plain object exactly these attributes.
 
     Raises:
-        AttributeError: there is no place for one.
+        AttributeError: it has no place for one.
     """
     if issubclass(type(obj), names.Broken):
         set_plain(obj, state)
@@ -111,8 +110,8 @@ class StateLoader:
     """Loads what a `StatePickler` pickled.
 
     Attributes:
-        may_wait: what was loaded last has keys whose hash needs states that may come
-            yet; what fails is tried again then. Set by `resolve`, for this very state.
+        may_wait: the last loaded state has keys whose hash needs states that may come
+            later; failures are then retried. Set by `resolve`, per state.
     """
 
     def __init__(
@@ -122,7 +121,7 @@ class StateLoader:
 
         Args:
             resolve: returns the durable object of a number.
-            restoration: the one that `load_graph` was given, where there was one.
+            restoration: the one that `load_graph` was given, if any.
         """
         self._resolve = resolve
         self.restoration = restoration or Restoration()
@@ -130,16 +129,17 @@ class StateLoader:
         self.shared: Callable[[], Iterable[Shared]] = tuple
 
     def load_state(self, data: bytes) -> Any:
-        """Return one state (or a delta), with stand-ins for what can't be made any more.
+        """Return one state (or a delta), with stand-ins for what can't be created any more.
 
         Raises:
-            UpgradeRefused: there is no way to keep what it holds.
+            UpgradeRefused: there is no way to keep its contents.
         """
         self.may_wait = False
         restoration = self.restoration
         count = len(restoration.definitions)
         unpickler = _StateUnpickler(data, self._resolve)
         with definitions.restoring(restoration):
+            # The C unpickler can't announce its calls.
             if hooks.announce is not None:
                 return self._load_by_piece(data, count)
             restoration.stand_ins.is_read_in_c = True
@@ -151,16 +151,16 @@ class StateLoader:
             finally:
                 restoration.stand_ins.is_read_in_c = False
             give_up(unpickler)
-            # Else a function of this attempt would have a cell that no other has.
+            # Otherwise a function of this attempt would share its cell with no other.
             restoration.forget_since(count)
             return self._load_by_piece(data, count)
 
     def _load_by_piece(self, data: bytes, count: int) -> Any:
-        """Return one state, read by a loader of which each step may fail.
+        """Return one state, loaded by a `Salvager`, whose every step may fail.
 
         Args:
             data: the pickle.
-            count: of the definitions that were there before it.
+            count: how many definitions there were before.
         """
         while True:
             loaders: list[Any] = []
@@ -171,6 +171,8 @@ class StateLoader:
 
             forget = functools.partial(self.restoration.forget_since, count)
             state = load_in_rounds(make, self.restoration, forget, in_c=False)
+            # A durable object, or one with a number, was not created here: it must change its
+            # class before the state can be loaded again.
             unhashable = loaders[-1].unhashable
             if not unhashable or self.may_wait:
                 return state
@@ -186,13 +188,13 @@ class StateLoader:
         return Salvager(PRELUDE + data[2:], find, Containers(), faults, self._resolve)
 
     def load_class(self, data: bytes) -> Any:
-        """Return the class that `StatePickler.dump_class` or `class_reference` named."""
+        """Return the class that `StatePickler.dump_class` or `class_reference` pickled."""
         return self.load_state(data)
 
     def make(self, class_data: bytes) -> Any:
-        """Return a bare durable object of a class that was named, or a stand-in."""
+        """Return a bare durable object of a pickled class, or a stand-in."""
         cls = self.load_class(class_data)
-        if type(cls) is tuple:  # of a plain object, which has a number since several hold it
+        if type(cls) is tuple:  # the class of a shared plain object
             return make_shared(self._make_plain(cls[0], class_data))
         if not (issubclass(type(cls), type) and is_durable_type(cls)):
             cls = stand_ins.broken_durable_type_of(cls)
@@ -218,10 +220,10 @@ class StateLoader:
         return made
 
     def replace_plain(self, shared: Shared, reason: str) -> None:
-        """Put a stand-in in the place of a plain object that several hold.
+        """Replace a shared plain object by a stand-in.
 
         Raises:
-            StartOver: always: those that refer to it have to be read again.
+            StartOver: always: its holders must be loaded again.
         """
         name = ":".join(names.name_of(type(shared.it)) or ("", ""))
         with definitions.restoring(self.restoration):
@@ -229,7 +231,7 @@ class StateLoader:
         raise StartOver(reason)
 
     def change_class(self, obj: Any, class_data: bytes) -> None:
-        """Have `obj` be of a class that was named, or a stand-in for one of that class."""
+        """Change the class of `obj` to the pickled one, or to a stand-in for it."""
         cls = self.load_class(class_data)
         if type(cls) is tuple:
             if type(obj.it) is not cls[0]:
@@ -245,14 +247,14 @@ class StateLoader:
             keeping.change_class(obj, cls)
 
     def restore(self, obj: Any, data: bytes) -> None:
-        """Set the state of `obj`; what must be upgraded waits for `finish`."""
+        """Set the state of `obj`; an upgrade waits for `finish`."""
         self.restore_loaded(obj, self.load_state(data))
 
     def restore_loaded(self, obj: Any, versioned_state: Any) -> None:
-        """Set the state of `obj`, as `load_state` gave it, or have it keep that.
+        """Set the state of `obj` (from `load_state`); if it does not fit, keep it in a stand-in.
 
         Raises:
-            UpgradeRefused: there is no way to keep it.
+            UpgradeRefused: there is no way to keep the state.
         """
         if type(obj) is Shared:
             try:
@@ -263,15 +265,17 @@ class StateLoader:
         version, state = split_state(versioned_state)
         if keeping.revive(obj):  # an earlier state did not fit; this one may
             self.restoration.stand_ins.discard(obj)
-        forget_state(obj)  # it may be one that a ``__setstate__`` would only add to
+        forget_state(obj)  # an author's ``__setstate__`` may only add to it
         try:
             hooks.enter(obj)
             give_state(obj, version, state, self.restoration)
         except BaseException as error:
             hooks.check_load(error)
+            # A key's hash may need a state that comes later: `Replay` tries again.
             if self.may_wait:
                 raise
             reason = stand_ins.reason_of(error)
+            # One bad member costs itself, not the whole set.
             is_set = issubclass(type(obj), TrackedSet) and type(state) is list
             if is_set and (keys := unhashable_in(tuple(state))):
                 obj.__setstate__([self._as_key(each, keys, reason) for each in state])
@@ -279,7 +283,7 @@ class StateLoader:
             self.restoration.keep(obj, version, state, f"its state can't be set: {reason}")
 
     def _as_key(self, obj: Any, unhashable: list[Any], reason: str) -> Any:
-        """Return a member of a set, or, in place of one that can't be any more, a stand-in."""
+        """Return a member of a set; a stand-in for one that can't be hashed any more."""
         if all(obj is not each for each in unhashable):
             return obj
         reason = f"it can't be a key: {reason}"
@@ -289,7 +293,7 @@ class StateLoader:
         return stand_ins.broken_copy(obj, reason)
 
     def apply_delta(self, obj: Any, data: bytes) -> None:
-        """Change `obj` by a delta, or have it keep what it should have become.
+        """Apply a delta to `obj`; if that fails, keep the resulting state in a stand-in.
 
         Raises:
             UpgradeRefused: there is no way to keep it.
@@ -304,7 +308,7 @@ class StateLoader:
             obj.apply_delta(delta)
 
     def _keep_key(self, obj: Any) -> None:
-        """Have a durable object, or one that several hold, be a stand-in, which can be a key."""
+        """Turn a durable or shared object into a stand-in, which can be a key."""
         reason = "it can't be a key any more"
         for shared in self.shared():
             if shared.it is obj:
@@ -313,22 +317,22 @@ class StateLoader:
             self.keep_as_it_is(obj, reason)
             return
         raise UpgradeRefused(
-            f"loading: a {type(obj).__qualname__} can't be a key any more; mend the class, or go "
+            f"loading: a {type(obj).__qualname__} can't be a key any more; fix the class, or go "
             "back to the code that saved it"
         )
 
     def keep_as_it_is(self, obj: Any, reason: str) -> None:
-        """Have `obj` keep the state that it has.
+        """Turn `obj` into a stand-in that keeps its current state.
 
         Raises:
-            UpgradeRefused: it can't tell its state.
+            UpgradeRefused: its state can't be read.
         """
         try:
             state = state_of(obj)
         except BaseException as error:
             raise UpgradeRefused(
                 f"loading a {type(obj).__qualname__}: {reason}, and its __getstate__ fails "
-                f"({stand_ins.reason_of(error)}); mend the class, or go back to the code that "
+                f"({stand_ins.reason_of(error)}); fix the class, or go back to the code that "
                 "saved it"
             ) from error
         self.restoration.keep(obj, version_of(type(obj)), state, reason)
@@ -347,7 +351,7 @@ def load_class(
     resolve: Callable[[int], Any] | None = None,
     restoration: Restoration | None = None,
 ) -> Any:
-    """Return the class that `class_reference` named; `resolve` is needed for typed ones."""
+    """Return the class that `class_reference` pickled; typed classes need `resolve`."""
 
     def refuse(oid: int) -> Any:
         raise NotStorable(f"a class typed at a prompt needs durable object {oid}: pass resolve")

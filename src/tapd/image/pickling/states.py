@@ -1,9 +1,8 @@
-"""The state of one durable object to bytes and back, for the journal.
+"""Pickles the state of one durable object, for the journal.
 
-Imports `errors`, `model` and this room's `reducer`. Other durable objects are
-referred to by number. One C pickler is reused; the function that makes a
-reference is in its memo beforehand, and a prelude puts it into the unpickler's,
-so that a reference costs a few bytes and well under a microsecond.
+Other durable objects are referred to by number. One C pickler is reused. The function that
+makes a reference is in its memo beforehand, and a prelude puts it into the memo of the
+unpickler: a reference costs a few bytes and well under a microsecond.
 """
 
 from __future__ import annotations
@@ -34,8 +33,9 @@ class StateDump:
 
     Attributes:
         data: the pickle, for `StateLoader` only.
-        losses: what was replaced by placeholders.
-        parts: the plain objects in it (`memo`), where they were asked for.
+        losses: objects that were replaced by placeholders.
+        parts: the plain objects in it (`memo`), if they were asked for.
+        shared: the `Shared` of plain objects in it.
     """
 
     __slots__ = ("data", "losses", "parts", "shared")
@@ -57,7 +57,7 @@ _TYPED_MAX = 64
 
 
 class _Sink:
-    """A file that keeps what is written; `write` is a list's own method, in C."""
+    """A file that collects chunks; `write` is a list's own method, in C."""
 
     def __init__(self) -> None:
         self.chunks: list[Any] = []
@@ -75,7 +75,7 @@ class _StatePickler(Reducer):
         self._local: paths.LocalPaths | None = None
 
     def reducer_override(self, obj: Any) -> Reduced:
-        """Return how `obj` is written; the shortest way is for durable ones."""
+        """Return how `obj` is written; the fast path is for durable objects."""
         try:
             if type(obj) in self._durable:
                 return durable_reference, (self._oid_of(obj),)
@@ -101,7 +101,7 @@ class _StatePickler(Reducer):
         return self.path + (UNKNOWN if way is None else way)
 
     def forget(self) -> None:
-        """Make ready for the next state."""
+        """Reset for the next state."""
         self._local = self.state = self.last = self.maker = None
         self.losses = []
         self.banned = {}
@@ -111,7 +111,7 @@ class StatePickler:
     """Pickles states of durable objects one by one. Not for several threads."""
 
     def __init__(self, oid_of: Callable[[Any], int]) -> None:
-        """Begin; `oid_of` returns the number of each durable object reached."""
+        """Begin; `oid_of` returns the number of a durable object."""
         self.oid_of = oid_of
         self.shared = SharedObjects()
         self._keeps_memo = False
@@ -121,18 +121,19 @@ class StatePickler:
     def _renew(self) -> None:
         sink = _Sink()
         self._chunks = sink.chunks
-        self._safe: set[type] = set()  # whose `__getstate__` is not their authors'
+        self._safe: set[type] = set()  # classes without a `__getstate__` by their author
         self._pickler = _StatePickler(sink, self.oid_of, self.shared)
         self._pickler.memo = _MEMO
 
     def dump_object(self, obj: Any, path: str = "") -> StateDump:
-        """Pickle the state of `obj`, with the version of its class where that is not 1.
+        """Pickle the state of `obj`, and find the plain objects in it.
 
-        Finds its parts as well.
+        The version of its class is included unless it is 1.
 
         Raises:
-            NotStorable: what can't be kept could not be told from the rest.
+            NotStorable: something can't be saved and could not be singled out.
         """
+        # `dump_state` is on the hot path: it copies the memo only on request.
         self._keeps_memo = True
         try:
             dump = self.dump_state(self._state_of(obj, path), path)
@@ -189,7 +190,7 @@ class StatePickler:
             return self._dump_again(state, path, error)
         if self._keeps_memo:
             self._memo = pickler.memo.copy()
-        # It outlives what it wrote, and must not keep it alive.
+        # The pickler is reused and must not keep the written objects alive.
         pickler.memo = _MEMO
         pickler.last = pickler.state = pickler.maker = None
         chunks = self._chunks
@@ -199,12 +200,12 @@ class StatePickler:
         if pickler.losses:
             losses = tuple(pickler.losses)
             pickler.forget()
-        if pickler.typed_met > _TYPED_MAX:  # else classes typed long ago would live for ever
+        if pickler.typed_met > _TYPED_MAX:  # its tables would keep classes typed long ago alive
             self._renew()
         return StateDump(data, losses)
 
     def _dump_again(self, state: Any, path: str, error: BaseException) -> StateDump:
-        """Find what failed by leaving out, one by one, what was last begun."""
+        """Find the object that fails: ban the one being written and retry, one at a time."""
         if isinstance(error, RecursionError):
             return self._dump_deep(state, path)
         banned: dict[int, str] = {}
@@ -220,7 +221,7 @@ class StatePickler:
             pickler.path, pickler.state, pickler.banned = path, state, banned
             try:
                 pickler.dump(state)
-            except BaseException as next_error:  # each failure bans one object
+            except BaseException as next_error:  # each round bans one more object
                 if isinstance(next_error, RecursionError):
                     return self._dump_deep(state, path)
                 hooks.check(next_error)
@@ -236,6 +237,7 @@ class StatePickler:
 
     def _dump_deep(self, state: Any, path: str) -> StateDump:
         self._renew()
+        # The simpler form first: it is faster to write and to load.
         for kind in (FlatStatePickler, DeepStatePickler):
             sink = _Sink()
             pickler = kind(sink, state, path, self.oid_of, self.shared)
@@ -254,7 +256,7 @@ class StatePickler:
         return self.dump_state((cls,)).data
 
     def dump_class(self, cls: type) -> bytes:
-        """Pickle a reference to `cls`: its name, or the parts of a class that was typed."""
+        """Pickle a reference to `cls`: its name, or the parts of a class typed at a prompt."""
         return self.dump_state(cls).data
 
 
@@ -269,5 +271,5 @@ _class_pickler = StatePickler(_own_number)
 
 
 def class_reference(cls: type) -> bytes:
-    """Return what names `cls` in a journal; a typed one's namespace must have its number."""
+    """Return the reference to `cls` in a journal. A typed class needs a namespace with a number."""
     return _class_pickler.dump_class(cls)

@@ -1,7 +1,4 @@
-"""Arrays of numpy, which may show each other's memory: they go on to after a load.
-
-Imports `errors` alone, and numpy where there is an array.
-"""
+"""Pickles numpy arrays; arrays that share memory share it after a load, too."""
 
 from __future__ import annotations
 
@@ -15,10 +12,10 @@ from tapd.errors import CannotKeep
 def array_view(
     base: Any, shape: Any, dtype: Any, offset: int, strides: Any, writeable: bool | None = None
 ) -> Any:
-    """Return a numpy array that shows a part of another one's memory. Part of the format."""
+    """Return a numpy array on a part of another array's memory. Part of the format."""
     numpy = importlib.import_module("numpy")
     was_writeable = base.flags.writeable
-    if writeable:  # its base was made read-only after it
+    if writeable:  # its base became read-only later
         base.flags.writeable = True
     array = numpy.ndarray(
         shape, dtype, base if base.flags.c_contiguous else base.T, offset, strides
@@ -38,14 +35,14 @@ def owned_array(data: bytes, shape: Any, dtype: Any, order: Any, writeable: bool
 
 
 def reduce_array(obj: Any) -> tuple[Any, ...]:
-    """Reduce a numpy array; one that shows another's memory goes on to do so."""
+    """Reduce a numpy array; a view stays a view."""
     base = obj.base
     if base is None or type(base) in _BUFFERS:
         if _is_shown_elsewhere(base):
             raise CannotKeep("an array that shows the memory of a bytearray; keep array.copy()")
         if obj.dtype.hasobject:
             return obj.__reduce__()  # type: ignore[no-any-return]  # by pickle's protocol
-        # Pickle's own way makes a view of a hidden array, or sets the memory later on.
+        # numpy's own reduction creates a view of a hidden array, or sets the memory later.
         order = "F" if obj.flags.f_contiguous and not obj.flags.c_contiguous else "C"
         made = obj.tobytes(order), obj.shape, obj.dtype, order, obj.flags.writeable
         return owned_array, made
@@ -65,14 +62,14 @@ def reduce_array(obj: Any) -> tuple[Any, ...]:
 
 
 _BUFFERS = (bytes, bytearray, memoryview)
-"""What TAPs of before had arrays show the memory of."""
+"""Types whose memory arrays in old TAPs may share."""
 
 
 def _is_shown_elsewhere(base: Any) -> bool:
-    """Whether somebody else holds the memory of an array, which is not one itself."""
+    """Whether another object shares an array's memory, where its owner is not an array."""
     owner = base.obj if type(base) is memoryview else base
     return type(owner) is bytearray and sys.getrefcount(owner) > _OWN_REFERENCES
 
 
 _OWN_REFERENCES = 3
-"""That of the base, `owner` above, and the call's own."""
+"""The array's base, `owner` above, and the argument of the call."""

@@ -1,9 +1,8 @@
-"""The attributes and slots of an instance, and what it is at bottom, whatever its class pretends.
+"""Reads and sets attributes and slots of an instance, whatever its class overrides.
 
-Imports `errors` and this room's `classes` and `kinds`. A class may hide or fake
-``__dict__`` behind a property, shadow a slot, refuse ``__setattr__`` or have a
-``__getattribute__`` of its own. Here the descriptors that Python itself made for
-the class are asked, which run nothing of an author's.
+A class may hide ``__dict__`` behind a property, shadow a slot, refuse ``__setattr__`` or define
+``__getattribute__``. This module uses the descriptors that Python itself created for the class,
+which run no author's code.
 """
 
 from __future__ import annotations
@@ -17,18 +16,18 @@ from tapd.image.bare import DESCRIPTORS, HEAP_TYPE, dict_of_class
 from tapd.image.code.classes import is_made_in_c
 from tapd.image.reduction.kinds import is_path
 
-_base_of: Any = type.__dict__["__base__"].__get__  # a metaclass may have its own idea
+_base_of: Any = type.__dict__["__base__"].__get__  # a metaclass may override it
 
 
 def is_foundation(cls: type) -> bool:
-    """Whether `cls` is written in C, or else best made and read by its own methods."""
+    """Whether `cls` is written in C, or is best read and created by its own methods."""
     return not cls.__flags__ & HEAP_TYPE or is_made_in_c(cls) or is_path(cls)
 
 
 def foundation_of(cls: type) -> type:
-    """Return the class whose layout instances of `cls` have below attributes and slots.
+    """Return the class that defines the layout of `cls` apart from attributes and slots.
 
-    It is written in C, as a rule; mostly it is `object`.
+    It is usually written in C, and mostly it is `object`.
     """
     while not is_foundation(cls):
         cls = _base_of(cls)
@@ -41,9 +40,9 @@ def has_own_new(cls: Any) -> bool:
 
 
 def slots_of(cls: type) -> dict[str, Any]:
-    """Return the descriptors of the slots of `cls`, by name, the innermost class's first.
+    """Return the descriptors of the slots of `cls` by name, those of the base first.
 
-    A slot that a subclass has again by the same name has its number behind it.
+    A slot redefined by a subclass has a number appended to its name.
     """
     slots: dict[str, Any] = {}
     for base in cls.__mro__:
@@ -61,7 +60,7 @@ def slots_of(cls: type) -> dict[str, Any]:
 
 
 def attributes_getter(cls: type) -> Callable[[Any], dict[str, Any]] | None:
-    """Return what gives the ``__dict__`` of an instance of `cls`; None where it has none.
+    """Return a getter for the ``__dict__`` of `cls` instances; None if they have none.
 
     Raises:
         CannotKeep: the class has something else by that name.
@@ -76,7 +75,7 @@ def attributes_getter(cls: type) -> Callable[[Any], dict[str, Any]] | None:
 
 
 def hides_slots(cls: Any, slots: dict[str, Any]) -> bool:
-    """Whether reading or setting a slot by its name would lead elsewhere."""
+    """Whether reading or setting a slot by its name would reach something else."""
     if cls.__setattr__ is not object.__setattr__:
         return True
     return any(
@@ -87,7 +86,7 @@ def hides_slots(cls: Any, slots: dict[str, Any]) -> bool:
 
 
 def filled_slots(obj: Any, slots: dict[str, Any]) -> dict[str, Any]:
-    """Return what is in the slots of `obj`, but for those that are empty."""
+    """Return the contents of the non-empty slots of `obj`."""
     filled = {}
     for name, descriptor in slots.items():
         try:
@@ -98,7 +97,7 @@ def filled_slots(obj: Any, slots: dict[str, Any]) -> dict[str, Any]:
 
 
 def set_attributes(obj: Any, attributes: dict[str, Any] | None, slots: dict[str, Any]) -> None:
-    """Give `obj` attributes and slots; what has become the other of the two goes there.
+    """Set attributes and slots; one that has become the other is set as that.
 
     Raises:
         AttributeError: there is no place for some of them; the others are set.

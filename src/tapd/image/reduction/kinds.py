@@ -1,10 +1,9 @@
-"""What subclasses of builtins hold beside attributes: read and put back by the builtin's methods.
+"""Reads and sets the contents of subclasses of builtins, by the builtin's own methods.
 
-Imports `errors` only. Each kind says, for one class written in C, what its
-``__new__`` must be given, what else an instance holds, and how that is put back.
-Overridden methods (``__setitem__``, ``items``, ``__iter__``, ``append``) are never
-asked, and constructors of subclasses not run: a dict that logs what is set would
-log all of it again at each load.
+A `Kind` says for one class written in C which arguments its ``__new__`` needs, what else an
+instance holds, and how to set that. Overridden methods (``__setitem__``, ``items``,
+``__iter__``, ``append``) and constructors of subclasses are never called: a dict that logs its
+changes would log all its items again at each load.
 
 The forms of contents are part of the format of TAPs.
 """
@@ -31,10 +30,10 @@ class Kind(NamedTuple):
     """One class written in C, and what its instances hold.
 
     Attributes:
-        made_of: returns what its ``__new__`` is given; None where nothing is needed.
-        contents: returns what else an instance holds; None where that is nothing.
-        fill: puts that into a new instance, in place of all that is in it.
-        is_value: its instances are made at once and change no more.
+        made_of: returns the arguments of ``__new__``; None if it needs none.
+        contents: returns what else an instance holds; None if there is nothing.
+        fill: replaces the contents of a new instance.
+        is_value: instances are complete at creation and immutable.
     """
 
     made_of: Callable[[Any, Any], tuple[Any, ...]] | None = None
@@ -44,7 +43,7 @@ class Kind(NamedTuple):
 
 
 def _flat(pairs: Iterable[tuple[Any, Any]]) -> list[Any]:
-    """Return keys and values by turns: no key is hashed or compared, as a new dict would."""
+    """Return keys and values alternately: a dict would hash and compare the keys."""
     return list(itertools.chain.from_iterable(pairs))
 
 
@@ -135,7 +134,7 @@ def _fill_path(base: Any, obj: Any, contents: Any) -> None:
 
 
 class DeadReferent:
-    """A referent that is gone at once: what a dead weak reference is made of."""
+    """A referent that is freed at once, to create a dead weak reference."""
 
 
 def _reference_parts(base: Any, obj: Any) -> tuple[Any, ...]:
@@ -155,7 +154,7 @@ def _no_items(base: Any, obj: Any) -> Any:
 
 
 def _members(base: Any) -> dict[str, Any]:
-    """Return what instances of an exception's class in C have, beside attributes, by name."""
+    """Return the C members of an exception class besides attributes, by name."""
     return {
         name: descriptor
         for each in reversed(base.__mro__)
@@ -165,12 +164,12 @@ def _members(base: Any) -> dict[str, Any]:
 
 
 def _exception_parts(base: Any, obj: Any) -> dict[str, Any]:
-    """Return args and the like, and what caused `obj`; its traceback belongs to the process."""
+    """Return args, members and causes of `obj`. The traceback belongs to the process."""
     parts = {}
     for name, descriptor in _members(base).items():
         try:
             value = descriptor.__get__(obj)
-        except AttributeError:  # it has none now
+        except AttributeError:  # not set
             continue
         if value is not None and value is not False:
             parts[name] = value
@@ -180,7 +179,7 @@ def _exception_parts(base: Any, obj: Any) -> dict[str, Any]:
             parts[name] = value
     parts.pop("__suppress_context__", None)
     if BaseException.__dict__["__suppress_context__"].__get__(obj):
-        parts["__suppress_context__"] = True  # last, for a cause sets it
+        parts["__suppress_context__"] = True  # last: setting a cause changes it
     return parts
 
 
@@ -190,7 +189,7 @@ def _fill_exception(base: Any, obj: Any, contents: Any) -> None:
         descriptor: Any = members.get(name) or BaseException.__dict__.get(name)
         try:
             descriptor.__set__(obj, value)
-        except (AttributeError, TypeError):  # read-only, as a group's; lost, as a cause may be
+        except (AttributeError, TypeError):  # read-only in a group; or the cause is a placeholder
             continue
 
 
@@ -269,12 +268,12 @@ _PATHS = frozenset(
 
 
 def is_path(cls: type) -> bool:
-    """Whether `cls` is one of those of `pathlib`, whose slots differ from Python to Python."""
+    """Whether `cls` is a class of `pathlib`, whose slots differ between Python versions."""
     return cls.__qualname__ in _PATHS and cls.__module__ in ("pathlib", "pathlib._local")
 
 
 def kind_of(base: type) -> Kind | None:
-    """Return the kind of instances of `base`; None where it is unknown."""
+    """Return the kind of instances of `base`; None if it is unknown."""
     if is_path(base):
         return _PATH
     if issubclass(base, BaseException):

@@ -1,11 +1,10 @@
-"""What a type is to the journal: a value, a row of values, a durable object, or a plain one.
+"""Classifies types for change tracking: value, row of values, durable object or plain object.
 
-A *value* can't change, and Python promises nothing of its identity. A *row* (a
-tuple, say) can't change either, but what it holds may. A *durable* object has a
-number by which any record refers to it. All else is *plain*: it may change
-without telling, and which objects are one and the same matters. Functions and
-classes have a kind of their own: one found by its name is a value, one that was
-typed is saved with its parts, under a key of its own.
+A *value* is immutable, and code can't rely on its identity. A *row* (such as a tuple) is
+immutable, but its items may not be. A *durable* object has a number by which any record refers
+to it. All else is *plain*: it may change without a report, and its identity matters. Functions
+and classes form a kind of their own: an importable one is a value, a typed one is saved with
+its parts under its own key.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from tapd.values import Value
 
 
 class Kind(enum.Enum):
-    """See above."""
+    """The kinds of types, as the module describes them."""
 
     VALUE = "value"
     ROW = "row"
@@ -40,15 +39,15 @@ _kinds: dict[type, Kind] = dict.fromkeys(ATOMS, Kind.VALUE)
 
 
 def kind_of(cls: type) -> Kind:
-    """Return what instances of `cls` are."""
+    """Return the kind of `cls` instances."""
     kind = _kinds.get(cls)
     if kind is None:
         try:
             kind = _decide(cls)
-        except BaseException as error:  # its metaclass has hooks
+        except BaseException as error:  # raised by a hook of its metaclass
             hooks.check(error, nests=False)
             kind = Kind.PLAIN
-        if names.name_of(cls) is not None:  # one that was typed may go again
+        if names.name_of(cls) is not None:  # don't keep a class typed at a prompt alive
             _kinds[cls] = kind
     return kind
 
@@ -61,10 +60,10 @@ def _decide(cls: type) -> Kind:  # noqa: PLR0911 - one for each kind
     if issubclass(cls, (type, types.FunctionType)):
         return Kind.DEFINITION
     if issubclass(cls, enum.Enum):
-        # What members of an importable class hold is its module's.
+        # Contents of an importable enum's members belong to its module.
         return Kind.PLAIN if names.name_of(cls) is None else Kind.VALUE
     if issubclass(cls, tuple):
-        # With nothing but its fields it is a row; else there are attributes of its own.
+        # A row if it has only its fields, no attributes.
         return Kind.ROW if hasattr(cls, "_fields") and not cls.__dictoffset__ else Kind.PLAIN
     if cls in _CHANGEABLE or "__dataclass_params__" in dict_of_class(cls):
         return Kind.PLAIN
@@ -72,11 +71,11 @@ def _decide(cls: type) -> Kind:  # noqa: PLR0911 - one for each kind
 
 
 _CHANGEABLE = frozenset({functools.partial, names.BrokenMethod})
-"""Whose own attributes may change, though `strangers` calls them immutable."""
+"""Types with mutable attributes, though `strangers` lists them as immutable."""
 
 
 def parts_of_row(row: Any) -> Iterable[Any]:
-    """Return what a row holds."""
+    """Return the items of a row."""
     parts = _PARTS.get(type(row))
     if parts is not None:
         return parts(row)
@@ -85,7 +84,7 @@ def parts_of_row(row: Any) -> Iterable[Any]:
 
 _PARTS: dict[type, Callable[[Any], Iterable[Any]]] = {
     types.MethodType: operator.attrgetter("__self__", "__func__"),
-    types.BuiltinMethodType: lambda row: (row.__self__,),  # of a function, its module
+    types.BuiltinMethodType: lambda row: (row.__self__,),  # for a function, its module
     slice: operator.attrgetter("start", "stop", "step"),
     property: operator.attrgetter("fget", "fset", "fdel"),
     staticmethod: lambda row: (row.__func__,),
@@ -94,5 +93,5 @@ _PARTS: dict[type, Callable[[Any], Iterable[Any]]] = {
 
 
 def is_named(definition: Any) -> bool:
-    """Whether a function or class is found by its name, and so is its module's."""
+    """Whether a function or class is importable, and so belongs to its module."""
     return names.name_of(definition) is not None

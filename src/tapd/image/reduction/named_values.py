@@ -1,10 +1,9 @@
-"""Enum members and named tuples, saved by their names as well as by their values.
+"""Saves enum members and named tuples by name as well as by value.
 
-Imports nothing of this room. Python saves a member by its value and a named tuple by
-the order of its fields. When the class has changed since, another member may have the
-value, and another field the place: the state would be another one, and nobody told. So
-the names are saved, too, and what does not fit is refused, and kept. The functions here
-that make these again are part of the format.
+Pickle saves a member by its value and a named tuple by the order of its fields. If the class
+has changed, another member may have the value, or another field the position, and the state
+would change silently. With the names a mismatch is noticed, and the object becomes a stand-in.
+The functions that restore them are part of the format.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ _OWN_MISSING = tuple(
 
 
 def reducer_by_name(cls: Any) -> Callable[[Any], Reduced] | None:
-    """Return what reduces instances of `cls`, where that is an enum or a named tuple."""
+    """Return the reducer of `cls` if it is an enum or a named tuple."""
     if is_usual_enum(cls):
         return reduce_member
     return reduce_named_tuple if is_usual_named_tuple(cls) else None
 
 
 def is_usual_enum(cls: Any) -> bool:
-    """Whether members of the enum `cls` are saved by their values."""
+    """Whether members of the enum `cls` are saved by value."""
     return (
         issubclass(cls, enum.Enum)
         and cls.__reduce_ex__ is enum.Enum.__reduce_ex__
@@ -39,7 +38,7 @@ def is_usual_enum(cls: Any) -> bool:
 
 
 def is_usual_named_tuple(cls: Any) -> bool:
-    """Whether instances of the named tuple `cls` are saved by the order of their fields."""
+    """Whether instances of the named tuple `cls` are saved by field order."""
     return (
         issubclass(cls, tuple)
         and type(getattr(cls, "_fields", None)) is tuple
@@ -50,12 +49,12 @@ def is_usual_named_tuple(cls: Any) -> bool:
 
 
 def reduce_member(member: Any) -> Reduced:
-    """Return how a member of an enum is written."""
+    """Reduce an enum member."""
     return enum_member, (type(member), member._name_, member._value_)
 
 
 def reduce_named_tuple(obj: Any) -> Reduced:
-    """Return how a named tuple is written."""
+    """Reduce a named tuple."""
     cls = type(obj)
     made = named_tuple, (cls, cls._fields, *tuple.__iter__(obj))
     state = obj.__getstate__()
@@ -63,14 +62,13 @@ def reduce_named_tuple(obj: Any) -> Reduced:
 
 
 def enum_member(cls: Any, name: str | None, value: Any) -> Any:
-    """Return the member of `cls` that has this name and this value. Part of the format.
+    """Return the member of `cls` with this name and value. Part of the format.
 
-    An author whose enum has changed says what becomes of an old value by
-    ``_missing_``, as for any value that is looked up.
+    The author of a changed enum can map old values by ``_missing_``, as for any look-up.
 
     Raises:
         LookupError: there is none.
-        TypeError: `cls` is no enum.
+        TypeError: `cls` is not an enum.
     """
     if not (issubclass(type(cls), type) and issubclass(cls, enum.Enum)):
         raise TypeError("it was an enum and is none now")
@@ -106,12 +104,12 @@ def _is_same(one: Any, other: Any) -> bool:
 
 
 def named_tuple(cls: Any, fields: tuple[str, ...], *values: Any) -> Any:
-    """Return a named tuple whose `fields` have these values. Part of the format.
+    """Return a named tuple with these values. Part of the format.
 
-    Fields may be in another order than they were, and new ones may have defaults.
+    The order of fields may have changed, and new fields may have defaults.
 
     Raises:
-        TypeError: `cls` has not all of the fields, or others without a default.
+        TypeError: `cls` lacks a field, or has another one without a default.
     """
     if not (issubclass(type(cls), type) and issubclass(cls, tuple) and hasattr(cls, "_fields")):
         raise TypeError("it was a named tuple and is none now")

@@ -1,6 +1,6 @@
-"""What kind of class a class is, for saving: whether instances are their attributes and no more.
+"""Tells plain classes, whose instances are just their ``__dict__``, from others.
 
-Imports `model` and this room's `strangers` and `hooks`. Nothing of a class is run here.
+Runs no code of the class.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ _VALUES = (int, str, bytes, float, complex, tuple, frozenset)
 
 
 def has_usual_hash(cls: Any) -> bool:
-    """Whether the hash of a `cls`, if it has one, needs none of its state."""
+    """Whether hashing a `cls` instance needs none of its state."""
     return cls.__hash__ is object.__hash__ or cls.__hash__ is None
 
 
 def is_hashed_by_author(cls: Any) -> bool:
-    """Whether the hash of a `cls` is taken by code in Python, which may need its state."""
+    """Whether `cls` has a ``__hash__`` in Python, which may need its state."""
     return type(cls.__hash__) is types.FunctionType
 
 
 def _own_names(cls: type) -> set[str]:
-    """Return what the classes made in Python above `cls` define."""
+    """Return the names defined by the Python classes among the bases of `cls`."""
     return {name for base in cls.__mro__ if base.__flags__ & HEAP_TYPE for name in base.__dict__}
 
 
 def is_plain_type(cls: type) -> bool:
-    """Whether an instance of `cls` is saved as its ``__dict__``, and no code of it is run."""
+    """Whether an instance of `cls` is saved as its ``__dict__``, without running its code."""
     try:
         return (
             cls not in strangers.reducers
@@ -42,7 +42,7 @@ def is_plain_type(cls: type) -> bool:
             and is_plain(cls)
             and not is_odd(cls)
         )
-    except BaseException as error:  # its metaclass has hooks
+    except BaseException as error:  # raised by a hook of its metaclass
         hooks.check(error, nests=False)
         return False
 
@@ -74,13 +74,13 @@ def is_plain(cls: Any) -> bool:
 
 
 def is_odd(cls: type) -> bool:
-    """Whether an instance would see, or mislead, pickle's looking at it."""
+    """Whether a `cls` instance would notice or mislead pickle's attribute look-ups."""
     own = _own_names(cls)
     return hasattr(cls, "__getattr__") or "__class__" in own or "__getattribute__" in own
 
 
 def base_value(cls: type) -> Any:
-    """Return the builtin that `cls` adds a ``__new__`` of its own to, if it is such a class."""
+    """Return the builtin that `cls` derives from, if `cls` defines its own ``__new__``."""
     own = _own_names(cls)
     if "__new__" not in own or "__getnewargs__" in own:
         return None

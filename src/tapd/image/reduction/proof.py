@@ -1,19 +1,16 @@
-"""Whether what an object is reduced to makes that object again: looked at while it is saved.
+"""Checks at save that a reduction can restore the object.
 
-Imports `errors` and this room's `classes`, `instances`, `loss` and `rebuild`.
+* A reduction that no load could use is refused (`check_shape`, `check_made`): a malformed
+  tuple, an object built from itself, a constructor that does not accept the arguments.
+  No code is run for this.
+* For classes reduced by C code or by the standard library, one instance of each shape is
+  restored in memory and compared (`difference`): type, attributes, slots. A ``__reduce__``
+  that does not know its subclass would lose attributes.
 
-* What no load could make is refused (`check_shape`, `check_made`): a wrong tuple, an
-  object that is made from itself, a constructor that does not take the arguments.
-  Nothing is run for that.
-* Of a class that is written in C, or in the standard library, and that says itself how
-  its instances are saved, one instance of each shape is made again in memory and
-  compared (`difference`): its type, its attributes, its slots. A subclass that such a
-  ``__reduce__`` knows nothing of loses attributes this way.
-
-What an author wrote is never run here: a constructor may count its instances, and a
-``__setstate__`` may open a file. What he gets wrong beyond the above is found by the
-audit of a checkpoint, in a process of its own. Durable objects are not looked at:
-they are made bare, and their states are their own.
+An author's code is never run here: a constructor may count its instances, and a
+``__setstate__`` may open a file. Mistakes in it are found by the audit after a checkpoint, in a
+process of its own. Durable objects are not checked: they are created bare, and their states are
+saved separately.
 """
 
 from __future__ import annotations
@@ -38,7 +35,7 @@ ITEMS_MAX = 20_000_000
 
 
 def check_shape(obj: Any, reduced: Any) -> None:
-    """Check that `reduced` is what pickle asks for.
+    """Check that `reduced` is a valid reduction for pickle.
 
     Raises:
         CannotKeep: it is not.
@@ -56,7 +53,7 @@ def check_shape(obj: Any, reduced: Any) -> None:
 
 
 def leads_to(obj: Any, parts: Iterable[Any]) -> bool:
-    """Whether `parts`, or what is in them, are `obj`, as far as a quick look tells."""
+    """Whether `obj` is among `parts` or inside of them, judged by a bounded search."""
     queue = [part for part in parts if gc.is_tracked(part)]
     seen = set(map(id, queue))
     for part in queue:  # grows meanwhile
@@ -76,10 +73,10 @@ _DEFINITIONS = (type, types.ModuleType, types.FunctionType)
 
 
 def taken_items(items: Any, *, in_pairs: bool) -> Any:
-    """Return an iterator over what an author's iterator yields, once all of it was had.
+    """Exhaust an author's iterator, and return an iterator over its items.
 
     Raises:
-        CannotKeep: it does not end, or what it yields are no pairs where these are needed.
+        CannotKeep: it does not end, or it should yield pairs and does not.
     """
     taken = []
     for item in items:
@@ -92,10 +89,10 @@ def taken_items(items: Any, *, in_pairs: bool) -> Any:
 
 
 def check_made(make: Any, args: tuple[Any, ...]) -> None:
-    """Check that `make` takes so many arguments, as far as its code says.
+    """Check that `make` accepts this number of arguments, as far as its code tells.
 
     Raises:
-        CannotKeep: each load would fail.
+        CannotKeep: every load would fail.
     """
     if make is _NEWOBJ:
         if len(args) > 1 and _is_made_of_nothing(args[0]):
@@ -120,7 +117,7 @@ def _is_made_of_nothing(cls: Any) -> bool:
 
 
 def _takes(function: Any, count: int) -> bool:
-    """Whether a function in Python takes `count` arguments by position; True where unknown."""
+    """Whether a Python function accepts `count` positional arguments; True if unknown."""
     if type(function) is not types.FunctionType or hasattr(function, "__wrapped__"):
         return True
     code = function.__code__
@@ -133,11 +130,11 @@ def _takes(function: Any, count: int) -> bool:
     return least <= count and (count <= code.co_argcount or bool(code.co_flags & _VARARGS))
 
 
-# --- made again, and compared -------------------------------------------------------
+# --- restoring and comparing -------------------------------------------------------
 
 
 def is_of_library(thing: Any) -> bool:
-    """Whether a class or function is written in C, or in the standard library."""
+    """Whether a class or function is written in C or belongs to the standard library."""
     cls = type(thing)
     if cls is not types.FunctionType and not issubclass(cls, type):
         return cls not in (types.MethodType, types.CodeType)
@@ -148,14 +145,14 @@ def is_of_library(thing: Any) -> bool:
 
 
 def says_library(cls: type, hooks: Iterable[str]) -> bool:
-    """Whether all classes above `cls` that define one of `hooks` are the standard library's."""
+    """Whether only classes of the standard library define `hooks` for `cls`."""
     return all(
         is_of_library(base) or dict_of_class(base).keys().isdisjoint(hooks) for base in cls.__mro__
     )
 
 
 def runs_nothing(cls: Any, reduced: tuple[Any, ...]) -> bool:
-    """Whether making what `reduced` says runs no code but C's and the standard library's."""
+    """Whether restoring `reduced` runs only C code and the standard library."""
     make, args = reduced[:2]
     makers = {make, cls, args[0] if make in _MAKERS_OF_FIRST and args else cls}
     return all(
@@ -173,7 +170,7 @@ _RUN = (
 
 
 def is_small(reduced: tuple[Any, ...]) -> bool:
-    """Whether to make it again costs little."""
+    """Whether restoring it is cheap."""
     sized = (str, bytes, bytearray, list, tuple, dict, set, frozenset)
     return all(
         len(part) <= _SIZE_MAX for part in (*reduced[1], *reduced[2:3]) if type(part) in sized
@@ -181,18 +178,18 @@ def is_small(reduced: tuple[Any, ...]) -> bool:
 
 
 def difference(obj: Any, reduced: tuple[Any, ...]) -> str | None:
-    """Return which attributes of `obj` what `reduced` makes lacks, in words; None for none.
+    """Return the attributes of `obj` that `reduced` loses, in words; None if there are none.
 
     Args:
-        obj: of a class that is not durable.
-        reduced: its reduction; the iterators in it are left as they are.
+        obj: a plain object.
+        reduced: its reduction; its iterators are not consumed.
 
     Raises:
-        CannotKeep: it makes something else.
+        CannotKeep: it restores another kind of object.
     """
     make, args, state, items, entries, setter = (*reduced, None, None, None, None)[:6]
     if items is not None or entries is not None:
-        return None  # what is in it would have to be taken out; the class below knows how
+        return None  # consuming its iterators would lose them; the base class handles these
     made = make(*args)
     if made is obj:
         return None

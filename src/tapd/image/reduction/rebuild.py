@@ -1,8 +1,7 @@
-"""A graph from bytes: what a TAP's pickle calls, by name, while it loads.
+"""The functions that a TAP's pickle calls, by name, while it loads.
 
-Imports `errors`, `model` and this room's `names`, `definitions`, `evolution` and
-`salvage`. The names here are part of the format of TAPs: one that is renamed
-needs an entry in the rename map for ever.
+Their names are part of the format of TAPs: a renamed one needs an entry in the rename map for
+ever.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 def set_plain(obj: Any, state: dict[str, Any]) -> None:
-    """Give a plain instance its attributes."""
+    """Set the attributes of a plain instance."""
     if issubclass(type(obj), names.Broken):
         obj.broken_set(set_plain, state)
     else:
@@ -40,7 +39,7 @@ def set_plain(obj: Any, state: dict[str, Any]) -> None:
 
 
 def set_reduced(obj: Any, state: Any) -> None:
-    """Give an instance the state that its class's default reduction made."""
+    """Set the state that the default reduction of the class returned."""
     if issubclass(type(obj), names.Broken):
         obj.broken_set(set_reduced, state)
         return
@@ -58,15 +57,15 @@ def set_reduced(obj: Any, state: Any) -> None:
 
 
 def set_late(obj: Any, state: Any) -> None:
-    """Give an instance of a typed class its state once the names that its code uses are there."""
+    """Set the state of a typed class's instance later, once the names that its code uses exist."""
     _set_later(obj, state, (names.new_object, (type(obj),)), set_late, state)
 
 
 def set_late_made(obj: Any, made_and_state: tuple[Any, Any, Any]) -> None:
-    """Do as `set_late`, of an instance that was made of more than its class."""
+    """Like `set_late`, for an instance created from more than its class."""
     make, args, state = made_and_state
     if make is copyreg.__newobj__:  # type: ignore[attr-defined]  # typeshed leaves it out
-        make = names.new_object  # which takes a stand-in for what it makes
+        make = names.new_object  # it accepts a stand-in class
     _set_later(obj, state, (make, args), set_late_made, made_and_state)
 
 
@@ -79,7 +78,7 @@ def _set_later(obj: Any, state: Any, made: Any, setter: Any, given: Any) -> None
 
 
 def set_durable(obj: Any, meta_and_state: tuple[Any, Any]) -> None:
-    """Give a durable object with a hash of its own its number and state, at once."""
+    """Set number and state of a durable object with its own hash, at once."""
     meta, state = meta_and_state
     restoration = definitions.current_restoration()
     if restoration is not None:
@@ -91,10 +90,10 @@ def set_durable(obj: Any, meta_and_state: tuple[Any, Any]) -> None:
 
 
 def give_state(obj: Any, version: int, state: Any, restoration: Restoration | None) -> None:
-    """Give a durable object its state; a stand-in keeps it.
+    """Set the state of a durable object; a stand-in keeps it.
 
     Raises:
-        BaseException: what the object's own code raised.
+        BaseException: raised by the object's own code.
     """
     if issubclass(type(obj), STAND_INS):
         (restoration or Restoration()).keep(obj, version, state, obj.broken_reason)
@@ -103,7 +102,7 @@ def give_state(obj: Any, version: int, state: Any, restoration: Restoration | No
     if type(state) is OwnState:
         set_slotted(obj, state.state)
     elif type(state) is dict and restoration is not None and _is_typed(type(obj), setstate):
-        # It may look for names that are not loaded yet, and a hash for attributes now.
+        # Its code may need names that are not loaded yet, but its hash needs attributes now.
         _SETSTATE(obj, state)
         restoration.late[id(obj)] = Late(obj, state)
     else:
@@ -128,10 +127,10 @@ def _is_typed(cls: Any, setstate: Any) -> bool:
 
 
 def _check_contents(obj: Any, state: Any) -> None:
-    """Check that a tracked container took a state of its own kind.
+    """Check that a tracked container took the whole state.
 
     Raises:
-        TypeError: it was another kind of container, and what is in it now is less.
+        TypeError: it was another kind of container, and a part of the state is lost.
     """
     kinds = {list: list, dict: dict, set: list, bytearray: bytes, collections.deque: tuple}
     kind = next(kind for base, kind in kinds.items() if isinstance(obj, base))
@@ -150,7 +149,7 @@ _USUAL_SETATTR = persistent.Persistent.__setattr__
 
 
 def _is_usual(cls: Any) -> bool:
-    """Whether instances of the durable `cls` take number and state of version 1 at once."""
+    """Whether `cls` instances take their number and a state of version 1 without special care."""
     return (
         is_durable_type(cls)
         and version_of(cls) == 1
@@ -161,18 +160,18 @@ def _is_usual(cls: Any) -> bool:
 
 
 def note_detached(_obj: Any, _state: None) -> None:
-    """Stand where a durable object is that nothing of the graph holds. Part of the format."""
+    """Mark a durable object that the graph does not refer to. Part of the format."""
 
 
 class MadeTwice(Exception):
-    """A ``__new__`` of an author's gave what was made before; the `Salvager` runs none."""
+    """An author's ``__new__`` returned an existing object. The `Salvager` does not call it."""
 
 
 class StateQueue:
-    """Gives objects their states as the unpickler reads them, a thousand items at once.
+    """Sets states while the unpickler reads them, a thousand items at a time.
 
-    Object, meta and state follow each other. What was just read is still in the
-    processor's cache, so this takes half of what a loop at the end takes.
+    The items are object, meta and state, in turn. What was just read is still in the
+    processor's cache, so this takes half the time of a loop at the end.
     """
 
     takes_portions = True
@@ -193,11 +192,13 @@ class StateQueue:
         self.extend([item])
 
     def extend(self, items: list[Any]) -> None:
-        """Take `items` (opcode APPENDS), of which the last states may come later."""
+        """Take `items` (opcode APPENDS); the last triple may be incomplete."""
         items = self._rest + items
         whole = len(items) // 3 * 3
         self._rest = items[whole:]
         del items[whole:]
+        # The fast path skips known failures and tells nobody of new ones: only for the C
+        # unpickler's first try.
         is_careful = self._faults.queued or self._faults.sink is not None
         usual = self._usual if not is_careful else ()
         self._restoration.durables += items[::3]
@@ -206,7 +207,7 @@ class StateQueue:
             cls = type(obj)
             try:
                 if cls in usual and (meta is None or type(meta) is int):
-                    # Before the state: should that fail, the journal still finds the object.
+                    # Number before state: if the state fails, the journal still finds the object.
                     obj._p_oid = meta
                     if cls is TrackedDict:
                         dict.update(obj, state)
@@ -216,13 +217,13 @@ class StateQueue:
                         obj.__setstate__(state)
                 else:
                     self._give(place, obj, meta, state)
-            except BaseException as error:  # its neighbours are to be kept
+            except BaseException as error:  # one failure must not cost the other objects
                 hooks.check_load(error)
                 self._fail(place, obj, meta, state, error)
         self._count += whole // 3
 
     def _give(self, place: int, obj: Any, meta: Any, state: Any) -> None:
-        """Give one object its state by the rarer ways."""
+        """Set one object's state, outside of the fast path."""
         cls = type(obj)
         if cls in _STATELESS:
             return
@@ -232,10 +233,12 @@ class StateQueue:
             return
         oid, version = meta if type(meta) is tuple else (meta, 1)
         _number(obj, oid)
-        if not self._faults.is_filled(state):  # it will be copied
+        if not self._faults.is_filled(state):  # setting it now would copy an incomplete container
             self._late.append((place, obj, meta, state))
             return
         if not has_usual_new(cls):
+            # A singleton's ``__new__`` gave one object twice: its second state would overwrite
+            # the first.
             if id(obj) in self._made_by_authors:
                 raise MadeTwice("its __new__ returned one object for two")
             self._made_by_authors[id(obj)] = obj
@@ -252,13 +255,13 @@ class StateQueue:
             self._usual.add(cls)
 
     def give_late(self, *, is_last: bool) -> bool:
-        """Give those states that had to wait for their entries, or for hashes.
+        """Set the states that waited for complete containers or for hashes.
 
         Args:
-            is_last: what fails now has failed.
+            is_last: failures are final now.
 
         Returns:
-            Whether any could be given.
+            Whether any could be set.
         """
         late, self._late = self._late, []
         for place, obj, meta, state in late:
@@ -280,12 +283,12 @@ class StateQueue:
         *,
         may_wait: bool = True,
     ) -> None:
-        """Take note that one can't have its state, to begin again without trying it."""
+        """Note that a state can't be set, so that the next round does not try it."""
         cls = type(obj)
         if isinstance(error, MadeTwice):
             raise error
         reason = f"its state can't be set: {reason_of(error)}"
-        if self._restoration.faults is None:  # plain `pickle.load`: there is no second time
+        if self._restoration.faults is None:  # plain `pickle.load`: there is no next round
             _log.warning("the state of a %s can't be set: %s", type_name_of(cls), error)
         elif (
             issubclass(cls, TrackedSet)
@@ -303,12 +306,12 @@ class StateQueue:
             self._tell_sink(obj, reason, error)
 
     def _tell_sink(self, obj: Any, reason: str, error: BaseException) -> None:
-        if self._faults.sink is None:  # C can't tell where it was made
+        if self._faults.sink is None:  # the C unpickler does not know its step
             raise error
         self._faults.sink(obj, reason)
 
     def finish(self) -> None:
-        """Run the upgrades that are due, unless who loads goes on to a journal."""
+        """Run pending upgrades, unless a journal follows."""
         if self._rest:
             raise ValueError("the last state is missing")
         if self.current is None:
@@ -316,15 +319,15 @@ class StateQueue:
 
 
 _STATELESS = frozenset({type(None), Placeholder})
-"""Padding, and what could not be made."""
+"""Padding, and lost objects."""
 
 
 def finish_graph(root: Any, queue: Any) -> Any:
-    """Run upgrades, now that `queue` is at its end, and return `root`.
+    """Run upgrades after the end of `queue`, and return `root`.
 
     Args:
-        root: of the graph.
-        queue: a `StateQueue`; TAPs of the first kind, and deep ones, have a list.
+        root: the root of the graph.
+        queue: a `StateQueue`; a list in the oldest and in deep TAPs.
     """
     if type(queue) is not StateQueue:
         items, queue = queue, StateQueue()
@@ -337,7 +340,7 @@ CONTAINERS: dict[type, Any] = {list: list, dict: dict, set: set}
 
 
 def fill_container(container: Any, contents: list[Any]) -> None:
-    """Give a container that was written by its number its contents."""
+    """Fill a container that was written by its number."""
     if type(container) is list:
         container.extend(contents)
     else:
@@ -345,7 +348,7 @@ def fill_container(container: Any, contents: list[Any]) -> None:
 
 
 def set_whole(obj: Any, whole: tuple[Any, ...]) -> None:
-    """Give an object, made already, all else that pickle would have given it at once."""
+    """Set everything on an existing object that pickle would have set at once."""
     state, items, entries, setter = whole
     if items:
         if hasattr(type(obj), "extend"):
@@ -360,10 +363,10 @@ def set_whole(obj: Any, whole: tuple[Any, ...]) -> None:
 
 
 def finish_deep_graph(root: Any, items: list[Any]) -> Any:
-    """Fill the containers among `items`, then do as `finish_graph`: states may copy them.
+    """Fill the containers among `items`, then `finish_graph`: a state may copy a container.
 
-    Before all else functions get their cells: the hash of a key may ask for one. What
-    is due as a whole comes last, the innermost first, as it would in a pickle.
+    Functions get their cells first: the hash of a key may need one. Objects set as a whole come
+    last, the innermost first, in pickle's order.
     """
     rest: list[Any] = []
     whole = []
@@ -386,5 +389,5 @@ def finish_deep_graph(root: Any, items: list[Any]) -> Any:
 
 
 def finish_nested_graph(_containers: list[Any], root: Any, items: list[Any]) -> Any:
-    """Do as `finish_deep_graph`; `_containers`, empty, were made first, for all to refer to."""
+    """Like `finish_deep_graph`; `_containers` only created the empty containers in advance."""
     return finish_deep_graph(root, items)

@@ -1,11 +1,9 @@
-"""What becomes of an object of each type when it is pickled: the rules for TAP and journal.
+"""Decides, by type, how each object is pickled: the common rules for TAP and journal.
 
-Imports `errors`, `model` and this room's `names`, `definitions`, `classes`,
-`plain`, `strangers`, `parts`, `proof`, `hooks`, `loss` and `rebuild`. Always the C pickler with a
-``reducer_override``; what it does for a type is decided once and then looked up.
-An object that can't be reduced becomes a `Placeholder`, in place, and its
-neighbours are kept, whatever a hook of its author raises (`hooks`). On strangers'
-objects only `type` and `issubclass` are asked: ``__class__`` may lie or raise.
+This is always the C pickler with a ``reducer_override``. The decision is made once for each
+class and then looked up. An object that can't be reduced becomes a `Placeholder`, and the
+others are saved, whatever a hook of its author raises (`hooks`). Authors' objects are examined
+only by `type` and `issubclass`: ``__class__`` may lie or raise.
 """
 
 from __future__ import annotations
@@ -56,21 +54,21 @@ Reduced = Any  # a reduce tuple, a global's name, or NotImplemented
 
 
 class Reducer(pickle.Pickler):
-    """The rules common to both forms: what becomes of an object of each type."""
+    """The common rules of both picklers, for TAP and journal."""
 
     def __init__(self, write_to: Any) -> None:
         super().__init__(write_to, PROTOCOL)
         self.losses: list[Loss] = []
         self.globals: set[str] = set()
-        # Classes remembered that nothing but what is saved holds.
+        # How many typed classes are in the tables below, which keep them alive.
         self.typed_met = 0
         self.banned: dict[int, str] = {}
         self.last: Any = None
-        # Whether an object is written inside of what leads to it, as deep as that goes.
+        # Whether objects are written inside of their holders, so that the pickler recurses.
         self.nests = True
         self.maker: Any = None  # whose parts are being written, where an author says which
         self._begun: dict[int, list[Any]] = {}
-        # What was found of each form and shape: True where it is made again as it was.
+        # Checked forms and shapes: True if they restore the object, else the problem.
         self._proven: dict[Any, Any] = {}
         self._deciders: dict[type, Callable[[Any], Reduced]] = {}
         self.makers: dict[int, Any] = {}
@@ -88,11 +86,11 @@ class Reducer(pickle.Pickler):
         )
 
     def reduce(self, obj: Any) -> Reduced:
-        """Return how `obj` is written; called for all but the builtin data types."""
+        """Return how `obj` is written; called for everything but builtin data types."""
         cls = type(obj)
         if self.banned and id(obj) in self.banned:
             return self.lose(obj, self.banned[id(obj)])
-        # A class is named in the midst of its instances; it is they who fail.
+        # A class is written as part of an instance; on an error ban the instance.
         if cls is not type and cls is not types.FunctionType:
             self.last = obj
         try:
@@ -104,7 +102,7 @@ class Reducer(pickle.Pickler):
             return self.lose_for(obj, error)
 
     def lose_for(self, obj: Any, error: BaseException) -> Reduced:
-        """Name `obj` as lost for what was raised while it was reduced, by its own fault."""
+        """Report `obj` as lost because of `error`, raised while it was reduced."""
         if type(error) is CannotKeep:
             return self.lose(obj, str(error))
         hooks.check(error, nests=self.nests)
@@ -113,7 +111,7 @@ class Reducer(pickle.Pickler):
     # -- what each kind of type gets ------------------------------------------
 
     def decide(self, cls: type) -> Callable[[Any], Reduced]:
-        """Return, and mostly remember, the method that reduces instances of `cls`."""
+        """Return the method that reduces `cls` instances, and remember it if possible."""
         reduce, remember = self._decide(cls)
         if remember:
             self._deciders[cls] = reduce
@@ -121,10 +119,12 @@ class Reducer(pickle.Pickler):
         return reduce
 
     def _decide(self, cls: type) -> tuple[Callable[[Any], Reduced], bool]:
-        """Return the method for `cls`, and whether it will be the same for ever."""
+        """Return the method for `cls`, and whether the answer is final."""
         for base, reduce in self._by_base:
             if issubclass(cls, base):
                 return reduce, True
+        # The order matters: an explicit entry for the type beats all general rules, and a class
+        # that can't be restored is found before any rule for its instances applies.
         known: Callable[[Any], Reduced] | None = strangers.reducers.get(cls)
         if known is None:
             reason = strangers.lost_reason(cls) or self._problem_of_class(cls)
@@ -134,6 +134,7 @@ class Reducer(pickle.Pickler):
             return self.reduce_durable, True
         known = known or strangers.reducer_by_base(cls)
         if known is None and is_plain(cls):
+            # Pickle's default would call the author's hooks.
             if is_odd(cls) or has_own_new(cls):
                 return self._reduce_odd, True
             self.remember_plain(cls)
@@ -141,20 +142,21 @@ class Reducer(pickle.Pickler):
         by_names = generated.reduce_by_names if generated.is_saved_by_order(cls) else None
         taken = known or by_names or self._by_parts(cls)
         reduce = taken or _own_reduce
+        # A library's reduction may not know this subclass's attributes.
         if taken is None and not proof.is_of_library(cls) and proof.says_library(cls, parts.HOOKS):
             reduce = self._proving(reduce, cls)
         return self._checked(reduce, cls), True
 
     def _by_parts(self, cls: type) -> Callable[[Any], Reduced] | None:
-        """Return what takes instances of `cls` apart, where its author says nothing himself."""
+        """Return a reducer by parts, unless the author or C defines the reduction."""
         if issubclass(cls, enum.Enum):
             return None
         if is_foundation(cls) and not parts.falls_short(cls):
-            return None  # what C says of it is all there is
+            return None  # its reduction in C is complete
         return parts.reducer_by_parts(cls, parts.word_of(cls))
 
     def _proving(self, reduce: Callable[[Any], Reduced], cls: type) -> Callable[[Any], Reduced]:
-        """Wrap `reduce`, which C or the library brings, so that it is tried for each shape."""
+        """Wrap `reduce`, which comes from C or a library, to check it once for each shape."""
         get, slots = attributes_getter(cls), slots_of(cls)
         if get is None and not slots:
             return reduce
@@ -168,6 +170,7 @@ class Reducer(pickle.Pickler):
             attributes = {} if get is None else get(obj)
             filled = filled_slots(obj, slots)
             shape = cls, *attributes, *filled
+            # Without attributes there is nothing to lose.
             if len(shape) == 1 or self._proven.get(shape) is True:
                 return reduced
             if shape not in self._proven:
@@ -179,6 +182,7 @@ class Reducer(pickle.Pickler):
                 problem = self._proven[shape]
             if problem is True:
                 return reduced
+            # The reduction loses attributes: save the parts instead, or add the attributes to it.
             if by_parts is not None:
                 return by_parts(obj)
             if any(part is not None for part in reduced[2:]):
@@ -189,14 +193,14 @@ class Reducer(pickle.Pickler):
         return proving
 
     def remember_plain(self, cls: type) -> None:
-        """Take note that instances of the plain class `cls` may go the shortest way."""
+        """Note that instances of the plain class `cls` may take the fast path."""
 
     def reduce_durable(self, obj: Any) -> Reduced:
         """Return how a durable object is written."""
         raise NotImplementedError
 
     def _problem_of_class(self, cls: type) -> str | None:
-        """Return why instances of `cls` can't be made again, or None where they can."""
+        """Return why instances of `cls` can't be restored; None if they can."""
         if (
             names.name_of(cls) is not None
             or cls in _NAMELESS
@@ -211,7 +215,7 @@ class Reducer(pickle.Pickler):
         return None
 
     def _checked(self, reduce: Callable[[Any], Reduced], cls: type) -> Callable[[Any], Reduced]:
-        """Wrap `reduce` so that what no load could make again is lost now, with the reason."""
+        """Wrap `reduce` so that an object no load could restore is reported as lost now."""
         odd, base = is_odd(cls), base_value(cls)
         is_in_c = not cls.__flags__ & HEAP_TYPE or classes.is_made_in_c(cls)
         if is_in_c and kinds.kind_of(cls) is not None:
@@ -230,7 +234,8 @@ class Reducer(pickle.Pickler):
                     raise CannotKeep(f"it is not found by the name {reduced!r} that it gives")
                 return reduced
             if makes_anew and proof.leads_to(obj, reduced[1:2]):
-                # Its own ``__new__`` made it of something that leads to it by now.
+                # ``__new__`` got an argument that refers to the object by now: a cycle that
+                # pickle can't write. Create it bare instead.
                 reduced = (parts.new_bare, (cls,), *reduced[2:])
             proof.check_shape(obj, reduced)
             make = reduced[0]
@@ -238,6 +243,7 @@ class Reducer(pickle.Pickler):
                 self._check_maker(make)
             if not self.nests:
                 self._begin(obj)
+            # Names a loss inside of parts that a hook made up.
             if is_own:
                 self.maker = obj
             if is_in_c and (*reduced[5:], None)[0] is None:
@@ -250,7 +256,7 @@ class Reducer(pickle.Pickler):
         return checked
 
     def _trusted(self, reduce: Callable[[Any], Reduced]) -> Callable[[Any], Reduced]:
-        """Wrap `reduce`, of a class of C's whose own instances it is known to be right for."""
+        """Wrap `reduce` of a C class that is known to be right for its own instances."""
 
         def trusted(obj: Any) -> Reduced:
             reduced: Any = reduce(obj)
@@ -262,7 +268,7 @@ class Reducer(pickle.Pickler):
         return trusted
 
     def _check_making(self, cls: type, reduced: Any) -> None:
-        """Check, once for each form of it, that what makes instances of `cls` does."""
+        """Check, once for each form, that the callable of a reduction works."""
         make, args = reduced[:2]
         form = make, cls, len(args)
         if form in self._proven:
@@ -277,18 +283,18 @@ class Reducer(pickle.Pickler):
         self._proven[form] = True
 
     def _begin(self, obj: Any) -> None:
-        """Take note that `obj` is being made from its parts: those that lead to it never end."""
+        """Note that `obj` is being reduced; an object built from itself never ends."""
         begun = self._begun.setdefault(id(obj), [obj, 0])
         begun[1] += 1
         if begun[1] > _BEGUN_MAX:
             raise CannotKeep("it is made from itself")
 
     def finish_reduced(self, obj: Any, reduced: Reduced) -> Reduced:
-        """Return `reduced`, or what this form writes in its place."""
+        """Return `reduced`, or what this pickler writes instead."""
         return reduced
 
     def _check_parts(self, args: tuple[Any, ...]) -> None:
-        """Check what an object of C is made from: it would not take a placeholder."""
+        """Check the arguments of a C object, which would not accept a placeholder."""
         for part in args:
             cls = type(part)
             if cls not in self._sound:
@@ -316,7 +322,7 @@ class Reducer(pickle.Pickler):
         return NEWOBJ, (type(obj),), obj.__dict__
 
     def _reduce_odd(self, obj: Any) -> Reduced:
-        """Reduce a plain instance whose class would see pickle look at it, or make it."""
+        """Reduce a plain instance whose class would notice pickle's access or creation."""
         cls = type(obj)
         make = parts.new_bare if has_own_new(cls) else names.new_object
         attributes = object.__getattribute__(obj, "__dict__")
@@ -357,7 +363,7 @@ class Reducer(pickle.Pickler):
     def with_state(
         self, function: Any, make: Any, made: tuple[Any, ...], state: tuple[Any, ...]
     ) -> Reduced:
-        """Return how a function is written whose state may lead back to it."""
+        """Return how a function is written whose state may refer back to it."""
         return make, made, state, None, None, definitions.set_function
 
     def reduce_builtin(self, function: Any) -> Reduced:
@@ -381,14 +387,14 @@ class Reducer(pickle.Pickler):
     # -- losses ----------------------------------------------------------------
 
     def lose(self, obj: Any, reason: str) -> Reduced:
-        """Name `obj` as lost; return how its placeholder is written."""
+        """Report `obj` as lost; return how its placeholder is written."""
         reason = hooks.shortened(reason)
         loss = Loss(self._place_of(obj), type_name_of(type(obj)), reason)
         self.losses.append(loss)
         return Placeholder, (loss.path, loss.type_name, loss.reason)
 
     def _place_of(self, obj: Any) -> str:
-        """Return where `obj` is; of what a hook made up, where the hook's object is."""
+        """Return the path of `obj`; if a hook made it up, the path of the hook's object."""
         try:
             path = self.path_of(obj)
             if path.endswith(UNKNOWN) and self.maker is not None and self.maker is not obj:
@@ -399,7 +405,7 @@ class Reducer(pickle.Pickler):
         return path
 
     def path_of(self, obj: Any) -> str:
-        """Return where `obj` is; what can't be found ends in `UNKNOWN`."""
+        """Return the path of `obj`; it ends in `UNKNOWN` if it can't be found."""
         raise NotImplementedError
 
 
@@ -409,7 +415,7 @@ _NAMELESS = (type(None), type(NotImplemented), type(Ellipsis))
 
 
 def _class_by_name(cls: Any, name: tuple[str, str]) -> Reduced:
-    """Return how a class is written that is found by `name`: with what kind it is."""
+    """Return how an importable class is written: its name and its kind."""
     if is_durable_type(cls):
         if not name[0].startswith("tapd."):
             return names.durable_class, name
@@ -421,7 +427,7 @@ def _class_by_name(cls: Any, name: tuple[str, str]) -> Reduced:
 
 
 def _check_owner(owner: Any) -> None:
-    """Check that whose method something is can be kept."""
+    """Check that the object of a bound method can be saved."""
     reason = strangers.lost_reason(type(owner))
     if reason is not None:
         raise CannotKeep(f"it is a method of a {type_name_of(type(owner))}: {reason}")

@@ -1,7 +1,6 @@
-"""What is changed of a reduction that an author, or Python itself, gave.
+"""Adjusts reductions that an author, or Python itself, returned.
 
-Imports this room's `names`, `parts`, `plain`, `proof` and `rebuild`. A reduction is what
-``__reduce_ex__`` returns: what makes the object, and what is given to it.
+A reduction is the result of ``__reduce_ex__``: how to create the object, and what to set.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _SAFE_ITEMS = frozenset(map(type, (None, iter([]), iter(()), iter(set()), iter(d
 
 
 def past_new(cls: Any, base: Any, reduced: Any, *, odd: bool) -> Any:
-    """Return a reduction by NEWOBJ without it, where pickle or an author would object to that."""
+    """Return a NEWOBJ reduction without NEWOBJ, if pickle or an author would object to it."""
     args = reduced[1]
     if base is not None and len(args) > 1:
         return (names.value_object, (cls, base, base(*args[1:])), *reduced[2:])
@@ -33,13 +32,13 @@ def past_new(cls: Any, base: Any, reduced: Any, *, odd: bool) -> Any:
 
 
 def _needs_namespace(cls: Any) -> bool:
-    """Whether a ``__setstate__`` that was typed may look for names that are not loaded yet."""
+    """Whether a typed ``__setstate__`` may use names that are not loaded yet."""
     is_typed = hasattr(cls, "__setstate__") and names.name_of(cls) is None
     return is_typed and not is_hashed_by_author(cls)
 
 
 def settable(cls: type, reduced: Any, *, odd: bool) -> Any:
-    """Return a reduction of which state and items were looked at."""
+    """Return a reduction whose state and items were checked."""
     state, items, entries, setter = (*reduced[2:], None, None, None, None)[:4]
     if state is not None and setter is None:
         made = cls if reduced[0] in OWN_MAKERS else reduced[0]

@@ -1,8 +1,7 @@
-"""How objects of other people's types are reduced: renewed, kept by parts, or named as lost.
+"""Reductions for types of the standard library and of C: recreated, by parts, or lost.
 
-Imports `errors` and this room's `names` and `kinds`. Two tables by exact type, and one by base
-class: `reducers` gives a function that returns a reduce tuple; `lost_reason`
-says why instances of a type can't be kept. What is in neither goes by its own
+Two tables by exact type, and one by base class: `reducers` returns a reduce tuple;
+`lost_reason` says why instances can't be saved. A type in none of them uses its own
 ``__reduce_ex__``.
 """
 
@@ -32,11 +31,11 @@ from tapd.image.reduction.kinds import DeadReferent
 from tapd.image.reduction.named_values import reducer_by_name
 from tapd.values import Value
 
-__all__ = ["array_view"]  # by this name in TAPs of before
+__all__ = ["array_view"]  # old TAPs refer to it here
 
 Reduced = tuple[Any, ...] | str
 
-# --- made again at load: part of the format ---------------------------------
+# --- called at load: part of the format ---------------------------------
 
 
 def new_lock() -> Any:
@@ -55,23 +54,23 @@ def new_simple_queue() -> Any:
 
 
 def weak_set(items: list[Any]) -> Any:
-    """Return a `weakref.WeakSet` of those `items` that something else holds."""
+    """Return a `weakref.WeakSet` of those `items` that something else refers to."""
     return weakref.WeakSet(items)
 
 
 def lru_cached(function: Any, maxsize: int | None, typed: bool) -> Any:
-    """Return `function` with an empty `functools.lru_cache`."""
+    """Return `function` wrapped by an empty `functools.lru_cache`."""
     return functools.lru_cache(maxsize, typed)(function)
 
 
 def set_wrapper(obj: Any, attributes: dict[str, Any]) -> None:
-    """Give what wraps a function its attributes, which it copied from that once."""
+    """Set the attributes that a wrapper once copied from its function."""
     obj.__dict__.clear()
     obj.__dict__.update(attributes)
 
 
 def wrapped_of(outer: Any) -> Any:
-    """Return the function that a decorator wrapped and its module no longer names."""
+    """Return the function inside of a decorator; its module no longer names it."""
     return outer.__wrapped__
 
 
@@ -105,7 +104,7 @@ def _reduce_ref(obj: Any) -> Reduced:
 
 
 _Dead = DeadReferent
-"""TAPs of earlier days call it so."""
+"""Its name in old TAPs."""
 
 
 def _reduce_weak_method(obj: Any) -> Reduced:
@@ -134,7 +133,7 @@ def _reduce_weak_mapping(obj: Any) -> Reduced:
 
 
 def _reduce_mappingproxy(obj: Any) -> Reduced:
-    """Reduce a view of a dict to that very dict, in which others may see changes."""
+    """Reduce a view of a dict to the dict itself, since others may change it."""
     shown = gc.get_referents(obj)[0]
     if type(shown) is dict:
         owner = getattr(shown.get("__dict__", shown.get("__weakref__")), "__objclass__", None)
@@ -148,7 +147,7 @@ def _names_of_class(cls: type) -> Any:
 
 
 def new_forward_ref(arg: str, is_argument: bool, module: Any, is_class: bool) -> Any:
-    """Return a `typing.ForwardRef` that was not looked up yet."""
+    """Return a `typing.ForwardRef` that is not resolved yet."""
     make: Any = typing.ForwardRef
     return make(arg, is_argument=is_argument, module=module, is_class=is_class)
 
@@ -166,7 +165,7 @@ _SCANNER_PARTS = (
 
 
 def new_json_scanner(parts: dict[str, Any]) -> Any:
-    """Return what a `json.JSONDecoder` scans with."""
+    """Return the scanner of a `json.JSONDecoder`."""
     module: Any = importlib.import_module("json.scanner")
     return module.make_scanner(types.SimpleNamespace(**parts, memo={}))
 
@@ -185,7 +184,7 @@ def _reduce_cached_property(obj: Any) -> Reduced:
 
 
 def _reduce_single_dispatch_method(obj: Any) -> Reduced:
-    # What else it holds differs between Python's versions, and is made by its constructor.
+    # The rest differs between Python versions and is set by its constructor.
     return type(obj), (obj.func,), {"dispatcher": obj.dispatcher}
 
 
@@ -237,7 +236,7 @@ def _reduce_new_type(obj: Any) -> Reduced:
 def _type_variable(
     name: str, constraints: tuple[Any, ...], bound: Any, covariant: bool, contravariant: bool
 ) -> Any:
-    """Return a `typing.TypeVar`, as TAPs of 0.1.0 ask for."""
+    """Return a `typing.TypeVar`; called by TAPs of 0.1.0."""
     variable: Any = typing.TypeVar
     return variable(
         name, *constraints, bound=bound, covariant=covariant, contravariant=contravariant
@@ -245,12 +244,12 @@ def _type_variable(
 
 
 def _new_exception(cls: Any, args: tuple[Any, ...]) -> Any:
-    """Return an exception; TAPs of earlier days call it."""
+    """Return an exception; called by old TAPs."""
     return cls.__new__(cls, *args)
 
 
 def _reduce_asyncio(obj: Any) -> Reduced:
-    """Reduce an asyncio lock, event or queue: without its loop and those who wait."""
+    """Reduce an asyncio lock, event or queue, without its loop and waiters."""
     state = dict(obj.__dict__)
     if "_loop" in state:
         state["_loop"] = None
@@ -270,7 +269,7 @@ def _constant(module: str, name: str) -> Any:
 
 def _reduce_list_iterator(obj: Any) -> Reduced:
     reduced = obj.__reduce__()
-    if len(reduced) < 3:  # it has let go of its list
+    if len(reduced) < 3:  # exhausted: it has dropped its list
         return reduced  # type: ignore[no-any-return]  # a tuple, by its type
     make, (items,), index = reduced
     if not issubclass(type(items), list):
@@ -279,10 +278,10 @@ def _reduce_list_iterator(obj: Any) -> Reduced:
 
 
 def _list_iterator(items: list[Any], index: int, is_reversed: bool) -> Any:
-    """Return an iterator that stands at `index`; part of the format.
+    """Return an iterator positioned at `index`. Part of the format.
 
-    A tracked list is filled after all else was made, and an iterator does not let itself
-    be put behind the end of its list: so the list is that long for a moment.
+    A tracked list is filled after everything else is created, and an iterator can't be placed
+    beyond the end of its list. So the list has that length for a moment.
     """
     made: Any = list.__reversed__(items) if is_reversed else list.__iter__(items)
     length = list.__len__(items)
@@ -307,7 +306,7 @@ _PARTS: tuple[Any, ...] = (
     dataclasses._DataclassParams,  # type: ignore[attr-defined]  # noqa: SLF001 - each dataclass has one
 )
 _ADDED_LATER = {"match_args": True, "kw_only": False, "slots": False, "weakref_slot": False}
-"""What dataclasses of a Python since 3.12 know of themselves, as it is usually."""
+"""Parameters added since Python 3.12, with their defaults."""
 
 
 def _reduce_dataclass_part(obj: Any) -> Reduced:
@@ -322,7 +321,7 @@ def _new_dataclass_part(name: str) -> Any:
 
 
 def _set_dataclass_part(obj: Any, values: dict[str, Any]) -> None:
-    """Give it what this Python knows of."""
+    """Set the values that this Python version knows."""
     for name in type(obj).__slots__:
         if name in values:
             setattr(obj, name, values[name])
@@ -368,7 +367,7 @@ reducers: dict[type, Callable[[Any], Reduced]] = {
     **{type(sentinel): _reduce_dataclass_sentinel for sentinel in _SENTINELS},
 }
 
-# Named, not imported: a type whose module was never imported has no instances.
+# By name, without an import: if the module was never imported, there is no instance.
 _LOST = {
     "threading:Thread": "a thread ends with its process; start it in Service.start",
     "_thread:_local": "thread-local data belongs to the threads of one process",
@@ -412,7 +411,7 @@ _LOST = {
 }
 
 
-# Types of C that only their instances lead to, or whose own error says less.
+# C types reachable only through instances, or with a less helpful error of their own.
 _LOST_BY_NAME = {
     "sqlite3:Connection": "a database's connection belongs to one process; keep its path",
     "sqlite3:Cursor": "a database's cursor belongs to one process; keep what it found",
@@ -429,7 +428,7 @@ _LOST_BY_NAME = {
 
 
 def _imported(named: Any) -> Iterator[tuple[type, str]]:
-    """Yield the type and the rest of each entry of `named` whose module is imported."""
+    """Yield type and value of each entry of `named` whose module is imported."""
     for name, rest in named.items():
         module, _colon, qualname = name.partition(":")
         found = getattr(sys.modules.get(module), qualname, None)
@@ -438,7 +437,7 @@ def _imported(named: Any) -> Iterator[tuple[type, str]]:
 
 
 def lost_reason(cls: type) -> str | None:
-    """Return why instances of `cls` can't be kept, or None where they may be."""
+    """Return why instances of `cls` can't be saved; None if they may be."""
     for base, reason in _imported(_LOST):
         if issubclass(cls, base):
             return None if issubclass(cls, (io.BytesIO, io.StringIO)) else reason
@@ -446,7 +445,7 @@ def lost_reason(cls: type) -> str | None:
 
 
 def reducer_by_base(cls: type) -> Callable[[Any], Reduced] | None:
-    """Return how instances of `cls` are reduced by what it derives from, if that says it."""
+    """Return the reducer of a base class of `cls`, if there is one."""
     if enums.is_typed_enum(cls):
         return enums.reduce_member
     if any(
@@ -465,7 +464,7 @@ _BY_NAME: dict[str, Callable[[Any], Reduced]] = {
     "_json:Scanner": _reduce_json_scanner,
     "numpy:ndarray": reduce_array,
 }
-"""Types of C whose module is imported only by who has an instance."""
+"""C types whose module is imported only if instances exist."""
 
 
 _IMMUTABLE = frozenset({
@@ -483,7 +482,7 @@ _IMMUTABLE = frozenset({
 
 
 def is_immutable_type(cls: type) -> bool:
-    """Whether instances of `cls` can change only through what they refer to."""
+    """Whether `cls` instances can change only through what they refer to."""
     if f"{cls.__module__}:{cls.__qualname__}" in _IMMUTABLE or issubclass(cls, enum.Enum | Value):
         return True
     if issubclass(cls, tuple):

@@ -1,8 +1,8 @@
-"""Tells states that are only data from those that hold plain objects.
+"""Decides, by type, whether a durable object's state needs polling for changes.
 
-Imports `model`, `evolution` and `mutability`. Most durable objects hold numbers, texts and other
-durable objects: they tell of each change, and nothing in them needs to be looked
-at. The types of what they hold show it, for a tenth of what pickling them costs.
+Most durable objects hold numbers, texts and other durable objects. They report every change,
+and are called *calm*. The types of what they hold are enough to know, at a tenth of the cost of
+pickling them.
 """
 
 from __future__ import annotations
@@ -30,46 +30,46 @@ class Origin(enum.Enum):
     """Where the state of a durable object comes from."""
 
     ATTRIBUTES = "attributes"
-    FOREIGN = "foreign"  # of a class of the `persistent` package itself
-    CONTAINER = "container"  # a tracked one, or a part of a BTree
-    AUTHOR = "author"  # a ``__getstate__`` of its own
+    FOREIGN = "foreign"  # a class of the `persistent` package itself
+    CONTAINER = "container"  # a tracked container, or a part of a BTree
+    AUTHOR = "author"  # the author's ``__getstate__``
     NAMESPACE = "namespace"
     SHARED = "shared"  # a plain object that has a number
 
 
 class Census:
-    """Looks at states by the types of what they hold."""
+    """Classifies states by the types of their contents."""
 
     def __init__(self, numbered: Collection[type] | None = None) -> None:
         """Begin.
 
         Args:
-            numbered: for what was just loaded: the durable classes whose instances all
-                have a number. Others were plain when they were saved, so what holds them
-                is not calm. None: a durable object gets its number when it is met.
+            numbered: for a graph just loaded: the durable classes whose instances all have
+                numbers. Instances of other classes were plain when they were saved, so
+                their holders are not calm. None: objects are numbered when they are met.
         """
         self._numbered = numbered
         self._calm: set[type] = set(ATOMS)
         self._origins: dict[type, Origin] = {}
-        self._plain_states: set[type] = set()  # whose states are their attributes alone
+        self._plain_states: set[type] = set()  # classes whose state is their attributes alone
 
     def origin_of(self, cls: Any) -> Origin:
         """Return where the states of a `cls` come from."""
         origin = self._origins.get(cls)
         if origin is None:
             origin = _origin(cls)
-            if names.name_of(cls) is not None:  # one that was typed may go again
+            if names.name_of(cls) is not None:  # don't keep a class typed at a prompt alive
                 self._origins[cls] = origin
         return origin
 
     def is_calm(self, values: Collection[Any]) -> bool:
-        """Whether all `values` are data, or durable objects, through and through."""
+        """Whether all `values` are data or durable objects, at every level."""
         calm = self._calm
         if calm.issuperset(map(type, values)):
             return True
         for value in values:
             cls = type(value)
-            # As mostly: a row of scalars. This is looked at for each message that is kept.
+            # The common case, a tuple of scalars: on the hot path of each stored message.
             if cls not in calm and not (cls is tuple and calm.issuperset(map(type, value))):
                 break
         else:
@@ -88,7 +88,7 @@ class Census:
         return not rows or self._rows_are_calm(values)
 
     def _are_rows(self, values: Collection[Any]) -> bool:
-        """Whether `values` are data, and tuples of data, in few levels: as a message's fields."""
+        """Whether `values` are data and shallow tuples of data, such as a message's fields."""
         calm = self._calm
         for _level in range(_LEVELS_MAX):
             kinds = set(map(type, values)) - calm
@@ -121,11 +121,11 @@ class Census:
         return True
 
     def _is_stranger(self, cls: type, kind: Kind) -> bool:
-        """Whether instances of `cls` are durable, and nobody told of them."""
+        """Whether `cls` is durable now, but its instances were saved as plain objects."""
         return kind is Kind.DURABLE and self._numbered is not None and cls not in self._numbered
 
     def is_calm_state(self, obj: Any, state: Any) -> bool:
-        """Whether `state`, just taken from `obj`, is only data, and `obj` tells of its changes."""
+        """Whether `state`, just taken from `obj`, is only data, and `obj` reports its changes."""
         cls = type(obj)
         origin = self._origins.get(cls) or self.origin_of(cls)
         if origin is Origin.ATTRIBUTES:
@@ -141,7 +141,7 @@ class Census:
         return False
 
     def is_calm_delta(self, cls: type, delta: Any) -> bool:
-        """Whether a delta is only data, and a replay finds the keys that it names."""
+        """Whether a delta is only data, and its keys are found again at replay."""
         if not issubclass(cls, TrackedDict):
             return self.is_calm(delta)
         items, deleted = delta
@@ -154,7 +154,7 @@ class Census:
         return not deleted or all(type(key) in _SURE or _is_found(key) for key in deleted)
 
     def is_calm_at_sight(self, obj: Any) -> bool:
-        """Whether `obj`, just loaded, is calm; a look that is quick and may say no too often."""
+        """Whether `obj`, just loaded, is calm. Quick, with false negatives."""
         cls = type(obj)
         if issubclass(cls, TrackedDict):
             return self.is_calm(obj) and self.is_calm(dict.values(obj))
@@ -170,7 +170,7 @@ class Census:
         return self.is_calm((attributes_of(obj) or {}).values())
 
     def may_change_untold(self, obj: Any) -> bool:
-        """Whether `obj` may change without telling, though it holds no plain object."""
+        """Whether `obj` may change without a report, though it holds no plain object."""
         origin = self.origin_of(type(obj))
         if origin in (Origin.CONTAINER, Origin.FOREIGN):
             return False
@@ -183,14 +183,14 @@ class Census:
         return is_held_elsewhere(attributes_of(obj))
 
     def roots_of(self, obj: Any) -> Iterable[Any] | None:
-        """Return all that may change the state of a watched object; None where anything may."""
+        """Return all objects that may change the state of `obj`; None if anything may."""
         origin = self.origin_of(type(obj))
         if origin is Origin.NAMESPACE:
             return (obj.names,)
         if origin is Origin.SHARED:
             return (obj.it,)
         state = durable_state(obj)
-        if type(state) is OwnState:  # what its author's method looks at is not known
+        if type(state) is OwnState:  # its author's method may read anything
             return None
         if origin is Origin.CONTAINER:
             return _contents_of_container(obj, state)
@@ -200,7 +200,7 @@ class Census:
             contents = [value for each in state for value in (each or {}).values()]
         else:
             contents = (state or {}).values()
-        # Its attributes have no name here: that would be one holder more.
+        # Don't bind the attributes to a name here: it would raise the reference count.
         if (
             contents is not None
             and origin is not Origin.FOREIGN
@@ -217,7 +217,7 @@ _SURE = frozenset({str, int, bytes, bool, type(None)})
 
 
 def _is_found(key: Any) -> bool:
-    """Whether `key`, made again, finds what it stands for."""
+    """Whether a key equal to `key`, made at replay, finds the same entry."""
     cls = type(key)
     if cls is tuple or cls is frozenset:
         return all(map(_is_found, key))
@@ -226,11 +226,11 @@ def _is_found(key: Any) -> bool:
         return has_usual_hash(cls)
     if kind is not Kind.VALUE:
         return False
-    return bool(key == key)  # noqa: PLR0124 - NaN is found by its identity alone
+    return bool(key == key)  # noqa: PLR0124 - NaN is found only by identity
 
 
 def _contents_of_container(obj: Any, state: Any) -> Collection[Any]:
-    """Return all that is directly in the state of a container."""
+    """Return everything directly in the state of a container."""
     if type(state) is dict:
         return [*state, *state.values()] if issubclass(type(obj), TrackedDict) else state.values()
     if type(state) is tuple and state and type(state[0]) is tuple:  # of a BTree or its bucket
@@ -243,10 +243,10 @@ def _contents_of_container(obj: Any, state: Any) -> Collection[Any]:
 
 
 def _contents_by_author(obj: Any, state: Any) -> Collection[Any] | None:
-    """Return what is in a state by an author's ``__getstate__``; None where it may be anything.
+    """Return the contents of a state by an author's ``__getstate__``; None if they are unknown.
 
-    The usual one gives the attributes without what can't be saved, or one of
-    them. Any other may look at what tells nobody of its changes.
+    The usual method returns the attributes without what can't be saved, or a single attribute.
+    Any other may read objects that don't report changes.
     """
     attributes = attributes_of(obj) or {}
     if any(value is state for value in attributes.values()):
@@ -260,7 +260,7 @@ def _contents_by_author(obj: Any, state: Any) -> Collection[Any] | None:
 
 
 def is_held_elsewhere(attributes: dict[str, Any] | None) -> bool:
-    """Whether somebody beside its owner and the caller holds the dict of an object."""
+    """Whether an object's dict has a reference besides those of the object and the caller."""
     return sys.getrefcount(attributes) > _OWN_REFERENCES
 
 

@@ -1,4 +1,4 @@
-"""What one commit found, as bytes: from the jar to the journal, and from there to a replay."""
+"""The result of one commit, as bytes: what the jar gives the journal and a replay applies."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ class Changes:
 
     Attributes:
         new: number and class of each durable object met for the first time.
-        states: number and pickled state of each object that changed.
-        deltas: number and pickled delta of containers of which little changed.
-        classes: number and class of each object whose class was changed, or which
-            is written for the first time since it was loaded.
-        joint: numbers of objects that share plain ones, and their states, pickled
+        states: number and pickled state of each changed object.
+        deltas: number and pickled delta of each container that changed only a little.
+        classes: number and class of each object whose class was changed, or that is
+            written for the first time since it was loaded.
+        joint: numbers of objects that share plain ones, and all their states, pickled
             as one tuple.
     """
 

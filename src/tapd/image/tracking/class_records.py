@@ -1,6 +1,7 @@
-"""The classes of durable objects, as a journal has them.
+"""The classes of durable objects, as a journal records them.
 
-Imports `model` and this room's `changes`, `names`, `shared` and `states`.
+A class is named in the journal once per object, and again when ``obj.__class__`` was assigned.
+An eight-byte tag in ``_p_serial`` makes that check cheap.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from tapd.model.durable.persistent import set_mark
 
 
 class ClassRecords:
-    """References to classes, pickled once, and tags by which an object's change of class is seen.
+    """Pickled class references, cached, and the tags that reveal a change of class.
 
     Attributes:
-        tags: of the classes that are found by name.
+        tags: tags of the importable classes.
     """
 
     def __init__(self, pickler: StatePickler) -> None:
@@ -28,12 +29,12 @@ class ClassRecords:
         self._pickler = pickler
         self._last_tag = 0
         self._references: dict[type, bytes] = {}
-        # They go when nobody has them any more: those of a prompt come and go for years.
+        # Weak keys: classes typed at a prompt come and go for years.
         self._typed_references: weakref.WeakKeyDictionary[type, bytes] = weakref.WeakKeyDictionary()
         self._typed_tags: weakref.WeakKeyDictionary[type, bytes] = weakref.WeakKeyDictionary()
 
     def reference(self, obj: Any) -> bytes:
-        """Return what names the class of `obj` in a journal."""
+        """Return the pickled reference that names the class of `obj` in a journal."""
         cls = type(obj)
         if cls is Shared:
             return self._pickler.dump_shared_class(type(obj.it))
@@ -46,21 +47,21 @@ class ClassRecords:
         return known
 
     def mark(self, obj: Any) -> None:
-        """Take note that the journal has the class of `obj`."""
+        """Note that the journal has the class of `obj`."""
         set_mark(obj, "_p_serial", self.tag_of(obj))
 
     def note(self, obj: Any, changes: Changes) -> None:
-        """Write the class of `obj` where it may be another than the journal says."""
+        """Write the class of `obj` if the journal may have another one."""
         tag = self.tag_of(obj)
         if obj._p_serial != tag:
             changes.classes.append((obj._p_oid, self.reference(obj)))
             set_mark(obj, "_p_serial", tag)
 
     def tag_of(self, obj: Any) -> bytes:
-        """Return eight bytes that stand for the class of `obj` in its ``_p_serial``.
+        """Return the eight bytes that stand for the class of `obj` in its ``_p_serial``.
 
-        What an object has of its own there, zeros, is that of each class written in C, none of
-        which can be changed.
+        All classes written in C share the tag zero, the initial value of ``_p_serial``:
+        ``__class__`` can't be assigned on their instances.
         """
         cls = type(obj.it) if type(obj) is Shared else type(obj)
         tag = self.tags.get(cls)

@@ -1,4 +1,4 @@
-"""What the jar gathers while it commits."""
+"""Working state of the jar during one commit."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from tapd.image.tracking.watching import Watched
 
 
 class Looks:
-    """What one commit finds of the objects that are looked at.
+    """What one commit finds out about the watched objects.
 
     Attributes:
-        before: digest and ids of parts of each that was dumped, as they were.
-        entries: each that is watched from now on, with what is known of it.
-        due: the states of those that have to be written.
-        unchanged: those of which the state is as it was.
-        forced: numbers of those that have to be written all the same.
+        before: digest and part ids of each dumped object, from before this commit.
+        entries: each object to watch from now on, with what is known of it.
+        due: the states that must be written.
+        unchanged: the objects whose state is the same as before.
+        forced: numbers of objects to write even if their state is the same.
     """
 
     __slots__ = ("before", "due", "entries", "forced", "unchanged")
@@ -30,7 +30,7 @@ class Looks:
         self.forced: set[int] = set()
 
     def has_other_parts(self, oid: int) -> bool:
-        """Whether the object holds other plain objects than it did."""
+        """Whether the set of plain objects that the object holds has changed."""
         entry = self.entries.get(oid)
         return entry is not None and entry[1].part_ids != self.before[oid][1]
 
@@ -39,9 +39,10 @@ class Commit:
     """What one commit gathers.
 
     Attributes:
-        begun: where the deltas begin of those that count as unchanged and were not dumped yet.
-        changes: what it will return.
-        losses: what can't be kept.
+        begun: where the delta of a container begins that is marked as unchanged but not
+            dumped yet.
+        changes: the result.
+        losses: the objects that can't be saved.
     """
 
     __slots__ = ("_looks", "begun", "changes", "losses")
@@ -54,12 +55,12 @@ class Commit:
 
     @property
     def has_looks(self) -> bool:
-        """Whether any object was looked at."""
+        """Whether any watched object was examined."""
         return self._looks is not None
 
     @property
     def looks(self) -> Looks:
-        """What was found; made when it is first asked for."""
+        """The findings about watched objects; created at the first use."""
         if self._looks is None:
             self._looks = Looks()
         return self._looks

@@ -1,10 +1,9 @@
-"""Plain containers in durable objects become tracked ones, which can tell of their changes.
+"""Replaces plain containers in durable objects by tracked ones, which report their changes.
 
-Imports `model`. To replace a container is right only where all that
-refers to it is known, and replaced as well: who else holds it (a plain object, a
-bound ``append``, a coroutine's local variable) would go on with the old one. The
-reference count tells. What somebody else holds stays what it is, and its holder
-is looked at in each turn.
+Replacing a container is right only if every reference to it is known and replaced too. Another
+holder (a plain object, a bound ``append``, a local variable of a coroutine) would go on with
+the old container. The reference count decides: a container with another holder stays plain, and
+the durable object that holds it is watched.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ Replace = Callable[[Any], None]
 
 
 class _Found:
-    """A plain container that was met, and all the places where."""
+    """A plain container, and all places that refer to it."""
 
     __slots__ = ("parents", "places", "references", "value")
 
@@ -38,10 +37,10 @@ class _Found:
 
 
 def convert(objects: Iterable[Any]) -> set[int]:
-    """Replace the plain containers in the durable `objects` that nobody else holds.
+    """Replace the plain containers in the durable `objects` that have no other holder.
 
-    A container that is met in several places, or in others that are replaced,
-    stays one. Returns the numbers (``_p_oid``) of those objects that changed.
+    A container that is in several places, or inside of other replaced ones, stays one object.
+    Returns the numbers (``_p_oid``) of the objects that changed.
     """
     found: dict[int, _Found] = {}
     changed: dict[int, list[Any]] = {}
@@ -58,6 +57,7 @@ def convert(objects: Iterable[Any]) -> set[int]:
             each.references += 1
             each.places.append(replace)
             changed.setdefault(id(value), []).append(obj)
+            # A local name would count as another holder in `_choose`.
             del each
         value = None
     if not found:
@@ -75,9 +75,9 @@ def convert(objects: Iterable[Any]) -> set[int]:
 
 
 def convert_simple(obj: Any) -> bool:
-    """Replace containers in the attributes of `obj` that hold no others and are in one place.
+    """Replace containers in attributes of `obj` that hold no containers and have one reference.
 
-    Most are such, and need no more than a look at each. Returns whether any was replaced.
+    The common case, decided by one look at each. Returns whether any was replaced.
     """
     if not issubclass(type(obj), Persistent) or not obj._p_convert:
         return False
@@ -114,7 +114,7 @@ _IN_ONE_PLACE = _references_in_one_place()
 
 
 def _walk(found: dict[int, _Found]) -> None:
-    """Find the plain containers in those found, however deep they are."""
+    """Find the plain containers inside of those found, at any depth."""
     queue = list(found)
     for key in queue:  # grows meanwhile
         value = found[key].value
@@ -132,7 +132,7 @@ def _walk(found: dict[int, _Found]) -> None:
 
 
 def _choose(found: dict[int, _Found]) -> list[int]:
-    """Return which of those found may be replaced: all their holders are known."""
+    """Return the containers that may be replaced: all their holders are known."""
     refused = [
         key
         for key, each in found.items()
@@ -140,6 +140,8 @@ def _choose(found: dict[int, _Found]) -> list[int]:
         or (type(each.value) in _CAN_BE_REFERRED_TO and weakref.getweakrefcount(each.value))
         or (type(each.value) is dict and not all(map(_is_sure_key, each.value)))
     ]
+    # A container inside of one that stays plain must stay plain too: its holder keeps the old
+    # reference.
     children: dict[int, list[int]] = collections.defaultdict(list)
     for key, each in found.items():
         for parent in each.parents:
@@ -154,7 +156,7 @@ def _choose(found: dict[int, _Found]) -> list[int]:
 
 
 def _is_sure_key(key: Any) -> bool:
-    """Whether to hash `key` runs no code of an author's, which may raise."""
+    """Whether hashing `key` runs no code of an author, which could raise."""
     cls: Any = type(key)
     if cls is tuple or cls is frozenset:
         return all(map(_is_sure_key, key))
@@ -176,7 +178,7 @@ def _make(value: Any) -> Any:
 
 
 def _fill(value: Any, made: Any, others: dict[int, Any]) -> None:
-    """Give the tracked container the contents of the plain one."""
+    """Copy the contents of the plain container into the tracked one."""
     cls = type(value)
     if cls is dict:
         if _PLAIN.isdisjoint(map(type, value.values())):
@@ -195,7 +197,7 @@ def _fill(value: Any, made: Any, others: dict[int, Any]) -> None:
 
 
 def _places(obj: Any) -> Iterator[tuple[Any, Replace]]:
-    """Yield each plain container directly in the durable `obj`, and what replaces it there."""
+    """Yield each plain container directly in the durable `obj`, with its replacer."""
     if issubclass(type(obj), Tracked):
         yield from _places_in_container(obj)
         return
@@ -217,7 +219,7 @@ def _places(obj: Any) -> Iterator[tuple[Any, Replace]]:
 
 
 def _places_in_container(obj: Any) -> Iterator[tuple[Any, Replace]]:
-    """Yield those in a tracked container; of one that keeps a delta, in that alone."""
+    """Yield those in a tracked container; with a delta, only among the new items."""
     if isinstance(obj, dict):
         touched = obj if obj._p_delta is None else obj._p_delta  # type: ignore[attr-defined]
         for key in [key for key in touched if _is_sure_key(key) and type(obj.get(key)) in _PLAIN]:
@@ -248,5 +250,5 @@ def _set_entry(holder: Any, key: Any) -> Replace:
 
 
 def _is_inner_node(obj: Any) -> bool:
-    """Whether `obj` is a BTree whose items are in buckets of their own."""
+    """Whether `obj` is a BTree node whose items are in separate buckets."""
     return hasattr(obj, "_firstbucket") and len(obj.__getstate__() or ()) > 1

@@ -1,14 +1,11 @@
-"""Whether what a watched object holds is as it was, without pickling it again.
+"""Cheap check whether a watched object's contents are unchanged, without pickling them again.
 
-Imports `model` and this room's `census`, `mutability` and `looks`. A plain instance
-tells nobody that it changes, so the durable object that holds it is looked at in
-each turn. To pickle it costs some 5 us for each instance. A fingerprint keeps
-what the instances and containers held, and a loop in C asks whether they hold
-the same objects still, at a tenth of that.
+A plain instance does not report its changes, so the durable object that holds it is polled
+every turn. Pickling costs about 5 us an instance. A fingerprint remembers the contents of all
+instances and containers, and a loop in C compares identities: a tenth of the cost.
 
-It never says that something is as it was where that is not so: it is of nothing
-but objects of which all is known, and holds what they hold, so that an identity
-means something.
+A fingerprint never gives a false "unchanged". It covers only objects that can be seen
+completely, and holds references to their contents, so that an id can't be reused.
 """
 
 from __future__ import annotations
@@ -27,7 +24,7 @@ _dict_of = operator.attrgetter("__dict__")
 
 
 class Fingerprint:
-    """What plain objects held, at one moment."""
+    """The contents of a set of plain objects at one moment."""
 
     __slots__ = (
         "_buffers", "_bytes", "_dicts", "_instances", "_keys", "_lists", "_looks", "_others",
@@ -42,13 +39,13 @@ class Fingerprint:
         others: list[tuple[Look, Any]],
         buffers: list[bytearray],
     ) -> None:
-        """Look at them now.
+        """Take the contents now.
 
         Args:
-            instances: of plain classes that are found by name.
-            dicts: plain ones.
+            instances: of plain importable classes.
+            dicts: plain dicts.
             lists: lists and sets.
-            others: what is looked at one by one, and how.
+            others: objects that need a look of their own, with that look.
             buffers: bytearrays.
         """
         self._instances = instances
@@ -80,7 +77,7 @@ class Fingerprint:
         return itertools.chain.from_iterable(map(dict.values, itertools.chain(own, self._dicts)))
 
     def holds(self) -> bool:
-        """Whether all is as it was."""
+        """Whether nothing has changed."""
         return (
             all(map(operator.is_, self._types_now(), self._types))
             and self._sizes_now() == self._sizes
@@ -97,11 +94,11 @@ def _is_same(look: Look, obj: Any, seen: list[Any]) -> bool:
 
 
 class _Unknown(Exception):
-    """Something is there of which not all is known."""
+    """An object was met that can't be seen completely."""
 
 
 class FingerprintTaker:
-    """Takes fingerprints; what a class is, is decided once."""
+    """Takes fingerprints; classifies each class once."""
 
     def __init__(self) -> None:
         self._ways: dict[type, tuple[str, Look | None]] = {}
@@ -109,14 +106,14 @@ class FingerprintTaker:
     def take(
         self, roots: Iterable[Any], ends: Collection[int] = (), own: Any = None
     ) -> Fingerprint | None:
-        """Return the fingerprint of what is under `roots`; None where there can be none.
+        """Return the fingerprint of everything under `roots`; None if some of it can't be seen.
 
-        What is durable itself tells of its changes.
+        Durable objects are skipped: they report their changes.
 
         Args:
             roots: where to begin.
-            ends: ids of objects into which it is not looked, other than `own`.
-            own: one of them that is.
+            ends: ids of objects not to descend into.
+            own: the one object of `ends` to descend into all the same.
         """
         try:
             return self._walk(list(roots), ends, own)
@@ -130,6 +127,7 @@ class FingerprintTaker:
         others: list[tuple[Look, Any]] = []
         buffers: list[bytearray] = []
         seen: set[int] = set()
+        # A list that grows while it is iterated: breadth first, and no recursion limit.
         for value in queue:  # grows meanwhile
             way, look = self._way(type(value))
             if way == "end" or id(value) in seen:
@@ -164,7 +162,7 @@ class FingerprintTaker:
         way = self._ways.get(cls)
         if way is None:
             way = _decide(cls)
-            if names.name_of(cls) is not None:  # one that was typed may go again
+            if names.name_of(cls) is not None:  # don't keep a class typed at a prompt alive
                 self._ways[cls] = way
         return way
 

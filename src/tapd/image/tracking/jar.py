@@ -1,23 +1,20 @@
-"""The jar: knows every durable object of a running application by number.
+"""The jar: numbers every durable object of a running application and collects their changes.
 
-`commit` turns what changed since the last one into bytes for the journal
-(`image.tracking.replay` turns such bytes back into changes of a graph). Built on
-`image.pickling.pickler`, which knows how one state becomes bytes.
+`commit` turns the changes since the last commit into bytes for the journal
+(`image.tracking.replay` applies such bytes to a graph).
 
-Nothing that changes is missed, by construction. A durable object is one of two:
+No change is missed, by construction. A durable object is one of two kinds:
 
-* *calm*: its state holds data and other durable objects, nothing else (`census`).
-  It reports to `Jar.register` when it is about to change. Plain containers that
-  nobody else holds are replaced by tracked ones, which report as well
-  (`conversion`);
-* *watched*: it holds something else. What that is, the pickler's memo tells, so
-  whatever is pickled counts (`memo`). It is looked at in every commit
-  (`watching`), and always written whole. Watched objects that share a plain one
-  are written together.
+* *calm*: its state holds only data and other durable objects (`census`). It calls
+  `Jar.register` before its first change. Plain containers that have no other holder are
+  replaced by tracked ones, which do the same (`conversion`).
+* *watched*: it holds plain objects. The pickler's memo names them, so whatever is pickled
+  counts (`memo`). It is polled in every commit (`watching`), and always written whole.
+  Watched objects that share a plain one are written together.
 
-A container of which little changed is written as a delta while it is calm.
+A calm container that changed only a little is written as a delta.
 
-An object counts as unchanged before its state is taken (`settling`).
+An object is marked as unchanged before its state is read (`settling`).
 """
 
 from __future__ import annotations
@@ -52,7 +49,7 @@ from tapd.model.durable.persistent import (
 )
 from tapd.model.places import warn_of_thread
 
-teach_heapq()  # before the modules of authors are imported, which may take its functions
+teach_heapq()  # before authors' modules are imported: they may do `from heapq import heappush`
 
 
 class Jar:
@@ -60,10 +57,10 @@ class Jar:
 
     Attributes:
         last_oid: the highest number given.
-        on_change: called at the first change after a commit, so that a change
-            made outside of a turn gets one.
-        losses: objects that can't be kept, of the last commit.
-        unknown: durable objects in what was loaded that were plain when it was saved.
+        on_change: called at the first change after a commit, so that a change outside of
+            a turn schedules one.
+        losses: objects of the last commit that can't be saved.
+        unknown: durable objects of the loaded graph that were plain when it was saved.
     """
 
     def __init__(self, on_change: Callable[[], None] = lambda: None) -> None:
@@ -77,7 +74,7 @@ class Jar:
         self._whereabouts = Whereabouts()
         self._watch = Watch(self._whereabouts.describe)
         self._census = Census()
-        self._numbered: set[type] = set()  # classes of what was loaded
+        self._numbered: set[type] = set()  # classes of the loaded objects
         self._settling = Settling()
         self._settle = self._settling.settle
         self._unsaved: dict[int, Any] = {}
@@ -86,7 +83,7 @@ class Jar:
         self._tags = self._class_records.tags
 
     def register(self, obj: Any) -> None:
-        """Take note that `obj` changes (called by the object itself, once a commit)."""
+        """Note that `obj` is about to change (called by the object, once per commit)."""
         if get_ident() != self._thread:
             warn_of_thread(f"a {type(obj).__qualname__} was changed")
         if not self._changed:
@@ -94,7 +91,7 @@ class Jar:
         self._changed.append(obj)
 
     def readCurrent(self, obj: Any) -> None:  # noqa: N802 - the name BTrees call
-        """Do nothing: there is one writer, so what is read is current."""
+        """Do nothing: there is a single writer, so every read is current."""
 
     @property
     def has_changes(self) -> bool:
@@ -102,17 +99,15 @@ class Jar:
         return bool(self._changed)
 
     def adopt(self, root: Any, durables: Iterable[Any] = ()) -> dict[int, Any]:
-        """Take in the whole graph of `root`, just loaded or just made, as unchanged.
+        """Take in the whole graph of `root`, just loaded or just created, as unchanged.
 
-        Numbers that a TAP gave are kept. Returns the objects by number.
+        Numbers from a TAP are kept. Returns the objects by number.
 
         Args:
-            root: of the graph.
-            durables: those of its durable objects that are known (from
-                `Restoration.durables`), in an order that is always the same, once
-                each; what is not durable among them is left out. The
-                states of most need not be looked into then: for a million
-                objects that is a start in a third of the time.
+            root: the root of the graph.
+            durables: its known durable objects (`Restoration.durables`), once each, in a
+                reproducible order; others in it are ignored. The states of most of them need
+                not be inspected: with a million objects this cuts the start to a third.
         """
         self._whereabouts.root = root
         objects = self._number(durables)
@@ -130,9 +125,10 @@ class Jar:
         return objects
 
     def _set_aside(self, last_oid: int) -> None:
-        """Leave those that nobody told of for later: they were plain when they were saved.
+        """Put objects aside that only `settle` met: they were plain when they were saved.
 
-        A journal that follows may have given the next numbers to others.
+        They get no number yet: a journal that follows may have given the next numbers to
+        others.
         """
         for obj in self._fresh:
             set_mark(obj, "_p_jar", None)
@@ -155,7 +151,7 @@ class Jar:
                 free.append(obj)
             else:
                 objects[oid] = obj
-        # Only now, so that no number is given twice.
+        # New numbers only after all known ones are seen, so that none is given twice.
         self.last_oid = max(self.last_oid, max(objects, default=0))
         for self.last_oid, obj in enumerate(free, self.last_oid + 1):  # noqa: B020 - it counts
             set_mark(obj, "_p_oid", self.last_oid)
@@ -176,10 +172,10 @@ class Jar:
                     self._pickler.shared.add(obj)
 
     def settle(self, objects: Iterable[Any]) -> None:
-        """Count `objects`, whose states were just loaded, as unchanged.
+        """Mark `objects`, whose states were just loaded, as unchanged.
 
-        What plain containers they hold is converted when it is first looked at: a journal that
-        follows may have given the next numbers to others.
+        Their plain containers are converted at the first dump: a journal that follows may have
+        given the next numbers to others.
         """
         rest = []
         is_calm = Census(self._numbered).is_calm_at_sight
@@ -191,7 +187,7 @@ class Jar:
         self._take_in(rest)
 
     def join(self, objects: dict[int, Any]) -> None:
-        """Take in `objects`, by number, whose states a journal's records gave."""
+        """Take in `objects`, by number, whose states came from a journal's records."""
         for oid, obj in objects.items():
             set_mark(obj, "_p_jar", self)
             self.last_oid = max(self.last_oid, oid)
@@ -212,14 +208,14 @@ class Jar:
             set_mark(obj, "_p_changed", True)  # a `Persistent` registers itself
 
     def _take_in(self, rest: Sequence[Any]) -> None:
-        """Count `rest` as unchanged; watch those that have to be, number what is in them."""
+        """Mark `rest` as unchanged; watch those with plain objects, number what they refer to."""
         entries = {}
         for obj in rest:
             try:
                 hooks.enter(obj)
                 dump = self._pickler.dump_object(obj)
                 has_parts = self._has_parts(obj, dump.parts)
-            except BaseException as error:  # what was loaded has its state all the same
+            except BaseException as error:  # it is loaded all the same; the next commit retries
                 hooks.check(error)
                 self._note_unsaved(obj, error, self.losses)
                 self._settle(obj)
@@ -245,25 +241,26 @@ class Jar:
         return obj._p_oid  # type: ignore[no-any-return]  # an int, set above
 
     def pickled(self, obj: Any) -> tuple[bytes, bytes]:
-        """Return the class and the state of a durable object as a commit would write them.
+        """Return class and state of a durable object, as a commit would write them.
 
-        By itself: plain objects that it shares with others are in it. For who audits; what
-        changed is not counted as unchanged by this.
+        The state includes plain objects shared with others. For audits: it leaves change marks
+        as they are.
         """
         return self._class_records.reference(obj), self._pickler.dump_object(obj).data
 
     def attach(self, obj: Any) -> int:
-        """Return the number of `obj`, giving it one (and a first state) where it is new."""
+        """Return the number of `obj`; a new object gets one, and is written by the next commit."""
         return self._oid_of(obj)
 
     def commit(self) -> Changes:
-        """Return what changed since the last commit, and count it as unchanged."""
+        """Return the changes since the last commit, and mark everything as unchanged."""
         commit = Commit()
         changed, self._changed = self._changed, []
-        # Some are there twice, or were dumped since: their ``__getstate__`` reported them.
+        # Calm objects first, the cheap case. An object may be listed twice, or be dumped by
+        # now: its own ``__getstate__`` reported it again.
         rest = [obj for obj in changed if obj._p_changed and not self._dump_calm(obj, commit)]
         if self._unsaved and changed:
-            known = set(map(id, rest))  # perhaps it can be saved now
+            known = set(map(id, rest))  # retry what failed before
             rest += [obj for obj in self._unsaved.values() if id(obj) not in known]
         if rest or self._fresh:
             self._dump_all(rest, commit)
@@ -275,24 +272,26 @@ class Jar:
         if commit.has_looks:
             self._write_groups(commit)
         pending = self._changed
-        for at in range(len(pending) - 1, -1, -1):  # in place: more may be reported meanwhile
+        for at in range(len(pending) - 1, -1, -1):  # in place: a handler may append
             if not pending[at]._p_changed:
                 del pending[at]
         self.losses = commit.losses
         return commit.changes
 
     def _dump_all(self, objects: Sequence[Any], commit: Commit) -> None:
-        """Dump `objects`, which are not calm, and those that are met for the first time."""
+        """Dump `objects`, which are not calm, and all objects met for the first time."""
         self._dump_others(objects, commit)
         while self._fresh:
             fresh, self._fresh = self._fresh, []
             for obj in fresh:
+                # A new object may be calm; either way its class is recorded before its state.
                 commit.changes.new.append((obj._p_oid, self._class_records.reference(obj)))
                 if issubclass(type(obj), Tracked):
                     obj._p_delta = None
                 else:
                     self._class_records.mark(obj)
                     convert_simple(obj)
+            # Dumping may meet further new objects, hence the loop.
             self._dump_others([obj for obj in fresh if not self._dump_calm(obj, commit)], commit)
 
     def _dump_others(self, objects: Sequence[Any], commit: Commit) -> None:
@@ -306,6 +305,7 @@ class Jar:
             else:
                 looks.before[obj._p_oid] = known.digest, known.part_ids
                 known.let_go()
+        # Only after `let_go` above: conversion relies on reference counts.
         converted = convert(objects)
         for obj in objects:
             oid = obj._p_oid
@@ -313,14 +313,14 @@ class Jar:
                 continue
             try:
                 self._dump_other(obj, commit, was_converted=oid in converted)
-            except BaseException as error:  # nested too deeply, changed by a thread meanwhile, ...
+            except BaseException as error:  # too deep, changed by a thread meanwhile, ...
                 hooks.check(error)
                 self._note_unsaved(obj, error, commit.losses)
             else:
                 self._unsaved.pop(oid, None)
 
     def _dump_calm(self, obj: Any, commit: Commit) -> bool:
-        """Dump `obj` where it holds but data and durable objects; return whether it did."""
+        """Dump `obj` if it holds only data and durable objects; return whether it was dumped."""
         oid: int = obj._p_oid
         if oid in self._watch.oids or oid in self._unsaved:
             return False
@@ -329,6 +329,7 @@ class Jar:
         try:
             if issubclass(cls, Tracked):
                 begun = commit.begun
+                # Second try in this commit, after a conversion: begin where the first began.
                 begin = begun.pop(oid) if oid in begun else obj.begin_delta()
                 delta = None if begin is None else obj.delta_since(begin)
                 if delta is not None:
@@ -346,17 +347,17 @@ class Jar:
                 self._settling.unsettle(obj)
                 return False
             dump = self._pickler.dump_state(versioned(obj, state))
-        except BaseException as error:  # told when it is tried once more
+        except BaseException as error:  # `_dump_other` tries again and reports it
             hooks.check(error)
             self._settling.unsettle(obj)
             return False
-        if dump.losses:  # of what is durable, but not to be kept
+        if dump.losses:  # durable objects that can't be saved
             commit.losses += self._whereabouts.named(obj, dump.losses)
         changes.states.append((oid, dump.data))
         return True
 
     def _dump_other(self, obj: Any, commit: Commit, *, was_converted: bool) -> None:
-        """Dump `obj`, which holds something else, or did so before it was converted."""
+        """Dump `obj`, which is not calm, or was not before its conversion."""
         oid: int = obj._p_oid
         looks = commit.looks
         is_tracked = issubclass(type(obj), Tracked)
@@ -375,7 +376,7 @@ class Jar:
         digest_before, part_ids = looks.before[oid]
         if issubclass(
             type(obj), Namespace
-        ):  # touched by each line that is typed, and mostly as it was
+        ):  # marked as changed by every typed line, though mostly unchanged
             digest_before = digest_before or own_dict(obj).get("_v_digest")
             own_dict(obj)["_v_digest"] = digest
         has_changed = was_converted or digest != digest_before or oid in looks.forced
@@ -400,20 +401,20 @@ class Jar:
         self._settling.settle_again(obj)
 
     def _digest(self, obj: Any, data: bytes) -> bytes:
-        """Return what tells this state of `obj` from another; of a plain one its class as well."""
+        """Return the digest of this state of `obj`; for a plain object it covers the class."""
         return digest_of(data + self._class_records.tag_of(obj) if type(obj) is Shared else data)
 
     def _has_parts(self, obj: Any, parts: tuple[Any, ...] | None) -> bool:
-        """Whether `obj` has to be watched, given what plain objects it holds."""
+        """Whether `obj` must be watched, given the plain objects it holds."""
         return bool(parts) or self._census.may_change_untold(obj)
 
     def _write_groups(self, commit: Commit) -> None:
-        """Write the watched objects that changed, together with those that they share with."""
+        """Write the changed watched objects, each with those it shares plain objects with."""
         watch, looks = self._watch, commit.looks
         watch.put(looks.entries)
         groups = self._groups(looks.entries)
         while (numbered := self._number_shared(groups)) is not None:
-            # All that hold one refer to its number from now on.
+            # Every holder refers to the new number from now on, so all are dumped again.
             looks.forced.update(numbered)
             for oid in numbered:
                 looks.due.pop(oid, None)
@@ -427,8 +428,11 @@ class Jar:
             if len(group) == 1:
                 if is_due:
                     commit.changes.states.append((group[0], looks.due[group[0]]))
+            # If one member changed, or shares other objects than before, all are written: only a
+            # joint record keeps the shared object one.
             elif is_due or any(map(looks.has_other_parts, group)):
                 self._write_group(group, commit)
+        # Fingerprints last: only now is it known which parts are polled by themselves.
         for obj, watched in looks.unchanged:
             if watched is watch.get(obj):
                 watch.rest(obj, self._census.roots_of(obj), self._pickler.shared.ids)
@@ -446,8 +450,7 @@ class Jar:
     def _number_shared(self, groups: Iterable[list[int]]) -> list[int] | None:
         """Give plain objects that several durable ones hold numbers of their own.
 
-        Returns the numbers of all durable objects that shared with them; None where there
-        was nothing to do.
+        Returns the numbers of all durable objects that held one; None if there was none.
         """
         members: list[int] = []
         for group in groups:
@@ -464,7 +467,7 @@ class Jar:
             made = [make_shared(part) for part in firsts.values() if can_be_shared(part)]
             for shared in made:
                 self._pickler.shared.add(shared)
-                self._oid_of(shared)  # held as one that is new, until its holders are written
+                self._oid_of(shared)  # `_fresh` keeps it alive until its holders are written
             if made:
                 members += group
         return members or None
@@ -485,7 +488,7 @@ class Jar:
         commit.changes.joint.append((tuple(oid for oid, _obj in members), dump.data))
 
     def _note_unsaved(self, obj: Any, error: BaseException, losses: list[Loss]) -> None:
-        """Name `obj`, which could not be dumped, and have the next commit try all of it again."""
+        """Report that `obj` could not be dumped, and have the next commit retry it."""
         oid: int = obj._p_oid
         if oid not in self._unsaved:
             said = str(error) if type(error) is NotStorable else hooks.describe(error)

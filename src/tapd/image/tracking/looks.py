@@ -1,8 +1,7 @@
-"""What an object of each type holds right now, for a fingerprint: read in C, running no hook.
+"""Reads what an object directly holds, in C and without running hooks, for fingerprints.
 
-Imports `classes`, `names` and `reducer`. A *look* is a function that gives
-everything an object holds, in an order that stays the same while the object
-does. A type of which not all is known has none.
+A *look* is a function that yields everything an object holds, in an order that is stable for
+the object's lifetime. A type that holds something a look can't see has no look.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _dict_of = operator.attrgetter("__dict__")
 
 
 class _Empty:
-    """Stands for what an empty slot holds."""
+    """Marks an empty slot."""
 
 
 _getstate_of_dataclass = getattr(dataclasses, "_dataclass_getstate", None)
@@ -103,11 +102,11 @@ _UNCHANGING: tuple[type, ...] = (
     types.WrapperDescriptorType, types.MethodDescriptorType, types.ClassMethodDescriptorType,
     types.MethodWrapperType,
 )  # fmt: skip
-"""Parts of functions and classes."""
+"""Immutable parts of functions and classes."""
 
 
 def look_of(cls: Any) -> Look | None:  # noqa: PLR0911 - one for each kind
-    """Return how to look at an instance of `cls`; None where not all of it can be seen so."""
+    """Return the look for instances of `cls`; None where it could not see everything."""
     look = _LOOKS.get(cls)
     if look is not None:
         return look
@@ -125,7 +124,7 @@ def look_of(cls: Any) -> Look | None:  # noqa: PLR0911 - one for each kind
 
 
 def _is_slotted(cls: Any) -> bool:
-    """Whether an instance of `cls` is its slots, and its ``__dict__`` if it has one."""
+    """Whether instances of `cls` consist of slots and an optional ``__dict__`` only."""
     return (
         cls.__reduce_ex__ is object.__reduce_ex__
         and cls.__reduce__ is object.__reduce__
@@ -139,7 +138,7 @@ def _is_slotted(cls: Any) -> bool:
 
 
 def _of_typed_instance(obj: Any) -> Iterable[Any]:
-    """Look at an instance of a typed class, which is saved with it."""
+    """Look at an instance of a class typed at a prompt; the class itself is saved with it."""
     attributes = _dict_of(obj)
     return itertools.chain((type(obj),), attributes, attributes.values())
 

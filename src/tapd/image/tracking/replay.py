@@ -1,4 +1,4 @@
-"""The changes that a journal holds, applied to a graph that a TAP gave."""
+"""Applies the changes of journal records to a graph loaded from a TAP."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Joint:
-    """A record of several objects' states."""
+    """A record with the states of several objects."""
 
     __slots__ = ("data", "oids")
 
@@ -32,10 +32,10 @@ class _Joint:
 
 
 def promote(jar: Jar, objects: Iterable[Any]) -> int:
-    """Have the next commit write what refers to objects that were plain, and are durable now.
+    """Have the next commit give numbers to objects that were plain and are durable now.
 
-    Each load makes them anew of the state that holds them, so before they change, the
-    journal has to have them by number, and that state with the numbers.
+    Each load creates them anew from the state of their holder. So before they change, the
+    journal must have them by number, and their holder's state with these numbers.
 
     Returns:
         How many there are.
@@ -54,7 +54,7 @@ def promote(jar: Jar, objects: Iterable[Any]) -> int:
         met.clear()
         try:
             pickler.dump_object(obj)
-        except Exception:  # who can't tell its state now has not changed it either
+        except Exception:  # its state can't be read, so it can't be rewritten either
             _log.debug("%s does not tell its state", type_name_of(type(obj)))
         held = {id(each) for each in met} & unknown.keys()
         if held and id(obj) not in unknown:
@@ -64,13 +64,13 @@ def promote(jar: Jar, objects: Iterable[Any]) -> int:
 
 
 class Replay:
-    """Applies the changes of journal records to a graph that a TAP gave.
+    """Applies the changes of journal records to a graph loaded from a TAP.
 
     Attributes:
-        promoted: how many objects were plain when they were saved, and are durable now.
+        promoted: how many objects were plain when they were saved and are durable now.
 
-    States are kept as bytes until `finish`, so that of a hundred states of one
-    object only the last is unpickled.
+    States stay bytes until `finish`: of a hundred states of one object only the last is
+    unpickled.
     """
 
     def __init__(
@@ -79,9 +79,9 @@ class Replay:
         """Begin.
 
         Args:
-            objects: those of the TAP, by number (from `Jar.adopt`).
-            restoration: the TAP's; it is finished here.
-            jar: that adopted them, and adopts what the records bring.
+            objects: the objects of the TAP, by number (from `Jar.adopt`).
+            restoration: the one of the TAP; it is finished here.
+            jar: the one that adopted the objects; it adopts new ones as well.
         """
         self._objects = objects
         self._jar = jar
@@ -109,7 +109,7 @@ class Replay:
         return obj
 
     def apply(self, changes: Changes) -> None:
-        """Take in one record's changes."""
+        """Take in the changes of one record."""
         for oid, class_data in changes.new:
             obj = self._loader.make(class_data)
             set_number(obj, oid)
@@ -118,7 +118,7 @@ class Replay:
             if oid in self._objects:
                 self._loader.change_class(self._objects[oid], class_data)
         for oid, data in changes.states:
-            self._states.pop(oid, None)  # the newest stands last
+            self._states.pop(oid, None)  # re-insert: the dict is in order of the newest state
             self._states[oid] = data
             self._deltas.pop(oid, None)
         for oids, data in changes.joint:
@@ -133,29 +133,31 @@ class Replay:
     def finish(self) -> int:
         """Set all states and run the upgrades of classes that have changed since.
 
-        Objects that nothing refers to any more vanish with this. What an upgrade
-        changed counts as changed, so that the next commit writes all of it: half
-        of an upgrade in a journal would be worse than none.
+        Objects without references vanish here. Whatever an upgrade changed is marked as
+        changed, so that the next commit writes all of it: half of an upgrade in a journal would
+        be worse than none.
 
         Returns:
             How many objects were upgraded.
 
         Raises:
-            UpgradeRefused: state can't be brought to the installed code's version.
+            UpgradeRefused: a state can't be brought to the version of the installed code.
         """
         loader = self._loader
         while True:
             try:
                 self._restore_states()
                 break
-            except StartOver:  # each time with one stand-in more
+            except StartOver:  # one more stand-in each time, so this ends
                 self._is_last_round = False
+        # Deltas after all states: a delta applies to the last full state.
         for oid, deltas in self._deltas.items():
             obj = self._find(oid)
             if obj is not None:
                 for data in deltas:
                     loader.apply_delta(obj, data)
         if self._jar is not None:
+            # Join before the upgrades: the jar must see what they change.
             touched = self._states.keys() | self._deltas.keys()
             self._jar.join(
                 {oid: self._objects[oid] for oid in sorted(touched & self._objects.keys())}
@@ -169,12 +171,13 @@ class Replay:
         return upgraded
 
     def _restore_states(self) -> None:
-        """Set all states, those with a durable object for a key when its hash is right.
+        """Set all states, in an order that gives durable keys their final hash.
 
-        A hash of its own is made of the object's state, and of the states of
-        others: so what may be keyed by one is set again once all are there. The
-        order is that of the records: a function or class that was typed is one in
-        all of them, and the newest has its last state.
+        An author's ``__hash__`` reads the object's state, and perhaps the states of others. So
+        objects with such a hash come first, and each state that refers to one is set again once
+        all are there. Within that the order is the order of the records: a function or class
+        typed at a prompt is one object in all of them, and the newest record has its last
+        state.
         """
         units: dict[int | _Joint, list[int]] = {}
         for oid, data in self._states.items():
@@ -190,6 +193,8 @@ class Replay:
             elif error is not None:
                 self._tell_unset(oids, error)
         self._is_last_round = True
+        # The reordering may have left a typed definition with an older state: set all again, in
+        # order.
         if (hashed or again) and self._restoration.definitions:
             again = records
         for oids in again:
@@ -201,10 +206,10 @@ class Replay:
         return all(has_usual_hash(type(self._objects.get(oid))) for oid in oids)
 
     def _restore(self, oids: tuple[int, ...]) -> BaseException | None:
-        """Set the states of one record; return what the author's code raised, which costs no other.
+        """Set the states of one record; return what the author's code raised, if it did.
 
         Args:
-            oids: of all objects whose last state is in it.
+            oids: of all objects whose last state is in the record.
         """
         found = [(oid, obj) for oid in oids if (obj := self._find(oid)) is not None]
         data = self._states[oids[0]]
@@ -231,7 +236,7 @@ class Replay:
         return last
 
     def _tell_unset(self, oids: tuple[int, ...], error: BaseException) -> None:
-        # What an author's code raises is dealt with by the loader: this is something else.
+        # The loader handles errors of an author's code; any other error is ours.
         cls = type(self._objects.get(oids[0]))
         raise UpgradeRefused(
             f"loading a {type_name_of(cls)}: its state in the journal can't be set "

@@ -1,10 +1,8 @@
-"""When a durable object counts as unchanged: before its state is taken.
+"""Marks durable objects as unchanged, always before their state is read.
 
-Code of somebody else's may run between any two steps of a commit: a signal's handler, a
-``__del__``, a hook of the very object. What it changes from then on is reported, and is
-due in the next commit; a state that was taken first would lose it.
-
-Imports `model` and, of this room, what tells classes apart.
+Foreign code may run between any two steps of a commit: a signal handler, a ``__del__``, a hook
+of the object itself. A change it makes after the mark is reported and goes into the next
+commit. If the state were read before the mark, that change would be lost.
 """
 
 from __future__ import annotations
@@ -18,14 +16,14 @@ from tapd.model.durable.persistent import Tracked, has_usual_setattr, set_mark
 
 
 class Settling:
-    """Marks objects as unchanged, and knows of which classes that is quickly done."""
+    """Marks objects as unchanged, and remembers for which classes a shortcut is safe."""
 
     def __init__(self) -> None:
-        self._safe: set[type] = set()  # whose ``__getstate__`` is not their authors'
-        self._unguarded: set[type] = set()  # whose assignments run no code of their author
+        self._safe: set[type] = set()  # classes without a ``__getstate__`` by their author
+        self._unguarded: set[type] = set()  # classes without a ``__setattr__`` by their author
 
     def settle(self, obj: Any) -> None:
-        """Count `obj` as unchanged."""
+        """Mark `obj` as unchanged."""
         cls = type(obj)
         if cls in self._unguarded:
             obj._p_changed = False
@@ -35,18 +33,18 @@ class Settling:
             self._unguarded.add(cls)
 
     def unsettle(self, obj: Any) -> None:
-        """Undo `settle`: `obj` was not dumped."""
+        """Undo `settle`, since `obj` was not dumped."""
         if not obj._p_changed:
             set_mark(obj, "_p_changed", True)
 
     def settle_again(self, obj: Any) -> None:
-        """Count `obj` as unchanged whose author's ``__getstate__`` was asked once more."""
+        """Mark `obj` as unchanged if its author's ``__getstate__`` may have changed it since."""
         cls = type(obj)
         if cls not in self._safe and not (issubclass(cls, Tracked) or has_safe_state(cls)):
             self.settle(obj)
 
     def take_state(self, obj: Any) -> Any:
-        """Return the state of `obj`, no tracked container, which counts as unchanged from then on.
+        """Mark `obj` as unchanged and return its state. Not for tracked containers.
 
         Raises:
             CannotKeep: its author's ``__getstate__`` failed.
@@ -63,18 +61,20 @@ class Settling:
         return state
 
     def dump(self, objects: Sequence[Any], dump: Callable[[], Any]) -> Any:
-        """Return what `dump` returns of `objects`, which count as unchanged from then on.
+        """Mark `objects` as unchanged and return ``dump()``, which pickles them.
 
-        Where one was changed meanwhile it is dumped once more: that may be a hook of its own,
-        which changes it each time, or somebody else's code.
+        If one of them changed during the dump, dump once more, and not a third time: it may be
+        a hook of its own that changes it every time.
         """
         for obj in objects:
             self.settle(obj)
         dumped = dump()
+        # Changed during the dump: the first result may hold half of the change.
         if any(obj._p_changed for obj in objects):
             for obj in objects:
                 self.settle(obj)
             dumped = dump()
+            # A hook that changes the object at each dump would keep it dirty for ever.
             for obj in objects:
                 self.settle(obj)
         return dumped

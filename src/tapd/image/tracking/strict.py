@@ -1,9 +1,9 @@
-"""Strict mode: after each commit, does the journal say what memory holds?
+"""Strict mode: after each commit, checks that the journal restores what memory holds.
 
-For the tests of server types. A `StrictJar` keeps the last state that it
-checked as a pickle; at each commit it restores that, applies the commit's
-changes as a recovery would, and compares the result with the live graph, object
-by object. What differs is named: a change that nothing reported.
+For tests of server types. A `StrictJar` keeps the last checked state as a pickle. At each
+commit it restores that, applies the commit's changes as a recovery would, and compares the
+result with the live graph, object by object. A difference is a change that nothing reported;
+the error names it.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from tapd.model.durable.persistent import set_mark
 
 
 class StrictJar(Jar):
-    """A jar that proves each commit.
+    """A jar that verifies each commit.
 
     Attributes:
-        checks: how many commits were compared.
+        checks: how many commits were verified.
     """
 
     def __init__(self) -> None:
@@ -35,22 +35,22 @@ class StrictJar(Jar):
         self.checks = 0
         self._root: Any = None
         self._base = b""
-        self._gone: set[int] = set()  # numbers of objects that are no more
+        self._gone: set[int] = set()  # numbers of objects that were freed
 
     def adopt(self, root: Any, durables: Iterable[Any] = ()) -> dict[int, Any]:
-        """Take in the graph of `root`, and remember it as checked."""
+        """Take in the graph of `root`, and take it as verified."""
         objects = super().adopt(root, durables)
         self._root = root
         self.begin_proofs()
         return objects
 
     def begin_proofs(self) -> None:
-        """Count the graph, as it is now, as proven."""
+        """Take the current graph as verified; later commits are checked against it."""
         with self._only_looking():
             self._base = dump_graph(self._root, self._find_detached).data
 
     def _find_detached(self, written: set[int]) -> Iterable[Any]:
-        """Find what is detached; looks among all objects only where there may be some."""
+        """Find detached objects; scan the heap only if a number is unaccounted for."""
         missing = set(range(1, self.last_oid + 1)) - written - self._gone
         find = detached_finder(self._root)
         if not missing or find is None:
@@ -61,7 +61,7 @@ class StrictJar(Jar):
 
     @contextlib.contextmanager
     def _only_looking(self) -> Iterator[None]:
-        """Count nothing as changed because its ``__dict__`` is asked for."""
+        """Discard the change marks that reading a ``__dict__`` causes."""
         before = list(self._changed)
         try:
             yield
@@ -71,12 +71,13 @@ class StrictJar(Jar):
             self._changed = before
 
     def commit(self) -> Changes:
-        """Return what changed, having compared what it restores with what is there.
+        """Commit, then check that the changes restore the live graph.
 
         Raises:
-            UntrackedChange: naming the first object that differs, and where.
+            UntrackedChange: names the first object that differs, and its path.
         """
         changes = super().commit()
+        # The same steps as a recovery: load a TAP, replay a record, finish.
         restoration = Restoration()
         restored = load_graph(self._base, restoration)
         jar = Jar()
@@ -90,14 +91,14 @@ class StrictJar(Jar):
         return changes
 
     def compare(self, restored: Any, live: Any) -> None:
-        """Raise where the two graphs differ; `tapd.testing` says it in more words."""
+        """Raise if the two graphs differ; `tapd.testing` overrides this with a longer report."""
         differences = Likeness().compare(restored, live).differences
         if differences:
             raise UntrackedChange(explain_difference(differences[0]))
 
 
 def explain_difference(found: Difference) -> str:
-    """Return what is wrong where the journal would restore something else than there is."""
+    """Describe a difference between what the journal would restore and what memory holds."""
     if found.other_path is not None:
         there, restored = ("two", "one") if found.is_one else ("one", "two")
         return (

@@ -1,12 +1,12 @@
-"""The durable objects that hold plain ones: looked at in every turn.
+"""Polls durable objects that hold plain (untracked) objects, once a turn.
 
-Imports `model` and this room's `fingerprint` and `memo`. An object is pickled and
-compared with what it was; one that was the same the last time has its fingerprint
-taken, which costs a tenth. Should it still take long, the author is told, once,
-what to write instead.
+A watched object is pickled and its digest compared with the last one. An object that was
+unchanged gets a fingerprint, which costs a tenth. If polling is slow all the same, the log
+tells the author once what to write instead.
 
-Which plain objects each holds is kept as well: durable objects that share one are
-a *group*, and are written together, so that a replay makes one of it.
+This module also records which plain objects each watched object holds. Durable objects that
+share a plain one form a *group* and are written together, so that a replay creates the shared
+object once.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from tapd.model.durable.persistent import Persistent, Tracked, set_mark
 
 _log = logging.getLogger("tapd.jar")
 SLOW_S = 0.005
-_TOLD_AFTER = 3  # turns in which it was slow: one may be the machine's fault
+_TOLD_AFTER = 3  # slow turns before the warning: a single one may be the machine's fault
 
 
 class Watched:
-    """What is known of one watched object. It is kept in the object itself.
+    """What is known of one watched object. It is stored in the object itself.
 
-    Plain objects often refer to the one that holds them: kept anywhere else, what is
-    known of it would keep it alive.
+    Plain objects often refer back to their holder. Stored elsewhere, their references would
+    keep the holder alive.
 
     Attributes:
-        digest: of its state by itself.
+        digest: of its pickled state.
         part_ids: ids of the plain objects that it holds.
-        parts: these themselves, so that an id stands for one of them.
-        shared: what stands for others that it holds, which have numbers of their own.
-        fingerprint: where its state was the same when it was last looked at.
+        parts: these objects, so that their ids stay valid.
+        shared: the `Shared` of plain objects that it holds and that have numbers.
+        fingerprint: set once its state was found unchanged.
     """
 
     __slots__ = ("digest", "fingerprint", "part_ids", "parts", "shared")
@@ -52,7 +52,7 @@ class Watched:
         self.fingerprint: Fingerprint | None = None
 
     def let_go(self) -> None:
-        """Hold nothing of what the object holds, so that reference counts tell who else does."""
+        """Drop all references to the object's contents, so that reference counts are exact."""
         self.fingerprint = None
         self.parts = ()
 
@@ -66,18 +66,18 @@ class Watch:
         """Begin.
 
         Args:
-            locate: returns in words where a durable object is.
-            clock: gives seconds, for how long the looking takes.
+            locate: describes a durable object for the log.
+            clock: in seconds, to measure how long polling takes.
         """
         self._locate = locate
         self._clock = clock
         self._referents: dict[int, Callable[[], Any]] = {}
-        self.oids = self._referents.keys()  # live: asked at each object that changes
+        self.oids = self._referents.keys()  # a live view: checked for each changed object
         self._part_ids: dict[int, list[int]] = {}
-        # By the ids of the parts: who holds each, and of those that several hold, all.
+        # By part id: one holder of each part; for shared parts, all holders.
         self._holders: dict[int, int] = {}
         self._sharers: dict[int, set[int]] = {}
-        self._others: dict[int, Watched] = {}  # of classes that have no place for it
+        self._others: dict[int, Watched] = {}  # for classes without a `_p_watched` slot
         self._taker = FingerprintTaker()
         self._slow_turns = 0
 
@@ -88,7 +88,7 @@ class Watch:
         return oid in self._referents
 
     def get(self, obj: Any) -> Watched | None:
-        """Return what is known of `obj`, if it is watched."""
+        """Return what is known of `obj`; None if it is not watched."""
         if obj._p_oid not in self._referents:
             return None
         if issubclass(type(obj), (Tracked, Persistent)):
@@ -96,18 +96,18 @@ class Watch:
         return self._others.get(obj._p_oid)
 
     def object_of(self, oid: int) -> Any:
-        """Return the watched object of a number; None where it is gone."""
+        """Return the watched object of a number; None if it was freed."""
         refer = self._referents.get(oid)
         return None if refer is None else refer()
 
     def is_shared(self, oid: int) -> bool:
-        """Whether another object holds a plain one that this one holds."""
+        """Whether another object holds a plain object that this one holds."""
         return not self._sharers.keys().isdisjoint(self._part_ids.get(oid, ()))
 
     def put(self, entries: dict[int, tuple[Any, Watched]]) -> None:
-        """Watch these objects, given by number, from now on, as they are now."""
+        """Watch these objects, by number, in their current state."""
         new = {}
-        # All of them first: what they held may be gone, and its id be taken.
+        # Release all old parts before taking new ones: a freed part's id may be in use again.
         for oid, (_obj, watched) in entries.items():
             before = self._part_ids.get(oid, [])
             if before != watched.part_ids:
@@ -122,7 +122,7 @@ class Watch:
             self._take(oid, new.get(oid, ()))
 
     def hold(self, obj: Any, shared: Sequence[Any]) -> None:
-        """Keep what stands for plain objects that `obj` holds, which need not be watched itself."""
+        """Keep the `Shared` of plain objects that `obj` holds; `obj` itself is not watched."""
         self._keep(obj, Watched(b"", (), shared) if shared else None)
 
     def shared_ids_of(self, group: Iterable[int]) -> set[int]:
@@ -130,7 +130,7 @@ class Watch:
         return {part for oid in group for part in self._shared_by(oid)}
 
     def _shared_by(self, oid: int) -> Iterable[int]:
-        """Return the ids of the plain objects that it holds with others."""
+        """Return the ids of the plain objects that it shares with others."""
         return self._sharers.keys() & self._part_ids.get(oid, ()) if self._sharers else ()
 
     def _keep(self, obj: Any, watched: Watched | None) -> None:
@@ -142,14 +142,14 @@ class Watch:
             self._others[obj._p_oid] = watched
 
     def _reference(self, obj: Any, oid: int) -> Callable[[], Any]:
-        """Return what gives `obj` while somebody else holds it, where its type allows that."""
+        """Return a weak reference to `obj`; a strong one if its type allows no weak ones."""
         try:
             return weakref.ref(obj, lambda _refer: self._forget_dead(oid))
         except TypeError:
             return lambda: obj
 
     def forget(self, obj: Any) -> None:
-        """Watch `obj` no more, if it was watched."""
+        """Stop watching `obj`, if it is watched."""
         if self._referents.pop(obj._p_oid, None) is not None:
             self._forget_parts(obj._p_oid)
             self._keep(obj, None)
@@ -184,7 +184,7 @@ class Watch:
                 self._sharers.setdefault(part, {first}).add(oid)
 
     def group_of(self, oid: int) -> list[int]:
-        """Return the numbers of all that share plain objects with that one, itself the first."""
+        """Return the numbers of all objects linked to `oid` by shared plain ones, `oid` first."""
         group = {oid: None}
         queue = [oid]
         for each in queue:  # grows meanwhile
@@ -195,12 +195,12 @@ class Watch:
         return list(group)
 
     def rest(self, obj: Any, roots: Iterable[Any] | None, ends: Collection[int]) -> None:
-        """Have `obj`, which was just looked at, be pickled again only if it changes.
+        """Give `obj`, just found unchanged, a fingerprint: only a change makes it pickled again.
 
         Args:
-            obj: is watched.
-            roots: what it holds; None where that can't be told.
-            ends: ids of objects that are looked at by themselves.
+            obj: a watched object.
+            roots: what it holds; None if that can't be known.
+            ends: ids of objects that are polled by themselves.
         """
         watched = self.get(obj)
         if watched is not None and roots is not None:
@@ -209,18 +209,18 @@ class Watch:
             )
 
     def suspects(self) -> Iterator[Any]:
-        """Yield each object that may have changed."""
+        """Yield each watched object that may have changed."""
         began_s = self._clock()
         slowest: tuple[float, Any] = (0.0, None)
         for refer in list(self._referents.values()):
             obj = refer()
             watched = None if obj is None else self.get(obj)
             if watched is None:
-                continue  # nothing holds it any more
+                continue  # freed since
             look_s = self._clock() if self._slow_turns > 0 else 0.0
             if watched.fingerprint is None or not watched.fingerprint.holds():
                 yield obj
-            if self._slow_turns > 0:  # the turn before was slow: who is it?
+            if self._slow_turns > 0:  # the previous turn was slow: find the slowest object
                 took_s = self._clock() - look_s
                 if took_s > slowest[0]:
                     slowest = took_s, obj
@@ -235,16 +235,16 @@ class Watch:
         self._slow_turns += 1
         if self._slow_turns < _TOLD_AFTER:
             return
-        self._slow_turns = -1  # told once
+        self._slow_turns = -1  # warn once per process
         _log.warning(
-            "each turn takes %.0f ms to find what changed in instances of plain classes, which tell"
-            " nobody (%d durable objects hold some; the slowest to look at is %s): derive their"
-            " classes from tapd.Persistent, or keep what is in them in lists and dicts of a durable"
+            "each turn takes %.0f ms to find changes in instances of plain classes, which don't"
+            " report them (%d durable objects hold some; the slowest to check is %s): derive their"
+            " classes from tapd.Persistent, or keep their data in lists and dicts of a durable"
             " object, or many of them in a BTree",
             took_s * 1e3, len(self._referents), self._locate(slowest),
         )  # fmt: skip
 
 
 def digest_of(data: bytes) -> bytes:
-    """Return what tells two states apart."""
+    """Return a digest of a pickled state."""
     return hashlib.blake2b(data, digest_size=16).digest()

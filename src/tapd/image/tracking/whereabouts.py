@@ -1,4 +1,4 @@
-"""Where the durable objects of a jar are, in words: for what the jar has to say of them."""
+"""Finds the path of a durable object from the root, for log messages of the jar."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _LOOKED_AT_MAX = 20_000
 
 
 class Whereabouts:
-    """Finds objects of one graph.
+    """Finds paths in one graph.
 
     Attributes:
-        root: of the graph.
+        root: the root of the graph.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Whereabouts:
     def named(self, obj: Any, losses: Iterable[Loss]) -> list[Loss]:
         """Return `losses`, found in `obj`, with paths that begin at the root.
 
-        Where `obj` is, is looked for once: it may be lossy at every commit.
+        The path of `obj` is cached: it may lose something at every commit.
         """
         named = []
         for loss in losses:
@@ -40,13 +40,13 @@ class Whereabouts:
         return named
 
     def place_of(self, obj: Any) -> str:
-        """Return the path of `obj`, or the name of its class where it is not found soon."""
+        """Return the path of `obj`; its class name if a bounded search does not find it."""
         thing = obj.it if type(obj) is Shared else obj
         place = find_path(self.root, thing, objects_max=_LOOKED_AT_MAX)
         return place or type(thing).__qualname__
 
     def describe(self, obj: Any) -> str:
-        """Return path, class and number of `obj`, however long it is looked for."""
+        """Return path, class and number of `obj`; the search is unbounded."""
         thing = obj.it if type(obj) is Shared else obj
         name = f"{type(thing).__qualname__} #{obj._p_oid}"
         path = find_path(self.root, thing)

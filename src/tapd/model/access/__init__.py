@@ -1,1 +1,1 @@
-"""."""
+"""Access control: accounts, sealed credentials, and groups of peers for rate limits."""

@@ -1,1 +1,1 @@
-"""."""
+"""Durable objects: the persistent base class, tracked containers and namespaces."""

@@ -1,1 +1,1 @@
-"""."""
+"""Ready-made framing, sans-IO and durable: lines, frames and requests."""

@@ -267,7 +267,7 @@ def _identity(fd: int) -> tuple[int, int]:
 def _unwritable(path: Path, error: OSError) -> StateUnwritable:
     return StateUnwritable(
         f"can't write the journal {path}: {error.strerror or error}; "
-        "make room or mend the disk: nothing is answered until it can be written"
+        "make room or repair the disk: nothing is answered until it can be written"
     )
 
 

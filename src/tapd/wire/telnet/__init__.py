@@ -1,1 +1,1 @@
-"""."""
+"""Telnet, sans-IO: codec, option negotiation, and the layer that joins them."""

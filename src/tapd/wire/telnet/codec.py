@@ -1,15 +1,13 @@
 """The telnet wire format: bytes in, frozen events out (RFC 854, RFC 855).
 
-Sans-IO, and imports only the `Persistent` base: the decoder's place in a
-sequence is two or three small attributes, so it goes on in another process in
-the middle of any byte sequence. It never fails: what is malformed is dropped as
-the RFCs and the clients in use suggest, and every buffer is bounded.
+The decoder's position in a sequence is two or three small durable attributes, so another
+process can continue in the middle of any sequence. The decoder never fails: malformed input is
+dropped as the RFCs and common clients suggest, and every buffer is bounded.
 
-Line ends are made one here. RFC 854 has CR LF for a new line and CR NUL for a
-bare carriage return, which is what the Enter key sends in character mode; nc
-sends LF alone and some clients CR alone. All of them become LF, at once: a CR
-is not held back until the next byte tells which it was, the LF or NUL that
-follows it is dropped instead. Other NULs are padding and dropped too.
+Line ends are normalized. RFC 854 has CR LF for a new line and CR NUL for a bare carriage
+return, which the Enter key sends in character mode; nc sends LF and some clients CR. All of
+them become LF, at once: a CR is not held back until the next byte; instead a following LF or
+NUL is dropped. Other NULs are padding and dropped too.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from tapd.model.durable.persistent import Persistent
 from tapd.values import Value
 
 SUBNEGOTIATION_BYTES_MAX = 512
-"""A longer subnegotiation is dropped as a whole; those in use are far shorter."""
+"""Longer subnegotiations are dropped; those in use are far shorter."""
 
 
 class Code(IntEnum):
@@ -60,7 +58,7 @@ class Option(IntEnum):
 
 
 class Data(Value):
-    """Bytes that the person sent, with every line end as one LF; never empty."""
+    """Text bytes from the client, with every line end as LF; never empty."""
 
     data: bytes
 
@@ -72,14 +70,14 @@ class Command(Value):
 
 
 class Negotiation(Value):
-    """WILL, WONT, DO or DONT, and the option that it is about."""
+    """WILL, WONT, DO or DONT, and its option."""
 
     verb: int
     option: int
 
 
 class Subnegotiation(Value):
-    """The parameters of an option, with doubled IACs made single."""
+    """The parameters of an option, with IACs unescaped."""
 
     option: int
     data: bytes
@@ -90,7 +88,7 @@ Event = Data | Command | Negotiation | Subnegotiation
 _IAC = 255
 _IAC_BYTE = b"\xff"
 
-# Where the decoder is within a sequence.
+# The decoder's position within a sequence.
 _TEXT, _AFTER_IAC, _AFTER_VERB, _AFTER_SB, _PARAMETERS, _PARAMETERS_IAC = range(6)
 
 
@@ -99,8 +97,8 @@ class Decoder(Persistent):
 
     Attributes:
         state: what the next byte is: text, a command, an option...
-        code: the verb that was read (state after-verb), or the option of the
-            subnegotiation that is being read.
+        code: the verb just read (state after-verb), or the option of the
+            subnegotiation being read.
         parameters: the subnegotiation's parameters so far; None: too many.
         after_cr: the last text byte was CR, so a LF or NUL now is dropped.
     """
@@ -112,16 +110,16 @@ class Decoder(Persistent):
         self.after_cr = False
 
     def receive(self, data: bytes) -> list[Event]:
-        """Take all of `data` and return the events that it completes."""
+        """Consume all of `data` and return the completed events."""
         text = self.receive_text(data)
         if text is None:
             return self._receive_mixed(data)
         return [Data(text)] if text else []
 
     def receive_text(self, data: bytes) -> bytes | None:
-        """Take all of `data` where it is but text, and return that; else take nothing.
+        """Consume all of `data` if it is only text, and return that; otherwise consume nothing.
 
-        What `receive` gives as `Data`, without the event: this is the path of every line.
+        Like `receive` with a single `Data`, without the event: the hot path of every line.
         """
         if self.state != _TEXT or _IAC_BYTE in data:
             return None
@@ -129,7 +127,7 @@ class Decoder(Persistent):
 
     def _text(self, data: bytes) -> bytes:
         if data[-2:] == b"\r\0" and not self.after_cr:
-            line = data[:-2]  # one line, as Enter ends it in character mode
+            line = data[:-2]  # a single line, as sent in character mode
             if b"\r" not in line and b"\0" not in line:
                 return line + b"\n"
         if self.after_cr and data:
@@ -156,14 +154,14 @@ class Decoder(Persistent):
                     _add_text(events, text)
                 if end >= 0:
                     position += 1
-                    self.state += 1  # each of the two has its after-IAC state next
+                    self.state += 1  # each of the two states is followed by its after-IAC state
             else:
                 self._step(data[position], events)
                 position += 1
         return events
 
     def _step(self, byte: int, events: list[Event]) -> None:
-        """Take one byte that is not text."""
+        """Consume one byte that is not text."""
         if self.state == _AFTER_IAC:
             self._after_iac(byte, events)
         elif self.state == _AFTER_VERB:
@@ -171,7 +169,7 @@ class Decoder(Persistent):
             events.append(Negotiation(self.code, byte))
         elif self.state == _AFTER_SB:
             self.state, self.code, self.parameters = _PARAMETERS, byte, b""
-        elif byte == _IAC:  # within parameters, after an IAC
+        elif byte == _IAC:  # in parameters, after an IAC
             self.state = _PARAMETERS
             self._add_parameters(_IAC_BYTE)
         else:
@@ -180,7 +178,7 @@ class Decoder(Persistent):
             self.parameters = b""
             if byte == Code.SE:
                 self.state = _TEXT
-            else:  # the SE was lost: the command that follows still counts
+            else:  # the SE is missing: the following command still counts
                 self._after_iac(byte, events)
 
     def _after_iac(self, byte: int, events: list[Event]) -> None:
@@ -194,7 +192,7 @@ class Decoder(Persistent):
             self.state = _AFTER_SB
         elif byte >= Code.EOF and byte != Code.SE:
             events.append(Command(byte))
-        # Lower codes are undefined, and a lone SE ends nothing: both are ignored.
+        # Lower codes are undefined, and a lone SE has no effect: both are ignored.
 
     def _add_parameters(self, chunk: bytes) -> None:
         if self.parameters is not None and chunk:
@@ -203,7 +201,7 @@ class Decoder(Persistent):
 
 
 def _add_text(events: list[Event], text: bytes) -> None:
-    """Append `text` to the last event where that is text, so runs stay whole."""
+    """Append `text` to the last event if that is text, so that runs stay whole."""
     if events and isinstance(events[-1], Data):
         text = events.pop().data + text  # type: ignore[union-attr]  # just checked
     events.append(Data(text))
@@ -214,10 +212,10 @@ _LINE_ENDS = {"\r\n": "\r\n", "\n": "\r\n", "\r": "\r\0"}
 
 
 def encode_text(text: str) -> bytes:
-    """Return `text` as network virtual terminal bytes: CR LF and CR NUL (RFC 854).
+    """Encode `text` for the network virtual terminal: CR LF and CR NUL (RFC 854).
 
-    UTF-8 never holds the byte 255, so no IAC has to be doubled. What UTF-8
-    can't express (lone surrogates) is shown as an escape.
+    UTF-8 never contains the byte 255, so no IAC needs escaping. Lone surrogates, which UTF-8
+    can't express, are shown as escapes.
     """
     if "\r" in text:
         text = _LINE_END.sub(lambda match: _LINE_ENDS[match[0]], text)
@@ -232,15 +230,15 @@ def encode_negotiation(verb: int, option: int) -> bytes:
 
 
 def encode_subnegotiation(option: int, data: bytes) -> bytes:
-    """Return ``IAC SB option data IAC SE``, with IACs in `data` doubled (RFC 855)."""
+    """Return ``IAC SB option data IAC SE``, with IACs in `data` escaped (RFC 855)."""
     doubled = data.replace(_IAC_BYTE, _IAC_BYTE * 2)
     return bytes((_IAC, Code.SB, option)) + doubled + bytes((_IAC, Code.SE))
 
 
 def parse_window_size(data: bytes) -> tuple[int, int] | None:
-    """Return columns and rows of a NAWS subnegotiation (RFC 1073), None where malformed.
+    """Return columns and rows of a NAWS subnegotiation (RFC 1073), None if malformed.
 
-    Zero means that the client does not know.
+    Zero means unknown.
     """
     if len(data) != 4:
         return None
@@ -248,7 +246,7 @@ def parse_window_size(data: bytes) -> tuple[int, int] | None:
 
 
 def parse_terminal_type(data: bytes) -> str | None:
-    """Return the name in a TERMINAL-TYPE IS (RFC 1091), lower case; None where malformed."""
+    """Return the name in a TERMINAL-TYPE IS (RFC 1091), lower case; None if malformed."""
     if data[:1] != b"\0" or not data[1:].isascii() or len(data) > 41:
         return None
     name = data[1:].decode("ascii").lower()

@@ -1,12 +1,12 @@
-"""What a client and this server agree on: options, terminal, and who echoes.
+"""Telnet policy: character mode, echo, terminal type and window size.
 
-The policy above `codec` and `options_machine`. At the start the server offers to
-echo and to suppress go-ahead, which together are character mode (RFC 857, 858),
-and asks for terminal type and window size (RFC 1091, 1073). A client that says
-nothing gets lines and no echo. One that declines character mode keeps its own
-line editing, and is asked to leave the echo to the server for passwords only.
+Joins `codec` and `negotiation`. At the start the server offers to echo and to suppress
+go-ahead, which together mean character mode (RFC 857, 858), and asks for terminal type and
+window size (RFC 1091, 1073). A client that does not answer gets lines and no echo. A client
+that declines character mode does its own line editing; it is asked to leave the echo to the
+server only for passwords.
 
-Imports the codec's neighbours only; sans-IO: bytes to send are returned.
+Sans-IO: returns the bytes to send.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _TTYPE_SEND = encode_subnegotiation(Option.TTYPE, b"\x01")
 
 
 class Wire(Persistent):
-    """One connection's telnet side.
+    """The telnet state of one connection.
 
     Attributes:
-        decoder: what comes in.
-        options: what was negotiated.
+        decoder: decodes input.
+        options: the negotiated options.
         declined: whether the client declined character mode.
-        is_echoing: whether the client leaves the echo to the server.
-        is_character: whether it sends each key at once besides.
+        is_echoing: whether the server echoes.
+        is_character: whether the client sends each key at once as well.
         terminal: the terminal's type, in lower case; "" while unknown.
         width: the terminal's width; 0 while unknown.
     """
@@ -65,15 +65,15 @@ class Wire(Persistent):
         )
 
     def receive(self, data: bytes) -> list[Event]:
-        """Take all of `data` and return the events that it completes."""
+        """Consume all of `data` and return the completed events."""
         return self.decoder.receive(data)
 
     def receive_text(self, data: bytes) -> bytes | None:
-        """Take all of `data` where it is but text, and return that; else take nothing."""
+        """Consume all of `data` if it is only text, and return that; otherwise consume nothing."""
         return self.decoder.receive_text(data)
 
     def answer(self, event: Negotiation | Subnegotiation) -> bytes:
-        """Take what the client says of an option; return what to send."""
+        """Handle what the client says about an option; return what to send."""
         if isinstance(event, Subnegotiation):
             self._take_parameters(event)
             return b""
@@ -82,7 +82,7 @@ class Wire(Persistent):
             if event.verb == Code.DONT:
                 self.declined = True
             elif self.declined and self.options.is_off(event.option):
-                self.declined = False  # it asks by itself: it has changed its mind
+                self.declined = False  # asked unprompted: the client has changed its mind
         reply = self.options.receive(event)
         if not had_type and self.options.peer_does(Option.TTYPE):
             reply += _TTYPE_SEND
@@ -90,13 +90,13 @@ class Wire(Persistent):
         return reply
 
     def ask_echo(self, *, secret: bool) -> bytes:
-        """Settle who echoes what is typed next; return what to send."""
+        """Negotiate who echoes the next input; return what to send."""
         reply = self.options.want_ours(Option.ECHO, on=secret or not self.declined)
         self._note()
         return reply
 
     def _note(self) -> None:
-        """Keep what the hot path asks for as plain attributes."""
+        """Cache what the hot path needs as plain attributes."""
         is_echoing = self.options.we_do(Option.ECHO)
         is_character = is_echoing and not self.declined and self.options.we_do(Option.SGA)
         if (is_echoing, is_character) != (self.is_echoing, self.is_character):
@@ -113,9 +113,9 @@ class Wire(Persistent):
                 self.terminal = name
 
     def first_line(self, data: bytes) -> int:
-        """Return how many of the next bytes, `data`, hold the first line; else all of them.
+        """Return how many bytes of `data`, the next input, the first line takes; all if incomplete.
 
-        The decoder itself is left as it is.
+        Does not change the decoder.
         """
         decoder = Decoder()
         decoder.__setstate__(self.decoder.__getstate__())
@@ -127,7 +127,7 @@ class Wire(Persistent):
         return len(data)
 
     def keys_of(self, command: Command) -> bytes:
-        """Return what the person would have typed for `command`; b"" for no key."""
+        """Return the keys that `command` stands for; b"" for none."""
         return _KEYS.get(command.code, b"")
 
 

@@ -13,15 +13,12 @@ exchanged, so one table serves. A side is in one of six states:
 and meets four occasions: the peer is for it (WILL, or DO), the peer is against
 it (WONT, or DONT), we want it on, we want it off. The table gives the next
 state and whether a verb is sent: "for" (DO, or WILL) or "against" (DONT, or
-WONT). A verb is sent only when it changes something or answers a request, so
-two such machines can never loop, whatever crosses on the wire; that is the
-point of RFC 1143.
+WONT). A verb is sent only when it changes something or answers a request, so two such
+machines can never loop, whatever crosses on the wire: the point of RFC 1143.
 
-An option that is not supported stays in NO: a request for it is refused, and a
-refusal of it is ignored, without a state being kept. A request for an option
-that is supported is always accepted.
-
-Imports the codec only; the state is one bytes object.
+An unsupported option stays in NO: a request for it is refused, and a refusal
+is ignored; it needs no state. A request for a supported option is always
+accepted. The whole state is one bytes object.
 """
 
 from __future__ import annotations
@@ -81,29 +78,29 @@ class OptionMachine(Persistent):
         self.states = bytes(len(ours) + len(theirs))
 
     def we_do(self, option: int) -> bool:
-        """Whether it is settled that we perform `option`."""
+        """Whether we perform `option`, as agreed."""
         return self._state(self.ours.find(option)) == YES
 
     def is_off(self, option: int) -> bool:
-        """Whether it is settled that we don't, so that a request is the peer's own idea."""
+        """Whether we have settled on not performing `option`: a request is the peer's own idea."""
         return self._state(self.ours.find(option)) == NO
 
     def peer_does(self, option: int) -> bool:
-        """Whether it is settled that the peer performs `option`."""
+        """Whether the peer performs `option`, as agreed."""
         return self._state(self._their_index(option)) == YES
 
     def want_ours(self, option: int, *, on: bool) -> bytes:
-        """Have us perform `option`, or no longer; return what to send."""
+        """Request that we perform `option`, or stop it; return what to send."""
         index = self.ours.index(option)
         return self._move(index, _WANT_ON if on else _WANT_OFF, option)
 
     def want_theirs(self, option: int, *, on: bool) -> bytes:
-        """Have the peer perform `option`, or no longer; return what to send."""
+        """Request that the peer perform `option`, or stop it; return what to send."""
         index = self.theirs.index(option) + len(self.ours)
         return self._move(index, _WANT_ON if on else _WANT_OFF, option)
 
     def receive(self, event: Negotiation) -> bytes:
-        """Take what the peer says of an option; return what to answer."""
+        """Handle what the peer says about an option; return the answer."""
         about_us = event.verb in (Code.DO, Code.DONT)
         peer_for = event.verb in (Code.DO, Code.WILL)
         index = self.ours.find(event.option) if about_us else self._their_index(event.option)

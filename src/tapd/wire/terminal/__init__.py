@@ -1,1 +1,1 @@
-"""."""
+"""Character terminals, sans-IO: keys, text width, and the line editor."""

@@ -1,14 +1,12 @@
-"""The line editor: keys in, screen text out.
+"""The line editor: keys in, screen updates out.
 
-A pure class: it reads and writes nothing. Every method returns the text that
-brings the terminal from what it showed before to what it shows now. Its state is
-the line, the cursor and a few strings, so a half-typed line goes on in another
-process. The keys are those of emacs and readline.
+Sans-IO. Every method returns the text that updates the terminal from its old to its new state.
+The editor's state is the line, the cursor and a few strings, so another process can continue a
+half-typed line. The keys are those of emacs and readline.
 
-Where the cursor stands on the screen is never stored: it follows from the
-prompt, the text before the cursor and the terminal's width (`terminal.advance`).
-For this to hold, a text that ends exactly at the right margin is followed by
-CR LF: terminals disagree about where the cursor is otherwise.
+The cursor's screen position is never stored. It follows from the prompt, the text before the
+cursor and the terminal's width (`terminal.advance`). To make it unambiguous, text that ends
+exactly at the right margin is followed by CR LF: terminals disagree about the cursor there.
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ _INDENT = 4
 
 
 class Action(Enum):
-    """What a key asks of the session, beyond editing."""
+    """What a key asks of the session, besides editing."""
 
     SUBMIT = "submit"
     INTERRUPT = "interrupt"
@@ -36,10 +34,10 @@ class Action(Enum):
 
 
 class LineEditor(Persistent):
-    """One line being edited.
+    """Edits one line.
 
     Attributes:
-        prompt: what stands before the line.
+        prompt: the text before the line.
         text: the line.
         cursor: an index into `text`.
         width: of the terminal, in cells.
@@ -47,8 +45,8 @@ class LineEditor(Persistent):
         history: earlier lines, oldest first; the session appends to it.
         history_back: how many lines back the shown one is; 0 is the new line.
         stash: the new line, while an earlier one is shown.
-        killed: what C-y inserts.
-        search: what C-r looks for; None where no search goes on.
+        killed: the text that C-y inserts.
+        search: the text that C-r searches for; None outside of a search.
     """
 
     def __init__(self, history: Sequence[str], width: int, characters_max: int) -> None:
@@ -83,13 +81,13 @@ class LineEditor(Persistent):
         return prompt
 
     def resize(self, width: int) -> None:
-        """Note the terminal's width; 0 where it is not known."""
+        """Set the terminal's width; 0 if unknown."""
         width = width if width >= _WIDTH_MIN else WIDTH_DEFAULT
         if width != self.width:
             self.width = width
 
     def hide(self) -> str:
-        """Erase prompt and line, leaving the cursor where the prompt began."""
+        """Erase prompt and line; the cursor is then where the prompt began."""
         row, column = self._place(self.cursor)
         return self._travel((row, column), (0, 0)) + _ERASE_BELOW
 
@@ -98,7 +96,7 @@ class LineEditor(Persistent):
         return self._draw_from(0, with_prompt=True)
 
     def leave(self) -> str:
-        """Move below the line, as when it is submitted."""
+        """Move below the line, as after submitting it."""
         end = self._place(len(self.text))
         moved = self._travel(self._place(self.cursor), end)
         return moved if end[1] == 0 and end[0] else moved + "\r\n"
@@ -106,8 +104,8 @@ class LineEditor(Persistent):
     def insert(self, text: str) -> str:
         """Insert `text` at the cursor.
 
-        At the end of the line, which is the hot path, the result does not
-        depend on how the text was cut into pieces.
+        At the end of the line, which is the hot path, the result does not depend on how the
+        text was split.
         """
         if self.search is not None:
             return "".join(self._search_for(self.search + character, 0) for character in text)
@@ -127,12 +125,12 @@ class LineEditor(Persistent):
         return _append(text, column, self.width)
 
     def takes_whole_line(self, size: int) -> bool:
-        """Whether a line of `size` cells would be shown and submitted as it is."""
+        """Whether a line of `size` cells would be shown and submitted unchanged."""
         untouched = not (self.text or self.kill_goes_on or self.overlong or self.history_back)
         return untouched and self.search is None and len(self.prompt) + size < self.width
 
     def press(self, key: str) -> tuple[str, Action | None]:
-        """Take a key that is no text; return the screen text and what it asks for."""
+        """Handle a key that is not text; return the screen update and the action."""
         if self.search is None:
             return self._press(key)
         if key == "Backspace":
@@ -161,7 +159,7 @@ class LineEditor(Persistent):
     # --- drawing --------------------------------------------------------------
 
     def _place(self, index: int) -> tuple[int, int]:
-        """Return row and column of the cursor when it stands before ``text[index]``."""
+        """Return row and column of the cursor before ``text[index]``."""
         return advance(self._shown_prompt() + self.text[:index], 0, 0, self.width)
 
     def _shown_prompt(self) -> str:
@@ -169,7 +167,7 @@ class LineEditor(Persistent):
 
     @staticmethod
     def _travel(here: tuple[int, int], there: tuple[int, int]) -> str:
-        """Return what moves the cursor between two places of the drawn line."""
+        """Return the sequence that moves the cursor between two positions of the line."""
         (row, column), (to_row, to_column) = here, there
         vertical = ""
         if row > to_row:
@@ -186,7 +184,7 @@ class LineEditor(Persistent):
         return f"{vertical}\x1b[{to_column - column}C"
 
     def _draw_from(self, index: int, *, with_prompt: bool = False) -> str:
-        """Draw ``text[index:]`` from its place, then put the cursor where it belongs."""
+        """Draw ``text[index:]`` at its position, then place the cursor."""
         drawn = show(self.text[index:])
         if with_prompt:
             drawn = self._shown_prompt() + drawn
@@ -198,7 +196,7 @@ class LineEditor(Persistent):
         return drawn + self._travel(end, self._place(self.cursor))
 
     def _replace(self, start: int, end: int, new: str) -> str:
-        """Replace ``text[start:end]`` by `new` and put the cursor behind it."""
+        """Replace ``text[start:end]`` by `new` and put the cursor after it."""
         here, there = self._place(self.cursor), self._place(start)
         tail = self.text[end:]
         behind = len(self.text) > start
@@ -218,7 +216,7 @@ class LineEditor(Persistent):
     # --- moving ---------------------------------------------------------------
 
     def _before(self, index: int) -> int:
-        """Return the index of the character before `index`, over what combines with it."""
+        """Return the index of the character before `index`, skipping combining characters."""
         index -= 1
         while index > 0 and advance(self.text[index], 0, 0, 99) == (0, 0):
             index -= 1
@@ -275,7 +273,7 @@ class LineEditor(Persistent):
         return self._replace(at, self._after(at), "") if at < len(self.text) else _BELL
 
     def _kill(self, start: int, end: int) -> str:
-        """Delete a part and keep it for C-y, joined to what was killed just before."""
+        """Delete a range and keep it for C-y, joined to the text killed just before."""
         part = self.text[start:end]
         if not self.kill_goes_on:
             self.killed = part
@@ -347,7 +345,7 @@ class LineEditor(Persistent):
         return erased + self.show()
 
     def _search_for(self, wanted: str, back: int) -> str:
-        """Show the newest line, from `back` lines back on, that holds `wanted`."""
+        """Show the newest line that contains `wanted`, from `back` lines back on."""
         erased = self.hide()
         back = max(back, 1)
         found = False
@@ -375,7 +373,7 @@ class LineEditor(Persistent):
 
 
 def _append(text: str, column: int, width: int) -> str:
-    """Return what shows `text` from `column` on, with CR LF wherever a row is full."""
+    """Return the sequence that shows `text` from `column` on, with CR LF after each full row."""
     pieces = []
     for character in text:
         shown = show(character)

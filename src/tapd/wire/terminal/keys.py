@@ -1,9 +1,8 @@
-"""What a character terminal sends and shows: keys, and the width of text.
+"""Parses keys of a character terminal, and computes the width of text.
 
-Pure functions. `next_key` reads one key from a buffer that the caller keeps, so
-there is no state here at all: what is incomplete stays in the buffer. Keys
-follow xterm, which is what the terminals in use agree on (ECMA-48 for the shape
-of control sequences).
+Pure functions. `next_key` reads one key from the caller's buffer and keeps no state: an
+incomplete key stays in the buffer. Keys follow xterm, on which common terminals agree (ECMA-48
+for the syntax of control sequences).
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import unicodedata
 from tapd.values import Value
 
 SEQUENCE_BYTES_MAX = 32
-"""A longer control sequence is no key of any terminal; it is dropped."""
+"""Longer control sequences are not keys of any terminal and are dropped."""
 
 PASTE_ON = "\x1b[?2004h"
 PASTE_OFF = "\x1b[?2004l"
@@ -29,13 +28,13 @@ class Text(Value):
 
 
 class Key(Value):
-    """A key that is no text: ``C-a``, ``M-b``, ``Enter``, ``Up``; "" for an unknown one."""
+    """A key that is not text: ``C-a``, ``M-b``, ``Enter``, ``Up``; "" for an unknown one."""
 
     name: str
 
 
 class Paste(Value):
-    """Text that was pasted, between the brackets that the terminal put around it."""
+    """Pasted text, from between the terminal's brackets."""
 
     text: str
 
@@ -55,11 +54,11 @@ _MODIFIERS = {"2": "S-", "3": "M-", "4": "M-", "5": "C-", "6": "C-", "7": "C-", 
 
 
 def next_key(buffer: bytes, start: int) -> tuple[Text | Key | Paste | None, int]:
-    """Read the key that begins at `start`.
+    """Parse the key that begins at `start`.
 
     Returns:
-        The key and where the next one begins; None and `start` where the rest
-        of the buffer is the beginning of one key.
+        The key and the position after it; None and `start` if the rest of the buffer
+        is an incomplete key.
     """
     byte = buffer[start]
     if byte == 0x1B:
@@ -67,9 +66,9 @@ def next_key(buffer: bytes, start: int) -> tuple[Text | Key | Paste | None, int]
     if byte < 0x20 or byte == 0x7F:
         return Key(_NAMED.get(byte) or f"C-{chr(byte | 0x60)}"), start + 1
     match = _TEXT_RUN.match(buffer, start)
-    assert match is not None  # the byte is neither ESC nor another control
+    assert match is not None  # the byte is not a control character
     end = match.end()
-    if end == len(buffer):  # only the last character of all can be incomplete
+    if end == len(buffer):  # only the last character can be incomplete
         end -= incomplete_bytes(buffer[max(start, end - 3) : end])
         if end == start:
             return None, start
@@ -77,7 +76,7 @@ def next_key(buffer: bytes, start: int) -> tuple[Text | Key | Paste | None, int]
 
 
 def incomplete_bytes(tail: bytes) -> int:
-    """Return how many bytes at the end of `tail` begin a UTF-8 character without ending it."""
+    """Return the length of the incomplete UTF-8 character at the end of `tail`."""
     for length in range(1, min(3, len(tail)) + 1):
         byte = tail[-length]
         if byte >= 0xC0:
@@ -97,7 +96,7 @@ def _escape(buffer: bytes, start: int) -> tuple[Key | Paste | None, int]:
     if follower == ord("O"):  # keys in application mode (SS3)
         return Key(_FINALS.get(chr(buffer[start + 2]), "")), start + 3
     if follower == 0x1B or follower >= 0x80:
-        return Key("Escape"), start + 1  # what follows is a key by itself
+        return Key("Escape"), start + 1  # the next byte is a key by itself
     name = _NAMED.get(follower) or chr(follower).lower()
     if follower < 0x20 and follower not in _NAMED:
         name = f"C-{chr(follower | 0x60)}"
@@ -117,7 +116,7 @@ def _control_sequence(buffer: bytes, start: int) -> tuple[Key | Paste | None, in
     if match.end() - start > SEQUENCE_BYTES_MAX:
         return Key(""), start + SEQUENCE_BYTES_MAX + 1
     if match[2] is None:
-        if match.end() < len(buffer):  # broken off by a byte that can't stand in it
+        if match.end() < len(buffer):  # broken off by an invalid byte
             return Key(""), match.end()
         return None, start
     number, _, modifier = match[1].decode("ascii").partition(";")
@@ -150,10 +149,9 @@ def cells(character: str) -> int:
 
 
 def advance(text: str, row: int, column: int, width: int) -> tuple[int, int]:
-    """Return where the cursor is after `text` was shown from (`row`, `column`).
+    """Return the cursor's position after `text` was shown from (`row`, `column`).
 
-    A full row counts as continued on the next one, and a wide character never
-    stands across two rows.
+    A full row counts as continued on the next one. A wide character never spans two rows.
     """
     shown = show(text)
     if shown.isascii():

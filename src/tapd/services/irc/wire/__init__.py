@@ -1,1 +1,1 @@
-"""."""
+"""The IRC wire format, sans-IO: messages, numerics, names, masks, modes, capabilities."""
