@@ -159,13 +159,8 @@ class TurnRecord(Record):
     shares: Sequence[Share] = ()
     ports: Sequence[PortMove] = ()
     bases: Sequence[StreamRow] = ()
-    classes: Sequence[tuple[int, bytes]] = ()
-    joint: Sequence[tuple[tuple[int, ...], bytes]] = ()
-
-    @property
-    def changes(self) -> Changes:
-        """The changes to objects."""
-        return Changes(self.new, self.states, self.deltas, [*self.classes], [*self.joint])
+    classes: list[tuple[int, bytes]] | None = None
+    joint: list[tuple[tuple[int, ...], bytes]] | None = None
 
 
 class BaseRecord(Record):
@@ -280,16 +275,16 @@ def parse_record(payload: bytes) -> Record:
 
 
 def _name_fields(fields: tuple[Any, ...]) -> Record:
-    which, *values = fields
-    if type(which) is str:
-        cls = _WORDS.get(which)
-    else:
-        cls = FORMATS.get(which)
-        if cls is not None and len(values) != len(cls.__match_args__):
-            cls = None
-    if cls is None:
-        raise BugError(f"a journal record of unknown kind {which!r}; was tapd downgraded?")
-    return cls(*values)
+    which, values = fields[0], fields[1:]
+    cls = FORMATS.get(which)
+    if cls is not None and len(values) == len(cls.__match_args__):
+        # A start reads up to millions of these: what Value does, without its checks.
+        record = cls.__new__(cls)
+        record.__dict__.update(zip(cls.__match_args__, values))  # noqa: B905 - as many, see above
+        return record
+    if which in _WORDS:
+        return _WORDS[which](*values)
+    raise BugError(f"a journal record of unknown kind {which!r}; was tapd downgraded?")
 
 
 class _Values(pickle.Unpickler):
@@ -417,14 +412,16 @@ class History:
         """Take in one record; return its changes to objects, if it has any."""
         record = parse_record(payload)
         self.records += 1
+        if isinstance(record, TurnRecord):  # nearly all are
+            self.trial = None
+            self._is_starting = False
+            return self._apply_turn(record)
         if isinstance(record, StartRecord):
             self.falls = self.falls + 1 if self.fell else 0
         if not isinstance(record, Trial):
             self.trial = None
             self._is_starting = isinstance(record, StartRecord) and record.level > 0
         match record:
-            case TurnRecord():
-                return self._apply_turn(record)
             case SentRecord():
                 for key, position in record.streams:
                     self._cut_output(key, position)
@@ -485,7 +482,7 @@ class History:
             streams.pop(key, None)
         for name, batch, datagrams in record.ports:
             self._move_port(name, batch, datagrams)
-        return record.changes
+        return Changes(record.new, record.states, record.deltas, record.classes, record.joint)
 
     def _move_port(self, name: str, batch: Batch, datagrams: list[Datagram]) -> None:
         port = self.ports.setdefault(name, PortState())
