@@ -13,40 +13,40 @@ from tapd.services.irc.conduct.login import note_refused_login
 from tapd.wire.addresses import parse_address, shown_address
 
 if TYPE_CHECKING:
-    from tapd.services.irc.conduct.session import Session
+    from tapd.services.irc.telling.reply import Reply
     from tapd.services.irc.wire.message import Message
 
 log = logging.getLogger(__name__)
 
 
 @command("WEBIRC", params=4, only_before_registration=True)
-def webirc(session: Session, message: Message) -> None:
+def webirc(reply: Reply, message: Message) -> None:
     """Say, as a gateway that is trusted, which address the client has."""
-    fronts = session.network.fronts
+    fronts = reply.network.fronts
     password, _gateway, _host, address = message.params[:4]
     address = shown_address(address.removeprefix("0::ffff:"))
     options = message.params[4].split(" ") if len(message.params) > 4 else []
-    is_first = not session.user.nick and not session.user.username
-    if not (fronts.webirc_hash and is_first and fronts.is_gateway(session.ip)):
-        _refuse(session, "not a gateway, or not the first command")
+    is_first = not reply.user.nick and not reply.user.username
+    if not (fronts.webirc_hash and is_first and fronts.is_gateway(reply.session.ip)):
+        _refuse(reply, "not a gateway, or not the first command")
     elif parse_address(address) is None:
-        _refuse(session, "no address")
+        _refuse(reply, "no address")
     else:
         args = (address, "secure" in options)
-        start_check(session, password, password_matches, (fronts.webirc_hash,), _checked, args)
+        start_check(reply, password, password_matches, (fronts.webirc_hash,), _checked, args)
 
 
-def _checked(session: Session, ok: bool | None, address: str, is_secure: bool) -> None:
+def _checked(reply: Reply, ok: bool | None, address: str, is_secure: bool) -> None:
     if not ok:
-        _refuse(session, "wrong password")
+        _refuse(reply, "wrong password")
         return
-    session.is_secure = is_secure
-    take_address(session, address)
+    reply.session.is_secure = is_secure
+    take_address(reply, address)
 
 
-def _refuse(session: Session, why: str) -> None:
+def _refuse(reply: Reply, why: str) -> None:
     note_refused_login(
-        session, log, f"WEBIRC from {session.ip} refused: {why}",
-        events.LOGIN_REFUSED(TAPD_PEER=session.ip),
+        reply.session, log, f"WEBIRC from {reply.session.ip} refused: {why}",
+        events.LOGIN_REFUSED(TAPD_PEER=reply.session.ip),
     )  # fmt: skip
-    session.close("WEBIRC is not for you")
+    reply.close("WEBIRC is not for you")

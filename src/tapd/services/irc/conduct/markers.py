@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from tapd.services.irc.wire.delivery import render_time
 
 if TYPE_CHECKING:
-    from tapd.services.irc.conduct.session import Session
+    from tapd.services.irc.telling.reply import Reply
 
 
-def send_marker(session: Session, target: str) -> None:
+def send_marker(reply: Reply, target: str) -> None:
     """Tell a client up to when its user has read `target`; ``*`` where that is unknown."""
-    time_ms = session.network.history.marker(session.user.identity, target)
+    time_ms = reply.network.history.marker(reply.user.identity, target)
     text = "*" if time_ms is None else f"timestamp={render_time(time_ms)}"
-    session.send_from_server("MARKREAD", target, text)
+    reply.send_from_server("MARKREAD", target, text)

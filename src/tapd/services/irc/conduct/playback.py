@@ -15,8 +15,8 @@ from tapd.services.irc.wire import capabilities as cap
 from tapd.services.irc.wire.delivery import Event, render_time
 
 if TYPE_CHECKING:
-    from tapd.services.irc.conduct.session import Session
     from tapd.services.irc.state.history import Log
+    from tapd.services.irc.telling.reply import Reply
 
 EVENTS_MAX = 100
 """The most events that one command returns (ISUPPORT CHATHISTORY)."""
@@ -24,13 +24,13 @@ EVENTS_MAX = 100
 _SAID = frozenset({"PRIVMSG", "NOTICE"})
 
 
-def visible_to(session: Session) -> Callable[[Event], bool]:
-    """Return what tells whether an event of the past is for `session`.
+def visible_to(reply: Reply) -> Callable[[Event], bool]:
+    """Return what tells whether an event of the past is for a client.
 
     Messages are; joins, topics and so on are for clients with draft/event-playback,
     tags without a text only for those that know tags as well.
     """
-    caps = session.caps
+    caps = reply.caps
     has_events = bool(caps & cap.EVENT_PLAYBACK)
     has_tags = has_events and bool(caps & cap.MESSAGE_TAGS)
 
@@ -42,38 +42,38 @@ def visible_to(session: Session) -> Callable[[Event], bool]:
     return is_visible
 
 
-def play(session: Session, target: str, events: Iterable[Event]) -> None:
+def play(reply: Reply, target: str, events: Iterable[Event]) -> None:
     """Send `events` of `target` as a batch, an empty one as well."""
-    session.send_batch("chathistory", (target,), [event.outgoing() for event in events])
+    reply.send_batch("chathistory", (target,), [event.outgoing() for event in events])
 
 
-def play_newest(session: Session, target: str, log: Log | None, count: int) -> None:
+def play_newest(reply: Reply, target: str, log: Log | None, count: int) -> None:
     """Send the newest `count` messages of `target`, without having been asked."""
-    if log is None or session.caps & cap.CHATHISTORY or not count:
+    if log is None or reply.caps & cap.CHATHISTORY or not count:
         return
-    events = log.newest(0, len(log.kept), min(count, EVENTS_MAX), visible_to(session))
-    _send_unasked(session, target, events)
+    events = log.newest(0, len(log.kept), min(count, EVENTS_MAX), visible_to(reply))
+    _send_unasked(reply, target, events)
 
 
-def play_missed(session: Session, target: str, log: Log | None, since_ms: int) -> None:
+def play_missed(reply: Reply, target: str, log: Log | None, since_ms: int) -> None:
     """Send what was said at `target` from `since_ms` on, without having been asked.
 
     The newest `EVENTS_MAX` messages. Clients with draft/chathistory ask themselves.
     """
-    if log is None or session.caps & cap.CHATHISTORY or log.last_ms < since_ms:
+    if log is None or reply.caps & cap.CHATHISTORY or log.last_ms < since_ms:
         return
     start, _after = log.bounds(Reference("", since_ms))
-    events = log.newest(start, len(log.kept), EVENTS_MAX, visible_to(session))
-    _send_unasked(session, target, events)
+    events = log.newest(start, len(log.kept), EVENTS_MAX, visible_to(reply))
+    _send_unasked(reply, target, events)
 
 
-def _send_unasked(session: Session, target: str, events: Sequence[Event]) -> None:
-    if session.caps & cap.SERVER_TIME:
+def _send_unasked(reply: Reply, target: str, events: Sequence[Event]) -> None:
+    if reply.caps & cap.SERVER_TIME:
         if events:
-            play(session, target, events)
+            play(reply, target, events)
         return
     for event in events:
-        session.send(_with_time(event).outgoing())
+        reply.send(_with_time(event).outgoing())
 
 
 def _with_time(event: Event) -> Event:

@@ -18,6 +18,7 @@ from tapd.services.irc.wire.names import fold
 if TYPE_CHECKING:
     from tapd.services.irc.conduct.session import Session
     from tapd.services.irc.state.user import User
+    from tapd.services.irc.telling.reply import Reply
 
 TARGETS_MAX = 128
 
@@ -67,22 +68,25 @@ class Monitors(Persistent):
         for nick in self.targets(session):
             self.remove(session, nick)
 
-    def tell_online(self, user: User) -> None:
-        """Tell who watches the nick of `user` that it is there."""
-        for session in self._watching(user.nick):
-            session.reply(n.RPL_MONONLINE, text=user.mask)
+    def tell_online(self, user: User, reply: Reply | None = None) -> None:
+        """Tell who watches the nick of `user` that it is there; as part of `reply`, if any."""
+        for each in self._watching(user.nick, reply):
+            each.numeric(n.RPL_MONONLINE, text=user.mask)
 
-    def tell_offline(self, nick: str) -> None:
-        """Tell who watches `nick` that it is gone."""
-        for session in self._watching(nick):
-            session.reply(n.RPL_MONOFFLINE, text=nick)
+    def tell_offline(self, nick: str, reply: Reply | None = None) -> None:
+        """Tell who watches `nick` that it is gone; as part of `reply`, if any."""
+        for each in self._watching(nick, reply):
+            each.numeric(n.RPL_MONOFFLINE, text=nick)
 
-    def tell_change(self, user: User, outgoing: Outgoing, having: int) -> None:
+    def tell_change(
+        self, user: User, outgoing: Outgoing, having: int, reply: Reply | None = None
+    ) -> None:
         """Tell watchers with extended-monitor what they would see on a shared channel."""
         wanted = having | cap.EXTENDED_MONITOR
-        for session in self._watching(user.nick):
-            if session.caps & wanted == wanted and not session.user.shares_channel(user):
-                session.send(outgoing)
+        for each in self._watching(user.nick, reply):
+            if each.caps & wanted == wanted and not each.user.shares_channel(user):
+                each.send(outgoing)
 
-    def _watching(self, nick: str) -> Iterable[Session]:
-        return tuple(self.watchers.get(fold(nick), ()))
+    def _watching(self, nick: str, reply: Reply | None) -> Iterable[Reply]:
+        watchers = tuple(self.watchers.get(fold(nick), ()))
+        return watchers if reply is None else map(reply.to, watchers)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tapd.model.durable.persistent import TrackedDict
 from tapd.model.service import Service
@@ -34,6 +34,9 @@ from tapd.services.irc.wire.delivery import Event, Outgoing, event_of, time_tag
 from tapd.services.irc.wire.message import render_body
 from tapd.services.irc.wire.modes import USER_MODES
 from tapd.services.irc.wire.names import QUIT_BYTES_MAX, clip, fold
+
+if TYPE_CHECKING:
+    from tapd.services.irc.telling.reply import Reply
 
 SWEEP_S = 15.0
 """How often time-outs are looked for; one timer for all clients."""
@@ -309,13 +312,13 @@ class IrcNetwork(Service):
         self.whowas.add(user, self.now_s())
         self.monitors.tell_offline(user.nick)
 
-    def change_nick(self, user: User, nick: str, *, skip: Session | None = None) -> None:
+    def change_nick(self, user: User, nick: str, reply: Reply | None = None) -> None:
         """Give a registered user another nick, which was checked to be free.
 
         Args:
             user: whose.
             nick: the new one.
-            skip: the session that asked, which is told last.
+            reply: of the command that asked, which is told last; None for none.
         """
         event = event_of(user, self, "NICK", trailing=nick)
         outgoing = event.outgoing()
@@ -328,12 +331,10 @@ class IrcNetwork(Service):
             self.users[folded] = user
         user.nick = nick
         self.tell_others(user, outgoing)
-        user.send(outgoing, skip=skip)
-        if skip is not None:
-            skip.send(outgoing)
+        user.send(outgoing, reply)
         if folded != fold(before):
-            self.monitors.tell_offline(before)
-            self.monitors.tell_online(user)
+            self.monitors.tell_offline(before, reply)
+            self.monitors.tell_online(user, reply)
 
     @property
     def counts(self) -> dict[str, int]:
