@@ -14,7 +14,7 @@ from tapd.model.protocols.requests import RequestProtocol
 from tapd.net.rate_limit import EACH_S, FAILURES_AT_ONCE
 from tapd.net.streams.backlog import OUTPUT_BYTES_MAX, TOTAL_BYTES_MAX
 from tapd.services.irc import IrcNetwork
-from tapd.services.irc.conduct import allowance
+from tapd.services.irc.conduct import admission
 from tapd.services.irc.conduct import login as irc_login
 from tapd.services.telnet import ShellFactory, login
 
@@ -44,8 +44,8 @@ LIMITS = NETWORK.limits
             f"| how long | {NETWORK.registration_s:g} s without a registration | | "
             f"{LIMITS.half_registered} at once"
         ),
-        f"| input that is read | {allowance.BYTES_MAX // 1024} KiB | | | `allowance.BYTES_MAX` |",
-        f"| of an unfinished line | {allowance.LINE_BYTES_MAX // 1024} KiB |",
+        f"| input that is read | {admission.BYTES_MAX // 1024} KiB | | | `admission.BYTES_MAX` |",
+        f"| of an unfinished line | {admission.LINE_BYTES_MAX // 1024} KiB |",
         f"| commands | {LIMITS.burst_lines} at once, then {LIMITS.lines_per_s:g} a second |",
         f"| hashes | {irc_login.FAILURES_MAX} | {QUEUE_GROUP_MAX} wait or run | {QUEUE_MAX} wait;",
         f"| new accounts | | {LIMITS.accounts_per_hour} an hour |",

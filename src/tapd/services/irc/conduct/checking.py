@@ -8,7 +8,7 @@ that goes on. Where too much is being checked already, the client is told: one t
 not registered yet is closed.
 
 **To add one**: a function ``check(secret, *args) -> bool`` that runs in a thread
-and touches no state, and a function ``then(session, ok, *args)`` that runs in a
+and touches no state, and a function ``then(reply, ok, *args)`` that runs in a
 turn. Both are kept by name, so they are functions of modules.
 """
 
@@ -28,7 +28,7 @@ from tapd.model.durable.persistent import Persistent
 from tapd.wire.addresses import LOCAL
 
 if TYPE_CHECKING:
-    from tapd.services.irc.conduct.session import Session
+    from tapd.services.irc.state.reply import Client, Reply
 
 log = logging.getLogger(__name__)
 
@@ -50,12 +50,13 @@ class Check(Persistent):
 
     def __init__(
         self,
-        session: Session,
+        session: Client,
         secret: str,
         check: Callable[..., Any],
         check_args: tuple[Any, ...],
         then: Then,
         then_args: tuple[Any, ...],
+        label: str,
     ) -> None:
         self.session = session
         sealer = session.network.application.runtime.sealer
@@ -64,10 +65,17 @@ class Check(Persistent):
         self.check_args = check_args
         self.then = then
         self.then_args = then_args
-        self.label = session._v_label
+        self.label = label or None
 
-    def begin(self) -> bool:
-        """Ask for it, in this process; where too much is checked, tell the client and give up."""
+    def begin(self, reply: Reply | None = None) -> bool:
+        """Ask for it, in this process; where too much is checked, tell the client and give up.
+
+        Args:
+            reply: where it is told; None for the session itself.
+
+        Returns:
+            Whether it is under way.
+        """
         session = self.session
         runtime = session.network.application.runtime
         secret = (runtime.sealer.open(self.sealed) or b"").decode()
@@ -83,7 +91,7 @@ class Check(Persistent):
             group_max=QUEUE_MAX // 2 if is_exempt else QUEUE_GROUP_MAX,
         )  # fmt: skip
         if refused:
-            _refuse(session, refused)
+            _refuse(session if reply is None else reply, refused)
         return not refused
 
     def is_wanted(self) -> bool:
@@ -97,37 +105,39 @@ class Check(Persistent):
         if error is not None:
             log.error("%r: a check failed", session, exc_info=error)
         session.check = None
-        if self.label is not None:
-            session.begin_label(self.label)
+        reply = session.answering(self.label)
         try:
-            self.then(session, result if error is None else None, *self.then_args)
+            self.then(reply, result if error is None else None, *self.then_args)
         finally:
-            session.flush_label()
+            reply.finish()
         if session.check is None and session.is_connected:
             session.resume_after_check()
 
 
 def start_check(
-    session: Session,
+    reply: Reply,
     secret: str,
     check: Callable[..., Any],
     check_args: tuple[Any, ...],
     then: Then,
     then_args: tuple[Any, ...] = (),
 ) -> None:
-    """Have `session` wait for ``check(secret, *check_args)``, then call `then`.
+    """Have a client wait for ``check(secret, *check_args)``, then call `then`.
 
-    ``then(session, result, *then_args)`` runs in a turn; the result is None where
-    the check itself failed.
+    ``then(reply, result, *then_args)`` runs in a turn, and answers under the label of
+    the command that began this; the result is None where the check itself failed.
     """
-    check_object = Check(session, secret, check, check_args, then, then_args)
+    session = reply.session
+    check_object = Check(session, secret, check, check_args, then, then_args, reply.label)
     session.check = check_object
-    if check_object.begin():
+    if check_object.begin(reply):
+        reply.postpone()
         session.pause_for(check_object)
 
 
-def _refuse(session: Session, why: str) -> None:
+def _refuse(reply: Reply, why: str) -> None:
     """Tell a client that its password can't be checked now; close it before registration."""
+    session = reply.session
     session.check = None
     session.end_sasl()
     session.network.application.runtime.tell(
@@ -135,12 +145,12 @@ def _refuse(session: Session, why: str) -> None:
     )
     text = f"{why}; try again later"
     if session.is_registered:
-        session.notice(text)
+        reply.notice(text)
     else:
-        session.close(text)
+        reply.close(text)
 
 
-def _group_of(session: Session) -> str:
+def _group_of(session: Client) -> str:
     """Return whom a check is counted for."""
     if session.ip == LOCAL:
         return group_of_peer(None, session.transport.get_extra_info("socket"))
