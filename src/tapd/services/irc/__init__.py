@@ -14,7 +14,8 @@ and 2812, and the IRCv3 specifications (ircv3.net). Where things are:
 | channel and user modes: a table, with what each forbids | `modes` |
 | a message on its way out, and an event that can be kept | `delivery` |
 | the data: the network (root and indexes), users, channels | `network`, `user`, `channel` |
-| a client's connection: input to commands, replies, labels | `session` |
+| a client's connection: input to commands | `session` |
+| where a command answers, refusals, announcements, modes that are set | `telling.*` |
 | joining and leaving a channel | `membership` |
 | a message of several lines, while it comes | `multiline` |
 | completing a registration, the welcome | `registration` |
@@ -43,7 +44,7 @@ again when it is missing: the audience of a channel, counts, when a client was l
 heard. A message costs no state of its own but what `IrcNetwork.record` keeps.
 
 **What joins where.** History: `IrcNetwork.record` sees each event of each target, and
-`delivery.Event` is a tuple to keep and to render again; `Session.send_batch` sends it.
+`delivery.Event` is a tuple to keep and to render again; `Reply.send_batch` sends it.
 Log-ins: `identity.set_account` and `.tell_login`; passwords by `checking.start_check`;
 `registration.complete` lets a client in, and brings one of the same account to the
 user who is there (`User.always_on` keeps one without clients). Bans and
@@ -55,10 +56,11 @@ Privileges: a line in `opers.PRIVILEGES` and ``privilege=`` of a command, which 
 logged whenever it is run.
 Capabilities that come and go: `commands.negotiation.announce`.
 
-**Sending.** To one client: `Session.reply` (numerics), `.send`, `.fail`. To a
-channel: `Channel.broadcast`. To those who share a channel: `IrcNetwork.tell_others`.
-The session whose command it is gets its own copy by `Session.send`, last, so that
-it can become part of a labeled response.
+**Sending.** A command answers by its `telling.reply.Reply`: the session, or what
+collects the response to a label. It refuses by raising `telling.refusal.Refused` (a
+numeric) or `Fail`. What happens on a channel passes `telling.announce.announce`: it is
+recorded, told to the members, and last, by the reply, to who did it. Modes are set by
+`set_modes` there. To those who share a channel: `IrcNetwork.tell_others`.
 """
 
 from __future__ import annotations
