@@ -202,7 +202,8 @@ def send_bans(reply: Reply, letter: str) -> None:
     kind, numeric, word = LISTS[letter]
     network = reply.network
     if not network.may(reply.user, "ban"):
-        raise Refused(n.ERR_NOPRIVILEGES)
+        reply.numeric(n.ERR_NOPRIVILEGES)  # the end of STATS follows
+        return
     now_s = network.now_s()
     for ban in network.bans.listed(kind, now_s):
         left = render_duration(ban.expires_s - now_s) if ban.expires_s else "0"

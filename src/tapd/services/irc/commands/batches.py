@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tapd.services.irc.commands.messages import Said, say_to
+from tapd.services.irc.commands.messages import Said, say_to, tell_refused
 from tapd.services.irc.conduct.command_table import command
 from tapd.services.irc.state.multiline import ClientBatch
 from tapd.services.irc.telling.refusal import Fail, Refused
@@ -58,6 +58,8 @@ def _end(reply: Reply, whole: ClientBatch) -> None:
     answer = reply if reply.label else reply.session.answering(whole.label)
     try:
         say_to(answer, said, whole.target)
+    except Refused as refusal:
+        tell_refused(answer, said.command, refusal)
     finally:
         if answer is not reply:
             answer.finish()

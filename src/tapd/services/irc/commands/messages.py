@@ -7,7 +7,7 @@ is never answered, so that two programs can't answer each other for ever.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from tapd.services.irc.assistants.table import Assistant, find_assistant
@@ -68,51 +68,46 @@ class Said(NamedTuple):
 
 
 def _say(reply: Reply, message: Message) -> None:
-    try:
-        said, targets = _parse(message)
-    except Refused as refusal:
-        _tell_refused(reply, message.command, refusal)
-        return
-    for index, target in enumerate(targets):
-        if index >= TARGETS_MAX:
-            _tell_refused(reply, said.command, Refused(n.ERR_TOOMANYTARGETS, target))
-            return
-        if target:
-            say_to(reply, said, target)
-
-
-def _parse(message: Message) -> tuple[Said, Sequence[str]]:
     verb, params = message.command, message.params
-    if not params or not params[0]:
-        raise Refused(n.ERR_NORECIPIENT, text=f"No recipient given ({verb})")
     text: str | None = None
+    if not params or not params[0]:
+        refusal = Refused(n.ERR_NORECIPIENT, text=f"No recipient given ({verb})")
+        tell_refused(reply, verb, refusal)
+        return
     if verb != "TAGMSG":
         if len(params) < 2 or not params[1]:
-            raise Refused(n.ERR_NOTEXTTOSEND)
+            tell_refused(reply, verb, Refused(n.ERR_NOTEXTTOSEND))
+            return
         text = params[1]
+    said = Said(verb, text, message.tags)
     targets = params[0].split(",") if "," in params[0] else (params[0],)
-    return Said(verb, text, message.tags), targets
+    for index, target in enumerate(targets):
+        if index >= TARGETS_MAX:
+            tell_refused(reply, verb, Refused(n.ERR_TOOMANYTARGETS, target))
+            return
+        if target:
+            try:
+                say_to(reply, said, target)
+            except Refused as refused:
+                tell_refused(reply, verb, refused)
 
 
-def _tell_refused(reply: Reply, verb: str, refusal: Refused) -> None:
-    if verb != "NOTICE":  # which is never answered
+def tell_refused(reply: Reply, verb: str, refusal: Refused) -> None:
+    """Tell a client why what it says is refused; but a NOTICE is never answered."""
+    if verb != "NOTICE":
         refusal.tell(reply, verb)
 
 
 def say_to(reply: Reply, said: Said, target: str) -> None:
-    """Deliver what a client says to one target, or tell why not."""
+    """Deliver what a client says to one target.
+
+    Raises:
+        Refused: it may not be said there.
+    """
     session = reply.session
-    user = session.user
+    network, user = session.service, session.user
     if session.heard_s - user.active_s >= ACTIVE_S and said.command != "TAGMSG":
         user.active_s = session.heard_s
-    try:
-        _deliver(reply, said, target)
-    except Refused as refusal:
-        _tell_refused(reply, said.command, refusal)
-
-
-def _deliver(reply: Reply, said: Said, target: str) -> None:
-    network = reply.network
     name = target
     if target[0] in RANK_OF_SYMBOL and is_channel_like(target[1:]):  # STATUSMSG
         name = target[1:]
@@ -120,7 +115,7 @@ def _deliver(reply: Reply, said: Said, target: str) -> None:
         channel = network.find_channel(name)
         if channel is None:
             raise Refused(n.ERR_NOSUCHCHANNEL, name)
-        _say_on_channel(reply, said, channel, target)
+        _say_on_channel(reply, session, said, channel, target)
         return
     assistant = find_assistant(network, name)
     if assistant is not None:
@@ -129,25 +124,27 @@ def _deliver(reply: Reply, said: Said, target: str) -> None:
     receiver = network.find_user(name)
     if receiver is None:
         raise Refused(n.ERR_NOSUCHNICK, name)
-    _say_to_user(reply, said, receiver)
+    _say_to_user(reply, session, said, receiver)
 
 
-def _event(reply: Reply, said: Said, target: str) -> Event:
-    tags = said.tags if said.tags and reply.caps & cap.MESSAGE_TAGS else None
+def _event(session: Client, said: Said, target: str) -> Event:
+    tags = said.tags if said.tags and session.caps & cap.MESSAGE_TAGS else None
     text = None if said.lines else said.text
     return event_of(
-        reply.user, reply.network, said.command, target,
+        session.user, session.service, said.command, target,
         trailing=text, client_tags=tags, lines=said.lines,
     )  # fmt: skip
 
 
-def _say_on_channel(reply: Reply, said: Said, channel: Channel, target: str) -> None:
-    verb, session = said.command, reply.session
+def _say_on_channel(
+    reply: Reply, session: Client, said: Said, channel: Channel, target: str
+) -> None:
+    verb = said.command
     symbol = target[0] if target[0] in RANK_OF_SYMBOL else ""
     why = channel.why_silent(session.user, verb, said.text or "")
     if why:
         raise Refused(n.ERR_CANNOTSENDTOCHAN, channel.name, text=f"Cannot send: {why}")
-    event = _event(reply, said, symbol + channel.name)
+    event = _event(session, said, symbol + channel.name)
     having = cap.MESSAGE_TAGS if verb == "TAGMSG" else 0
     if symbol:
         outgoing = event.outgoing()
@@ -155,7 +152,7 @@ def _say_on_channel(reply: Reply, said: Said, channel: Channel, target: str) -> 
         channel.broadcast_to_rank(outgoing, rank, skip=session, having=having)
         _echo(reply, outgoing)
         return
-    announce(session.network, channel, event, reply, having=having, echo=cap.ECHO_MESSAGE)
+    announce(session.service, channel, event, reply, having=having, echo=cap.ECHO_MESSAGE)
     is_member = verb != "TAGMSG" and session.user in channel.members
     if is_member and SILENCING.isdisjoint(channel.modes):
         session.set_floor(Floor(f"{verb} {target} :".encode(), verb, channel))
@@ -189,14 +186,14 @@ class Floor(NamedTuple):
         if not text or "\0" in text:
             return False
         channel = self.channel
-        network = session.network
+        network = session.service
         event = event_of(session.user, network, self.command, channel.name, trailing=text)
         announce(network, channel, event, session, echo=cap.ECHO_MESSAGE)
         return True
 
 
-def _say_to_user(reply: Reply, said: Said, target: User) -> None:
-    verb, text, session = said.command, said.text, reply.session
+def _say_to_user(reply: Reply, session: Client, said: Said, target: User) -> None:
+    verb, text = said.command, said.text
     sender = session.user
     wait_s = target_wait_s(session, target)
     if wait_s:
@@ -207,8 +204,8 @@ def _say_to_user(reply: Reply, said: Said, target: User) -> None:
     is_ctcp = text is not None and text[:1] == "\x01" and not text.startswith("\x01ACTION ")
     if "T" in target.modes and is_ctcp:
         raise Refused(n.ERR_CANNOTSENDTOUSER, target.nick)
-    event = _event(reply, said, target.nick)
-    session.network.history.record_conversation(sender, target, event)
+    event = _event(session, said, target.nick)
+    session.service.history.record_conversation(sender, target, event)
     outgoing = event.outgoing()
     having = cap.MESSAGE_TAGS if verb == "TAGMSG" else 0
     receivers = target.sessions if target is sender else target.sessions + sender.sessions
@@ -228,7 +225,7 @@ def _say_to_assistant(reply: Reply, said: Said, assistant: Assistant) -> None:
         return
     line = said.text.replace("\n", " ")
     hidden = Said(said.command, assistant.hide_secrets(line), said.tags)
-    _echo(reply, _event(reply, hidden, assistant.nick).outgoing())
+    _echo(reply, _event(reply.session, hidden, assistant.nick).outgoing())
     assistant.run(reply, line)
     # They change ranks and nicks; the same line may be to a channel, too.
     reply.session.set_floor(None)

@@ -303,6 +303,7 @@ class Client(Reply):
     _v_floor: Floor | None = None  # while the lines of one piece of input run
 
     if TYPE_CHECKING:
+        service: Network
 
         @property
         def pending(self) -> bytes: ...
