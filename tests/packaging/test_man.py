@@ -142,7 +142,7 @@ def test_the_package_installs_every_page() -> None:
 
 
 def test_options_of_tapd() -> None:
-    parser = usage.parser()
+    parser = usage.make_parser()
     real = {name for action in parser._actions for name in action.option_strings}
     assert options_in(source("tapd.8")) == real
 
