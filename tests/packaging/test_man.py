@@ -13,9 +13,9 @@ import click
 import pytest
 
 from tapd import errors
+from tapd.cli.machine import Machine
 from tapd.cli.mktap.command import TypeGroup
 from tapd.cli.mktap.command import command as mktap_command
-from tapd.cli.mktap.plan import Machine
 from tapd.cli.tapctl.command import main as tapctl_command
 from tapd.cli.tapd import usage
 from tapd.host.options import ASLEEP_STATUS

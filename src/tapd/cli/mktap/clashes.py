@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from tapd.cli.mktap.plan import Machine
+from tapd.cli.machine import Machine
 from tapd.errors import AddressUnusable, UnitFileMalformed, UsageError
 from tapd.host.manager.binding import why_not_free
 from tapd.model.address import Address, parse_address, without_twins

@@ -14,8 +14,8 @@ from pathlib import Path
 import click
 
 from tapd.cli.client import call_server
+from tapd.cli.machine import Machine
 from tapd.cli.mktap.dropins import plan_removal, remove_drop_ins
-from tapd.cli.mktap.plan import Machine
 from tapd.errors import StateLocked, StateUnwritable, TapMissing, UsageError
 from tapd.model.application import check_name
 from tapd.units.instance import service_unit, socket_unit, timer_unit

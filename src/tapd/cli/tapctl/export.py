@@ -9,12 +9,12 @@ from pathlib import Path
 
 import click
 
+from tapd.cli.machine import find_machine
 from tapd.cli.mktap.plan import (
     check_free,
     describe_addresses,
-    find_machine,
     plan_installation,
-    write_plan,
+    write_new,
 )
 from tapd.cli.progress import Progress
 from tapd.cli.tapctl.show import choose_entry, manifest_lines
@@ -88,7 +88,7 @@ def import_file(
     machine = find_machine()
     plan = plan_installation(machine, application, directory)
     check_free(plan, force=force)
-    write_plan(machine, plan, force=force)
+    write_new(machine, plan, force=force)
     where = describe_addresses(plan.addresses)
     click.echo(f"Made {plan.tap_path} from generation {manifest.generation}: {name} on {where}.")
     if plan.instance:
