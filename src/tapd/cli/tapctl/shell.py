@@ -204,6 +204,3 @@ def _show_until_prompt(call: Call, ctrl_c: _CtrlC) -> dict[str, Any]:
             if not ends_line:
                 click.echo()
             return message
-
-
-COMMANDS = {"shell": shell}
