@@ -215,7 +215,7 @@ def test_c_c_pressed_as_output_is_shown_interrupts_the_server(server: Server) ->
 
 PRESSES_AFTER_TAB = """
 import os, signal
-from tapd.cli.client import Call
+from tapd.cli.client import ControlClient
 from tapd.cli.tapctl.command import main
 
 def send(self, **message):
@@ -223,7 +223,7 @@ def send(self, **message):
     if message.get("complete") == "given_up":
         os.kill(os.getpid(), signal.SIGINT)
 
-send_message, Call.send = Call.send, send
+send_message, ControlClient.send = ControlClient.send, send
 main()
 """
 

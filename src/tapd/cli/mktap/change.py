@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from tapd.cli.client import Call, call_server
+from tapd.cli.client import ControlClient, connect
 from tapd.cli.machine import Machine
 from tapd.cli.mktap.clashes import Clash, find_clashes, refuse_taken, warn_of
 from tapd.cli.mktap.dropins import changed_texts, plan_drop_ins, write_texts
@@ -96,12 +96,12 @@ def change_server(request: Request, machine: Machine, plan: Plan, service: Servi
     request.units.check()
     if not plan.instance and not request.units.is_empty:
         raise UsageError(FOR_UNITS)
-    call = call_server(plan.tap_path)
-    if call is None:
+    client = connect(plan.tap_path)
+    if client is None:
         _change_stopped(request, machine, plan, change)
         return
-    with call:
-        _change_running(request, machine, plan, change, call)
+    with client:
+        _change_running(request, machine, plan, change, client)
 
 
 def _change_stopped(request: Request, machine: Machine, plan: Plan, change: Change) -> None:
@@ -139,10 +139,10 @@ def _change_stopped(request: Request, machine: Machine, plan: Plan, change: Chan
 
 
 def _change_running(
-    request: Request, machine: Machine, plan: Plan, change: Change, call: Call
+    request: Request, machine: Machine, plan: Plan, change: Change, client: ControlClient
 ) -> None:
     """Have a running server change itself; its units are changed here."""
-    answer = call.ask("change", change=change.to_json(), dry_run=True)
+    answer = client.ask("change", change=change.to_json(), dry_run=True)
     texts = _texts(request, machine, plan, answer["ports"])
     clashes = _clashes(machine, plan, answer["ports"])
     if request.dry_run:
@@ -166,7 +166,7 @@ def _change_running(
         machine.run_systemctl("daemon-reload")
     # From here to the restart the server's ports differ from its open sockets: nothing slow
     # may come between.
-    call.ask("change", change=change.to_json())
+    client.ask("change", change=change.to_json())
     _print_done(plan, answer["said"], texts)
     if changes_sockets:
         machine.run_systemctl("restart", socket_unit(plan.instance))

@@ -20,7 +20,7 @@ import tapd
 from tapd.errors import NotAllowed, StateUnwritable, TapdError, UsageError
 
 _VERBS = {
-    "audit": "audit:audit",
+    "audit": "checkpoint:audit",
     "checkpoint": "checkpoint:checkpoint",
     "diff": "show:diff",
     "du": "show:du",

@@ -33,7 +33,7 @@ def export(tap: str, target: str, generation: int | None) -> None:
         replace_file(Files(), Path(target), [pickle, render_tail(pickle, manifest, key)])
     click.echo(f"generation {entry.generation} of {manifest.name} is in {target}")
     since = [path for number, path in layout.journal_files() if number >= entry.generation]
-    # The first record of each says only which connections there were.
+    # The first record of each holds only the connections at its start.
     if generation is None and any(len(list(split_records(read_bytes(path)))) > 1 for path in since):
         click.echo(
             "what happened since is in its journal and not in there; of a running server, have"

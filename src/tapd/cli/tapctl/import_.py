@@ -65,12 +65,12 @@ def import_file(
 
 
 def change_ports(application: Application, ports: Sequence[str]) -> None:
-    """Have services listen where `ports` say, each ``[SERVICE=]PORT``, and nowhere else.
+    """Replace the ports of the services that `ports` name, each as ``[SERVICE=]PORT``.
 
-    A service of which nothing is said keeps its ports.
+    A service that is not named keeps its ports.
 
     Raises:
-        UsageError: there is no such service or address, or it isn't said which.
+        UsageError: there is no such service or address, or it is not clear which service.
     """
     wanted: dict[str, list[str]] = {}
     listening = list(dict.fromkeys(port.service.name for port in application.ports))

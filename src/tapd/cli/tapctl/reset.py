@@ -20,7 +20,7 @@ def reset(tap: str, yes: bool) -> None:
     if not store.tap_path.is_file():
         raise TapMissing(f"{store.tap_path}: the TAP that was made is gone; see tapctl history")
     with store.lock():
-        if not yes:  # asked only of what can be done
+        if not yes:  # asked only once the lock is held: a running server is refused before
             click.confirm("Set aside all that happened since it was made?", abort=True)
         aside = reset_files(store)
     if aside is None:

@@ -31,7 +31,7 @@ def rollback(tap: str, generation: int | None, yes: bool) -> None:
         _list_offers(layout, tap)
         return
     with store.lock():
-        choose_entry(layout, layout.generations(), generation)  # else there is nothing to ask
+        choose_entry(layout, layout.generations(), generation)  # fail before asking
         if not yes:
             click.confirm("Go back? What was saved since stays in the past", abort=True)
         report = store.rollback(generation)

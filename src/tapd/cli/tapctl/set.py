@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from tapd.cli.client import call_server, try_to_call
+from tapd.cli.client import connect, try_connect
 from tapd.cli.output import emit, table
 from tapd.cli.progress import Progress
 from tapd.cli.taps import JSON, complete_tap, find_tap
@@ -30,7 +30,7 @@ from tapd.store.state import State
 def _complete_option(
     context: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[str]:
-    """Return the options that `incomplete` may become; a Tab says nothing of what fails."""
+    """Complete the name of an option; errors are ignored, as completion has no place for them."""
     with contextlib.suppress(Exception):
         tap = find_tap(context.params["tap"])
         return [f"{name}=" for name in _option_names(tap) if name.startswith(incomplete)]
@@ -38,12 +38,12 @@ def _complete_option(
 
 
 def _option_names(tap: Path) -> list[str]:
-    """Return the names of a server's options: it says them, or the classes of its services do."""
+    """Return the names of a server's options, from itself if it runs, else its classes."""
     with contextlib.suppress(NotAllowed):
-        call = try_to_call(tap)
-        if call is not None:
-            with call:
-                return [row["option"] for row in call.ask("settings")["settings"]]
+        client = try_connect(tap)
+        if client is not None:
+            with client:
+                return [row["option"] for row in client.ask("settings")["settings"]]
     entries = Layout(tap, load_key()).generations()
     manifest = next(entry.manifest for entry in entries if entry.manifest)
     sys.path[:0] = manifest.python_path
@@ -78,10 +78,10 @@ def set_options(
     """
     path = find_tap(tap)
     wanted = [_parse_assignment(text) for text in options]
-    call = call_server(path)
+    client = connect(path)
     with contextlib.ExitStack() as stack:
-        if call is not None:
-            known = stack.enter_context(call).ask("settings")["settings"]
+        if client is not None:
+            known = stack.enter_context(client).ask("settings")["settings"]
         else:
             _log_warnings()
             state = State(path, load_key())
@@ -93,8 +93,8 @@ def set_options(
             _list_settings(known, as_json=as_json)
             return
         wanted = _with_secrets(wanted, known, password_file)
-        if call is not None:
-            call.ask("set", assignments=[each.as_dict() for each in wanted])
+        if client is not None:
+            client.ask("set", assignments=[each.as_dict() for each in wanted])
         else:
             for change in prepare_settings(restored.application, wanted):
                 change()
@@ -102,13 +102,13 @@ def set_options(
     names = [each.option for each in wanted]
     emit(
         as_json,
-        {"set": names, "running": call is not None},
-        lambda: [f"set {', '.join(names)}{'' if call is not None else ' (it does not run)'}"],
+        {"set": names, "running": client is not None},
+        lambda: [f"set {', '.join(names)}{'' if client is not None else ' (it does not run)'}"],
     )
 
 
 def _log_warnings() -> None:
-    """Have what the loading of a TAP warns of appear, and nothing less."""
+    """Print warnings of the load of a TAP, and nothing of lower level."""
     logging.basicConfig(level=logging.WARNING, format="tapctl: %(message)s")
 
 
@@ -131,12 +131,12 @@ def _list_settings(known: list[dict[str, str]], *, as_json: bool) -> None:
 def _with_secrets(
     wanted: list[Assignment], known: list[dict[str, str]], password_file: str | None
 ) -> list[Assignment]:
-    """Return `wanted` with the passwords that belong to them, asked for or read."""
+    """Return `wanted` with its passwords, read from the file or asked for."""
     asked = {row["option"]: row["asks_for"] for row in known if row["asks_for"]}
     secrets = iter(_read_lines(password_file)) if password_file is not None else None
     complete = []
     for each in wanted:
-        # SERVICE.password asks as password does.
+        # SERVICE.password asks for a password, as password does.
         what = asked.get(each.option) or asked.get(each.option.rpartition(".")[2])
         if not what:
             complete.append(each)

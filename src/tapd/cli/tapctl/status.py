@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from tapd.cli.client import call_server
+from tapd.cli.client import connect
 from tapd.cli.output import describe_loss, emit, render_duration, render_size, render_time
-from tapd.cli.tapctl.audit import describe_audit
+from tapd.cli.tapctl.checkpoint import describe_audit
 from tapd.cli.taps import JSON, TAP, find_tap
 from tapd.errors import TapMissing
 from tapd.host.asleep import sleep_fields
@@ -30,12 +30,12 @@ _STATE_COLOURS = {"running": "green", "stalled": "red"}
 def status(tap: str, as_json: bool) -> None:
     """Show how the server of TAP is: running, asleep or stopped, its saves, its connections."""
     path = find_tap(tap)
-    call = call_server(path)
-    if call is None:
+    client = connect(path)
+    if client is None:
         data = _stopped_data(path)
     else:
-        with call:
-            data = call.ask("status")
+        with client:
+            data = client.ask("status")
     emit(as_json, data, lambda: _status_lines(data))
 
 
