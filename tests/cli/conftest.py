@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tapd.cli.mktap.plan import Machine
+from tapd.cli.machine import Machine
 
 EXAMPLE = """
 import click

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from by_hand import Server, wait_for
 
-from tapd.cli.client import Call, try_to_call
+from tapd.cli.client import ControlClient, try_connect
 from tapd.errors import TapdError
 
 Transcripts = dict[str, list[str]]
@@ -178,10 +178,10 @@ def play(server: Server, addresses: Addresses, transcripts: Transcripts, states:
 
 def _ask_server(server: Server, request: str) -> object:
     """Make a request at the control socket; whatever becomes of it is an answer."""
-    found: list[Call] = []
+    found: list[ControlClient] = []
 
     def is_there() -> bool:
-        call = try_to_call(server.tap)
+        call = try_connect(server.tap)
         found.extend([call] if call else [])
         return call is not None or server.poll() is not None
 

@@ -93,7 +93,7 @@ def test_tapctl(tmp_path: Path) -> None:
 
 
 def test_options_of_tapd_are_those_of_its_parser(tmp_path: Path) -> None:
-    names = {name for action in usage.parser()._actions for name in action.option_strings}
+    names = {name for action in usage.make_parser()._actions for name in action.option_strings}
     assert set(offered(tmp_path, "tapd", "-")) == names
     assert offered(tmp_path, "tapd", "--sync", "a") == ["always"]
     assert offered(tmp_path, "tapd", "--sync", "=", "n") == ["never"]

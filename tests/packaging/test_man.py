@@ -13,9 +13,9 @@ import click
 import pytest
 
 from tapd import errors
+from tapd.cli.machine import Machine
 from tapd.cli.mktap.command import TypeGroup
 from tapd.cli.mktap.command import command as mktap_command
-from tapd.cli.mktap.plan import Machine
 from tapd.cli.tapctl.command import main as tapctl_command
 from tapd.cli.tapd import usage
 from tapd.host.options import ASLEEP_STATUS
@@ -143,7 +143,7 @@ def test_the_package_installs_every_page() -> None:
 
 
 def test_options_of_tapd() -> None:
-    parser = usage.parser()
+    parser = usage.make_parser()
     real = {name for action in parser._actions for name in action.option_strings}
     assert options_in(source("tapd.8")) == real
 

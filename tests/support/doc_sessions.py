@@ -35,7 +35,7 @@ _VARYING = re.compile(r"(\.\.\.)|(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)|\b(471\d)\b")
 # tapd-mktap installs for systemd where it can; a page's TAPs stay in its directory.
 _MKTAP = """#!{python}
 import sys
-from tapd.cli.mktap.plan import Machine
+from tapd.cli.machine import Machine
 from tapd.cli.mktap.command import run
 sys.exit(run(sys.argv[1:], Machine(is_system=False)))
 """

@@ -1,4 +1,4 @@
-"""The client's side of a control socket (`host.control`)."""
+"""Client of a running server's control socket (`host.control`)."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ _NEXT_S = 15.0
 _NEXT_LOADED_S = 600.0
 
 
-class Call:
-    """A connection to a running server. Use it as a context manager."""
+class ControlClient:
+    """A connection to a running server, to be used as a context manager."""
 
     def __init__(self, sock: socket.socket) -> None:
-        """Take over `sock`."""
+        """Take ownership of `sock`."""
         self._sock = sock
         self._buffer = bytearray()
         credentials = peer_credentials(sock)
         self._pidfd = -1
-        with contextlib.suppress(OSError):  # it is in another pid name space
+        with contextlib.suppress(OSError):  # the server is in another pid namespace
             self._pidfd = os.pidfd_open(credentials.pid)
 
     def __enter__(self) -> Self:
@@ -68,7 +68,7 @@ class Call:
 
         Raises:
             NotRunning: the server has ended.
-            TapdError: what the server says went wrong.
+            TapdError: the server answered with this error.
         """
         while (end := self._buffer.find(b"\n")) < 0:
             try:
@@ -89,20 +89,20 @@ class Call:
         return message
 
     def wait(self, timeout_s: float | None, *others: HasFileno) -> bool:
-        """Wait until a message, or one of `others` to read, comes; return whether a message did."""
+        """Wait for a message, or input from `others`; return whether it was a message."""
         if b"\n" in self._buffer:
             return True
         ready, _, _ = select.select([self._sock, *others], [], [], timeout_s)
         return self._sock in ready
 
     def wait_until_ended(self) -> None:
-        """Wait until the server has closed the connection, as it does when it ends."""
+        """Wait until the server closes the connection, which it does when it ends."""
         with contextlib.suppress(OSError):
             while self._sock.recv(1 << 16):
                 pass
 
     def ask(self, request: str, **fields: Any) -> Any:
-        """Make a request and return what is answered."""
+        """Make a request and return the answer."""
         self.send(request=request, **fields)
         return self.receive()["ok"]
 
@@ -113,17 +113,17 @@ class Call:
                 signal.pidfd_send_signal(self._pidfd, number)
 
 
-def call_server(tap: Path) -> Call | None:
-    """Connect to the running server of `tap`; None where it sleeps.
+def connect(tap: Path) -> ControlClient | None:
+    """Connect to the server of `tap`; return None where it does not run.
 
     Raises:
-        NotAllowed: it is somebody else's.
-        NotRunning: a process has the TAP, and does not answer.
+        NotAllowed: it is another user's.
+        NotRunning: a process has locked the TAP and does not answer.
     """
     deadline_s = time.monotonic() + _START_S
     while True:
-        if call := try_to_call(tap):
-            return call
+        if client := try_connect(tap):
+            return client
         holder = _holder(tap)
         if holder is None:
             return None
@@ -132,42 +132,43 @@ def call_server(tap: Path) -> Call | None:
                 f"{tap}: process {holder or 'unknown'} has it and does not answer; it is starting, "
                 "stopping, saving or long at one thing: try again, or see its log"
             )
-        time.sleep(_RETRY_S)  # it is starting: nothing tells when the socket is there
+        time.sleep(_RETRY_S)  # it is starting; no event says when its socket exists
 
 
 def _holder(tap: Path) -> int | None:
+    """Return the process that has locked `tap`: None for none, 0 for one that is unknown."""
     name = parse_tap_name(tap.name).application
     return holder_of(tap.resolve().parent / directory_name(name))
 
 
-def call_next(tap: Path) -> Call:
-    """Connect to the process that goes on with `tap`, whose last one has just ended.
+def connect_next(tap: Path) -> ControlClient:
+    """Connect to the successor of the process that served `tap` and has just ended.
 
     Raises:
-        NotAllowed: it is somebody else's.
-        NotRunning: none comes, or it does not answer.
+        NotAllowed: it is another user's.
+        NotRunning: none was started, or it does not answer.
     """
     now_s = time.monotonic()
-    comes_by_s, answers_by_s = now_s + _NEXT_S, now_s + _NEXT_LOADED_S
-    while not (call := try_to_call(tap)):
+    start_deadline_s, load_deadline_s = now_s + _NEXT_S, now_s + _NEXT_LOADED_S
+    while not (client := try_connect(tap)):
         now_s = time.monotonic()
-        if _holder(tap) is not None:  # it loads
-            comes_by_s = now_s + _NEXT_S
-        if now_s > min(comes_by_s, answers_by_s):
+        if _holder(tap) is not None:  # it is loading
+            start_deadline_s = now_s + _NEXT_S
+        if now_s > min(start_deadline_s, load_deadline_s):
             raise NotRunning(f"{tap}: its server ended and has not come back; see its log")
-        time.sleep(_RETRY_S)  # nothing tells when the socket is there
-    return call
+        time.sleep(_RETRY_S)  # no event says when its socket exists
+    return client
 
 
-def try_to_call(tap: Path) -> Call | None:
-    """Connect to the server of `tap` if it answers at once.
+def try_connect(tap: Path) -> ControlClient | None:
+    """Connect to the server of `tap`; return None unless it answers at once.
 
     Raises:
-        NotAllowed: it is somebody else's.
+        NotAllowed: it is another user's.
     """
     for path in control_paths(tap):
         try:
-            return Call(connect_control(path))
+            return ControlClient(connect_control(path))
         except PermissionError:
             raise NotAllowed(f"{tap}: only root and the server's own user may do this") from None
         except OSError:
@@ -176,15 +177,15 @@ def try_to_call(tap: Path) -> Call | None:
 
 
 @contextlib.contextmanager
-def calling(tap: Path) -> Iterator[Call]:
+def connected(tap: Path) -> Iterator[ControlClient]:
     """Connect to the running server of `tap` for the length of the block.
 
     Raises:
-        NotRunning: it sleeps.
+        NotRunning: it does not run.
         TapdError: it can't be reached.
     """
-    call = call_server(tap)
-    if call is None:
+    client = connect(tap)
+    if client is None:
         raise NotRunning(f"{tap}: its server is not running; start it first")
-    with call:
-        yield call
+    with client:
+        yield client

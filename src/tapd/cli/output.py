@@ -1,6 +1,6 @@
-"""What commands print: tables and colour for people, JSON for programs.
+"""Output of commands: tables and colour for people, JSON for programs.
 
-click leaves colour out where its output is no terminal.
+click drops colour where the output is no terminal.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def emit(as_json: bool, data: Any, lines: Callable[[], Sequence[str]]) -> None:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return `rows` below `header`, in columns; one whose name begins with ">" goes right."""
+    """Return `header` and `rows` in columns; ">" before a name aligns its column right."""
     names = [name.removeprefix(">") for name in header]
     widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
 
@@ -40,12 +40,12 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def describe_loss(loss: Mapping[str, Any]) -> str:
-    """Return path, class and reason of an object that was lost, or is kept unfit."""
+    """Return path, class and reason of an object that was not saved or does not load."""
     return printable(f"{loss.get('path')} ({loss.get('type_name')}): {loss.get('reason')}")
 
 
 def render_size(size_bytes: float) -> str:
-    """Return a size as people write it."""
+    """Return a size with its unit, such as ``1.5 MB``."""
     for unit in ("B", "kB", "MB", "GB"):
         if size_bytes < 1000:
             return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
@@ -54,12 +54,12 @@ def render_size(size_bytes: float) -> str:
 
 
 def render_time(saved_at_s: float) -> str:
-    """Return a time since the epoch, in seconds, as the clock here shows it."""
+    """Return a time, given in seconds since the epoch, as local date and time."""
     return dt.datetime.fromtimestamp(saved_at_s).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def render_duration(seconds: float) -> str:
-    """Return a length of time as people say it."""
+    """Return a duration in one unit, such as ``3 h``."""
     for unit, length_s in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length_s:
             return f"{seconds / length_s:.0f} {unit}"

@@ -1,7 +1,7 @@
-"""A progress bar for what takes over a second; on a terminal only, on its own line of stderr.
+"""A progress bar on stderr, for work that takes over a second; on a terminal only.
 
-A thread draws it, so what is waited for need not know of it. Work that holds the
-interpreter's lock for long makes it jerk, nothing worse.
+A thread draws it, so the work needs no hooks. Work that holds the GIL for long makes it
+jerk, nothing worse.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _CELLS = 30
 
 
 class Progress:
-    """Shows that something goes on, and how far it is. Use it as a context manager."""
+    """A progress bar, to be used as a context manager."""
 
     def __init__(
         self,
@@ -29,13 +29,13 @@ class Progress:
         stream: TextIO | None = None,
         begin_s: float = _BEGIN_S,
     ) -> None:
-        """Prepare it; nothing is shown before `begin_s` seconds have passed.
+        """Prepare the bar; it appears after `begin_s` seconds.
 
         Args:
             label: what is being done.
-            total: how much there is of it; 0 where that is not known.
-            stream: where it is drawn, if that is a terminal; sys.stderr by default.
-            begin_s: what is done sooner shows nothing.
+            total: the amount of work; 0 where that is unknown.
+            stream: where to draw, if that is a terminal; sys.stderr by default.
+            begin_s: the delay; work that ends sooner shows nothing.
         """
         self._label = label
         self._total = total
@@ -57,7 +57,7 @@ class Progress:
             self._thread.join()
 
     def advance(self, amount: int) -> None:
-        """Say that `amount` more is done."""
+        """Add `amount` to the work done."""
         self._done += amount
 
     def _draw(self) -> None:

@@ -1,4 +1,4 @@
-"""The TAPs that a person means by a name or a path, and where their servers answer."""
+"""Finds TAPs by name or path, and the control sockets of their servers."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ RUNTIME_DIRECTORY = Path("/run/tapd")
 
 
 def own_state_directory() -> Path:
-    """Return what holds a person's own servers (tapd-mktap --user)."""
+    """Return the state directory of the user's own servers (tapd-mktap --user)."""
     return Path.home() / ".local" / "state" / "tapd"
 
 
 def find_tap(text: str, *, state_directory: Path = STATE_DIRECTORY) -> Path:
-    """Return the file of the TAP that a person means.
+    """Return the path of the TAP that `text` names: a file, or an installed server.
 
     Raises:
-        TapMissing: there is none of that name, neither here nor installed.
+        TapMissing: there is no such file or server.
     """
     path = Path(text)
     name = parse_tap_name(path.name).application
@@ -47,7 +47,7 @@ def find_tap(text: str, *, state_directory: Path = STATE_DIRECTORY) -> Path:
 
 
 def taps_in(directory: Path) -> list[Path]:
-    """Return where the TAP of each application in `directory` lies or would lie."""
+    """Return the path of the TAP of each application in `directory`; the file may be gone."""
     names = {
         parse_tap_name(path.name).application
         for path in directory.glob(f"*{SUFFIX}")
@@ -59,14 +59,14 @@ def taps_in(directory: Path) -> list[Path]:
 def complete_tap(
     _context: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[str]:
-    """Return the names that `incomplete` may become: installed servers, and TAPs here."""
+    """Complete a name: installed servers, and TAPs of the current directory."""
     here = [path.name for path in taps_in(Path())]
     names = [path.name for path in installed_directories()] + here
     return [name for name in names if name.startswith(incomplete)]
 
 
 def installed_directories() -> list[Path]:
-    """Return those of the installed servers: the machine's, which may be closed to us, and ours."""
+    """Return the directories of installed servers: the machine's, if readable, and the user's."""
     found: list[Path] = []
     for state_directory in (STATE_DIRECTORY, own_state_directory()):
         with contextlib.suppress(OSError):
@@ -75,11 +75,11 @@ def installed_directories() -> list[Path]:
 
 
 def control_paths(tap: Path, *, state_directory: Path = STATE_DIRECTORY) -> list[Path]:
-    """Return where the server of `tap` may have its control socket, the likeliest first."""
+    """Return the possible paths of the control socket of `tap`, the likeliest first."""
     name = parse_tap_name(tap.name).application
     directory = tap.resolve().parent
     paths = [directory / directory_name(name) / CONTROL_NAME]
-    # /var/lib/tapd/NAME is a symbolic link once the server's user was made.
+    # systemd makes /var/lib/tapd/NAME a symbolic link (DynamicUser=), so resolve it.
     if directory == (state_directory / name).resolve():
         paths.insert(0, RUNTIME_DIRECTORY / name / CONTROL_NAME)
     return paths

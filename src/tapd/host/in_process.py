@@ -26,7 +26,7 @@ from tapd.model.application import Application
 from tapd.net.turn.recovery import Resumed, begin_turns
 from tapd.net.turn.turn import Turn
 from tapd.store.files import Files, replace_file, writing
-from tapd.store.journal.records import History
+from tapd.store.journal.history import History
 from tapd.store.key import load_key
 from tapd.store.layout import Layout
 from tapd.store.snapshot import take_snapshot

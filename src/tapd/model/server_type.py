@@ -24,10 +24,13 @@ class Made(Generic[Thing_co]):
     Attributes:
         service: the service, or an application of its own.
         notes: lines that are shown after those of `ServerType.welcome`, and kept nowhere.
+        generated: the accounts' passwords were generated for a new server. Where the server
+            exists, its accounts keep the passwords that they have.
     """
 
     service: Thing_co
     notes: Sequence[str] = ()
+    generated: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

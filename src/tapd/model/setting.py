@@ -9,15 +9,12 @@ so that what takes long (the hash of a password) stops nobody.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from typing import Protocol as TypingProtocol
 
 from tapd.errors import UsageError
 from tapd.model.access.accounts import Authorizer, check_credential, hash_password
 from tapd.values import Value
-
-if TYPE_CHECKING:
-    from tapd.model.application import Application
-    from tapd.model.service import Service
 
 Change = Callable[[], object]
 
@@ -44,6 +41,40 @@ class Setting(Value):
     asks_for: str = ""
     choices: tuple[str, ...] = ()
     form: str = "VALUE"
+
+
+class HasAccounts(TypingProtocol):
+    """What an account's setting asks of an application."""
+
+    @property
+    def authorizer(self) -> Authorizer:
+        """Its accounts."""
+
+
+class OfApplication(TypingProtocol):
+    """What an account's setting asks of a service (`model.service.Service`)."""
+
+    @property
+    def application(self) -> HasAccounts:
+        """The application that it belongs to."""
+
+
+class HasSettings(TypingProtocol):
+    """What is asked of a service to find its settings (`model.service.Service`)."""
+
+    name: str
+
+    @property
+    def settable(self) -> Mapping[str, Setting]:
+        """Its settings, by option."""
+
+
+class HasServices(HasAccounts, TypingProtocol):
+    """What is asked of an application to find its settings (`model.application.Application`)."""
+
+    @property
+    def services(self) -> Mapping[str, HasSettings]:
+        """Its services, by name."""
 
 
 class Assignment(Value):
@@ -105,11 +136,11 @@ def choice_setting(attribute: str, summary: str, choices: Mapping[str, Any]) -> 
 # --- accounts: for every type that people log in to ---------------------------------
 
 
-def _names(service: Service) -> str:
+def _names(service: OfApplication) -> str:
     return ", ".join(service.application.authorizer.accounts)
 
 
-def _unread(_service: Service) -> str:
+def _unread(_service: OfApplication) -> str:
     return ""
 
 
@@ -118,25 +149,25 @@ def _known(authorizer: Authorizer, name: str) -> None:
         raise UsageError(f"there is no user {name!r}; there are: {', '.join(authorizer.accounts)}")
 
 
-def _change_password(service: Service, name: str, password: str) -> Change:
+def _change_password(service: OfApplication, name: str, password: str) -> Change:
     _known(service.application.authorizer, name)
     return _keep(service, name, password)
 
 
-def _add_user(service: Service, name: str, password: str) -> Change:
+def _add_user(service: OfApplication, name: str, password: str) -> Change:
     if name in service.application.authorizer.accounts:
         raise UsageError(f"there is a user {name!r} already; password={name} sets the password")
     return _keep(service, name, password)
 
 
-def _keep(service: Service, name: str, password: str) -> Change:
+def _keep(service: OfApplication, name: str, password: str) -> Change:
     check_credential("user name", name)
     check_credential("password", password)
     password_hash = hash_password(password)
     return lambda: service.application.authorizer.keep_account(name, password_hash)
 
 
-def _remove_user(service: Service, name: str, _secret: str) -> Change:
+def _remove_user(service: OfApplication, name: str, _secret: str) -> Change:
     accounts = service.application.authorizer.accounts
     _known(service.application.authorizer, name)
     return lambda: accounts.pop(name, None)
@@ -155,7 +186,7 @@ ACCOUNT_SETTINGS: Mapping[str, Setting] = {
 # --- all of an application's -----------------------------------------------------------
 
 
-def find_setting(application: Application, option: str) -> tuple[Service, Setting]:
+def find_setting(application: HasServices, option: str) -> tuple[HasSettings, Setting]:
     """Return what ``OPTION`` or ``SERVICE.OPTION`` names.
 
     Raises:
@@ -179,7 +210,7 @@ def find_setting(application: Application, option: str) -> tuple[Service, Settin
     return found[0]
 
 
-def prepare_settings(application: Application, assignments: list[Assignment]) -> list[Change]:
+def prepare_settings(application: HasServices, assignments: list[Assignment]) -> list[Change]:
     """Check all of `assignments`; return what makes the changes.
 
     Raises:
@@ -212,7 +243,7 @@ def _check_not_last(users: set[str], name: str) -> None:
         )
 
 
-def describe_settings(application: Application) -> list[dict[str, str]]:
+def describe_settings(application: HasServices) -> list[dict[str, str]]:
     """Return what `tapctl set` shows of every setting."""
     several = len(application.services) > 1
     told: list[dict[str, str]] = []

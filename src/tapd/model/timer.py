@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from typing import Protocol as TypingProtocol
 
 from tapd.model.durable.persistent import Persistent
 
-if TYPE_CHECKING:
-    from tapd.model.application import Application
+
+class TimersOwner(TypingProtocol):
+    """What a timer asks of its application (`model.application.Application`)."""
+
+    @property
+    def delayeds(self) -> dict[int, Timer]:
+        """Pending timers, by key."""
 
 
 class Timer(Persistent):
@@ -27,7 +33,7 @@ class Timer(Persistent):
 
     def __init__(
         self,
-        application: Application,
+        application: TimersOwner,
         key: int,
         due_s: float,
         function: Callable[..., object],

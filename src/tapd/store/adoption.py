@@ -1,8 +1,8 @@
 """An application that another key signed, taken over whole: its TAPs and its journals.
 
-Imports `errors` and the rest of `image`. Somebody who moves a state directory to
-another host, or has lost the key, means all of it: to sign one file alone would
-have the next start load that, which may be the oldest, and pass the rest over.
+Somebody who moves a state directory to another host, or has lost the key, means all of
+it: to sign one file alone would have the next start load that, which may be the oldest,
+and pass the rest over.
 
 Nothing is run here. What loading would run is read from every file first, for
 the person to judge; journals can't be verified without the key that wrote them,

@@ -1,8 +1,8 @@
 """The few file operations that a save consists of, and their safe order.
 
-Imports only `errors`. Everything that `store` and `key` change on disk goes
-through a `Files` object, so that tests can fail the Nth call, for every N, and
-record the calls to work out what a power cut could leave after each of them.
+Everything that `store` and `key` change on disk goes through a `Files` object, so that
+tests can fail the Nth call, for every N, and record the calls to work out what a power
+cut could leave after each of them.
 
 The order (the same as in any database): write a temporary file in the same
 directory, fsync it, rename it over the name, fsync the directory. At every

@@ -1,6 +1,6 @@
 """Saving and loading an application's TAPs, so that one good one is always there.
 
-Imports `errors`, `model` and the rest of `image`. Four rules hold it together:
+Four rules hold it together:
 
 - A generation is written once, under its own number, and never changed; the
   newest one that verifies is what is loaded, and the one before is the fallback.

@@ -1,9 +1,8 @@
 """The key that signs TAPs: where it lies, how it is made, what it signs.
 
-Imports only `errors` and `store.files`. Loading a pickle runs what its writer
-chose, so a TAP is loaded only where its signature shows that this host's key
-wrote it (promise 7). The key therefore lies outside of the state directory,
-out of reach of whoever can write there.
+Loading a pickle runs what its writer chose, so a TAP is loaded only where its signature
+shows that this host's key wrote it (promise 7). The key therefore lies outside of the
+state directory, out of reach of whoever can write there.
 
 A key file is text, one key a line: ``tapd-key-1 `` and 64 hexadecimal digits.
 The first line signs; TAPs signed with any of the others are still accepted, so

@@ -1,8 +1,8 @@
 """The lock on a state directory: one daemon on one TAP.
 
-Imports only `errors` and `store.files`. It is an flock, so it belongs to the
-open file, is inherited by a saving child, and is gone when the last process
-that holds it is: a daemon that was killed leaves nothing to clean up.
+It is an flock, so it belongs to the open file, is inherited by a saving child, and is
+gone when the last process that holds it is: a daemon that was killed leaves nothing to
+clean up.
 """
 
 from __future__ import annotations

@@ -27,7 +27,8 @@ from tapd.store.files import Files, give_to_owner_of, writing
 from tapd.store.generations import Store
 from tapd.store.journal.chain import Fault, Segment, Source, is_begun
 from tapd.store.journal.file import JournalContents, JournalWriter, journal_key
-from tapd.store.journal.records import History, render_base
+from tapd.store.journal.history import History
+from tapd.store.journal.records import render_base
 from tapd.store.journal.sync_mark import SyncMark
 from tapd.store.key import Key
 from tapd.store.layout import Entry

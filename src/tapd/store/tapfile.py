@@ -1,7 +1,6 @@
 """The TAP file's format: pickle, manifest, footer.
 
-Imports only `errors`, `store.files` and `store.key`. Pure but for `read_tail` and
-`read_manifest`, which read the end of a file.
+Pure but for `read_tail` and `read_manifest`, which read the end of a file.
 
 A TAP is
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from by_hand import serving, wait_for
 
+from tapd.cli.machine import Machine
 from tapd.cli.mktap.command import run
-from tapd.cli.mktap.plan import Machine
 from tapd.model.access.accounts import verify_password
 from tapd.model.application import Application
 from tapd.services.telnet import ShellFactory

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tapd.cli.machine import Machine
 from tapd.cli.mktap.clashes import find_clashes
 from tapd.cli.mktap.command import run
-from tapd.cli.mktap.plan import Machine
 from tapd.model.address import Address, parse_address
 
 HOST = "127.0.0.3"  # of these tests only

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from by_hand import free_port
 
+from tapd.cli.machine import Machine, find_machine
 from tapd.cli.mktap.command import run
-from tapd.cli.mktap.plan import Machine, find_machine
 from tapd.model.application import Application
 from tapd.store.generations import Store
 from tapd.store.key import load_key
@@ -131,7 +131,7 @@ def test_who_does_not_linger_is_told_when_the_server_runs(
     system: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("tapd.cli.mktap.plan.LINGERING", str(tmp_path / "linger"))
+    monkeypatch.setattr("tapd.cli.machine.LINGERING", str(tmp_path / "linger"))
     own = dataclasses.replace(system, is_user=True)
     port = f"127.0.0.1:{free_port()}"
     assert run(["example-echo", "--name", "echo", "--port", port, "--now"], own) == 0

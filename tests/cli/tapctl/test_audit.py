@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from by_hand import Server, free_port, wait_for
 
-from tapd.cli.tapctl.status import describe_audit
+from tapd.cli.tapctl.checkpoint import describe_audit
 from tapd.model.application import Application
 from tapd.services.telnet import ShellFactory
 from tapd.store.generations import Store

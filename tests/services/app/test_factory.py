@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tapd import Application, AuthorError, LineProtocol, PeerError, Service, UsageError
+from tapd.cli.machine import Machine
 from tapd.cli.mktap.command import run
-from tapd.cli.mktap.plan import Machine
 from tapd.services.app.factory import make_from, parse_options, parse_target
 from tapd.store.generations import Store
 from tapd.store.key import load_key

@@ -10,8 +10,8 @@ from irc_kit import Irc, untagged
 
 from tapd.errors import AuthorError
 from tapd.services.irc.conduct.command_table import COMMANDS, command
-from tapd.services.irc.conduct.session import Session
 from tapd.services.irc.listing import render_page
+from tapd.services.irc.state.reply import Reply
 from tapd.services.irc.wire import capabilities, modes, numerics
 from tapd.services.irc.wire.message import Message
 
@@ -87,9 +87,9 @@ def newcomer() -> Iterator[None]:
     """A command of one function in one file: this one."""
 
     @command("DICE", params=1)
-    def roll(session: Session, message: Message) -> None:
+    def roll(reply: Reply, message: Message) -> None:
         """Roll a die with so many sides."""
-        session.notice(f"of {message.params[0]} sides: 4")
+        reply.notice(f"of {message.params[0]} sides: 4")
 
     yield
     del COMMANDS["DICE"]

@@ -1,75 +1,63 @@
-"""``tapd-mktap TYPE`` for a server that is there: change what was told, keep the rest.
+"""``tapd-mktap TYPE`` for a server that exists: change what was given, keep the rest.
 
-A port, an option or an account that was given is changed; the server's state stays,
-and so does every line that people wrote into its drop-ins. A TAP that sleeps is
-changed under its lock; a running server changes itself, in a turn. Nothing that
-could cost a connection or a moment's service is done without ``--now``.
+Given ports, options and accounts are changed; all other state stays, and so do the
+lines that people added to the drop-ins. A stopped TAP is changed under its lock; a
+running server changes itself, in a turn. Anything that could cost a connection or
+interrupt service needs ``--now``.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from tapd.cli.client import Call, call_server
+from tapd.cli.client import ControlClient, connect
+from tapd.cli.machine import Machine
 from tapd.cli.mktap.clashes import Clash, find_clashes, refuse_taken, warn_of
-from tapd.cli.mktap.dropins import UnitOptions, changed_texts, plan_drop_ins, write_texts
-from tapd.cli.mktap.plan import FOR_UNITS, Machine, Plan, opened_tap, start_now
+from tapd.cli.mktap.dropins import changed_texts, plan_drop_ins, write_texts
+from tapd.cli.mktap.plan import FOR_UNITS, Plan, opened_tap, start_now
+from tapd.cli.mktap.report import print_losses, print_start_command, print_texts
+from tapd.cli.mktap.request import Request
+from tapd.cli.mktap.server_types import type_options
 from tapd.errors import StateLocked, UsageError
 from tapd.host.change import Change, kind_of
 from tapd.model.address import Address, parse_address
+from tapd.model.server_type import Made
 from tapd.model.service import Service
 from tapd.store.snapshot import SaveReport
 from tapd.units.instance import service_unit, socket_unit, typed_unit
 from tapd.units.render import ports_drop_in_path
 
 _OF_ACCOUNTS = frozenset({"user", "password", "password_file"})
-_PATH = "path"  # of the type app
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Told:
-    """What the command line says to change.
-
-    Attributes:
-        change: of the server itself.
-        options: of its units.
-        now: whether what clients notice may be done at once.
-        dry_run: only say what would be done.
-    """
-
-    change: Change
-    options: UnitOptions
-    now: bool
-    dry_run: bool
+_PATH = "path"  # an option of the type app
 
 
 def make_change(
-    service: Service,
+    made: Made[Service],
     parameters: Iterable[click.Parameter],
     given: Mapping[str, Any],
     ports: tuple[str, ...],
 ) -> Change:
-    """Return the change that the given options of a type ask for.
+    """Return the change that the typed options of a type ask for.
 
     Args:
-        service: what the type made of them, in an application of its own.
+        made: what the type made of them, in an application of its own.
         parameters: of the type.
-        given: the values that were typed, by parameter name.
+        given: the typed values, by parameter name.
         ports: as typed.
 
     Raises:
-        UsageError: an option can't be changed in a server that is made.
+        UsageError: an option can't be changed in an existing server.
     """
+    service = made.service
     settings = {}
     for parameter in parameters:
         if parameter.name not in given or parameter.name in _OF_ACCOUNTS | {_PATH}:
             continue
-        if isinstance(parameter, click.Argument):  # says what the server is; `kind` tells it
+        if isinstance(parameter, click.Argument):  # says what the server is, as `kind` does
             continue
         option = max(parameter.opts, key=len).lstrip("-")
         setting = service.settable.get(option)
@@ -80,52 +68,56 @@ def make_change(
             )
         settings[option] = str(given[parameter.name])
     application = service.application
-    generated = application.__dict__.get("_v_generated_password") is not None
     accounts = application.authorizer.accounts if _OF_ACCOUNTS & set(given) else {}
     return Change(
         kind_of(service),
         tuple(str(address) for port in ports for address in parse_address(port)) or None,
         settings,
         {name: account.password_hash for name, account in accounts.items()},
-        only_new_accounts=generated,
+        only_new_accounts=made.generated,
         python_path=application.python_path if _PATH in given else (),
     )
 
 
-def change_server(machine: Machine, plan: Plan, told: Told) -> None:
-    """Make the change, and say what was done and what is left to do.
+def change_server(request: Request, machine: Machine, plan: Plan, made: Made[Service]) -> None:
+    """Make the change, and print what was done and what to type next.
 
     Args:
+        request: what to change.
         machine: where it is.
         plan: as for a new server of the name; says where its files are.
-        told: what to change.
+        made: what the type made of the request, in an application of its own.
 
     Raises:
         TapdError: it can't be done; nothing was changed then.
     """
-    told.options.check()
-    if not plan.instance and not told.options.is_empty:
+    change = make_change(
+        made, type_options(request.server_type), request.given_to_type, request.ports
+    )
+    request.units.check()
+    if not plan.instance and not request.units.is_empty:
         raise UsageError(FOR_UNITS)
-    call = call_server(plan.tap_path)
-    if call is None:
-        _change_sleeping(machine, plan, told)
+    client = connect(plan.tap_path)
+    if client is None:
+        _change_stopped(request, machine, plan, change)
         return
-    with call:
-        _change_running(machine, plan, told, call)
+    with client:
+        _change_running(request, machine, plan, change, client)
 
 
-def _change_sleeping(machine: Machine, plan: Plan, told: Told) -> None:
+def _change_stopped(request: Request, machine: Machine, plan: Plan, change: Change) -> None:
+    """Change a server that does not run; its ports may be open."""
     with opened_tap(plan.tap_path) as (state, restored):
-        prepared = told.change.prepare(restored.application)
-        texts = _texts(machine, plan, told, prepared.ports)
+        prepared = change.prepare(restored.application)
+        texts = _texts(request, machine, plan, prepared.ports)
         clashes = _clashes(machine, plan, prepared.ports)
-        if told.dry_run:
-            _say_dry(prepared.said, texts)
+        if request.dry_run:
+            _print_dry_run(prepared.said, texts)
             warn_of(clashes)
             return
         is_open = bool(plan.instance) and machine.is_active(socket_unit(plan.instance))
         opens = is_open and (prepared.changes_ports or _are_sockets(plan, machine, texts))
-        if opens or told.now:
+        if opens or request.now:
             refuse_taken(clashes)
         report: SaveReport | None = None
         if prepared.said:
@@ -133,34 +125,33 @@ def _change_sleeping(machine: Machine, plan: Plan, told: Told) -> None:
             report = state.resave(restored)
         write_texts(texts)
     if report is not None:
-        for loss in report.losses:
-            click.echo(f"tapd-mktap: not kept: {loss}", err=True)
+        print_losses(report)
     if plan.instance and texts:
         machine.run_systemctl("daemon-reload")
     if opens:
-        # Nobody is connected: only the ports are open, and they are the old ones.
+        # Only the ports are open, and they are the old ones; nobody is connected.
         machine.run_systemctl("restart", socket_unit(plan.instance))
-    _say_done(plan, prepared.said, texts)
-    if told.now:
+    _print_done(plan, prepared.said, texts)
+    if request.now:
         start_now(machine, plan.instance)
-    elif plan.instance and not is_open:
-        click.echo(f"{machine.typed_systemctl} start {typed_unit(plan.instance)}")
-    elif not plan.instance:
-        click.echo(f"tapd {plan.tap_path}")
+    elif not is_open:
+        print_start_command(machine, plan)
     warn_of(clashes)
 
 
-def _change_running(machine: Machine, plan: Plan, told: Told, call: Call) -> None:
-    change = told.change.to_json()
-    answer = call.ask("change", change=change, dry_run=True)
-    texts = _texts(machine, plan, told, answer["ports"])
+def _change_running(
+    request: Request, machine: Machine, plan: Plan, change: Change, client: ControlClient
+) -> None:
+    """Have a running server change itself; its units are changed here."""
+    answer = client.ask("change", change=change.to_json(), dry_run=True)
+    texts = _texts(request, machine, plan, answer["ports"])
     clashes = _clashes(machine, plan, answer["ports"])
-    if told.dry_run:
-        _say_dry(answer["said"], texts)
+    if request.dry_run:
+        _print_dry_run(answer["said"], texts)
         warn_of(clashes)
         return
     changes_sockets = answer["changes_ports"] or _are_sockets(plan, machine, texts)
-    if changes_sockets and not (told.now and plan.instance):
+    if changes_sockets and not (request.now and plan.instance):
         raise StateLocked(
             f"{plan.application.name} runs, and its sockets change: "
             + (
@@ -174,14 +165,15 @@ def _change_running(machine: Machine, plan: Plan, told: Told, call: Call) -> Non
     write_texts(texts)
     if texts:
         machine.run_systemctl("daemon-reload")
-    # From here to the restart the server has other ports than its sockets, so not for long.
-    call.ask("change", change=change)
-    _say_done(plan, answer["said"], texts)
+    # From here to the restart the server's ports differ from its open sockets: nothing slow
+    # may come between.
+    client.ask("change", change=change.to_json())
+    _print_done(plan, answer["said"], texts)
     if changes_sockets:
         machine.run_systemctl("restart", socket_unit(plan.instance))
-        # Whoever is connected keeps that; see the unit's Requires=.
+        # Connections are kept; see the unit's Requires=.
         machine.run_systemctl("start", service_unit(plan.instance))
-    elif texts and told.now:
+    elif texts and request.now:
         machine.run_systemctl("restart", service_unit(plan.instance))
     elif texts:
         click.echo(
@@ -190,20 +182,20 @@ def _change_running(machine: Machine, plan: Plan, told: Told, call: Call) -> Non
         )
 
 
-def _texts(machine: Machine, plan: Plan, told: Told, ports: list[str]) -> dict[Path, str]:
+def _texts(request: Request, machine: Machine, plan: Plan, ports: list[str]) -> dict[Path, str]:
     """Return the drop-ins that change."""
     if not plan.instance:
         return {}
     addresses: list[Address] = [address for port in ports for address in parse_address(port)]
     return changed_texts(
         plan_drop_ins(
-            plan.instance, addresses, told.options, machine.unit_directory, is_user=machine.is_user
+            plan.instance, addresses, request.units, machine.unit_directory, is_user=machine.is_user
         )
     )
 
 
 def _clashes(machine: Machine, plan: Plan, ports: list[str]) -> list[Clash]:
-    """Return which ports are not for this server alone."""
+    """Return the ports that this server can't have, or would have to share."""
     if not plan.instance:
         return []
     addresses = [address for port in ports for address in parse_address(port)]
@@ -217,15 +209,14 @@ def _are_sockets(plan: Plan, machine: Machine, texts: dict[Path, str]) -> bool:
     )
 
 
-def _say_dry(said: list[str], texts: dict[Path, str]) -> None:
+def _print_dry_run(said: list[str], texts: dict[Path, str]) -> None:
     for line in said:
         click.echo(f"# {line}")
-    for path, text in texts.items():
-        click.echo(f"\n# {path}\n{text}", nl=False)
+    print_texts(texts)
     click.echo("\nNothing was changed.", err=True)
 
 
-def _say_done(plan: Plan, said: list[str], texts: dict[Path, str]) -> None:
+def _print_done(plan: Plan, said: list[str], texts: dict[Path, str]) -> None:
     if not said and not texts:
         click.echo(f"{plan.tap_path} is there, and there is nothing to change in it.")
         return

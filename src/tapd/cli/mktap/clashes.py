@@ -1,7 +1,7 @@
-"""Ports that somebody else has: said before the service manager finds out.
+"""Finds ports that another server or process has, before the service manager tries them.
 
-It opens the ports of a server when that is started, and says no more than "Address
-already in use". Imports `errors`, `model`, `systemd`, `units` and `host`.
+The service manager opens a server's ports at its start, and only says "Address already
+in use" then.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from tapd.cli.mktap.plan import Machine
+from tapd.cli.machine import Machine
 from tapd.errors import AddressUnusable, UnitFileMalformed, UsageError
 from tapd.host.manager.binding import why_not_free
 from tapd.model.address import Address, parse_address, without_twins
@@ -25,11 +25,11 @@ _ANY = {"0.0.0.0", "::"}  # noqa: S104 - recognised, not bound
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Clash:
-    """A port that is not for this server alone.
+    """A port that this server can't have, or would have to share.
 
     Attributes:
-        text: who has it, and what to do, for people.
-        is_taken: nobody could listen there now; else another server may, later.
+        text: who has it, and what to do.
+        is_taken: it is in use now; else another server is configured for it.
     """
 
     text: str
@@ -39,7 +39,7 @@ class Clash:
 def find_clashes(machine: Machine, name: str, addresses: Sequence[Address]) -> list[Clash]:
     """Return which of `addresses` the server `name` could not have, or would have to share.
 
-    The ports that its own socket unit has open are its own.
+    Ports that its own socket unit has open are no clash.
     """
     own_path = ports_drop_in_path(name, machine.unit_directory)
     is_open = own_path.exists() and machine.is_active(socket_unit(name))
@@ -56,7 +56,7 @@ def find_clashes(machine: Machine, name: str, addresses: Sequence[Address]) -> l
             (other for other, ports in others.items() if any(_overlap(address, p) for p in ports)),
             "",
         )
-        # A server that is not started has no ports: somebody else has this one then.
+        # A server that is not started has no port open, so something else has this one.
         if server and (not reason or machine.is_active(f"tapd@{server}.socket")):
             text = (
                 f"{address} is a port of the server {server}, too: stop that one "
@@ -70,12 +70,12 @@ def find_clashes(machine: Machine, name: str, addresses: Sequence[Address]) -> l
 
 
 def taken(clashes: Sequence[Clash]) -> list[AddressUnusable]:
-    """Return an error for each port that could not be listened at now."""
+    """Return an error for each port that is in use now."""
     return [AddressUnusable(clash.text) for clash in clashes if clash.is_taken]
 
 
 def refuse_taken(clashes: Sequence[Clash]) -> None:
-    """Refuse to go on where a port could not be listened at now.
+    """Raise if a port is in use now.
 
     Raises:
         ExceptionGroup: of an AddressUnusable for each.
@@ -85,7 +85,7 @@ def refuse_taken(clashes: Sequence[Clash]) -> None:
 
 
 def warn_of(clashes: Sequence[Clash]) -> None:
-    """Say them."""
+    """Print each clash as a warning."""
     for clash in clashes:
         click.echo(f"tapd-mktap: {clash.text}", err=True)
 
@@ -101,7 +101,7 @@ def _other_servers(machine: Machine, name: str) -> dict[str, list[Address]]:
 
 
 def _ports_in(path: Path) -> list[Address]:
-    """Return the ports of a drop-in; those that can't be read are left out."""
+    """Return the ports of a drop-in, without those that can't be parsed."""
     try:
         texts = parse_ports_drop_in(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError, UnitFileMalformed):
@@ -110,18 +110,18 @@ def _ports_in(path: Path) -> list[Address]:
     for text in texts:
         try:
             addresses += parse_address(text)
-        except UsageError:  # somebody wrote there what systemd alone understands
+        except UsageError:  # written by hand, in a form that only systemd understands
             continue
     return addresses
 
 
 def _is_same_port(one: Address, other: Address) -> bool:
-    """Whether both are one number or path, at whatever host."""
+    """Whether both have the same port number or path, on any host."""
     return (one.port, one.path, one.is_datagram) == (other.port, other.path, other.is_datagram)
 
 
 def _overlap(one: Address, other: Address) -> bool:
-    """Whether only one of the two can be listened at."""
+    """Whether only one of the two can be bound."""
     if not _is_same_port(one, other) or one.is_ipv6 != other.is_ipv6:
         return False
     return one.host == other.host or bool({one.host, other.host} & _ANY)

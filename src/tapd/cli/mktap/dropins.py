@@ -1,7 +1,6 @@
-"""The drop-ins of one server: read, changed by what `tapd-mktap` was told, written.
+"""Reads, changes and writes the drop-ins of one server.
 
-Imports `errors`, `model` and `units`. What people wrote into a file stays; a file
-is rewritten only where it changes.
+Lines that people added to a file stay, and a file is rewritten only if it changes.
 """
 
 from __future__ import annotations
@@ -33,21 +32,21 @@ from tapd.units.unitfile import UnitFile, parse_unit_file
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class UnitOptions:
-    """What was told of a server's units."""
+    """Options of a server's units, as given to `tapd-mktap`."""
 
     service: ServiceOptions = dataclasses.field(default_factory=ServiceOptions)
     socket: SocketOptions = dataclasses.field(default_factory=SocketOptions)
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing was."""
+        """Whether none was given."""
         return self == UnitOptions()
 
     def check(self) -> None:
-        """Check them, and that the directories and the group that they name are there.
+        """Check the options, and that the directories and the group that they name exist.
 
         Raises:
-            UsageError: something is wrong.
+            UsageError: an option is wrong.
         """
         self.service.check()
         self.socket.check()
@@ -72,18 +71,18 @@ def plan_drop_ins(
     *,
     is_user: bool = False,
 ) -> dict[Path, str]:
-    """Return the drop-ins of the server `name` as they are to be, by path.
+    """Return the new text of each drop-in of the server `name`, by path.
 
     Args:
         name: of the server.
         addresses: where it listens.
-        options: what was told.
+        options: of its units.
         directory: of the units.
-        is_user: they are those of a person's own service manager.
+        is_user: they are of the user's own service manager.
 
     Raises:
-        UsageError: systemd can't do what was told.
-        UnitFileMalformed: one of them is there and can't be read.
+        UsageError: systemd can't do what the options ask for.
+        UnitFileMalformed: an existing one can't be parsed.
     """
     there = [address for address in addresses if not is_spare_loopback(address, addresses)]
     ports_path = ports_drop_in_path(name, directory)
@@ -106,7 +105,7 @@ def _read(path: Path) -> UnitFile | None:
 
 
 def changed_texts(texts: dict[Path, str]) -> dict[Path, str]:
-    """Return those of `texts` that are not on the disk as they are to be."""
+    """Return those of `texts` that differ from the files on disk."""
     return {
         path: text
         for path, text in texts.items()
@@ -126,13 +125,13 @@ def write_texts(texts: dict[Path, str]) -> None:
 
 
 def plan_removal(name: str, directory: Path, *, is_user: bool = False) -> dict[Path, str]:
-    """Return what is left of the drop-ins of the server `name` without what was written for it.
+    """Return the drop-ins of the server `name` without the lines that tapd-mktap wrote.
 
     Returns:
-        By path what people added; "" where that is nothing.
+        By path the lines that people added; "" for none.
 
     Raises:
-        UnitFileMalformed: one of them can't be read.
+        UnitFileMalformed: one of them can't be parsed.
     """
     left = {}
     for path, strip in (
@@ -150,7 +149,7 @@ def plan_removal(name: str, directory: Path, *, is_user: bool = False) -> dict[P
 
 
 def remove_drop_ins(left: dict[Path, str]) -> None:
-    """Have of each file that much left, and remove those of which nothing is.
+    """Write what is left of each file, and remove the file where nothing is left.
 
     Raises:
         StateUnwritable: a file can't be removed or written.
@@ -168,7 +167,7 @@ def remove_drop_ins(left: dict[Path, str]) -> None:
 
 
 def make_directory(path: Path, mode: int) -> None:
-    """Make `path` with `mode`, and its parents for all to enter, whatever the umask."""
+    """Make `path` with `mode` and its parents with 0755, whatever the umask."""
     try:
         for directory in (*reversed(path.parents), path):
             if not directory.is_dir():
@@ -181,7 +180,7 @@ def make_directory(path: Path, mode: int) -> None:
 
 
 def _write_text(path: Path, text: str) -> None:
-    """Write `path` so that systemd never reads half of it."""
+    """Replace `path` atomically, so that systemd never reads half of it."""
     temporary = path.with_name(f".{path.name}.new")
     try:
         temporary.write_text(text, encoding="utf-8")

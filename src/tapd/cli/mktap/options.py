@@ -1,4 +1,4 @@
-"""The options of `tapd-mktap` that every server type has, and those of the command itself."""
+"""Options of `tapd-mktap`: those that every server type has, and those of the command itself."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tapd.units.service import ServiceOptions
 from tapd.version import __version__
 
 NONE = "none"
-"""Given instead of a directory, it takes back all that were opened before."""
+"""Given instead of a directory, it revokes all directories allowed before."""
 
 
 def common_options(server_type: ServerType) -> list[click.Parameter]:
-    """Return the options that every type has, as `server_type` has them."""
+    """Return the options that every type has, with the defaults of `server_type`."""
     path = click.Path(path_type=Path)
     name = server_type.name if server_type.default_name is None else "as the type names it"
     ports = server_type.default_port or "none"
@@ -99,7 +99,7 @@ UNIT_OPTIONS = frozenset(str(option.name) for option in unit_options())
 
 
 def take_unit_options(values: dict[str, Any]) -> UnitOptions:
-    """Take the options of units out of `values`."""
+    """Remove the options of units from `values`, and return them."""
     taken = {name: values.pop(name) for name in UNIT_OPTIONS}
     return UnitOptions(
         ServiceOptions(
@@ -118,7 +118,7 @@ def _directories(given: tuple[str, ...]) -> tuple[str, ...] | None:
 
 
 def given_options(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of `values` that somebody typed, or set in the environment."""
+    """Return those of `values` that were typed or set in the environment: no defaults."""
     sources = click.core.ParameterSource
     context = click.get_current_context()
     return {
@@ -148,7 +148,7 @@ def group_options() -> list[click.Parameter]:
 
 
 def version_option() -> click.Option:
-    """Return ``--version``; click's own finds a version by package name, at a cost."""
+    """Return ``--version``; click's own looks up package metadata, which is slow."""
 
     def show(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
         if value and not ctx.resilient_parsing:

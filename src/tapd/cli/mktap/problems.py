@@ -1,7 +1,4 @@
-"""All that is wrong with a command of `tapd-mktap`: gathered, and said at once.
-
-Imports `errors`.
-"""
+"""Gathers the errors of a `tapd-mktap` command line and prints them all at once."""
 
 from __future__ import annotations
 
@@ -16,20 +13,20 @@ from tapd.errors import TapdError, UsageError
 
 @dataclasses.dataclass(slots=True)
 class Problems:
-    """Everything that is wrong, gathered so that it is said at once."""
+    """The errors found so far."""
 
     errors: list[Exception] = dataclasses.field(default_factory=list)
 
     @contextlib.contextmanager
     def gathered(self) -> Any:
-        """Keep an error of the block for later."""
+        """Gather an error of the block; go on after it."""
         try:
             yield
         except (TapdError, click.UsageError, OSError) as error:
             self.errors.append(error)
 
     def raise_any(self) -> None:
-        """Raise what was gathered, if anything.
+        """Raise the errors together, if there are any.
 
         Raises:
             ExceptionGroup: of all the errors.
@@ -39,7 +36,7 @@ class Problems:
 
 
 def report_errors(*errors: Exception) -> int:
-    """Say each on stderr, a line each; return the exit status of the first."""
+    """Print each error on stderr, in a line; return the exit status of the first."""
     statuses = []
     said: set[str] = set()
     for error in errors:
@@ -48,9 +45,9 @@ def report_errors(*errors: Exception) -> int:
         elif isinstance(error, TapdError):
             message, status = str(error), error.exit_status
         else:
-            message, status = str(error), 74  # EX_IOERR: what is left are OSErrors
+            message, status = str(error), 74  # EX_IOERR: the rest are OSErrors
         statuses.append(status)
-        if message not in said:  # one thing may be wrong for several reasons
+        if message not in said:  # one mistake may be found twice
             said.add(message)
             click.echo(f"tapd-mktap: {' '.join(message.split())}", err=True)
     return statuses[0]

@@ -1,8 +1,7 @@
-"""``tapd-mktap --remove NAME``: stop a server for good and take its units away.
+"""``tapd-mktap --remove NAME``: stop a server for good and remove its units.
 
-Its state stays, so that ``tapd-mktap TYPE --name NAME`` brings it back as it was,
-unless ``--purge`` is given, which asks first. What people wrote into its drop-ins
-stays in any case.
+Its state stays, so that ``tapd-mktap TYPE --name NAME`` brings it back. ``--purge``
+removes the state as well, and asks first. Lines that people added to drop-ins always stay.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ from pathlib import Path
 
 import click
 
-from tapd.cli.client import call_server
+from tapd.cli.client import connect
+from tapd.cli.machine import Machine
 from tapd.cli.mktap.dropins import plan_removal, remove_drop_ins
-from tapd.cli.mktap.plan import Machine
 from tapd.errors import StateLocked, StateUnwritable, TapMissing, UsageError
 from tapd.model.application import check_name
 from tapd.units.instance import service_unit, socket_unit, timer_unit
@@ -26,10 +25,10 @@ def remove_server(machine: Machine, name: str, *, purge: bool, yes: bool) -> Non
     """Remove the installed server `name`.
 
     Raises:
-        UsageError: this is no machine whose servers can be removed, or nobody could
-            be asked whether its state is to go.
+        UsageError: this machine has no servers to remove, or there is no terminal to
+            confirm ``--purge``.
         TapMissing: there is no such server.
-        UnitFileMalformed: somebody wrote into its drop-ins what can't be read.
+        UnitFileMalformed: a drop-in can't be parsed.
         ServiceManagerFailed: it could not be stopped; nothing was removed.
     """
     check_name(name)
@@ -47,15 +46,15 @@ def remove_server(machine: Machine, name: str, *, purge: bool, yes: bool) -> Non
     if purge and not yes:
         _ask(name, directory)
     units = (socket_unit(name), service_unit(name))
-    # Stopping the ports stops the server, which saves itself; its timer goes with it.
-    if machine.is_active(socket_unit(name)):  # else it may have no ports, and can't be loaded
+    # Stopping the socket unit stops the server, which saves itself, and its timer.
+    if machine.is_active(socket_unit(name)):  # one without ports can't be loaded, nor stopped
         machine.run_systemctl("stop", *units)
     machine.run_systemctl("stop", service_unit(name))
     if machine.is_active(timer_unit(name)):
         machine.run_systemctl("stop", timer_unit(name))
     machine.run_systemctl("disable", "--quiet", *units)
-    if (call := call_server(tap)) is not None:
-        call.__exit__()
+    if (client := connect(tap)) is not None:
+        client.__exit__()
         raise StateLocked(f"{tap}: somebody runs it by hand; stop that first")
     remove_drop_ins(left)
     machine.run_systemctl("daemon-reload")
@@ -79,7 +78,7 @@ def _ask(name: str, directory: Path) -> None:
 
 
 def _purge(directory: Path) -> None:
-    """Remove the state; for a server with a user of its own, `directory` is a link to it."""
+    """Remove the state; with DynamicUser= `directory` is a symbolic link to it."""
     try:
         if directory.is_symlink():
             target = directory.resolve()

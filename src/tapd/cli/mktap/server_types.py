@@ -1,6 +1,7 @@
-"""Server types: which are installed, and what `tapd-mktap` can be told of each.
+"""Finds the installed server types, and makes command-line options of their settings.
 
-What `tapctl set` changes later is an option at the start, see `ServerType.settings`.
+A setting that `tapctl set` can change is also an option of `tapd-mktap`, if its type
+names it (`ServerType.settings`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ TYPES_GROUP = "tapd.types"
 
 
 def find_types() -> tuple[dict[str, ServerType], dict[str, str]]:
-    """Return the server types by name, and why others can't be used, by entry point."""
+    """Return the server types by name, and the errors of broken ones by entry point."""
     types: dict[str, ServerType] = {}
     broken: dict[str, str] = {}
     points = importlib.metadata.entry_points(group=TYPES_GROUP)
@@ -29,8 +30,8 @@ def find_types() -> tuple[dict[str, ServerType], dict[str, str]]:
         try:
             server_type = point.load()
             if isinstance(server_type, ServerType):
-                type_options(server_type)  # its service may lack what its settings read
-        except Exception as error:  # a stranger's package: any error is its own
+                type_options(server_type)  # fails if a setting reads what its service lacks
+        except Exception as error:  # another author's package: it may raise anything
             broken[point.name] = f"{point.value}: {type(error).__name__}: {error}"
             continue
         if isinstance(server_type, ServerType):
@@ -53,7 +54,7 @@ def type_options(server_type: ServerType) -> list[click.Parameter]:
 
 
 def _parameter(name: str) -> str:
-    """Return what click calls the option of the setting `name`: of itself it makes it small."""
+    """Return the parameter name for the setting `name`; click's own would be lower case."""
     return name.replace("-", "_")
 
 
@@ -69,9 +70,9 @@ def _option(name: str, setting: Setting, default: str) -> click.Option:
 def prepare_given(
     server_type: ServerType, service: Service, options: Mapping[str, Any]
 ) -> Iterator[Callable[[], None]]:
-    """Yield what makes each of the settings given among `options` in a new `service`.
+    """Yield a function for each setting that `options` give, which applies it to `service`.
 
-    Each raises `UsageError` where its value can't be used.
+    Each raises `UsageError` where the value can't be used.
     """
     for name, setting in server_type.settings.items():
         value = options[_parameter(name)]

@@ -1,8 +1,7 @@
-"""Whether the confined unit ``tapd@NAME.service`` could see a directory of code.
+"""Checks that the sandboxed unit ``tapd@NAME.service`` can read a directory of code.
 
-Imports `errors`. The unit has a home of its own for nobody: ProtectHome=
-hides /home, /root and /run/user, PrivateTmp= the temporary directories, and it
-runs as a user that owns nothing but its state, so the code must be for all to read.
+ProtectHome= hides /home, /root and /run/user, PrivateTmp= the temporary directories, and
+the unit's user owns nothing but its state, so the code must be world-readable.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _HIDDEN = {
 
 
 def find_hindrance(directory: Path) -> str:
-    """Return why the unit could not read code in `directory`; "" where it could."""
+    """Return why the unit can't read code in `directory`; "" if it can."""
     directory = directory.resolve()
     for hidden, setting in _HIDDEN.items():
         if directory.is_relative_to(hidden):
@@ -32,7 +31,7 @@ def find_hindrance(directory: Path) -> str:
 
 
 def find_closed(directory: Path, parents: Sequence[Path]) -> str:
-    """Return which of `directory` and its `parents` is not for all to enter; "" for none."""
+    """Return which of `directory` and its `parents` is not world-accessible; "" for none."""
     for path in (directory, *parents):
         try:
             mode = path.stat().st_mode

@@ -1,6 +1,6 @@
-"""What ``tapctl verify`` and ``rollback`` say of journals: whole, torn, damaged or gone.
+"""Journals as ``tapctl verify`` and ``rollback`` print them: whole, torn, damaged or missing.
 
-No file is changed and nothing of a TAP is run: root looks, too.
+No file is changed and nothing of a TAP is run, so root can use it on any TAP.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _OUTLOOK = {
     Fault.FOREIGN: "a start sets it aside",
     Fault.UNUSED: "a start sets it aside",
 }
-"""What becomes of it, by what is wrong with it."""
+"""What the next start does with a journal, by its fault."""
 
 
 def find_segments(layout: Layout, entries: Sequence[Entry]) -> list[Segment]:
     """Return the journals beside `entries`, newest first, with what is wrong with each.
 
-    None where no TAP is good: there is nothing to apply them to.
+    The list is empty where no TAP is good, as there is nothing to apply journals to.
 
     Raises:
         TapdError: one can't be read.
@@ -42,7 +42,7 @@ def find_segments(layout: Layout, entries: Sequence[Entry]) -> list[Segment]:
     if good is None:
         return []
     key = journal_key(layout.key)
-    # Who runs is writing: a record is half there for a moment.
+    # A running server may be in the middle of writing a record: a torn one is no fault.
     is_running = holder_of(layout.journal_directory) is not None
     mark = SyncMark(layout.journal_directory, key, good.lineage).read()
     segments = read_beside(Source(layout, key, good.lineage, mark), entries)
@@ -55,7 +55,7 @@ def find_segments(layout: Layout, entries: Sequence[Entry]) -> list[Segment]:
 
 
 def segment_data(segment: Segment) -> dict[str, Any]:
-    """Return what programs are told of a journal."""
+    """Return what `--json` prints of a journal."""
     contents = segment.contents
     return {
         "generation": segment.generation,
@@ -68,7 +68,7 @@ def segment_data(segment: Segment) -> dict[str, Any]:
 
 
 def segment_line(segment: Segment, entries: Sequence[Entry]) -> str:
-    """Return what people are told of a journal beside `entries`."""
+    """Return the state of a journal in one line; `entries` are the generations."""
     records = _count(segment)
     if segment.fault is None:
         return f"journal {segment.generation}: good; {records}"
@@ -83,20 +83,20 @@ def segment_line(segment: Segment, entries: Sequence[Entry]) -> str:
 
 
 def segment_note(segment: Segment) -> str:
-    """Return in few words what a journal adds to its generation."""
+    """Return how many records a journal adds to its generation, and its fault."""
     if segment.contents is None:
         return segment.fault.value if segment.fault else ""
     return _count(segment) + (f", then {segment.fault.value}" if segment.fault else "")
 
 
 def copy_lines(layout: Layout) -> list[str]:
-    """Return a line for each copy of a journal that a start kept."""
+    """Return a line for each damaged journal that a start set aside."""
     copies = kept_copies(layout.journal_directory)
     return [f"kept aside: {path} ({render_size(path.lstat().st_size)})" for path in copies]
 
 
 def start_line(entries: Sequence[Entry], segments: Sequence[Segment]) -> str:
-    """Return what a start would load."""
+    """Return a line that says what a start would load."""
     good = next((entry for entry in entries if entry.error is None), None)
     if good is None:
         return "a start loads nothing: no generation is good"

@@ -1,8 +1,7 @@
 """``tapctl shell``: a Python prompt in a running server.
 
-On a terminal lines are edited with readline, and Ctrl-C interrupts what runs in
-the server; from a file or a pipe the whole input runs as a script, up to the
-first statement that fails.
+On a terminal, readline edits lines and Ctrl-C interrupts what runs in the server. A
+file or pipe runs as one script, up to the first statement that fails.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Any, Self
 
 import click
 
-from tapd.cli.client import Call, calling
+from tapd.cli.client import ControlClient, connected
 from tapd.cli.taps import TAP, find_tap
 from tapd.errors import NotRunning
 from tapd.host.prompt.interrupts import INTERRUPT
@@ -34,22 +33,22 @@ def shell(tap: str) -> None:
     What is run is journaled and outlives the server, names and functions too.
     Ctrl-C interrupts, Ctrl-D leaves.
     """
-    with calling(find_tap(tap)) as call:
-        name = call.ask("shell")["name"]
+    with connected(find_tap(tap)) as client:
+        name = client.ask("shell")["name"]
         try:
             if sys.stdin.isatty():
-                _converse(call, name)
-            elif _run_script(call):
+                _converse(client, name)
+            elif _run_script(client):
                 sys.exit(1)
         except NotRunning as error:
             raise NotRunning(_DIED) from error
 
 
 class _CtrlC:
-    """What Ctrl-C does: at the prompt it raises KeyboardInterrupt; elsewhere it is kept.
+    """Handles Ctrl-C: raises KeyboardInterrupt at the prompt, and is queued elsewhere.
 
-    So none comes between two steps of ours, where it would end the shell instead
-    of what runs. `fileno` is readable while one is kept.
+    Raised anywhere else it would end the shell, and not the code that runs in the server.
+    `fileno` is readable while one is queued.
     """
 
     def __init__(self) -> None:
@@ -73,7 +72,7 @@ class _CtrlC:
         return self._fd
 
     def take(self) -> bool:
-        """Return whether it was pressed, and forget it."""
+        """Return whether Ctrl-C was pressed, and clear the queue."""
         with contextlib.suppress(BlockingIOError):
             return os.eventfd_read(self._fd) > 0
         return False
@@ -82,8 +81,8 @@ class _CtrlC:
         """Ask for a line.
 
         Raises:
-            KeyboardInterrupt: it was pressed.
-            EOFError: the person leaves.
+            KeyboardInterrupt: Ctrl-C was pressed.
+            EOFError: Ctrl-D was pressed.
         """
         self._at_prompt = True
         try:
@@ -94,8 +93,8 @@ class _CtrlC:
             self._at_prompt = False
 
     @contextlib.contextmanager
-    def kept(self) -> Iterator[None]:
-        """Keep it while a line is being asked for, too; forget it at the end."""
+    def queued(self) -> Iterator[None]:
+        """Queue Ctrl-C within the block, although a line is being edited; clear it at the end."""
         self._at_prompt = False
         try:
             yield
@@ -105,56 +104,55 @@ class _CtrlC:
 
 
 class _Completer:
-    """Completes the server's names; Ctrl-C gives up waiting for them.
+    """Completes names that the server knows; Ctrl-C stops waiting for it.
 
     Attributes:
-        owed: how many answers the server has not given yet. One that nobody waits for
-            any more is skipped when it comes.
+        pending: answers that the server still owes. After Ctrl-C, late ones are skipped.
     """
 
-    def __init__(self, call: Call, ctrl_c: _CtrlC) -> None:
-        self.owed = 0
-        self._call = call
+    def __init__(self, client: ControlClient, ctrl_c: _CtrlC) -> None:
+        self.pending = 0
+        self._client = client
         self._ctrl_c = ctrl_c
         self._found: list[str] = []
 
     def complete(self, word: str, state: int) -> str | None:
-        """Return what `word` may become, one for each `state` from 0 on; then None."""
+        """Return the completion number `state` of `word`; None after the last."""
         if state == 0:
             self._found = []
             if word:
-                with self._ctrl_c.kept():
+                with self._ctrl_c.queued():
                     self._found = self._ask(word)
         return self._found[state] if state < len(self._found) else None
 
     def _ask(self, word: str) -> list[str]:
         found: list[str] = []
-        self._call.send(complete=word)
-        self.owed += 1
-        while self.owed:
-            if not self._call.wait(None, self._ctrl_c):
+        self._client.send(complete=word)
+        self.pending += 1
+        while self.pending:
+            if not self._client.wait(None, self._ctrl_c):
                 return []
-            message = self._call.receive()
+            message = self._client.receive()
             if "completions" in message:
-                self.owed -= 1
+                self.pending -= 1
                 found = [str(name) for name in message["completions"]]
             else:
-                sys.stdout.write(message.get("output", ""))  # of the background
+                sys.stdout.write(message.get("output", ""))  # of background tasks
         return found
 
 
-def _run_script(call: Call) -> bool:
+def _run_script(client: ControlClient) -> bool:
     """Run standard input; return whether it failed."""
     script = sys.stdin.read()
     with _CtrlC() as ctrl_c:
-        call.send(script=script)
-        return bool(_show_until_prompt(call, ctrl_c)["failed"])
+        client.send(script=script)
+        return bool(_show_until_prompt(client, ctrl_c)["failed"])
 
 
-def _converse(call: Call, name: str) -> None:
-    """Ask for lines and run them, until the person leaves."""
+def _converse(client: ControlClient, name: str) -> None:
+    """Read lines and run them, until Ctrl-D."""
     with _CtrlC() as ctrl_c:
-        completer = _Completer(call, ctrl_c)
+        completer = _Completer(client, ctrl_c)
         with contextlib.suppress(ImportError):
             _edit_lines(completer)
         click.echo(f"A prompt in {name}, which runs; Ctrl-D leaves it running.")
@@ -167,16 +165,16 @@ def _converse(call: Call, name: str) -> None:
                 break
             except KeyboardInterrupt:
                 click.echo("\nKeyboardInterrupt")
-                call.send(drop=True)
+                client.send(drop=True)
             else:
-                call.send(line=line)
-            message = _show_until_prompt(call, ctrl_c)
-            completer.owed = 0  # it answers in order
+                client.send(line=line)
+            message = _show_until_prompt(client, ctrl_c)
+            completer.pending = 0  # answers come in order: all earlier ones are here
             prompt = None if message.get("bye") else message["prompt"]
 
 
 def _edit_lines(completer: _Completer) -> None:
-    """Have input() edit lines, and complete the server's names by Tab."""
+    """Have input() edit lines, and complete names by Tab."""
     import readline  # noqa: PLC0415 - with a terminal only
 
     readline.set_completer(completer.complete)
@@ -184,19 +182,19 @@ def _edit_lines(completer: _Completer) -> None:
     readline.parse_and_bind("tab: complete")
 
 
-def _show_until_prompt(call: Call, ctrl_c: _CtrlC) -> dict[str, Any]:
-    """Print what comes, until the server asks for more or leaves; return that message."""
+def _show_until_prompt(client: ControlClient, ctrl_c: _CtrlC) -> dict[str, Any]:
+    """Print output until the server asks for more input or says goodbye; return that message."""
     ends_line = True
     interrupting = False
     while True:
         if ctrl_c.take():
             interrupting = True
-            call.send(interrupt=True)  # what is awaited
-            call.signal(INTERRUPT)  # what runs without coming back
-        elif not call.wait(_AGAIN_S if interrupting else None, ctrl_c):
+            client.send(interrupt=True)  # ends an await
+            client.signal(INTERRUPT)  # ends code that never yields
+        elif not client.wait(_AGAIN_S if interrupting else None, ctrl_c):
             if interrupting:
-                call.signal(INTERRUPT)  # the first one came before the code had begun
-        elif text := (message := call.receive()).get("output"):
+                client.signal(INTERRUPT)  # the first one may have come before the code began
+        elif text := (message := client.receive()).get("output"):
             sys.stdout.write(text)
             sys.stdout.flush()
             ends_line = text.endswith("\n")
@@ -204,6 +202,3 @@ def _show_until_prompt(call: Call, ctrl_c: _CtrlC) -> dict[str, Any]:
             if not ends_line:
                 click.echo()
             return message
-
-
-COMMANDS = {"shell": shell}

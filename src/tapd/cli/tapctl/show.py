@@ -1,6 +1,6 @@
-"""``tapctl show``, ``du`` and ``diff``: what is in a TAP; nothing of it is run.
+"""``tapctl show``, ``du`` and ``diff``: what is in a TAP, without running anything of it.
 
-They read strangers' TAPs, too. A secret is shown as one unless that is asked for.
+They also read TAPs that another key signed. Secrets are masked unless asked for.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,19 @@ import click
 
 from tapd.cli.output import describe_loss, emit, render_size, table
 from tapd.cli.progress import Progress
+from tapd.cli.tapctl.generations import choose_entry
 from tapd.cli.taps import JSON, TAP, find_tap
-from tapd.errors import KeyUnusable, TapForeign, TapMissing
+from tapd.errors import KeyUnusable
 from tapd.inspection.comparison import compare_graphs
 from tapd.inspection.graph import Graph, printable, read_first_graph, read_graph
 from tapd.store.adoption import find_strangers, is_signed
 from tapd.store.key import Key, load_key
-from tapd.store.layout import Entry, Layout, read_bytes
+from tapd.store.layout import Layout, read_bytes
 from tapd.store.names import parse_tap_name
 from tapd.store.tapfile import Manifest, Tail, split_tap
 
 _LARGE_BYTES = 8_000_000
+_CHANGES_MAX = 1000
 
 _GENERATION = click.option(
     "--generation", "-g", type=int, help="Of this generation, not of the newest good one."
@@ -36,46 +37,15 @@ _SECRETS = click.option(
 )
 
 
-def choose_entry(
-    layout: Layout, entries: Sequence[Entry], generation: int | None, *, strangers: bool = False
-) -> Entry:
-    """Return the newest good one of `entries`, or that of `generation`.
+def read_unverified(tap: str, generation: int | None) -> tuple[Path, memoryview, Tail, Key]:
+    """Read a TAP that need not be signed, since nothing of it is run.
 
-    Args:
-        layout: of the files.
-        entries: to choose from, newest first.
-        generation: which one is wanted.
-        strangers: where none is good, one that another key signed will do.
-
-    Raises:
-        TapMissing: there is none.
-        TapdError: what is wrong with the one that is wanted.
+    Returns:
+        Path, pickle as stored, the rest of the file, and this host's key. It is the
+        generation that a start would load; of a TAP that another key signed, the one
+        that a start would load after `tapctl trust`.
     """
-    wanted = [entry for entry in entries if generation in (None, entry.generation)]
-    good = next((entry for entry in wanted if entry.error is None), None)
-    if good is not None:
-        return good
-    if strangers:
-        strange = next((entry for entry in wanted if isinstance(entry.error, TapForeign)), None)
-        if strange is not None:
-            return strange
-    if wanted and wanted[0].error:
-        raise wanted[0].error
-    there = ", ".join(str(entry.generation or "?") for entry in entries)
-    raise TapMissing(
-        f"{layout.named_path}: there is no generation {generation}; there are: {there}"
-        if generation is not None and entries
-        else f"{layout.named_path}: there is no TAP; make one with tapd-mktap"
-    )
-
-
-def open_unverified(tap: str, generation: int | None) -> tuple[Path, memoryview, Tail, Key]:
-    """Read what is to be shown: it need not be signed, for it will not be run.
-
-    The newest good one, as a start would load; of a stranger the newest, which
-    `tapctl trust` would have it load.
-    """
-    path, key = find_tap(tap), _key_or_none_known()
+    path, key = find_tap(tap), _key_or_new()
     if not parse_tap_name(path.name).generation:
         layout = Layout(path, key)
         entries = layout.generations()
@@ -94,8 +64,8 @@ def _newest_stranger(layout: Layout) -> Path | None:
     return Path(newest.source) if newest else None
 
 
-def _key_or_none_known() -> Key:
-    """Return the key; without one, a new one that has signed nothing: all is strange then."""
+def _key_or_new() -> Key:
+    """Return this host's key, or, where there is none, a new one: no signature is its own."""
     try:
         return load_key()
     except KeyUnusable as error:
@@ -107,9 +77,6 @@ def graph_of(path: Path, stored: memoryview, tail: Tail) -> Graph:
     """Read the whole graph of a TAP."""
     with Progress(f"reading {render_size(tail.stored_bytes)}"):
         return read_graph(tail.decode_pickle(stored), str(path))
-
-
-# --- show -----------------------------------------------------------------------------
 
 
 @click.command(short_help="What is in a TAP, as a tree; nothing of it is run.")
@@ -147,7 +114,7 @@ def show(
 
     Of a large TAP the first objects are shown, at once; --all reads all of it.
     """
-    path, stored, tail, key = open_unverified(tap, generation)
+    path, stored, tail, key = read_unverified(tap, generation)
     manifest, trusted = tail.manifest, is_signed(tail, key)
     if as_json:
         graph = graph_of(path, stored, tail)
@@ -165,7 +132,7 @@ def show(
         return
     for line in manifest_lines(path, manifest, tail, trusted=trusted):
         click.echo(line)
-    sys.stdout.flush()  # the first screen, before a large graph is read
+    sys.stdout.flush()  # show the first screen before a large graph is read
     first = None
     if tail.pickle_bytes > _LARGE_BYTES and not read_all:
         first = read_first_graph(tail.decode_pickle(stored))
@@ -178,7 +145,7 @@ def show(
         click.echo(f"{render_size(tail.pickle_bytes)}. All of it: --all, or tapctl du")
     if not trusted:
         sys.stdout.flush()
-        # Of a stranger's TAP no name may be missing, so all of it is read.
+        # A partial list of names would hide what an untrusted TAP calls: read all of it.
         whole = shown if first is None else graph_of(path, stored, tail)
         click.echo("\n" + click.style("loading it would call:", fg="red"))
         for name in whole.called:
@@ -190,7 +157,7 @@ def _size_note(size_bytes: int) -> str:
 
 
 def manifest_lines(path: Path, manifest: Manifest, tail: Tail, *, trusted: bool) -> list[str]:
-    """Return what a TAP says of itself, for people."""
+    """Return the manifest of a TAP as lines of text."""
     signed = f"key {tail.key_id}" if trusted else f"a stranger's key {tail.key_id}: not trusted"
     ports = ", ".join(str(port.get("address")) for port in manifest.ports) or "none"
     lines = [
@@ -215,9 +182,6 @@ def manifest_lines(path: Path, manifest: Manifest, tail: Tail, *, trusted: bool)
     return [*shown, ""]
 
 
-# --- du -------------------------------------------------------------------------------
-
-
 @click.command(short_help="Where the bytes of a TAP are.")
 @TAP
 @JSON
@@ -233,7 +197,7 @@ def manifest_lines(path: Path, manifest: Manifest, tail: Tail, *, trusted: bool)
 )
 def du(tap: str, as_json: bool, generation: int | None, types: bool, count: int) -> None:
     """Show where the bytes of TAP are; nothing in it is run."""
-    path, stored, tail, _key = open_unverified(tap, generation)
+    path, stored, tail, _key = read_unverified(tap, generation)
     graph = graph_of(path, stored, tail)
     data: list[dict[str, Any]]
     if types:
@@ -246,9 +210,6 @@ def du(tap: str, as_json: bool, generation: int | None, types: bool, count: int)
     data = [{"size_bytes": size, "path": where, "type": kind} for size, where, kind in parts]
     rows = [[render_size(size), where, kind] for size, where, kind in parts]
     emit(as_json, data, lambda: table((">SIZE", "PATH", "TYPE"), rows))
-
-
-# --- diff -----------------------------------------------------------------------------
 
 
 @click.command(short_help="What changed between two generations.")
@@ -280,8 +241,3 @@ def diff(tap: str, old: int, new: int | None, as_json: bool, with_secrets: bool)
         return told or ["nothing changed"]
 
     emit(as_json, data, lines)
-
-
-_CHANGES_MAX = 1000
-
-COMMANDS = {"show": show, "du": du, "diff": diff}

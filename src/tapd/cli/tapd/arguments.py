@@ -1,8 +1,8 @@
-"""What `tapd` is told on its command line.
+"""Fast parser for the command line of `tapd`.
 
-A unit's command line is plain: options in full and one TAP. That is read here, for
-argparse costs each start 5 ms of a waiting client's time; whatever is not so plain,
-and --help, is `cli.tapd.usage`'s, which has argparse say what is wrong with it.
+A unit's command line is plain: long options and one TAP. It is parsed here, because
+argparse costs every start 5 ms of a waiting client's time. Everything else, errors
+and --help included, goes to argparse (`cli.tapd.usage`).
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from tapd.values import Value
 
 
 class Arguments(Value):
-    """The command line of `tapd`, as it was typed but for numbers.
+    """The command line of `tapd`: numbers parsed, all else as typed.
 
     Attributes:
         tap: the TAP, or its shutdown TAP.
         sync: ``always``, ``never`` or seconds.
         checkpoint: seconds between two saves of the whole TAP while it changes.
-        audit: ``off``, or how much memory the audit after a checkpoint may take.
-        idle_exit: seconds with nothing to do until the server sleeps; 0 for never.
+        audit: ``off``, or the memory limit of the audit after a checkpoint.
+        idle_exit: idle seconds until the server sleeps; 0 for never.
         socket_mode: of UNIX sockets, in octal.
         socket_group: of UNIX sockets.
     """
@@ -43,21 +43,11 @@ KINDS: dict[str, Callable[[str], Any]] = {
     "socket_mode": str,
     "socket_group": str,
 }
-"""What an option's text is made into."""
+"""The type of each option's value."""
 
 
-def read_arguments(words: Sequence[str]) -> Arguments:
-    """Return what `words` say; where they are wrong, or ask for help, exit as argparse does."""
-    plain = read_plain(words)
-    if plain is not None:
-        return plain
-    from tapd.cli.tapd.usage import parser  # noqa: PLC0415 - argparse, seldom
-
-    return Arguments(**vars(parser().parse_args(words)))
-
-
-def read_plain(words: Sequence[str]) -> Arguments | None:
-    """Return what `words` say, or None where that takes argparse."""
+def parse_plain(words: Sequence[str]) -> Arguments | None:
+    """Parse a plain command line; return None for one that needs argparse."""
     given: dict[str, Any] = {}
     rest = iter(words)
     for word in rest:

@@ -1,11 +1,11 @@
 """``tapd FILE.tap``: run a TAP.
 
-Started by systemd (sockets or a notification socket were passed) it serves in
-this process. Started by hand it becomes the embedded manager, which binds the
-ports and runs this same command as its child, in the way systemd would.
+Started by systemd (which passes sockets or a notification socket), the process is the
+daemon. Started by hand it becomes the embedded manager, which binds the ports and
+runs this same command as its child, as systemd would.
 
-The daemon's start is a waiting client's wait, so what only one of the two roles
-needs is imported by that role.
+A client may be waiting for the daemon to start, so each of the two roles imports
+what it needs by itself.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from tapd import events
-from tapd.cli.tapd.arguments import Arguments, read_arguments
+from tapd.cli.tapd.arguments import Arguments, parse_plain
 from tapd.errors import StartFailed, TapdError, TapMissing, UsageError
 from tapd.host.options import DaemonOptions, parse_audit, parse_sync
 from tapd.store.names import parse_tap_name, tap_name
@@ -29,10 +29,10 @@ from tapd.store.names import parse_tap_name, tap_name
 log = logging.getLogger("tapd")
 
 RETRIED = {os.EX_IOERR: events.SAVE_FAILED, StartFailed.exit_status: events.START_FAILED}
-"""By exit status: what is tried again, by the service manager and with the connections."""
+"""Failures that the service manager retries, connections kept: the event, by exit status."""
 
 RETRY_S = 1.0
-"""How long a server waits that could not start or write its state, before it is started again."""
+"""Delay before a retry: of a server that could not start or could not write its state."""
 
 
 def is_managed(environ: MutableMapping[str, str]) -> bool:
@@ -43,10 +43,10 @@ def is_managed(environ: MutableMapping[str, str]) -> bool:
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command and exit with its status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    options = read_arguments(arguments)
+    options = parse_arguments(arguments)
     path = Path(options.tap)
     name = parse_tap_name(path.name).application
-    from tapd.systemd.logs import configure_logging  # noqa: PLC0415 - after --help
+    from tapd.systemd.logs import configure_logging  # noqa: PLC0415 - not for --help
 
     configure_logging(name or "tapd")
     is_managed_here = is_managed(os.environ)
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except KeyboardInterrupt:
         status = 130
     logging.shutdown()
-    if sys.flags.inspect:  # PYTHONINSPECT: a prompt would follow, and take the status with it
+    if sys.flags.inspect:  # PYTHONINSPECT: a prompt would follow, and replace the status
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(Exception):  # closed, or gone
                 stream.flush()
@@ -77,9 +77,19 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     sys.exit(status)
 
 
+def parse_arguments(words: Sequence[str]) -> Arguments:
+    """Parse the command line; on a usage error, --help or --version, exit as argparse does."""
+    plain = parse_plain(words)
+    if plain is not None:
+        return plain
+    from tapd.cli.tapd.usage import make_parser  # noqa: PLC0415 - argparse, seldom needed
+
+    return Arguments(**vars(make_parser().parse_args(words)))
+
+
 def _serve(path: Path, options: Arguments) -> int:
-    # What imports make stays for ever: to look at it for garbage meanwhile is in vain, and
-    # a tenth of the time for which a waking client waits. The daemon enables it again.
+    # Imports make no garbage: collecting during them would find nothing and take a tenth
+    # of the time to wake up. The daemon enables collection again.
     gc.disable()
     from tapd.host.daemon import Daemon  # noqa: PLC0415 - one role only
 

@@ -1,6 +1,6 @@
-"""The usage of `tapd`: its options for people, and what is wrong with a command line.
+"""The argparse parser of `tapd`: --help, abbreviations and usage errors.
 
-Imported only where it is needed; see `cli.tapd.arguments`.
+Imported only for a command line that `cli.tapd.arguments` does not parse.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from tapd.version import __version__
 
 
 class _Parser(argparse.ArgumentParser):
-    """Ends with the status that sysexits.h has for it."""
+    """Exits with EX_USAGE (sysexits.h) on a usage error."""
 
     def error(self, message: str) -> NoReturn:
-        """Say how the command is used, and exit with 64 (EX_USAGE)."""
-        if message.startswith("unrecognized arguments: -f"):  # as twistd had it
+        """Print usage and error, and exit with 64 (EX_USAGE)."""
+        if message.startswith("unrecognized arguments: -f"):  # twistd's way to name the TAP
             message += "; the TAP is named without -f"
         self.print_usage(sys.stderr)
         self.exit(os.EX_USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line; what it returns holds the fields of `Arguments`."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser; its namespace has the fields of `Arguments`."""
     made = _Parser(
         prog="tapd",
         description="Run the server in a TAP, as it was when it last ended.",

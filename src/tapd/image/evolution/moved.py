@@ -134,6 +134,7 @@ _NAMES = (
         "tapd.model.persistent", "tapd.model.durable.tracked",
         "TrackedBytearray TrackedDeque TrackedDict TrackedList TrackedSet",
     ),
+    ("tapd.services.irc.flood", "tapd.services.irc.state.limits", "WaitingRoom"),
 )  # fmt: skip
 """Old module, new module, classes and functions, where their module did not move as a whole."""
 

@@ -367,6 +367,7 @@ reducers: dict[type, Callable[[Any], Reduced]] = {
     **{type(sentinel): _reduce_dataclass_sentinel for sentinel in _SENTINELS},
 }
 
+_RUNTIME = "it belongs to one process; ask application.runtime for it"
 # By name, without an import: if the module was never imported, there is no instance.
 _LOST = {
     "threading:Thread": "a thread ends with its process; start it in Service.start",
@@ -384,9 +385,11 @@ _LOST = {
     "tapd.net.streams.stream:Stream": (
         "a transport belongs to one process; keep the protocol that has it"
     ),
-    "tapd.net.turn.runtime:LiveRuntime": (
-        "it belongs to one process; ask application.runtime for it"
-    ),
+    # The runtime, and what its bound methods are bound to.
+    "tapd.net.turn.runtime:LiveRuntime": _RUNTIME,
+    "tapd.net.turn.schedule:Schedule": _RUNTIME,
+    "tapd.net.timers:Timers": _RUNTIME,
+    "tapd.net.rate_limit:Tellings": _RUNTIME,
     "types:GeneratorType": "a generator's position can't be saved; keep what it yields",
     "types:AsyncGeneratorType": "a generator's position can't be saved; keep what it yields",
     "types:CoroutineType": "a coroutine's position can't be saved; keep what it needs",

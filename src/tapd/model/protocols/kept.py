@@ -98,6 +98,11 @@ class KeptInput(Protocol):
 
     def _replace_kept(self, data: bytes) -> None:
         """Keep `data` in place of what is kept."""
+        is_plain = not self._sealed_part and self._pieces is None
+        if is_plain and len(data) <= PIECE_BYTES and not (data and self._may_be_secret(data)):
+            if data != self._part:  # as most often
+                self._part = data
+            return
         self._clear_kept()
         if data:
             self._keep(data)

@@ -42,6 +42,7 @@ from tapd.net.turn.connections import Connections
 from tapd.net.turn.ports import Ports
 from tapd.net.turn.schedule import Schedule
 from tapd.store.journal import records
+from tapd.store.journal.history import History
 from tapd.store.journal.records import Flag
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ class Careful:
 
     def __init__(
         self,
-        history: records.History,
+        history: History,
         waiting: dict[int, int],
         kept: dict[int, int],
         *,

@@ -24,7 +24,7 @@ from tapd.net.turn.turn import Turn
 _exit = os._exit  # typed code may replace that of the module
 
 
-def end_quietly(*_arguments: Any) -> NoReturn:
+def end_quietly(*_args: Any, **_kwargs: Any) -> NoReturn:
     """End this copy of the server; no clean-up of the server's is run."""
     _exit(0)
 

@@ -36,7 +36,7 @@ class Work(NamedTuple):
         function, args: what a thread runs.
         done: takes its result and its error, in a turn.
         is_wanted: whether somebody still waits for it.
-        asker: who asked at a start (`net.turn.runtime.Asker`).
+        asker: who asked at a start (`net.turn.trials.Asker`).
     """
 
     function: Callable[..., Any]

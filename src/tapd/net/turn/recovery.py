@@ -34,6 +34,7 @@ from tapd.net.turn.listener import prepare
 from tapd.net.turn.outbound import resume_connectors
 from tapd.net.turn.turn import Turn
 from tapd.store.journal import records
+from tapd.store.journal.history import History
 from tapd.systemd.guardian import ORPHAN_KEY
 from tapd.systemd.vault import Held
 
@@ -55,12 +56,12 @@ class Resumed:
         self.ended: list[tuple[int, Exception]] = []
 
 
-def ended_before(application: Application, history: records.History) -> Callable[[int], bool]:
+def ended_before(application: Application, history: History) -> Callable[[int], bool]:
     """Return what tells, by its key, whether a connection had ended before the process did."""
     return lambda key: key <= application.last_key and key not in history.streams
 
 
-def adopt_held(turn: Turn, history: records.History, held: Sequence[Held]) -> Resumed:
+def adopt_held(turn: Turn, history: History, held: Sequence[Held]) -> Resumed:
     """Join what the vault held with what the journal says. Takes over the descriptors."""
     resumed = Resumed()
     application = turn.application
@@ -183,7 +184,7 @@ def _join_streams(
     return bool(positions.fin_sent)
 
 
-def begin_turns(turn: Turn, resumed: Resumed, history: records.History, boot_id: str) -> None:
+def begin_turns(turn: Turn, resumed: Resumed, history: History, boot_id: str) -> None:
     """Run the first turn: services start, ended connections are told, the others go on.
 
     Raises:
@@ -199,7 +200,7 @@ def begin_turns(turn: Turn, resumed: Resumed, history: records.History, boot_id:
         raise
 
 
-def _begin_turns(turn: Turn, resumed: Resumed, history: records.History, boot_id: str) -> None:
+def _begin_turns(turn: Turn, resumed: Resumed, history: History, boot_id: str) -> None:
     _number_accepted(turn, resumed)
     level = 0 if history.clean else history.level + 1
     assert turn.commits.journal is not None, "a turn before there is a journal"
@@ -237,7 +238,7 @@ def _begin_turns(turn: Turn, resumed: Resumed, history: records.History, boot_id
         turn.trials.careful.commit()  # which says that the start did not kill
 
 
-def _make_careful(turn: Turn, resumed: Resumed, history: records.History) -> Careful:
+def _make_careful(turn: Turn, resumed: Resumed, history: History) -> Careful:
     waiting = {
         # The end of input is input, too: it counts as a byte.
         stream.key: stream.taken
@@ -350,7 +351,7 @@ def _begin_accepted(turn: Turn, key: int, sock: socket.socket) -> None:
     )  # fmt: skip
 
 
-def _resume_ports(turn: Turn, history: records.History, boot_id: str) -> None:
+def _resume_ports(turn: Turn, history: History, boot_id: str) -> None:
     assert turn.commits.journal is not None, "a turn before there is a journal"
     sent = []
     for port in turn.ports:

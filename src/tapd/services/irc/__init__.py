@@ -14,12 +14,13 @@ The law is modern.ircdocs.horse, RFC 1459 and 2812, and the IRCv3 specifications
 | | the digests behind cloaked hosts | `cloak` |
 | | what the tables and the state ask of users, channels and so on | `roles` |
 | `state` | the network (root and indexes), users, channels | `network`, `user`, `channel` |
-| | what all of it asks of a client | `client` |
+| | a client: what it has, and where its commands answer | `reply` |
 | | accounts, SASL; a registered channel's access list and locks | `accounts`, `sasl`, `grants` |
 | | bans, limits and pace, proxies and gateways in front | `bans`, `limits`, `fronts` |
 | | conversations, WHOWAS, MONITOR, operator entries | `history`, `whowas`, `monitor`, `opers` |
 | | a message of several lines, while it comes | `multiline` |
-| `conduct` | a connection: input to commands, replies, labels | `session`, `command_table` |
+| `telling` | announcing what somebody did, modes that are set; refusing | `announce`, `refusal` |
+| `conduct` | a client's connection: input to commands | `session`, `command_table` |
 | | who may come in and stay; who is too fast | `admission`, `flood` |
 | | completing a registration, the welcome; logging in and out | `registration`, `login` |
 | | work in a thread that survives a kill (password hashes) | `checking` |
@@ -46,7 +47,7 @@ again when it is missing: the audience of a channel, counts, when a client was l
 heard. A message costs no state of its own but what `Network.record` keeps.
 
 **What joins where.** History: `Network.record` sees each event of each target, and
-`delivery.Event` is a tuple to keep and to render again; `Session.send_batch` sends it.
+`delivery.Event` is a tuple to keep and to render again; `Reply.send_batch` sends it.
 Log-ins: `identity.set_account` and `.tell_login`; passwords by `checking.start_check`;
 `registration.complete` lets a client in, and brings one of the same account to the
 user who is there (`User.always_on` keeps one without clients). Bans and
@@ -58,10 +59,11 @@ Privileges: a line in `opers.PRIVILEGES` and ``privilege=`` of a command, which 
 logged whenever it is run.
 Capabilities that come and go: `commands.negotiation.announce`.
 
-**Sending.** To one client: `Session.reply` (numerics), `.send`, `.fail`. To a
-channel: `Channel.broadcast`. To those who share a channel: `Network.tell_others`.
-The session whose command it is gets its own copy by `Session.send`, last, so that
-it can become part of a labeled response.
+**Sending.** A command answers by its `state.reply.Reply`: the session, or what
+collects the response to a label. It refuses by raising `telling.refusal.Refused` (a
+numeric) or `Fail`. What happens on a channel passes `telling.announce.announce`: it is
+recorded, told to the members, and last, by the reply, to who did it. Modes are set by
+`set_modes` there. To those who share a channel: `Network.tell_others`.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from tapd.services.irc.settings.server import SETTINGS
 from tapd.services.irc.state.network import Network
 
 if TYPE_CHECKING:
-    from tapd.services.irc.state.client import Client
+    from tapd.services.irc.state.reply import Client
 
 SWEEP_S = 15.0
 """How often time-outs are looked for; one timer for all clients."""

@@ -28,7 +28,8 @@ def make_shell(application: Application, options: Mapping[str, Any]) -> Made[She
     user = options["user"]
     password = _given_password(options)
     notes = [f"and log in as {user}."]
-    if password is None and user not in application.authorizer.accounts:
+    generated = password is None and user not in application.authorizer.accounts
+    if generated:
         password = generate_password()
         notes = [
             f"and log in as {user} with the password {password}",
@@ -36,7 +37,7 @@ def make_shell(application: Application, options: Mapping[str, Any]) -> Made[She
         ]
     if password is not None:
         application.authorizer.add_account(user, password)
-    return Made(service, notes)
+    return Made(service, notes, generated=generated)
 
 
 def _given_password(options: Mapping[str, Any]) -> str | None:

@@ -292,7 +292,7 @@ class ShellSession(KeptInput):
 
     def _typed(self, data: bytes) -> None:
         """Give `data` to whom it belongs, or keep it for later."""
-        if self._has_kept() or self.is_busy:
+        if self._part or self._sealed_part or self._pieces is not None or self.is_busy:
             self._type_ahead(data)
             return
         while data and not self.leaving:

@@ -5,7 +5,7 @@ different things. Each has its own kind and its own sentence. What follows lost
 records can't be applied without them: objects that they made would be missing.
 
 Changes no file and runs no code of a TAP: `store.state` acts on what is found here,
-``tapctl verify`` and ``rollback`` tell it. Imports `errors`, `image` and `store.journal.records`.
+``tapctl verify`` and ``rollback`` tell it.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """Finds whole records after a broken one, so that damage is told from a torn tail.
 
-Imports nothing of tapd. A record's mac is chained to the mac of the record before, and
-that one is stored in the file. So two heads that stand where the first one's length
-says prove the second record, whatever is between them and the last record that was
-read. Searched only where a journal has no clean end, and in time that is bounded:
-clients wait.
+A record's mac is chained to the mac of the record before, and that one is stored in the
+file. So two heads that stand where the first one's length says prove the second record,
+whatever is between them and the last record that was read. Searched only where a
+journal has no clean end, and in time that is bounded: clients wait.
 """
 
 from __future__ import annotations

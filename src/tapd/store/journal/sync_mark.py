@@ -4,9 +4,8 @@ A journal that was cut at a record's end looks like one that ends there. What a 
 confirmed is written here after it, so that its loss is noticed at the next start.
 After a power cut the mark may be an older one, and never one of what was not synced.
 
-Imports nothing of the rest of `image` but `files`. Opened for each write: a sync takes
-far longer, and a descriptor that is kept could be closed, and given to another file,
-by code typed at a prompt.
+Opened for each write: a sync takes far longer, and a descriptor that is kept could be
+closed, and given to another file, by code typed at a prompt.
 """
 
 from __future__ import annotations

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 from tapd.services.irc.assistants.chanserv import registered_channel
 from tapd.services.irc.assistants.table import CHANSERV, Refused, Words
-from tapd.services.irc.state.grants import LEVELS, change_as_chanserv, chanserv_mask
+from tapd.services.irc.state.grants import LEVELS
+from tapd.services.irc.telling.announce import chanserv_mask, set_modes
 from tapd.services.irc.wire.delivery import event_by
 from tapd.services.irc.wire.isupport import MODE_CHANGES_MAX
 from tapd.services.irc.wire.mode_changes import Change
 
 if TYPE_CHECKING:
-    from tapd.services.irc.conduct.session import Session
+    from tapd.services.irc.state.reply import Reply
 
 _NEEDED = {"a": "q", "o": "o", "h": "o", "v": "h"}
 """The rank of the access list that it takes to give or take a rank."""
@@ -27,30 +28,30 @@ def _add_rank_commands(level: str, verb: str) -> None:
     letter = LEVELS[level]
 
     @CHANSERV.command(verb, "<channel> [nick]", needs_account=True)
-    def give(session: Session, words: Words) -> None:
-        _change_rank(session, words, Change(on=True, letter=letter))
+    def give(reply: Reply, words: Words) -> None:
+        _change_rank(reply, words, Change(on=True, letter=letter))
 
     @CHANSERV.command(f"DE{verb}", "<channel> [nick]", needs_account=True)
-    def take(session: Session, words: Words) -> None:
-        _change_rank(session, words, Change(on=False, letter=letter))
+    def take(reply: Reply, words: Words) -> None:
+        _change_rank(reply, words, Change(on=False, letter=letter))
 
     give.__doc__ = f"Give members of a channel the rank {level}; without nicks, yourself."
     take.__doc__ = f"Take the rank {level} from members of a channel; without nicks, yourself."
 
 
-def _change_rank(session: Session, words: Words, change: Change) -> None:
-    network = session.network
-    channel, registration = registered_channel(session, words[0], _NEEDED[change.letter])
-    done = []
-    for nick in words[1 : 1 + MODE_CHANGES_MAX] or [session.user.nick]:
+def _change_rank(reply: Reply, words: Words, change: Change) -> None:
+    network = reply.network
+    channel, registration = registered_channel(reply, words[0], _NEEDED[change.letter])
+    changes = []
+    for nick in words[1 : 1 + MODE_CHANGES_MAX] or [reply.user.nick]:
         user = network.find_user(nick)
         if user is None or user not in channel.members:
-            CHANSERV.say(session, f"{nick} is not on {channel.name}")
-        elif not change.on and user is not session.user and registration.rank_of(user.account):
-            CHANSERV.say(session, f"{user.nick} is on the access list")
-        elif channel.set_rank(user, change.letter, on=change.on):
-            done.append(change._replace(param=user.nick))
-    change_as_chanserv(network, channel, done)
+            CHANSERV.say(reply, f"{nick} is not on {channel.name}")
+        elif not change.on and user is not reply.user and registration.rank_of(user.account):
+            CHANSERV.say(reply, f"{user.nick} is on the access list")
+        else:
+            changes.append(change._replace(param=user.nick))
+    set_modes(network, channel, changes)
 
 
 for _level, _verb in (("admin", "PROTECT"), ("op", "OP"), ("halfop", "HALFOP"), ("voice", "VOICE")):
@@ -58,30 +59,27 @@ for _level, _verb in (("admin", "PROTECT"), ("op", "OP"), ("halfop", "HALFOP"), 
 
 
 @CHANSERV.command("INVITE", "<channel>", needs_account=True)
-def invite(session: Session, words: Words) -> None:
+def invite(reply: Reply, words: Words) -> None:
     """Be invited to a channel on which you have a level."""
-    network, user = session.network, session.user
-    channel, _registration = registered_channel(session, words[0], "v")
+    network, user = reply.network, reply.user
+    channel, _registration = registered_channel(reply, words[0], "v")
     if user in channel.members:
         raise Refused(f"You are on {channel.name}")
     user.add_invite(channel)
     event = event_by(
         network, chanserv_mask(network), "INVITE", user.nick, trailing=channel.name
     )  # fmt: skip
-    user.send(event.outgoing(), skip=session)
-    session.send(event.outgoing())
+    user.send(event.outgoing(), reply)
 
 
 @CHANSERV.command("UNBAN", "<channel>", needs_account=True)
-def unban(session: Session, words: Words) -> None:
+def unban(reply: Reply, words: Words) -> None:
     """Take the bans off a channel that are about you; it takes the level op."""
-    channel, _registration = registered_channel(session, words[0], "o")
+    channel, _registration = registered_channel(reply, words[0], "o")
     bans = channel.lists.get("b", {})
-    masks = [mask for mask in bans if session.user.matches(mask)]
-    for mask in masks:
-        channel.remove_entry("b", mask)
+    masks = [mask for mask in bans if reply.user.matches(mask)]
     for start in range(0, len(masks), MODE_CHANGES_MAX):
         part = masks[start : start + MODE_CHANGES_MAX]
         changes = [Change(on=False, letter="b", param=mask) for mask in part]
-        change_as_chanserv(session.network, channel, changes)
-    CHANSERV.say(session, f"{len(masks)} bans on {channel.name} were about you.")
+        set_modes(reply.network, channel, changes)
+    CHANSERV.say(reply, f"{len(masks)} bans on {channel.name} were about you.")

@@ -39,31 +39,31 @@ from tapd.services.irc.state.grants import channels_of, forget_account
 from tapd.services.irc.wire.names import AWAY_BYTES_MAX, clip, fold
 
 if TYPE_CHECKING:
-    from tapd.services.irc.conduct.session import Session
     from tapd.services.irc.state.network import Network
+    from tapd.services.irc.state.reply import Reply
 
 log = logging.getLogger(__name__)
 
 
-def own_account(session: Session) -> IrcAccount:
+def own_account(reply: Reply) -> IrcAccount:
     """Return the account that the client is logged in to.
 
     Raises:
         Refused: it is no more.
     """
-    account = session.network.accounts.find(session.user.account)
+    account = reply.network.accounts.find(reply.user.account)
     if account is None:
         raise Refused("You are not logged in")
     return account
 
 
-def known_account(session: Session, name: str) -> IrcAccount:
+def known_account(reply: Reply, name: str) -> IrcAccount:
     """Return the account of that name, or that a nick of that name is reserved for.
 
     Raises:
         Refused: there is none.
     """
-    accounts = session.network.accounts
+    accounts = reply.network.accounts
     account = accounts.find(name) or accounts.owner_of(name)
     if account is None:
         raise Refused(f"{name} is nobody's: there is no such account")
@@ -76,18 +76,18 @@ def day(time_s: float) -> str:
 
 
 @NICKSERV.command("REGISTER", "<password> [email]", secret_from=0)
-def register(session: Session, words: Words) -> None:
+def register(reply: Reply, words: Words) -> None:
     """Make the nick that you have an account of yours.
 
     Nobody else can use the nick from then on. The address is shown to nobody but you and
     the operators.
     """
-    name, email = session.user.nick, words[1] if len(words) > 1 else ""
-    if session.user.account:
-        raise Refused(f"You are logged in to {session.user.account}: LOGOUT first")
-    if not session.network.accounts.may_register:
+    name, email = reply.user.nick, words[1] if len(words) > 1 else ""
+    if reply.user.account:
+        raise Refused(f"You are logged in to {reply.user.account}: LOGOUT first")
+    if not reply.network.accounts.may_register:
         raise Refused("Accounts are made by operators here")
-    problem = why_no_account(session, name)
+    problem = why_no_account(reply, name)
     if problem is not None:
         raise Refused(problem[1])
     if email and not is_email(email):
@@ -95,24 +95,24 @@ def register(session: Session, words: Words) -> None:
     password = usable_password(words[0])
     if password is None:
         raise Refused(PASSWORD_RULE)
-    start_check(session, password, make_proof, (), _registered, (name, email))
+    start_check(reply, password, make_proof, (), _registered, (name, email))
 
 
-def _registered(session: Session, proof: Proof | None, name: str, email: str) -> None:
-    problem = why_no_account(session, name)  # of two at the same time the first has it
+def _registered(reply: Reply, proof: Proof | None, name: str, email: str) -> None:
+    problem = why_no_account(reply, name)  # of two at the same time the first has it
     if proof is None or problem is not None:
-        NICKSERV.say(session, problem[1] if problem is not None else "Try again later")
+        NICKSERV.say(reply, problem[1] if problem is not None else "Try again later")
         return
-    account = add_account(session, name, proof, email)
-    NICKSERV.say(session, f"{account.name} is registered.")
-    log_in(session, account, "NickServ REGISTER")
+    account = add_account(reply, name, proof, email)
+    NICKSERV.say(reply, f"{account.name} is registered.")
+    log_in(reply, account, "NickServ REGISTER")
 
 
 @NICKSERV.command("IDENTIFY", "[account] <password>", secret_from=0)
-def identify(session: Session, words: Words) -> None:
+def identify(reply: Reply, words: Words) -> None:
     """Log in to an account; without one, to that of the nick that you have."""
-    accounts = session.network.accounts
-    name, password = (session.user.nick, words[0]) if len(words) == 1 else words[:2]
+    accounts = reply.network.accounts
+    name, password = (reply.user.nick, words[0]) if len(words) == 1 else words[:2]
     account = accounts.find(name) or accounts.owner_of(name)
     password_hash = accounts.password_hash(name if account is None else account.name)
     try:
@@ -120,44 +120,44 @@ def identify(session: Session, words: Words) -> None:
     except UsageError:
         prepared = ""
     found = "" if account is None else account.name
-    start_check(session, prepared, password_matches, (password_hash,), _identified, (found,))
+    start_check(reply, prepared, password_matches, (password_hash,), _identified, (found,))
 
 
-def _identified(session: Session, ok: bool | None, name: str) -> None:
-    account = session.network.accounts.find(name)
+def _identified(reply: Reply, ok: bool | None, name: str) -> None:
+    account = reply.network.accounts.find(name)
     if not ok or account is None or account.is_suspended:
-        user = session.user
+        user = reply.user
         note_refused_login(
-            session, log, f"NickServ IDENTIFY failed: {user.mask} at {user.ip}",
+            reply.session, log, f"NickServ IDENTIFY failed: {user.mask} at {user.ip}",
             events.LOGIN_REFUSED(TAPD_PEER=user.ip, TAPD_USER=user.mask),
         )  # fmt: skip
-        NICKSERV.say(session, "That account or password is wrong.")
-        note_failure(session)
+        NICKSERV.say(reply, "That account or password is wrong.")
+        note_failure(reply)
         return
-    log_in(session, account, "NickServ IDENTIFY")
-    NICKSERV.say(session, f"You are logged in as {account.name}.")
+    log_in(reply, account, "NickServ IDENTIFY")
+    NICKSERV.say(reply, f"You are logged in as {account.name}.")
 
 
 @NICKSERV.command("LOGOUT", needs_account=True)
-def logout(session: Session, _words: Words) -> None:
+def logout(reply: Reply, _words: Words) -> None:
     """Log out of your account; a nick that is reserved for it goes, too."""
-    NICKSERV.say(session, f"You are logged in as {session.user.account} no longer.")
-    log_out(session.network, session.user)
+    NICKSERV.say(reply, f"You are logged in as {reply.user.account} no longer.")
+    log_out(reply.network, reply.user, reply)
 
 
 @NICKSERV.command("INFO", "[account]")
-def info(session: Session, words: Words) -> None:
+def info(reply: Reply, words: Words) -> None:
     """Tell about an account, or about yours."""
-    network = session.network
-    account = known_account(session, words[0]) if words else own_account(session)
+    network = reply.network
+    account = known_account(reply, words[0]) if words else own_account(reply)
     is_here = any(user.account == account.name for user in network.users.values())
     lines = [f"{account.name}: registered {day(account.registered_s)}."]
     lines.append("Is here now." if is_here else f"Was here last on {day(account.seen_s)}.")
     if account.is_suspended:
         lines.append("Is suspended.")
-    if session.user.account == account.name or network.may(session.user, "accounts"):
+    if reply.user.account == account.name or network.may(reply.user, "accounts"):
         lines += _private_lines(network, account)
-    NICKSERV.say(session, *lines)
+    NICKSERV.say(reply, *lines)
 
 
 def _private_lines(network: Network, account: IrcAccount) -> list[str]:
@@ -174,7 +174,7 @@ def _private_lines(network: Network, account: IrcAccount) -> list[str]:
 
 
 @NICKSERV.command("SET", "<option> <value>", needs_account=True, secret_from=1)
-def set_option(session: Session, words: Words) -> None:
+def set_option(reply: Reply, words: Words) -> None:
     """Change your account: PASSWORD, EMAIL, ALWAYS-ON or AWAY.
 
     SET PASSWORD OLD NEW: the password.
@@ -189,10 +189,10 @@ def set_option(session: Session, words: Words) -> None:
     option = _OPTIONS.get(words[0].upper())
     if option is None:
         raise Refused(f"There is no option {words[0][:32]}; there are: {', '.join(_OPTIONS)}")
-    option(session, own_account(session), words[1:])
+    option(reply, own_account(reply), words[1:])
 
 
-def _set_password(session: Session, account: IrcAccount, words: Words) -> None:
+def _set_password(reply: Reply, account: IrcAccount, words: Words) -> None:
     if len(words) != 2:
         raise Refused("Write: SET PASSWORD <old> <new>")
     new = usable_password(words[1])
@@ -200,7 +200,7 @@ def _set_password(session: Session, account: IrcAccount, words: Words) -> None:
         raise Refused(PASSWORD_RULE)
     password_hash = account.proof.password_hash
     secrets = f"{words[0]}\0{new}"
-    start_check(session, secrets, exchange, (password_hash,), _exchanged, (account.name,))
+    start_check(reply, secrets, exchange, (password_hash,), _exchanged, (account.name,))
 
 
 def exchange(secrets: str, password_hash: str) -> Proof | None:
@@ -218,32 +218,32 @@ def exchange(secrets: str, password_hash: str) -> Proof | None:
     return make_proof(new) if is_right else None
 
 
-def _exchanged(session: Session, proof: Proof | None, name: str) -> None:
-    account = session.network.accounts.find(name)
+def _exchanged(reply: Reply, proof: Proof | None, name: str) -> None:
+    account = reply.network.accounts.find(name)
     if proof is None or account is None:
-        NICKSERV.say(session, "That password is wrong.")
-        note_failure(session)
+        NICKSERV.say(reply, "That password is wrong.")
+        note_failure(reply)
         return
     account.proof = proof
-    log.info("account %s has a new password, by %s", account.name, session.user.mask)
-    NICKSERV.say(session, "Your password is changed.")
+    log.info("account %s has a new password, by %s", account.name, reply.user.mask)
+    NICKSERV.say(reply, "Your password is changed.")
 
 
-def _set_email(session: Session, account: IrcAccount, words: Words) -> None:
+def _set_email(reply: Reply, account: IrcAccount, words: Words) -> None:
     if words[0].upper() == "NONE":
         account.email = ""
     elif is_email(words[0]):
         account.email = words[0]
     else:
         raise Refused("That is no e-mail address")
-    NICKSERV.say(session, "Your address is changed.")
+    NICKSERV.say(reply, "Your address is changed.")
 
 
 _ALWAYS_ON = {"ON": True, "OFF": False, "DEFAULT": None}
 
 
-def _set_always_on(session: Session, account: IrcAccount, words: Words) -> None:
-    network = session.network
+def _set_always_on(reply: Reply, account: IrcAccount, words: Words) -> None:
+    network = reply.network
     if words[0].upper() not in _ALWAYS_ON:
         raise Refused("Write: SET ALWAYS-ON on, off or default")
     if network.always_on == "off":
@@ -251,18 +251,18 @@ def _set_always_on(session: Session, account: IrcAccount, words: Words) -> None:
     account.always_on = _ALWAYS_ON[words[0].upper()]
     presence.refresh_all(network, account)
     if presence.wants_always_on(network, account):
-        NICKSERV.say(session, "You stay here when your last client goes.")
+        NICKSERV.say(reply, "You stay here when your last client goes.")
     else:
-        NICKSERV.say(session, "You quit when your last client goes.")
+        NICKSERV.say(reply, "You quit when your last client goes.")
 
 
-def _set_away_text(session: Session, account: IrcAccount, words: Words) -> None:
+def _set_away_text(reply: Reply, account: IrcAccount, words: Words) -> None:
     text = " ".join(words)
     account.away_text = "" if text.upper() == "NONE" else clip(text, AWAY_BYTES_MAX)
-    NICKSERV.say(session, f"Without a client you are away: {account.away_text or 'as usual'}")
+    NICKSERV.say(reply, f"Without a client you are away: {account.away_text or 'as usual'}")
 
 
-_OPTIONS: dict[str, Callable[[Session, IrcAccount, Words], None]] = {
+_OPTIONS: dict[str, Callable[[Reply, IrcAccount, Words], None]] = {
     "PASSWORD": _set_password,
     "EMAIL": _set_email,
     "ALWAYS-ON": _set_always_on,
@@ -274,33 +274,33 @@ _OPTIONS: dict[str, Callable[[Session, IrcAccount, Words], None]] = {
 
 
 @NICKSERV.command("DROP", "[code]", needs_account=True)
-def drop(session: Session, words: Words) -> None:
+def drop(reply: Reply, words: Words) -> None:
     """Give up your account, its nicks and its channels; a code is asked for first."""
-    account = own_account(session)
-    code = code_for(session.network, "account", account.name, account.registered_s)
+    account = own_account(reply)
+    code = code_for(reply.network, "account", account.name, account.registered_s)
     if not words:
         NICKSERV.say(
-            session,
+            reply,
             f"{account.name}, its nicks and the channels that it founded will be nobody's.",
             f"If you are sure, write: DROP {code}",
         )
         return
     check_code(words[0], code)
-    remove_account(session.network, account)
-    log.info("account %s dropped by %s", account.name, session.user.mask)
-    NICKSERV.say(session, f"{account.name} is an account no more.")
+    remove_account(reply.network, account, reply)
+    log.info("account %s dropped by %s", account.name, reply.user.mask)
+    NICKSERV.say(reply, f"{account.name} is an account no more.")
 
 
-def remove_account(network: Network, account: IrcAccount) -> None:
+def remove_account(network: Network, account: IrcAccount, reply: Reply) -> None:
     """Forget an account, with its nicks, channels and conversations; its users are logged out."""
     forget_account(network, account)
     network.accounts.remove(account)
-    log_out_all(network, account)
+    log_out_all(network, account, reply)
     network.history.forget(f"account:{fold(account.name)}")
 
 
-def log_out_all(network: Network, account: IrcAccount) -> None:
+def log_out_all(network: Network, account: IrcAccount, reply: Reply) -> None:
     """Log out the users of an account; who is there without a client goes."""
     for user in list(network.users.values()):
         if user.account == account.name:
-            log_out(network, user)
+            log_out(network, user, reply)

@@ -14,7 +14,7 @@ from tapd.services.irc.state.accounts import Proof, make_proof
 from tapd.services.irc.wire.masks import matches
 
 if TYPE_CHECKING:
-    from tapd.services.irc.conduct.session import Session
+    from tapd.services.irc.state.reply import Reply
 
 log = logging.getLogger(__name__)
 
@@ -23,45 +23,45 @@ _PRIVILEGE = "accounts"
 
 
 @NICKSERV.command("LIST", "[mask]", privilege=_PRIVILEGE)
-def list_accounts(session: Session, words: Words) -> None:
+def list_accounts(reply: Reply, words: Words) -> None:
     """List accounts, those that match a mask."""
     mask = words[0] if words else "*"
-    found = [each for each in session.network.accounts.by_name.values() if matches(mask, each.name)]
+    found = [each for each in reply.network.accounts.by_name.values() if matches(mask, each.name)]
     for account in found[:LISTED_MAX]:
         state = ", suspended" if account.is_suspended else ""
-        NICKSERV.say(session, f"{account.name}: seen {day(account.seen_s)}{state}")
-    NICKSERV.say(session, f"{len(found)} accounts, {min(len(found), LISTED_MAX)} shown.")
+        NICKSERV.say(reply, f"{account.name}: seen {day(account.seen_s)}{state}")
+    NICKSERV.say(reply, f"{len(found)} accounts, {min(len(found), LISTED_MAX)} shown.")
 
 
 @NICKSERV.command("SUSPEND", "<account>", privilege=_PRIVILEGE)
-def suspend(session: Session, words: Words) -> None:
+def suspend(reply: Reply, words: Words) -> None:
     """Let nobody log in to an account; who is, is logged out."""
-    account = known_account(session, words[0])
+    account = known_account(reply, words[0])
     if account.is_suspended:
         raise Refused(f"{account.name} is suspended already")
     account.is_suspended = True
-    log_out_all(session.network, account)
-    log.info("account %s suspended by %s", account.name, session.user.mask)
-    NICKSERV.say(session, f"{account.name} is suspended.")
+    log_out_all(reply.network, account, reply)
+    log.info("account %s suspended by %s", account.name, reply.user.mask)
+    NICKSERV.say(reply, f"{account.name} is suspended.")
 
 
 @NICKSERV.command("UNSUSPEND", "<account>", privilege=_PRIVILEGE)
-def unsuspend(session: Session, words: Words) -> None:
+def unsuspend(reply: Reply, words: Words) -> None:
     """Let people log in to an account again."""
-    account = known_account(session, words[0])
+    account = known_account(reply, words[0])
     if not account.is_suspended:
         raise Refused(f"{account.name} is not suspended")
     account.is_suspended = False
-    log.info("account %s unsuspended by %s", account.name, session.user.mask)
-    NICKSERV.say(session, f"{account.name} is suspended no more.")
+    log.info("account %s unsuspended by %s", account.name, reply.user.mask)
+    NICKSERV.say(reply, f"{account.name} is suspended no more.")
 
 
 @NICKSERV.command("RESET", "<account>", privilege=_PRIVILEGE)
-def reset(session: Session, words: Words) -> None:
+def reset(reply: Reply, words: Words) -> None:
     """Give an account a new password, for somebody who has forgotten theirs."""
-    account = known_account(session, words[0])
+    account = known_account(reply, words[0])
     password = generate_password()
-    start_check(session, password, prove, (), _has_reset, (account.name,))
+    start_check(reply, password, prove, (), _has_reset, (account.name,))
 
 
 def prove(password: str) -> tuple[str, Proof]:
@@ -69,25 +69,25 @@ def prove(password: str) -> tuple[str, Proof]:
     return password, make_proof(password)
 
 
-def _has_reset(session: Session, made: tuple[str, Proof] | None, name: str) -> None:
-    account = session.network.accounts.find(name)
+def _has_reset(reply: Reply, made: tuple[str, Proof] | None, name: str) -> None:
+    account = reply.network.accounts.find(name)
     if made is None or account is None:
-        NICKSERV.say(session, "Try again later.")
+        NICKSERV.say(reply, "Try again later.")
         return
     password, account.proof = made
-    log.info("account %s has a new password, by %s", account.name, session.user.mask)
-    NICKSERV.say(session, f"The password of {account.name} is now {password}")
+    log.info("account %s has a new password, by %s", account.name, reply.user.mask)
+    NICKSERV.say(reply, f"The password of {account.name} is now {password}")
 
 
 @NICKSERV.command("REMOVE", "<account> [code]", privilege=_PRIVILEGE)
-def remove(session: Session, words: Words) -> None:
+def remove(reply: Reply, words: Words) -> None:
     """Remove somebody's account, as they themselves do by DROP."""
-    account = known_account(session, words[0])
-    code = code_for(session.network, "account", account.name, account.registered_s)
+    account = known_account(reply, words[0])
+    code = code_for(reply.network, "account", account.name, account.registered_s)
     if len(words) < 2:
-        NICKSERV.say(session, f"If you are sure, write: REMOVE {account.name} {code}")
+        NICKSERV.say(reply, f"If you are sure, write: REMOVE {account.name} {code}")
         return
     check_code(words[1], code)
-    remove_account(session.network, account)
-    log.info("account %s removed by %s", account.name, session.user.mask)
-    NICKSERV.say(session, f"{account.name} is an account no more.")
+    remove_account(reply.network, account, reply)
+    log.info("account %s removed by %s", account.name, reply.user.mask)
+    NICKSERV.say(reply, f"{account.name} is an account no more.")

@@ -3,7 +3,7 @@
 Imports `names`, the wire format and the errors. A command is one function::
 
     @NICKSERV.command("LOGOUT", needs_account=True)
-    def logout(session: Session, words: Words) -> None:
+    def logout(reply: Reply, words: Words) -> None:
         '''Log out of your account.'''
 
 The first line of the docstring is what HELP lists; the rest is told by HELP LOGOUT.
@@ -24,13 +24,13 @@ from tapd.services.irc.wire.message import render_body
 from tapd.services.irc.wire.names import fold
 
 if TYPE_CHECKING:
-    from tapd.services.irc.conduct.session import Session
     from tapd.services.irc.state.network import Network
+    from tapd.services.irc.state.reply import Reply
 
 Words = Sequence[str]
 """What came after the command's name."""
 
-Function = Callable[["Session", Words], None]
+Function = Callable[["Reply", Words], None]
 
 _HIDDEN = "********"
 
@@ -114,38 +114,38 @@ class Assistant:
         """Return what their messages come from."""
         return f"{self.nick}!{self.nick}@{network.server_name}"
 
-    def say(self, session: Session, *texts: str) -> None:
+    def say(self, reply: Reply, *texts: str) -> None:
         """Tell a client something, a NOTICE for each text."""
-        source = self.mask(session.network)
+        source = self.mask(reply.network)
         for text in texts:
-            session.send_body(render_body(source, "NOTICE", (session.nick,), text or " "))
+            reply.send_body(render_body(source, "NOTICE", (reply.nick,), text or " "))
 
-    def run(self, session: Session, text: str) -> None:
+    def run(self, reply: Reply, text: str) -> None:
         """Run the line that a client wrote to them."""
         if text[:1] == "\x01":  # a CTCP, which nobody here answers
             return
         name, *words = text.split() or ["HELP"]
         try:
-            self._run(session, name.upper(), words)
+            self._run(reply, name.upper(), words)
         except Refused as refusal:
-            self.say(session, str(refusal))
+            self.say(reply, str(refusal))
 
-    def _run(self, session: Session, name: str, words: Words) -> None:
+    def _run(self, reply: Reply, name: str, words: Words) -> None:
         if name == "HELP":
-            self._help(session, words)
+            self._help(reply, words)
             return
-        command = self._find(session, name)
-        if command.needs_account and not session.user.account:
+        command = self._find(reply, name)
+        if command.needs_account and not reply.user.account:
             raise Refused(
                 "Log in first: /msg NickServ IDENTIFY <password>, or make an account: "
                 "/msg NickServ REGISTER <password>"
             )
         if len(words) < command.words_min:
             raise Refused(f"Write: {name} {command.syntax}")
-        command.function(session, words)
+        command.function(reply, words)
 
-    def _find(self, session: Session, name: str) -> AssistantCommand:
-        allowed = self._allowed(session)
+    def _find(self, reply: Reply, name: str) -> AssistantCommand:
+        allowed = self._allowed(reply)
         if name in allowed:
             return allowed[name]
         if name in self.commands:
@@ -154,23 +154,23 @@ class Assistant:
         meant = f" Did you mean {close[0]}?" if close else ""
         raise Refused(f"There is no command {name[:32]}.{meant} HELP lists all")
 
-    def _allowed(self, session: Session) -> dict[str, AssistantCommand]:
+    def _allowed(self, reply: Reply) -> dict[str, AssistantCommand]:
         return {
             name: each
             for name, each in self.commands.items()
-            if not each.privilege or session.network.may(session.user, each.privilege)
+            if not each.privilege or reply.network.may(reply.user, each.privilege)
         }
 
-    def _help(self, session: Session, words: Words) -> None:
+    def _help(self, reply: Reply, words: Words) -> None:
         if words:
-            command = self._find(session, words[0].upper())
-            self.say(session, f"Write: {command.name} {command.syntax}".rstrip())
-            self.say(session, *command.help_lines)
+            command = self._find(reply, words[0].upper())
+            self.say(reply, f"Write: {command.name} {command.syntax}".rstrip())
+            self.say(reply, *command.help_lines)
             return
-        self.say(session, f"{self.summary}. Commands:")
-        for name, each in sorted(self._allowed(session).items()):
-            self.say(session, f"{name:<12} {each.help_lines[0]}")
-        self.say(session, "HELP COMMAND tells more.")
+        self.say(reply, f"{self.summary}. Commands:")
+        for name, each in sorted(self._allowed(reply).items()):
+            self.say(reply, f"{name:<12} {each.help_lines[0]}")
+        self.say(reply, "HELP COMMAND tells more.")
 
     def hide_secrets(self, text: str) -> str:
         """Return a line as it may be shown again: without its passwords."""

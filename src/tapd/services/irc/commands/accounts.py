@@ -38,10 +38,11 @@ from tapd.services.irc.state.sasl import (
     Proved,
     decode_message,
 )
+from tapd.services.irc.telling.refusal import Fail, Refused
 from tapd.services.irc.wire import numerics as n
 
 if TYPE_CHECKING:
-    from tapd.services.irc.conduct.session import Session
+    from tapd.services.irc.state.reply import Reply
     from tapd.services.irc.wire.message import Message
 
 log = logging.getLogger(__name__)
@@ -54,89 +55,89 @@ CHUNK_BYTES = 400
 
 
 @command("AUTHENTICATE", params=1, before_registration=True)
-def authenticate(session: Session, message: Message) -> None:
+def authenticate(reply: Reply, message: Message) -> None:
     """Log in by SASL (sasl-3.1)."""
     text = message.params[0]
     if text == "*":
-        session.end_sasl()
-        session.reply(n.ERR_SASLABORTED)
-    elif session.sasl is None:
-        _begin(session, text.upper())
+        reply.session.end_sasl()
+        reply.numeric(n.ERR_SASLABORTED)
+    elif reply.session.sasl is None:
+        _begin(reply, text.upper())
     elif len(text) > CHUNK_BYTES:
-        session.end_sasl()
-        session.reply(n.ERR_SASLTOOLONG)
+        reply.session.end_sasl()
+        reply.numeric(n.ERR_SASLTOOLONG)
     else:
-        _take_chunk(session, session.sasl, text)
+        _take_chunk(reply, reply.session.sasl, text)
 
 
-def _begin(session: Session, name: str) -> None:
+def _begin(reply: Reply, name: str) -> None:
     mechanism = MECHANISMS.get(name)
     if mechanism is None:
-        session.reply(n.RPL_SASLMECHS, ",".join(MECHANISMS))
-        session.reply(n.ERR_SASLFAIL)
-        return
-    session.sasl = mechanism()
-    _send(session, b"")
+        reply.numeric(n.RPL_SASLMECHS, ",".join(MECHANISMS))
+        raise Refused(n.ERR_SASLFAIL)
+    reply.session.sasl = mechanism()
+    _send(reply, b"")
 
 
-def _take_chunk(session: Session, exchange: Exchange, text: str) -> None:
+def _take_chunk(reply: Reply, exchange: Exchange, text: str) -> None:
+    session = reply.session
     # What came before is sealed: it may have a password in it.
     sealer = session.service.sealer
     before = (sealer.open(session.sasl_input) or b"").decode() if session.sasl_input else ""
     whole = before + ("" if text == "+" and before else text)
     if len(whole) > MESSAGE_BYTES_MAX:
         session.end_sasl()
-        session.reply(n.ERR_SASLTOOLONG)
-        return
+        raise Refused(n.ERR_SASLTOOLONG)
     if len(text) == CHUNK_BYTES:
         session.sasl_input = sealer.seal(whole.encode())
         return
     session.sasl_input = b""
     data = decode_message(whole)
     if data is None:
-        _fail(session, exchange.name, "no base64")
+        _fail(reply, exchange.name, "no base64")
         return
     match exchange.step(data, session.network.accounts):
         case Challenge(challenge):
-            _send(session, challenge)
+            _send(reply, challenge)
         case Candidate(account, password):
             password_hash = session.network.accounts.password_hash(account)
-            start_check(session, password, password_matches, (password_hash,), _checked, (account,))
+            start_check(reply, password, password_matches, (password_hash,), _checked, (account,))
         case Proved(account):
-            _checked(session, True, account)
+            _checked(reply, True, account)
         case Failed(reason, last_word):
             if last_word:
-                _send(session, last_word)
-            _fail(session, exchange.name, reason)
+                _send(reply, last_word)
+            _fail(reply, exchange.name, reason)
 
 
-def _checked(session: Session, ok: bool | None, name: str) -> None:
-    mechanism = "SASL" if session.sasl is None else session.sasl.name
+def _checked(reply: Reply, ok: bool | None, name: str) -> None:
+    mechanism = "SASL" if reply.session.sasl is None else reply.session.sasl.name
     name, device = split_device(name)
-    account = session.network.accounts.find(name)
+    account = reply.network.accounts.find(name)
     if not ok or account is None or account.is_suspended:
-        _fail(session, mechanism, "suspended" if ok else "wrong password")
+        _fail(reply, mechanism, "suspended" if ok else "wrong password")
         return
-    session.end_sasl()
+    reply.session.end_sasl()
     if device:
-        session.device = device
-    log_in(session, account, f"SASL {mechanism}")
-    session.reply(n.RPL_SASLSUCCESS)
+        reply.session.device = device
+    log_in(reply, account, f"SASL {mechanism}")
+    reply.numeric(n.RPL_SASLSUCCESS)
 
 
-def _fail(session: Session, mechanism: str, reason: str) -> None:
-    session.end_sasl()
+def _fail(reply: Reply, mechanism: str, reason: str) -> None:
+    ip = reply.session.ip
+    reply.session.end_sasl()
     note_refused_login(
-        session, log, f"login by SASL {mechanism} failed for a client at {session.ip}: {reason}",
-        events.LOGIN_REFUSED(TAPD_PEER=session.ip),
+        reply.session, log, f"login by SASL {mechanism} failed for a client at {ip}: {reason}",
+        events.LOGIN_REFUSED(TAPD_PEER=ip),
     )  # fmt: skip
-    session.reply(n.ERR_SASLFAIL)
-    note_failure(session)
+    reply.numeric(n.ERR_SASLFAIL)
+    note_failure(reply)
 
 
-def _send(session: Session, data: bytes) -> None:
+def _send(reply: Reply, data: bytes) -> None:
     for chunk in split_chunks(base64.b64encode(data).decode()):
-        session.send_from_server("AUTHENTICATE", chunk, source="")
+        reply.send_from_server("AUTHENTICATE", chunk, source="")
 
 
 def split_chunks(text: str) -> Iterator[str]:
@@ -151,48 +152,46 @@ def split_chunks(text: str) -> Iterator[str]:
 
 
 @command("REGISTER", params=3, before_registration=True)
-def register(session: Session, message: Message) -> None:
+def register(reply: Reply, message: Message) -> None:
     """Register an account (draft/account-registration)."""
     name, email, password = message.params[:3]
-    accounts, user = session.network.accounts, session.user
+    accounts, user = reply.network.accounts, reply.user
     name = user.nick if name == "*" else name
     if not accounts.may_register:
-        session.fail(
-            "REGISTER", "TEMPORARILY_UNAVAILABLE", name, text="Accounts are made by operators here"
-        )
-    elif user.account:
-        session.fail("REGISTER", "ALREADY_AUTHENTICATED", user.account, text="You have an account")
-    elif not name:
-        session.fail("REGISTER", "NEED_NICK", "*", text="Choose a nick first, or name the account")
-    elif (problem := why_no_account(session, name)) is not None:
-        session.fail("REGISTER", problem[0], name, text=problem[1])
-    elif email != "*" and not is_email(email):
-        session.fail("REGISTER", "INVALID_EMAIL", name, text="That is no e-mail address")
-    elif (prepared := usable_password(password)) is None:
-        session.fail("REGISTER", "WEAK_PASSWORD", name, text=PASSWORD_RULE)
-    else:
-        address = "" if email == "*" else email
-        start_check(session, prepared, make_proof, (), _registered, (name, address))
-
-
-def _registered(session: Session, proof: Proof | None, name: str, email: str) -> None:
-    if proof is None:
-        session.fail("REGISTER", "TEMPORARILY_UNAVAILABLE", name, text="Try again later")
-        return
-    problem = why_no_account(session, name)  # of two at the same time the first has it
+        raise Fail("TEMPORARILY_UNAVAILABLE", name, text="Accounts are made by operators here")
+    if user.account:
+        raise Fail("ALREADY_AUTHENTICATED", user.account, text="You have an account")
+    if not name:
+        raise Fail("NEED_NICK", "*", text="Choose a nick first, or name the account")
+    problem = why_no_account(reply, name)
     if problem is not None:
-        session.fail("REGISTER", problem[0], name, text=problem[1])
+        raise Fail(problem[0], name, text=problem[1])
+    if email != "*" and not is_email(email):
+        raise Fail("INVALID_EMAIL", name, text="That is no e-mail address")
+    prepared = usable_password(password)
+    if prepared is None:
+        raise Fail("WEAK_PASSWORD", name, text=PASSWORD_RULE)
+    address = "" if email == "*" else email
+    start_check(reply, prepared, make_proof, (), _registered, (name, address))
+
+
+def _registered(reply: Reply, proof: Proof | None, name: str, email: str) -> None:
+    if proof is None:
+        reply.fail("REGISTER", "TEMPORARILY_UNAVAILABLE", name, text="Try again later")
         return
-    account = add_account(session, name, proof, email)
-    session.send_from_server(
+    problem = why_no_account(reply, name)  # of two at the same time the first has it
+    if problem is not None:
+        reply.fail("REGISTER", problem[0], name, text=problem[1])
+        return
+    account = add_account(reply, name, proof, email)
+    reply.send_from_server(
         "REGISTER", "SUCCESS", account.name, trailing="Account successfully registered"
     )
-    log_in(session, account, "REGISTER")
+    log_in(reply, account, "REGISTER")
 
 
 @command("VERIFY", params=2, before_registration=True)
-def verify(session: Session, message: Message) -> None:
+def verify(_reply: Reply, message: Message) -> None:
     """Verify an account: none here waits for that (draft/account-registration)."""
-    session.fail(
-        "VERIFY", "INVALID_CODE", message.params[0], text="No account here waits to be verified"
-    )
+    text = "No account here waits to be verified"
+    raise Fail("INVALID_CODE", message.params[0], text=text)

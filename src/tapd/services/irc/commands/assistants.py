@@ -9,31 +9,31 @@ from tapd.services.irc.assistants.table import CHANSERV, NICKSERV
 from tapd.services.irc.conduct.command_table import command
 
 if TYPE_CHECKING:
-    from tapd.services.irc.conduct.session import Session
+    from tapd.services.irc.state.reply import Reply
     from tapd.services.irc.wire.message import Message
 
 load_assistants()
 
 
 @command("NICKSERV")
-def nickserv(session: Session, message: Message) -> None:
+def nickserv(reply: Reply, message: Message) -> None:
     """Ask NickServ, who knows accounts; ``NICKSERV HELP`` tells more."""
-    NICKSERV.run(session, " ".join(message.params))
+    NICKSERV.run(reply, " ".join(message.params))
 
 
 @command("NS")
-def ns(session: Session, message: Message) -> None:
+def ns(reply: Reply, message: Message) -> None:
     """Ask NickServ, in short."""
-    nickserv(session, message)
+    nickserv(reply, message)
 
 
 @command("CHANSERV")
-def chanserv(session: Session, message: Message) -> None:
+def chanserv(reply: Reply, message: Message) -> None:
     """Ask ChanServ, who knows channels; ``CHANSERV HELP`` tells more."""
-    CHANSERV.run(session, " ".join(message.params))
+    CHANSERV.run(reply, " ".join(message.params))
 
 
 @command("CS")
-def cs(session: Session, message: Message) -> None:
+def cs(reply: Reply, message: Message) -> None:
     """Ask ChanServ, in short."""
-    chanserv(session, message)
+    chanserv(reply, message)

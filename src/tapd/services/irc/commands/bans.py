@@ -21,12 +21,13 @@ from tapd.services.irc.state.bans import (
     parse_duration,
     render_duration,
 )
+from tapd.services.irc.telling.refusal import Fail, Refused
 from tapd.services.irc.wire import numerics as n
 from tapd.services.irc.wire.masks import is_mask, normalize_mask
 from tapd.services.irc.wire.names import clip, fold
 
 if TYPE_CHECKING:
-    from tapd.services.irc.conduct.session import Session
+    from tapd.services.irc.state.reply import Reply
     from tapd.services.irc.wire.message import Message
 
 MASK_BYTES_MAX = 200
@@ -62,15 +63,15 @@ def _parse(params: tuple[str, ...]) -> _Asked | None:
     )  # fmt: skip
 
 
-def _address_of(session: Session, text: str) -> str | None:
+def _address_of(reply: Reply, text: str) -> str | None:
     """Return the network that `text` names, or a user's address."""
-    user = session.network.find_user(text)
+    user = reply.network.find_user(text)
     return normalize_address(user.ip if user is not None else text)
 
 
-def _mask_of(session: Session, text: str) -> str | None:
+def _mask_of(reply: Reply, text: str) -> str | None:
     """Return the mask that `text` names; of a nick, everybody at its user's address."""
-    user = session.network.find_user(text)
+    user = reply.network.find_user(text)
     if user is not None:
         return f"*!*@{user.ip}"
     if not is_mask(text) or len(text.encode()) > MASK_BYTES_MAX:
@@ -81,114 +82,110 @@ def _mask_of(session: Session, text: str) -> str | None:
     return f"{head}@{network}" if network is not None else mask
 
 
-def _realname_of(_session: Session, text: str) -> str | None:
+def _realname_of(_reply: Reply, text: str) -> str | None:
     r"""Return a mask of real names, in which ``\s`` is a space."""
     return fold(text.replace("\\s", " ")) if len(text.encode()) <= MASK_BYTES_MAX else None
 
 
-def _exempt_of(session: Session, text: str) -> str | None:
-    return normalize_address(text) or _mask_of(session, text)
+def _exempt_of(reply: Reply, text: str) -> str | None:
+    return normalize_address(text) or _mask_of(reply, text)
 
 
-_READERS: dict[Kind, Callable[[Session, str], str | None]] = {
+_READERS: dict[Kind, Callable[[Reply, str], str | None]] = {
     Kind.MASK: _mask_of,
     Kind.ADDRESS: _address_of,
     Kind.REALNAME: _realname_of,
 }
 
 
-def _add(session: Session, message: Message, kind: Kind, *, is_exempt: bool = False) -> None:
-    network, verb = session.network, message.command
+def _add(reply: Reply, message: Message, kind: Kind, *, is_exempt: bool = False) -> None:
+    network, verb = reply.network, message.command
     asked = _parse(message.params)
     if asked is None:
-        session.reply(n.ERR_NEEDMOREPARAMS, verb)
-        return
-    mask = (_exempt_of if is_exempt else _READERS[kind])(session, asked.mask)
+        raise Refused(n.ERR_NEEDMOREPARAMS, verb)
+    mask = (_exempt_of if is_exempt else _READERS[kind])(reply, asked.mask)
     if mask is None:
-        session.fail(verb, "INVALID_MASK", asked.mask, text="That can't be banned", is_own=True)
-        return
+        raise Fail("INVALID_MASK", asked.mask, text="That can't be banned", is_own=True)
     if is_exempt and normalize_address(mask) is not None:
         kind = Kind.ADDRESS
     now_s = network.now_s()
     expires_s = now_s + asked.duration_s if asked.duration_s else 0.0
     ban = Ban(
-        kind, mask, asked.reason, asked.private, session.user.oper, now_s, expires_s,
+        kind, mask, asked.reason, asked.private, reply.user.oper, now_s, expires_s,
         asked.is_soft, is_exempt,
     )  # fmt: skip
-    if not is_exempt and not asked.bans_self and ban.is_about(subject_of(session)):
-        session.fail(verb, "BANS_YOU", asked.mask, text="It is about you; add MYSELF", is_own=True)
-        return
+    if not is_exempt and not asked.bans_self and ban.is_about(subject_of(reply.session)):
+        raise Fail("BANS_YOU", asked.mask, text="It is about you; add MYSELF", is_own=True)
     if len(network.bans.entries) >= BANS_MAX and ban.key not in network.bans.entries:
-        session.fail(verb, "LIST_FULL", asked.mask, text="There are too many bans", is_own=True)
-        return
+        raise Fail("LIST_FULL", asked.mask, text="There are too many bans", is_own=True)
     network.bans.add(ban)
     how_long = f"for {render_duration(asked.duration_s)}" if asked.duration_s else "for ever"
     if is_exempt:
-        session.notice(f"{verb}: {mask} is exempt {how_long}")
+        reply.notice(f"{verb}: {mask} is exempt {how_long}")
         return
-    session.notice(f"{verb}: {mask} is banned {how_long}")
-    count = apply_ban(network, ban)
-    if count and session.is_registered:
-        session.notice(f"{verb}: {count} connections were closed")
+    reply.notice(f"{verb}: {mask} is banned {how_long}")
+    count = apply_ban(network, ban, reply)
+    if count and reply.is_registered:
+        reply.notice(f"{verb}: {count} connections were closed")
 
 
-def _remove(session: Session, message: Message, kind: Kind, *, is_exempt: bool = False) -> None:
-    network, verb, text = session.network, message.command, message.params[0]
+def _remove(reply: Reply, message: Message, kind: Kind, *, is_exempt: bool = False) -> None:
+    network, verb, text = reply.network, message.command, message.params[0]
     kinds = (Kind.ADDRESS, Kind.MASK) if is_exempt else (kind,)
     for each in kinds:
-        mask = _READERS[each](session, text)
+        mask = _READERS[each](reply, text)
         if mask and network.bans.remove(key_of(each, mask, is_exempt=is_exempt)):
-            session.notice(f"{verb}: {mask} is {'exempt' if is_exempt else 'banned'} no more")
+            reply.notice(f"{verb}: {mask} is {'exempt' if is_exempt else 'banned'} no more")
             return
-    session.fail(verb, "NO_SUCH_BAN", text, text="There is no such entry", is_own=True)
+    raise Fail("NO_SUCH_BAN", text, text="There is no such entry", is_own=True)
 
 
 @command("KLINE", params=1, privilege="ban")
-def kline(session: Session, message: Message) -> None:
+def kline(reply: Reply, message: Message) -> None:
     """Ban by mask, or by account: ``~a:ACCOUNT``."""
-    _add(session, message, Kind.MASK)
+    _add(reply, message, Kind.MASK)
 
 
 @command("UNKLINE", params=1, privilege="ban")
-def unkline(session: Session, message: Message) -> None:
+def unkline(reply: Reply, message: Message) -> None:
     """Take away a ban by mask."""
-    _remove(session, message, Kind.MASK)
+    _remove(reply, message, Kind.MASK)
 
 
 @command("DLINE", params=1, privilege="ban")
-def dline(session: Session, message: Message) -> None:
+def dline(reply: Reply, message: Message) -> None:
     """Ban an address or a network (``192.0.2.0/24``), or the address of a nick."""
-    _add(session, message, Kind.ADDRESS)
+    _add(reply, message, Kind.ADDRESS)
 
 
 @command("UNDLINE", params=1, privilege="ban")
-def undline(session: Session, message: Message) -> None:
+def undline(reply: Reply, message: Message) -> None:
     """Take away a ban of an address or a network."""
-    _remove(session, message, Kind.ADDRESS)
+    _remove(reply, message, Kind.ADDRESS)
 
 
 @command("XLINE", params=1, privilege="ban")
-def xline(session: Session, message: Message) -> None:
+def xline(reply: Reply, message: Message) -> None:
     r"""Ban by real name; a space in it is ``\s``."""
-    _add(session, message, Kind.REALNAME)
+    _add(reply, message, Kind.REALNAME)
 
 
 @command("UNXLINE", params=1, privilege="ban")
-def unxline(session: Session, message: Message) -> None:
+def unxline(reply: Reply, message: Message) -> None:
     """Take away a ban by real name."""
-    _remove(session, message, Kind.REALNAME)
+    _remove(reply, message, Kind.REALNAME)
 
 
 @command("ELINE", params=1, privilege="ban")
-def eline(session: Session, message: Message) -> None:
+def eline(reply: Reply, message: Message) -> None:
     """Exempt a mask or a network from bans; a network from limits of connections, too."""
-    _add(session, message, Kind.MASK, is_exempt=True)
+    _add(reply, message, Kind.MASK, is_exempt=True)
 
 
 @command("UNELINE", params=1, privilege="ban")
-def uneline(session: Session, message: Message) -> None:
+def uneline(reply: Reply, message: Message) -> None:
     """Take away an exempt."""
-    _remove(session, message, Kind.MASK, is_exempt=True)
+    _remove(reply, message, Kind.MASK, is_exempt=True)
 
 
 LISTS: dict[str, tuple[Kind | None, n.Numeric, str]] = {
@@ -200,19 +197,19 @@ LISTS: dict[str, tuple[Kind | None, n.Numeric, str]] = {
 """The lists that STATS shows, by letter: what, with which numeric, and its first word."""
 
 
-def send_bans(session: Session, letter: str) -> None:
+def send_bans(reply: Reply, letter: str) -> None:
     """Send one of `LISTS` to an operator (RFC 1459 section 6.2, 216)."""
     kind, numeric, word = LISTS[letter]
-    network = session.network
-    if not network.may(session.user, "ban"):
-        session.reply(n.ERR_NOPRIVILEGES)
+    network = reply.network
+    if not network.may(reply.user, "ban"):
+        reply.numeric(n.ERR_NOPRIVILEGES)  # the end of STATS follows
         return
     now_s = network.now_s()
     for ban in network.bans.listed(kind, now_s):
         left = render_duration(ban.expires_s - now_s) if ban.expires_s else "0"
         soft = "soft, " if ban.is_soft else ""
         private = f" | {ban.private}" if ban.private else ""
-        session.reply(
+        reply.numeric(
             numeric, word, ban.mask.replace(" ", "\\s"), left, ban.by,
             text=f"{soft}{ban.reason}{private}",
         )  # fmt: skip

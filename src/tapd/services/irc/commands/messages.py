@@ -14,6 +14,8 @@ from tapd.services.irc.assistants.table import Assistant, find_assistant
 from tapd.services.irc.conduct.command_table import command
 from tapd.services.irc.conduct.flood import target_wait_s
 from tapd.services.irc.state.user import ACTIVE_S
+from tapd.services.irc.telling.announce import announce
+from tapd.services.irc.telling.refusal import Refused
 from tapd.services.irc.wire import capabilities as cap
 from tapd.services.irc.wire import numerics as n
 from tapd.services.irc.wire.delivery import Event, Line, Outgoing, event_of
@@ -23,31 +25,30 @@ from tapd.services.irc.wire.modes import RANK_OF_SYMBOL, SILENCING
 from tapd.services.irc.wire.names import CHANNEL_TYPES, is_channel_like
 
 if TYPE_CHECKING:
-    from tapd.services.irc.conduct.session import Session
     from tapd.services.irc.state.channel import Channel
+    from tapd.services.irc.state.reply import Client, Reply
     from tapd.services.irc.state.user import User
     from tapd.services.irc.wire.message import Message
 
 
 @command("PRIVMSG")
-def privmsg(session: Session, message: Message) -> None:
+def privmsg(reply: Reply, message: Message) -> None:
     """Say something to channels or users."""
-    _say(session, message)
+    _say(reply, message)
 
 
 @command("NOTICE")
-def notice(session: Session, message: Message) -> None:
+def notice(reply: Reply, message: Message) -> None:
     """Say something that no program may answer."""
-    _say(session, message)
+    _say(reply, message)
 
 
 @command("TAGMSG", params=1)
-def tagmsg(session: Session, message: Message) -> None:
+def tagmsg(reply: Reply, message: Message) -> None:
     """Send client-only tags without a text (IRCv3 message-tags)."""
-    if session.caps & cap.MESSAGE_TAGS:
-        _say(session, message)
-    else:
-        session.reply(n.ERR_UNKNOWNCOMMAND, "TAGMSG")
+    if not reply.caps & cap.MESSAGE_TAGS:
+        raise Refused(n.ERR_UNKNOWNCOMMAND, "TAGMSG")
+    _say(reply, message)
 
 
 class Said(NamedTuple):
@@ -66,36 +67,44 @@ class Said(NamedTuple):
     lines: tuple[Line, ...] = ()
 
 
-def _say(session: Session, message: Message) -> None:
+def _say(reply: Reply, message: Message) -> None:
     verb, params = message.command, message.params
     text: str | None = None
     if not params or not params[0]:
-        _refuse(session, verb, n.ERR_NORECIPIENT, text=f"No recipient given ({verb})")
+        refusal = Refused(n.ERR_NORECIPIENT, text=f"No recipient given ({verb})")
+        tell_refused(reply, verb, refusal)
         return
     if verb != "TAGMSG":
         if len(params) < 2 or not params[1]:
-            _refuse(session, verb, n.ERR_NOTEXTTOSEND)
+            tell_refused(reply, verb, Refused(n.ERR_NOTEXTTOSEND))
             return
         text = params[1]
     said = Said(verb, text, message.tags)
     targets = params[0].split(",") if "," in params[0] else (params[0],)
     for index, target in enumerate(targets):
         if index >= TARGETS_MAX:
-            _refuse(session, verb, n.ERR_TOOMANYTARGETS, target)
+            tell_refused(reply, verb, Refused(n.ERR_TOOMANYTARGETS, target))
             return
         if target:
-            say_to(session, said, target)
+            try:
+                say_to(reply, said, target)
+            except Refused as refused:
+                tell_refused(reply, verb, refused)
 
 
-def _refuse(
-    session: Session, verb: str, numeric: n.Numeric, *params: str, text: str | None = None
-) -> None:
+def tell_refused(reply: Reply, verb: str, refusal: Refused) -> None:
+    """Tell a client why what it says is refused; but a NOTICE is never answered."""
     if verb != "NOTICE":
-        session.reply(numeric, *params, text=text)
+        refusal.tell(reply, verb)
 
 
-def say_to(session: Session, said: Said, target: str) -> None:
-    """Deliver what the session's user says to one target, or tell why not."""
+def say_to(reply: Reply, said: Said, target: str) -> None:
+    """Deliver what a client says to one target.
+
+    Raises:
+        Refused: it may not be said there.
+    """
+    session = reply.session
     network, user = session.service, session.user
     if session.heard_s - user.active_s >= ACTIVE_S and said.command != "TAGMSG":
         user.active_s = session.heard_s
@@ -105,22 +114,20 @@ def say_to(session: Session, said: Said, target: str) -> None:
     if name[0] in CHANNEL_TYPES:
         channel = network.find_channel(name)
         if channel is None:
-            _refuse(session, said.command, n.ERR_NOSUCHCHANNEL, name)
-        else:
-            _say_on_channel(session, said, channel, target)
+            raise Refused(n.ERR_NOSUCHCHANNEL, name)
+        _say_on_channel(reply, session, said, channel, target)
         return
     assistant = find_assistant(network, name)
     if assistant is not None:
-        _say_to_assistant(session, said, assistant)
+        _say_to_assistant(reply, said, assistant)
         return
     receiver = network.find_user(name)
     if receiver is None:
-        _refuse(session, said.command, n.ERR_NOSUCHNICK, name)
-    else:
-        _say_to_user(session, said, receiver)
+        raise Refused(n.ERR_NOSUCHNICK, name)
+    _say_to_user(reply, session, said, receiver)
 
 
-def _event(session: Session, said: Said, target: str) -> Event:
+def _event(session: Client, said: Said, target: str) -> Event:
     tags = said.tags if said.tags and session.caps & cap.MESSAGE_TAGS else None
     text = None if said.lines else said.text
     return event_of(
@@ -129,34 +136,26 @@ def _event(session: Session, said: Said, target: str) -> Event:
     )  # fmt: skip
 
 
-def _say_on_channel(session: Session, said: Said, channel: Channel, target: str) -> None:
+def _say_on_channel(
+    reply: Reply, session: Client, said: Said, channel: Channel, target: str
+) -> None:
     verb = said.command
     symbol = target[0] if target[0] in RANK_OF_SYMBOL else ""
     why = channel.why_silent(session.user, verb, said.text or "")
     if why:
-        _refuse(
-            session, verb, n.ERR_CANNOTSENDTOCHAN, channel.name, text=f"Cannot send: {why}"
-        )  # fmt: skip
-        return
+        raise Refused(n.ERR_CANNOTSENDTOCHAN, channel.name, text=f"Cannot send: {why}")
     event = _event(session, said, symbol + channel.name)
     having = cap.MESSAGE_TAGS if verb == "TAGMSG" else 0
     if symbol:
         outgoing = event.outgoing()
         rank = RANK_OF_SYMBOL[symbol]
         channel.broadcast_to_rank(outgoing, rank, skip=session, having=having)
-        _echo(session, outgoing)
+        _echo(reply, outgoing)
         return
-    _tell_channel(session, channel, event, having)
+    announce(session.service, channel, event, reply, having=having, echo=cap.ECHO_MESSAGE)
     is_member = verb != "TAGMSG" and session.user in channel.members
     if is_member and SILENCING.isdisjoint(channel.modes):
         session.set_floor(Floor(f"{verb} {target} :".encode(), verb, channel))
-
-
-def _tell_channel(session: Session, channel: Channel, event: Event, having: int = 0) -> None:
-    outgoing = event.outgoing()
-    session.service.record(channel, event)
-    channel.broadcast(outgoing, skip=session, having=having)
-    _echo(session, outgoing)
 
 
 class Floor(NamedTuple):
@@ -175,7 +174,7 @@ class Floor(NamedTuple):
     command: str
     channel: Channel
 
-    def goes_on(self, session: Session, line: bytes) -> bool:
+    def goes_on(self, session: Client, line: bytes) -> bool:
         """Say what is in `line`, if it is one more; return whether it was."""
         prefix = self.prefix
         if not line.startswith(prefix) or len(line) > BODY_BYTES_MAX - 2:
@@ -187,27 +186,26 @@ class Floor(NamedTuple):
         if not text or "\0" in text:
             return False
         channel = self.channel
-        event = event_of(session.user, session.service, self.command, channel.name, trailing=text)
-        _tell_channel(session, channel, event)
+        network = session.service
+        event = event_of(session.user, network, self.command, channel.name, trailing=text)
+        announce(network, channel, event, session, echo=cap.ECHO_MESSAGE)
         return True
 
 
-def _say_to_user(session: Session, said: Said, target: User) -> None:
-    verb, text, sender = said.command, said.text, session.user
+def _say_to_user(reply: Reply, session: Client, said: Said, target: User) -> None:
+    verb, text = said.command, said.text
+    sender = session.user
     wait_s = target_wait_s(session, target)
     if wait_s:
         reason = f"Too many people at once; wait {math.ceil(wait_s)} seconds"
-        _refuse(session, verb, n.ERR_TARGETTOOFAST, target.nick, text=reason)
-        return
+        raise Refused(n.ERR_TARGETTOOFAST, target.nick, text=reason)
     if "R" in target.modes and not sender.account and target is not sender:
-        _refuse(session, verb, n.ERR_CANNOTSENDTOUSER, target.nick)
-        return
+        raise Refused(n.ERR_CANNOTSENDTOUSER, target.nick)
     is_ctcp = text is not None and text[:1] == "\x01" and not text.startswith("\x01ACTION ")
     if "T" in target.modes and is_ctcp:
-        _refuse(session, verb, n.ERR_CANNOTSENDTOUSER, target.nick)
-        return
+        raise Refused(n.ERR_CANNOTSENDTOUSER, target.nick)
     event = _event(session, said, target.nick)
-    session.network.history.record_conversation(sender, target, event)
+    session.service.history.record_conversation(sender, target, event)
     outgoing = event.outgoing()
     having = cap.MESSAGE_TAGS if verb == "TAGMSG" else 0
     receivers = target.sessions if target is sender else target.sessions + sender.sessions
@@ -215,24 +213,25 @@ def _say_to_user(session: Session, said: Said, target: User) -> None:
         if each is not session and each.caps & having == having:
             each.send(outgoing)
     if target is sender and session.caps & having == having:
-        session.send_unlabeled(outgoing)  # of the two copies the echo has the label
+        session.send(outgoing)  # at once: of the two copies the echo has the label
     if target.away and verb == "PRIVMSG":
-        session.reply(n.RPL_AWAY, target.nick, text=target.away)
-    _echo(session, outgoing)
+        reply.numeric(n.RPL_AWAY, target.nick, text=target.away)
+    _echo(reply, outgoing)
 
 
-def _say_to_assistant(session: Session, said: Said, assistant: Assistant) -> None:
+def _say_to_assistant(reply: Reply, said: Said, assistant: Assistant) -> None:
     """Have a line run by NickServ or ChanServ; nothing of it is kept, nor are passwords echoed."""
     if said.command != "PRIVMSG" or said.text is None:
         return
     line = said.text.replace("\n", " ")
     hidden = Said(said.command, assistant.hide_secrets(line), said.tags)
-    _echo(session, _event(session, hidden, assistant.nick).outgoing())
-    assistant.run(session, line)
-    session.set_floor(None)  # they change ranks and nicks; the same line may be to a channel, too
+    _echo(reply, _event(reply.session, hidden, assistant.nick).outgoing())
+    assistant.run(reply, line)
+    # They change ranks and nicks; the same line may be to a channel, too.
+    reply.session.set_floor(None)
 
 
-def _echo(session: Session, outgoing: Outgoing) -> None:
+def _echo(reply: Reply, outgoing: Outgoing) -> None:
     """Send the sender their own message, where they want it (IRCv3 echo-message)."""
-    if session.caps & cap.ECHO_MESSAGE:
-        session.send(outgoing)
+    if reply.caps & cap.ECHO_MESSAGE:
+        reply.send(outgoing)

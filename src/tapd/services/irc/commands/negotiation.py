@@ -7,72 +7,72 @@ from typing import TYPE_CHECKING
 
 from tapd.services.irc.conduct.command_table import command
 from tapd.services.irc.conduct.registration import try_complete
+from tapd.services.irc.telling.refusal import Refused
 from tapd.services.irc.wire import capabilities as cap
 from tapd.services.irc.wire import numerics as n
 from tapd.services.irc.wire.message import fill_lines
 
 if TYPE_CHECKING:
-    from tapd.services.irc.conduct.session import Session
     from tapd.services.irc.state.network import Network
+    from tapd.services.irc.state.reply import Reply
     from tapd.services.irc.wire.message import Message
 
 LINE_BYTES_MAX = 440
 
 
 @command("CAP", params=1, before_registration=True)
-def negotiate(session: Session, message: Message) -> None:
+def negotiate(reply: Reply, message: Message) -> None:
     """List, request or end the negotiation of capabilities."""
     verb = message.params[0].upper()
     run = _VERBS.get(verb)
     if run is None:
-        session.reply(n.ERR_INVALIDCAPCMD, message.params[0])
-    else:
-        run(session, message.params[1:])
+        raise Refused(n.ERR_INVALIDCAPCMD, message.params[0])
+    run(reply, message.params[1:])
 
 
-def _begin(session: Session) -> None:
-    if not session.is_registered:
-        session.negotiating = True
+def _begin(reply: Reply) -> None:
+    if not reply.is_registered:
+        reply.session.negotiating = True
 
 
-def _list_all(session: Session, params: tuple[str, ...]) -> None:
-    _begin(session)
+def _list_all(reply: Reply, params: tuple[str, ...]) -> None:
+    _begin(reply)
     version = params[0] if params else ""
     if version.isascii() and version.isdigit() and len(version) <= 9:
-        session.cap_version = max(session.cap_version, min(int(version), 302))
-        if session.cap_version >= 302:  # which cap-notify comes with
-            session.set_caps(session.caps | cap.CAP_NOTIFY)
-    _send_list(session, "LS", describe(session.network, session.cap_version))
+        reply.session.cap_version = max(reply.session.cap_version, min(int(version), 302))
+        if reply.session.cap_version >= 302:  # which cap-notify comes with
+            reply.session.set_caps(reply.caps | cap.CAP_NOTIFY)
+    _send_list(reply, "LS", describe(reply.network, reply.session.cap_version))
 
 
-def _list_own(session: Session, _params: tuple[str, ...]) -> None:
-    _send_list(session, "LIST", cap.names_of(session.caps))
+def _list_own(reply: Reply, _params: tuple[str, ...]) -> None:
+    _send_list(reply, "LIST", cap.names_of(reply.caps))
 
 
-def _request(session: Session, params: tuple[str, ...]) -> None:
-    _begin(session)
+def _request(reply: Reply, params: tuple[str, ...]) -> None:
+    _begin(reply)
     asked = params[0] if params else ""
-    offered = cap.offered(session.network)
-    caps = session.caps
+    offered = cap.offered(reply.network)
+    caps = reply.caps
     for word in asked.split():
         name = word.removeprefix("-")
         each = offered.get(name)
-        is_kept = word[0] == "-" and name == "cap-notify" and session.cap_version >= 302
+        is_kept = word[0] == "-" and name == "cap-notify" and reply.session.cap_version >= 302
         if each is None or is_kept or each.is_told_only:
-            _answer(session, "NAK", asked)
+            _answer(reply, "NAK", asked)
             return
         caps = caps & ~each.bit if word[0] == "-" else caps | each.bit
-    session.set_caps(caps)
-    _answer(session, "ACK", asked)
+    reply.session.set_caps(caps)
+    _answer(reply, "ACK", asked)
 
 
-def _end(session: Session, _params: tuple[str, ...]) -> None:
-    if session.negotiating:
-        session.negotiating = False
-        try_complete(session)
+def _end(reply: Reply, _params: tuple[str, ...]) -> None:
+    if reply.session.negotiating:
+        reply.session.negotiating = False
+        try_complete(reply)
 
 
-_VERBS: dict[str, Callable[[Session, tuple[str, ...]], None]] = {
+_VERBS: dict[str, Callable[[Reply, tuple[str, ...]], None]] = {
     "LS": _list_all,
     "LIST": _list_own,
     "REQ": _request,
@@ -110,15 +110,15 @@ def announce(network: Network, verb: str, words: Sequence[str]) -> None:
             session.set_caps(session.caps & ~gone)
 
 
-def _send_list(session: Session, verb: str, words: Iterable[str]) -> None:
+def _send_list(reply: Reply, verb: str, words: Iterable[str]) -> None:
     lines = list(fill_lines(words, LINE_BYTES_MAX)) or [""]
-    if session.cap_version < 302:  # such a client knows no second line
-        _answer(session, verb, lines[0])
+    if reply.session.cap_version < 302:  # such a client knows no second line
+        _answer(reply, verb, lines[0])
         return
     for line in lines[:-1]:
-        session.send_from_server("CAP", session.nick, verb, "*", trailing=line)
-    _answer(session, verb, lines[-1])
+        reply.send_from_server("CAP", reply.nick, verb, "*", trailing=line)
+    _answer(reply, verb, lines[-1])
 
 
-def _answer(session: Session, verb: str, text: str) -> None:
-    session.send_from_server("CAP", session.nick, verb, trailing=text)
+def _answer(reply: Reply, verb: str, text: str) -> None:
+    reply.send_from_server("CAP", reply.nick, verb, trailing=text)

@@ -9,6 +9,7 @@ from tapd.services.irc.assistants.table import find_assistant
 from tapd.services.irc.conduct.command_table import command
 from tapd.services.irc.conduct.presence import update_away
 from tapd.services.irc.conduct.reservation import is_owner
+from tapd.services.irc.telling.refusal import Refused
 from tapd.services.irc.wire import capabilities as cap
 from tapd.services.irc.wire import numerics as n
 from tapd.services.irc.wire.delivery import render_time
@@ -17,8 +18,8 @@ from tapd.services.irc.wire.message import BODY_BYTES_MAX, fill_lines
 from tapd.services.irc.wire.names import AWAY_BYTES_MAX, clip, fold, is_channel_like
 
 if TYPE_CHECKING:
-    from tapd.services.irc.conduct.session import Session
     from tapd.services.irc.state.channel import Channel
+    from tapd.services.irc.state.reply import Reply
     from tapd.services.irc.state.user import User
     from tapd.services.irc.wire.message import Message
 
@@ -29,25 +30,25 @@ _WHOX_ORDER = "tcuihsnfdlaor"
 
 
 @command("WHO")
-def who(session: Session, message: Message) -> None:
+def who(reply: Reply, message: Message) -> None:
     """Describe who is on a channel, has a nick or matches a mask (modern, "WHO message")."""
     target = message.params[0] if message.params else "*"
     flags = message.params[1] if len(message.params) > 1 else ""
     kinds, percent, fields = flags.partition("%")
     fields, _, token = fields.partition(",")
     only_opers = "o" in kinds
-    for user, channel in _who_matches(session, target):
+    for user, channel in _who_matches(reply, target):
         if only_opers and not user.is_oper:
             continue
         if percent:
-            _reply_whox(session, user, channel, fields, token)
+            _reply_whox(reply, user, channel, fields, token)
         else:
-            _reply_who(session, user, channel)
-    session.reply(n.RPL_ENDOFWHO, target)
+            _reply_who(reply, user, channel)
+    reply.numeric(n.RPL_ENDOFWHO, target)
 
 
-def _who_matches(session: Session, target: str) -> Iterator[tuple[User, Channel | None]]:
-    network, asker = session.network, session.user
+def _who_matches(reply: Reply, target: str) -> Iterator[tuple[User, Channel | None]]:
+    network, asker = reply.network, reply.user
     if is_channel_like(target):
         channel = network.find_channel(target)
         if channel is None or not channel.is_visible_to(asker):
@@ -94,61 +95,59 @@ def _shared_channel(asker: User, user: User) -> Channel | None:
     return next((channel for channel in user.channels if channel.is_visible_to(asker)), None)
 
 
-def _flags(session: Session, user: User, channel: Channel | None) -> str:
+def _flags(reply: Reply, user: User, channel: Channel | None) -> str:
     flags = "G" if user.away else "H"
     if user.is_oper:
         flags += "*"
     if user.is_bot:
         flags += "B"
     if channel is not None:
-        all_of_them = bool(session.caps & cap.MULTI_PREFIX)
+        all_of_them = bool(reply.caps & cap.MULTI_PREFIX)
         flags += channel.symbols(user, all_of_them=all_of_them)
     return flags
 
 
-def _reply_who(session: Session, user: User, channel: Channel | None) -> None:
-    session.reply(
+def _reply_who(reply: Reply, user: User, channel: Channel | None) -> None:
+    reply.numeric(
         n.RPL_WHOREPLY,
         channel.name if channel is not None else "*",
         user.username,
         user.host,
-        session.network.server_name,
+        reply.network.server_name,
         user.nick,
-        _flags(session, user, channel),
+        _flags(reply, user, channel),
         text=f"0 {user.realname}",
     )
 
 
-def _reply_whox(
-    session: Session, user: User, channel: Channel | None, fields: str, token: str
-) -> None:
+def _reply_whox(reply: Reply, user: User, channel: Channel | None, fields: str, token: str) -> None:
     """Reply as WHOX has it: the fields asked for, in an order that is always the same."""
     params = [
-        _WHOX_FIELDS[field](session, user, channel)
+        _WHOX_FIELDS[field](reply, user, channel)
         for field in _WHOX_ORDER
         if field in fields and field not in "tr"
     ]
     if "t" in fields:
         params.insert(0, token[:3] or "0")
-    session.reply(n.RPL_WHOSPCRPL, *params, text=user.realname if "r" in fields else None)
+    reply.numeric(n.RPL_WHOSPCRPL, *params, text=user.realname if "r" in fields else None)
 
 
-def _shown_ip(session: Session, user: User, _channel: Channel | None) -> str:
-    asker = session.user
-    may_see = asker is user or session.network.may(asker, "see")
+def _shown_ip(reply: Reply, user: User, _channel: Channel | None) -> str:
+    asker = reply.user
+    may_see = asker is user or reply.network.may(asker, "see")
     return user.ip if may_see else "255.255.255.255"
 
 
-def _idle_text(session: Session, user: User, _channel: Channel | None) -> str:
-    return str(max(0, int(session.network.now_s() - user.active_s)))
+def _idle_text(reply: Reply, user: User, _channel: Channel | None) -> str:
+    return str(max(0, int(reply.network.now_s() - user.active_s)))
 
 
-_WHOX_FIELDS: dict[str, Callable[[Session, User, Channel | None], str]] = {
+_WHOX_FIELDS: dict[str, Callable[[Reply, User, Channel | None], str]] = {
     "c": lambda _s, _u, channel: channel.name if channel is not None else "*",
     "u": lambda _s, user, _c: user.username,
     "i": _shown_ip,
     "h": lambda _s, user, _c: user.host,
-    "s": lambda session, _u, _c: session.network.server_name,
+    "s": lambda reply, _u, _c: reply.network.server_name,
     "n": lambda _s, user, _c: user.nick,
     "f": _flags,
     "d": lambda _s, _u, _c: "0",
@@ -159,136 +158,133 @@ _WHOX_FIELDS: dict[str, Callable[[Session, User, Channel | None], str]] = {
 
 
 @command("WHOIS")
-def whois(session: Session, message: Message) -> None:
+def whois(reply: Reply, message: Message) -> None:
     """Tell all about a user (modern, "WHOIS message")."""
     if not message.params:
-        session.reply(n.ERR_NONICKNAMEGIVEN)
-        return
-    network = session.network
+        raise Refused(n.ERR_NONICKNAMEGIVEN)
+    network = reply.network
     if len(message.params) > 1:
         server = message.params[0]
         asked = network.find_user(server)
         if asked is None and not matches(server, network.server_name):
-            session.reply(n.ERR_NOSUCHSERVER, server)
-            return
+            raise Refused(n.ERR_NOSUCHSERVER, server)
     nick = message.params[min(1, len(message.params) - 1)].partition(",")[0]  # TARGMAX: one
     user = network.find_user(nick)
     assistant = find_assistant(network, nick)
     if assistant is not None:
         host, text = network.server_name, assistant.summary
-        session.reply(n.RPL_WHOISUSER, assistant.nick, assistant.nick, host, "*", text=text)
-        session.reply(n.RPL_WHOISSERVER, assistant.nick, host, text=network.network_name)
+        reply.numeric(n.RPL_WHOISUSER, assistant.nick, assistant.nick, host, "*", text=text)
+        reply.numeric(n.RPL_WHOISSERVER, assistant.nick, host, text=network.network_name)
     elif user is None:
-        session.reply(n.ERR_NOSUCHNICK, nick)
+        reply.numeric(n.ERR_NOSUCHNICK, nick)
     else:
-        _reply_whois(session, user)
-    session.reply(n.RPL_ENDOFWHOIS, user.nick if user is not None else nick)
+        _reply_whois(reply, user)
+    reply.numeric(n.RPL_ENDOFWHOIS, user.nick if user is not None else nick)
 
 
-def _reply_whois(session: Session, user: User) -> None:
-    network, asker = session.network, session.user
+def _reply_whois(reply: Reply, user: User) -> None:
+    network, asker = reply.network, reply.user
     nick = user.nick
     is_open = asker is user or network.may(asker, "see")
-    session.reply(n.RPL_WHOISUSER, nick, user.username, user.host, "*", text=user.realname)
-    for line in _whois_channels(session, user, see_all=is_open):
-        session.reply(n.RPL_WHOISCHANNELS, nick, text=line)
-    session.reply(n.RPL_WHOISSERVER, nick, network.server_name, text=network.network_name)
+    reply.numeric(n.RPL_WHOISUSER, nick, user.username, user.host, "*", text=user.realname)
+    for line in _whois_channels(reply, user, see_all=is_open):
+        reply.numeric(n.RPL_WHOISCHANNELS, nick, text=line)
+    reply.numeric(n.RPL_WHOISSERVER, nick, network.server_name, text=network.network_name)
     if user.is_oper:
-        session.reply(n.RPL_WHOISOPERATOR, nick)
+        reply.numeric(n.RPL_WHOISOPERATOR, nick)
     if user.account:
-        session.reply(n.RPL_WHOISACCOUNT, nick, user.account)
+        reply.numeric(n.RPL_WHOISACCOUNT, nick, user.account)
         if is_owner(network, user):
-            session.reply(n.RPL_WHOISREGNICK, nick)
+            reply.numeric(n.RPL_WHOISREGNICK, nick)
     if user.is_bot:
-        session.reply(n.RPL_WHOISBOT, nick, text=f"is a bot on {network.network_name}")
+        reply.numeric(n.RPL_WHOISBOT, nick, text=f"is a bot on {network.network_name}")
     if user.sessions and all(each.is_secure for each in user.sessions):
-        session.reply(n.RPL_WHOISSECURE, nick)
+        reply.numeric(n.RPL_WHOISSECURE, nick)
     if user.away:
-        session.reply(n.RPL_AWAY, nick, text=user.away)
+        reply.numeric(n.RPL_AWAY, nick, text=user.away)
     if is_open:
-        session.reply(n.RPL_WHOISACTUALLY, nick, f"{user.username}@{user.ip}", user.ip)
+        reply.numeric(n.RPL_WHOISACTUALLY, nick, f"{user.username}@{user.ip}", user.ip)
         if user.always_on or len(user.sessions) > 1:
             count = len(user.sessions)
             stays = ", and stays without any" if user.always_on else ""
-            session.reply(n.RPL_WHOISSPECIAL, nick, text=f"has {count} clients{stays}")
+            reply.numeric(n.RPL_WHOISSPECIAL, nick, text=f"has {count} clients{stays}")
         if user.modes:
-            session.reply(n.RPL_WHOISMODES, nick, text=f"is using modes +{user.modes}")
+            reply.numeric(n.RPL_WHOISMODES, nick, text=f"is using modes +{user.modes}")
     idle_s = max(0, int(network.now_s() - user.active_s))
-    session.reply(n.RPL_WHOISIDLE, nick, str(idle_s), str(int(user.signon_s)))
+    reply.numeric(n.RPL_WHOISIDLE, nick, str(idle_s), str(int(user.signon_s)))
 
 
-def _whois_channels(session: Session, user: User, *, see_all: bool) -> Iterator[str]:
-    asker = session.user
+def _whois_channels(reply: Reply, user: User, *, see_all: bool) -> Iterator[str]:
+    asker = reply.user
     is_hidden = "i" in user.modes and not see_all
     words = [
-        channel.symbols(user, all_of_them=bool(session.caps & cap.MULTI_PREFIX)) + channel.name
+        channel.symbols(user, all_of_them=bool(reply.caps & cap.MULTI_PREFIX)) + channel.name
         for channel in user.channels
         if asker in channel.members or see_all or (not is_hidden and channel.is_visible_to(asker))
     ]
-    overhead = f":{session.network.server_name} 319 {session.nick} {user.nick} :\r\n"
+    overhead = f":{reply.network.server_name} 319 {reply.nick} {user.nick} :\r\n"
     return fill_lines(words, BODY_BYTES_MAX - len(overhead.encode()))
 
 
 @command("WHOWAS")
-def whowas(session: Session, message: Message) -> None:
+def whowas(reply: Reply, message: Message) -> None:
     """Tell who had a nick before (modern, "WHOWAS message")."""
     if not message.params or not message.params[0]:
-        session.reply(n.ERR_NONICKNAMEGIVEN)
-        return
-    network = session.network
+        raise Refused(n.ERR_NONICKNAMEGIVEN)
+    network = reply.network
     nick = message.params[0].partition(",")[0]  # TARGMAX: one
     count_text = message.params[1] if len(message.params) > 1 else ""
     count = int(count_text) if count_text.isascii() and count_text.isdigit() else 0
     found = 0
     for past in network.whowas.find(nick):
-        session.reply(
+        reply.numeric(
             n.RPL_WHOWASUSER, past.nick, past.username, past.host, "*", text=past.realname
         )
         if past.account:
-            session.reply(n.RPL_WHOISACCOUNT, past.nick, past.account, text="was logged in as")
+            reply.numeric(n.RPL_WHOISACCOUNT, past.nick, past.account, text="was logged in as")
         left = render_time(int(past.left_s * 1000))
-        session.reply(n.RPL_WHOISSERVER, past.nick, network.server_name, text=left)
+        reply.numeric(n.RPL_WHOISSERVER, past.nick, network.server_name, text=left)
         found += 1
         if found == count:
             break
     if not found:
-        session.reply(n.ERR_WASNOSUCHNICK, nick)
-    session.reply(n.RPL_ENDOFWHOWAS, nick)
+        reply.numeric(n.ERR_WASNOSUCHNICK, nick)
+    reply.numeric(n.RPL_ENDOFWHOWAS, nick)
 
 
 @command("USERHOST", params=1)
-def userhost(session: Session, message: Message) -> None:
+def userhost(reply: Reply, message: Message) -> None:
     """Tell the hosts of at most five nicks (modern, "USERHOST message")."""
     words = []
     for nick in message.params[:5]:
-        user = session.network.find_user(nick)
+        user = reply.network.find_user(nick)
         if user is not None:
             star = "*" if user.is_oper else ""
             sign = "-" if user.away else "+"
             words.append(f"{user.nick}{star}={sign}{user.username}@{user.host}")
-    session.reply(n.RPL_USERHOST, text=" ".join(words))
+    reply.numeric(n.RPL_USERHOST, text=" ".join(words))
 
 
 @command("ISON", params=1)
-def ison(session: Session, message: Message) -> None:
+def ison(reply: Reply, message: Message) -> None:
     """Tell which of some nicks are there (RFC 2812 section 4.9)."""
     seen = {}
     for nick in " ".join(message.params).split():
-        user = session.network.find_user(nick)
+        user = reply.network.find_user(nick)
         if user is not None:
             seen[fold(nick)] = user.nick
-    session.reply(n.RPL_ISON, text=" ".join(seen.values()))
+    reply.numeric(n.RPL_ISON, text=" ".join(seen.values()))
 
 
 @command("AWAY")
-def away(session: Session, message: Message) -> None:
+def away(reply: Reply, message: Message) -> None:
     """Be away with this client, or no longer (modern, "AWAY message").
 
     A user of several clients is away when all of them are.
     """
-    network, user = session.network, session.user
+    network, user = reply.network, reply.user
     text = clip(message.params[0], AWAY_BYTES_MAX) if message.params else ""
-    if text != session.away:
-        session.away = text
-    update_away(network, user, text)
-    session.reply(n.RPL_NOWAWAY if text else n.RPL_UNAWAY)
+    if text != reply.session.away:
+        reply.session.away = text
+    update_away(network, user, text, reply)
+    reply.numeric(n.RPL_NOWAWAY if text else n.RPL_UNAWAY)

@@ -10,121 +10,121 @@ from typing import TYPE_CHECKING
 from tapd.services.irc.commands.bans import LISTS, send_bans
 from tapd.services.irc.conduct.command_table import COMMANDS, command
 from tapd.services.irc.conduct.registration import send_isupport, send_lusers, send_motd
+from tapd.services.irc.telling.refusal import Refused
 from tapd.services.irc.wire import numerics as n
 from tapd.services.irc.wire.masks import matches
 
 if TYPE_CHECKING:
-    from tapd.services.irc.conduct.session import Session
     from tapd.services.irc.state.channel import Channel
+    from tapd.services.irc.state.reply import Reply
     from tapd.services.irc.wire.message import Message
 
 
-def is_here(session: Session, message: Message, index: int = 0) -> bool:
-    """Whether the server that a command names is this one; the client is told if not (402)."""
-    network = session.network
+def check_server(reply: Reply, message: Message, index: int = 0) -> None:
+    """Check that the server that a command names, if any, is this one.
+
+    Raises:
+        Refused: it is not (402).
+    """
+    network = reply.network
     if len(message.params) <= index:
-        return True
+        return
     target = message.params[index]
-    if matches(target, network.server_name) or network.find_user(target) is not None:
-        return True
-    session.reply(n.ERR_NOSUCHSERVER, target)
-    return False
+    if not matches(target, network.server_name) and network.find_user(target) is None:
+        raise Refused(n.ERR_NOSUCHSERVER, target)
 
 
 @command("MOTD")
-def motd(session: Session, message: Message) -> None:
+def motd(reply: Reply, message: Message) -> None:
     """Show the message of the day (modern, "MOTD message")."""
-    if is_here(session, message):
-        send_motd(session)
+    check_server(reply, message)
+    send_motd(reply)
 
 
 @command("LUSERS")
-def lusers(session: Session, _message: Message) -> None:
+def lusers(reply: Reply, _message: Message) -> None:
     """Show how many users and channels there are (modern, "LUSERS message")."""
-    send_lusers(session)
+    send_lusers(reply)
 
 
 @command("VERSION")
-def version(session: Session, message: Message) -> None:
+def version(reply: Reply, message: Message) -> None:
     """Show the server's version and ISUPPORT (modern, "VERSION message")."""
-    if is_here(session, message):
-        network = session.network
-        session.reply(n.RPL_VERSION, f"{network.version}.", network.server_name, text="tapd")
-        send_isupport(session)
+    check_server(reply, message)
+    network = reply.network
+    reply.numeric(n.RPL_VERSION, f"{network.version}.", network.server_name, text="tapd")
+    send_isupport(reply)
 
 
 @command("TIME")
-def time(session: Session, message: Message) -> None:
+def time(reply: Reply, message: Message) -> None:
     """Show the server's time (modern, "TIME message")."""
-    if is_here(session, message):
-        now_s = session.network.now_s()
-        moment = dt.datetime.fromtimestamp(now_s, dt.UTC)
-        session.reply(
-            n.RPL_TIME,
-            session.network.server_name,
-            text=moment.strftime("%A %B %d %Y -- %H:%M:%S +00:00"),
-        )
+    check_server(reply, message)
+    now_s = reply.network.now_s()
+    moment = dt.datetime.fromtimestamp(now_s, dt.UTC)
+    reply.numeric(
+        n.RPL_TIME,
+        reply.network.server_name,
+        text=moment.strftime("%A %B %d %Y -- %H:%M:%S +00:00"),
+    )
 
 
 @command("INFO")
-def info(session: Session, message: Message) -> None:
+def info(reply: Reply, message: Message) -> None:
     """Show what this server is (modern, "INFO message")."""
-    if is_here(session, message):
-        network = session.network
-        for line in (
-            f"{network.version}: an IRC server of tapd.",
-            "Its whole self is a file, and its clients stay through restarts.",
-        ):
-            session.reply(n.RPL_INFO, text=line)
-        session.reply(n.RPL_ENDOFINFO)
+    check_server(reply, message)
+    network = reply.network
+    for line in (
+        f"{network.version}: an IRC server of tapd.",
+        "Its whole self is a file, and its clients stay through restarts.",
+    ):
+        reply.numeric(n.RPL_INFO, text=line)
+    reply.numeric(n.RPL_ENDOFINFO)
 
 
 @command("ADMIN")
-def admin(session: Session, message: Message) -> None:
+def admin(reply: Reply, message: Message) -> None:
     """Show who runs this server (modern, "ADMIN message")."""
-    if not is_here(session, message):
-        return
-    network = session.network
+    check_server(reply, message)
+    network = reply.network
     if not any(network.admin):
-        session.reply(n.ERR_NOADMININFO, network.server_name)
-        return
+        raise Refused(n.ERR_NOADMININFO, network.server_name)
     place, more, contact = network.admin
-    session.reply(n.RPL_ADMINME, network.server_name)
-    session.reply(n.RPL_ADMINLOC1, text=place)
-    session.reply(n.RPL_ADMINLOC2, text=more)
-    session.reply(n.RPL_ADMINEMAIL, text=contact)
+    reply.numeric(n.RPL_ADMINME, network.server_name)
+    reply.numeric(n.RPL_ADMINLOC1, text=place)
+    reply.numeric(n.RPL_ADMINLOC2, text=more)
+    reply.numeric(n.RPL_ADMINEMAIL, text=contact)
 
 
 @command("LINKS")
-def links(session: Session, _message: Message) -> None:
+def links(reply: Reply, _message: Message) -> None:
     """List the servers of the network: this one (modern, "LINKS message")."""
-    network = session.network
+    network = reply.network
     name = network.server_name
-    session.reply(n.RPL_LINKS, name, name, text=f"0 {network.network_name}")
-    session.reply(n.RPL_ENDOFLINKS, "*")
+    reply.numeric(n.RPL_LINKS, name, name, text=f"0 {network.network_name}")
+    reply.numeric(n.RPL_ENDOFLINKS, "*")
 
 
 @command("STATS")
-def stats(session: Session, message: Message) -> None:
+def stats(reply: Reply, message: Message) -> None:
     """Show figures of the server: ``u``, its age; operators: bans (``k d x e``)."""
     if not message.params:
-        session.reply(n.ERR_NEEDMOREPARAMS, "STATS")
-        return
+        raise Refused(n.ERR_NEEDMOREPARAMS, "STATS")
     letter = message.params[0][:1]
-    network = session.network
+    network = reply.network
     if letter == "u":
         minutes, seconds = divmod(int(network.now_s() - network.created_s), 60)
         hours, minutes = divmod(minutes, 60)
         days, hours = divmod(hours, 24)
         text = f"Server Up {days} days {hours}:{minutes:02d}:{seconds:02d}"
-        session.reply(n.RPL_STATSUPTIME, text=text)
+        reply.numeric(n.RPL_STATSUPTIME, text=text)
     elif letter in LISTS:
-        send_bans(session, letter)
-    session.reply(n.RPL_ENDOFSTATS, letter or "*")
+        send_bans(reply, letter)
+    reply.numeric(n.RPL_ENDOFSTATS, letter or "*")
 
 
 @command("HELP")
-def help_(session: Session, message: Message) -> None:
+def help_(reply: Reply, message: Message) -> None:
     """Tell about a command, or list them all (modern, "HELP message")."""
     subject = message.params[0].upper() if message.params else "*"
     if subject == "*":
@@ -136,19 +136,18 @@ def help_(session: Session, message: Message) -> None:
         if about.privilege:
             lines.append(f"For operators with the privilege {about.privilege}.")
     else:
-        session.reply(n.ERR_HELPNOTFOUND, subject)
-        return
-    session.reply(n.RPL_HELPSTART, subject, text=lines[0])
-    session.reply(n.RPL_HELPTXT, subject, text="")
+        raise Refused(n.ERR_HELPNOTFOUND, subject)
+    reply.numeric(n.RPL_HELPSTART, subject, text=lines[0])
+    reply.numeric(n.RPL_HELPTXT, subject, text="")
     for line in lines[1:]:
-        session.reply(n.RPL_HELPTXT, subject, text=line)
-    session.reply(n.RPL_ENDOFHELP, subject, text="End of /HELP")
+        reply.numeric(n.RPL_HELPTXT, subject, text=line)
+    reply.numeric(n.RPL_ENDOFHELP, subject, text="End of /HELP")
 
 
 @command("HELPOP")
-def helpop(session: Session, message: Message) -> None:
+def helpop(reply: Reply, message: Message) -> None:
     """Tell about a command, as some clients ask for it."""
-    help_(session, message)
+    help_(reply, message)
 
 
 # --- LIST -----------------------------------------------------------------------------
@@ -158,11 +157,11 @@ _NUMBER_CONDITION = re.compile(r"([CTct]?)([<>])([0-9]{1,9})\Z")
 
 
 @command("LIST")
-def list_channels(session: Session, message: Message) -> None:
+def list_channels(reply: Reply, message: Message) -> None:
     """List channels (modern, "LIST message"), with the conditions of ISUPPORT ELIST."""
-    asker = session.user
+    asker = reply.user
     words = [word for param in message.params[:2] for word in param.split(",") if word]
-    now_s = session.network.now_s()
+    now_s = reply.network.now_s()
     named: list[Channel] | None = None
     conditions = []
     for word in words:
@@ -170,15 +169,15 @@ def list_channels(session: Session, message: Message) -> None:
         if condition is not None:
             conditions.append(condition)
             continue
-        channel = session.network.find_channel(word)
+        channel = reply.network.find_channel(word)
         named = [*(named or []), *([channel] if channel is not None else [])]
-    session.reply(n.RPL_LISTSTART, "Channel")
-    for channel in session.network.channels.values() if named is None else named:
+    reply.numeric(n.RPL_LISTSTART, "Channel")
+    for channel in reply.network.channels.values() if named is None else named:
         if channel.is_visible_to(asker) and all(holds(channel) for holds in conditions):
-            session.reply(
+            reply.numeric(
                 n.RPL_LIST, channel.name, str(len(channel.members)), text=channel.topic
             )  # fmt: skip
-    session.reply(n.RPL_LISTEND)
+    reply.numeric(n.RPL_LISTEND)
 
 
 def _condition(word: str, now_s: float) -> Condition | None:

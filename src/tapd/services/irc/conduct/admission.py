@@ -22,8 +22,8 @@ from tapd.wire.proxy import parse_header
 
 if TYPE_CHECKING:
     from tapd.model.protocol import Transport
-    from tapd.services.irc.state.client import Client
     from tapd.services.irc.state.network import Network
+    from tapd.services.irc.state.reply import Client, Reply
     from tapd.services.irc.state.user import User
 
 log = logging.getLogger(__name__)
@@ -99,20 +99,20 @@ def _is_exempt(network: Network, ip: str) -> bool:
     return network.limits.is_exempt(ip) or network.bans.is_exempt_address(ip, network.now_s())
 
 
-def take_address(session: Client, ip: str) -> None:
-    """Have `session` come from `ip`; close it where that may not be."""
-    network, user = session.network, session.user
+def take_address(reply: Reply, ip: str) -> None:
+    """Have a client come from `ip`; close it where that may not be."""
+    session, network, user = reply.session, reply.network, reply.user
     network.crowd.remove(session)
     session.ip = user.ip = ip
     user.cloak = user.host = network.host_for(ip)
     ban = network.bans.find_address(ip, network.now_s())
     if ban is not None and not ban.is_soft:
-        turn_away(session, ban)
+        turn_away(reply, ban)
         return
     is_exempt = _is_exempt(network, ip)
     reason = "" if is_exempt else network.crowd.why_full(ip, network.limits)
     if reason:
-        session.close(reason)
+        reply.close(reason)
         return
     network.crowd.add(session)
     most = network.limits.half_registered
@@ -146,12 +146,12 @@ def subject_of(session: Client, user: User | None = None) -> Subject:
     return Subject(user.nick, user.username, user.realname, hosts, session.ip, user.account)
 
 
-def may_enter(session: Client) -> bool:
+def may_enter(reply: Reply) -> bool:
     """Whether a client whose registration is complete may come in; it is told if not."""
-    network = session.network
+    session, network = reply.session, reply.network
     ban = network.bans.find(subject_of(session), network.now_s())
     if ban is not None:
-        turn_away(session, ban)
+        turn_away(reply, ban)
         return False
     level = network.lockdown
     if level in ("off", "accounts") or (level == "sasl" and session.user.account):
@@ -159,8 +159,8 @@ def may_enter(session: Client) -> bool:
     if _is_exempt(network, session.ip):
         return True
     text = "Log in by SASL to come in now" if level == "sasl" else "Nobody can come in now"
-    session.reply(n.ERR_YOUREBANNEDCREEP, text=text)
-    session.close(text)
+    reply.numeric(n.ERR_YOUREBANNEDCREEP, text=text)
+    reply.close(text)
     return False
 
 
@@ -206,24 +206,38 @@ def _pace_key(ip: str) -> str:
     return network_key(ip, 32, 64)
 
 
-def turn_away(session: Client, ban: Ban) -> None:
-    """Close the connection of who is banned (RFC 2812, 465; ERROR)."""
+def turn_away(reply: Reply, ban: Ban, asking: Reply | None = None) -> None:
+    """Close the connection of who is banned (RFC 2812, 465; ERROR).
+
+    Args:
+        reply: where that client is told.
+        ban: which.
+        asking: of the command that brought it about, where that is somebody else's.
+    """
+    session, network = reply.session, reply.network
     need = "You must log in by SASL" if ban.is_soft else "You are banned"
     text = f"{need}: {ban.reason}" if ban.reason else need
-    session.network.application.runtime.tell(
+    network.application.runtime.tell(
         log, "banned", f"{audit.describe(session)} is banned ({ban.kind.name.lower()} {ban.mask})",
         peer=session.ip,
         extra=events.BAN_APPLIED(
             TAPD_PEER=session.ip, TAPD_USER=session.user.nick, TAPD_MASK=ban.mask
         ),
     )  # fmt: skip
-    audit.tell_opers(session.network, "s", f"Ban {ban.mask} keeps {audit.describe(session)} away")
-    session.reply(n.ERR_YOUREBANNEDCREEP, text=text)
-    session.close(text, quit_reason="Banned")
+    notice = f"Ban {ban.mask} keeps {audit.describe(session)} away"
+    audit.tell_opers(network, "s", notice, reply if asking is None else asking)
+    reply.numeric(n.ERR_YOUREBANNEDCREEP, text=text)
+    reply.close(text, quit_reason="Banned")
 
 
-def apply_ban(network: Network, ban: Ban) -> int:
-    """Turn away those present whom a new ban is about; return how many connections."""
+def apply_ban(network: Network, ban: Ban, reply: Reply) -> int:
+    """Turn away those present whom a new ban is about; return how many connections.
+
+    Args:
+        network: theirs.
+        ban: which.
+        reply: of the operator's command.
+    """
     count = 0
     now_s = network.now_s()
     for session in [*network.half_registered, *network.registered_sessions()]:
@@ -234,7 +248,7 @@ def apply_ban(network: Network, ban: Ban) -> int:
             if ban.is_soft and not session.is_registered:
                 continue
             if network.bans.find(subject, now_s) is not None:  # no exempt helps
-                turn_away(session, ban)
+                turn_away(reply.to(session), ban, reply)
                 count += 1
     for user in list(network.users.values()):  # those who stay without a client
         absent = Subject(

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from tapd.services.irc import events
 
 if TYPE_CHECKING:
-    from tapd.services.irc.state.client import Client
     from tapd.services.irc.state.network import Network
+    from tapd.services.irc.state.reply import Client, Reply
 
 log = logging.getLogger(__name__)
 
@@ -28,15 +28,15 @@ def describe(session: Client) -> str:
     return f"{user.nick or '*'}!{user.username or '*'}@{session.ip or '?'}"
 
 
-def note_action(session: Client, action: str, detail: str) -> None:
+def note_action(reply: Reply, action: str, detail: str) -> None:
     """Note that an operator did something.
 
     Args:
-        session: the operator's.
+        reply: where the operator's command answers.
         action: the command.
         detail: what with.
     """
-    user = session.user
+    session, user = reply.session, reply.user
     log.info(
         "operator %s (%s at %s): %s %s", user.oper, user.mask, session.ip, action, detail,
         extra=events.OPERATOR_ACTED(
@@ -44,14 +44,23 @@ def note_action(session: Client, action: str, detail: str) -> None:
             TAPD_DETAIL=detail,
         ),
     )  # fmt: skip
-    tell_opers(session.network, "s", f"{user.nick} ({user.oper}) used {action} {detail}".rstrip())
+    text = f"{user.nick} ({user.oper}) used {action} {detail}".rstrip()
+    tell_opers(session.network, "s", text, reply)
 
 
-def tell_opers(network: Network, letter: str, text: str) -> None:
-    """Send a notice to the operators who have set the user mode `letter`."""
+def tell_opers(network: Network, letter: str, text: str, reply: Reply | None = None) -> None:
+    """Send a notice to the operators who have set the user mode `letter`.
+
+    Args:
+        network: theirs.
+        letter: see there.
+        text: what they are told.
+        reply: of the command that brought it about, whose client may be one of them.
+    """
     if not network.counts[letter]:
         return
     for user in network.users.values():
         if letter in user.modes and user.is_oper:
             for session in user.sessions:
-                session.notice(f"*** {text}")
+                where = session if reply is None else reply.to(session)
+                where.notice(f"*** {text}")

@@ -4,7 +4,7 @@ The session reads no input while it waits. Where too much is being checked alrea
 client is told: one that is not registered yet is closed.
 
 **To add one**: a function ``check(secret, *args) -> bool`` that runs in a thread
-and touches no state, and a function ``then(session, ok, *args)`` that runs in a
+and touches no state, and a function ``then(reply, ok, *args)`` that runs in a
 turn. Both are kept by name, so they are functions of modules.
 """
 
@@ -24,7 +24,7 @@ from tapd.model.application import QUEUE_GROUP_MAX, QUEUE_MAX
 from tapd.wire.addresses import LOCAL
 
 if TYPE_CHECKING:
-    from tapd.services.irc.conduct.session import Session
+    from tapd.services.irc.state.reply import Client, Reply
 
 log = logging.getLogger(__name__)
 
@@ -42,23 +42,24 @@ class Check(SecretCheck):
         label: of the command that began it; None for none.
     """
 
-    session: Session
+    session: Client
 
     def __init__(
         self,
-        session: Session,
+        session: Client,
         secret: str,
         check: Callable[..., Any],
         check_args: tuple[Any, ...],
         then: Then,
         then_args: tuple[Any, ...],
+        label: str,
     ) -> None:
         super().__init__(session, session.service.sealer.seal(secret.encode()))
         self.check = check
         self.check_args = check_args
         self.then = then
         self.then_args = then_args
-        self.label = session.label
+        self.label = label or None
 
     def work(self, secret: str) -> Work:
         """Return the function that it was made with."""
@@ -77,8 +78,12 @@ class Check(SecretCheck):
         is_exempt = network.limits.is_exempt(session.ip) or network.fronts.is_gateway(session.ip)
         return QUEUE_MAX // 2 if is_exempt else QUEUE_GROUP_MAX
 
-    def begin(self) -> str:
-        """Begin it in this process; where too much is checked, tell the client and give up."""
+    def begin(self, reply: Reply | None = None) -> str:
+        """Begin it in this process; where too much is checked, tell the client and give up.
+
+        Args:
+            reply: where the client is told; None for the session itself.
+        """
         session = self.session
         if self.check is password_matches and _is_accepted(self.secret(), self.check_args[0]):
             session.check = self
@@ -87,7 +92,7 @@ class Check(SecretCheck):
             return ""
         refused = super().begin()
         if refused:
-            _refuse(session, refused)
+            _refuse(session if reply is None else reply, refused)
         return refused
 
     def answered(self, result: Any, error: Any) -> None:
@@ -95,45 +100,47 @@ class Check(SecretCheck):
         session = self.session
         if error is not None:
             log.error("%r: a check failed", session, exc_info=error)
-        if self.label is not None:
-            session.begin_label(self.label)
+        reply = session.answering(self.label)
         try:
-            self.then(session, result if error is None else None, *self.then_args)
+            self.then(reply, result if error is None else None, *self.then_args)
         finally:
-            session.flush_label()
+            reply.finish()
         if session.check is None and session.is_connected:
             session.resume_after_check()
 
 
 def start_check(
-    session: Session,
+    reply: Reply,
     secret: str,
     check: Callable[..., Any],
     check_args: tuple[Any, ...],
     then: Then,
     then_args: tuple[Any, ...] = (),
 ) -> None:
-    """Have `session` wait for ``check(secret, *check_args)``, then call `then`.
+    """Have a client wait for ``check(secret, *check_args)``, then call `then`.
 
-    ``then(session, result, *then_args)`` runs in a turn; the result is None where
-    the check itself failed.
+    ``then(reply, result, *then_args)`` runs in a turn, and answers under the label of
+    the command that began this; the result is None where the check itself failed.
     """
-    check_object = Check(session, secret, check, check_args, then, then_args)
-    if not check_object.begin():
+    session = reply.session
+    check_object = Check(session, secret, check, check_args, then, then_args, reply.label)
+    if not check_object.begin(reply):
+        reply.postpone()
         session.pause_for(check_object)
 
 
-def _refuse(session: Session, why: str) -> None:
+def _refuse(reply: Reply, why: str) -> None:
     """Tell a client that its password can't be checked now; close it before registration."""
+    session = reply.session
     session.end_sasl()
     session.network.application.runtime.tell(
         log, "unchecked", f"a password from {session.ip} was not checked: {why}", peer=session.ip
     )
     text = f"{why}; try again later"
     if session.is_registered:
-        session.notice(text)
+        reply.notice(text)
     else:
-        session.close(text)
+        reply.close(text)
 
 
 _KEY = secrets.token_bytes(32)

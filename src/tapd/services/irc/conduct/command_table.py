@@ -1,12 +1,13 @@
 """The table of commands, and the decorator that adds to it.
 
-Imports nothing of this package at run time. A command is one function::
+A command is one function::
 
     @command("PING", params=1, before_registration=True)
-    def ping(session: Session, message: Message) -> None:
+    def ping(reply: Reply, message: Message) -> None:
         '''Answer with a PONG that has the same token (modern, "PING message").'''
 
-in any module of `tapd.services.irc.commands`, which are all imported when the
+`reply` is where this one command answers. It is in any module of
+`tapd.services.irc.commands`, which are all imported when the
 server type is (see that package). A package elsewhere may use the decorator, too.
 """
 
@@ -19,10 +20,10 @@ from typing import TYPE_CHECKING
 from tapd.errors import AuthorError
 
 if TYPE_CHECKING:
-    from tapd.services.irc.conduct.session import Session
+    from tapd.services.irc.state.reply import Reply
     from tapd.services.irc.wire.message import Message
 
-Function = Callable[["Session", "Message"], None]
+Function = Callable[["Reply", "Message"], None]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

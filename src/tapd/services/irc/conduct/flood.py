@@ -21,7 +21,7 @@ from tapd.services.irc.state.limits import next_due
 from tapd.services.irc.wire.names import fold
 
 if TYPE_CHECKING:
-    from tapd.services.irc.state.client import Client
+    from tapd.services.irc.state.reply import Client
     from tapd.services.irc.state.user import User
     from tapd.services.irc.wire.message import Message, Rejected
 

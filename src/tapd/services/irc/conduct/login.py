@@ -16,58 +16,58 @@ from tapd.services.irc.conduct import admission
 from tapd.services.irc.conduct.identity import set_account, tell_login
 from tapd.services.irc.conduct.presence import refresh
 from tapd.services.irc.conduct.reservation import protect
-from tapd.services.irc.state.grants import give_ranks
+from tapd.services.irc.telling.announce import give_ranks
 
 if TYPE_CHECKING:
     from tapd.services.irc.state.accounts import IrcAccount, Proof
-    from tapd.services.irc.state.client import Client
     from tapd.services.irc.state.network import Network
+    from tapd.services.irc.state.reply import Client, Reply
     from tapd.services.irc.state.user import User
 
 log = logging.getLogger(__name__)
 
 
-def log_in(session: Client, account: IrcAccount, way: str) -> None:
-    """Log the user of `session` in to `account`.
+def log_in(reply: Reply, account: IrcAccount, way: str) -> None:
+    """Log the user of a client in to `account`.
 
     Args:
-        session: whose user it is.
+        reply: where the client is answered.
         account: theirs, as was proved.
         way: how, for the log.
     """
-    network, user = session.network, session.user
+    network, user = reply.network, reply.user
     log.info(
         "%s logged in as %s by %s", user.mask, account.name, way,
         extra=events.LOGIN(TAPD_USER=account.name, TAPD_PEER=user.ip),
     )  # fmt: skip
     account.seen_s = network.now_s()
-    session.failures = 0
+    reply.session.failures = 0
     before = user.identity
-    set_account(network, user, account.name)
-    if not session.is_registered:
-        tell_login(session)
+    set_account(network, user, account.name, reply)
+    if not reply.is_registered:
+        tell_login(reply)
     elif before != user.identity and before.startswith("guest:"):
         network.history.move(before, user.identity)
-    if session.is_registered:
+    if reply.is_registered:
         give_ranks(network, user)
         refresh(network, user)
-        admission.recheck_soon(session)
+        admission.recheck_soon(reply.session)
 
 
-def log_out(network: Network, user: User) -> None:
+def log_out(network: Network, user: User, reply: Reply | None = None) -> None:
     """Log a registered user out; a nick of the account is theirs no more."""
-    set_account(network, user, "")
-    protect(network, user)
+    set_account(network, user, "", reply)
+    protect(network, user, reply)
     refresh(network, user)
 
 
-def add_account(session: Client, name: str, proof: Proof, email: str) -> IrcAccount:
+def add_account(reply: Reply, name: str, proof: Proof, email: str) -> IrcAccount:
     """Add an account, which was checked to be possible; nobody is logged in to it yet."""
-    network = session.network
+    network = reply.network
     account = network.accounts.add(name, proof, network.now_s())
     account.email = email
-    admission.note_registration(session)
-    log.info("account %s registered by %s at %s", name, session.user.mask, session.user.ip)
+    admission.note_registration(reply.session)
+    log.info("account %s registered by %s at %s", name, reply.user.mask, reply.user.ip)
     return account
 
 
@@ -88,25 +88,26 @@ FAILURES_MAX = 5
 """Wrong passwords after which a connection is closed."""
 
 
-def note_failure(session: Client) -> None:
+def note_failure(reply: Reply) -> None:
     """Count a failed login; close the connection after too many."""
+    session = reply.session
     session.failures += 1
     if session.failures >= FAILURES_MAX:
-        session.close("Too many failed logins")
+        reply.close("Too many failed logins")
 
 
-def why_no_account(session: Client, name: str) -> tuple[str, str] | None:
+def why_no_account(reply: Reply, name: str) -> tuple[str, str] | None:
     """Return why the client can't register an account of that name; None where it can.
 
     Returns:
         A code of draft/account-registration, and a text.
     """
-    problem = session.network.accounts.why_not_new(name)
+    problem = reply.network.accounts.why_not_new(name)
     if problem is not None:
         return problem
-    if not admission.may_register(session):
+    if not admission.may_register(reply.session):
         return "TEMPORARILY_UNAVAILABLE", "No accounts can be registered from there now"
-    other = session.network.find_user(name)
-    if other is not None and other is not session.user:
+    other = reply.network.find_user(name)
+    if other is not None and other is not reply.user:
         return "ACCOUNT_EXISTS", "Somebody else uses that name now"
     return None

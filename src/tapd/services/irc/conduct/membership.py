@@ -10,23 +10,24 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from tapd.services.irc.conduct.playback import play_newest, send_marker
-from tapd.services.irc.state.grants import change_as_chanserv, rank_at_join
+from tapd.services.irc.state.grants import rank_at_join
+from tapd.services.irc.telling.announce import announce, announce_modes, chanserv_mask
 from tapd.services.irc.wire import capabilities as cap
 from tapd.services.irc.wire import numerics as n
-from tapd.services.irc.wire.delivery import event_of
+from tapd.services.irc.wire.delivery import event_by, event_of
 from tapd.services.irc.wire.message import BODY_BYTES_MAX, fill_lines
 from tapd.services.irc.wire.mode_changes import Change
 from tapd.services.irc.wire.modes import RANKS, symbols_of
 
 if TYPE_CHECKING:
     from tapd.services.irc.state.channel import Channel
-    from tapd.services.irc.state.client import Client
     from tapd.services.irc.state.network import Network
+    from tapd.services.irc.state.reply import Reply
     from tapd.services.irc.state.user import User
 
 
 def join_channel(
-    network: Network, user: User, channel: Channel, *, session: Client | None = None
+    network: Network, user: User, channel: Channel, reply: Reply | None = None
 ) -> None:
     """Make `user` a member of `channel`, tell its members, and send topic and names.
 
@@ -34,50 +35,45 @@ def join_channel(
         network: of both.
         user: who joins; was not a member.
         channel: which they may join.
-        session: the one that asked, if any.
+        reply: of their own command, if any.
     """
     ranks = rank_at_join(channel, user)
     channel.add(user, ranks)
     user.drop_invite(channel)
     event = event_of(user, network, "JOIN", channel.name)
-    network.record(channel, event)
-    plain = event.outgoing()
-    extended = event.extended(user).outgoing()
-    channel.broadcast(plain, skip=session, lacking=cap.EXTENDED_JOIN)
-    channel.broadcast(extended, skip=session, having=cap.EXTENDED_JOIN)
-    if session is not None:
-        session.send(extended if session.caps & cap.EXTENDED_JOIN else plain)
+    announce(network, channel, event, reply, outgoing=event.joining(user))
     if channel.registered and ranks:  # who makes a channel is alone with their rank
         rank = Change(on=True, letter=ranks, param=user.nick)
-        change_as_chanserv(network, channel, [rank], skip=session)
+        announce_modes(network, channel, [rank], reply=reply)
     if user.away:
         away = event_of(user, network, "AWAY", trailing=user.away).outgoing()
-        channel.broadcast(away, skip=session, having=cap.AWAY_NOTIFY)
-    for each in user.sessions:
+        skip = None if reply is None else reply.session
+        channel.broadcast(away, skip=skip, having=cap.AWAY_NOTIFY)
+    for session in user.sessions:
+        each = session if reply is None else reply.to(session)
         _send_state(each, channel)
         play_newest(each, channel.name, channel.log, network.history_on_join)
 
 
-def _send_state(session: Client, channel: Channel) -> None:
+def _send_state(reply: Reply, channel: Channel) -> None:
     """Send what follows a client's own JOIN: topic, read marker and names, in this order."""
     if channel.topic:
-        send_topic(session, channel)
-    if session.caps & cap.READ_MARKER:  # before RPL_ENDOFNAMES (draft/read-marker)
-        send_marker(session, channel.name)
-    send_names(session, channel)
+        send_topic(reply, channel)
+    if reply.caps & cap.READ_MARKER:  # before RPL_ENDOFNAMES (draft/read-marker)
+        send_marker(reply, channel.name)
+    send_names(reply, channel)
 
 
-def send_channels(session: Client) -> None:
-    """Tell one session which channels its user is on, as if it had just joined them.
+def send_channels(reply: Reply) -> None:
+    """Tell one client which channels its user is on, as if it had just joined them.
 
     For a client that comes to a user who is there already.
     """
-    user = session.user
+    user = reply.user
     for channel in user.channels:
-        event = event_of(user, session.network, "JOIN", channel.name)
-        is_extended = session.caps & cap.EXTENDED_JOIN
-        session.send((event.extended(user) if is_extended else event).outgoing())
-        _send_state(session, channel)
+        event = event_of(user, reply.network, "JOIN", channel.name)
+        reply.send(event.joining(user))
+        _send_state(reply, channel)
 
 
 def leave_channel(
@@ -85,43 +81,52 @@ def leave_channel(
     user: User,
     channel: Channel,
     reason: str | None,
-    *,
-    session: Client | None = None,
+    reply: Reply | None = None,
 ) -> None:
-    """Have `user` leave `channel` (PART), telling its members."""
+    """Have `user` leave `channel` (PART), telling its members; by `reply`, if they asked."""
     event = event_of(user, network, "PART", channel.name, trailing=reason)
-    network.record(channel, event)
-    outgoing = event.outgoing()
-    channel.broadcast(outgoing, skip=session)
-    if session is not None:
-        session.send(outgoing)
+    announce(network, channel, event, reply)
     channel.remove(user)
     network.drop_if_empty(channel)
 
 
-def send_topic(session: Client, channel: Channel) -> None:
+def remove_member(
+    network: Network, channel: Channel, user: User, reason: str, reply: Reply | None = None
+) -> None:
+    """Have a member leave `channel` (KICK): by whose command `reply` is, else by ChanServ."""
+    params = ("KICK", channel.name, user.nick)
+    if reply is None:
+        event = event_by(network, chanserv_mask(network), *params, trailing=reason)
+    else:
+        event = event_of(reply.user, network, *params, trailing=reason)
+    announce(network, channel, event, reply)
+    channel.remove(user)
+    network.drop_if_empty(channel)
+
+
+def send_topic(reply: Reply, channel: Channel) -> None:
     """Send the topic, who set it and when; or that there is none."""
     if channel.topic:
-        session.reply(n.RPL_TOPIC, channel.name, text=channel.topic)
-        session.reply(n.RPL_TOPICWHOTIME, channel.name, channel.topic_by, str(int(channel.topic_s)))
+        reply.numeric(n.RPL_TOPIC, channel.name, text=channel.topic)
+        reply.numeric(n.RPL_TOPICWHOTIME, channel.name, channel.topic_by, str(int(channel.topic_s)))
     else:
-        session.reply(n.RPL_NOTOPIC, channel.name)
+        reply.numeric(n.RPL_NOTOPIC, channel.name)
 
 
-def send_names(session: Client, channel: Channel) -> None:
+def send_names(reply: Reply, channel: Channel) -> None:
     """Send who is on `channel`, as far as the client may know (modern, "NAMES message")."""
-    user = session.user
+    user = reply.user
     is_member = user in channel.members
     if is_member or channel.is_visible_to(user):
         kind = "@" if "s" in channel.modes else "="
-        overhead = f":{session.network.server_name} 353 {session.nick} {kind} {channel.name} :\r\n"
+        overhead = f":{reply.network.server_name} 353 {reply.nick} {kind} {channel.name} :\r\n"
         members = channel.members.items()
         if not is_member and not user.is_oper:
             members = {each: ranks for each, ranks in members if "i" not in each.modes}.items()
-        words = _member_words(members, session.caps)
+        words = _member_words(members, reply.caps)
         for line in fill_lines(words, BODY_BYTES_MAX - len(overhead.encode())):
-            session.reply(n.RPL_NAMREPLY, kind, channel.name, text=line)
-    session.reply(n.RPL_ENDOFNAMES, channel.name)
+            reply.numeric(n.RPL_NAMREPLY, kind, channel.name, text=line)
+    reply.numeric(n.RPL_ENDOFNAMES, channel.name)
 
 
 def _member_words(members: Iterable[tuple[User, str]], caps: int) -> list[str]:

@@ -16,19 +16,19 @@ from tapd.services.irc.wire.delivery import Event, render_time
 from tapd.services.irc.wire.isupport import PLAYBACK_MAX
 
 if TYPE_CHECKING:
-    from tapd.services.irc.state.client import Client
     from tapd.services.irc.state.history import Log
+    from tapd.services.irc.state.reply import Reply
 
 _SAID = frozenset({"PRIVMSG", "NOTICE"})
 
 
-def visible_to(session: Client) -> Callable[[Event], bool]:
-    """Return what tells whether an event of the past is for `session`.
+def visible_to(reply: Reply) -> Callable[[Event], bool]:
+    """Return what tells whether an event of the past is for a client.
 
     Messages are; joins, topics and so on are for clients with draft/event-playback,
     tags without a text only for those that know tags as well.
     """
-    caps = session.caps
+    caps = reply.caps
     has_events = bool(caps & cap.EVENT_PLAYBACK)
     has_tags = has_events and bool(caps & cap.MESSAGE_TAGS)
 
@@ -40,38 +40,38 @@ def visible_to(session: Client) -> Callable[[Event], bool]:
     return is_visible
 
 
-def play(session: Client, target: str, events: Iterable[Event]) -> None:
+def play(reply: Reply, target: str, events: Iterable[Event]) -> None:
     """Send `events` of `target` as a batch, an empty one as well."""
-    session.send_batch("chathistory", (target,), [event.outgoing() for event in events])
+    reply.send_batch("chathistory", (target,), [event.outgoing() for event in events])
 
 
-def play_newest(session: Client, target: str, log: Log | None, count: int) -> None:
+def play_newest(reply: Reply, target: str, log: Log | None, count: int) -> None:
     """Send the newest `count` messages of `target`, without having been asked."""
-    if log is None or session.caps & cap.CHATHISTORY or not count:
+    if log is None or reply.caps & cap.CHATHISTORY or not count:
         return
-    events = log.newest(0, len(log.kept), min(count, PLAYBACK_MAX), visible_to(session))
-    _send_unasked(session, target, events)
+    events = log.newest(0, len(log.kept), min(count, PLAYBACK_MAX), visible_to(reply))
+    _send_unasked(reply, target, events)
 
 
-def play_missed(session: Client, target: str, log: Log | None, since_ms: int) -> None:
+def play_missed(reply: Reply, target: str, log: Log | None, since_ms: int) -> None:
     """Send what was said at `target` from `since_ms` on, without having been asked.
 
     The newest `PLAYBACK_MAX` messages. Clients with draft/chathistory ask themselves.
     """
-    if log is None or session.caps & cap.CHATHISTORY or log.last_ms < since_ms:
+    if log is None or reply.caps & cap.CHATHISTORY or log.last_ms < since_ms:
         return
     start, _after = log.bounds(Reference("", since_ms))
-    events = log.newest(start, len(log.kept), PLAYBACK_MAX, visible_to(session))
-    _send_unasked(session, target, events)
+    events = log.newest(start, len(log.kept), PLAYBACK_MAX, visible_to(reply))
+    _send_unasked(reply, target, events)
 
 
-def _send_unasked(session: Client, target: str, events: Sequence[Event]) -> None:
-    if session.caps & cap.SERVER_TIME:
+def _send_unasked(reply: Reply, target: str, events: Sequence[Event]) -> None:
+    if reply.caps & cap.SERVER_TIME:
         if events:
-            play(session, target, events)
+            play(reply, target, events)
         return
     for event in events:
-        session.send(_with_time(event).outgoing())
+        reply.send(_with_time(event).outgoing())
 
 
 def _with_time(event: Event) -> Event:
@@ -86,8 +86,8 @@ def _with_time(event: Event) -> Event:
     return event._replace(trailing=f"{time} {text}")
 
 
-def send_marker(session: Client, target: str) -> None:
+def send_marker(reply: Reply, target: str) -> None:
     """Tell a client up to when its user has read `target`; ``*`` where that is unknown."""
-    time_ms = session.network.history.marker(session.user.identity, target)
+    time_ms = reply.network.history.marker(reply.user.identity, target)
     text = "*" if time_ms is None else f"timestamp={render_time(time_ms)}"
-    session.send_from_server("MARKREAD", target, text)
+    reply.send_from_server("MARKREAD", target, text)

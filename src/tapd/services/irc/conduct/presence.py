@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 from tapd.services.irc.conduct.membership import send_channels
 from tapd.services.irc.conduct.playback import play_missed
 from tapd.services.irc.conduct.reservation import is_owner
+from tapd.services.irc.telling.announce import announce_change
 from tapd.services.irc.wire import capabilities as cap
 from tapd.services.irc.wire.delivery import event_by, event_of
 
 if TYPE_CHECKING:
     from tapd.services.irc.state.accounts import IrcAccount
-    from tapd.services.irc.state.client import Client
     from tapd.services.irc.state.network import Network
+    from tapd.services.irc.state.reply import Client, Reply
     from tapd.services.irc.state.user import User
 
 AWAY_TEXT = "No client is connected"
@@ -61,30 +62,30 @@ def refresh_all(network: Network, account: IrcAccount | None = None) -> None:
 # --- away ------------------------------------------------------------------------------------
 
 
-def set_away(network: Network, user: User, text: str) -> None:
+def set_away(network: Network, user: User, text: str, reply: Reply | None = None) -> None:
     """Have a user be away, or back for ""; the others are told (away-notify)."""
     if text == user.away:
         return
     user.away = text
-    outgoing = event_of(user, network, "AWAY", trailing=text or None).outgoing()
-    network.tell_others(user, outgoing, having=cap.AWAY_NOTIFY)
-    network.monitors.tell_change(user, outgoing, cap.AWAY_NOTIFY)
+    event = event_of(user, network, "AWAY", trailing=text or None)
+    announce_change(network, user, event, cap.AWAY_NOTIFY, reply)
 
 
-def update_away(network: Network, user: User, latest: str = "") -> None:
+def update_away(network: Network, user: User, latest: str = "", reply: Reply | None = None) -> None:
     """Find out anew whether a user is away, of what their clients say.
 
     Args:
         network: theirs.
         user: who.
         latest: what the client said that changed it.
+        reply: of the client's command, if any.
     """
     texts = [session.away for session in user.sessions]
     if texts:
-        set_away(network, user, (latest or texts[-1]) if all(texts) else "")
+        set_away(network, user, (latest or texts[-1]) if all(texts) else "", reply)
     elif user.always_on and not user.away:
         account = network.accounts.find(user.account)
-        set_away(network, user, (account.away_text if account else "") or AWAY_TEXT)
+        set_away(network, user, (account.away_text if account else "") or AWAY_TEXT, reply)
 
 
 # --- clients that go and come -------------------------------------------------------------------
@@ -136,16 +137,16 @@ def missed_since_ms(network: Network, session: Client, user: User) -> int:
     return int(user.left_s * 1000) if user.left_s else network.now_ms()
 
 
-def client_came(network: Network, session: Client, since_ms: int) -> None:
+def client_came(network: Network, reply: Reply, since_ms: int) -> None:
     """Tell a client that came to a user who was there what it has missed."""
-    user = session.user
+    user = reply.user
     for channel in user.channels:
-        play_missed(session, channel.name, channel.log, since_ms)
+        play_missed(reply, channel.name, channel.log, since_ms)
     for nick, log in network.history.conversations_of(user.identity):
-        play_missed(session, nick, log, since_ms)
+        play_missed(reply, nick, log, since_ms)
     if user.left_s:
         user.left_s = 0.0
-    update_away(network, user)
+    update_away(network, user, reply=reply)
 
 
 def is_own_elsewhere(network: Network, user: User, nick: str) -> bool:
@@ -156,27 +157,27 @@ def is_own_elsewhere(network: Network, user: User, nick: str) -> bool:
     return present.account == user.account and is_owner(network, present)
 
 
-def move_client(network: Network, session: Client, present: User) -> None:
+def move_client(network: Network, reply: Reply, present: User) -> None:
     """Make a registered client of one user a client of another, of the same account.
 
     The client sees its nick change, the channels that it leaves and those that it gets.
     Without any client left, the first user goes, unless they are always on.
     """
-    user = session.user
-    session.send(event_of(user, network, "NICK", trailing=present.nick).outgoing())
+    session, user = reply.session, reply.user
+    reply.send(event_of(user, network, "NICK", trailing=present.nick).outgoing())
     as_present = user.mask.replace(user.nick, present.nick, 1)
     for channel in user.channels:
         channel.remove_session(session)
         if channel not in present.channels:
-            session.send(event_by(network, as_present, "PART", channel.name).outgoing())
+            reply.send(event_by(network, as_present, "PART", channel.name).outgoing())
     user.sessions = tuple(each for each in user.sessions if each is not session)
     since_ms = missed_since_ms(network, session, present)
     client_went(network, session, user)
     if not user.sessions and not user.always_on:
         network.remove_user(user, f"Is {present.nick} now")
     network.attach_session(session, present)
-    send_channels(session)
-    client_came(network, session, since_ms)
+    send_channels(reply)
+    client_came(network, reply, since_ms)
 
 
 def expire(network: Network, now_s: float) -> None:

@@ -25,37 +25,37 @@ from tapd.services.irc.wire.delivery import render_time
 from tapd.services.irc.wire.isupport import isupport_lines
 
 if TYPE_CHECKING:
-    from tapd.services.irc.conduct.session import Session
+    from tapd.services.irc.state.reply import Reply
     from tapd.services.irc.state.user import User
 
 MOTD_LINES_MAX = 1000
 MOTD_LINE_BYTES_MAX = 400
 
 
-def try_complete(session: Session) -> None:
-    """Complete the registration of `session`, if nothing is missing."""
-    user = session.user
+def try_complete(reply: Reply) -> None:
+    """Complete the registration of a client, if nothing is missing."""
+    session, user = reply.session, reply.user
     if session.is_registered or session.negotiating or not (user.nick and user.username):
         return
-    network = session.network
+    network = reply.network
     if session.sasl is not None:  # sasl-3.1: registered without it, then
         session.end_sasl()
-        session.reply(n.ERR_SASLABORTED)
+        reply.numeric(n.ERR_SASLABORTED)
     if network.password_hash:
         sealer = session.service.sealer
         given = (sealer.open(session.password) or b"").decode() if session.password else ""
-        start_check(session, given, password_matches, (network.password_hash,), _password_checked)
+        start_check(reply, given, password_matches, (network.password_hash,), _password_checked)
     elif session.password and not user.account:
-        _log_in_by_pass(session)
+        _log_in_by_pass(reply)
     else:
-        complete(session)
+        complete(reply)
 
 
-def _log_in_by_pass(session: Session) -> None:
+def _log_in_by_pass(reply: Reply) -> None:
     """Log in by ``PASS account:password``, for clients without SASL; anything else is ignored."""
-    network = session.network
-    given = (session.service.sealer.open(session.password) or b"").decode()
-    session.password = b""
+    network = reply.network
+    given = (network.sealer.open(reply.session.password) or b"").decode()
+    reply.session.password = b""
     name, _, password = given.partition(":")
     account = network.accounts.find(split_device(name)[0])
     try:
@@ -63,85 +63,86 @@ def _log_in_by_pass(session: Session) -> None:
     except UsageError:
         prepared = ""
     if account is None or not prepared:
-        complete(session)
+        complete(reply)
         return
     password_hash = account.proof.password_hash
-    start_check(session, prepared, password_matches, (password_hash,), _pass_checked, (name,))
+    start_check(reply, prepared, password_matches, (password_hash,), _pass_checked, (name,))
 
 
-def _pass_checked(session: Session, ok: bool | None, text: str) -> None:
+def _pass_checked(reply: Reply, ok: bool | None, text: str) -> None:
     name, device = split_device(text)
-    account = session.network.accounts.find(name)
+    account = reply.network.accounts.find(name)
     if not ok or account is None or account.is_suspended:
-        session.reply(n.ERR_PASSWDMISMATCH)
-        session.close("Bad password")
+        reply.numeric(n.ERR_PASSWDMISMATCH)
+        reply.close("Bad password")
         return
     if device:
-        session.device = device
-    log_in(session, account, "PASS")
-    complete(session)
+        reply.session.device = device
+    log_in(reply, account, "PASS")
+    complete(reply)
 
 
-def _password_checked(session: Session, ok: bool | None) -> None:
+def _password_checked(reply: Reply, ok: bool | None) -> None:
     if ok:
-        complete(session)
+        complete(reply)
     else:
-        session.reply(n.ERR_PASSWDMISMATCH)
-        session.close("Bad password")
+        reply.numeric(n.ERR_PASSWDMISMATCH)
+        reply.close("Bad password")
 
 
-def complete(session: Session) -> None:
+def complete(reply: Reply) -> None:
     """Let a client in whose registration is complete."""
-    network, user = session.network, session.user
-    if not admission.may_enter(session):
+    network, user = reply.network, reply.user
+    if not admission.may_enter(reply):
         return
     present = network.find_user(user.nick)
     if present is not None and user.account and present.account == user.account:
-        session.password = b""
-        join_user(session, present)
+        reply.session.password = b""
+        join_user(reply, present)
         return
     if present is not None and is_owner(network, user):
-        rename_to_guest(network, present)  # who had the nick of this account
+        rename_to_guest(network, present, reply)  # who had the nick of this account
         present = None
     if present is None and not is_refused(network, user, user.nick):
-        session.password = b""
-        network.attach_session(session, user)
+        reply.session.password = b""
+        network.attach_session(reply.session, user)
         network.add_user(user)
         refresh(network, user)
-        welcome(session)
-        protect(network, user)
-        audit.tell_opers(network, "c", f"Client connecting: {audit.describe(session)}")
+        welcome(reply)
+        protect(network, user, reply)
+        text = f"Client connecting: {audit.describe(reply.session)}"
+        audit.tell_opers(network, "c", text, reply)
     else:
-        session.reply(n.ERR_NICKNAMEINUSE, user.nick)
+        reply.numeric(n.ERR_NICKNAMEINUSE, user.nick)
         user.nick = ""
 
 
-def join_user(session: Session, present: User) -> None:
-    """Make a session whose registration is complete one more client of a user who is there."""
-    network, address = session.network, session.user.ip
-    since_ms = missed_since_ms(network, session, present)
+def join_user(reply: Reply, present: User) -> None:
+    """Make a client whose registration is complete one more of a user who is there."""
+    network, address = reply.network, reply.user.ip
+    since_ms = missed_since_ms(network, reply.session, present)
     if not present.sessions and present.ip != address:
         present.ip = address  # which bans are held against; what others see stays as it was
-    network.attach_session(session, present)
-    welcome(session)
-    send_channels(session)
-    client_came(network, session, since_ms)
+    network.attach_session(reply.session, present)
+    welcome(reply)
+    send_channels(reply)
+    client_came(network, reply, since_ms)
 
 
-def welcome(session: Session) -> None:
+def welcome(reply: Reply) -> None:
     """Send what every client is sent first (modern, "Connection Registration")."""
-    network, user = session.network, session.user
+    network, user = reply.network, reply.user
     name, version = network.server_name, network.version
-    session.reply(n.RPL_WELCOME, text=f"Welcome to the {network.network_name} Network, {user.mask}")
-    session.reply(n.RPL_YOURHOST, text=f"Your host is {name}, running version {version}")
+    reply.numeric(n.RPL_WELCOME, text=f"Welcome to the {network.network_name} Network, {user.mask}")
+    reply.numeric(n.RPL_YOURHOST, text=f"Your host is {name}, running version {version}")
     created = render_time(int(network.created_s * 1000))
-    session.reply(n.RPL_CREATED, text=f"This server was created {created}")
+    reply.numeric(n.RPL_CREATED, text=f"This server was created {created}")
     with_parameter = "".join(
         sorted(
             mode.letter for mode in modes.CHANNEL_MODES.values() if mode.kind is not modes.Kind.FLAG
         )
     )
-    session.reply(
+    reply.numeric(
         n.RPL_MYINFO,
         name,
         version,
@@ -149,40 +150,40 @@ def welcome(session: Session) -> None:
         "".join(sorted(modes.CHANNEL_MODES)),
         with_parameter,
     )
-    send_isupport(session)
-    send_lusers(session)
-    send_motd(session)
+    send_isupport(reply)
+    send_lusers(reply)
+    send_motd(reply)
     if user.modes:
-        session.reply(n.RPL_UMODEIS, f"+{user.modes}")
+        reply.numeric(n.RPL_UMODEIS, f"+{user.modes}")
 
 
-def send_isupport(session: Session) -> None:
+def send_isupport(reply: Reply) -> None:
     """Send the lines of ISUPPORT."""
-    for tokens in isupport_lines(session.network):
-        session.reply(n.RPL_ISUPPORT, *tokens)
+    for tokens in isupport_lines(reply.network):
+        reply.numeric(n.RPL_ISUPPORT, *tokens)
 
 
-def send_lusers(session: Session) -> None:
+def send_lusers(reply: Reply) -> None:
     """Send the numbers of users and channels (modern, "LUSERS message")."""
-    network = session.network
+    network = reply.network
     count = len(network.users)
     invisible, opers = network.counts["i"], network.counts["o"]
-    session.reply(
+    reply.numeric(
         n.RPL_LUSERCLIENT,
         text=f"There are {count - invisible} users and {invisible} invisible on 1 servers",
     )
     if opers:
-        session.reply(n.RPL_LUSEROP, str(opers))
+        reply.numeric(n.RPL_LUSEROP, str(opers))
     if network.half_registered:
-        session.reply(n.RPL_LUSERUNKNOWN, str(len(network.half_registered)))
+        reply.numeric(n.RPL_LUSERUNKNOWN, str(len(network.half_registered)))
     if network.channels:
-        session.reply(n.RPL_LUSERCHANNELS, str(len(network.channels)))
-    session.reply(n.RPL_LUSERME, text=f"I have {count} clients and 0 servers")
+        reply.numeric(n.RPL_LUSERCHANNELS, str(len(network.channels)))
+    reply.numeric(n.RPL_LUSERME, text=f"I have {count} clients and 0 servers")
     most = network.most_users
-    session.reply(
+    reply.numeric(
         n.RPL_LOCALUSERS, str(count), str(most), text=f"Current local users {count}, max {most}"
     )
-    session.reply(
+    reply.numeric(
         n.RPL_GLOBALUSERS, str(count), str(most), text=f"Current global users {count}, max {most}"
     )
 
@@ -212,13 +213,13 @@ def read_motd(path: str) -> tuple[str, ...]:
     return lines
 
 
-def send_motd(session: Session) -> None:
+def send_motd(reply: Reply) -> None:
     """Send the message of the day, or that there is none."""
-    network = session.network
+    network = reply.network
     if not network.motd:
-        session.reply(n.ERR_NOMOTD)
+        reply.numeric(n.ERR_NOMOTD)
         return
-    session.reply(n.RPL_MOTDSTART, text=f"- {network.server_name} Message of the day - ")
+    reply.numeric(n.RPL_MOTDSTART, text=f"- {network.server_name} Message of the day - ")
     for line in network.motd:
-        session.reply(n.RPL_MOTD, text=f"- {line}")
-    session.reply(n.RPL_ENDOFMOTD)
+        reply.numeric(n.RPL_MOTD, text=f"- {line}")
+    reply.numeric(n.RPL_ENDOFMOTD)

@@ -24,6 +24,7 @@ from tapd.services.irc.wire.names import fold
 if TYPE_CHECKING:
     from tapd.services.irc.state.accounts import IrcAccount
     from tapd.services.irc.state.network import Network
+    from tapd.services.irc.state.reply import Reply
     from tapd.services.irc.state.user import User
 
 NICKSERV = "NickServ"
@@ -53,18 +54,19 @@ def is_refused(network: Network, user: User, nick: str) -> bool:
     return is_strict and owner_other_than(network, user, nick) is not None
 
 
-def protect(network: Network, user: User) -> None:
+def protect(network: Network, user: User, reply: Reply | None = None) -> None:
     """Look whether a registered user may keep the nick that they have now."""
     if network.nick_protection == "off" or owner_other_than(network, user, user.nick) is None:
         return
     if network.nick_protection == "strict":  # they were logged in to its account
-        rename_to_guest(network, user)
+        rename_to_guest(network, user, reply)
         return
     grace_s = network.nick_grace_s
     _tell(
         network, user,
         f"The nick {user.nick} is somebody's: log in (/msg NickServ IDENTIFY <password>) or "
         f"choose another within {grace_s:g} seconds.",
+        reply,
     )  # fmt: skip
     network.application.call_later(grace_s, grace_is_over, network, user, user.folded)
 
@@ -77,19 +79,20 @@ def grace_is_over(network: Network, user: User, folded: str) -> None:
         rename_to_guest(network, user)
 
 
-def rename_to_guest(network: Network, user: User) -> None:
+def rename_to_guest(network: Network, user: User, reply: Reply | None = None) -> None:
     """Take their nick from a registered user."""
     nicks = (f"Guest{number}" for number in itertools.count(_FIRST_GUEST))
     free = next(each for each in nicks if _is_free(network, each))
-    network.change_nick(user, free)
-    _tell(network, user, f"That nick is somebody's; you are {free} now.")
+    network.change_nick(user, free, reply)
+    _tell(network, user, f"That nick is somebody's; you are {free} now.", reply)
 
 
 def _is_free(network: Network, nick: str) -> bool:
     return network.find_user(nick) is None and network.accounts.owner_of(nick) is None
 
 
-def _tell(network: Network, user: User, text: str) -> None:
+def _tell(network: Network, user: User, text: str, reply: Reply | None) -> None:
     source = f"{NICKSERV}!{NICKSERV}@{network.server_name}"
     for session in user.sessions:
-        session.send_body(render_body(source, "NOTICE", (session.nick,), text))
+        where = session if reply is None else reply.to(session)
+        where.send_body(render_body(source, "NOTICE", (session.nick,), text))

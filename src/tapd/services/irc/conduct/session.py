@@ -1,13 +1,10 @@
-"""A client's connection: bytes to commands, and replies back.
+"""A client's connection: bytes to commands, and messages back.
 
-Imports the wire format, `delivery`, `numerics` and the command table; of the
-commands themselves it knows nothing. What a client is and has lives in its
+Of the commands themselves it knows nothing. What a client is and has lives in its
 `User`; here is only what belongs to this one connection.
 
-**Labeled responses.** While a command with a label runs, what this session is
-sent is collected, and at the command's end it leaves as IRCv3 labeled-response
-asks: nothing as ACK, one message with the label, several as a batch. Commands
-need not know of it.
+**Answers.** A command is handed where it answers (`reply`): this session, or what
+collects the response to its label.
 
 **Work that takes long** (an argon2 hash): see `checking`. The session reads no
 input meanwhile, so answers come in the order of the questions.
@@ -16,34 +13,25 @@ input meanwhile, so answers come in the order of the questions.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
-from typing import Protocol as TypingProtocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from tapd.model.protocol import Transport
 from tapd.model.protocols.kept import KeptInput
 from tapd.services.irc.conduct import admission, audit, flood, presence
 from tapd.services.irc.conduct.command_table import Command, find_command
-from tapd.services.irc.state.limits import ClientPace
+from tapd.services.irc.state.reply import Client, LabeledReply, Reply
 from tapd.services.irc.state.user import User
+from tapd.services.irc.telling.refusal import Refusal, Refused
 from tapd.services.irc.wire import capabilities as cap
 from tapd.services.irc.wire import message as wire
 from tapd.services.irc.wire import numerics as n
 from tapd.services.irc.wire.delivery import Outgoing, time_tag
-from tapd.services.irc.wire.message import Message, Reason, Rejected, parse_line, render_body
+from tapd.services.irc.wire.message import Message, Reason, Rejected, parse_line
 
 if TYPE_CHECKING:
     from tapd.services.irc.conduct.checking import Check
-    from tapd.services.irc.state.multiline import ClientBatch
     from tapd.services.irc.state.network import Network
-    from tapd.services.irc.state.sasl import Exchange
-
-    class Floor(TypingProtocol):
-        """What a member has just said, by which more of the same is known."""
-
-        def goes_on(self, session: Session, line: bytes) -> bool:
-            """Say what is in `line`, if it is one more; return whether it was."""
-
 
 _HTTP_METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 
@@ -62,61 +50,13 @@ _SECRETIVE = re.compile(rb"(?i)pass|oper|authenticate|register|identify|ns |nick
 _SKIPPED = "The server was killed by this; it was skipped"
 
 
-class Session(KeptInput):
-    """One client's connection.
-
-    Attributes:
-        service: the network.
-        user: who it is; half-registered until `is_registered`.
-        caps: bits of `capabilities` that were negotiated.
-        cap_version: of CAP LS: 0 (none), 301 or 302.
-        negotiating: CAP LS or REQ came before the end of registration: it waits for CAP END.
-        is_registered: registration is complete.
-        password: sealed, from PASS, until registration is complete; b"" for none.
-        made_s: when the connection was made.
-        check: what this session waits for; None for nothing.
-        sasl: the exchange that is under way; None for none.
-        sasl_input: its client's message as far as it has come, sealed; b"" for nothing.
-        failures: failed logins in a row.
-        device: which of its user's clients it is, by its own word; "" for one like others.
-        away: why this client is away; "" where it is not.
-        batch: the message of several lines that is being sent; None for none.
-        ip: the address; "" before it is known.
-        input_bytes: what came before registration was complete.
-        is_secure: the client came by TLS, which ended in front of the server.
-        awaits_header: a PROXY header has yet to come.
-    """
+class Session(KeptInput, Client):
+    """One client's connection. What it has stands in `Client`; here is what it does."""
 
     persistence_version = 2
 
     service: Network
-    user: User
-    caps = 0
-    cap_version = 0
-    negotiating = False
-    is_registered = False
-    password = b""
-    made_s = 0.0
     check: Check | None = None
-    sasl: Exchange | None = None
-    sasl_input = b""
-    failures = 0
-    ip = ""
-    input_bytes = 0
-    is_secure = False
-    awaits_header = False
-    device = ""
-    away = ""
-    batch: ClientBatch | None = None
-
-    # Volatile: of the live connection, or of the command that runs.
-    _v_transport: Any = None
-    _v_heard_s = 0.0
-    _v_pinged = False
-    _v_label: str | None = None
-    _v_collected: list[Outgoing] | None = None
-    _v_pace: ClientPace | None = None
-    _v_floor: Floor | None = None  # while the lines of one piece of input run
 
     def __repr__(self) -> str:
         return f"<Session of {self.user.nick or 'a half-registered client'}>"
@@ -150,42 +90,6 @@ class Session(KeptInput):
         self._part = self.__dict__.pop("plain_input", b"")
         self._sealed_part = self.__dict__.pop("sealed_input", b"")
 
-    @property
-    def live_transport(self) -> Any:
-        """The transport while there is one; None where the connection has ended."""
-        return self._v_transport
-
-    @property
-    def heard_s(self) -> float:
-        """When something came from the client last."""
-        return self._v_heard_s
-
-    @property
-    def is_pinged(self) -> bool:
-        """Whether it was sent a PING, and nothing came since."""
-        return self._v_pinged
-
-    def note_ping(self) -> None:
-        """Take note of a PING that is sent."""
-        self._v_pinged = True
-
-    @property
-    def pace(self) -> ClientPace:
-        """How far the client is ahead of its limits."""
-        pace = self._v_pace
-        if pace is None:
-            pace = self._v_pace = ClientPace()
-        return pace
-
-    def set_floor(self, floor: Floor | None) -> None:
-        """Let the lines of this piece of input that go on as `floor` does skip the parser."""
-        self._v_floor = floor
-
-    @property
-    def label(self) -> str | None:
-        """The label of the command that runs, where it has one."""
-        return self._v_label
-
     # --- the connection's life ----------------------------------------------------------
 
     def connection_made(self, transport: Transport) -> None:
@@ -211,17 +115,10 @@ class Session(KeptInput):
         reason = "Connection closed" if exc is None else f"Connection lost: {_why(exc)}"
         presence.end_session(self, reason)
 
-    def close(self, reason: str, *, quit_reason: str | None = None) -> None:
-        """End the connection: ERROR to the client, QUIT to the others.
-
-        Args:
-            reason: what the client is told.
-            quit_reason: what the others are told, where that differs.
-        """
-        self.send(Outgoing(render_body("", "ERROR", (), f"Closing link: ({reason})")))
-        self.flush_label()
+    def end(self, reason: str) -> None:
+        """Close the connection; the others are told QUIT with `reason`. See `close`."""
         self._v_transport.close()
-        presence.end_session(self, reason if quit_reason is None else quit_reason)
+        presence.end_session(self, reason)
 
     # --- input ----------------------------------------------------------------------------
 
@@ -297,55 +194,52 @@ class Session(KeptInput):
             flood.note_line(self, line_s, message)
         label = message.tags.get("label") if message.tags else None
         if label is not None and self.caps & cap.LABELED_RESPONSE and wire.is_label(label):
-            self.begin_label(label)
+            reply = LabeledReply(self, label)
             try:
-                self.run(message)
+                self.run(message, reply)
             finally:
-                self.flush_label()
+                reply.finish()
         else:
-            self.run(message)
+            self.run(message, self)
 
-    def run(self, message: Message | Rejected) -> None:
-        """Run one command, or say why not."""
+    def run(self, message: Message | Rejected, reply: Reply) -> None:
+        """Run one command, which answers by `reply`, or say why not."""
         if isinstance(message, Rejected):
-            self._reject(message)
+            _reject(message, reply)
             return
-        if self.batch is not None and self.batch.takes(self, message):
+        if self.batch is not None and self.batch.takes(reply, message):
             return
         command = find_command(message.command)
         if command is None:
             if self.is_registered:
-                self.reply(n.ERR_UNKNOWNCOMMAND, message.command[:32])
+                reply.numeric(n.ERR_UNKNOWNCOMMAND, message.command[:32])
             elif message.command in _HTTP_METHODS:
                 # A web page made somebody's browser talk to us: it must not get to its body.
-                self.close("This is not a web server")
+                reply.close("This is not a web server")
             else:
-                self.reply(n.ERR_NOTREGISTERED)
-        elif self._may_run(command, message):
-            if command.privilege:
-                audit.note_action(self, command.name, " ".join(message.params))
-            command.function(self, message)
+                reply.numeric(n.ERR_NOTREGISTERED)
+            return
+        refusal = self._why_not(command, message)
+        if refusal is not None:
+            refusal.tell(reply, command.name)
+            return
+        if command.privilege:
+            audit.note_action(reply, command.name, " ".join(message.params))
+        try:
+            command.function(reply, message)
+        except Refusal as refused:
+            refused.tell(reply, command.name)
 
-    def _may_run(self, command: Command, message: Message) -> bool:
+    def _why_not(self, command: Command, message: Message) -> Refused | None:
         if not self.is_registered and not command.before_registration:
-            self.reply(n.ERR_NOTREGISTERED)
-        elif self.is_registered and command.only_before_registration:
-            self.reply(n.ERR_ALREADYREGISTERED)
-        elif len(message.params) < command.params:
-            self.reply(n.ERR_NEEDMOREPARAMS, command.name)
-        elif command.privilege and not self.network.may(self.user, command.privilege):
-            self.reply(n.ERR_NOPRIVILEGES)
-        else:
-            return True
-        return False
-
-    def _reject(self, rejected: Rejected) -> None:
-        if rejected.reason is Reason.TOO_LONG:
-            self.reply(n.ERR_INPUTTOOLONG)
-        else:
-            code, text = _REJECTIONS[rejected.reason]
-            is_own = rejected.reason is not Reason.NOT_UTF8
-            self.fail(rejected.command, code, text=text, is_own=is_own)
+            return Refused(n.ERR_NOTREGISTERED)
+        if self.is_registered and command.only_before_registration:
+            return Refused(n.ERR_ALREADYREGISTERED)
+        if len(message.params) < command.params:
+            return Refused(n.ERR_NEEDMOREPARAMS, command.name)
+        if command.privilege and not self.network.may(self.user, command.privilege):
+            return Refused(n.ERR_NOPRIVILEGES)
+        return None
 
     def input_skipped(self, data: bytes) -> None:
         """Drop what killed the server, and say so."""
@@ -357,10 +251,7 @@ class Session(KeptInput):
             self.fail("*", "INTERNAL_ERROR", text=_SKIPPED, is_own=True)
 
     def pause_for(self, check: Check) -> None:
-        """Read nothing until `check` has ended; it keeps the label until then."""
-        collected, self._v_label, self._v_collected = self._v_collected, None, None
-        for outgoing in collected or ():
-            self.send(outgoing)
+        """Read nothing until `check` has ended."""
         self.check = check
         self._v_transport.pause_reading()
 
@@ -376,145 +267,29 @@ class Session(KeptInput):
 
     # --- output ---------------------------------------------------------------------------
 
+    @property
+    def session(self) -> Session:
+        """This one: without a label, a command answers here, at once."""
+        return self
+
+    def answering(self, label: str | None) -> Reply:
+        """Return where a command with `label` answers; "" or None for none."""
+        return LabeledReply(self, label) if label else self
+
     def send(self, outgoing: Outgoing) -> None:
-        """Send one message, or collect it for the labeled response that is being made."""
-        if self._v_collected is not None:
-            self._v_collected.append(outgoing)
-        elif self._v_transport is not None:
+        """Send one message."""
+        if self._v_transport is not None:
             self._v_transport.write(outgoing.render(self.caps))
-
-    def send_unlabeled(self, outgoing: Outgoing) -> None:
-        """Send one message that is no part of a labeled response, whatever runs."""
-        self._write(outgoing.render(self.caps))
-
-    def send_from_server(
-        self, command: str, *params: str, trailing: str | None = None, source: str | None = None
-    ) -> None:
-        """Send a message of the server's."""
-        body = render_body(
-            self.network.server_name if source is None else source, command, params, trailing
-        )
-        self.send_body(body)
 
     def send_body(self, body: bytes) -> None:
         """Send a rendered message, with the time for who wants it."""
-        if self.caps & cap.SERVER_TIME or self._v_collected is not None:
-            self.send(Outgoing(body, (time_tag(self.network.now_ms()),)))
+        if self.caps & cap.SERVER_TIME:
+            self.send(Outgoing(body, (time_tag(self.service.now_ms()),)))
         elif self._v_transport is not None:
             self._v_transport.write(body)
 
-    def reply(self, numeric: n.Numeric, *params: str, text: str | None = None) -> None:
-        """Send a numeric.
-
-        Args:
-            numeric: which.
-            params: its parameters after the client's name.
-            text: the last parameter; the numeric's own where None.
-        """
-        trailing = numeric.text if text is None else text
-        body = render_body(
-            self.network.server_name, numeric.code, (self.nick, *map(wire.safe_parameter, params)),
-            trailing,
-        )  # fmt: skip
-        self.send_body(body)
-
-    def fail(self, command: str, code: str, *context: str, text: str, is_own: bool = False) -> None:
-        """Send a FAIL (standard-replies).
-
-        Args:
-            command: that failed; "*" for none.
-            code: for programs.
-            context: what it is about.
-            text: for people.
-            is_own: no specification names this code, so clients that didn't ask for
-                `standard-replies` get a NOTICE instead.
-        """
-        self._standard("FAIL", command, code, context, text, is_own=is_own)
-
-    def warn(self, command: str, code: str, *context: str, text: str, is_own: bool = False) -> None:
-        """Send a WARN; as `fail`."""
-        self._standard("WARN", command, code, context, text, is_own=is_own)
-
-    def note(self, command: str, code: str, *context: str, text: str, is_own: bool = False) -> None:
-        """Send a NOTE; as `fail`."""
-        self._standard("NOTE", command, code, context, text, is_own=is_own)
-
-    def _standard(
-        self,
-        kind: str,
-        command: str,
-        code: str,
-        context: tuple[str, ...],
-        text: str,
-        *,
-        is_own: bool,
-    ) -> None:
-        if is_own and not self.caps & cap.STANDARD_REPLIES:
-            self.notice(f"{kind} {command} {code}: {text}")
-        else:
-            params = (command, code, *map(wire.safe_parameter, context))
-            self.send_from_server(kind, *params, trailing=text)
-
-    def notice(self, text: str) -> None:
-        """Send a NOTICE of the server's."""
-        self.send_from_server("NOTICE", self.nick, trailing=text)
-
-    def send_batch(self, kind: str, params: Iterable[str], content: Iterable[Outgoing]) -> None:
-        """Send `content` as one batch, or as it is to who doesn't know batches."""
-        if not self.caps & cap.BATCH:
-            for each in content:
-                self.send(each)
-            return
-        reference = self.network.next_reference()
-        server = self.network.server_name
-        begin = render_body(server, "BATCH", (f"+{reference}", kind, *params), None)
-        self.send(Outgoing(begin, (), f"+{reference}"))
-        for each in content:
-            self.send(each.in_batch(reference))
-        self.send(Outgoing(render_body(server, "BATCH", (f"-{reference}",), None), (), reference))
-
-    # --- labeled responses ------------------------------------------------------------------
-
-    def begin_label(self, label: str) -> None:
-        """Collect what is sent from now on as the response to `label`."""
-        self._v_label = label
-        self._v_collected = []
-
-    def postpone_label(self) -> str:
-        """Have the command that runs be answered later; return its label, "" for none."""
-        label, self._v_label, self._v_collected = self._v_label, None, None
-        return label or ""
-
-    def flush_label(self) -> None:
-        """Send what was collected (labeled-response); nothing where there is no label."""
-        if self._v_label is None or self._v_collected is None:
-            return
-        label, collected = self._v_label, self._v_collected
-        self._v_label = self._v_collected = None
-        tag = f"label={wire.escape_value(label)}".encode()
-        server = self.network.server_name
-        if not collected:
-            collected = [Outgoing(render_body(server, "ACK", (), None))]
-        # What has a batch of its own is inside of one; its first message is what counts.
-        tops = [each for each in collected if not each.batch or each.batch[0] == "+"]
-        if len(tops) == 1:
-            self._write_labeled(collected, tag)
-            return
-        reference = self.network.next_reference()
-        batch_tag = f"batch={reference}".encode()
-        begin = render_body(server, "BATCH", (f"+{reference}", "labeled-response"), None)
-        self._write(Outgoing(begin).render_with(self.caps, tag))
-        for each in collected:
-            is_top = not each.batch or each.batch[0] == "+"
-            self._write(each.render_with(self.caps, batch_tag if is_top else b""))
-        self._write(render_body(server, "BATCH", (f"-{reference}",), None))
-
-    def _write_labeled(self, collected: list[Outgoing], tag: bytes) -> None:
-        self._write(collected[0].render_with(self.caps, tag))
-        for each in collected[1:]:
-            self._write(each.render_with(self.caps, b""))
-
-    def _write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> None:
+        """Send bytes."""
         if self._v_transport is not None:
             self._v_transport.write(data)
 
@@ -530,6 +305,15 @@ class Session(KeptInput):
         self.caps = caps
         for channel in channels:
             channel.add_session(self)
+
+
+def _reject(rejected: Rejected, reply: Reply) -> None:
+    if rejected.reason is Reason.TOO_LONG:
+        reply.numeric(n.ERR_INPUTTOOLONG)
+    else:
+        code, text = _REJECTIONS[rejected.reason]
+        is_own = rejected.reason is not Reason.NOT_UTF8
+        reply.fail(rejected.command, code, text=text, is_own=is_own)
 
 
 def _why(exc: Exception) -> str:

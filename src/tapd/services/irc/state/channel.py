@@ -24,9 +24,9 @@ from tapd.services.irc.wire.modes import (
 from tapd.services.irc.wire.names import fold
 
 if TYPE_CHECKING:
-    from tapd.services.irc.state.client import Client
     from tapd.services.irc.state.grants import ChannelRegistration
     from tapd.services.irc.state.history import Log
+    from tapd.services.irc.state.reply import Client
     from tapd.services.irc.state.user import User
 
 

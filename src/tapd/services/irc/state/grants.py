@@ -6,20 +6,18 @@ belongs to; ChanServ changes it, and joining, MODE and TOPIC ask it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from tapd.model.durable.persistent import Persistent
 from tapd.model.durable.tracked import TrackedDict
-from tapd.services.irc.wire.delivery import event_by
-from tapd.services.irc.wire.mode_changes import Change, fill_messages, render_changes
+from tapd.services.irc.wire.mode_changes import Change, render_changes
 from tapd.services.irc.wire.modes import is_at_least
 from tapd.services.irc.wire.names import fold
 
 if TYPE_CHECKING:
     from tapd.services.irc.state.accounts import IrcAccount
     from tapd.services.irc.state.channel import Channel
-    from tapd.services.irc.state.client import Client
     from tapd.services.irc.state.network import Network
     from tapd.services.irc.state.user import User
 
@@ -123,45 +121,6 @@ def rank_at_join(channel: Channel, user: User) -> str:
     if channel.registration is not None:
         return channel.registration.rank_of(user.account)
     return "" if channel.members else "o"
-
-
-def change_as_chanserv(
-    network: Network, channel: Channel, changes: Iterable[Change], *, skip: Client | None = None
-) -> None:
-    """Tell the members of mode changes, which were made, as ChanServ's; `skip` is told last."""
-    source = chanserv_mask(network)
-    for params in fill_messages(changes, source, channel.name):
-        event = event_by(network, source, "MODE", channel.name, *params)
-        network.record(channel, event)
-        outgoing = event.outgoing()
-        channel.broadcast(outgoing, skip=skip)
-        if skip is not None:
-            skip.send(outgoing)
-
-
-def kick_as_chanserv(network: Network, channel: Channel, user: User, reason: str) -> None:
-    """Have a member leave, by ChanServ."""
-    source = chanserv_mask(network)
-    event = event_by(network, source, "KICK", channel.name, user.nick, trailing=reason)
-    network.record(channel, event)
-    channel.broadcast(event.outgoing())
-    channel.remove(user)
-    network.drop_if_empty(channel)
-
-
-def give_ranks(network: Network, user: User) -> None:
-    """Give `user`, who has just logged in, the ranks that are theirs where they are."""
-    for channel in user.channels:
-        if channel.registration is None:
-            continue
-        rank = channel.registration.rank_of(user.account)
-        if rank and not channel.has_rank(user, rank) and channel.set_rank(user, rank, on=True):
-            change_as_chanserv(network, channel, [Change(on=True, letter=rank, param=user.nick)])
-
-
-def chanserv_mask(network: Network) -> str:
-    """Return what ChanServ's messages come from."""
-    return f"{CHANSERV}!{CHANSERV}@{network.server_name}"
 
 
 def channels_of(network: Network, account: IrcAccount) -> Iterator[Channel]:

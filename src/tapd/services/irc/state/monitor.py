@@ -18,7 +18,7 @@ from tapd.services.irc.wire.isupport import MONITOR_TARGETS_MAX
 from tapd.services.irc.wire.names import fold
 
 if TYPE_CHECKING:
-    from tapd.services.irc.wire.roles import Listener, Person
+    from tapd.services.irc.wire.roles import Answer, Person
 
 
 class Monitors(Persistent):
@@ -30,14 +30,14 @@ class Monitors(Persistent):
     """
 
     def __init__(self) -> None:
-        self.watchers: dict[str, dict[Listener, None]] = TrackedDict()
-        self.lists: dict[Listener, dict[str, str]] = TrackedDict()
+        self.watchers: dict[str, dict[Answer, None]] = TrackedDict()
+        self.lists: dict[Answer, dict[str, str]] = TrackedDict()
 
-    def targets(self, session: Listener) -> list[str]:
+    def targets(self, session: Answer) -> list[str]:
         """Return what `session` watches."""
         return list(self.lists.get(session, {}).values())
 
-    def add(self, session: Listener, nick: str) -> bool:
+    def add(self, session: Answer, nick: str) -> bool:
         """Have `session` watch `nick`; return whether there was room."""
         folded = fold(nick)
         watched = self.lists.setdefault(session, TrackedDict())
@@ -48,7 +48,7 @@ class Monitors(Persistent):
             self.watchers.setdefault(folded, TrackedDict())[session] = None
         return True
 
-    def remove(self, session: Listener, nick: str) -> None:
+    def remove(self, session: Answer, nick: str) -> None:
         """Have `session` watch `nick` no more."""
         folded = fold(nick)
         watched = self.lists.get(session)
@@ -61,27 +61,30 @@ class Monitors(Persistent):
         if not watched:
             del self.lists[session]
 
-    def clear(self, session: Listener) -> None:
+    def clear(self, session: Answer) -> None:
         """Have `session` watch nobody."""
         for nick in self.targets(session):
             self.remove(session, nick)
 
-    def tell_online(self, user: Person) -> None:
-        """Tell who watches the nick of `user` that it is there."""
-        for session in self._watching(user.nick):
-            session.reply(n.RPL_MONONLINE, text=user.mask)
+    def tell_online(self, user: Person, reply: Answer | None = None) -> None:
+        """Tell who watches the nick of `user` that it is there; as part of `reply`, if any."""
+        for each in self._watching(user.nick, reply):
+            each.numeric(n.RPL_MONONLINE, text=user.mask)
 
-    def tell_offline(self, nick: str) -> None:
-        """Tell who watches `nick` that it is gone."""
-        for session in self._watching(nick):
-            session.reply(n.RPL_MONOFFLINE, text=nick)
+    def tell_offline(self, nick: str, reply: Answer | None = None) -> None:
+        """Tell who watches `nick` that it is gone; as part of `reply`, if any."""
+        for each in self._watching(nick, reply):
+            each.numeric(n.RPL_MONOFFLINE, text=nick)
 
-    def tell_change(self, user: Person, outgoing: Outgoing, having: int) -> None:
+    def tell_change(
+        self, user: Person, outgoing: Outgoing, having: int, reply: Answer | None = None
+    ) -> None:
         """Tell watchers with extended-monitor what they would see on a shared channel."""
         wanted = having | cap.EXTENDED_MONITOR
-        for session in self._watching(user.nick):
-            if session.caps & wanted == wanted and not session.user.shares_channel(user):
-                session.send(outgoing)
+        for each in self._watching(user.nick, reply):
+            if each.caps & wanted == wanted and not each.user.shares_channel(user):
+                each.send(outgoing)
 
-    def _watching(self, nick: str) -> Iterable[Listener]:
-        return tuple(self.watchers.get(fold(nick), ()))
+    def _watching(self, nick: str, reply: Answer | None) -> Iterable[Answer]:
+        watchers = tuple(self.watchers.get(fold(nick), ()))
+        return watchers if reply is None else map(reply.to, watchers)

@@ -18,7 +18,7 @@ from tapd.services.irc.wire.names import fold
 if TYPE_CHECKING:
     from tapd.services.irc.wire.delivery import Line
     from tapd.services.irc.wire.message import Message
-    from tapd.services.irc.wire.roles import Listener
+    from tapd.services.irc.wire.roles import LabeledAnswer
 
 OPEN_S_MAX = 60.0
 """How long one may be open (client-batch, TIMEOUT)."""
@@ -55,50 +55,50 @@ class ClientBatch(Persistent):
         self.made_s = made_s
         self.lines: list[Line] = TrackedList()
 
-    def takes(self, session: Listener, message: Message) -> bool:
+    def takes(self, reply: LabeledAnswer, message: Message) -> bool:
         """Take `message`, where it is part of this; return whether it was."""
         if message.tags.get("batch") == self.reference:
             if not self.is_failed:
-                self._collect(session, message)
+                self._collect(reply, message)
             return True
         if not self.is_failed and message.command not in _ALLOWED_MEANWHILE:
-            self.fail(session, "MULTILINE_INVALID", text="Something else came before its end")
+            self.fail(reply, "MULTILINE_INVALID", text="Something else came before its end")
         return False
 
-    def _collect(self, session: Listener, message: Message) -> None:
+    def _collect(self, reply: LabeledAnswer, message: Message) -> None:
         if message.command not in ("PRIVMSG", "NOTICE") or len(message.params) < 2:
-            self.fail(session, "MULTILINE_INVALID", text="Only PRIVMSG or NOTICE can be in it")
+            self.fail(reply, "MULTILINE_INVALID", text="Only PRIVMSG or NOTICE can be in it")
             return
         target, text = message.params[:2]
         if fold(target) != fold(self.target):
             self.fail(
-                session, "MULTILINE_INVALID_TARGET", self.target, target,
+                reply, "MULTILINE_INVALID_TARGET", self.target, target,
                 text="All lines must have the batch's target",
             )  # fmt: skip
             return
         if message.command != (self.command or message.command):
-            self.fail(session, "MULTILINE_INVALID", text="PRIVMSG and NOTICE can't be mixed")
+            self.fail(reply, "MULTILINE_INVALID", text="PRIVMSG and NOTICE can't be mixed")
             return
         has_tag = "draft/multiline-concat" in message.tags
         if has_tag and not text:
-            self.fail(session, "MULTILINE_INVALID", text="A blank line can't be a continuation")
+            self.fail(reply, "MULTILINE_INVALID", text="A blank line can't be a continuation")
             return
         if text[:1] == "\x01" and self.lines:
             # Who knows no such messages would get a CTCP which no mode had been asked about.
-            self.fail(session, "MULTILINE_INVALID", text="A CTCP can only be its first line")
+            self.fail(reply, "MULTILINE_INVALID", text="A CTCP can only be its first line")
             return
         self.command = message.command
         is_concat = has_tag and bool(self.lines)
-        self._add(session, text, is_concat=is_concat)
+        self._add(reply, text, is_concat=is_concat)
 
-    def _add(self, session: Listener, text: str, *, is_concat: bool) -> None:
+    def _add(self, reply: LabeledAnswer, text: str, *, is_concat: bool) -> None:
         size_bytes = self.size_bytes + len(text.encode()) + bool(self.lines and not is_concat)
         if size_bytes > MULTILINE_BYTES_MAX:
             limit = str(MULTILINE_BYTES_MAX)
-            self.fail(session, "MULTILINE_MAX_BYTES", limit, text="It has too many bytes")
+            self.fail(reply, "MULTILINE_MAX_BYTES", limit, text="It has too many bytes")
         elif len(self.lines) >= MULTILINE_LINES_MAX:
             limit = str(MULTILINE_LINES_MAX)
-            self.fail(session, "MULTILINE_MAX_LINES", limit, text="It has too many lines")
+            self.fail(reply, "MULTILINE_MAX_LINES", limit, text="It has too many lines")
         else:
             self.size_bytes = size_bytes
             self.lines.append((text, is_concat))
@@ -113,18 +113,16 @@ class ClientBatch(Persistent):
             parts.append(text)
         return "".join(parts)
 
-    def fail(self, session: Listener, code: str, *context: str, text: str) -> None:
+    def fail(self, reply: LabeledAnswer, code: str, *context: str, text: str) -> None:
         """Refuse it: tell the client once, and keep nothing of it."""
         self.is_failed = True
         self.lines.clear()
-        if self.label and session.label is None:
-            session.begin_label(self.label)
-            session.fail("BATCH", code, *context, text=text)
-            session.flush_label()
-        else:
-            session.fail("BATCH", code, *context, text=text)
+        answer = reply if reply.label or not self.label else reply.session.answering(self.label)
+        answer.fail("BATCH", code, *context, text=text)
+        if answer is not reply:
+            answer.finish()
 
-    def check_age(self, session: Listener, now_s: float) -> None:
+    def check_age(self, reply: LabeledAnswer, now_s: float) -> None:
         """Refuse it, if it has been open for too long (client-batch, TIMEOUT)."""
         if not self.is_failed and now_s - self.made_s > OPEN_S_MAX:
-            self.fail(session, "TIMEOUT", self.reference, text="It was open for too long")
+            self.fail(reply, "TIMEOUT", self.reference, text="It was open for too long")

@@ -33,7 +33,10 @@ from tapd.services.irc.wire.modes import USER_MODES
 from tapd.services.irc.wire.names import QUIT_BYTES_MAX, clip, fold
 
 if TYPE_CHECKING:
-    from tapd.services.irc.state.client import Client
+    from tapd.services.irc.state.reply import Client, Reply
+
+SWEEP_S = 15.0
+"""How often time-outs are looked for; one timer for all clients."""
 
 
 class Network(Service):
@@ -273,13 +276,13 @@ class Network(Service):
         self.whowas.add(user, self.now_s())
         self.monitors.tell_offline(user.nick)
 
-    def change_nick(self, user: User, nick: str, *, skip: Client | None = None) -> None:
+    def change_nick(self, user: User, nick: str, reply: Reply | None = None) -> None:
         """Give a registered user another nick, which was checked to be free.
 
         Args:
             user: whose.
             nick: the new one.
-            skip: the session that asked, which is told last.
+            reply: of the command that asked, which is told last; None for none.
         """
         event = event_of(user, self, "NICK", trailing=nick)
         outgoing = event.outgoing()
@@ -292,12 +295,10 @@ class Network(Service):
             self.users[folded] = user
         user.nick = nick
         self.tell_others(user, outgoing)
-        user.send(outgoing, skip=skip)
-        if skip is not None:
-            skip.send(outgoing)
+        user.send(outgoing, reply)
         if folded != fold(before):
-            self.monitors.tell_offline(before)
-            self.monitors.tell_online(user)
+            self.monitors.tell_offline(before, reply)
+            self.monitors.tell_online(user, reply)
 
     @property
     def counts(self) -> dict[str, int]:

@@ -19,7 +19,7 @@ from tapd.services.irc.wire.names import fold
 
 if TYPE_CHECKING:
     from tapd.services.irc.state.channel import Channel
-    from tapd.services.irc.state.client import Client
+    from tapd.services.irc.state.reply import Client, Reply
     from tapd.services.irc.wire.delivery import Outgoing
 
 
@@ -117,11 +117,20 @@ class User(Persistent):
             sources.append(f"{self.nick}!{self.username}@{self.cloak}")
         return mask_matches(mask, sources, self.account)
 
-    def send(self, outgoing: Outgoing, *, skip: Client | None = None) -> None:
-        """Send to all their sessions but `skip`."""
+    def send(self, outgoing: Outgoing, reply: Reply | None = None, *, having: int = 0) -> None:
+        """Send to all their clients; to the one whose command it is last, by its `reply`.
+
+        Args:
+            outgoing: the message.
+            reply: where the command answers; None for no command's.
+            having: only to clients with all of these capabilities.
+        """
+        asking = None if reply is None else reply.session
         for session in self.sessions:
-            if session is not skip:
+            if session is not asking and session.caps & having == having:
                 session.send(outgoing)
+        if reply is not None and asking in self.sessions and reply.caps & having == having:
+            reply.send(outgoing)
 
     def set_mode(self, letter: str, *, on: bool) -> bool:
         """Set or clear a user mode; return whether that changed anything."""

@@ -195,6 +195,33 @@ class LongOutgoing(Outgoing):
         return LongOutgoing(self.event, (tag, *self.tags), (tag, *self.later_tags), reference)
 
 
+class EitherOutgoing(Outgoing):
+    """A message that has two forms, of which a client gets the one that it knows."""
+
+    __slots__ = ("_bit", "_plain", "_rich")
+
+    def __init__(self, plain: Outgoing, rich: Outgoing, bit: int) -> None:
+        """Make one.
+
+        Args:
+            plain: the form for most.
+            rich: the form for who has the capability `bit`.
+            bit: see there.
+        """
+        super().__init__(plain.body, plain.tags, plain.batch)
+        self._plain, self._rich, self._bit = plain, rich, bit
+        self._mask |= bit
+
+    def render_with(self, caps: int, tag: bytes) -> bytes:
+        """Return the bytes for one client, with one more tag (b"" for none) in front."""
+        return (self._rich if caps & self._bit else self._plain).render_with(caps, tag)
+
+    def in_batch(self, reference: str) -> EitherOutgoing:
+        """Return this message as part of a batch."""
+        plain, rich = self._plain.in_batch(reference), self._rich.in_batch(reference)
+        return EitherOutgoing(plain, rich, self._bit)
+
+
 class Event(NamedTuple):
     """Something that a user did, with all that whoever is told of it may be shown.
 
@@ -222,10 +249,11 @@ class Event(NamedTuple):
     client_tags: str = ""
     lines: tuple[Line, ...] = ()
 
-    def extended(self, user: Person) -> Event:
-        """Return a JOIN as IRCv3 extended-join has it: with account and real name."""
+    def joining(self, user: Person) -> Outgoing:
+        """Return a JOIN; with account and real name for who knows IRCv3 extended-join."""
         params = (*self.params, user.account or "*")
-        return self._replace(params=params, trailing=user.realname)
+        extended = self._replace(params=params, trailing=user.realname)
+        return EitherOutgoing(self.outgoing(), extended.outgoing(), cap.EXTENDED_JOIN)
 
     def outgoing(self) -> Outgoing:
         """Return the message, to be rendered for whoever gets it."""

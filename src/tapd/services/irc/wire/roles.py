@@ -97,33 +97,48 @@ class Offering(Protocol):
         """Where TLS is offered (IRCv3 sts); "" for nowhere."""
 
 
-class Listener(Protocol):
-    """A client: one to tell something."""
-
-    caps: int
+class Answer(Protocol):
+    """A client, or where its command answers (`state.reply.Reply`)."""
 
     @property
-    def label(self) -> str | None:
-        """The label of the command that runs, where it has one."""
+    def caps(self) -> int:
+        """The capabilities that were negotiated."""
 
     @property
     def user(self) -> Person:
         """Whose client it is."""
 
+    def to(self, session: Any) -> Answer:
+        """Return where a message for `session` is sent to."""
+
     def send(self, outgoing: Outgoing) -> None:
         """Send one message."""
 
-    def reply(self, numeric: Numeric, *params: str, text: str | None = None) -> None:
+    def numeric(self, numeric: Numeric, *params: str, text: str | None = None) -> None:
         """Send a numeric."""
 
-    def fail(self, command: str, code: str, *context: str, text: str, is_own: bool = False) -> None:
+
+class LabeledAnswer(Answer, Protocol):
+    """Where a command answers, perhaps with a label."""
+
+    label: str
+
+    @property
+    def session(self) -> Any:
+        """The client."""
+
+    def fail(self, command: str, code: str, *context: str, text: str) -> None:
         """Send a FAIL (standard-replies)."""
 
-    def begin_label(self, label: str) -> None:
-        """Collect what is sent from now on as the response to `label`."""
-
-    def flush_label(self) -> None:
+    def finish(self) -> None:
         """Send what was collected."""
+
+
+class Floor(Protocol):
+    """What a member has just said on a channel, by which more of the same is known."""
+
+    def goes_on(self, session: Any, line: bytes) -> bool:
+        """Say what is in `line`, if it is one more; return whether it was."""
 
 
 class Counted(Protocol):

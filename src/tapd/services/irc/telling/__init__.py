@@ -1,0 +1,1 @@
+"""Telling clients: answers and refusals, and the others what somebody did."""
