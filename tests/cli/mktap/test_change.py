@@ -79,9 +79,7 @@ def test_settings_and_passwords_change(installed: Path, system: Machine) -> None
 
 
 @pytest.mark.usefixtures("installed")
-def test_an_account_keeps_its_password_where_none_is_given(
-    here: Path, system: Machine, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_account_keeps_its_password_where_none_is_given(here: Path, system: Machine) -> None:
     """What would be generated for a new server is not for one that exists."""
     options = ["telnet", "--name", "shell", "-p", "127.0.0.2:4009"]
     assert run([*options, "-u", "ann", "-w", "one"], system) == 0
