@@ -124,12 +124,6 @@ _MOVES = (
 """Old package, new package, modules; ``old=new`` where the module's name changed, too."""
 
 
-MOVED_NAMES = {
-    "tapd.services.irc.flood:WaitingRoom": "tapd.services.irc.state.limits:WaitingRoom",
-}
-"""Today's name of single classes and functions that went elsewhere than their module did."""
-
-
 def _read_moves() -> dict[str, str]:
     modules = {}
     for old_package, new_package, names in _MOVES:
