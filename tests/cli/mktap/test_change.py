@@ -78,7 +78,6 @@ def test_settings_and_passwords_change(installed: Path, system: Machine) -> None
     assert verify_password(after.authorizer.accounts["eve"].password_hash, "three")
 
 
-@pytest.mark.usefixtures("installed")
 def test_an_account_keeps_its_password_where_none_is_given(here: Path, system: Machine) -> None:
     """What would be generated for a new server is not for one that exists."""
     options = ["telnet", "--name", "shell", "-p", "127.0.0.2:4009"]
@@ -91,6 +90,7 @@ def test_an_account_keeps_its_password_where_none_is_given(here: Path, system: M
     assert not list(here.iterdir())
 
 
+@pytest.mark.usefixtures("installed")
 def test_told_the_same_again_nothing_is_written(
     system: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
