@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from tapd.cli.tapd.command import main
-from tapd.host import copies
+from tapd.host import own_forks as copies
 from tapd.host.saving import checkpoint
 
 _TRACED = re.compile(r"^TracerPid:\t[1-9]", re.MULTILINE)

@@ -22,7 +22,7 @@ from save_forms import FORMS
 from tapd.errors import NotStorable
 from tapd.image import hooks
 from tapd.image.pickling.pickler import StateLoader, StatePickler, dump_graph, load_graph
-from tapd.image.reduction import proof
+from tapd.image.reduction import checks as proof
 from tapd.image.tracking.jar import Jar
 from tapd.inspection.graph import read_graph
 from tapd.model.durable.persistent import Persistent

@@ -29,8 +29,8 @@ from tapd import (
     Service,
     UsageError,
 )
-from tapd.model import places
-from tapd.model.places import describe_origin
+from tapd.model import source_location as places
+from tapd.model.source_location import describe_origin
 from tapd.net.slow import TurnWatch
 from tapd.testing import Host
 

@@ -21,8 +21,8 @@ import pytest
 
 from tapd import Persistent, events
 from tapd.errors import StateUnwritable, TapDamaged, TapMissing
-from tapd.host.asleep import save_sleep, sleep_fields, take_sleep
 from tapd.host.load_trial import LoadTrial
+from tapd.host.sleep.file import save_sleep, sleep_fields, take_sleep
 from tapd.model.application import Application
 from tapd.store.generations import Store
 from tapd.store.journal.aside import COPIES_MAX, kept_copies

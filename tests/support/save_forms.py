@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 from tapd.image.loss import Loss
-from tapd.image.pickling.deep import DeepGraphPickler, NestedGraphPickler
+from tapd.image.pickling.deep_graph import DeepGraphPickler, NestedGraphPickler
 from tapd.image.pickling.deep_states import DeepStatePickler, FlatStatePickler
 from tapd.image.pickling.graph import GraphPickler, GraphRoot
 from tapd.image.pickling.pickler import StateLoader, StatePickler, dump_graph, load_graph
-from tapd.image.pickling.shared import SharedObjects
+from tapd.image.pickling.shared_objects import SharedObjects
 from tapd.image.pickling.states import _MEMO
 
 Form = Callable[[Any], tuple[Any, list[Loss]]]

@@ -154,7 +154,7 @@ def test_a_failure_shows_the_test_and_not_the_kit(pytest_run: Run) -> None:
     _results, output = pytest_run("-k", "test_wrong or marked")
     shown = output.partition("= FAILURES =")[2]
     assert '>       peer.expect("1 b\\n")' in shown or '>   peer.expect("1 b\\n")' in shown
-    assert "src/tapd/testing/ends.py" not in shown
+    assert "src/tapd/testing/peers.py" not in shown
     assert "expected  b'1 b\\n'" in shown
     assert "src/tapd/testing/kill.py" not in shown
 

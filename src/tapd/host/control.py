@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from tapd.host.audited import Audited
     from tapd.host.prompt.console import Console
 
-log = logging.getLogger("tapd.control")
+_log = logging.getLogger("tapd.control")
 
 CONTROL_NAME = "control"
 LINE_BYTES_MAX = 16 << 20
@@ -183,7 +183,7 @@ class Control:
             except OSError as error:
                 if not is_told:
                     is_told = True
-                    log.warning(
+                    _log.warning(
                         "%s: the control socket can't be made (%s): tapctl can't reach this server "
                         "until it can; tried again each %.0f s",
                         self.path, error.strerror or error, _RETRY_S,
@@ -191,7 +191,7 @@ class Control:
                 await asyncio.sleep(_RETRY_S)
             else:
                 if is_told:
-                    log.info("%s: the control socket is there now", self.path)
+                    _log.info("%s: the control socket is there now", self.path)
                 return sock
 
     @property
@@ -233,15 +233,15 @@ class Control:
         return self.host.status()
 
     async def _checkpoint(self, _request: dict[str, Any], peer: Peer) -> dict[str, Any]:
-        log.info("a checkpoint was asked for by %s", peer, extra=peer.fields)
+        _log.info("a checkpoint was asked for by %s", peer, extra=peer.fields)
         return self._describe(await self.host.checkpoint())
 
     async def _audit(self, _request: dict[str, Any], peer: Peer) -> dict[str, Any]:
-        log.info("an audit was asked for by %s", peer, extra=peer.fields)
+        _log.info("an audit was asked for by %s", peer, extra=peer.fields)
         return (await self.host.audit()).as_json()
 
     async def _reload(self, _request: dict[str, Any], peer: Peer) -> dict[str, Any]:
-        log.info("a reload was asked for by %s", peer, extra=peer.fields)
+        _log.info("a reload was asked for by %s", peer, extra=peer.fields)
         report, changed = await self.host.reload()
         return {**self._describe(report), "changed": changed}
 
@@ -273,7 +273,7 @@ class Control:
 
         await self._in_turn(change)
         for each in assignments:
-            log.info(
+            _log.info(
                 "%s=%s was set by %s", each.option, each.value, peer,
                 extra={**peer.fields, "TAPD_OPTION": each.option, "TAPD_VALUE": each.value},
             )  # fmt: skip
@@ -286,7 +286,7 @@ class Control:
         if request.get("dry_run") is not True:
             await self._in_turn(prepared.apply)
             for each in prepared.said:
-                log.info("%s now, by tapd-mktap of %s", each, peer, extra=peer.fields)
+                _log.info("%s now, by tapd-mktap of %s", each, peer, extra=peer.fields)
         return {
             "said": prepared.said,
             "ports": prepared.ports,
@@ -341,7 +341,7 @@ class _Connection(asyncio.Protocol):
         self._control.note(self)
         self._peer = Peer.of(sock)
         if not self._peer.is_allowed:
-            log.warning(
+            _log.warning(
                 "refused %s at the control socket", self._peer,
                 extra=events.NOT_ALLOWED(**self._peer.fields),
             )  # fmt: skip
@@ -361,7 +361,7 @@ class _Connection(asyncio.Protocol):
         if self._console is not None:
             console, self._console = self._console, None
             console.close()
-            log.info("a shell was closed by %s", self._peer, extra=self._peer.fields)
+            _log.info("a shell was closed by %s", self._peer, extra=self._peer.fields)
 
     def end(self) -> None:
         """Close the connection: the server stops."""
@@ -401,7 +401,7 @@ class _Connection(asyncio.Protocol):
             except TapdError as error:
                 self._send_error(error)
             except Exception as error:
-                log.exception("a request at the control socket failed")
+                _log.exception("a request at the control socket failed")
                 self._send({"error": "BugError", "message": f"{type(error).__name__}: {error}"})
 
     def _open_shell(self) -> None:
@@ -410,7 +410,7 @@ class _Connection(asyncio.Protocol):
             return
         from tapd.host.prompt.console import Console  # noqa: PLC0415 - rarely used
 
-        log.info(
+        _log.info(
             "a shell was opened by %s", self._peer,
             extra=events.SHELL_OPENED(**self._peer.fields),
         )  # fmt: skip

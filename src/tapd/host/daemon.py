@@ -19,7 +19,7 @@ from pathlib import Path
 from tapd.host import forks, story
 from tapd.host.load_trial import LoadTrial
 from tapd.host.options import DaemonOptions
-from tapd.host.saving.saving import SAVE_TIMEOUT_S
+from tapd.host.saving.schedule import SAVE_TIMEOUT_S
 from tapd.host.serving import Serving, Surroundings
 from tapd.linux.processes import raise_open_files
 from tapd.model.access.seal import Sealer
@@ -28,7 +28,7 @@ from tapd.store.state import Restored, State
 from tapd.systemd.guardian import Guardian
 from tapd.systemd.notify import Notifier
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 CRASHES_WITHOUT_PAUSE = 6
 CRASH_PAUSE_S_MAX = 10.0
@@ -120,7 +120,7 @@ class Daemon:
             except (SystemExit, KeyboardInterrupt) as error:
                 if task.done() or not serving.is_open:
                     raise
-                log.error("a task or callback raised %r; serving goes on", error, exc_info=error)
+                _log.error("a task or callback raised %r; serving goes on", error, exc_info=error)
 
     def _restore(self, state: State, notifier: Notifier) -> Restored:
         """Restore; what kills each process that loads it is found out and left as it was."""

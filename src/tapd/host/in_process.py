@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tapd.errors import TapExists
 from tapd.host import forks
-from tapd.host.broken import end_unclean
+from tapd.host.crash import end_unclean
 from tapd.host.manager.binding import Bound, bind_all
 from tapd.image.tracking.jar import Jar
 from tapd.model.access.accounts import generate_password

@@ -37,12 +37,12 @@ from typing import Any, NoReturn, Self
 
 from tapd import events
 from tapd.errors import CannotKeep
-from tapd.host.copies import end_with_parent, fork_copy
+from tapd.host.own_forks import end_with_parent, fork_copy
 from tapd.image import hooks
 from tapd.linux.processes import offer_to_oom_killer
 from tapd.store.poison import LOADING_NAME, call_name, code_of, read_loading, still_banned
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 DEATHS_FREE = 2
 NUMBERS_MAX = 2
@@ -192,7 +192,7 @@ class LoadTrial:
                 os.close(writing)
                 raise
         except OSError as error:
-            log.warning("what a load died of can't be tried in a process of its own: %s", error)
+            _log.warning("what a load died of can't be tried in a process of its own: %s", error)
             return False
         if copy == 0:
             end_with_parent(parent)
@@ -239,7 +239,7 @@ class LoadTrial:
     def _tell(self, what: str) -> None:
         if what not in self._told:
             self._told.add(what)
-            log.error(
+            _log.error(
                 "%s killed the server each time it was loaded; it is kept as it was saved, until "
                 "its code changes",
                 what,

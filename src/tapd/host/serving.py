@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 from tapd.errors import StateUnwritable
 from tapd.host import forks, story
-from tapd.host.asleep import save_sleep, take_sleep
-from tapd.host.broken import end_unclean
-from tapd.host.idle import Idleness, next_due_s
+from tapd.host.crash import end_unclean
 from tapd.host.options import ASLEEP_STATUS, DaemonOptions
 from tapd.host.prompt.interrupts import typed_code
-from tapd.host.saving.saving import SAVE_TIMEOUT_S, Saving
+from tapd.host.saving.schedule import SAVE_TIMEOUT_S, Saving
+from tapd.host.sleep.file import save_sleep, take_sleep
+from tapd.host.sleep.idle import Idleness, next_due_s
 from tapd.host.status import Saved, Vitals, keep_status
 from tapd.model.access.seal import Sealer
 from tapd.model.application import Application, Port
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from tapd.host.audited import Audited
     from tapd.host.control import Control
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 _PASSES_OF_A_SIGNAL = 3
 """Passes of the loop from a signal to the call of its handler."""
@@ -157,7 +157,7 @@ class Serving:
             fault=self._fault,
         )
         for problem in self._surroundings.problems:
-            log.warning("%s", problem)
+            _log.warning("%s", problem)
         self._turn = turn = Turn(
             self._application, self._restored.jar, vault, self._sealer, loop,
             self._fault, self._guardian,
@@ -315,7 +315,7 @@ class Serving:
         turn.stop_listening()
         turn.connections.protect_again(at_once=True)
         if busy := await turn.connections.drain():
-            log.warning("hosted connections that are still busy, and will be closed: %d", busy)
+            _log.warning("hosted connections that are still busy, and will be closed: %d", busy)
 
     def _stop_services(self) -> None:
         """Run the last turn.
@@ -362,7 +362,7 @@ class Serving:
         try:
             save_sleep(self._state.store.journal_directory, due_s)
         except OSError as error:
-            log.error("can't say when to be woken (%s): timers wait for a client", error)
+            _log.error("can't say when to be woken (%s): timers wait for a client", error)
         if due_s < math.inf:
             self._notifier.wake_at(due_s)
         self._notifier.status(f"asleep; {story.tell_asleep(self._options.idle_exit_s, due_s)}")

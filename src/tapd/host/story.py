@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from tapd import events
-from tapd.host.asleep import Sleep
+from tapd.host.sleep.file import Sleep
 from tapd.host.upgrade import name_modules
 from tapd.image.unfit import NAMED_MAX
 from tapd.net.turn.recovery import Resumed
@@ -24,7 +24,7 @@ from tapd.version import __version__
 if TYPE_CHECKING:
     from tapd.host.audited import Audited
 
-log = logging.getLogger("tapd.host")
+_log = logging.getLogger("tapd.host")
 
 
 def tell_start(restored: Restored, resumed: Resumed, turn: Turn, sleep: Sleep | None) -> None:
@@ -34,7 +34,7 @@ def tell_start(restored: Restored, resumed: Resumed, turn: Turn, sleep: Sleep | 
     history = restored.history
     is_resumed = bool(history.records) or loaded.generation > 1
     event = events.RESUMED if is_resumed else events.STARTED
-    log.info(
+    _log.info(
         "%s %r from %s (generation %d, saved %s; journal records: %d), Python %s, tapd %s",
         "resumed" if is_resumed else "started", application.name, loaded.path.name,
         loaded.generation, loaded.saved_at, restored.records, sys.version.split()[0],
@@ -48,13 +48,13 @@ def tell_start(restored: Restored, resumed: Resumed, turn: Turn, sleep: Sleep | 
     )  # fmt: skip
     if sleep is not None:
         is_due = sleep.due_s <= time.time() + 1  # the file holds a whole second, rounded up
-        log.info(
+        _log.info(
             "woken by %s after %s asleep", "a timer" if is_due else "a client", sleep.slept,
             extra=events.WOKEN(TAPD_WOKEN_BY="timer" if is_due else "client"),
         )  # fmt: skip
     if not history.clean and history.records:
         goes_on = len(resumed.streams) + len(resumed.accepted)
-        log.warning(
+        _log.warning(
             "the process before was killed; connections that go on: %d, ended meanwhile: %d",
             goes_on, len(resumed.ended),
             extra=events.KILLED_BEFORE(
@@ -64,24 +64,24 @@ def tell_start(restored: Restored, resumed: Resumed, turn: Turn, sleep: Sleep | 
             ),
         )  # fmt: skip
     elif resumed.streams:
-        log.info("connections that go on: %d", len(resumed.streams))
+        _log.info("connections that go on: %d", len(resumed.streams))
     _tell_unfit(restored)
     for listener in turn.listeners:
-        log.info("%s answers on %s", listener.service.name, listener)
+        _log.info("%s answers on %s", listener.service.name, listener)
     for port in turn.ports:
-        log.info("%s answers on %s", port.port.service.name, port)
+        _log.info("%s answers on %s", port.port.service.name, port)
 
 
 def _tell_unfit(restored: Restored) -> None:
     """Log the objects that the installed code can't load."""
     unfit = restored.kept.losses()
     for loss in unfit[:NAMED_MAX]:
-        log.error(
+        _log.error(
             "unfit, kept as it was saved: %s (%s): %s", loss.path, loss.type_name, loss.reason,
             extra=events.UNFIT(TAPD_OBJECT=loss.path, TAPD_OBJECT_TYPE=loss.type_name),
         )  # fmt: skip
     if len(unfit) > NAMED_MAX:
-        log.error(
+        _log.error(
             "unfit, kept as they were saved: %d more; tapctl verify --upgrade names them",
             len(unfit) - NAMED_MAX,
         )
@@ -89,12 +89,12 @@ def _tell_unfit(restored: Restored) -> None:
 
 def tell_crash_loop(text: str, deaths: int) -> None:
     """Log that the next start is delayed."""
-    log.error("%s", text, extra=events.CRASH_LOOP(TAPD_DEATHS=deaths))
+    _log.error("%s", text, extra=events.CRASH_LOOP(TAPD_DEATHS=deaths))
 
 
 def tell_code_renewed(changed: list[str]) -> None:
     """Log that the next process runs new code."""
-    log.info(
+    _log.info(
         "new code of %s: tried, and it loads this state; going on with it", name_modules(changed),
         extra=events.RELOADED(TAPD_MODULES=" ".join(changed)),
     )  # fmt: skip
@@ -102,7 +102,7 @@ def tell_code_renewed(changed: list[str]) -> None:
 
 def tell_code_refused(changed: list[str], error: Exception) -> None:
     """Log why new code is refused and the old code goes on."""
-    log.error(
+    _log.error(
         "%s. Mend it and reload again", error,
         extra=events.CODE_REFUSED(TAPD_MODULES=" ".join(changed)),
     )  # fmt: skip
@@ -110,7 +110,7 @@ def tell_code_refused(changed: list[str], error: Exception) -> None:
 
 def tell_saved(report: SaveReport) -> None:
     """Log a saved generation, and its losses."""
-    log.info(
+    _log.info(
         "saved %s (generation %d): %d bytes in %.3f s", report.path.name, report.generation,
         report.size_bytes, report.duration_s,
         extra=events.SAVED(
@@ -121,7 +121,7 @@ def tell_saved(report: SaveReport) -> None:
         ),
     )  # fmt: skip
     for loss in report.losses:
-        log.warning(
+        _log.warning(
             "not saved: %s (%s): %s", loss.path, loss.type_name, loss.reason,
             extra=events.LOSS(TAPD_OBJECT=loss.path, TAPD_OBJECT_TYPE=loss.type_name),
         )  # fmt: skip
@@ -129,7 +129,7 @@ def tell_saved(report: SaveReport) -> None:
 
 def tell_save_failed(error: Exception) -> None:
     """Log a failed save."""
-    log.error(
+    _log.error(
         "checkpoint failed: %s (the last good TAP and the journal stay)", error,
         extra=events.SAVE_FAILED(),
     )  # fmt: skip
@@ -146,7 +146,7 @@ def tell_audited(audited: Audited) -> None:
             + ("one object, memory holds two" if each.is_one else "two objects, memory holds one")
         )
         lasts = each.path in audited.lasting
-        log.error(
+        _log.error(
             "audit of generation %d: %s (in a %s) %s; %s", audited.generation, path, each.owner,
             what,
             "the new generation has it like that, too: please report it" if lasts
@@ -158,7 +158,7 @@ def tell_audited(audited: Audited) -> None:
             ),
         )  # fmt: skip
     if audited.reason:
-        log.warning(
+        _log.warning(
             "audit of generation %d: %s of it was compared: %s", audited.generation,
             "not all" if audited.objects else "nothing", audited.reason,
         )  # fmt: skip
@@ -166,12 +166,12 @@ def tell_audited(audited: Audited) -> None:
 
 def tell_unstalled() -> None:
     """Log that the disk accepts records again."""
-    log.info("the journal can be written again; going on", extra=events.UNSTALLED())
+    _log.info("the journal can be written again; going on", extra=events.UNSTALLED())
 
 
 def tell_stopping(name: str, connections: int) -> None:
     """Log that the server stops."""
-    log.info("stopping %r", name, extra=events.STOPPING(TAPD_CONNECTIONS=connections))
+    _log.info("stopping %r", name, extra=events.STOPPING(TAPD_CONNECTIONS=connections))
 
 
 def tell_asleep(idle_exit_s: float, due_s: float) -> str:
@@ -182,7 +182,7 @@ def tell_asleep(idle_exit_s: float, due_s: float) -> str:
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(due_s))
         wakes += f", or the timer that is due at {at}"
         fields["TAPD_WAKE_AT"] = at
-    log.info(
+    _log.info(
         "asleep: nothing to do for %g s; %s", idle_exit_s, wakes, extra=events.ASLEEP(**fields)
     )
     return wakes

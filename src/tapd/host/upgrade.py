@@ -28,7 +28,7 @@ from tapd.image.unfit import kept_of, refuse
 from tapd.linux.processes import offer_to_oom_killer
 from tapd.model.application import Application
 from tapd.model.order import check_classes, start_order
-from tapd.model.places import describe_origin
+from tapd.model.source_location import describe_origin
 from tapd.store.key import load_key
 from tapd.store.layout import Entry, Layout
 from tapd.store.state import Restored, State

@@ -17,7 +17,7 @@ import codeop
 import types
 
 from tapd.image.code.class_text import teach_inspect
-from tapd.image.code.executed import offer_builtins
+from tapd.image.code.exec_eval import offer_builtins
 from tapd.image.code.source import (
     FUTURE_MASK,
     Source,

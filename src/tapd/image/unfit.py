@@ -13,7 +13,7 @@ from typing import Any
 
 from tapd.errors import UpgradeRefused
 from tapd.image import paths
-from tapd.image.evolution.collecting import Registry
+from tapd.image.evolution.registry import Registry
 from tapd.image.evolution.stand_ins import GONE, Broken, label_of, name_of_typed
 from tapd.image.loss import Loss
 from tapd.model.durable.persistent import is_durable_type, set_mark

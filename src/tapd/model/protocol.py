@@ -14,7 +14,7 @@ from typing import Protocol as TypingProtocol
 
 from tapd.model.callbacks import check_overrides
 from tapd.model.durable.persistent import Persistent
-from tapd.model.places import warn_of_no_protocol
+from tapd.model.source_location import warn_of_no_protocol
 
 if TYPE_CHECKING:
     from tapd.model.service import Service

@@ -21,7 +21,7 @@ from typing import Any
 
 from tapd.interpreter import check_builtins
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def name_of(obj: object) -> str:
@@ -53,10 +53,10 @@ def failed(where: str, error: BaseException, fields: Mapping[str, Any] | None = 
     """
     check_builtins(error)
     try:
-        log.error("%s", where, exc_info=error, extra=fields)
+        _log.error("%s", where, exc_info=error, extra=fields)
     except BaseException as another:  # of what the traceback asks the exception
         first, second = type(error).__name__, type(another).__name__
-        log.error("%s: %s, and what its traceback shows raised %s", where, first, second)
+        _log.error("%s: %s, and what its traceback shows raised %s", where, first, second)
 
 
 def attempt(obj: object, name: str, *args: Any, where: str = "") -> bool:

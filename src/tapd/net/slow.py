@@ -5,7 +5,7 @@ lock, `time.sleep`) stops all clients. A thread looks once a second whether the 
 turn has run all the time, and samples what the main thread is doing then. It costs
 the turn two reads of the clock.
 
-Imports `model.places`; the turn tells when it began.
+Imports `model.source_location`; the turn tells when it began.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol, Self
 
-from tapd.model.places import describe_place, warn_once
+from tapd.model.source_location import describe_place, warn_once
 
 LIMIT_S = 1.0
 

@@ -37,7 +37,7 @@ from tapd.store.snapshot import Loaded, SaveReport
 from tapd.store.tapfile import Manifest
 from tapd.values import Value
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 GENERATIONS_WITH_JOURNAL = 2
 
@@ -166,7 +166,7 @@ class State:
                     replay.apply(changes)
         upgraded = replay.finish()
         if upgraded:
-            log.info("objects brought to the versions of the installed code: %d", upgraded)
+            _log.info("objects brought to the versions of the installed code: %d", upgraded)
         if loaded.restoration.stand_ins:
             gc.collect()  # those that a journal let go of, or that were made in vain
         kept = Kept(application, loaded.restoration.stand_ins, look_everywhere=on_trial)
@@ -197,7 +197,7 @@ class State:
                 if not on_trial:
                     self._set_aside(segment, fault)
                 elif fault.is_hole:
-                    log.error("%s; a start would go on without it", segment.problem)
+                    _log.error("%s; a start would go on without it", segment.problem)
             if segment.contents is not None:
                 yield segment.generation, segment.contents
 
@@ -223,9 +223,9 @@ class State:
                 kept = f"; what was cut is not kept: {error}"
         look = f"tapctl verify {name} says how each file is, tapctl rollback {name} what can be had"
         if fault is Fault.TORN:
-            log.warning("%s%s", segment.problem, kept, extra=events.TORN(TAPD_JOURNAL=cut))
+            _log.warning("%s%s", segment.problem, kept, extra=events.TORN(TAPD_JOURNAL=cut))
         elif fault in (Fault.SHORT, Fault.MISSING):
-            log.error(
+            _log.error(
                 "%s%s; %s", segment.problem, kept, look,
                 extra=events.RECORDS_GONE(TAPD_JOURNAL=path),
             )  # fmt: skip
@@ -235,7 +235,7 @@ class State:
             else:
                 kind = names.UNUSED if fault is Fault.UNUSED else names.DAMAGED
                 place = aside.set_aside(path, kind)
-            log.error(
+            _log.error(
                 "%s; the whole file is kept as %s; %s", segment.problem, place.name, look,
                 extra=events.SET_ASIDE(TAPD_JOURNAL=place),
             )  # fmt: skip
@@ -327,7 +327,7 @@ class State:
                 try:
                     path.unlink()
                 except OSError as error:
-                    log.warning("can't remove the old journal %s: %s", path, error)
+                    _log.warning("can't remove the old journal %s: %s", path, error)
 
     def abandon_journal(self, journal: JournalWriter) -> None:
         """Take back a generation that was begun and can't be used."""

@@ -27,10 +27,10 @@ __all__ = [
 
 if TYPE_CHECKING:
     from tapd.testing.datagrams import DatagramPeer
-    from tapd.testing.ends import Peer
     from tapd.testing.failures import AuthorMistake, KillDifference, LostState, Unexpected
     from tapd.testing.host import Host
     from tapd.testing.kill import KillReport, kill_everywhere
+    from tapd.testing.peers import Peer
     from tapd.testing.remote import Remote
 
 _HOMES = {
@@ -40,7 +40,7 @@ _HOMES = {
     "KillDifference": "tapd.testing.failures",
     "KillReport": "tapd.testing.kill",
     "LostState": "tapd.testing.failures",
-    "Peer": "tapd.testing.ends",
+    "Peer": "tapd.testing.peers",
     "Remote": "tapd.testing.remote",
     "Unexpected": "tapd.testing.failures",
     "kill_everywhere": "tapd.testing.kill",

@@ -9,8 +9,8 @@ import contextlib
 import select
 import socket
 
-from tapd.testing.ends import Surroundings, as_bytes
 from tapd.testing.failures import Unexpected, show
+from tapd.testing.peers import Surroundings, as_bytes
 
 _DATAGRAM_BYTES_MAX = 1 << 18
 _PATIENCE_MS = 1000

@@ -27,10 +27,10 @@ from tapd.testing.checking import ALL, check_losses, explain_untracked
 from tapd.testing.clock import Clock
 from tapd.testing.comparison import Comparison, walk
 from tapd.testing.datagrams import DatagramPeer
-from tapd.testing.ends import Peer
 from tapd.testing.failures import AuthorMistake, Killed, LostState
-from tapd.testing.leftovers import Leftovers, volatile_state
+from tapd.testing.module_globals import Leftovers, volatile_state
 from tapd.testing.network import Network
+from tapd.testing.peers import Peer
 from tapd.testing.plan import Passing, Plan, Sent
 from tapd.testing.process import (
     KEY,

@@ -23,7 +23,7 @@ from tapd.net.streams import kernel
 from tapd.net.streams.stream import Stream
 from tapd.store.journal.records import Flag
 from tapd.testing.datagrams import DatagramPeer
-from tapd.testing.ends import Peer, Surroundings, socket_names
+from tapd.testing.peers import Peer, Surroundings, socket_names
 from tapd.testing.process import Process
 from tapd.testing.remote import Remote
 

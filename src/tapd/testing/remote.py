@@ -12,8 +12,8 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from tapd.testing.ends import Peer
 from tapd.testing.failures import Unexpected
+from tapd.testing.peers import Peer
 
 
 class Remote:

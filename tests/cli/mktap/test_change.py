@@ -79,6 +79,18 @@ def test_settings_and_passwords_change(installed: Path, system: Machine) -> None
 
 
 @pytest.mark.usefixtures("installed")
+def test_an_account_keeps_its_password_where_none_is_given(here: Path, system: Machine) -> None:
+    """What would be generated for a new server is not for one that exists."""
+    options = ["telnet", "--name", "shell", "-p", "127.0.0.2:4009"]
+    assert run([*options, "-u", "ann", "-w", "one"], system) == 0
+    assert run([*options, "-u", "ann"], system) == 0
+    assert run([*options, "-u", "bob"], system) == 0
+    accounts = load(system.installed_path("shell")).authorizer.accounts
+    assert verify_password(accounts["ann"].password_hash, "one")
+    assert "bob" in accounts
+    assert not list(here.iterdir())
+
+
 def test_told_the_same_again_nothing_is_written(
     system: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,8 @@ from pathlib import Path
 from by_hand import Server, wait_for
 from tap_commands import tapctl, tapctl_json, terminal
 from telnet_terminal import TelnetTerminal
+
+from tapd.host.prompt.interrupts import INTERRUPT
 
 
 def test_a_script_runs_journaled_and_stops_at_its_first_error(server: Server) -> None:
@@ -71,6 +72,7 @@ def test_a_person_at_the_prompt(server: Server) -> None:
 
 PRESSES_WHEN_SHOWN = """
 import os, signal, sys
+from tapd.host.prompt.interrupts import INTERRUPT
 from tapd.cli.tapctl.command import main
 
 class Shown:
@@ -144,5 +146,5 @@ def is_spinning(server: Server) -> bool:
 def test_an_interrupt_with_no_code_running_does_nothing(server: Server) -> None:
     tapctl(server, "shell", "telnet", stdin="pass\n")
     child = server.child()
-    server.kill(signal.SIGUSR1)
+    server.kill(INTERRUPT)
     assert tapctl_json(server, "status", "telnet")["pid"] == child

@@ -11,7 +11,7 @@ from by_hand import Server
 from tap_commands import saved, tapctl, tapctl_json
 
 from tapd.cli.output import render_time
-from tapd.host.asleep import save_sleep
+from tapd.host.sleep.file import save_sleep
 
 
 def test_status_of_a_running_and_a_stopped_server(server: Server) -> None:

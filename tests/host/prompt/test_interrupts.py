@@ -33,6 +33,19 @@ def test_nothing_is_interrupted_while_no_typed_code_runs(code: TypedCode) -> Non
     code.interrupt_if_asked()
 
 
+def test_an_authors_handler_of_sigusr1_stays() -> None:
+    def own(_number: int, _frame: object) -> None: ...
+
+    before = {number: signal.getsignal(number) for number in (INTERRUPT, signal.SIGUSR1)}
+    signal.signal(signal.SIGUSR1, own)
+    try:
+        TypedCode().allow_interrupts()
+        assert signal.getsignal(signal.SIGUSR1) is own
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def test_each_ctrl_c_that_waits_interrupts_once(code: TypedCode) -> None:
     person = Person()
     code.begin(person)

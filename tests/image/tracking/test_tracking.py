@@ -27,8 +27,8 @@ from tapd.image.evolution.versions import Restoration
 from tapd.image.pickling.pickler import detached_finder, dump_graph, load_graph
 from tapd.image.tracking.changes import Changes
 from tapd.image.tracking.jar import Jar
+from tapd.image.tracking.polling import Watched
 from tapd.image.tracking.replay import Replay
-from tapd.image.tracking.watching import Watched
 from tapd.model.durable.persistent import Persistent, Tracked
 from tapd.model.durable.tracked import TrackedDict, TrackedList
 

@@ -13,7 +13,7 @@ from tapd.model.application import Application
 from tapd.services.irc import IrcNetwork
 from tapd.services.irc.state.opers import Oper
 from tapd.testing import Host, kill_everywhere
-from tapd.testing.ends import Peer
+from tapd.testing.peers import Peer
 
 CAPS = (
     "message-tags server-time batch labeled-response echo-message extended-join away-notify "

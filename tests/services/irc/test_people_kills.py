@@ -13,7 +13,7 @@ from irc_kit import make_network
 from tapd.model.application import Application
 from tapd.services.irc import IrcNetwork
 from tapd.testing import Host, kill_everywhere
-from tapd.testing.ends import Peer
+from tapd.testing.peers import Peer
 
 CAPS = "sasl draft/multiline batch message-tags labeled-response echo-message away-notify"
 _PROOF = proof_of(PASSWORD)

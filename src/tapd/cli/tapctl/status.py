@@ -14,7 +14,7 @@ from tapd.cli.output import describe_loss, emit, render_duration, render_size, r
 from tapd.cli.tapctl.checkpoint import describe_audit
 from tapd.cli.taps import JSON, TAP, find_tap
 from tapd.errors import TapMissing
-from tapd.host.asleep import sleep_fields
+from tapd.host.sleep.file import sleep_fields
 from tapd.image.unfit import NAMED_MAX
 from tapd.model.address import parse_address
 from tapd.store.key import load_key

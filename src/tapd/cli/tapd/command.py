@@ -26,7 +26,7 @@ from tapd.errors import StartFailed, TapdError, TapMissing, UsageError
 from tapd.host.options import DaemonOptions, parse_audit, parse_sync
 from tapd.store.names import parse_tap_name, tap_name
 
-log = logging.getLogger("tapd")
+_log = logging.getLogger("tapd")
 
 RETRIED = {os.EX_IOERR: events.SAVE_FAILED, StartFailed.exit_status: events.START_FAILED}
 """Failures that the service manager retries, connections kept: the event, by exit status."""
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         status = _serve(path, options) if is_managed_here else _manage(path, options, arguments)
     except TapdError as error:
         status = error.exit_status
-        log.critical("%s", error, extra=RETRIED.get(status, events.REFUSED)())
+        _log.critical("%s", error, extra=RETRIED.get(status, events.REFUSED)())
         if status in RETRIED and is_managed_here:
             time.sleep(RETRY_S)
     except KeyboardInterrupt:

@@ -19,8 +19,8 @@ import threading
 from types import FrameType
 from typing import Protocol
 
-INTERRUPT = signal.SIGUSR1
-"""``tapctl`` and servers of different versions agree on its number."""
+INTERRUPT = signal.SIGUSR2
+"""Not SIGUSR1: that one is for authors, whose services may handle it."""
 
 
 class Session(Protocol):

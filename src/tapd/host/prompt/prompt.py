@@ -21,7 +21,7 @@ from typing import Protocol as TypingProtocol
 from tapd.host.prompt import interrupts, streams
 from tapd.host.prompt.interrupts import typed_code
 from tapd.host.prompt.streams import current
-from tapd.image.code import executed
+from tapd.image.code import exec_eval as executed
 from tapd.image.typed import compile_typed, will_not_be_saved
 from tapd.interpreter import check_builtins
 from tapd.model.application import Runtime

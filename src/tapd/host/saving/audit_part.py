@@ -20,7 +20,7 @@ from tapd.image.evolution.versions import Restoration
 from tapd.image.likeness.differences import Difference, Outcome
 from tapd.image.likeness.graphs import Likeness
 from tapd.image.loss import Placeholder
-from tapd.image.pickling.shared import Shared
+from tapd.image.pickling.shared_objects import Shared
 from tapd.image.tracking.changes import Changes
 from tapd.image.tracking.jar import Jar
 from tapd.image.tracking.replay import Replay

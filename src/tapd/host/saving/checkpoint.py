@@ -33,14 +33,14 @@ from typing import Any, NoReturn
 from tapd import errors
 from tapd.errors import BugError, StateUnwritable, TapdError
 from tapd.host.audited import Audited
-from tapd.host.copies import end_with_parent, fork_copy
+from tapd.host.own_forks import end_with_parent, fork_copy
 from tapd.host.saving.audit import DEADLINE_S
 from tapd.image.loss import Loss
 from tapd.linux.processes import offer_to_oom_killer
 from tapd.store.snapshot import SaveReport
 from tapd.systemd.own_memory import own_memory
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 GIVEN_UP = "was given up"
 """The result of an audit that was ended on purpose, by a stop or for another audit."""
@@ -409,7 +409,7 @@ def _answer_of(save: Save) -> dict[str, Any]:
     except TapdError as error:
         return {"error": type(error).__name__, "message": str(error)}
     except BaseException as error:
-        log.error("saving failed in the child:\n%s", traceback.format_exc())
+        _log.error("saving failed in the child:\n%s", traceback.format_exc())
         return {"error": type(error).__name__, "message": str(error)}
     return {
         "report": report.as_dict()

@@ -25,7 +25,8 @@ from typing import Any
 
 from tapd.errors import CannotKeep
 from tapd.image.bare import DESCRIPTORS, HEAP_TYPE, dict_of_class
-from tapd.image.code import enums, rewritten
+from tapd.image.code import enums
+from tapd.image.code import generated as rewritten
 from tapd.image.code.class_text import restore_class_text, text_of_class
 from tapd.image.code.definitions import key_of, known_definition, remember_definition
 from tapd.image.code.old_classes import make_class, set_class  # TAPs of 0.1.0 refer to them here

@@ -29,35 +29,43 @@ _MOVES = (
     (
         "tapd.image", "tapd.image.evolution",
         (
-            "evolution=versions names stand_ins keeping salvage collecting generated"
+            "evolution=versions names stand_ins keeping=replacement salvage "
+            "collecting=registry generated=dataclass_states"
         ),
     ),
     (
         "tapd.image", "tapd.image.code",
         (
-            "source class_text executed rewritten type_variables definitions enums "
-            "old_classes classes code_parts"
+            "source class_text executed=exec_eval rewritten=generated type_variables "
+            "definitions enums old_classes classes code_parts"
         ),
     ),
     (
         "tapd.image", "tapd.image.reduction",
         (
-            "kinds arrays named_values strangers mutability plain rebuild instances proof "
-            "parts reductions reducer"
+            "kinds arrays named_values strangers=library_types mutability "
+            "plain=plain_classes rebuild instances proof=checks parts reductions reducer"
         ),
     ),
-    ("tapd.image", "tapd.image.likeness", "anatomy matching showing differences likeness=graphs"),
+    (
+        "tapd.image", "tapd.image.likeness",
+        (
+            "anatomy matching showing=summary differences likeness=graphs"
+        ),
+    ),
     (
         "tapd.image", "tapd.image.pickling",
         (
-            "graph deep dump loading states deep_states state_loader shared memo pickler"
+            "graph deep=deep_graph dump loading states deep_states state_loader "
+            "shared=shared_objects memo pickler"
         ),
     ),
     (
         "tapd.image", "tapd.image.tracking",
         (
-            "jar commit changes census conversion looks fingerprint watching whereabouts "
-            "settling class_records replay strict"
+            "jar commit changes census=classification conversion looks=contents "
+            "fingerprint watching=polling whereabouts=locator settling=clean_marks "
+            "class_records replay strict"
         ),
     ),
     ("tapd.services.telnet", "tapd.wire.telnet", "codec options_machine=negotiation wire=layer"),
@@ -77,7 +85,7 @@ _MOVES = (
     ("tapd.net", "tapd.net", "telling=rate_limit"),
     ("tapd.host", "tapd.host.manager", "manager notify_socket child by_hand binding"),
     ("tapd.host", "tapd.host.prompt", "prompt completion paste console interrupts streams"),
-    ("tapd.host", "tapd.host.saving", "saving checkpoint audit audit_part"),
+    ("tapd.host", "tapd.host.saving", "saving=schedule checkpoint audit audit_part"),
     (
         "tapd.services.irc", "tapd.services.irc.conduct",
         (
@@ -97,24 +105,23 @@ _MOVES = (
     (
         "tapd.services.irc", "tapd.services.irc.state",
         (
-            "user channel accounts bans limits fronts grants history monitor "
-            "whowas opers multiline sasl"
+            "user channel accounts bans limits fronts grants history monitor whowas opers "
+            "multiline sasl"
         ),
     ),
     (
         "tapd.services.irc", "tapd.services.irc.wire",
         (
-            "message numerics names masks modes mode_changes capabilities delivery isupport cloak"
+            "message numerics names masks modes mode_changes capabilities delivery "
+            "isupport cloak"
         ),
     ),
+    ("tapd.host", "tapd.host.sleep", "asleep=file idle"),
+    ("tapd.host", "tapd.host", "broken=crash copies=own_forks"),
+    ("tapd.testing", "tapd.testing", "ends=peers leftovers=module_globals"),
+    ("tapd.model", "tapd.model", "places=source_location"),
 )  # fmt: skip
 """Old package, new package, modules; ``old=new`` where the module's name changed, too."""
-
-
-MOVED_NAMES = {
-    "tapd.services.irc.flood:WaitingRoom": "tapd.services.irc.state.limits:WaitingRoom",
-}
-"""Today's name of single classes and functions that went elsewhere than their module did."""
 
 
 def _read_moves() -> dict[str, str]:

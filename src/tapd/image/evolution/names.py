@@ -19,8 +19,8 @@ from tapd.errors import LostObject
 from tapd.image import hooks
 from tapd.image.bare import HEAP_TYPE, builtin_base, value_base
 from tapd.image.evolution import moved
-from tapd.image.evolution.collecting import leave_c
-from tapd.image.evolution.generated import fit_class
+from tapd.image.evolution.dataclass_states import fit_class
+from tapd.image.evolution.registry import leave_c
 from tapd.image.evolution.stand_ins import (
     Broken,
     BrokenDurable,
@@ -29,7 +29,7 @@ from tapd.image.evolution.stand_ins import (
     new_object,
 )
 from tapd.model.durable.persistent import is_durable_type
-from tapd.model.places import describe_origin
+from tapd.model.source_location import describe_origin
 
 __all__ = [
     "Broken",

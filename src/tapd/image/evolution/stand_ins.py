@@ -21,7 +21,7 @@ import persistent
 
 from tapd.errors import LostObject, UpgradeRefused
 from tapd.image.bare import attributes_of, check_kind, object_setattr
-from tapd.image.evolution.collecting import note
+from tapd.image.evolution.registry import note
 from tapd.image.loss import type_name_of
 from tapd.model.durable.persistent import Persistent
 

@@ -16,12 +16,14 @@ import persistent
 
 from tapd.errors import UpgradeRefused
 from tapd.image import hooks
-from tapd.image.evolution import collecting, keeping, stand_ins
+from tapd.image.evolution import registry as collecting
+from tapd.image.evolution import replacement as keeping
+from tapd.image.evolution import stand_ins
 from tapd.image.evolution.names import Broken, BrokenDurable, named, register_rename
 from tapd.image.evolution.salvage import Faults
 from tapd.image.loss import type_name_of
 from tapd.model.durable.persistent import forget_state, is_durable_type
-from tapd.model.places import describe_origin
+from tapd.model.source_location import describe_origin
 
 _log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from tapd.image.likeness.anatomy import has_own_state
-from tapd.image.likeness.showing import show
+from tapd.image.likeness.summary import show
 from tapd.model.durable.persistent import Tracked, is_durable_type
 from tapd.values import Value
 

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 from tapd.image import paths
 from tapd.image.evolution.versions import split_state
-from tapd.image.pickling.deep import DeepGraphPickler
+from tapd.image.pickling.deep_graph import DeepGraphPickler
 from tapd.image.pickling.graph import GraphPickler
-from tapd.image.pickling.shared import SharedObjects
+from tapd.image.pickling.shared_objects import SharedObjects
 from tapd.image.reduction.reducer import UNKNOWN, Reduced
 
 

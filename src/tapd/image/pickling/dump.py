@@ -16,7 +16,7 @@ from typing import Any
 from tapd.errors import NotStorable
 from tapd.image import hooks
 from tapd.image.loss import Loss
-from tapd.image.pickling.deep import DeepGraphPickler, NestedGraphPickler
+from tapd.image.pickling.deep_graph import DeepGraphPickler, NestedGraphPickler
 from tapd.image.pickling.graph import FindDetached, GraphPickler, GraphRoot, root_name
 from tapd.image.reduction.reducer import RETRIES_MAX
 from tapd.model.durable.persistent import is_durable_type

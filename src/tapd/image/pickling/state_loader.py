@@ -24,11 +24,12 @@ from tapd.image.bare import (
     set_class,
 )
 from tapd.image.code import definitions
-from tapd.image.evolution import keeping, names, stand_ins
+from tapd.image.evolution import names, stand_ins
+from tapd.image.evolution import replacement as keeping
 from tapd.image.evolution.salvage import Faults, Salvager, unhashable_in
 from tapd.image.evolution.versions import Restoration, split_state, state_of, version_of
 from tapd.image.pickling.loading import Containers, fast_class, give_up, load_in_rounds
-from tapd.image.pickling.shared import Shared, make_shared
+from tapd.image.pickling.shared_objects import Shared, make_shared
 from tapd.image.pickling.states import PRELUDE
 from tapd.image.reduction.rebuild import give_state, set_plain
 from tapd.model.durable.persistent import forget_state, is_durable_type, own_dict

@@ -22,7 +22,7 @@ from tapd.image.pickling.deep_states import (
 )
 from tapd.image.pickling.graph import GraphRoot
 from tapd.image.pickling.memo import parts_in
-from tapd.image.pickling.shared import Shared, SharedObjects
+from tapd.image.pickling.shared_objects import Shared, SharedObjects
 from tapd.image.reduction import parts
 from tapd.image.reduction.reducer import RETRIES_MAX, UNKNOWN, Reduced, Reducer
 from tapd.model.durable.persistent import is_durable_type

@@ -19,7 +19,7 @@ from typing import Any
 from tapd.image import hooks
 from tapd.image.bare import dict_of_class
 from tapd.image.evolution import names
-from tapd.image.reduction.strangers import is_immutable_type
+from tapd.image.reduction.library_types import is_immutable_type
 from tapd.model.durable.persistent import is_durable_type
 from tapd.values import Value
 

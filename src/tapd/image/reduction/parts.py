@@ -24,6 +24,7 @@ from tapd.image.code import definitions
 from tapd.image.evolution import names
 from tapd.image.evolution.versions import Late, OwnState, state_of
 from tapd.image.reduction import kinds
+from tapd.image.reduction.checks import is_of_library
 from tapd.image.reduction.instances import (
     attributes_getter,
     filled_slots,
@@ -34,8 +35,7 @@ from tapd.image.reduction.instances import (
     set_attributes,
     slots_of,
 )
-from tapd.image.reduction.plain import is_hashed_by_author
-from tapd.image.reduction.proof import is_of_library
+from tapd.image.reduction.plain_classes import is_hashed_by_author
 
 NEWOBJ: Any = copyreg.__newobj__  # type: ignore[attr-defined]  # what pickle writes as NEWOBJ
 REDUCES = frozenset({"__reduce__", "__reduce_ex__"})

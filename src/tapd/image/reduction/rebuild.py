@@ -19,7 +19,7 @@ from tapd.image.bare import has_usual_new, set_number
 from tapd.image.code import definitions
 from tapd.image.code.source import source_of
 from tapd.image.evolution import names
-from tapd.image.evolution.generated import set_slotted
+from tapd.image.evolution.dataclass_states import set_slotted
 from tapd.image.evolution.salvage import Faults, unhashable_in
 from tapd.image.evolution.stand_ins import STAND_INS, reason_of
 from tapd.image.evolution.versions import Late, OwnState, Restoration, version_of

@@ -20,10 +20,13 @@ from tapd.image import hooks
 from tapd.image.bare import HEAP_TYPE
 from tapd.image.code import classes, definitions
 from tapd.image.code.source import Source
-from tapd.image.evolution import generated, names
+from tapd.image.evolution import dataclass_states as generated
+from tapd.image.evolution import names
 from tapd.image.evolution.stand_ins import STAND_INS, DurableStandIn, UnfitPlain, itself
 from tapd.image.loss import Loss, Placeholder, type_name_of
-from tapd.image.reduction import kinds, parts, proof, rebuild, strangers
+from tapd.image.reduction import checks as proof
+from tapd.image.reduction import kinds, parts, rebuild
+from tapd.image.reduction import library_types as strangers
 from tapd.image.reduction.instances import (
     attributes_getter,
     filled_slots,
@@ -32,7 +35,7 @@ from tapd.image.reduction.instances import (
     is_foundation,
     slots_of,
 )
-from tapd.image.reduction.plain import (
+from tapd.image.reduction.plain_classes import (
     base_value,
     has_usual_hash,
     is_odd,

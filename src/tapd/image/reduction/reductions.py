@@ -9,10 +9,11 @@ from collections import deque
 from typing import Any
 
 from tapd.image.evolution import names
-from tapd.image.reduction import parts, proof, rebuild
+from tapd.image.reduction import checks as proof
+from tapd.image.reduction import parts, rebuild
 from tapd.image.reduction.instances import has_own_new
 from tapd.image.reduction.parts import NEWOBJ
-from tapd.image.reduction.plain import is_hashed_by_author
+from tapd.image.reduction.plain_classes import is_hashed_by_author
 
 OWN_MAKERS = (NEWOBJ, parts.new_bare, names.new_object, names.value_object)
 _SAFE_ENTRIES: frozenset[type] = frozenset({type(None), type(iter({}.items()))})

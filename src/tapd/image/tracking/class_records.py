@@ -11,7 +11,7 @@ from typing import Any
 
 from tapd.image.bare import HEAP_TYPE
 from tapd.image.evolution.names import name_of
-from tapd.image.pickling.shared import Shared
+from tapd.image.pickling.shared_objects import Shared
 from tapd.image.pickling.states import StatePickler
 from tapd.image.tracking.changes import Changes
 from tapd.model.durable.persistent import set_mark

@@ -6,7 +6,7 @@ from typing import Any
 
 from tapd.image.loss import Loss
 from tapd.image.tracking.changes import Changes
-from tapd.image.tracking.watching import Watched
+from tapd.image.tracking.polling import Watched
 
 
 class Looks:

@@ -18,7 +18,7 @@ from typing import Any
 from tapd.image.evolution import names
 from tapd.image.reduction.mutability import Kind, is_named, kind_of, parts_of_row
 from tapd.image.reduction.reducer import is_plain_type
-from tapd.image.tracking.looks import Look, look_of
+from tapd.image.tracking.contents import Look, look_of
 
 _dict_of = operator.attrgetter("__dict__")
 

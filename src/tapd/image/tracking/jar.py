@@ -29,15 +29,15 @@ from tapd.image import hooks
 from tapd.image.evolution.versions import versioned
 from tapd.image.loss import Loss, type_name_of
 from tapd.image.pickling.pickler import StatePickler
-from tapd.image.pickling.shared import Shared, can_be_shared, find_first_shared, make_shared
-from tapd.image.tracking.census import Census
+from tapd.image.pickling.shared_objects import Shared, can_be_shared, find_first_shared, make_shared
 from tapd.image.tracking.changes import Changes
 from tapd.image.tracking.class_records import ClassRecords
+from tapd.image.tracking.classification import Census
+from tapd.image.tracking.clean_marks import Settling
 from tapd.image.tracking.commit import Commit
 from tapd.image.tracking.conversion import convert, convert_simple
-from tapd.image.tracking.settling import Settling
-from tapd.image.tracking.watching import Watch, Watched, digest_of
-from tapd.image.tracking.whereabouts import Whereabouts
+from tapd.image.tracking.locator import Whereabouts
+from tapd.image.tracking.polling import Watch, Watched, digest_of
 from tapd.model.durable.heaps import teach_heapq
 from tapd.model.durable.namespace import Namespace
 from tapd.model.durable.persistent import (
@@ -47,7 +47,7 @@ from tapd.model.durable.persistent import (
     own_dict,
     set_mark,
 )
-from tapd.model.places import warn_of_thread
+from tapd.model.source_location import warn_of_thread
 
 teach_heapq()  # before authors' modules are imported: they may do `from heapq import heappush`
 

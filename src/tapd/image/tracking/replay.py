@@ -13,7 +13,7 @@ from tapd.image.evolution.stand_ins import reason_of
 from tapd.image.evolution.versions import Restoration
 from tapd.image.loss import Placeholder, type_name_of
 from tapd.image.pickling.pickler import StartOver, StateLoader, StatePickler
-from tapd.image.pickling.shared import Shared
+from tapd.image.pickling.shared_objects import Shared
 from tapd.image.reduction.reducer import has_usual_hash
 from tapd.image.tracking.changes import Changes
 from tapd.image.tracking.jar import Jar

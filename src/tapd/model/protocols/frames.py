@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from tapd.errors import AuthorError
-from tapd.model.places import warn_of_no_handler
 from tapd.model.protocols.partial import Unit, UnitProtocol
+from tapd.model.source_location import warn_of_no_handler
 
 _PREFIXES = (1, 2, 4, 8)
 

@@ -11,8 +11,8 @@ import codecs
 from typing import Any
 
 from tapd.errors import AuthorError, InputTooLong
-from tapd.model.places import warn_of_no_handler
 from tapd.model.protocols.partial import SKIPPED, Unit, UnitProtocol
+from tapd.model.source_location import warn_of_no_handler
 
 
 class LineProtocol(UnitProtocol):

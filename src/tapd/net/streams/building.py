@@ -16,7 +16,7 @@ from tapd.model.service import Service
 from tapd.net import authors
 from tapd.net.rate_limit import FAILURES_AT_ONCE, Tellings
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def build_protocol(tellings: Tellings, service: Service, peer: Any, why_full: str) -> Protocol:
@@ -40,7 +40,7 @@ def build_protocol(tellings: Tellings, service: Service, peer: Any, why_full: st
     if refusal is None:
         raise PeerError(why_full)
     text = f"refused a connection to {authors.name_of(service)}: {why_full}"
-    tellings.tell(log, "refused", text)
+    tellings.tell(_log, "refused", text)
     return _checked(refusal, f"{name}.build_refusal")
 
 
@@ -51,10 +51,10 @@ def tell_of_no_protocol(
     name = authors.name_of(service)
     if issubclass(type(error), PeerError):
         text = f"refused a connection to {name}: {authors.text_of(error)}"
-        tellings.tell(log, "refused", text, peer=group_of_peer(peer))
+        tellings.tell(_log, "refused", text, peer=group_of_peer(peer))
         return
     tellings.tell(
-        log, f"unbuilt {type(error).__name__}",
+        _log, f"unbuilt {type(error).__name__}",
         f"{name} could not build a protocol for a new connection",
         level=logging.ERROR, at_once=FAILURES_AT_ONCE, error=error,
     )  # fmt: skip

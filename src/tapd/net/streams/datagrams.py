@@ -46,7 +46,7 @@ from tapd.net.streams import kernel
 from tapd.store.journal.records import Batch, Datagram, Identity, PortMove, PortState
 from tapd.systemd.inherited import describe_listener
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 DATAGRAMS_PER_TURN = 64
 BATCH_BYTES = 1 << 20
@@ -219,7 +219,7 @@ class DatagramPort:
             data, identity, sender, is_truncated = got
             if is_truncated:
                 self._turn.tell(
-                    log, "too long",
+                    _log, "too long",
                     f"{self}: a datagram of more than {DATAGRAM_BYTES_MAX} bytes is dropped",
                     level=logging.WARNING,
                 )  # fmt: skip
@@ -246,13 +246,13 @@ class DatagramPort:
             self.protocol.datagram_received(data, sender)
         except BaseException as error:
             self._turn.tell(
-                log, f"failed {type(error).__name__}",
+                _log, f"failed {type(error).__name__}",
                 f"{self}: {authors.name_of(self.protocol)} failed",
                 level=logging.ERROR, at_once=FAILURES_AT_ONCE, error=error,
             )  # fmt: skip
 
     def _skip(self, data: bytes, sender: Any) -> None:
-        log.error(
+        _log.error(
             "%s: a datagram of %d bytes killed the server each time it was received; skipped",
             self, len(data), extra=events.SKIPPED(TAPD_POISON="datagram"),
         )  # fmt: skip
@@ -271,7 +271,7 @@ class DatagramPort:
             if error.errno in AGAIN:
                 return None
             kernel.check_socket(self.sock, self._cookie, error, self)
-            self._turn.tell(log, "network", f"{self}: {error}")
+            self._turn.tell(_log, "network", f"{self}: {error}")
             return None
         data = bytes(_view[:size])
         seconds, nanoseconds = TIMESPEC.unpack(ancillary[0][2])
@@ -314,7 +314,7 @@ class DatagramPort:
             try:
                 insist(lambda: self.sock.recv_into(_buffer, 1, socket.MSG_DONTWAIT))
             except BlockingIOError:
-                log.error("%s: somebody else reads from this socket", self)
+                _log.error("%s: somebody else reads from this socket", self)
             except OSError as error:
                 kernel.check_socket(self.sock, self._cookie, error, self)
                 continue  # an error of the network, told once (ip(7))

@@ -11,7 +11,7 @@ from tapd.net import authors
 from tapd.net.rate_limit import FAILURES_AT_ONCE, Tellings
 from tapd.net.streams.stream import Stream
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class Guard:
@@ -41,11 +41,11 @@ class Guard:
         kind = type(error).__name__
         if issubclass(type(error), PeerError):
             text = f"connection {stream.key}: closed: {authors.text_of(error)}"
-            self._tellings.tell(log, "closed", text)
+            self._tellings.tell(_log, "closed", text)
         else:
             name = type(stream.protocol).__qualname__
             self._tellings.tell(
-                log, f"failed {name} {kind}",
+                _log, f"failed {name} {kind}",
                 f"connection {stream.key}: {name} failed and is closed",
                 level=logging.ERROR, at_once=FAILURES_AT_ONCE, error=error,
                 extra=events.FAILED(TAPD_CONNECTION=stream.key, TAPD_PROTOCOL=name),

@@ -28,8 +28,8 @@ from typing import Protocol as TypingProtocol
 from tapd.errnos import AGAIN, insist
 from tapd.linux.sockets import SO_PEEK_OFF
 from tapd.model.hosted import Hosted
-from tapd.model.places import callback_frame, describe_place, warn_once
 from tapd.model.protocol import Protocol, Transport
+from tapd.model.source_location import callback_frame, describe_place, warn_once
 from tapd.net.streams import kernel
 from tapd.net.streams.burst import Queue, close_last, pieces_of
 from tapd.store.journal.records import Flag, Move, StreamRow, StreamState, render_row

@@ -45,7 +45,7 @@ from tapd.store.journal import records
 from tapd.store.journal.history import History
 from tapd.store.journal.records import Flag
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 TRIES = 2
 SINGLE_LEVEL = 2
@@ -125,7 +125,7 @@ class Careful:
         try:
             self._commits.journal.append(payload)
         except StateUnwritable as error:
-            log.warning("%s (what is run now could not be announced)", error)
+            _log.warning("%s (what is run now could not be announced)", error)
 
     def note_progress(self) -> None:
         """Have the next process know that this one got on, should it die as well."""
@@ -161,7 +161,7 @@ class Careful:
         is_suspect = trial is not None and (trial.kind, trial.key) == work
         is_skipped = work in self._skipped or not self.may_run(kind, key)
         if is_skipped:
-            log.error(
+            _log.error(
                 "%s killed the server each time; skipped", what(),
                 extra=events.SKIPPED(TAPD_POISON=kind),
             )  # fmt: skip
@@ -273,7 +273,7 @@ class Careful:
         if self.may_run("kept", stream.key, position):
             self._guard.call(stream, "run_kept_unit")
         else:
-            log.error(
+            _log.error(
                 "connection %d: input that waited while it was not read killed the server each "
                 "time it ran; skipped",
                 stream.key,
@@ -300,7 +300,7 @@ class Careful:
         if self.may_run("input", stream.key, stream.taken):
             self._connections.receive(stream, size)
             return
-        log.error(
+        _log.error(
             "connection %d: %d bytes of input killed the server each time they ran; skipped",
             stream.key, size,
             extra=events.SKIPPED(TAPD_POISON="input", TAPD_CONNECTION=stream.key),
@@ -314,7 +314,7 @@ class Careful:
         if self.may_run("input", stream.key, stream.taken):
             self._connections.receive(stream, 1)
             return
-        log.error(
+        _log.error(
             "connection %d: the end of its input killed the server each time; skipped",
             stream.key,
             extra=events.SKIPPED(TAPD_POISON="input", TAPD_CONNECTION=stream.key),

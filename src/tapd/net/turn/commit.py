@@ -26,7 +26,7 @@ from tapd.store.journal import records
 from tapd.systemd.own_memory import OwnMemory
 from tapd.values import Value
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 RETRY_S = 1.0
 POSITIONS_EACH_BYTES = 16 << 20
@@ -176,7 +176,7 @@ class Commits:
         """Log what can't be saved: each thing once, not at every turn that meets it."""
         losses = set(self._jar.losses)
         for loss in losses - self._told_losses:
-            log.warning(
+            _log.warning(
                 "not saved: %s (%s): %s", loss.path, loss.type_name, loss.reason,
                 extra=events.LOSS(TAPD_OBJECT=loss.path, TAPD_OBJECT_TYPE=loss.type_name),
             )  # fmt: skip
@@ -234,13 +234,13 @@ class Commits:
         try:
             self.journal.append(records.render_sent(sent, ports_sent))
         except StateUnwritable as error:
-            log.warning("%s (what was sent may be sent twice after a kill)", error)
+            _log.warning("%s (what was sent may be sent twice after a kill)", error)
 
     def _stall(self, error: StateUnwritable, leaving: _Leaving, retry: Callable[[], None]) -> None:
         """Run and send nothing until the journal can be written; clients see a pause."""
         if not self.is_stalled:
             self.is_stalled = True
-            log.error("%s; nothing is answered until it can", error, extra=events.STALLED())
+            _log.error("%s; nothing is answered until it can", error, extra=events.STALLED())
             self.on_stall(error)
             self._schedule.pause()
 
@@ -289,7 +289,7 @@ class Commits:
             try:
                 self.journal.sync()
             except StateUnwritable as error:
-                log.error("%s (a generation is being saved)", error)
+                _log.error("%s (a generation is being saved)", error)
         states = [stream.state() for stream in self._connections.streams.values()]
         ports = {port.name: port.state() for port in self._ports}
         old = self.journal

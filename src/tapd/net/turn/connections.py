@@ -34,7 +34,7 @@ from tapd.store.journal import records
 from tapd.systemd.guardian import Guardian
 from tapd.systemd.vault import Vault
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 _IN = epoll.IN
 _OUT = epoll.OUT
@@ -252,7 +252,7 @@ class Connections:
         kernel.check_socket(stream.sock, stream.cookie, error, stream)
         if error.errno not in GONE:
             self._tellings.tell(
-                log, doing, f"{stream!r}: can't {doing}: {error}", level=logging.WARNING
+                _log, doing, f"{stream!r}: can't {doing}: {error}", level=logging.WARNING
             )
         self.end(stream, error)
 
@@ -320,7 +320,7 @@ class Connections:
         if stream.backlog_exceeded:
             unsent_bytes = len(stream.pending)
             self._tellings.tell(
-                log, "unread", f"{stream!r}: {unsent_bytes} bytes unsent, its peer does not read: "
+                _log, "unread", f"{stream!r}: {unsent_bytes} bytes unsent, its peer does not read: "
                 "closed", level=logging.WARNING,
             )  # fmt: skip
             stream.abort()
@@ -332,7 +332,7 @@ class Connections:
         while self.backlog.is_exceeded:
             unsent = self.backlog.total
             stream = self.backlog.take_largest()
-            log.warning(
+            _log.warning(
                 "%r: closed, with %d bytes unsent, the most of all: %d bytes unsent of all "
                 "connections are too many (%d are allowed)",
                 stream, len(stream.pending), unsent, self.backlog.bytes_max,

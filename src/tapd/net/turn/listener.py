@@ -21,7 +21,7 @@ from tapd.net.turn.sockets import IN, Sockets
 from tapd.systemd.limits import most_connections
 from tapd.systemd.own_memory import OwnMemory
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 ACCEPTS_PER_TURN = 128
 FULL_PAUSE_S = 1.0
@@ -81,7 +81,7 @@ class Listener:
         now_s = time.monotonic()
         if now_s >= self._told_full_s + FULL_TOLD_EACH_S:
             self._told_full_s = now_s
-            log.error(
+            _log.error(
                 "%s: can't accept more connections: %s. Further clients wait. Raise LimitNOFILE=",
                 self, why,
             )  # fmt: skip
@@ -127,7 +127,7 @@ class Listeners:
         except (DescriptorLost, InterpreterBroken):
             raise
         except Exception:
-            log.exception("can't accept at %s", listener)
+            _log.exception("can't accept at %s", listener)
 
     def _accept(self, listener: Listener) -> None:
         """Accept what waits, up to a limit: the rest waits for the next turn."""
@@ -148,7 +148,7 @@ class Listeners:
                 if error.errno in _FULL:
                     listener.tell_full(str(error.strerror))
                 else:  # an error of the network, which Linux tells here (accept(2))
-                    log.warning("%s: can't accept: %s (waiting)", listener, error.strerror)
+                    _log.warning("%s: can't accept: %s (waiting)", listener, error.strerror)
                 self.pause(listener, FULL_PAUSE_S)
                 return
             key = connections.application.next_key()

@@ -13,7 +13,7 @@ from tapd.net.turn.connections import Connections
 from tapd.net.turn.listener import prepare
 from tapd.net.turn.trials import Trials
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 30.0
 
@@ -60,7 +60,7 @@ def begin_connecting(connections: Connections, connector: Connector, run: Run) -
     def done(sock: socket.socket | None, error: BaseException | None) -> None:
         connector.attempt_ended()
         if sock is None:
-            log.info("%r: %s", connector, error)
+            _log.info("%r: %s", connector, error)
             connector.failed(error if isinstance(error, Exception) else None)
             return
         if not connector.is_wanted or connector.connection_key is not None:

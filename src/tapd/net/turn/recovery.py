@@ -21,9 +21,9 @@ from tapd.linux.sockets import read_cookie
 from tapd.model.application import Application
 from tapd.model.hosted import Hosted
 from tapd.model.order import check_classes, start_order
-from tapd.model.places import describe_origin
 from tapd.model.protocol import Protocol
 from tapd.model.service import Service
+from tapd.model.source_location import describe_origin
 from tapd.net import authors
 from tapd.net.authors import name_of
 from tapd.net.streams import kernel
@@ -38,7 +38,7 @@ from tapd.store.journal.history import History
 from tapd.systemd.guardian import ORPHAN_KEY
 from tapd.systemd.vault import Held
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class Resumed:
@@ -88,7 +88,7 @@ def adopt_held(turn: Turn, history: History, held: Sequence[Held]) -> Resumed:
         try:
             stream = _resume_stream(turn, sock, state)
         except (OSError, BugError) as error:
-            log.log(
+            _log.log(
                 logging.ERROR if isinstance(error, BugError) else logging.INFO,
                 "connection %d can't go on: %s", entry.key, error,
             )  # fmt: skip

@@ -17,7 +17,7 @@ from tapd.errnos import NO_MEMORY, insist, lost
 from tapd.net.rate_limit import Tellings
 from tapd.net.streams.stream import Stream
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 EVENTS_PER_TURN = 1024
 
@@ -89,7 +89,7 @@ class Sockets:
         if error.errno not in _NO_ROOM:
             raise lost(stream, error.strerror) from error
         text = f"{stream!r}: can't be looked at, and waits: {error.strerror}"
-        self._tellings.tell(log, "unwatchable", text)
+        self._tellings.tell(_log, "unwatchable", text)
         self._loop.call_later(_WATCH_AGAIN_S, stream.touch)
 
     def remove(self, stream: Stream) -> bool:

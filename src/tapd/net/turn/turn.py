@@ -52,7 +52,7 @@ from tapd.systemd.guardian import Guardian
 from tapd.systemd.own_memory import own_memory
 from tapd.systemd.vault import Vault, no_fault
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class Turn:

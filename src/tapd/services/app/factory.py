@@ -24,9 +24,9 @@ from tapd.errors import AuthorError, TapdError, UsageError
 from tapd.model.application import Application
 from tapd.model.callbacks import kind_of_function
 from tapd.model.hosted import AsyncioService
-from tapd.model.places import describe_origin
 from tapd.model.protocol import Protocol
 from tapd.model.service import Service
+from tapd.model.source_location import describe_origin
 from tapd.values import Value
 
 _EXAMPLE = "write MODULE:FACTORY, as in mypackage.mymodule:make_application"

@@ -23,7 +23,7 @@ from tapd.store.files import (
 )
 from tapd.store.names import parse_journal_name
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 COPIES_MAX = 5
 """How many copies of one kind a directory keeps; beyond that the oldest goes."""
@@ -123,4 +123,4 @@ def _prune(directory: Path, kind: str, newest: Path) -> None:
         copies.sort(key=lambda path: (path.lstat().st_mtime_ns, path.name), reverse=True)
         for path in copies[COPIES_MAX - 1 :]:
             path.unlink()
-            log.warning("%s was removed: copies that are kept: %d", path, COPIES_MAX)
+            _log.warning("%s was removed: copies that are kept: %d", path, COPIES_MAX)

@@ -28,7 +28,7 @@ from tapd.services.irc.state.bans import (
 )
 from tapd.services.irc.state.opers import Oper
 from tapd.testing import Host, kill_everywhere
-from tapd.testing.ends import Peer
+from tapd.testing.peers import Peer
 
 CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 

@@ -18,7 +18,7 @@ from tapd.services.irc.state.limits import KEYS_MAX, WAKE_S, Pace, next_due
 from tapd.services.irc.state.opers import Oper
 from tapd.services.irc.wire.message import Message
 from tapd.testing import Host, kill_everywhere
-from tapd.testing.ends import Peer
+from tapd.testing.peers import Peer
 from tapd.wire.addresses import LOCAL, NetworkIndex, network_key, peer_address
 
 

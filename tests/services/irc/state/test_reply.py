@@ -9,9 +9,9 @@ import pytest
 from irc_kit import SERVER, Irc, cheap_hash, tags_of, untagged
 
 from tapd.services.irc.conduct.command_table import COMMANDS, command
+from tapd.services.irc.conduct.refusal import Fail, Refused
 from tapd.services.irc.state.opers import Oper
 from tapd.services.irc.state.reply import Reply
-from tapd.services.irc.telling.refusal import Fail, Refused
 from tapd.services.irc.wire import numerics as n
 from tapd.services.irc.wire.message import Message
 

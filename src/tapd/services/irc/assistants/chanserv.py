@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from tapd.services.irc.assistants.confirming import check_code, code_for
 from tapd.services.irc.assistants.nickserv import day, known_account, own_account
 from tapd.services.irc.assistants.table import CHANSERV, Refused, Words
+from tapd.services.irc.conduct.announce import give_ranks, set_modes
 from tapd.services.irc.conduct.membership import remove_member
 from tapd.services.irc.state.grants import (
     AUTOKICKS_MAX,
@@ -24,7 +25,6 @@ from tapd.services.irc.state.grants import (
     Grant,
     channels_of,
 )
-from tapd.services.irc.telling.announce import give_ranks, set_modes
 from tapd.services.irc.wire.masks import is_mask, matches, normalize_mask
 from tapd.services.irc.wire.mode_changes import Change, parse_changes
 from tapd.services.irc.wire.modes import CHANNEL_MODES, Kind, is_at_least
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tapd.services.irc.state.channel import Channel
     from tapd.services.irc.state.reply import Reply
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 LISTED_MAX = 100
 _RANK_NAMES = {"q": "the founder", **{rank: f"the level {name}" for name, rank in LEVELS.items()}}
@@ -61,7 +61,7 @@ def registered_channel(
         if not reply.network.may(user, "accounts"):
             least = "" if needed == "q" else " or a higher one"
             raise Refused(f"That takes {_RANK_NAMES[needed]}{least} on {channel.name}")
-        log.info("ChanServ: %s acts on %s as an operator", user.mask, channel.name)
+        _log.info("ChanServ: %s acts on %s as an operator", user.mask, channel.name)
     return channel, registration
 
 
@@ -91,7 +91,7 @@ def register(reply: Reply, words: Words) -> None:
     registration = ChannelRegistration(account.name, network.now_s())
     registration.description = _description(words[1:])
     channel.registration = registration
-    log.info("channel %s registered by %s", channel.name, user.mask)
+    _log.info("channel %s registered by %s", channel.name, user.mask)
     CHANSERV.say(reply, f"{channel.name} is registered; you are its founder.")
     give_ranks(network, user)
 
@@ -116,7 +116,7 @@ def drop(reply: Reply, words: Words) -> None:
     check_code(words[1], code)
     channel.registration = None
     reply.network.drop_if_empty(channel)
-    log.info("channel %s dropped by %s", channel.name, reply.user.mask)
+    _log.info("channel %s dropped by %s", channel.name, reply.user.mask)
     CHANSERV.say(reply, f"{channel.name} is registered no more.")
 
 
@@ -227,7 +227,7 @@ def _grant(reply: Reply, name: str, account_name: str, level: str) -> None:
         raise Refused(f"The list is full: {GRANTS_MAX} entries")
     by = reply.user.account
     registration.grants[folded] = Grant(account.name, level, by, network.now_s())
-    log.info("%s: %s has level %s, by %s", channel.name, account.name, level, reply.user.mask)
+    _log.info("%s: %s has level %s, by %s", channel.name, account.name, level, reply.user.mask)
     CHANSERV.say(reply, f"{account.name} has the level {level} on {channel.name}.")
     for user in list(channel.members):
         if user.account == account.name:
@@ -250,7 +250,7 @@ def _revoke(reply: Reply, name: str, account_name: str) -> None:
     if not is_own and not _outranks(reply, registration, grant.level):
         raise Refused("You can give and take levels below your own only")
     del registration.grants[folded]
-    log.info("%s: %s has no level, by %s", channel.name, grant.account, reply.user.mask)
+    _log.info("%s: %s has no level, by %s", channel.name, grant.account, reply.user.mask)
     CHANSERV.say(reply, f"{grant.account} has no level on {channel.name} any more.")
 
 
@@ -274,7 +274,7 @@ def transfer(reply: Reply, words: Words) -> None:
     check_code(words[2], code)
     registration.founder = account.name
     registration.grants.pop(fold(account.name), None)
-    log.info("channel %s is %s's, by %s", channel.name, account.name, reply.user.mask)
+    _log.info("channel %s is %s's, by %s", channel.name, account.name, reply.user.mask)
     CHANSERV.say(reply, f"{account.name} is the founder of {channel.name} now.")
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from tapd.services.irc.assistants.chanserv import registered_channel
 from tapd.services.irc.assistants.table import CHANSERV, Refused, Words
+from tapd.services.irc.conduct.announce import chanserv_mask, set_modes
 from tapd.services.irc.state.grants import LEVELS
-from tapd.services.irc.telling.announce import chanserv_mask, set_modes
 from tapd.services.irc.wire.delivery import event_by
 from tapd.services.irc.wire.isupport import MODE_CHANGES_MAX
 from tapd.services.irc.wire.mode_changes import Change

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from tapd.services.irc.state.network import Network
     from tapd.services.irc.state.reply import Reply
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def own_account(reply: Reply) -> IrcAccount:
@@ -128,7 +128,7 @@ def _identified(reply: Reply, ok: bool | None, name: str) -> None:
     if not ok or account is None or account.is_suspended:
         user = reply.user
         note_refused_login(
-            reply.session, log, f"NickServ IDENTIFY failed: {user.mask} at {user.ip}",
+            reply.session, _log, f"NickServ IDENTIFY failed: {user.mask} at {user.ip}",
             events.LOGIN_REFUSED(TAPD_PEER=user.ip, TAPD_USER=user.mask),
         )  # fmt: skip
         NICKSERV.say(reply, "That account or password is wrong.")
@@ -225,7 +225,7 @@ def _exchanged(reply: Reply, proof: Proof | None, name: str) -> None:
         note_failure(reply)
         return
     account.proof = proof
-    log.info("account %s has a new password, by %s", account.name, reply.user.mask)
+    _log.info("account %s has a new password, by %s", account.name, reply.user.mask)
     NICKSERV.say(reply, "Your password is changed.")
 
 
@@ -287,7 +287,7 @@ def drop(reply: Reply, words: Words) -> None:
         return
     check_code(words[0], code)
     remove_account(reply.network, account, reply)
-    log.info("account %s dropped by %s", account.name, reply.user.mask)
+    _log.info("account %s dropped by %s", account.name, reply.user.mask)
     NICKSERV.say(reply, f"{account.name} is an account no more.")
 
 

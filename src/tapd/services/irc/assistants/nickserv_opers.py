@@ -16,7 +16,7 @@ from tapd.services.irc.wire.masks import matches
 if TYPE_CHECKING:
     from tapd.services.irc.state.reply import Reply
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 LISTED_MAX = 100
 _PRIVILEGE = "accounts"
@@ -41,7 +41,7 @@ def suspend(reply: Reply, words: Words) -> None:
         raise Refused(f"{account.name} is suspended already")
     account.is_suspended = True
     log_out_all(reply.network, account, reply)
-    log.info("account %s suspended by %s", account.name, reply.user.mask)
+    _log.info("account %s suspended by %s", account.name, reply.user.mask)
     NICKSERV.say(reply, f"{account.name} is suspended.")
 
 
@@ -52,7 +52,7 @@ def unsuspend(reply: Reply, words: Words) -> None:
     if not account.is_suspended:
         raise Refused(f"{account.name} is not suspended")
     account.is_suspended = False
-    log.info("account %s unsuspended by %s", account.name, reply.user.mask)
+    _log.info("account %s unsuspended by %s", account.name, reply.user.mask)
     NICKSERV.say(reply, f"{account.name} is suspended no more.")
 
 
@@ -75,7 +75,7 @@ def _has_reset(reply: Reply, made: tuple[str, Proof] | None, name: str) -> None:
         NICKSERV.say(reply, "Try again later.")
         return
     password, account.proof = made
-    log.info("account %s has a new password, by %s", account.name, reply.user.mask)
+    _log.info("account %s has a new password, by %s", account.name, reply.user.mask)
     NICKSERV.say(reply, f"The password of {account.name} is now {password}")
 
 
@@ -89,5 +89,5 @@ def remove(reply: Reply, words: Words) -> None:
         return
     check_code(words[1], code)
     remove_account(reply.network, account, reply)
-    log.info("account %s removed by %s", account.name, reply.user.mask)
+    _log.info("account %s removed by %s", account.name, reply.user.mask)
     NICKSERV.say(reply, f"{account.name} is an account no more.")

@@ -20,6 +20,7 @@ from tapd.services.irc.conduct.login import (
     note_refused_login,
     why_no_account,
 )
+from tapd.services.irc.conduct.refusal import Fail, Refused
 from tapd.services.irc.state.accounts import (
     PASSWORD_RULE,
     Proof,
@@ -38,14 +39,13 @@ from tapd.services.irc.state.sasl import (
     Proved,
     decode_message,
 )
-from tapd.services.irc.telling.refusal import Fail, Refused
 from tapd.services.irc.wire import numerics as n
 
 if TYPE_CHECKING:
     from tapd.services.irc.state.reply import Reply
     from tapd.services.irc.wire.message import Message
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 400
 """A message of this length goes on in the next AUTHENTICATE (sasl-3.1)."""
@@ -128,7 +128,7 @@ def _fail(reply: Reply, mechanism: str, reason: str) -> None:
     ip = reply.session.ip
     reply.session.end_sasl()
     note_refused_login(
-        reply.session, log, f"login by SASL {mechanism} failed for a client at {ip}: {reason}",
+        reply.session, _log, f"login by SASL {mechanism} failed for a client at {ip}: {reason}",
         events.LOGIN_REFUSED(TAPD_PEER=ip),
     )  # fmt: skip
     reply.numeric(n.ERR_SASLFAIL)

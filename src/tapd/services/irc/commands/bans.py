@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tapd.services.irc.conduct.admission import apply_ban, subject_of
 from tapd.services.irc.conduct.command_table import command
+from tapd.services.irc.conduct.refusal import Fail, Refused
 from tapd.services.irc.state.bans import (
     BANS_MAX,
     Ban,
@@ -21,7 +22,6 @@ from tapd.services.irc.state.bans import (
     parse_duration,
     render_duration,
 )
-from tapd.services.irc.telling.refusal import Fail, Refused
 from tapd.services.irc.wire import numerics as n
 from tapd.services.irc.wire.masks import is_mask, normalize_mask
 from tapd.services.irc.wire.names import clip, fold

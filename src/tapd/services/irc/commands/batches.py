@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from tapd.services.irc.commands.messages import Said, say_to, tell_refused
 from tapd.services.irc.conduct.command_table import command
+from tapd.services.irc.conduct.refusal import Fail, Refused
 from tapd.services.irc.state.multiline import ClientBatch
-from tapd.services.irc.telling.refusal import Fail, Refused
 from tapd.services.irc.wire import capabilities as cap
 from tapd.services.irc.wire import numerics as n
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tapd.services.irc.conduct.announce import announce
 from tapd.services.irc.conduct.command_table import command
 from tapd.services.irc.conduct.membership import (
     join_channel,
@@ -12,8 +13,7 @@ from tapd.services.irc.conduct.membership import (
     send_names,
     send_topic,
 )
-from tapd.services.irc.telling.announce import announce
-from tapd.services.irc.telling.refusal import Refused
+from tapd.services.irc.conduct.refusal import Refused
 from tapd.services.irc.wire import capabilities as cap
 from tapd.services.irc.wire import numerics as n
 from tapd.services.irc.wire.delivery import Outgoing, event_of, time_tag

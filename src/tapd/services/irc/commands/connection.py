@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 from tapd import events
 from tapd.services.irc.conduct.admission import recheck_soon, take_address
+from tapd.services.irc.conduct.announce import announce_change
 from tapd.services.irc.conduct.checking import password_matches, start_check
 from tapd.services.irc.conduct.command_table import command
 from tapd.services.irc.conduct.flood import nick_wait_s
 from tapd.services.irc.conduct.login import note_refused_login
 from tapd.services.irc.conduct.presence import is_own_elsewhere, move_client, refresh
+from tapd.services.irc.conduct.refusal import Fail, Refused
 from tapd.services.irc.conduct.registration import try_complete
 from tapd.services.irc.conduct.reservation import is_refused, protect
 from tapd.services.irc.state.accounts import split_device
-from tapd.services.irc.telling.announce import announce_change
-from tapd.services.irc.telling.refusal import Fail, Refused
 from tapd.services.irc.wire import capabilities as cap
 from tapd.services.irc.wire import numerics as n
 from tapd.services.irc.wire.delivery import event_of
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tapd.services.irc.state.user import User
     from tapd.services.irc.wire.message import Message
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @command("PASS", params=1, only_before_registration=True)
@@ -183,7 +183,7 @@ def _checked(reply: Reply, ok: bool | None, address: str, is_secure: bool) -> No
 
 def _refuse(reply: Reply, why: str) -> None:
     note_refused_login(
-        reply.session, log, f"WEBIRC from {reply.session.ip} refused: {why}",
+        reply.session, _log, f"WEBIRC from {reply.session.ip} refused: {why}",
         events.LOGIN_REFUSED(TAPD_PEER=reply.session.ip),
     )  # fmt: skip
     reply.close("WEBIRC is not for you")

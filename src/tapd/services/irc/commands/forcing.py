@@ -11,7 +11,7 @@ from tapd.services.irc.conduct.admission import LOCKDOWNS
 from tapd.services.irc.conduct.command_table import command
 from tapd.services.irc.conduct.identity import show_host
 from tapd.services.irc.conduct.membership import join_channel, leave_channel
-from tapd.services.irc.telling.refusal import Fail, Refused
+from tapd.services.irc.conduct.refusal import Fail, Refused
 from tapd.services.irc.wire import numerics as n
 from tapd.services.irc.wire.mode_changes import parse_changes
 from tapd.services.irc.wire.names import HOST_BYTES_MAX, is_channel_name, is_nick

@@ -10,11 +10,11 @@ import datetime as dt
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from tapd.services.irc.conduct.announce import announce
 from tapd.services.irc.conduct.command_table import command
 from tapd.services.irc.conduct.playback import play, send_marker, visible_to
+from tapd.services.irc.conduct.refusal import Fail
 from tapd.services.irc.state.history import Log, Reference
-from tapd.services.irc.telling.announce import announce
-from tapd.services.irc.telling.refusal import Fail
 from tapd.services.irc.wire import capabilities as cap
 from tapd.services.irc.wire.delivery import Event, event_of, render_time
 from tapd.services.irc.wire.isupport import PLAYBACK_MAX

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from tapd.services.irc.assistants.table import Assistant, find_assistant
+from tapd.services.irc.conduct.announce import announce
 from tapd.services.irc.conduct.command_table import command
 from tapd.services.irc.conduct.flood import target_wait_s
+from tapd.services.irc.conduct.refusal import Refused
 from tapd.services.irc.state.user import ACTIVE_S
-from tapd.services.irc.telling.announce import announce
-from tapd.services.irc.telling.refusal import Refused
 from tapd.services.irc.wire import capabilities as cap
 from tapd.services.irc.wire import numerics as n
 from tapd.services.irc.wire.delivery import Event, Line, Outgoing, event_of

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tapd.services.irc.commands.channels import known_channel, known_user
+from tapd.services.irc.conduct.announce import announce_modes, announce_user_modes, set_mode
 from tapd.services.irc.conduct.command_table import command
-from tapd.services.irc.telling.announce import announce_modes, announce_user_modes, set_mode
-from tapd.services.irc.telling.refusal import Refused
+from tapd.services.irc.conduct.refusal import Refused
 from tapd.services.irc.wire import numerics as n
 from tapd.services.irc.wire.isupport import LIST_ENTRIES_MAX, MODE_CHANGES_MAX
 from tapd.services.irc.wire.masks import is_mask, normalize_mask

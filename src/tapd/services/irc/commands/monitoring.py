@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from tapd.services.irc.conduct.command_table import command
-from tapd.services.irc.telling.refusal import Refused
+from tapd.services.irc.conduct.refusal import Refused
 from tapd.services.irc.wire import numerics as n
 from tapd.services.irc.wire.isupport import MONITOR_TARGETS_MAX
 from tapd.services.irc.wire.message import fill_lines

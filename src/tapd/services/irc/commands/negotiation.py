@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from tapd.services.irc.conduct.command_table import command
+from tapd.services.irc.conduct.refusal import Refused
 from tapd.services.irc.conduct.registration import try_complete
-from tapd.services.irc.telling.refusal import Refused
 from tapd.services.irc.wire import capabilities as cap
 from tapd.services.irc.wire import numerics as n
 from tapd.services.irc.wire.message import fill_lines

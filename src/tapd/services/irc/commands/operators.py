@@ -9,11 +9,11 @@ from tapd import events
 from tapd.errors import UsageError
 from tapd.services.irc.commands.channels import known_user
 from tapd.services.irc.conduct import audit
+from tapd.services.irc.conduct.announce import announce_user_modes
 from tapd.services.irc.conduct.checking import password_matches, start_check
 from tapd.services.irc.conduct.command_table import command
 from tapd.services.irc.conduct.login import note_refused_login
 from tapd.services.irc.conduct.registration import read_motd
-from tapd.services.irc.telling.announce import announce_user_modes
 from tapd.services.irc.wire import numerics as n
 from tapd.services.irc.wire.delivery import event_of
 from tapd.services.irc.wire.mode_changes import Change
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tapd.services.irc.state.reply import Reply
     from tapd.services.irc.wire.message import Message
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @command("OPER", params=2)
@@ -39,7 +39,7 @@ def _oper_checked(reply: Reply, ok: bool | None, name: str) -> None:
     network, user = reply.network, reply.user
     if not ok or name not in network.opers:
         note_refused_login(
-            reply.session, log, f"OPER {name} failed: {user.mask} at {reply.session.ip}",
+            reply.session, _log, f"OPER {name} failed: {user.mask} at {reply.session.ip}",
             events.LOGIN_REFUSED(TAPD_PEER=reply.session.ip, TAPD_USER=user.mask, TAPD_OPER=name),
         )  # fmt: skip
         text = f"OPER {name} failed: {audit.describe(reply.session)}"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from tapd.services.irc.assistants.table import find_assistant
 from tapd.services.irc.conduct.command_table import command
 from tapd.services.irc.conduct.presence import update_away
+from tapd.services.irc.conduct.refusal import Refused
 from tapd.services.irc.conduct.reservation import is_owner
-from tapd.services.irc.telling.refusal import Refused
 from tapd.services.irc.wire import capabilities as cap
 from tapd.services.irc.wire import numerics as n
 from tapd.services.irc.wire.delivery import render_time

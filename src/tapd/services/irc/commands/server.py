@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from tapd.services.irc.commands.bans import LISTS, send_bans
 from tapd.services.irc.conduct.command_table import COMMANDS, command
+from tapd.services.irc.conduct.refusal import Refused
 from tapd.services.irc.conduct.registration import send_isupport, send_lusers, send_motd
-from tapd.services.irc.telling.refusal import Refused
 from tapd.services.irc.wire import numerics as n
 from tapd.services.irc.wire.masks import matches
 

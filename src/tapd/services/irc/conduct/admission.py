@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tapd.services.irc.state.reply import Client, Reply
     from tapd.services.irc.state.user import User
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 BYTES_MAX = 4096
 """Of all lines before registration together; CAP, SASL, NICK and USER take some hundreds."""
@@ -218,7 +218,7 @@ def turn_away(reply: Reply, ban: Ban, asking: Reply | None = None) -> None:
     need = "You must log in by SASL" if ban.is_soft else "You are banned"
     text = f"{need}: {ban.reason}" if ban.reason else need
     network.application.runtime.tell(
-        log, "banned", f"{audit.describe(session)} is banned ({ban.kind.name.lower()} {ban.mask})",
+        _log, "banned", f"{audit.describe(session)} is banned ({ban.kind.name.lower()} {ban.mask})",
         peer=session.ip,
         extra=events.BAN_APPLIED(
             TAPD_PEER=session.ip, TAPD_USER=session.user.nick, TAPD_MASK=ban.mask

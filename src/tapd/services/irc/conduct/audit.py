@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tapd.services.irc.state.network import Network
     from tapd.services.irc.state.reply import Client, Reply
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def describe(session: Client) -> str:
@@ -37,7 +37,7 @@ def note_action(reply: Reply, action: str, detail: str) -> None:
         detail: what with.
     """
     session, user = reply.session, reply.user
-    log.info(
+    _log.info(
         "operator %s (%s at %s): %s %s", user.oper, user.mask, session.ip, action, detail,
         extra=events.OPERATOR_ACTED(
             TAPD_USER=user.mask, TAPD_PEER=session.ip, TAPD_OPER=user.oper, TAPD_ACTION=action,

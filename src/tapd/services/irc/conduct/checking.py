@@ -26,7 +26,7 @@ from tapd.wire.addresses import LOCAL
 if TYPE_CHECKING:
     from tapd.services.irc.state.reply import Client, Reply
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 Then = Callable[..., None]
 
@@ -99,7 +99,7 @@ class Check(SecretCheck):
         """Call `then`, answer under the label, and read on."""
         session = self.session
         if error is not None:
-            log.error("%r: a check failed", session, exc_info=error)
+            _log.error("%r: a check failed", session, exc_info=error)
         reply = session.answering(self.label)
         try:
             self.then(reply, result if error is None else None, *self.then_args)
@@ -134,7 +134,7 @@ def _refuse(reply: Reply, why: str) -> None:
     session = reply.session
     session.end_sasl()
     session.network.application.runtime.tell(
-        log, "unchecked", f"a password from {session.ip} was not checked: {why}", peer=session.ip
+        _log, "unchecked", f"a password from {session.ip} was not checked: {why}", peer=session.ip
     )
     text = f"{why}; try again later"
     if session.is_registered:

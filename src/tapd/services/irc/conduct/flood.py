@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tapd.services.irc.state.user import User
     from tapd.services.irc.wire.message import Message, Rejected
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 RECENT_TARGETS = 10
 """Of these a user may go on to write to each without being counted."""
@@ -89,7 +89,7 @@ def hold(session: Client, waiting: bytes) -> bytes:
 def _close_flooder(session: Client, waiting_bytes: int) -> None:
     user = session.user
     session.network.application.runtime.tell(
-        log, "flood", f"flood of {waiting_bytes} bytes from {session} at {session.ip}: closed",
+        _log, "flood", f"flood of {waiting_bytes} bytes from {session} at {session.ip}: closed",
         peer=session.ip, level=logging.WARNING,
         extra=events.FLOOD_CLOSED(TAPD_PEER=session.ip, TAPD_USER=user.nick),
     )  # fmt: skip

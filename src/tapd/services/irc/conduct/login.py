@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from tapd import events
 from tapd.services.irc.conduct import admission
+from tapd.services.irc.conduct.announce import give_ranks
 from tapd.services.irc.conduct.identity import set_account, tell_login
 from tapd.services.irc.conduct.presence import refresh
 from tapd.services.irc.conduct.reservation import protect
-from tapd.services.irc.telling.announce import give_ranks
 
 if TYPE_CHECKING:
     from tapd.services.irc.state.accounts import IrcAccount, Proof
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tapd.services.irc.state.reply import Client, Reply
     from tapd.services.irc.state.user import User
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def log_in(reply: Reply, account: IrcAccount, way: str) -> None:
@@ -36,7 +36,7 @@ def log_in(reply: Reply, account: IrcAccount, way: str) -> None:
         way: how, for the log.
     """
     network, user = reply.network, reply.user
-    log.info(
+    _log.info(
         "%s logged in as %s by %s", user.mask, account.name, way,
         extra=events.LOGIN(TAPD_USER=account.name, TAPD_PEER=user.ip),
     )  # fmt: skip
@@ -67,7 +67,7 @@ def add_account(reply: Reply, name: str, proof: Proof, email: str) -> IrcAccount
     account = network.accounts.add(name, proof, network.now_s())
     account.email = email
     admission.note_registration(reply.session)
-    log.info("account %s registered by %s at %s", name, reply.user.mask, reply.user.ip)
+    _log.info("account %s registered by %s at %s", name, reply.user.mask, reply.user.ip)
     return account
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from tapd.services.irc.conduct.announce import announce, announce_modes, chanserv_mask
 from tapd.services.irc.conduct.playback import play_newest, send_marker
 from tapd.services.irc.state.grants import rank_at_join
-from tapd.services.irc.telling.announce import announce, announce_modes, chanserv_mask
 from tapd.services.irc.wire import capabilities as cap
 from tapd.services.irc.wire import numerics as n
 from tapd.services.irc.wire.delivery import event_by, event_of

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tapd.services.irc.conduct.announce import announce_change
 from tapd.services.irc.conduct.membership import send_channels
 from tapd.services.irc.conduct.playback import play_missed
 from tapd.services.irc.conduct.reservation import is_owner
-from tapd.services.irc.telling.announce import announce_change
 from tapd.services.irc.wire import capabilities as cap
 from tapd.services.irc.wire.delivery import event_by, event_of
 

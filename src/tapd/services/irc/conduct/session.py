@@ -20,9 +20,9 @@ from tapd.model.protocol import Transport
 from tapd.model.protocols.kept import KeptInput
 from tapd.services.irc.conduct import admission, audit, flood, presence
 from tapd.services.irc.conduct.command_table import Command, find_command
+from tapd.services.irc.conduct.refusal import Refusal, Refused
 from tapd.services.irc.state.reply import Client, LabeledReply, Reply
 from tapd.services.irc.state.user import User
-from tapd.services.irc.telling.refusal import Refusal, Refused
 from tapd.services.irc.wire import capabilities as cap
 from tapd.services.irc.wire import message as wire
 from tapd.services.irc.wire import numerics as n

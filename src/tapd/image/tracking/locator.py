@@ -7,7 +7,7 @@ from typing import Any
 
 from tapd.image.loss import Loss
 from tapd.image.paths import find_path
-from tapd.image.pickling.shared import Shared
+from tapd.image.pickling.shared_objects import Shared
 
 _LOSSY_MAX = 1000
 _LOOKED_AT_MAX = 20_000

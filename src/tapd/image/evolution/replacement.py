@@ -11,7 +11,7 @@ from typing import Any
 
 from tapd.errors import UpgradeRefused
 from tapd.image.bare import set_class
-from tapd.image.evolution.collecting import note
+from tapd.image.evolution.registry import note
 from tapd.image.evolution.stand_ins import (
     DurableStandIn,
     Refusing,

@@ -12,7 +12,7 @@ from tapd import events
 from tapd.errors import InterpreterBroken
 from tapd.interpreter import check_builtins
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 _exit = os._exit
 _write = os.write
@@ -30,7 +30,7 @@ def end_unclean(error: BaseException, what_next: str = GOES_ON) -> None:
     """
     try:
         check_builtins()
-        log.critical(
+        _log.critical(
             "a turn broke, so this process ends; %s",
             what_next,
             exc_info=error,

@@ -14,8 +14,8 @@ import pytest
 from by_hand import Server, serving, wait_for
 from storm_service import Counter, Numbered, make_application
 
-from tapd.host.asleep import save_sleep, take_sleep
-from tapd.host.idle import next_due_s
+from tapd.host.sleep.file import save_sleep, take_sleep
+from tapd.host.sleep.idle import next_due_s
 from tapd.model.application import Application
 
 
@@ -96,7 +96,7 @@ def test_it_wakes_for_its_timer_and_keeps_awake_for_one_that_is_near(tmp_path: P
     application = Application("bell")
     application.listen(f"unix:{path}", Bell())
     with serving(
-        tmp_path, application, "--idle-exit=0.3", python_path=str(Path(__file__).parent)
+        tmp_path, application, "--idle-exit=0.3", python_path=str(Path(__file__).parents[1])
     ) as server:
         client, said = visit(path)
         assert said == b"0\n"

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tapd.host.saving.checkpoint import Checkpointer
     from tapd.host.upgrade import LoadedCode
 
-log = logging.getLogger("tapd.host")
+_log = logging.getLogger("tapd.host")
 
 _T = TypeVar("_T")
 
@@ -304,7 +304,7 @@ class Saving:
                 try:
                     await asyncio.to_thread(self._state.sync_journal)
                 except OSError as error:
-                    log.error("the journal can't be synced: %s; saving a generation", error)
+                    _log.error("the journal can't be synced: %s; saving a generation", error)
                     self._asked.set()
 
 
@@ -324,7 +324,7 @@ def _note_audited(
 
     text = f"the audit of generation {generation} {audited} before it was done"
     level = logging.DEBUG if audited == GIVEN_UP else logging.WARNING
-    log.log(level, "%s; the generation is saved", text)
+    _log.log(level, "%s; the generation is saved", text)
     _answer(waiting, StateUnwritable(f"{text}; try again"))
 
 

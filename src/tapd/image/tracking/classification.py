@@ -15,7 +15,7 @@ from typing import Any
 
 from tapd.image.evolution import names
 from tapd.image.evolution.versions import OwnState
-from tapd.image.pickling.shared import Shared
+from tapd.image.pickling.shared_objects import Shared
 from tapd.image.reduction.mutability import ATOMS, Kind, is_named, kind_of, parts_of_row
 from tapd.image.reduction.parts import durable_state
 from tapd.image.reduction.reducer import has_usual_hash

@@ -11,7 +11,7 @@ from typing import Any
 
 from tapd.image import hooks
 from tapd.image.bare import HEAP_TYPE
-from tapd.image.reduction import strangers
+from tapd.image.reduction import library_types as strangers
 
 _GETSET = types.GetSetDescriptorType
 _VALUES = (int, str, bytes, float, complex, tuple, frozenset)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from tapd.image.pickling.pickler import StatePickler
 from tapd.image.tracking.fingerprint import FingerprintTaker
 from tapd.image.tracking.jar import Jar
-from tapd.image.tracking.watching import Watch, Watched
+from tapd.image.tracking.polling import Watch, Watched
 from tapd.model.durable.persistent import Persistent
 from tapd.model.durable.tracked import TrackedDict, TrackedList
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from tapd.image.pickling.memo import shared_in
-from tapd.image.pickling.shared import Shared
+from tapd.image.pickling.shared_objects import Shared
 from tapd.image.tracking.fingerprint import Fingerprint, FingerprintTaker
 from tapd.model.durable.persistent import Persistent, Tracked, set_mark
 

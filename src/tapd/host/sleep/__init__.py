@@ -1,0 +1,1 @@
+"""Servers that sleep: when one may, and the file that says until when."""

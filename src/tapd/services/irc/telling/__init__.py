@@ -1,1 +1,0 @@
-"""Telling clients: answers and refusals, and the others what somebody did."""
