@@ -1,4 +1,4 @@
-"""A chat room: names, who comes and goes, and what was said before you came.
+"""A chat room: names, arrivals and departures, and a history of the last lines.
 
 tapd-mktap app chat:Room --port 9000
 """
@@ -47,7 +47,7 @@ class Room(Service):
         self.history: collections.deque[str] = collections.deque(maxlen=HISTORY_LINES)
 
     def enter(self, person: Person, name: str) -> None:
-        """Let `person` in as `name`, unless there is such a person already."""
+        """Admit `person` as `name`, unless the name is taken."""
         if not name.isidentifier() or name in self.people:
             person.send_line("That name won't do. Another?")
             return
@@ -58,7 +58,7 @@ class Room(Service):
         self.tell_all(f"* {name} is here")
 
     def leave(self, person: Person) -> None:
-        """Take note that `person` has gone."""
+        """Remove `person`, who has left."""
         del self.people[person.name]
         self.tell_all(f"* {person.name} has left")
 

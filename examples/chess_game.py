@@ -1,7 +1,7 @@
-"""Chess for two: the first to come has white, the second black, all others watch.
+"""Chess for two: the first to connect has white, the second black, all others watch.
 
-A player types moves as they are written (e4, Nf3, O-O), or "resign". The rules are
-those of the library `chess`, which has to be installed.
+A player types moves in algebraic notation (e4, Nf3, O-O), or "resign". Needs the library
+`chess` for the rules.
 
 tapd-mktap app chess_game:Table --port 9000
 """
@@ -17,7 +17,7 @@ COLOURS = ("white", "black")
 
 class Person(LineProtocol):
     service: Table
-    colour = ""  # of those who only watch
+    colour = ""  # for spectators
 
     def connection_made(self, transport: Transport) -> None:
         taken = [other.colour for other in self.service.people]
@@ -43,7 +43,7 @@ class Table(Service):
     protocol = Person
 
     def __init__(self) -> None:
-        self.moves: list[str] = []  # the position follows from them
+        self.moves: list[str] = []  # the position is computed from them
         self.people: list[Person] = []
 
     def board(self) -> chess.Board:

@@ -1,4 +1,4 @@
-"""A port forwarder. Both connections of a pair outlive the process, with what is in them.
+"""A port forwarder. Both connections of a pair survive the process, with the data in flight.
 
 tapd-mktap app forward:Forwarder -o target=192.0.2.7:80 --port 9000
 """
@@ -18,7 +18,7 @@ class Leg(Protocol):
         self.other.transport.write(data)
 
     def eof_received(self) -> bool:
-        """Pass on that no more will come; the other direction goes on (RFC 9293, 3.9.1)."""
+        """Forward the end of input; the other direction stays open (RFC 9293, 3.9.1)."""
         self.ended = True
         self.other.transport.write_eof()
         return not self.other.ended
@@ -28,7 +28,7 @@ class Leg(Protocol):
             self.other.transport.close()
 
     def pause_writing(self) -> None:
-        """This leg's peer reads slowly: take no more from the other's."""
+        """This leg's peer reads slowly: stop reading from the other's (backpressure)."""
         self.other.transport.pause_reading()
 
     def resume_writing(self) -> None:
@@ -36,7 +36,7 @@ class Leg(Protocol):
 
 
 class Inbound(Leg):
-    """The leg of a client. Nothing is read from it before the other one stands."""
+    """The leg of a client. It is not read before the other leg is connected."""
 
     service: Forwarder
 

@@ -1,6 +1,6 @@
-"""A guest book on the web. uvicorn speaks HTTP and knows nothing of tapd; the entries are state.
+"""A guest book on the web. uvicorn speaks HTTP and does not know tapd; the entries are state.
 
-POST an entry, GET them all. Connections that are kept alive outlive the process, too.
+POST an entry, GET them all. Keep-alive connections survive the process, too.
 Needs `uvicorn`.
 
 tapd-mktap app guestbook:GuestBook --port 9000
@@ -19,7 +19,7 @@ from tapd import AsyncioService
 
 
 class GuestBook(AsyncioService):
-    """Gives each connection a protocol of uvicorn's, and answers its requests (ASGI)."""
+    """Makes a uvicorn protocol for each connection, and answers its requests (ASGI)."""
 
     def __init__(self) -> None:
         super().__init__(self.make_protocol, idle=is_between_requests)

@@ -11,7 +11,7 @@ from tapd import PeerError, RequestProtocol, Service, Timer
 
 
 class Client(RequestProtocol):
-    """One connection. Its only state is a line that has not arrived in full, kept by its base."""
+    """One connection. Its only state is an incomplete line, which its base buffers."""
 
     service: Store
 

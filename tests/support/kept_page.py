@@ -47,23 +47,23 @@ def load_zoo() -> Any:
 
 _HEAD = """# What is kept
 
-Whatever a service, or somebody at a prompt, holds is kept, renewed or named as lost; one bad object never costs the rest. A kind that is *renewed* comes back ready for use, without what belonged to the process. What is *lost* leaves a placeholder, which says where it was and why when it is used; the log names it at each save, and a prompt at once, when a name is assigned.
+This page is for authors who want to know which objects survive. Every object that a service or a prompt's namespace holds is kept, renewed or reported as lost; one bad object never costs the rest. A *renewed* object comes back ready for use, without its parts that belonged to the process. A *lost* object leaves a placeholder, whose use raises an error that says where the object was and why it was lost. The log names it at each save, and a prompt at once, when a name is assigned.
 
-This page is written by `tests/support/kept_page.py` from the very kinds that the tests go through (`tests/image/reduction/test_zoo.py`, `tests/support/typed_kinds.py`), and a test fails when it is stale.
+`tests/support/kept_page.py` writes this page from the kinds that the tests use (`tests/image/reduction/test_zoo.py`, `tests/support/typed_kinds.py`), and a test fails when the page is out of date.
 
-Arrays of numpy are kept, with their order and flags; views go on to show the memory of an array that is kept with them. A view of an array of objects, of one with gaps, or of a `bytearray` is named as lost: keep `view.copy()` (`tests/image/reduction/test_subclasses.py`).
+numpy arrays are kept, with their order and flags; a view still shares the memory of its array, if that is kept as well. A view of an array of objects, of one with gaps, or of a `bytearray` is lost: keep `view.copy()` (`tests/image/reduction/test_subclasses.py`).
 """
 _TYPED = """
 ## Typed at a prompt
 
-Functions that no module holds are kept as the text that was typed, never as bytecode, and `inspect.getsource` and tracebacks show it. Classes are kept as they are now, with every attribute, and no code of theirs is run to make them again. After a restore each of these has to hold what stands beside it, and everything reachable from it has to be the same by value and identity: by a TAP, by a journal, and by each form that these take (`tests/image/code/test_typed_ways.py`).
+Functions that belong to no module are kept as their source text, never as bytecode, and `inspect.getsource` and tracebacks show it. Classes are kept as they are now, with every attribute, and restoring them runs none of their code. The table says what must hold for each kind after a restore. Everything reachable from it must also be the same by value and identity, by a TAP, by a journal, and by each form of these (`tests/image/code/test_typed_ways.py`).
 
-Lost, and named: a function that has no text, since it was compiled from a syntax tree or unmarshalled; a type variable's bound or an alias that can't be evaluated yet, and a generic alias that refers to itself; a class whose metaclass is written in C. An alias is evaluated when it is first saved, at the end of the turn.
+Reported as lost: a function without source text, compiled from a syntax tree or unmarshalled; a type variable's bound or an alias that can't be evaluated yet, and a generic alias that refers to itself; a class whose metaclass is written in C. An alias is evaluated when it is first saved, at the end of the turn.
 """
 _MATRIX = """
-## Python versions, both ways
+## Python versions, in both directions
 
-How many of the {count} kinds above live in a TAP that one Python wrote and another loads. Each also loads the golden TAP of each (`tests/golden`), which are kept for ever.
+How many of the {count} kinds above survive in a TAP that one Python version wrote and another loads. Each version also loads the golden TAPs of all versions (`tests/golden`), which are kept for ever.
 """
 
 
