@@ -135,10 +135,6 @@ class Reply:
         """
         self._standard("FAIL", command, code, context, text, is_own=is_own)
 
-    def warn(self, command: str, code: str, *context: str, text: str, is_own: bool = False) -> None:
-        """Send a WARN; as `fail`."""
-        self._standard("WARN", command, code, context, text, is_own=is_own)
-
     def note(self, command: str, code: str, *context: str, text: str, is_own: bool = False) -> None:
         """Send a NOTE; as `fail`."""
         self._standard("NOTE", command, code, context, text, is_own=is_own)
