@@ -133,20 +133,11 @@ class Reply:
             is_own: no specification names this code, so clients that didn't ask for
                 `standard-replies` get a NOTICE instead.
         """
-        self._standard("FAIL", command, code, context, text, is_own=is_own)
-
-    def note(self, command: str, code: str, *context: str, text: str, is_own: bool = False) -> None:
-        """Send a NOTE; as `fail`."""
-        self._standard("NOTE", command, code, context, text, is_own=is_own)
-
-    def _standard(
-        self, kind: str, command: str, code: str, context: tuple[str, ...], text: str, **how: Any
-    ) -> None:
-        if how["is_own"] and not self.caps & cap.STANDARD_REPLIES:
-            self.notice(f"{kind} {command} {code}: {text}")
+        if is_own and not self.caps & cap.STANDARD_REPLIES:
+            self.notice(f"FAIL {command} {code}: {text}")
         else:
             params = (command, code, *map(safe_parameter, context))
-            self.send_from_server(kind, *params, trailing=text)
+            self.send_from_server("FAIL", *params, trailing=text)
 
     def send_batch(self, kind: str, params: Iterable[str], content: Iterable[Outgoing]) -> None:
         """Send `content` as one batch, or as it is to who doesn't know batches."""
