@@ -1,16 +1,14 @@
-"""What an author's code raises costs its own object, and never the turn: the one rule for it.
+"""Isolates exceptions of authors' code: one costs its own object, and never the turn.
 
-An author's code is whatever a turn calls and tapd did not write: the methods of protocols
-and services, timers, what tasks and threads hand back. It may raise anything, SystemExit,
+Authors' code is whatever a turn calls and tapd did not write: the methods of protocols
+and services, timers, the callbacks of tasks and threads. It may raise anything, SystemExit,
 KeyboardInterrupt, CancelledError and GeneratorExit included: `sys.exit()` in a method ends
 that method. Even the ``__repr__`` that a log line asks for may raise. So every such call is
-made inside of an ``except BaseException`` which calls `failed`, or by `attempt`, which does
-both. The hooks that pickling runs have the same rule in `image.hooks`.
+made in an ``except BaseException`` that calls `failed`, or by `attempt`, which does both.
+`image.hooks` has the same rule for the hooks that pickling runs.
 
-What anything else in a turn raises is a broken turn: input was run and is not committed, so
-the process ends at once (`net.turn.turn`).
-
-Imports `interpreter`.
+An exception from anything else breaks the turn: input was run and is not committed, so the
+process ends at once (`net.turn.turn`).
 """
 
 from __future__ import annotations
@@ -49,7 +47,7 @@ def failed(where: str, error: BaseException, fields: Mapping[str, Any] | None = 
         fields: of the journal.
 
     Raises:
-        InterpreterBroken: it is not its fault.
+        InterpreterBroken: the interpreter is at fault, not that code.
     """
     check_builtins(error)
     try:
