@@ -172,7 +172,7 @@ class Stream:
             self._warn_of_late_output()
 
     def _warn_of_late_output(self) -> None:
-        """Warn that output after `close` or `write_eof` is dropped, once for each place in the code.
+        """Warn that output after `close` or `write_eof` is dropped, once for each place in code.
 
         Only where the protocol itself writes: other writers (of a message to many) can't
         know yet.

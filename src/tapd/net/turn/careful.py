@@ -51,7 +51,7 @@ SINGLE_LEVEL = 2
 COMMIT_EACH_S = 0.1
 _COMMIT = "commit"  # the kind of a mark
 SETTLED_S = 10.0
-"""What serves this long has survived its start, whatever input still waits."""
+"""A process that serves this long has survived its start, whatever input still waits."""
 
 
 class Careful:
@@ -150,7 +150,7 @@ class Careful:
             skip: called instead where it has killed the server each time. It must not run
                 authors' code.
             may_wait: it may be committed together with others, as the next process runs it
-                in any case: a commit costs the more, the larger the state is.
+                in any case. Saves the cost of a commit for each.
         """
         if not self.is_single:
             run()
@@ -186,7 +186,7 @@ class Careful:
             self.note_progress()
 
     def run(self, events: list[tuple[int, int]]) -> list[tuple[int, int]]:
-        """Run what waits, one unit at a time where that is due; return the other events."""
+        """Run the input that waited, one unit at a time where that is due; return other events."""
         if not self.is_single:
             return events
         self._commits.commit()  # else a unit would be blamed for what ran before it
@@ -206,7 +206,7 @@ class Careful:
         return [(fd, event) for fd, event in events if fd not in later_fds]
 
     def is_over(self) -> bool:
-        """Whether all that waited at the start was run, or this has served for long enough."""
+        """Whether all input of the start was run, or the process has served long enough."""
         streams = self._connections.streams
         self.waiting = {
             key: until
@@ -245,7 +245,7 @@ class Careful:
                 self.note_progress()
 
     def _run_all(self, stream: Stream, until: int) -> None:
-        """Run all that waits of one connection."""
+        """Run all waiting input of one connection."""
         self._announce("stream", stream.key, stream.taken, 1)
         self._connections.receive(stream, min(until - stream.taken, PEEK_BYTES))
 

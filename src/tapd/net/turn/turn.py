@@ -63,14 +63,14 @@ class Turn:
     Attributes:
         application: whose turns they are.
         jar: knows which durable objects changed.
-        own_memory: its item 0 is 1 in the process that made the turn, 0 in each copy of it.
+        own_memory: its item 0 is 1 in the process that made the turn, 0 in its forked copies.
         schedule: when the next turn runs, and what it calls first.
         sockets: the epoll set of all sockets.
         pending: what was done since the last commit.
         guard: calls the methods of protocols.
         trials: what runs alone, after unclean deaths.
         ports: the datagram ports.
-        connections: the streams, one by one.
+        connections: the streams.
         streams: those of `connections`, by key.
         commits: the journal.
         listeners: where connections begin.
@@ -169,7 +169,7 @@ class Turn:
         self.commits.change_journal(journal, boot_id, self.trials.level, clean=clean)
 
     def stop_listening(self) -> None:
-        """Accept no more; who connects now waits in the backlog for the next process."""
+        """Stop accepting; new connections wait in the backlog for the next process."""
         self.listeners.stop()
         self.ports.stop()
 
