@@ -28,8 +28,8 @@ FULL_PAUSE_S = 1.0
 FULL_TOLD_EACH_S = 60.0
 _FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
-# A peer that vanished without a word is noticed after these (tcp(7)): 2 minutes
-# of silence, then 4 probes 30 s apart.
+# Keep-alive (tcp(7)) notices a peer that vanished: after 2 minutes of silence come 4 probes,
+# 30 s apart.
 _KEEPALIVE = (
     (socket.TCP_KEEPIDLE, 120),
     (socket.TCP_KEEPINTVL, 30),
