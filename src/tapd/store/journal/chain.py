@@ -208,7 +208,7 @@ def _place_before(segment: Segment) -> tuple[int, int]:
 def _with_next(
     segments: Iterator[Segment], since: int
 ) -> Iterator[tuple[Segment, tuple[int, int] | None, Segment | None]]:
-    """Yield each segment, its entry on the one before, and the next one if it has such an entry.
+    """Yield each segment, its entry on the one before, and the next one if it has one on this.
 
     The entry of `since` itself is left out: all that was before it is in the TAP.
     """

@@ -208,8 +208,8 @@ class JournalWriter:
         except OSError:
             if written:
                 # Back to the end of the last whole record. Should this fail as
-                # well, the next append starts where the pointer is put here, and
-                # overwrites what is torn.
+                # well, the next append starts at the position set here, and
+                # overwrites the torn record.
                 with contextlib.suppress(OSError):
                     self._operations.ftruncate(self.fd, self.size)
             os.lseek(self.fd, self.size, os.SEEK_SET)
