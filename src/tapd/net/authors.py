@@ -52,7 +52,7 @@ def failed(where: str, error: BaseException, fields: Mapping[str, Any] | None = 
     check_builtins(error)
     try:
         _log.error("%s", where, exc_info=error, extra=fields)
-    except BaseException as another:  # of what the traceback asks the exception
+    except BaseException as another:  # rendering a traceback runs the exception's code
         first, second = type(error).__name__, type(another).__name__
         _log.error("%s: %s, and what its traceback shows raised %s", where, first, second)
 
@@ -60,8 +60,8 @@ def failed(where: str, error: BaseException, fields: Mapping[str, Any] | None = 
 def attempt(obj: object, name: str, *args: Any, where: str = "") -> bool:
     """Call the method `name` of an author's object; return whether it returned.
 
-    What it raises is logged, after `where`. The method is looked up here as well: it may be
-    a property.
+    An exception is logged, after `where`. The method is looked up here as well: it may be a
+    property.
     """
     try:
         getattr(obj, name)(*args)

@@ -20,7 +20,7 @@ LIMIT_S = 1.0
 
 
 class Turning(Protocol):
-    """What is watched: `net.turn.turn.Turn`."""
+    """The watched object: `net.turn.turn.Turn`."""
 
     @property
     def began_s(self) -> float:

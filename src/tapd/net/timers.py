@@ -60,7 +60,7 @@ class Timers:
                 yield timer
 
     def touch_namespaces(self) -> None:
-        """Say that code ran that may have changed what was typed at a prompt."""
+        """Mark the namespaces of prompts as changed: the code that ran may have changed them."""
         for namespace in live_namespaces():
             namespace.touch()
 

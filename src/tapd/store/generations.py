@@ -161,7 +161,7 @@ class Store(Layout):
             TapMissing: there is none.
             TapDamaged, TapForeign: there are some, and none is good.
             TapTooNew, UpgradeRefused: the newest needs other code; falling back
-                would throw away what it holds.
+                would lose its state.
             UsageError: the shutdown TAP was named, and belongs to another application than
                 the TAP beside it.
         """
@@ -197,7 +197,7 @@ class Store(Layout):
             skipped: the newer ones that could not be loaded, and the reasons.
 
         Raises:
-            TapdError: what is wrong with it.
+            TapdError: it can't be loaded.
         """
         pickle, manifest = self.read(entry)
         restoration = Restoration()
@@ -361,7 +361,7 @@ class Store(Layout):
         started_s = time.monotonic()
         path = self.generation_path(generation)
         with writing(path):
-            self._remove_temporaries()  # of a saving child that was killed
+            self._remove_temporaries()  # left by a saving child that was killed
             snapshot = take_snapshot(
                 application, generation, self.key, clean=clean, journal=journal
             )
@@ -467,7 +467,7 @@ class Store(Layout):
         """Remove old generations, under the lock; see `retention.prune_generations`.
 
         Returns:
-            What was removed.
+            The paths of the removed files.
 
         Raises:
             StateUnwritable: the directory can't be written.

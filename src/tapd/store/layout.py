@@ -42,8 +42,7 @@ class Entry(Value):
         size_bytes: of the file.
         saved_at_s: when the file was written, in seconds since the epoch.
         manifest: its manifest, authenticated; None where `error` is set.
-        error: what is wrong with it. Without a full check, the pickle itself was not
-            read.
+        error: the error in it, if any. Without a full check, the pickle was not read.
     """
 
     generation: int

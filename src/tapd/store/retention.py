@@ -41,7 +41,7 @@ def prune_generations(
             verified again.
 
     Returns:
-        What was removed.
+        The paths of the removed files.
     """
     entries = _own_generations(layout)
     newest_good = next(

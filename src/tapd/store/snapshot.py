@@ -46,7 +46,7 @@ class Snapshot(Value):
 
 
 class SaveReport(Value):
-    """What a save wrote.
+    """The result of a save.
 
     Attributes:
         path: the generation's file (for a clean stop: the shutdown TAP).
@@ -64,7 +64,7 @@ class SaveReport(Value):
 
 
 class Loaded(Value):
-    """What a load found.
+    """The result of a load.
 
     Attributes:
         application: as it was saved.

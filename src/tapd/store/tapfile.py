@@ -319,6 +319,7 @@ def split_tail(end: memoryview, file_bytes: int, source: str, begin: bytes = b""
     checksum_at = footer_at + _HEAD.size
     checksum = bytes(end[checksum_at : checksum_at + _DIGEST_BYTES])
     signature = bytes(end[checksum_at + _DIGEST_BYTES : -_END.size])
+    # In a damaged footer the lengths can be anything: don't slice by them before they fit.
     fits = stored + manifest_bytes + FOOTER_BYTES == file_bytes
     manifest = bytes(end[footer_at - manifest_bytes : footer_at]) if fits else b""
     covered = hashlib.sha256(manifest)
@@ -326,6 +327,7 @@ def split_tail(end: memoryview, file_bytes: int, source: str, begin: bytes = b""
     covered.update(end[-_END.size :])
     if covered.digest() != checksum:
         raise TapDamaged(f"{source}: cut or changed since it was written; {_EARLIER}")
+    # After the checksum, which tells a later format from a damaged footer.
     if version > FORMAT:
         raise TapTooNew(
             f"{source}: written in format {version} by a later tapd, and this one knows format"

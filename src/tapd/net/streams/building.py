@@ -30,7 +30,7 @@ def build_protocol(tellings: Tellings, service: Service, peer: Any, why_full: st
 
     Raises:
         PeerError: it is refused, and sent nothing.
-        AuthorError: what was built is no protocol for it.
+        AuthorError: the service built no usable protocol.
         BaseException: whatever the service raised.
     """
     name = type(service).__qualname__

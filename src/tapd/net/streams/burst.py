@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tapd.model.protocol import Transport
 
 Queue = list["bytes | Burst"]
-"""What was written to a stream in a turn, in order."""
+"""The output of a stream in a turn, in order."""
 
 
 class Burst:
@@ -61,5 +61,5 @@ def close_last(queue: Queue) -> None:
 
 
 def pieces_of(queue: Queue) -> list[bytes]:
-    """Return the output in `queue`; what went to many is the same object for all of them."""
+    """Return the output in `queue`; that of a burst is one object for all its streams."""
     return [each if each.__class__ is bytes else each.joined() for each in queue]  # type: ignore[union-attr]

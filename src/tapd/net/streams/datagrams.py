@@ -60,7 +60,7 @@ _view = memoryview(_buffer)
 
 
 class PortTurn(TypingProtocol):
-    """What a datagram port asks of the turn; `net.turn.ports.Ports` has it."""
+    """The turn's interface for datagram ports; `net.turn.ports.Ports` implements it."""
 
     @property
     def call(self) -> Callable[[Callable[[], object]], None]:
@@ -140,8 +140,8 @@ class DatagramPort:
 
         Args:
             state: the journal's state of a socket of this name.
-            is_same_socket: it may be this very one; after a reboot it is not, and
-                what was not sent is dropped.
+            is_same_socket: it may be the same socket; after a reboot it is not, and unsent
+                output is dropped.
 
         Returns:
             How many datagrams were sent or dropped so far, for the journal.
@@ -167,7 +167,7 @@ class DatagramPort:
         """Have the service build the protocol, once in the port's life.
 
         Raises:
-            AuthorError: what it builds is no protocol of datagrams, or another port's.
+            AuthorError: it builds no datagram protocol, or one of another port.
         """
         service = self.port.service
         if self.port.protocol is not None:
@@ -233,6 +233,7 @@ class DatagramPort:
             if is_single:
                 self._single -= 1
                 return
+            # The next peek would skip an empty datagram, so that one ends the batch.
             if not data or size > BATCH_BYTES:
                 return
 

@@ -56,7 +56,7 @@ _peek_view = memoryview(_peek_buffer)
 
 
 class StreamTurn(TypingProtocol):
-    """What a stream asks of the turn; `net.turn.pending.Pending` has it."""
+    """The turn's interface for streams; `net.turn.pending.Pending` implements it."""
 
     @property
     def go_on_reading(self) -> Callable[[Stream], None]:
@@ -360,6 +360,7 @@ class Stream:
         if self.peeked:
             count, self.peeked = self.peeked, 0
             if self.is_unix:
+                # First: after a kill the mark is all that tells whether a discard is due.
                 self._peek_offset = None
                 kernel.mark_discard(self.sock, self.reads, count)
             kernel.discard_input(self.sock, count)
@@ -431,7 +432,7 @@ class Stream:
         self._eof_sent = True
 
     def shutdown(self) -> None:
-        """End the connection for the peer, whoever else holds a duplicate of its fd.
+        """Shut the connection down, even where other processes hold duplicates of its fd.
 
         Raises:
             DescriptorLost: the descriptor is not the connection's any more.

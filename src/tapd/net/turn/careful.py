@@ -169,6 +169,8 @@ class Careful:
             run()
         if is_skipped:
             self._append(records.render_progress(work))
+        # A suspect is committed by itself: the commit may be what kills, and then the last
+        # mark in the journal must be the suspect's.
         if not may_wait or is_suspect or self._commits_each:
             self._commits.commit()
             if not self._commits.is_stalled:
@@ -200,7 +202,8 @@ class Careful:
             return []
         streams = self._connections.streams
         waiting = (streams[key] for key in self.waiting if key in streams)
-        # What is not read now can still end, which epoll tells once, or have room for output.
+        # Only unread streams are left out: the events of the others (a reset, which epoll
+        # reports once, or room for output) are handled as usual.
         later_fds = {stream.fd for stream in waiting if stream.wants_input}
         later_fds.update(stream.fd for stream in self._held)
         return [(fd, event) for fd, event in events if fd not in later_fds]

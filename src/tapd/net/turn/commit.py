@@ -37,7 +37,7 @@ how much was sent: the journal has one copy of a message to many, memory one per
 
 
 class Journal(Protocol_):
-    """What a turn needs of a journal; `store.journal.file.JournalWriter` has it."""
+    """The journal's interface for the turn; `store.journal.file.JournalWriter` implements it."""
 
     size: int
 
@@ -283,10 +283,11 @@ class Commits:
     def _change_journal(self, journal: Journal, boot_id: str, level: int, *, clean: bool) -> None:
         self.commit()
         if self.is_stalled:
-            # Its record is written later, and to say here what it says would say it twice.
+            # The stalled record is written later; a base record with its changes would
+            # apply them twice.
             raise StateUnwritable("the last turn could not be committed; the journal stays")
         if self.journal is not None:
-            # A power cut must not leave what follows without what was before.
+            # A power cut must not leave the new journal without the end of the old one.
             try:
                 self.journal.sync()
             except StateUnwritable as error:
@@ -294,7 +295,7 @@ class Commits:
         states = [stream.state() for stream in self._connections.streams.values()]
         ports = {port.name: port.state() for port in self._ports}
         old = self.journal
-        before = old.end if old is not None else None  # else nobody saw that it was cut
+        before = old.end if old is not None else None  # shows whether it was cut later
         journal.append(
             records.render_base(boot_id, level, states, clean=clean, ports=ports, before=before)
         )

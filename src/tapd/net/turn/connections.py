@@ -198,9 +198,9 @@ class Connections:
             if event & (_IN | _GONE):
                 self.receive(stream)
         elif stream.flags & records.Flag.FROZEN:
-            pass  # what comes before its end is run first: soon, or by the next process
+            pass  # the input before its end is run first: soon, or by the next process
         elif event & _GONE and (
-            # Closed by both sides, or by a UNIX peer: what it sent before is read after the pause.
+            # Closed by both sides, or by a UNIX peer: input before that is read after the pause.
             not stream.flags & records.Flag.PAUSED or (event & _ERROR and not stream.is_unix)
         ):
             self.end(stream, None if stream.is_closing() else ConnectionResetError())

@@ -46,7 +46,7 @@ class Work(NamedTuple):
 
 
 Run = Callable[[Work, Callable[[], None]], None]
-"""Runs work in a thread, has its result taken, then calls what it was given, in a turn."""
+"""Runs work in a thread, then, in a turn, calls its `done` and the given function."""
 
 
 def most_running() -> int:

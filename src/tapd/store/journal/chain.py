@@ -22,10 +22,10 @@ from tapd.values import Value
 
 
 class Fault(enum.Enum):
-    """What is wrong with a journal."""
+    """The faults of a journal."""
 
     TORN = "torn"  # its last record is incomplete: nothing whole follows
-    DAMAGED = "damaged"  # whole records follow what is broken
+    DAMAGED = "damaged"  # whole records follow a broken one
     SHORT = "short"  # it was cut at the end of a record
     MISSING = "missing"  # there is no such file
     FOREIGN = "foreign"  # it is no journal

@@ -111,6 +111,7 @@ class JournalWriter:
         self._nameless: Path | None = None
         try:
             if continue_from is None:
+                # The first append renames it: a journal without a record is never seen.
                 self._nameless = temporary_name(path)
                 self._nameless.unlink(missing_ok=True)
                 self.fd = os.open(self._nameless, flags | os.O_EXCL, 0o600)
@@ -271,7 +272,7 @@ def _unwritable(path: Path, error: OSError) -> StateUnwritable:
 
 
 class JournalContents:
-    """What was read from a journal.
+    """The contents of a journal.
 
     Attributes:
         payloads: of each record, in order, authenticated.

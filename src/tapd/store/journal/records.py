@@ -135,7 +135,7 @@ class Record(Value):
 
 
 class TurnRecord(Record):
-    """What a turn did.
+    """The changes of one turn.
 
     Attributes:
         opens: streams that began.
