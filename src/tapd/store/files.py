@@ -1,7 +1,7 @@
 """Atomic, durable file replacement, on system calls that tests can replace.
 
-All of `store` changes the disk by a `Files` object, so that tests can fail the Nth call, for
-every N, and record the calls to work out what a power cut could leave after each of them.
+TAPs and keys are changed on disk through a `Files` object, so that tests can fail the Nth
+call, for every N, and record the calls to work out the possible states after a power cut.
 
 The order is that of any database: write a temporary file in the same directory, fsync it,
 rename it over the name, fsync the directory. At every step there is either the old file or

@@ -154,16 +154,14 @@ class Store(Layout):
         Each one that is skipped is logged as a warning, with the reason.
 
         Args:
-            journals_follow: journals will be applied, so upgrades of state wait
-                for the restoration that is returned.
+            journals_follow: journals will be applied: upgrades wait for the restoration.
 
         Raises:
             TapMissing: there is none.
             TapDamaged, TapForeign: there are some, and none is good.
-            TapTooNew, UpgradeRefused: the newest needs other code; falling back
-                would lose its state.
-            UsageError: the shutdown TAP was named, and belongs to another application than
-                the TAP beside it.
+            TapTooNew, UpgradeRefused: the newest needs other code; older ones lack its state.
+            UsageError: the shutdown TAP was named, and the TAP beside it is of another
+                application.
         """
         lineage = self._checked_lineage()
         skipped: list[tuple[Path, Exception]] = []
@@ -351,10 +349,8 @@ class Store(Layout):
             journal: kept in the manifest.
 
         Raises:
-            StateUnwritable: a full disk, or no permission. All earlier generations are
-                still there.
-            TapExists: there is a later or equal generation already: this is the save of a
-                late child.
+            StateUnwritable: a full disk, or no permission. All earlier generations stay.
+            TapExists: there is a later or equal generation: this is a late child's save.
             BugError: the lock is not held.
         """
         self._check_locked()
@@ -433,7 +429,7 @@ class Store(Layout):
     def rollback(self, generation: int) -> SaveReport:
         """Make an earlier generation the newest: a copy of it under a new number.
 
-        The generation that was the newest stays. The lock must be held, and no daemon run.
+        The newest one stays. The lock must be held, and no daemon run.
 
         Raises:
             TapMissing: there is no such generation; the message names those there are.

@@ -87,7 +87,7 @@ class HostedTransport(asyncio.Transport):
         return self._low, self._high
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Set the limits; without them, those of all streams. `low` is a quarter of `high`."""
+        """Set the limits as in asyncio: by default `low` is a quarter of `high`."""
         if high is None:
             high = OUTPUT_HIGH_BYTES if low is None else 4 * low
         if low is None:

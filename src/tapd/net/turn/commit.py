@@ -295,7 +295,7 @@ class Commits:
         states = [stream.state() for stream in self._connections.streams.values()]
         ports = {port.name: port.state() for port in self._ports}
         old = self.journal
-        before = old.end if old is not None else None  # shows whether it was cut later
+        before = old.end if old is not None else None  # for the check whether it was cut later
         journal.append(
             records.render_base(boot_id, level, states, clean=clean, ports=ports, before=before)
         )

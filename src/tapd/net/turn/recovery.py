@@ -166,8 +166,8 @@ def _join_streams(
         state.output.clear()
     if state.flags & records.Flag.ABORTED:
         state.out_start = sent
-    # Committed input that the kernel still has. Less than none is a contradiction, but for a
-    # closing connection, which may have thrown input away.
+    # Committed input that the kernel still has. A negative number is a contradiction, except
+    # for a closing connection, which may have thrown input away.
     undiscarded = state.taken - positions.taken
     if not is_reading:
         undiscarded = max(undiscarded, 0)

@@ -166,6 +166,6 @@ class LiveRuntime:
         return cancel
 
     def cancel_tasks(self) -> None:
-        """Cancel running tasks and threads; their results are lost."""
+        """Cancel all running work; its results are lost."""
         for task in self._tasks:
             task.cancel()
