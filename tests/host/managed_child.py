@@ -1,4 +1,4 @@
-"""A small server for the manager's tests: it does on command what servers do.
+"""A small server for the manager's tests: it exits, crashes or hangs on command.
 
 Run as ``managed_child.py LOG``. Every start appends a line to LOG. Clients send
 lines; the first word is a command.

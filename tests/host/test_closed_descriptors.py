@@ -1,4 +1,4 @@
-"""Code in the process closes descriptors of tapd's: the others see a pause, and lose nothing."""
+"""Authors' code closes tapd's descriptors: clients see a pause, and lose nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The control socket: who may ask, what a broken client can do, and what restarts leave."""
+"""The control socket: access control, broken clients, and restarts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`application.run()` ends where a turn broke: it would be mute, and nobody starts it again."""
+"""`application.run()` ends at a broken turn: no service manager would start it again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A daemon's life under the embedded manager: stop, start, kill, poison, trouble with files."""
+"""A daemon's life under the embedded manager: stop, start, kill, poison input, file errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SIGKILL at any instant under datagrams: the counts of a real process tell of each loss."""
+"""SIGKILL at random instants under datagrams: the counts of a real process show each loss."""
 
 from __future__ import annotations
 

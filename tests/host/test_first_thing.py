@@ -1,4 +1,4 @@
-"""Plain instances in a list, at a real server that is killed between the lines."""
+"""Plain instances in a list survive kills of a real server between typed lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Code that forks, in every way and everywhere, at a real server with three clients, then killed.
+"""Authors' code forks, in every way and place, in a real server with three clients; then a kill.
 
 What the child does with the copy that it has reaches nobody: the counter and what the
 others are told are exact, the child ends by itself, and a kill loses nothing.

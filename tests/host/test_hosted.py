@@ -1,4 +1,4 @@
-"""Other people's asyncio protocols, hosted in a real process that is restarted and killed."""
+"""Hosted third-party asyncio protocols in a real process that is restarted and killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What typed code does to the interpreter, and what its environment does, at a real server.
+"""A real server survives what typed code and the environment do to the interpreter.
 
 Three clients; after each, a kill. Where the process goes on, nobody sees anything; where it
 ends, nobody is dropped, and what ended it again and again is skipped.

@@ -1,4 +1,4 @@
-"""A hook that kills each process that loads its object costs that object, and no other.
+"""A hook that kills each process at load costs its own object, and no other.
 
 Each load is a process of its own, forked, with what a start does to load; it is tried
 until one ends.

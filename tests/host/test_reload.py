@@ -1,4 +1,4 @@
-"""Reload: new code is tried, then goes on with the old connections; or the old serves on."""
+"""Reload: new code is tried, then serves the old connections; else the old code serves on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a start does not import: each of these is a waiting client's time."""
+"""A start does not import these modules: waiting clients would pay for the imports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every call of an author's code: what it raises, and whom it kills, alone and in twos.
+"""A table of all calls of authors' code: exceptions, and kills by one or two of them.
 
 Whatever a hook raises costs its own object. A hook that kills costs a few deaths, each of
 which finds something out; then it is skipped. The others go on in either case, none of

@@ -1,4 +1,4 @@
-"""What clients, handlers and clocks do that nobody hopes for."""
+"""Hostile clients, broken handlers and clocks that jump."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Log lines that anybody can bring about: how many there are, and what they say."""
+"""Rate-limited log lines: their number and their text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one stranger can cost a server of one's own; docs/strangers.md says so as a table."""
+"""The cost of one hostile client to a server; docs/strangers.md has it as a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Taking in a graph that was just loaded: without looking into most objects, and missing none."""
+"""Adopting a loaded graph: most objects are not inspected, and none is missed."""
 
 from __future__ import annotations
 

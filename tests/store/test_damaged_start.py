@@ -1,4 +1,4 @@
-"""A real server whose journal was damaged or cut while it was down: what the next start says."""
+"""The start of a real server whose journal was damaged or cut while it was down."""
 
 from __future__ import annotations
 

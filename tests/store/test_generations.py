@@ -1,4 +1,4 @@
-"""The store: whatever happens, one good TAP is there, and it is the right one."""
+"""Generations: after any failure there is a good TAP, and the right one is loaded."""
 
 from __future__ import annotations
 

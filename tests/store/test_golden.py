@@ -1,4 +1,4 @@
-"""TAPs of every release and every Python load, for ever; and of each Python here in each other."""
+"""TAPs of every release and Python version load, for ever; and those of each Python in others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The key: where it is found, how it is made, and that it never shows."""
+"""The signing key: its location, its creation, and that it is never shown."""
 
 from __future__ import annotations
 

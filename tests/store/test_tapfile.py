@@ -1,4 +1,4 @@
-"""The TAP file: nothing but what the key's owner wrote is ever unpickled."""
+"""The TAP file: only bytes signed with the key are ever unpickled."""
 
 from __future__ import annotations
 

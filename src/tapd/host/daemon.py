@@ -1,9 +1,8 @@
 """A daemon's life, from its inherited sockets to its shutdown TAP.
 
-`Daemon` does what comes before the event loop: take what was inherited, start the guardian,
-lock and load the state. `host.serving` serves it and saves it. The connections stay open in
-the vault: the service manager closes them (a stop) or hands them to the next process (a
-restart).
+`Daemon` has the steps before the event loop: take the inherited sockets, start the guardian,
+lock and load the state. `host.serving` serves and saves it. The connections stay open in the
+vault: the service manager closes them (a stop) or passes them to the next process (a restart).
 """
 
 from __future__ import annotations
@@ -33,13 +32,13 @@ _log = logging.getLogger(__name__)
 CRASHES_WITHOUT_PAUSE = 6
 CRASH_PAUSE_S_MAX = 10.0
 _OPEN_FILES_MAX = 1 << 20
-"""As far as the guardian's table of them goes, and the kernel's own fs.nr_open by default."""
+"""The size of the guardian's table of descriptors; also the kernel's default of fs.nr_open."""
 
 _BOOT_ID_PARTS = ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32))
 
 
 def read_boot_id(environ: Mapping[str, str]) -> str:
-    """Return the kernel's name of this boot (random(4)).
+    """Return the kernel's id of this boot (random(4)).
 
     The unit hides /proc/sys and names the boot in TAPD_BOOT_ID instead, without
     the hyphens (the specifier %b of systemd.unit(5)).
@@ -108,10 +107,10 @@ class Daemon:
             return self._run_to_its_end(runner.get_loop(), serving)
 
     def _run_to_its_end(self, loop: asyncio.AbstractEventLoop, serving: Serving) -> int:
-        """Run `serving`, whatever tasks and callbacks of typed code raise meanwhile.
+        """Run `serving`, whatever exceptions tasks and callbacks of typed code raise.
 
-        asyncio lets a SystemExit or KeyboardInterrupt out of the loop, where it would
-        end the server of all for one person's `exit()`. The loop itself is unharmed.
+        asyncio lets a SystemExit or KeyboardInterrupt out of the loop, so one user's
+        `exit()` would end the server for all. The loop itself can go on.
         """
         task = loop.create_task(serving.run())
         while True:
@@ -123,30 +122,29 @@ class Daemon:
                 _log.error("a task or callback raised %r; serving goes on", error, exc_info=error)
 
     def _restore(self, state: State, notifier: Notifier) -> Restored:
-        """Restore; what kills each process that loads it is found out and left as it was."""
+        """Restore the state; objects that kill each process that loads them are left as saved."""
         keep_alive = functools.partial(notifier.extend_timeout, SAVE_TIMEOUT_S)
         trial = LoadTrial(state.store.journal_directory, keep_alive)
-        # Before the trial begins: who is killed while it waits did not die of a load.
+        # Before the trial begins: a kill during the pause must not count as one by a load.
         self._slow_down(trial.deaths, trial.before_s, "the loading of its state", notifier)
         with trial:
             self._copied.has(trial.descriptors)
             try:
                 return _restore_quickly(state)
             finally:
-                forks.end_copies()  # before the trial ends, which the server goes on with
+                forks.end_copies()  # before the trial ends: only the server goes on
 
     def _slow_down(self, deaths: int, before_s: float, of_what: str, notifier: Notifier) -> None:
-        """Pause before going on where the same thing kills again and again.
+        """Pause before the next try, where the same cause kills again and again.
 
-        Who kills the server from outside does not slow it down. The pause is from try to try:
-        a service manager's own is a part of it, and who is killed in a pause leaves
-        less of it to the next.
+        Kills from outside cause no pause. The pause is counted from try to try: the service
+        manager's own delay is part of it, and so is a pause that a kill interrupted.
 
         Args:
             deaths: how many there were in a row.
-            before_s: when the process before tried, by the clock.
-            of_what: they died.
-            notifier: is told.
+            before_s: the time of the last try, by the clock.
+            of_what: the cause, for messages.
+            notifier: gets the status.
         """
         pause_s = _pause_s(deaths, time.time() - before_s)
         if pause_s is None:
@@ -161,10 +159,7 @@ class Daemon:
 
 
 def _pause_s(deaths: int, since_s: float) -> float | None:
-    """Return how long to wait after so many deaths, and so long after the last try.
-
-    None where there is no reason to.
-    """
+    """Return the pause after `deaths`, less the time since the last try; None for none."""
     if deaths <= CRASHES_WITHOUT_PAUSE:
         return None
     pause_s = min(0.1 * 2.0 ** (deaths - CRASHES_WITHOUT_PAUSE), CRASH_PAUSE_S_MAX)
@@ -172,12 +167,12 @@ def _pause_s(deaths: int, since_s: float) -> float | None:
 
 
 def _changed_s(state: State) -> float:
-    """Return when a journal was last written to, by the clock; 0 where there is none."""
+    """Return the time of the last write to a journal, by the clock; 0 where there is none."""
     return max((path.stat().st_mtime for _, path in state.store.journal_files()), default=0.0)
 
 
 def _restore_quickly(state: State) -> Restored:
-    """Restore with the collector off, and have it never look at what is there then."""
+    """Restore with the collector off, then freeze the objects: it never scans them."""
     gc.disable()
     try:
         return state.restore()

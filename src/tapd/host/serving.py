@@ -52,7 +52,7 @@ _PASSES_OF_A_SIGNAL = 3
 
 
 class Surroundings(Value):
-    """What the service manager gave: sockets, notifications, limits."""
+    """What the service manager provides: sockets, notifications, limits."""
 
     inherited: Inherited
     notifier: Notifier
@@ -61,7 +61,7 @@ class Surroundings(Value):
 
     @classmethod
     def take(cls, environ: MutableMapping[str, str]) -> Surroundings:
-        """Take it from the environment, before anything else is opened."""
+        """Take them from the environment, before anything else is opened."""
         inherited = take_inherited(environ)
         problems = check_limits(environ, connections=1)
         descriptors_max = store_descriptors_max(environ)
@@ -71,10 +71,10 @@ class Surroundings(Value):
 class Serving:
     """One process's service of one application, once its state is loaded.
 
-    Owns the turn, what runs beside it in the background, and how it is to end.
+    Owns the turn, the background work, and the way in which serving ends.
 
     Attributes:
-        is_open: it serves: what typed code raises is no failure of the start.
+        is_open: it serves: an exception of typed code is no failure of the start.
     """
 
     def __init__(
@@ -177,7 +177,7 @@ class Serving:
             self._turn.serve(sock, port)
 
     def _adopt_connections(self) -> Resumed:
-        """Join the connections that the vault kept with what the journal says of them."""
+        """Match the connections in the vault with their state in the journal."""
         self._fault("recovery: begin")
         history, stored = self._restored.history, self._surroundings.inherited.stored
         held = self._vault.recover(stored, ended_before(self._application, history))
@@ -201,11 +201,11 @@ class Serving:
         loop.add_signal_handler(signal.SIGHUP, self._saving.ask_reload)
 
     def _open(self, resumed: Resumed) -> None:
-        """Say READY; the first turn serves who waits, before anything else is begun."""
+        """Report READY; the first turn serves waiting clients, before anything else begins."""
         restored = self._restored
         sleep = take_sleep(self._state.store.journal_directory)
         tell_start = functools.partial(story.tell_start, restored, resumed, self._turn, sleep)
-        if not restored.history.clean:  # told first: what is run now may be what kills
+        if not restored.history.clean:  # logged first: the work that is run now may kill
             tell_start()
         self._turn.open()
         self.is_open = True
@@ -215,7 +215,7 @@ class Serving:
             asyncio.get_running_loop().call_soon(tell_start)
 
     def _start_background(self) -> list[asyncio.Task[None]]:
-        """Begin what no waiting client needs: each runs after the first turn."""
+        """Begin the work that no waiting client needs, after the first turn."""
         loop = asyncio.get_running_loop()
         saving, turn, vitals = self._saving, self._turn, self._vitals
         background = [
@@ -235,7 +235,7 @@ class Serving:
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[None]:
-        """Have the service manager and a thread notice a turn that does not come back."""
+        """Start the watchdogs of a turn that does not return: the service manager and a thread."""
         loop = asyncio.get_running_loop()
         typed_code.allow_interrupts()
         watch = TurnWatch(self._turn, on_look=typed_code.interrupt_if_asked)
@@ -257,18 +257,18 @@ class Serving:
         await self._control.serve()
 
     async def _keep_awake(self) -> None:
-        """Have the server end once there is nothing to do for it."""
+        """End the server once it is idle."""
         await Idleness(self._turn, self._is_looked_at, self._options.idle_exit_s).wait()
         self._turn.stop_listening()  # at once: who connects from here on wakes the next process
         self._falls_asleep = True
         self._stop.set()
 
     def _is_looked_at(self) -> bool:
-        """Whether somebody has the control socket open."""
+        """Whether a client has the control socket open."""
         return self._control is not None and self._control.is_in_use
 
     def _take_stop(self) -> None:
-        """End: told by a signal."""
+        """End, by a signal."""
         self._is_told_to_stop = True
         self._stop.set()
 
@@ -289,7 +289,7 @@ class Serving:
         return await self._saving.checkpoint()
 
     async def audit(self) -> Audited:
-        """Save, and compare what a kill would have restored; see `Saving.audit`."""
+        """Save, and compare with what a kill would have restored; see `Saving.audit`."""
         return await self._saving.audit()
 
     async def reload(self) -> tuple[SaveReport, list[str]]:
@@ -306,7 +306,7 @@ class Serving:
         await asyncio.gather(*background, return_exceptions=True)
 
     async def _close(self) -> None:
-        """Say STOPPING, accept no more, and let busy connections come to an end."""
+        """Report STOPPING, stop accepting, and let busy connections finish."""
         turn, notifier = self._turn, self._notifier
         story.tell_stopping(self._application.name, len(turn.streams))
         if not self._saving.renews:  # it would mean: do not start the next one
@@ -321,8 +321,8 @@ class Serving:
         """Run the last turn.
 
         Raises:
-            StateUnwritable: the disk does not take it. The journal still holds
-                everything that was committed.
+            StateUnwritable: the journal can't be written. It still holds everything that
+                was committed.
         """
         self._turn.finish()
         if self._turn.commits.is_stalled:
@@ -335,7 +335,7 @@ class Serving:
         """Save the shutdown TAP.
 
         Raises:
-            StateUnwritable: the disk does not take it; the journal holds everything.
+            StateUnwritable: it can't be written; the journal holds everything.
         """
         journal = self._state.begin_generation()
         self._turn.change_journal(journal, self._boot_id, clean=True)
@@ -344,20 +344,20 @@ class Serving:
         self._saving.note_saved(report, self._vitals)
 
     async def _end(self) -> int:
-        """Return the exit status; have a server that falls asleep be woken."""
+        """Return the exit status; arrange for a server that falls asleep to be woken."""
         if self._falls_asleep and not await self._is_stopped_as_well():
             self._leave_word()
             return ASLEEP_STATUS
         return 0
 
     async def _is_stopped_as_well(self) -> bool:
-        """Whether a stop was asked for while it fell asleep: then no timer may wake it."""
+        """Whether a stop was requested while it fell asleep: then no timer may wake it."""
         for _pass in range(_PASSES_OF_A_SIGNAL):  # it may have come during the save
             await asyncio.sleep(0)
         return self._is_told_to_stop
 
     def _leave_word(self) -> None:
-        """Say that it sleeps, and have it woken for its next timer."""
+        """Report that it sleeps, and arrange for it to be woken for its next timer."""
         due_s = next_due_s(self._application)
         try:
             save_sleep(self._state.store.journal_directory, due_s)
@@ -375,7 +375,7 @@ def _saved_before(restored: Restored) -> Saved:
 
 
 def save_reporting(application: Application, state: State, notifier: Notifier) -> SaveReport:
-    """Save the shutdown TAP; on failure say what holds the state now."""
+    """Save the shutdown TAP; on failure, log where the state is now."""
     try:
         return state.save(application, state.generation, clean=True)
     except StateUnwritable as error:

@@ -1,16 +1,14 @@
-"""What an author's code raises costs its own object, and never the turn: the one rule for it.
+"""Isolates exceptions of authors' code: one costs its own object, and never the turn.
 
-An author's code is whatever a turn calls and tapd did not write: the methods of protocols
-and services, timers, what tasks and threads hand back. It may raise anything, SystemExit,
+Authors' code is whatever a turn calls and tapd did not write: the methods of protocols
+and services, timers, the callbacks of tasks and threads. It may raise anything, SystemExit,
 KeyboardInterrupt, CancelledError and GeneratorExit included: `sys.exit()` in a method ends
 that method. Even the ``__repr__`` that a log line asks for may raise. So every such call is
-made inside of an ``except BaseException`` which calls `failed`, or by `attempt`, which does
-both. The hooks that pickling runs have the same rule in `image.hooks`.
+made in an ``except BaseException`` that calls `failed`, or by `attempt`, which does both.
+`image.hooks` has the same rule for the hooks that pickling runs.
 
-What anything else in a turn raises is a broken turn: input was run and is not committed, so
-the process ends at once (`net.turn.turn`).
-
-Imports `interpreter`.
+An exception from anything else breaks the turn: input was run and is not committed, so the
+process ends at once (`net.turn.turn`).
 """
 
 from __future__ import annotations
@@ -49,12 +47,12 @@ def failed(where: str, error: BaseException, fields: Mapping[str, Any] | None = 
         fields: of the journal.
 
     Raises:
-        InterpreterBroken: it is not its fault.
+        InterpreterBroken: the interpreter is at fault, not that code.
     """
     check_builtins(error)
     try:
         _log.error("%s", where, exc_info=error, extra=fields)
-    except BaseException as another:  # of what the traceback asks the exception
+    except BaseException as another:  # rendering a traceback runs the exception's code
         first, second = type(error).__name__, type(another).__name__
         _log.error("%s: %s, and what its traceback shows raised %s", where, first, second)
 
@@ -62,8 +60,8 @@ def failed(where: str, error: BaseException, fields: Mapping[str, Any] | None = 
 def attempt(obj: object, name: str, *args: Any, where: str = "") -> bool:
     """Call the method `name` of an author's object; return whether it returned.
 
-    What it raises is logged, after `where`. The method is looked up here as well: it may be
-    a property.
+    An exception is logged, after `where`. The method is looked up here as well: it may be a
+    property.
     """
     try:
         getattr(obj, name)(*args)

@@ -1,9 +1,9 @@
-"""Log lines about what a client can bring about as often as it likes.
+"""Rate-limited log lines, for what a client can trigger at will.
 
-The first few are written at once. What follows within `EACH_S` is counted, and told as
-one line, so that whoever floods the server does not flood the journal as well. The line
-says how many there were and from which addresses most of them came, so nobody hides in
-somebody else's flood.
+The first few are written at once. Those that follow within `EACH_S` are counted and written
+as one line, so that a client that floods the server does not flood the log as well. The line
+says how many there were and which addresses caused most of them, so that no client hides in
+another's flood.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class Telling:
 
         Args:
             text: the line.
-            peer: by what those who bring it about are told apart: an address.
-            extra: fields for the journal; a line that tells of several has the last one's.
+            peer: the address of the client that caused it.
+            extra: fields for the journal; a line for several has those of the last.
             error: what an author's code raised: a line that is written at once has its
                 traceback (`net.authors`).
         """
@@ -77,7 +77,7 @@ class Telling:
             self._peers[peer] = self._peers.get(peer, 0) + 1
 
     def close(self) -> None:
-        """Log what was counted; nothing more comes."""
+        """Log what was counted, at the end."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
@@ -101,7 +101,7 @@ class Telling:
 
 
 def _render_peers(peers: Mapping[str, int]) -> str:
-    """Return who brought it about, most often first; "" where nobody is named."""
+    """Return the peers that caused it, the most frequent first; "" where none is known."""
     most = sorted(peers, key=peers.__getitem__, reverse=True)
     if not most:
         return ""
@@ -112,7 +112,7 @@ def _render_peers(peers: Mapping[str, int]) -> str:
 
 
 class Tellings:
-    """All kinds of such lines; a kind begins with its first line."""
+    """All kinds of rate-limited lines; a kind is made with its first line."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -144,6 +144,6 @@ class Tellings:
         self.of(log, kind, level, at_once).tell(text, peer, extra, error)
 
     def close(self) -> None:
-        """Log what was counted of each kind; nothing more comes."""
+        """Log what was counted of each kind, at the end."""
         for telling in self._by_kind.values():
             telling.close()

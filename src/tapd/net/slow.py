@@ -1,11 +1,9 @@
-"""Turns that take too long, named while they do: which callback, and at which line it is.
+"""Watches for slow turns, and logs which callback blocks, and at which line.
 
-While a turn runs nobody else is served, so a callback that waits (for a database, a
-lock, `time.sleep`) stops all clients. A thread looks once a second whether the same
-turn has run all the time, and samples what the main thread is doing then. It costs
-the turn two reads of the clock.
-
-Imports `model.source_location`; the turn tells when it began.
+While a turn runs, no other client is served: a callback that waits (for a database, a
+lock, `time.sleep`) stops all of them. A thread checks once a second whether the same turn
+is still running, and samples the main thread's stack if so. It costs the turn two reads of
+the clock.
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ LIMIT_S = 1.0
 
 
 class Turning(Protocol):
-    """What is watched: `net.turn.turn.Turn`."""
+    """The watched object: `net.turn.turn.Turn`."""
 
     @property
     def began_s(self) -> float:

@@ -1,4 +1,4 @@
-"""The live side of timers: which is due next."""
+"""Runs timers: a heap of the pending ones, by the time at which they are due."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tapd.model.durable.namespace import live_namespaces
 from tapd.model.timer import Timer
 
 RECHECK_S = 60.0
-"""How long at most until the wall clock is looked at again: it may be set."""
+"""The longest wait before the wall clock is read again: it may have been set."""
 
 
 class Timers:
     """A heap of the application's pending timers.
 
-    `Application.delayeds` is the truth; the heap may hold timers that were
-    cancelled or have run, and they are passed over.
+    `Application.delayeds` is authoritative; the heap may hold timers that were cancelled
+    or have run, and skips them.
     """
 
     def __init__(
@@ -35,13 +35,13 @@ class Timers:
         self._handle: asyncio.TimerHandle | None = None
 
     def load(self) -> None:
-        """Take in the timers that the application brought with it."""
+        """Add the timers of the application that was loaded."""
         self._heap = [(_sortable(timer), key) for key, timer in self._application.delayeds.items()]
         heapq.heapify(self._heap)
         self._arm()
 
     def add(self, timer: Timer) -> None:
-        """Take in a new timer."""
+        """Add a new timer."""
         heapq.heappush(self._heap, (_sortable(timer), timer.key))
         if self._heap[0][1] == timer.key:
             self._arm()
@@ -60,12 +60,12 @@ class Timers:
                 yield timer
 
     def touch_namespaces(self) -> None:
-        """Say that code ran that may have changed what was typed at a prompt."""
+        """Mark the namespaces of prompts as changed: the code that ran may have changed them."""
         for namespace in live_namespaces():
             namespace.touch()
 
     def close(self) -> None:
-        """Wake nobody any more."""
+        """Stop: no timer runs any more."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
@@ -83,6 +83,6 @@ class Timers:
 
 
 def _sortable(timer: Timer) -> float:
-    """Return when `timer` is due; never where that is no number, which would stop all others."""
+    """Return when `timer` is due: never where that is NaN, which would stop all other timers."""
     due_s = timer.due_s
     return due_s if type(due_s) in (float, int) and due_s == due_s else math.inf  # noqa: PLR0124 - NaN

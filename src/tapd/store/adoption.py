@@ -1,12 +1,12 @@
-"""An application that another key signed, taken over whole: its TAPs and its journals.
+"""Adoption: signs the files of an application that another key signed, all of them together.
 
-Somebody who moves a state directory to another host, or has lost the key, means all of
-it: to sign one file alone would have the next start load that, which may be the oldest,
-and pass the rest over.
+An administrator who moves a state directory to another host, or has lost the key, wants all
+of it: if only one file were signed, the next start would load that one, which may be the
+oldest, and skip the rest.
 
-Nothing is run here. What loading would run is read from every file first, for
-the person to judge; journals can't be verified without the key that wrote them,
-so of each what is well-formed counts, up to its end.
+Nothing is run here. The names of everything that loading would run are read from every file
+first, for the administrator to judge. Journals can't be verified without the key that wrote
+them, so the well-formed records of each are accepted, up to the first broken one.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class StrangeTap:
 
     Attributes:
         path: of the file.
-        manifest: what it says of itself.
-        checksum: of what was looked at, so that nothing else is signed.
+        manifest: its manifest, not authenticated.
+        checksum: of the bytes that were shown, so that no others are signed.
     """
 
     path: Path
@@ -56,7 +56,7 @@ class StrangeTap:
         """Read it whole.
 
         Raises:
-            TapDamaged: it is not what was looked at.
+            TapDamaged: it has changed since it was shown.
         """
         stored, tail = split_tap(read_bytes(self.path), str(self.path))
         if tail.checksum != self.checksum:
@@ -81,13 +81,13 @@ class StrangeJournal:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Strangers:
-    """What of one application another key signed.
+    """The files of one application that another key signed.
 
     Attributes:
         taps: the newest first.
         journals: the oldest first.
         newest: the tail of the newest TAP.
-        passed_over: what is damaged or another application's, and stays as it is.
+        passed_over: files that are damaged or another application's, and stay as they are.
     """
 
     taps: tuple[StrangeTap, ...]
@@ -100,7 +100,7 @@ class Strangers:
 
 
 def find_strangers(layout: Layout) -> Strangers:
-    """Look for all that `layout.key` did not sign; nothing is run and nothing changed."""
+    """Find all files that `layout.key` did not sign; nothing is run and nothing changed."""
     tails: list[tuple[Path, Tail]] = []
     passed: list[str] = []
     for path in _tap_paths(layout):
@@ -135,7 +135,7 @@ def _tap_paths(layout: Layout) -> list[Path]:
 
 
 def _lineage(layout: Layout, tails: list[tuple[Path, Tail]]) -> str:
-    """Return whose files are meant: those of the named one, else of the newest."""
+    """Return the lineage that is meant: that of the named file, else of the newest."""
     named = [tail for path, tail in tails if path == layout.named_path]
     newest = max((tail for _path, tail in tails), key=lambda tail: tail.manifest.generation)
     return (named or [newest])[0].manifest.lineage
@@ -157,12 +157,12 @@ def _strange_journals(layout: Layout, lineage: str) -> Iterator[StrangeJournal]:
         with contextlib.suppress(JournalDamaged):
             contents = read_journal(path, key, lineage, generation)
             if contents.payloads or contents.size == len(data):
-                continue  # ours
+                continue  # signed by this host
         yield StrangeJournal(path, generation, tuple(_readable(split_records(data))))
 
 
 def _readable(payloads: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield those up to the first that is no record: a power cut tore it, or worse."""
+    """Yield the records up to the first broken one: a power cut tore it, or worse."""
     for payload in payloads:
         try:
             read_stubs(payload, "record")
@@ -171,14 +171,14 @@ def _readable(payloads: Iterator[bytes]) -> Iterator[bytes]:
         yield payload
 
 
-# --- what it would run --------------------------------------------------------------------
+# --- what loading would run ---------------------------------------------------------------
 
 
 def names_of_all(strangers: Strangers) -> tuple[tuple[str, ...], frozenset[str]]:
     """Return every name that the files refer to, and those that loading would call.
 
     Raises:
-        TapDamaged: a TAP is damaged, can't be read, or is not what was found.
+        TapDamaged: a TAP is damaged, can't be read, or has changed since.
     """
     names: set[str] = set()
     called: set[str] = set()
@@ -194,7 +194,7 @@ def names_of_all(strangers: Strangers) -> tuple[tuple[str, ...], frozenset[str]]
 
 
 def _collect(data: bytes, names: set[str], called: set[str], depth: int) -> None:
-    """Add the names in a record, and in the states that it holds as pickles of their own."""
+    """Add the names in a record, and in the states that it holds as nested pickles."""
     try:
         root, stubs = read_stubs(data, "record")
     except TapdError:
@@ -216,11 +216,11 @@ def _collect(data: bytes, names: set[str], called: set[str], depth: int) -> None
 def sign_all(layout: Layout, strangers: Strangers) -> None:
     """Sign all of `strangers` with this host's key, under the lock.
 
-    Journals first: a start between would find a TAP that is good and set the
-    journals aside. What an interruption leaves is found again the next time.
+    Journals first: else a start in between would find a good TAP and set the journals
+    aside. After an interruption, the next run finds the rest.
 
     Raises:
-        TapDamaged: a TAP is damaged, or not what was looked at.
+        TapDamaged: a TAP is damaged, or has changed since it was shown.
         OSError: a file can't be written.
     """
     files = Files()

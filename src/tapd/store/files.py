@@ -1,12 +1,11 @@
-"""The few file operations that a save consists of, and their safe order.
+"""Atomic, durable file replacement, on system calls that tests can replace.
 
-Everything that `store` and `key` change on disk goes through a `Files` object, so that
-tests can fail the Nth call, for every N, and record the calls to work out what a power
-cut could leave after each of them.
+TAPs and keys are changed on disk through a `Files` object, so that tests can fail the Nth
+call, for every N, and record the calls to work out the possible states after a power cut.
 
-The order (the same as in any database): write a temporary file in the same
-directory, fsync it, rename it over the name, fsync the directory. At every
-step either the old file or the new one is there, whole.
+The order is that of any database: write a temporary file in the same directory, fsync it,
+rename it over the name, fsync the directory. At every step there is either the old file or
+the new one, whole.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ from typing import BinaryIO
 from tapd.errors import StateUnwritable
 
 TEMPORARY_MARK = ".tmp-"
-"""Stands in the name of every temporary file; the owner of the lock removes them."""
+"""Part of the name of every temporary file; the owner of the lock removes leftovers."""
 
 _WRITE_BYTES_MAX = 1 << 30  # Linux writes at most 0x7ffff000 bytes at once (write(2))
 
 
 class Files:
-    """The system calls that change a disk; tests put their own in its place."""
+    """The system calls that change a disk; tests replace them."""
 
     def open(self, path: Path, flags: int, mode: int = 0o600) -> int:
         """Open `path`; the caller owns the fd."""
@@ -40,7 +39,7 @@ class Files:
         return os.write(fd, data)
 
     def fsync(self, fd: int) -> None:
-        """Put what was written to `fd` on the disk."""
+        """Flush what was written to `fd` to the disk."""
         os.fsync(fd)
 
     def close(self, fd: int) -> None:
@@ -48,7 +47,7 @@ class Files:
         os.close(fd)
 
     def rename(self, source: Path, target: Path) -> None:
-        """Give `source` the name `target`, in place of what has it."""
+        """Rename `source` to `target`, replacing a file of that name."""
         os.rename(source, target)  # noqa: PTH104 - beside its siblings, by their names
 
     def link(self, source: Path, target: Path) -> None:
@@ -64,14 +63,14 @@ class Files:
         os.mkdir(path, 0o700)  # noqa: PTH102 - beside its siblings, by their names
 
     def chown(self, fd: int, uid: int, gid: int) -> None:
-        """Give the file of `fd` to a user and a group."""
+        """Change the owner and group of the file of `fd`."""
         os.fchown(fd, uid, gid)
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a file of somebody who may mean harm for reading; the caller closes it.
+    """Open an untrusted user's file for reading; the caller closes it.
 
-    To open a pipe would wait for its writer, for ever.
+    Never blocks: to open a pipe would wait for its writer, for ever.
 
     Raises:
         OSError: it can't be opened, or is a directory, a pipe or a device.
@@ -84,12 +83,12 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def temporary_name(path: Path) -> Path:
-    """Return the name under which this process prepares `path`, in the same directory."""
+    """Return the temporary name of `path` for this process, in the same directory."""
     return path.with_name(f".{path.name}{TEMPORARY_MARK}{os.getpid()}")
 
 
 def sync_directory(files: Files, directory: Path) -> None:
-    """Put a directory's entries (names made, renamed and removed) on the disk."""
+    """Flush a directory's entries (names made, renamed and removed) to the disk."""
     fd = files.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         files.fsync(fd)
@@ -98,10 +97,10 @@ def sync_directory(files: Files, directory: Path) -> None:
 
 
 def give_to_owner_of(files: Files, directory: Path, fd: int) -> None:
-    """Where root works in another user's directory, give that user the file of `fd`.
+    """Where root works in another user's directory, make that user the owner of the file of `fd`.
 
-    Otherwise a TAP that an administrator made or rolled back would be out of
-    reach of the daemon, which runs as the directory's owner.
+    Otherwise the daemon, which runs as the directory's owner, could not read a TAP that an
+    administrator made or rolled back.
     """
     if os.geteuid() == 0:
         status = directory.stat()
@@ -150,7 +149,7 @@ def replace_file(files: Files, path: Path, chunks: Sequence[bytes | memoryview])
 
 
 def replace_by_link(files: Files, source: Path, target: Path) -> None:
-    """Make `target` another name of `source`, in place of what has it, durably.
+    """Make `target` a hard link to `source`, replacing a file of that name, durably.
 
     Raises:
         OSError: it failed, or links don't work there; what was at `target` still is.
@@ -163,7 +162,7 @@ def replace_by_link(files: Files, source: Path, target: Path) -> None:
 
 
 def _rename_into(files: Files, temporary: Path, path: Path) -> None:
-    """Give `temporary` the name `path`, durably; where that fails, it is gone."""
+    """Rename `temporary` to `path`, durably; where that fails, `temporary` is removed."""
     try:
         files.rename(temporary, path)
     except BaseException:
@@ -174,7 +173,7 @@ def _rename_into(files: Files, temporary: Path, path: Path) -> None:
 
 
 def free_name(path: Path) -> Path:
-    """Return a name beside `path` that nothing has, with the time in it."""
+    """Return a free name beside `path`, with the time in it."""
     stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%SZ")
     aside = path.with_name(f"{path.name}.old-{stamp}")
     number = 1
@@ -197,7 +196,7 @@ _NEXT_STEPS = {
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn an OSError into one that says what was being written and what to do."""
+    """Turn an OSError into an error that says what was being written and what to do."""
     try:
         yield
     except OSError as error:

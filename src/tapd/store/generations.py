@@ -1,14 +1,14 @@
-"""Saving and loading an application's TAPs, so that one good one is always there.
+"""Saves and loads an application's TAPs, so that there is always a good one.
 
-Four rules hold it together:
+Four rules:
 
-- A generation is written once, under its own number, and never changed; the
-  newest one that verifies is what is loaded, and the one before is the fallback.
-- Files of another lineage are ignored with a line in the log, or set aside;
-  nothing is ever overwritten that is not a copy of something kept.
-- Whoever changes anything holds the lock, or is the saving child of who does.
-- What was saved last is written down, so that an old TAP put back in place of
-  a newer one, which its signature can't show, is noticed.
+- A generation is written once, under its own number, and never changed. The newest one
+  that verifies is loaded; the one before is the fallback.
+- Files of another lineage are ignored with a line in the log, or set aside. Nothing is
+  overwritten but copies of files that are kept.
+- A process that changes anything holds the lock, or is the saving child of one that does.
+- The number of the last save is recorded, to detect the replay of an old TAP, which its
+  signature can't show.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ _log = logging.getLogger("tapd.store")
 
 
 class Store(Layout):
-    """The files of one application, and how they change."""
+    """The files of one application, and all changes of them."""
 
     def __init__(self, path: Path, key: Key, *, files: Files | None = None) -> None:
         """Find the files from a TAP or a shutdown TAP; nothing is read or made yet.
@@ -84,10 +84,10 @@ class Store(Layout):
     # --- the lock ----------------------------------------------------------------
 
     def lock(self, *, timeout_s: float = 2.0) -> StateLock:
-        """Take the application for this process; make ``NAME.d`` where it is missing.
+        """Lock the application for this process; make ``NAME.d`` where it is missing.
 
-        Also removes what an interrupted save left, and sets a ``NAME.d`` of
-        another lineage aside. The caller releases it.
+        Also removes the leftovers of an interrupted save, and sets a ``NAME.d`` of
+        another lineage aside. The caller releases the lock.
 
         Raises:
             StateLocked: another process has it.
@@ -123,8 +123,8 @@ class Store(Layout):
     def _set_directory_aside(self, lock: StateLock) -> StateLock:
         """Rename ``NAME.d``, which is another application's, and start an empty one.
 
-        Takes over `lock` and returns the new one. Another process that waits
-        for the old one finds, once it has it, that it is no longer in place.
+        Takes over `lock` and returns the new one. Another process that waits for the old
+        lock notices, once it has it, that its directory was renamed.
         """
         aside = free_name(self.journal_directory)
         self._files.rename(self.journal_directory, aside)
@@ -151,19 +151,17 @@ class Store(Layout):
     def load(self, *, journals_follow: bool = False) -> Loaded:
         """Load the newest generation that verifies; fall back to the one before.
 
-        Each one passed over is logged as a warning, with the reason.
+        Each one that is skipped is logged as a warning, with the reason.
 
         Args:
-            journals_follow: journals will be applied, so upgrades of state wait
-                for the restoration that is returned.
+            journals_follow: journals will be applied: upgrades wait for the restoration.
 
         Raises:
             TapMissing: there is none.
             TapDamaged, TapForeign: there are some, and none is good.
-            TapTooNew, UpgradeRefused: the newest needs other code; falling back
-                would throw away what it holds.
-            UsageError: the shutdown TAP was named and is of another application
-                than the TAP beside it.
+            TapTooNew, UpgradeRefused: the newest needs other code; older ones lack its state.
+            UsageError: the shutdown TAP was named, and the TAP beside it is of another
+                application.
         """
         lineage = self._checked_lineage()
         skipped: list[tuple[Path, Exception]] = []
@@ -190,14 +188,14 @@ class Store(Layout):
         raise self._nothing_to_load(skipped)
 
     def load_entry(self, entry: Entry, skipped: Sequence[tuple[Path, Exception]] = ()) -> Loaded:
-        """Load this very generation; upgrades of state wait for its restoration.
+        """Load one given generation; upgrades of state wait for its restoration.
 
         Args:
-            entry: which one; nothing else is tried.
-            skipped: the newer ones that could not be loaded, and why.
+            entry: the generation; no other one is tried.
+            skipped: the newer ones that could not be loaded, and the reasons.
 
         Raises:
-            TapdError: what is wrong with it.
+            TapdError: it can't be loaded.
         """
         pickle, manifest = self.read(entry)
         restoration = Restoration()
@@ -273,8 +271,8 @@ class Store(Layout):
     def create(self, application: Application, *, force: bool = False) -> SaveReport:
         """Write ``NAME.tap`` for a new application, as `tapd-mktap` does.
 
-        With `force` it takes the place of an earlier application, whose files
-        are all set aside, and counts on from its generations.
+        With `force` it replaces an earlier application, whose files are all set aside, and
+        continues the numbers of its generations.
 
         Raises:
             TapExists: there are files of that name, and `force` was not given.
@@ -317,14 +315,14 @@ class Store(Layout):
         sync_directory(self._files, self.directory)
 
     def _keep_aside_before_create(self) -> None:
-        """Give the TAPs that are about to go a second name in ``NAME.d``, set aside next."""
+        """Link the TAPs that are about to be replaced into ``NAME.d``, which is set aside next."""
         for path in (self.tap_path, self.shutdown_path):
             if os.path.lexists(path):
                 self._files.link(path, free_name(self.journal_directory / path.name))
         sync_directory(self._files, self.journal_directory)
 
     def _set_rest_aside(self, lineage: str) -> None:
-        """Finish what a crash may have interrupted: `lock` and `load` cope with either."""
+        """Finish the steps that a crash may interrupt: `lock` and `load` cope with that."""
         if os.path.lexists(self.shutdown_path):
             self._files.unlink(self.shutdown_path)
         aside = free_name(self.journal_directory)
@@ -351,17 +349,15 @@ class Store(Layout):
             journal: kept in the manifest.
 
         Raises:
-            StateUnwritable: a full disk, or no permission. Every generation that
-                was there still is.
-            TapExists: there is a later or equal generation already: this is a
-                late child's save.
+            StateUnwritable: a full disk, or no permission. All earlier generations stay.
+            TapExists: there is a later or equal generation: this is a late child's save.
             BugError: the lock is not held.
         """
         self._check_locked()
         started_s = time.monotonic()
         path = self.generation_path(generation)
         with writing(path):
-            self._remove_temporaries()  # of a saving child that was killed
+            self._remove_temporaries()  # left by a saving child that was killed
             snapshot = take_snapshot(
                 application, generation, self.key, clean=clean, journal=journal
             )
@@ -371,7 +367,7 @@ class Store(Layout):
                 self._link_shutdown(path, snapshot)
                 path = self.shutdown_path
         report = _report(path, snapshot, started_s)
-        if not clean:  # it takes a while; a stop is waited for, a checkpoint is not
+        if not clean:  # takes a while; people wait for a stop, not for a checkpoint
             self._archive()
         return report
 
@@ -398,7 +394,7 @@ class Store(Layout):
             )
 
     def _remember(self, lineage: str, generation: int) -> None:
-        """Write down what was saved last. Failing costs a warning only: the save is done."""
+        """Record the last save. A failure only logs a warning: the save is done."""
         fields = {
             "lineage": lineage,
             "generation": generation,
@@ -414,7 +410,7 @@ class Store(Layout):
             )
 
     def _link_shutdown(self, path: Path, snapshot: Snapshot) -> None:
-        """Make ``NAME-shutdown.tap`` another name of `path`; a copy where links don't work."""
+        """Make ``NAME-shutdown.tap`` a hard link to `path`; a copy where links don't work."""
         shutdown = self.shutdown_path
         lineage = snapshot.manifest.lineage
         if os.path.lexists(shutdown) and self._lineage_of(shutdown) != lineage:
@@ -433,8 +429,7 @@ class Store(Layout):
     def rollback(self, generation: int) -> SaveReport:
         """Make an earlier generation the newest: a copy of it under a new number.
 
-        What was the newest stays where it is. The lock must be held, and no
-        daemon run.
+        The newest one stays. The lock must be held, and no daemon run.
 
         Raises:
             TapMissing: there is no such generation; the message names those there are.
@@ -468,7 +463,7 @@ class Store(Layout):
         """Remove old generations, under the lock; see `retention.prune_generations`.
 
         Returns:
-            What was removed.
+            The paths of the removed files.
 
         Raises:
             StateUnwritable: the directory can't be written.
@@ -478,7 +473,7 @@ class Store(Layout):
             return prune_generations(self, self._files, keep_count, keep_age_s, known_good)
 
     def _archive(self) -> None:
-        """Compress what is old. Failing costs a warning only: the save is done."""
+        """Compress old generations. A failure only logs a warning: the save is done."""
         try:
             archive_generations(self, self._files)
         except OSError as error:
@@ -486,7 +481,7 @@ class Store(Layout):
 
     @property
     def lock_fds(self) -> tuple[int, ...]:
-        """What a saving child must leave open, so that it holds the lock too."""
+        """The lock's descriptor: a saving child leaves it open, so that it holds the lock too."""
         return (self._lock.fd,) if self._lock is not None and self._lock.is_held else ()
 
     def _check_locked(self) -> None:

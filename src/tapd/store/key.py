@@ -1,13 +1,12 @@
-"""The key that signs TAPs: where it lies, how it is made, what it signs.
+"""The key that signs TAPs: its file, how it is made and rotated, and what it signs.
 
-Loading a pickle runs what its writer chose, so a TAP is loaded only where its signature
-shows that this host's key wrote it (promise 7). The key therefore lies outside of the
-state directory, out of reach of whoever can write there.
+Loading a pickle runs code of its writer's choice, so a TAP is loaded only if it is signed by
+this host's key (promise 7). The key is therefore kept outside of the state directory, out of
+reach of processes that can write there.
 
-A key file is text, one key a line: ``tapd-key-1 `` and 64 hexadecimal digits.
-The first line signs; TAPs signed with any of the others are still accepted, so
-a key is rotated by putting a new line on top. Lines that start with # are for
-people.
+A key file is text, one key a line: ``tapd-key-1 `` and 64 hexadecimal digits. The first line
+signs; TAPs signed with any of the others are still accepted, so a key is rotated by adding
+a new line on top. Lines that start with # are comments.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ class Key:
     """A signing key, and the retired keys whose signatures are still accepted.
 
     Attributes:
-        key_id: 16 hexadecimal digits that name the key and tell nothing of it.
+        key_id: 16 hexadecimal digits that name the key and reveal nothing of it.
         retired: the other keys of the same file, newest first.
     """
 
@@ -58,7 +57,7 @@ class Key:
         return signer is not None and hmac.compare_digest(signer.sign(data), signature)
 
     def derive(self, purpose: bytes) -> bytes:
-        """Return 32 bytes for another use, from which the key can't be found."""
+        """Derive 32 bytes for another purpose; they reveal nothing of the key."""
         return hmac.digest(self._secret, b"tapd derive " + purpose, "sha256")
 
     def __repr__(self) -> str:
@@ -72,7 +71,7 @@ def parse_key(text: str, source: str) -> Key:
     """Parse a key file's text.
 
     Raises:
-        KeyUnusable: it holds no key, or a line that is none. The message never
+        KeyUnusable: it holds no key, or a malformed line. The message never
             repeats the file's text.
     """
     found: list[bytes] = []
@@ -110,7 +109,7 @@ def render_new_key() -> str:
 def find_key_path(
     environment: Mapping[str, str], *, is_root: bool, system_path: Path = SYSTEM_KEY_PATH
 ) -> tuple[Path, bool]:
-    """Return where the key lies and whether it is a person's own, made on first use.
+    """Return the key's path, and whether it is a user's own key, made on first use.
 
     In this order: the file that TAPD_KEY_FILE names, systemd's credential
     ``tapd.key``, for root the system's key, for others the one in their
@@ -137,13 +136,13 @@ def load_key(
     system_path: Path = SYSTEM_KEY_PATH,
     files: Files | None = None,
 ) -> Key:
-    """Load the key of this host or person; a person's own is made on first use.
+    """Load the key of this host or user; a user's own key is made on first use.
 
     Args:
         create: make the system's key too where it is missing.
         environment: instead of `os.environ`.
         system_path: instead of ``/etc/tapd/key``.
-        files: how the disk is changed.
+        files: changes the disk.
 
     Raises:
         KeyUnusable: it is missing, unreadable, readable by others or malformed.
@@ -188,7 +187,7 @@ def _read_key_file(path: Path, *, is_credential: bool) -> str:
 
 
 def _make_key_file(path: Path, files: Files) -> None:
-    """Make a new key file at `path`; where another process is faster, its key stays."""
+    """Make a new key file at `path`; where another process is faster, keep its key."""
     try:
         for directory in reversed([path.parent, *path.parent.parents]):
             if not directory.exists():

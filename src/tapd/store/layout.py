@@ -1,8 +1,8 @@
-"""Where the files of one application lie, and what they say of themselves.
+"""The layout of one application's files: their paths, and listings of what is there.
 
 Reads only; `store.generations` writes. The layout is that of ARCHITECTURE.md, "Files of
-one application". Every TAP carries its application's *lineage*, a random id, by which
-the files of two applications that had the same name are told apart.
+one application". Every TAP carries its application's *lineage*, a random id that
+distinguishes the files of two applications that had the same name.
 """
 
 from __future__ import annotations
@@ -37,13 +37,12 @@ class Entry(Value):
     """One TAP of an application, as a listing shows it.
 
     Attributes:
-        generation: its number; 0 where that can't be read.
+        generation: its number; 0 where it can't be read.
         path: of the file.
         size_bytes: of the file.
         saved_at_s: when the file was written, in seconds since the epoch.
-        manifest: what it says of itself, authenticated; None where `error` is set.
-        error: what is wrong with it. Unless a full check was asked for, the
-            pickle itself was not looked at.
+        manifest: its manifest, authenticated; None where `error` is set.
+        error: the error in it, if any. Without a full check, the pickle was not read.
     """
 
     generation: int
@@ -60,12 +59,12 @@ class Entry(Value):
 
 
 class Layout:
-    """The places of one application's files, found from the TAP or the shutdown TAP.
+    """The paths of one application's files, found from the TAP or the shutdown TAP.
 
     Attributes:
         name: the base name of the files, as in ``NAME.tap``.
-        directory: where they lie.
-        journal_directory: ``NAME.d``, where generations and journals lie.
+        directory: of the files.
+        journal_directory: ``NAME.d``, with the generations and journals.
         tap_path: ``NAME.tap``.
         shutdown_path: ``NAME-shutdown.tap``.
         named_path: the file that the store was opened by.
@@ -102,20 +101,20 @@ class Layout:
         return f"<{type(self).__name__} {self.directory / self.name}>"
 
     def generation_path(self, generation: int) -> Path:
-        """Return where `generation` is saved."""
+        """Return the path of `generation`."""
         return self.journal_directory / generation_name(generation)
 
     def journal_path(self, generation: int) -> Path:
-        """Return where the journal of what follows `generation` is."""
+        """Return the path of the journal that follows `generation`."""
         return self.journal_directory / journal_name(generation)
 
     # --- what is there -----------------------------------------------------------
 
     def lineage(self) -> str:
-        """Return which application this is about; "" where nothing tells.
+        """Return the lineage of this application; "" where it is unknown.
 
-        ``NAME.tap`` decides; without it the shutdown TAP where that was named,
-        then what was saved last.
+        ``NAME.tap`` decides; without it the shutdown TAP, if that was named, then the
+        record of the last save.
         """
         sources = [self.tap_path]
         if self.named_path == self.shutdown_path:
@@ -130,7 +129,7 @@ class Layout:
         return ""
 
     def directory_lineage(self) -> str:
-        """Return whose generations are in ``NAME.d``; "" where nothing tells."""
+        """Return the lineage of the generations in ``NAME.d``; "" where it is unknown."""
         if lineage := self.remembered()[0]:
             return lineage
         for _number, path in self.generation_files():
@@ -159,7 +158,7 @@ class Layout:
         )
 
     def newest_number(self) -> int:
-        """Return the highest generation that there is or was, good or not."""
+        """Return the number of the newest generation that there is or was, good or not."""
         numbers = [number for number, _path in self.generation_files()]
         numbers.append(self.remembered()[1])
         for path in (self.tap_path, self.shutdown_path):
@@ -189,10 +188,10 @@ class Layout:
         return [self.verified(entry) for entry in entries] if verify else entries
 
     def entries(self) -> list[Entry]:
-        """Look at the end of every TAP, newest first; one with several names counts once.
+        """Read the end of every TAP, newest first; one with several names counts once.
 
-        A damaged one whose number can't be known comes first, as if it were the
-        newest: it is never passed over without a word.
+        A damaged one whose number is unknown comes first, as if it were the newest: it is
+        never skipped silently.
         """
         paths = [*self.generation_files(), (0, self.shutdown_path), (0, self.tap_path)]
         seen: set[tuple[int, int]] = set()
@@ -227,7 +226,7 @@ class Layout:
         return manifest, None
 
     def verified(self, entry: Entry) -> Entry:
-        """Return `entry` with the error that a check of every byte of it finds, if any."""
+        """Check every byte of the TAP of `entry`; return `entry` with the error, if any."""
         try:
             if entry.error is None:
                 self.read(entry)
@@ -243,10 +242,10 @@ class Layout:
         return pickle, manifest
 
     def remembered(self) -> tuple[str, int]:
-        """Return lineage and generation of the last save; "" and 0 where nothing tells.
+        """Return lineage and generation of the last save; "" and 0 where they are unknown.
 
-        It is signed, so that whoever can write only the state directory can't
-        raise the number and have good TAPs taken for old ones.
+        The record is signed, so that a process that can write only the state directory
+        can't raise the number, which would make good TAPs look old.
         """
         try:
             with open_regular(self.journal_directory / MEMORY_NAME) as file:
@@ -256,12 +255,12 @@ class Layout:
             if self.key.verify(memory_text(lineage, generation), signature, fields["key"]):
                 return lineage, generation
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            pass  # missing or damaged: it only warns of replays, and the next save renews it
+            pass  # missing or damaged: it only serves to detect replays; the next save renews it
         return "", 0
 
 
 def memory_text(lineage: str, generation: int) -> bytes:
-    """Return what is signed about the last save."""
+    """Return the bytes of the last save's record that are signed."""
     return f"tapd last generation 1 {lineage} {generation}".encode()
 
 

@@ -1,8 +1,7 @@
 """The lock on a state directory: one daemon on one TAP.
 
-It is an flock, so it belongs to the open file, is inherited by a saving child, and is
-gone when the last process that holds it is: a daemon that was killed leaves nothing to
-clean up.
+It is an flock: it belongs to the open file, a saving child inherits it, and it ends with
+the last process that holds it, so a killed daemon leaves nothing to clean up.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ class StateLock:
     """A held lock; owns its fd until `release`.
 
     Attributes:
-        fd: what a saving child must leave open.
+        fd: the lock's descriptor; a saving child must leave it open.
         path: of the lock file.
     """
 
@@ -35,7 +34,7 @@ class StateLock:
 
     @property
     def is_held(self) -> bool:
-        """Whether it was not released yet by this process."""
+        """Whether this process still holds it."""
         return self.fd >= 0
 
     def release(self) -> None:
@@ -54,8 +53,8 @@ class StateLock:
 def acquire_lock(files: Files, directory: Path, *, timeout_s: float) -> StateLock:
     """Lock `directory`, which exists.
 
-    The time limit is for the saving child of a daemon that was just killed: it
-    dies with its parent, but a moment later. A living holder is not waited for.
+    The wait is for the saving child of a daemon that was just killed: it dies with its
+    parent, but a moment later. A living holder is not waited for.
 
     Raises:
         StateLocked: another process holds it; the message names its pid.
@@ -99,7 +98,7 @@ def _is_still(path: Path, fd: int) -> bool:
 
 
 def _write_holder(files: Files, directory: Path, fd: int) -> None:
-    """Write who holds it, for messages only: a full disk must not keep the lock from us."""
+    """Write our pid, for messages only: on a full disk the lock is taken all the same."""
     with contextlib.suppress(OSError):
         give_to_owner_of(files, directory, fd)
         os.ftruncate(fd, 0)
@@ -114,7 +113,7 @@ def _read_holder(fd: int) -> int:
 
 
 def _is_alive(pid: int) -> bool:
-    """Whether `pid` runs; one that ended and was not waited for yet does not."""
+    """Whether `pid` runs; a zombie does not."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
@@ -123,7 +122,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def holder_of(directory: Path) -> int | None:
-    """Return who holds the lock on `directory`, without touching it.
+    """Return the holder of the lock on `directory`, without touching the lock.
 
     Returns:
         A pid; 0 where the holder is in another pid name space; None where it is free.

@@ -1,6 +1,6 @@
 """The names of an application's files, parsed and rendered: TAPs and journals.
 
-Pure: no file is looked at. `store.layout` says where the files lie.
+Pure: no file is accessed. `store.layout` has the directories.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ SHUTDOWN_SUFFIX = "-shutdown.tap"
 _DIRECTORY_SUFFIX = ".d"
 
 CUT, DAMAGED, UNUSED = "cut", "damaged", "unused"
-"""Why a start kept a copy of a journal: the end of the copy's name."""
+"""The reasons why a start kept a copy of a journal: the end of the copy's name."""
 
 _GENERATION = re.compile(r"(generation-([0-9]{8,18}))\.tap(\.gz)?\Z")
 _JOURNAL = re.compile(rf"journal-([0-9]{{8,18}})(?:\.({CUT}|{DAMAGED}|{UNUSED})(?:\.old-.+)?)?\Z")
 
 
 class TapName(Value):
-    """What the name of a TAP's file says.
+    """The parsed name of a TAP's file.
 
     Attributes:
-        application: the base name of the application's files: NAME of ``NAME.tap``. Of a
-            generation, whose name does not tell, the name without its suffix.
+        application: the base name of the application's files: NAME of ``NAME.tap``. For a
+            generation's file, which does not have it, the name without its suffix.
         generation: the number of a generation's own file, else 0.
         is_shutdown: it is ``NAME-shutdown.tap``.
         is_archived: its pickle is compressed.
@@ -39,10 +39,10 @@ class TapName(Value):
 
 
 def parse_tap_name(name: str) -> TapName:
-    """Read the name of a TAP's file.
+    """Parse the name of a TAP's file.
 
-    A TAP may be called anything: a name without ``.tap`` is its application's as it
-    stands, so ``x-shutdown`` is the TAP of `x-shutdown`, and ``x-shutdown.tap`` one of `x`.
+    A TAP may have any name: one without ``.tap`` is the application's name unchanged, so
+    ``x-shutdown`` is the TAP of `x-shutdown`, and ``x-shutdown.tap`` one of `x`.
     """
     if match := _GENERATION.match(name):
         return TapName(match[1], int(match[2]), is_archived=match[3] is not None)
@@ -53,11 +53,11 @@ def parse_tap_name(name: str) -> TapName:
 
 
 class JournalName(Value):
-    """What the name of a journal's file says.
+    """The parsed name of a journal's file.
 
     Attributes:
-        generation: that the journal follows.
-        copy: "" for the journal itself; for a copy why it was kept: `CUT`, `DAMAGED` or
+        generation: the one that the journal follows.
+        copy: "" for the journal itself; for a copy the reason for it: `CUT`, `DAMAGED` or
             `UNUSED`.
     """
 
@@ -66,7 +66,7 @@ class JournalName(Value):
 
 
 def parse_journal_name(name: str) -> JournalName | None:
-    """Read the name of a journal or of a copy of one; None for any other file's name."""
+    """Parse the name of a journal or of a copy of one; None for any other file's name."""
     if match := _JOURNAL.match(name):
         return JournalName(int(match[1]), match[2] or "")
     return None

@@ -1,7 +1,8 @@
-"""Calls that killed earlier loads, as ``NAME.d/loading`` lists them, and a load without them.
+"""Poison calls: loads state without the calls that killed earlier loads.
 
-The file is one line of JSON. `host.load_trial` writes it and finds out which call kills;
-here it is read, for whoever loads: a start, a load beside the server, `tapctl`.
+``NAME.d/loading`` lists them, in one line of JSON. `host.load_trial` identifies the calls and
+writes the file; this module reads it, for every load: a start, a load beside the server,
+`tapctl`.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ LOADING_NAME = "loading"
 _NAME_MAX = 200
 _BYTES_MAX = 1 << 20
 
-Code = tuple[str, int]  # the file that a name's code is in, and when it was changed (ns)
+Code = tuple[str, int]  # the file with a name's code, and its time of change (ns)
 
 
 @contextlib.contextmanager
 def avoiding(directory: Path) -> Iterator[None]:
-    """Load without what is known to kill; for who loads beside the server, or in its place."""
+    """Refuse the known poison calls in the block; for loads beside the server, or in its place."""
     banned = still_banned(read_loading(directory / LOADING_NAME).get("banned", {}))
     if not banned or hooks.announce is not None:
         yield
@@ -44,7 +45,7 @@ def avoiding(directory: Path) -> Iterator[None]:
 
 
 def read_loading(path: Path) -> dict[str, Any]:
-    """Return what the loads before this one left; of a line that makes no sense, one death."""
+    """Return the contents of the file; one death where they are malformed."""
     try:
         with open_regular(path) as file:
             known = json.loads(file.readline(_BYTES_MAX))
@@ -69,7 +70,7 @@ def _is_sound(known: dict[str, Any]) -> bool:
 
 
 def still_banned(banned: dict[str, Any]) -> dict[str, Code]:
-    """Return those names of which the code is what it was."""
+    """Return those names whose code has not changed."""
     return {
         name: (path, changed_ns)
         for name, (path, changed_ns) in banned.items()
@@ -78,7 +79,7 @@ def still_banned(banned: dict[str, Any]) -> dict[str, Code]:
 
 
 def code_of(name: str) -> Code | None:
-    """Return where the code of a name is; None where it can't be said that it changed."""
+    """Return the file of a name's code; None where a change could not be detected."""
     module = sys.modules.get(name.partition(":")[0])
     path = getattr(module, "__file__", None)
     if type(path) is not str or name.startswith("builtins:"):
@@ -95,7 +96,7 @@ def _changed_ns(path: str) -> int | None:
 
 
 def call_name(called: object) -> str:
-    """Return what tells one call from another, without an object's own code."""
+    """Return a name that identifies a call, without running an object's own code."""
     if type(called) is str:
         return called[:_NAME_MAX]
     cls: Any = called if issubclass(type(called), type) else type(called)

@@ -1,7 +1,7 @@
-"""Back to the TAP that `tapd-mktap` made; all that came since is set aside.
+"""Resets an application to the TAP that `tapd-mktap` made; all later state is set aside.
 
-Nothing is deleted: ``NAME.d`` and
-``NAME-shutdown.tap`` go, whole, to ``NAME.d.old-*`` beside it.
+Nothing is deleted: ``NAME.d`` and ``NAME-shutdown.tap`` are moved to ``NAME.d.old-*`` beside
+it.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from tapd.store.tapfile import parse_tap
 
 
 def reset(store: Store) -> Path | None:
-    """Have ``NAME.tap`` be all there is, under the lock.
+    """Set aside all files but ``NAME.tap``, under the lock.
 
-    A crash in the midst leaves what was there, or all of it set aside.
+    A crash leaves all of them in place, or all of them set aside.
 
     Returns:
-        Where the rest is now; None where there was none.
+        The new path of the other files; None where there were none.
 
     Raises:
         TapMissing: ``NAME.tap`` itself is gone.
-        TapDamaged, TapForeign: it is not good, so going back to it would lose all.
+        TapDamaged, TapForeign: it can't be loaded, so a reset would lose everything.
         StateUnwritable: the directory can't be written.
     """
     if not store.tap_path.is_file():

@@ -29,20 +29,19 @@ def prune_generations(
 ) -> list[Path]:
     """Remove generations beyond a count and an age.
 
-    The newest that verifies and the one before it always stay, and so does
-    everything newer than that, damaged as it may be: it is evidence, and perhaps
-    a disk that can be mended.
+    The newest that verifies and the one before it always stay, and so do all newer ones,
+    even damaged: they are evidence, and the disk can perhaps be repaired.
 
     Args:
-        layout: whose.
-        files: how the disk is changed.
-        keep_count: how many to keep at most, of those that verify or not.
-        keep_age_s: how old, in seconds, a generation may grow; None: any age.
-        known_good: a generation that was just written or loaded, and so need not
-            be read again to know that it verifies.
+        layout: of the application.
+        files: changes the disk.
+        keep_count: how many to keep at most, whether they verify or not.
+        keep_age_s: the age limit of a generation, in seconds; None: no limit.
+        known_good: a generation that was just written or loaded, so that it need not be
+            verified again.
 
     Returns:
-        What was removed.
+        The paths of the removed files.
     """
     entries = _own_generations(layout)
     newest_good = next(
@@ -71,7 +70,7 @@ def archive_generations(layout: Layout, files: Files) -> None:
     """Compress all generations but the newest ones; takes seconds for large ones.
 
     Raises:
-        OSError: the disk did not take it; nothing is lost.
+        OSError: one can't be written; nothing is lost.
     """
     for entry in _own_generations(layout)[PLAIN_COUNT:]:
         if entry.error is None and not entry.is_archived:
@@ -79,7 +78,7 @@ def archive_generations(layout: Layout, files: Files) -> None:
 
 
 def _own_generations(layout: Layout) -> list[Entry]:
-    """Return the generations in ``NAME.d``, newest first, but for another lineage's."""
+    """Return the generations in ``NAME.d``, newest first, without those of other lineages."""
     lineage = layout.lineage()
     return [
         entry
@@ -98,7 +97,7 @@ def _reads(layout: Layout, entry: Entry) -> bool:
 
 
 def _archive(layout: Layout, files: Files, entry: Entry) -> None:
-    """Compress a generation, keeping its time; the plain file goes once that is durable."""
+    """Compress a generation, keeping its time; remove the plain file once that is durable."""
     try:
         pickle, manifest = layout.read(entry)
     except TapdError:

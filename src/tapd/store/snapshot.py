@@ -1,7 +1,7 @@
-"""An application as the bytes of a TAP, and back: the pickler meets the file format.
+"""Serialises an application to the bytes of a TAP, and loads it back.
 
-The files themselves are `store.generations`'s; `SaveReport` and `Loaded` are what it
-returns.
+Joins the pickler and the file format. `store.generations` reads and writes the files, and
+returns `SaveReport` and `Loaded`.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Snapshot(Value):
 
     Attributes:
         chunks: its bytes, in two pieces, so that a large pickle is not copied.
-        manifest: what it says of itself.
-        losses: what could not be kept.
+        manifest: its manifest.
+        losses: objects that could not be saved.
     """
 
     chunks: tuple[bytes | memoryview, bytes]
@@ -46,14 +46,14 @@ class Snapshot(Value):
 
 
 class SaveReport(Value):
-    """What a save wrote.
+    """The result of a save.
 
     Attributes:
         path: the generation's file (for a clean stop: the shutdown TAP).
         generation: its number.
         size_bytes: of the file.
-        losses: what could not be kept.
-        duration_s: how long it took, syncing included.
+        losses: objects that could not be saved.
+        duration_s: of the save, including fsync.
     """
 
     path: Path
@@ -64,18 +64,18 @@ class SaveReport(Value):
 
 
 class Loaded(Value):
-    """What a load found.
+    """The result of a load.
 
     Attributes:
         application: as it was saved.
         manifest: of the TAP that it came from.
         generation: the TAP's.
         path: of the TAP.
-        pickle_bytes: how much was unpickled.
-        saved_at: when, in UTC by ISO 8601.
-        skipped: newer or named TAPs that could not be loaded, and why.
-        restoration: to be handed to the loading of the journals that follow, and
-            finished after it; it is finished already where none were said to.
+        pickle_bytes: the size of the pickle.
+        saved_at: the time of the save, in UTC by ISO 8601.
+        skipped: newer or named TAPs that could not be loaded, and the reasons.
+        restoration: for the replay of the journals that follow, and to be finished after
+            it; already finished where the caller said that none follow.
     """
 
     application: Application
@@ -127,7 +127,7 @@ def take_snapshot(
 
 
 def kept_in(application: Application) -> list[Loss]:
-    """Return what the code that runs `application` can't take, and keeps as it was saved."""
+    """Return objects that the installed code can't load, and that are kept as they were saved."""
     kept = kept_of(application)
     return [] if kept is None else kept.losses()
 
@@ -138,17 +138,17 @@ def load_application(
     restoration: Restoration | None = None,
     python_path: Sequence[str] = (),
 ) -> Application:
-    """Unpickle what was verified; the author's code runs here, and may raise anything.
+    """Unpickle verified bytes; authors' code runs here, and may raise anything.
 
     Args:
         pickle: the bytes that were verified.
         path: names them in errors.
         restoration: where journals follow: upgrades then wait for its `finish`.
-        python_path: of the manifest, which was verified, too: looked into first from
-            now on, for as long as this process lives.
+        python_path: of the verified manifest; put first on `sys.path` for the rest of this
+            process.
     """
     sys.path[:0] = [directory for directory in python_path if directory not in sys.path]
-    # The pickle is at the beginning of its bytes and says itself where it ends: no copy.
+    # The pickle is at the beginning of the bytes and marks its own end: no copy is needed.
     whole = pickle.obj if isinstance(pickle.obj, bytes) else bytes(pickle)
     try:
         application = load_graph(whole, restoration)

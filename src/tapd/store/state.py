@@ -1,11 +1,10 @@
 """The saved state of one application: its TAP and the journals since.
 
-Joins `store.generations` (generations) and `store.journal.file` (what happened since) with
-`store.journal.records` (what journal records say): loads the newest generation, replays
-every later journal, and changes to a new generation when one is to be saved.
+Joins `store.generations` with the journals (`store.journal`): loads the newest generation,
+replays every later journal, and switches to a new generation at each save.
 
-Journals of the last two generations are kept: should the newest TAP not load,
-the one before and its journals give exactly the same state.
+The journals of the last two generations are kept: should the newest TAP not load, the one
+before and its journals give exactly the same state.
 """
 
 from __future__ import annotations
@@ -42,21 +41,21 @@ _log = logging.getLogger(__name__)
 GENERATIONS_WITH_JOURNAL = 2
 
 _SHORT_BYTES = 256 << 10
-"""So much of a journal is replayed in no time that counts."""
+"""The replay of a journal up to this size takes negligible time."""
 
 
 class Restored(Value):
     """An application as it was when its last process ended.
 
     Attributes:
-        application: with all that the journals say.
-        jar: which it belongs to now.
+        application: with the changes of all journals applied.
+        jar: tracks its objects.
         history: its connections, and how the last process ended.
-        loaded: which TAP it came from.
+        loaded: the TAP that it came from.
         records: how many journal records were replayed on top of that.
-        wants_save: a generation is due at once: records were lost, state was upgraded, or
-            replaying took longer than loading. The next start may follow soon.
-        kept: what the installed code can't take, and is kept as it was saved.
+        wants_save: a save is due at once: records were lost, state was upgraded, or
+            the replay took longer than the load. The next start may follow soon.
+        kept: objects that the installed code can't load, kept as they were saved.
     """
 
     application: Application
@@ -73,7 +72,7 @@ class State:
 
     Attributes:
         store: the generations.
-        make_jar: makes what the objects that are restored belong to.
+        make_jar: makes the jar of the restored objects.
         generation: the newest one begun (its TAP may not be saved yet).
         journal: the one being written, after `open_journal`.
     """
@@ -103,10 +102,10 @@ class State:
     def try_to_restore(self, entry: Entry) -> Restored:
         """Do as `restore` would with this generation; needs no lock and changes no file.
 
-        Its server may be running meanwhile: the journals are read as far as they go now.
+        Its server may be running: the journals are read up to their present ends.
 
         Raises:
-            TapdError: it could not be loaded; none before it is tried instead.
+            TapdError: it could not be loaded; no earlier one is tried instead.
         """
         with avoiding(self.store.journal_directory):
             return self._restore_from(self.store.load_entry(entry), on_trial=True)
@@ -168,7 +167,7 @@ class State:
         if upgraded:
             _log.info("objects brought to the versions of the installed code: %d", upgraded)
         if loaded.restoration.stand_ins:
-            gc.collect()  # those that a journal let go of, or that were made in vain
+            gc.collect()  # those that the journals removed again
         kept = Kept(application, loaded.restoration.stand_ins, look_everywhere=on_trial)
         note_kept(application, kept)
         return Restored(
@@ -186,7 +185,7 @@ class State:
     def _read_journals(
         self, loaded: Loaded | None, since: int, end: int | None, *, on_trial: bool
     ) -> Iterable[tuple[int, JournalContents]]:
-        """Yield what can be applied to generation `since`; what can't is told and set aside."""
+        """Yield the journals that apply to generation `since`; report and set aside the others."""
         self._mark = SyncMark(self.store.journal_directory, self._journal_key, self._lineage)
         source = Source(self.store, self._journal_key, self._lineage, self._mark.read())
         begun = loaded is not None and is_begun(loaded.path, loaded.manifest.journal, self.store)
@@ -202,7 +201,7 @@ class State:
                 yield segment.generation, segment.contents
 
     def _set_aside(self, segment: Segment, fault: Fault) -> None:
-        """Keep what a start can't use or is about to cut, and tell people.
+        """Keep a copy of what a start can't use or is about to cut, and log it.
 
         Raises:
             StateUnwritable: it can't be kept, so it is not cut either.
@@ -218,8 +217,8 @@ class State:
             except StateUnwritable as error:
                 if fault.is_hole:
                     raise
-                # Half a record, as of a process killed on a full disk: people wait, and it
-                # says nothing that anybody was told.
+                # Half a record, as of a process killed on a full disk. Clients wait, and no
+                # output of it has left the process: go on without a copy.
                 kept = f"; what was cut is not kept: {error}"
         look = f"tapctl verify {name} says how each file is, tapctl rollback {name} what can be had"
         if fault is Fault.TORN:
@@ -241,7 +240,7 @@ class State:
             )  # fmt: skip
         if fault.is_hole:
             with writing(path):
-                self._mark.remove()  # it is told; what is appended now is not what was synced
+                self._mark.remove()  # the loss is logged; new appends differ from what was synced
 
     def open_journal(self, boot_id: str) -> JournalWriter:
         """Open the journal to go on in: that of the last process, or a new one."""
@@ -275,7 +274,7 @@ class State:
         return journal
 
     def sync_journal(self) -> None:
-        """Have the journal reach the disk; may be called from another thread.
+        """Flush the journal to the disk; may be called from another thread.
 
         Raises:
             OSError: the disk reported an error.
@@ -292,8 +291,8 @@ class State:
     def resave(self, restored: Restored) -> SaveReport:
         """Save an application that was changed while it sleeps, under the lock.
 
-        Its journal begins with the streams as its last process left them, so a
-        restart that is under way loses no connection by this.
+        The new journal begins with the streams as the last process left them, so that a
+        restart under way loses no connection.
         """
         history = restored.history
         before = self._continue_from
@@ -308,7 +307,7 @@ class State:
                 before=(before[0], before[1][0]) if before is not None else None,
             )
         )
-        # Root may do this for the server's user, who could put something else at its path.
+        # Root may do this for the server's user, who could put another file at its path.
         give_to_owner_of(Files(), journal.path.parent, journal.fd)
         journal.close()
         clean = restored.loaded.manifest.clean
@@ -320,7 +319,7 @@ class State:
         return self._saved[-1]
 
     def note_saved(self, generation: int) -> None:
-        """Let go of the journals that no kept way back needs."""
+        """Remove the journals that no kept generation needs."""
         self._saved = [*self._saved, generation][-GENERATIONS_WITH_JOURNAL:]
         for number, path in self.store.journal_files():
             if number < self._saved[0]:
@@ -330,7 +329,7 @@ class State:
                     _log.warning("can't remove the old journal %s: %s", path, error)
 
     def abandon_journal(self, journal: JournalWriter) -> None:
-        """Take back a generation that was begun and can't be used."""
+        """Drop a generation that was begun and can't be used."""
         journal.close()
         self._writers = [each for each in self._writers if each is not journal]
         self.generation = self._before

@@ -7,7 +7,7 @@ A TAP is
     pickle      of one Application; ``pickle.load(open("telnet.tap", "rb"))``
                 stops at its end and returns the Application (the pickle of an
                 archived generation is compressed: gzip, RFC 1952)
-    manifest    JSON, for people and for whoever must know what is in a TAP
+    manifest    JSON, for people and for programs that must know what is in a TAP
                 without loading it
     footer      144 bytes, little-endian:
                 stored_bytes    8   the pickle, as it stands in the file
@@ -22,14 +22,13 @@ A TAP is
                 format          4   1
                 magic           8
 
-Every byte is under one of the two digests, and hashed once. The checksum covers
-the pickle's digest, so the signature is of the whole file, and yet the manifest
-can be verified by itself: a manager learns the ports of a TAP of a gigabyte
-without reading it.
+Every byte is covered by one of the two digests, and hashed once. The checksum covers the
+pickle's digest, so the signature covers the whole file, and yet the manifest can be
+verified by itself: a manager learns the ports of a TAP of a gigabyte without reading it.
 
-What is checked, in this order: magic, lengths and checksum, format, digest, key,
-signature; then the bytes may be unpickled (promise 7). Later formats keep the
-footer's layout, so that an older tapd can tell a newer TAP from a damaged one.
+The checks are, in this order: magic, lengths and checksum, format, digest, key, signature;
+then the bytes may be unpickled (promise 7). Later formats keep the footer's layout, so
+that an older tapd can tell a newer TAP from a damaged one.
 """
 
 from __future__ import annotations
@@ -68,7 +67,7 @@ _NOTHING: Mapping[str, Any] = types.MappingProxyType({})
 
 
 class Manifest(Value):
-    """What a TAP says of itself.
+    """A TAP's description of itself, readable without loading it.
 
     Attributes:
         format: of the file.
@@ -81,12 +80,12 @@ class Manifest(Value):
         services: each with ``name`` and ``type``.
         python_path: directories that hold modules of the application.
         globals: every class and function referred to, as ``module:qualname``.
-        losses: what could not be kept, each with ``path``, ``kind`` and ``reason``.
+        losses: objects that were not saved, each with ``path``, ``kind`` and ``reason``.
         loss_count: how many there were: `losses` names the first ones only.
-        unfit: what the code that saved it could not take, and kept, each as in `losses`.
+        unfit: objects that the saving code could not load, and kept, each as in `losses`.
         unfit_count: how many there were: `unfit` names the first ones only.
         clean: whether it was saved at a clean stop.
-        journal: where the journal stood; the journal's own business.
+        journal: the journal's position, in the journal's own format.
     """
 
     generation: int
@@ -143,21 +142,21 @@ _TYPES: Mapping[str, type[Any]] = {
     "ports": tuple, "services": tuple, "python_path": tuple, "globals": tuple, "losses": tuple,
     "unfit": tuple,
 }  # fmt: skip
-"""Of the manifest's fields; those that are not named here are texts."""
+"""The types of the manifest's fields; all others are texts."""
 _ITEM_TYPES: Mapping[str, type[Any]] = {
     "ports": dict,
     "services": dict,
     "losses": dict,
     "unfit": dict,
 }
-_NUMBER_MAX = 1 << 48  # more digits than that have no place in a file's name
+_NUMBER_MAX = 1 << 48  # more digits don't fit into a file's name
 
 
 def _checked(name: str, value: Any) -> Any:
-    """Return a field of a manifest that may be anybody's, if it is of its type.
+    """Return a field of an untrusted manifest, checked to be of its type.
 
     Raises:
-        ValueError: it is not.
+        ValueError: it is of another type.
     """
     kind = _TYPES.get(name, str)
     if type(value) is not kind or (kind is int and not 0 <= value <= _NUMBER_MAX):
@@ -172,8 +171,8 @@ class Tail(Value):
     """A TAP's manifest and footer, undamaged but not yet authenticated.
 
     Attributes:
-        source: what to call the file in messages.
-        key_id: of the key that it says signed it.
+        source: the file's name in messages.
+        key_id: of the key that signed it, by its own account.
         stored_bytes, pickle_bytes: sizes of the pickle in the file and decompressed.
         manifest: parsed on demand; trust it only after `authenticate`.
     """
@@ -198,7 +197,7 @@ class Tail(Value):
         """The manifest.
 
         Raises:
-            TapDamaged: it is none (of a file whose checksum is right: a writer's bug).
+            TapDamaged: it is malformed (under a correct checksum: a writer's bug).
         """
         try:
             return Manifest.parse(self.manifest_json)
@@ -206,10 +205,10 @@ class Tail(Value):
             raise TapDamaged(f"{self.source}: its manifest makes no sense ({error})") from error
 
     def authenticate(self, key: Key) -> None:
-        """Check that `key`, or one retired in its favour, signed it.
+        """Check that `key`, or one that it replaced, signed it.
 
         Raises:
-            TapForeign: it did not.
+            TapForeign: another key did.
         """
         known = {key.key_id, *(retired.key_id for retired in key.retired)}
         if self.key_id not in known:
@@ -229,7 +228,7 @@ class Tail(Value):
         """Check the digest of the pickle as it stands in the file.
 
         Raises:
-            TapDamaged: it is another.
+            TapDamaged: it differs.
         """
         if hashlib.sha256(stored).digest() != self.pickle_digest:
             raise TapDamaged(f"{self.source}: changed since it was written; {_EARLIER}")
@@ -257,11 +256,11 @@ def render_tail(
     encoding: int = PLAIN,
     pickle_bytes: int | None = None,
 ) -> bytes:
-    """Render what follows the pickle, so that the two can be written without a copy.
+    """Render manifest and footer, so that a large pickle is written without a copy.
 
     Args:
         stored: the pickle as it will stand in the file.
-        manifest: what the TAP says of itself.
+        manifest: of the TAP.
         key: signs it.
         encoding: how `stored` is encoded.
         pickle_bytes: the size decompressed, where that differs.
@@ -286,7 +285,7 @@ def render_tap(pickle: bytes, manifest: Manifest, key: Key) -> bytes:
 
 
 def render_archived_tap(pickle: memoryview, manifest: Manifest, key: Key) -> bytes:
-    """Render a TAP whose pickle is compressed, for a generation of the past."""
+    """Render a TAP whose pickle is compressed, for an old generation."""
     deflater = zlib.compressobj(6, zlib.DEFLATED, _GZIP_WBITS)
     stored = deflater.compress(pickle) + deflater.flush()
     tail = render_tail(stored, manifest, key, encoding=GZIP, pickle_bytes=len(pickle))
@@ -299,8 +298,8 @@ def split_tail(end: memoryview, file_bytes: int, source: str, begin: bytes = b""
     Args:
         end: the file's last bytes, with at least the manifest and the footer.
         file_bytes: the whole file's size.
-        source: what to call the file in messages.
-        begin: the file's first bytes, to tell a cut TAP from what is none.
+        source: the file's name in messages.
+        begin: the file's first bytes, to tell a cut TAP from other files.
 
     Raises:
         TapDamaged: empty, cut short, changed or not a TAP.
@@ -320,6 +319,7 @@ def split_tail(end: memoryview, file_bytes: int, source: str, begin: bytes = b""
     checksum_at = footer_at + _HEAD.size
     checksum = bytes(end[checksum_at : checksum_at + _DIGEST_BYTES])
     signature = bytes(end[checksum_at + _DIGEST_BYTES : -_END.size])
+    # In a damaged footer the lengths can be anything: don't slice by them before they fit.
     fits = stored + manifest_bytes + FOOTER_BYTES == file_bytes
     manifest = bytes(end[footer_at - manifest_bytes : footer_at]) if fits else b""
     covered = hashlib.sha256(manifest)
@@ -327,6 +327,7 @@ def split_tail(end: memoryview, file_bytes: int, source: str, begin: bytes = b""
     covered.update(end[-_END.size :])
     if covered.digest() != checksum:
         raise TapDamaged(f"{source}: cut or changed since it was written; {_EARLIER}")
+    # After the checksum, which tells a later format from a damaged footer.
     if version > FORMAT:
         raise TapTooNew(
             f"{source}: written in format {version} by a later tapd, and this one knows format"

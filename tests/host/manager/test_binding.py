@@ -1,4 +1,4 @@
-"""Binding where no service manager does it: what is in use, by whom, and what is left."""
+"""Binding ports without a service manager: ports in use, their owners, leftover sockets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may interrupt typed code, and when."""
+"""Interrupting typed code: only its own session can, and only while it runs."""
 
 from __future__ import annotations
 

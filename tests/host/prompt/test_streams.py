@@ -1,4 +1,4 @@
-"""Standard streams: what is a session's, and what is not.
+"""Standard streams of typed code: which output goes to its session.
 
 All is installed within the tests, not by fixtures: pytest puts streams of its
 own in place between the two.

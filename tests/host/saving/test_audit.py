@@ -1,4 +1,4 @@
-"""An audit restores what a kill would have, compares, and has no effect on anything."""
+"""An audit restores as after a kill, compares with memory, and has no side effects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints by fork: whatever becomes of the child, the parent knows and serves on."""
+"""Checkpoints by fork: the parent notices every fate of the child, and serves on."""
 
 from __future__ import annotations
 

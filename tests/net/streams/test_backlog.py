@@ -1,4 +1,4 @@
-"""One message to many, output that nobody reads, and clients that flood: who gets what."""
+"""Fan-out, unread output and flooding clients: limits, and which connections they close."""
 
 from __future__ import annotations
 

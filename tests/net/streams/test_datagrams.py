@@ -1,4 +1,4 @@
-"""Datagram ports: each datagram runs once and is answered, whenever the process dies."""
+"""Datagram ports: each datagram is run once and answered, whenever the process is killed."""
 
 from __future__ import annotations
 

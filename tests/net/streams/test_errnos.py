@@ -1,4 +1,4 @@
-"""A table of system calls and errnos: who pays. `tapd.errnos` has the theory.
+"""A table of system calls and errnos: what each one costs. `tapd.errnos` has the theory.
 
 Failures are injected here, into each call of a server that talks, is killed and recovers.
 Descriptors that are really gone are in `tests/host/test_closed_descriptors.py`.

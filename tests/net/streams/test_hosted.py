@@ -1,4 +1,4 @@
-"""Hosted asyncio protocols in this process: the whole transport, and kills at every step."""
+"""Hosted asyncio protocols in this process: all transport methods, and kills at every step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""After unclean deaths: whole units that a protocol keeps while reading is paused may kill, too.
+"""Careful mode: units that a protocol keeps while reading is paused may be poison input, too.
 
 They are not in the kernel any more, and run when somebody resumes reading: a timer,
 a thread's result, another connection. None of these is to blame, nor the units beside.

@@ -1,4 +1,4 @@
-"""Every state of TCP, with every order of FIN, data and RST, and a kill at every instant.
+"""Recovery in every state of TCP, with every order of FIN, data and RST, and each kill point.
 
 A row of the table brings one connection into a state; then the server runs and is killed
 before or after each system call that it makes, and at each fault point. What the protocol was

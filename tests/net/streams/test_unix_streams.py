@@ -1,4 +1,4 @@
-"""UNIX streams: exact input at a kill between any two system calls, once and again.
+"""UNIX streams: input exactly once, at kills between any two system calls, also repeated ones.
 
 The kernel keeps no counters of them; `tapd.net.streams.kernel.mark_discard` has the theory.
 """

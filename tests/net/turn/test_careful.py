@@ -1,4 +1,4 @@
-"""After unclean deaths: what is not a line kills, too."""
+"""Careful mode: poison input other than lines."""
 
 from __future__ import annotations
 

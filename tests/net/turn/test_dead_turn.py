@@ -1,4 +1,4 @@
-"""A turn in a copy of the process: each step of it ends the copy, what authors call does not."""
+"""The turn in a forked copy: each step of it ends the copy; methods for authors do not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests' own ends know of bytes on their way: `delivery`."""
+"""The test helper `delivery`: waits for bytes on their way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The queue of hashes: in turn among addresses, bounded, and for nobody who is gone."""
+"""The queue of hashes: fair among addresses, bounded, without work for closed connections."""
 
 from __future__ import annotations
 

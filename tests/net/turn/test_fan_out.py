@@ -1,4 +1,4 @@
-"""A message to many: what the journal, and a start that reads it, make of it."""
+"""Fan-out: journaled once, and restored for each receiver."""
 
 from __future__ import annotations
 

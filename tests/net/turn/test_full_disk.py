@@ -1,4 +1,4 @@
-"""A disk that is full, or fails to confirm: nothing is answered, lost or said twice."""
+"""A full disk, or one that fails to fsync: no early answers, no loss, no duplicates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Outbound connections are kept through crashes, and made again when lost."""
+"""Outbound connections survive crashes, and are made again when lost."""
 
 from __future__ import annotations
 

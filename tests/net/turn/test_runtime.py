@@ -1,4 +1,4 @@
-"""What an application's runtime is to the TAP: nothing of it is saved."""
+"""An application's runtime is not part of the TAP."""
 
 from __future__ import annotations
 

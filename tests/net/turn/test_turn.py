@@ -1,4 +1,4 @@
-"""The turn, strictly: every commit is compared with what it would restore."""
+"""The turn in strict mode: every commit is compared with what it would restore."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Code that runs inside of a commit: a signal's handler, a ``__del__``, the collector's callbacks.
+"""Authors' code that runs within a commit: signal handlers, ``__del__``, collector callbacks.
 
 Python runs them between any two instructions. So a change is made at each instruction of a
 commit, one by one, until it has none left; the next turn's record and the peer's bytes

@@ -1,4 +1,4 @@
-"""Damage to a short journal, byte by byte: what is read, and what is said to be broken.
+"""Damage to each byte of a short journal: what is read, and how the damage is reported.
 
 The table of docs/damage.md, enumerated:
 

@@ -1,4 +1,4 @@
-"""The journal's descriptor, closed or used by code that is not tapd's."""
+"""The journal's descriptor, closed or used by authors' code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The journal: cut anywhere, flipped anywhere, failing at every call."""
+"""The journal file: cut at any byte, with any bit flipped, failing at every system call."""
 
 from __future__ import annotations
 

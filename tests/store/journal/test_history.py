@@ -1,4 +1,4 @@
-"""Journal records: what they add up to, whatever form the output has in them."""
+"""Folding of journal records, for every form of output in them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each format of records has a number; records of before there were numbers are read, too."""
+"""Record formats have numbers; records from before there were numbers are read, too."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def make_change(
     """Return the change that the typed options of a type ask for.
 
     Args:
-        made: what the type made of them, in an application of its own.
+        made: the result of the type, a service in an application of its own.
         parameters: of the type.
         given: the typed values, by parameter name.
         ports: as typed.
@@ -86,7 +86,7 @@ def change_server(request: Request, machine: Machine, plan: Plan, made: Made[Ser
         request: what to change.
         machine: where it is.
         plan: as for a new server of the name; says where its files are.
-        made: what the type made of the request, in an application of its own.
+        made: the result of the type, a service in an application of its own.
 
     Raises:
         TapdError: it can't be done; nothing was changed then.

@@ -121,7 +121,7 @@ def opened_tap(path: Path) -> Iterator[tuple[State, Restored]]:
     """Load an application that does not run, and lock its TAP for the length of the block.
 
     Yields:
-        Its files, and the application as its last process left it.
+        The files, and the application as its last process left it.
 
     Raises:
         TapMissing: there is no such TAP.

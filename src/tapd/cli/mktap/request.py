@@ -1,4 +1,4 @@
-"""What one command line of `tapd-mktap TYPE` asks for, parsed."""
+"""The parsed command line of `tapd-mktap TYPE`."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def _status_lines(data: dict[str, Any]) -> list[str]:
 def sleep_data(directory: Path, ports: Sequence[str]) -> dict[str, float]:
     """Return since when a server sleeps and when its timer wakes it; {} for one that was stopped.
 
-    A server sleeps only while its service manager has its ports open. Whoever closes them
+    A server sleeps only while its service manager has its ports open. To close them
     (`systemctl stop`, Ctrl-C) stops the server, and no process of it runs that could note it.
 
     Args:

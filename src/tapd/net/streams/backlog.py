@@ -1,10 +1,10 @@
-"""Output that peers do not read: how much of it there is, and whose connection it costs.
+"""Limits of unsent output: which connections are given up when peers do not read.
 
-A protocol is asked to pause beyond `OUTPUT_HIGH_BYTES` of `net.streams.stream`, and no more
-of its input is read. What piles up all the same (a channel's messages to somebody who reads
-none of them) has two limits: one for each stream, and one for all together, beyond which
-the stream with the most of it is given up first. Only streams with unsent output are looked
-at, so that the limits cost the others nothing.
+Backpressure comes first: beyond `OUTPUT_HIGH_BYTES` (`net.streams.stream`) the protocol is
+asked to pause, and its input is not read. Output that piles up all the same (a channel's
+messages to a peer that reads none of them) has two limits: one for each stream, and one for
+all together, beyond which the stream with the most unsent output is given up first. Only
+streams with unsent output are counted, so the limits cost the others nothing.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ class Backlog:
     """The unsent output of all streams.
 
     Attributes:
-        total: how many bytes were unsent when each stream last sent.
-        bytes_max: how many may be.
+        total: bytes that were unsent when each stream last sent.
+        bytes_max: the limit of `total`.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Backlog:
         self._streams: set[Stream] = set()
 
     def note(self, stream: Stream) -> None:
-        """Take note of what is unsent of `stream` now."""
+        """Update the count of the unsent output of `stream`."""
         self.total += len(stream.pending) - stream.counted
         stream.counted = len(stream.pending)
         if stream.counted:
@@ -38,18 +38,18 @@ class Backlog:
             self._streams.discard(stream)
 
     def forget(self, stream: Stream) -> None:
-        """Count `stream` no more: it ended, or is given up."""
+        """Stop counting `stream`: it ended, or is given up."""
         self.total -= stream.counted
         stream.counted = 0
         self._streams.discard(stream)
 
     @property
     def is_exceeded(self) -> bool:
-        """Whether a stream has to be given up."""
+        """Whether a stream must be given up."""
         return self.total > self.bytes_max
 
     def take_largest(self) -> Stream:
-        """Return the stream with the most unsent, and count it no more."""
+        """Return the stream with the most unsent output, and stop counting it."""
         stream = max(self._streams, key=lambda stream: stream.counted)
         self.forget(stream)
         return stream

@@ -1,7 +1,7 @@
-"""Build the protocol of a new connection, or what turns its peer away.
+"""Builds the protocol of a new connection, or one that refuses the peer.
 
-What a service builds is its author's, so it is looked at here, and never trusted: it may be no
-protocol at all, that of another connection, or an exception of any kind.
+What a service builds is authors' code, so it is checked here: it may be no protocol at all,
+the protocol of another connection, or an exception of any kind.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ _log = logging.getLogger(__name__)
 
 
 def build_protocol(tellings: Tellings, service: Service, peer: Any, why_full: str) -> Protocol:
-    """Return the protocol of a new connection, or what turns one too many away.
+    """Return the protocol of a new connection, or one that refuses a connection too many.
 
     Args:
         tellings: where a refusal is logged.
         service: builds it.
         peer: the socket address of the other end.
-        why_full: why there is no room for one more (`net.streams.crowd`); "" where there is.
+        why_full: why the service is full (`net.streams.crowd`); "" where it is not.
 
     Raises:
-        PeerError: it is refused, without a word.
-        AuthorError: what was built is no protocol for it.
+        PeerError: it is refused, and sent nothing.
+        AuthorError: the service built no usable protocol.
         BaseException: whatever the service raised.
     """
     name = type(service).__qualname__
@@ -61,7 +61,7 @@ def tell_of_no_protocol(
 
 
 def _checked(built: Any, name: str) -> Protocol:
-    """Return what `name` returned, which is to be a protocol without a connection."""
+    """Check what `name` returned: it must be a protocol that has no connection yet."""
     if not isinstance(built, Protocol):
         raise AuthorError(
             f"{name} returned {built!r}; return an object of a class derived from tapd.Protocol"

@@ -1,11 +1,11 @@
-"""A burst: what is written to the same streams, message after message, told to each of them once.
+"""Fan-out: a burst is several messages to the same streams, one queue entry for all of them.
 
-Imports nothing of this room. Of twenty lines to a channel of a hundred each stream has
-one entry in its queue: touching a hundred queues twenty times costs more than all the
-rest, in memory that the processor's cache does not hold. The entry is the same object
-for all, and grows as long as it is the last in each of their queues.
+Of twenty lines to a channel of a hundred members, each stream has one entry in its queue:
+to touch a hundred queues twenty times costs more than all the rest, since they do not fit
+into the processor's cache. The entry is one object for all streams, and grows as long as it
+is the last in each of their queues.
 
-Whoever adds to a stream's queue, or changes what it may be sent, first calls
+Code that adds to a stream's queue, or changes what may be sent to it, first calls
 `close_last`, so that the order of a stream's output is the order of the writes.
 """
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from tapd.model.protocol import Transport
 
 Queue = list["bytes | Burst"]
-"""What was written to a stream in a turn, in order."""
+"""The output of a stream in a turn, in order."""
 
 
 class Burst:
-    """Some pieces of output, which the same streams get.
+    """Pieces of output to the same streams.
 
     Attributes:
-        transports: to whom it goes, but `skip`.
-        is_open: it is the last thing that was written to each of them.
+        transports: the streams that get it, except `skip`.
+        is_open: it is the last entry in each of their queues.
     """
 
     __slots__ = ("_joined", "_pieces", "add", "is_open", "skip", "transports")
@@ -53,7 +53,7 @@ class Burst:
 
 
 def close_last(queue: Queue) -> None:
-    """Have what is last in `queue` grow no more."""
+    """Close the last entry of `queue`: it grows no more."""
     if queue:
         last = queue[-1]
         if last.__class__ is Burst:
@@ -61,5 +61,5 @@ def close_last(queue: Queue) -> None:
 
 
 def pieces_of(queue: Queue) -> list[bytes]:
-    """Return the output in `queue`; what went to many is the same object for all of them."""
+    """Return the output in `queue`; that of a burst is one object for all its streams."""
     return [each if each.__class__ is bytes else each.joined() for each in queue]  # type: ignore[union-attr]

@@ -1,9 +1,9 @@
-"""How many connections of a service come from one address, and whether one more may.
+"""Limits the connections from one address to one service.
 
 Only services with a limit (`Service.connections_per_address_max`) are counted, from the
-first time that this is asked for: the others' connections cost nothing. Volatile: the
-next process counts anew. An IPv6 address counts as its /64; who comes by a UNIX socket
-is not counted, since the socket's own mode says who may come.
+first new connection on; the others cost nothing. The counts are volatile: the next process
+counts anew. An IPv6 address counts as its /64. Peers on a UNIX socket are not counted,
+since the socket's file mode controls access.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Crowd:
             self._groups[stream] = name, group
 
     def remove(self, stream: Stream) -> None:
-        """Count a connection no more; does nothing where it was not counted."""
+        """Remove a connection from the count, where it was counted."""
         if stream not in self._groups:
             return
         name, group = self._groups.pop(stream)

@@ -2,21 +2,21 @@
 
 The turn (see `net.turn.turn`) treats datagrams as it treats streams: a datagram is
 peeked and stays in the kernel's queue, its protocol runs, the record is committed,
-and then the answers are sent and the datagram is discarded. What tells after a
-kill how far that got:
+and then the answers are sent and the datagram is discarded. After a kill, the next
+process finds out as follows how far that got:
 
 * A datagram's *identity* is the nanosecond at which the kernel received it
   (SO_TIMESTAMPNS, socket(7)), with its sender and a digest. It is the same at
-  every peek, by whatever process, and a retransmission has another one. A record
-  lists the identities that it ran, so those that still lie at the head of the
-  queue afterwards are known for what they are, and are discarded and not run.
-* Datagrams are discarded one by one, each after the answers that it brought about
-  were sent. So what is gone from the queue has been answered, and only the answers
-  of the first that is not can have been sent in the instant of the kill: they are
-  sent again. The kernel counts no datagrams sent; that is the limit of the promise.
+  every peek, in every process, and a retransmission has another one. A record
+  lists the identities of the datagrams that were run, so those that are still at the
+  head of the queue are recognised, and discarded without being run.
+* Datagrams are discarded one by one, each after its answers were sent. So those
+  that are gone from the queue were answered, and only the answers of the first that
+  remains can have been sent at the instant of the kill: they are sent again. The
+  kernel does not count sent datagrams, so nothing better can be promised.
 
 Several datagrams are peeked in one turn, one behind the other (SO_PEEK_OFF). An
-empty datagram that was peeked so is passed over by the next such peek, so it ends
+empty datagram that was peeked so is skipped by the next such peek, so it ends
 a batch, and the first datagrams after a start are peeked at the head only.
 
 **Ownership.** The socket belongs to the service manager; it is never closed here.
@@ -51,7 +51,7 @@ _log = logging.getLogger(__name__)
 DATAGRAMS_PER_TURN = 64
 BATCH_BYTES = 1 << 20
 DATAGRAM_BYTES_MAX = 1 << 18
-"""More than UDP can carry; a UNIX datagram may be larger, and is dropped."""
+"""More than UDP can carry. A larger UNIX datagram is dropped."""
 
 _ANCILLARY_BYTES = socket.CMSG_SPACE(TIMESPEC.size)
 _PEEK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
@@ -60,7 +60,7 @@ _view = memoryview(_buffer)
 
 
 class PortTurn(TypingProtocol):
-    """What a datagram port asks of the turn; `net.turn.ports.Ports` has it."""
+    """The turn's interface for datagram ports; `net.turn.ports.Ports` implements it."""
 
     @property
     def call(self) -> Callable[[Callable[[], object]], None]:
@@ -72,7 +72,7 @@ class PortTurn(TypingProtocol):
 
     @property
     def may_receive(self) -> Callable[[DatagramPort, Identity], bool]:
-        """Whether a port may run that datagram: not if it has killed too often."""
+        """Whether a port may run that datagram: not if it is poison input."""
 
     def touch_port(self, port: DatagramPort) -> None:
         """Have this turn (or the next) look at `port`."""
@@ -83,8 +83,8 @@ class DatagramPort:
 
     Attributes:
         name: its bound address, by which the journal knows it.
-        interest: what epoll was told; -1: it is not registered.
-        was_empty: the queue was seen empty, so nothing of the process before waits.
+        interest: its epoll event mask; -1: it is not registered.
+        was_empty: the queue was empty once, so nothing waits that the process before peeked.
     """
 
     def __init__(self, turn: PortTurn, sock: socket.socket, port: Port) -> None:
@@ -98,7 +98,7 @@ class DatagramPort:
         self.interest = -1
         self.was_empty = False
         self.touched = False
-        self._new: DatagramProtocol | None = None  # built, and not told of its port yet
+        self._new: DatagramProtocol | None = None  # built, before `connection_made`
         self._turn = turn
         self._is_unix = sock.family == socket.AF_UNIX
         self._queued: list[Datagram] = []  # written in this turn
@@ -106,14 +106,14 @@ class DatagramPort:
         self._batch: collections.deque[tuple[Identity, int]] = collections.deque()
         self._pending: collections.deque[Datagram] = collections.deque()
         self._sent = 0
-        self._single = DATAGRAMS_PER_TURN  # so many are peeked one by one
+        self._single = DATAGRAMS_PER_TURN  # how many are still peeked one by one
 
     def __str__(self) -> str:
         return self.name
 
     @property
     def protocol(self) -> DatagramProtocol:
-        """The protocol, which there is once the port is served."""
+        """The protocol; it exists once the port is served."""
         assert self.port.protocol is not None, "a port that is not served yet"
         return self.port.protocol
 
@@ -136,15 +136,15 @@ class DatagramPort:
     # --- a start ------------------------------------------------------------------
 
     def adopt(self, state: PortState, *, is_same_socket: bool) -> int:
-        """Find out how far the process before got with what it had committed.
+        """Find out how much of what the process before committed was sent and discarded.
 
         Args:
-            state: what the journal says of a socket of this name.
-            is_same_socket: it may be this very one; after a reboot it is not, and
-                what was not sent is dropped.
+            state: the journal's state of a socket of this name.
+            is_same_socket: it may be the same socket; after a reboot it is not, and unsent
+                output is dropped.
 
         Returns:
-            How many datagrams were ever sent, or are dropped: for the journal.
+            How many datagrams were sent or dropped so far, for the journal.
         """
         batch = state.batch if is_same_socket else []
         head = self._peek(is_first=True, is_single=True)
@@ -164,10 +164,10 @@ class DatagramPort:
         return self._sent
 
     def build(self) -> None:
-        """Have its service build the protocol, once in the port's life.
+        """Have the service build the protocol, once in the port's life.
 
         Raises:
-            AuthorError: what it builds is no protocol of datagrams, or another port's.
+            AuthorError: it builds no datagram protocol, or one of another port.
         """
         service = self.port.service
         if self.port.protocol is not None:
@@ -209,7 +209,7 @@ class DatagramPort:
             self.was_empty = self._peek(is_first=True, is_single=True) is None
 
     def receive(self, limit: int = DATAGRAMS_PER_TURN) -> None:
-        """Give the protocol what waits, at most `limit` datagrams; the rest waits."""
+        """Give the protocol at most `limit` of the datagrams that wait."""
         size = 0
         for number in range(limit):
             is_single = self._single > 0
@@ -233,6 +233,7 @@ class DatagramPort:
             if is_single:
                 self._single -= 1
                 return
+            # The next peek would skip an empty datagram, so that one ends the batch.
             if not data or size > BATCH_BYTES:
                 return
 
@@ -280,7 +281,7 @@ class DatagramPort:
         return data, identity, sender or None, bool(flags & socket.MSG_TRUNC)
 
     def move(self) -> PortMove | None:
-        """Return what the journal must know of this turn, and count it as committed."""
+        """Return this turn's entry for the journal, and count it as committed."""
         self.touched = False
         batch, self._peeked = self._peeked, []
         queued, self._queued = self._queued, []
@@ -289,10 +290,10 @@ class DatagramPort:
         return (self.name, batch, queued) if batch or queued else None
 
     def externalise(self) -> int | None:
-        """Send what is committed, and discard each datagram that was run once it is answered.
+        """Send committed output, and discard each datagram that was run once it is answered.
 
         Returns:
-            How many datagrams were ever sent, where the kernel's queue does not tell it.
+            How many datagrams were sent so far, where the kernel's queue does not tell it.
         """
         is_untold = False
         while self._batch or self._pending:
@@ -309,7 +310,7 @@ class DatagramPort:
         return self._sent if is_untold else None
 
     def _discard(self) -> None:
-        """Take the datagram at the head of the queue out."""
+        """Remove the datagram at the head of the queue."""
         for _ in range(3):
             try:
                 insist(lambda: self.sock.recv_into(_buffer, 1, socket.MSG_DONTWAIT))
@@ -321,13 +322,13 @@ class DatagramPort:
             return
 
     def _send(self, data: bytes, addr: Any) -> bool:
-        """Send one datagram; False where it has to wait for room in the kernel."""
+        """Send one datagram; return False where it must wait for room in the kernel."""
         try:
             self.sock.sendto(data, addr)
         except (BlockingIOError, InterruptedError) as error:
             if not self._is_unix:
                 return False
-            self._tell(error)  # this one peer's queue is full: others must not wait for it
+            self._tell(error)  # this peer's queue is full: others must not wait for it
         except (OSError, TypeError, ValueError, OverflowError) as error:
             if isinstance(error, OSError):
                 kernel.check_socket(self.sock, self._cookie, error, self)
@@ -341,5 +342,5 @@ class DatagramPort:
         )
 
     def state(self) -> PortState:
-        """Return what a journal's first record says of it. Only between turns."""
+        """Return its state for a journal's first record. Only between turns."""
         return PortState(list(self._batch), self._sent, list(self._pending))

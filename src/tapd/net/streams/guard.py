@@ -1,4 +1,4 @@
-"""Calls to a connection's protocol: what one raises closes its own connection and no other."""
+"""Calls protocols' methods: an exception closes that protocol's connection and no other."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _log = logging.getLogger(__name__)
 
 
 class Guard:
-    """Calls the methods of protocols. Owns nothing; its log lines are rate limited."""
+    """Calls the methods of protocols. Its log lines are rate limited."""
 
     def __init__(self, tellings: Tellings) -> None:
         self._tellings = tellings
 
     def call(self, stream: Stream, name: str, *args: Any) -> Any:
-        """Call the method `name` of a protocol; what it raises closes that connection alone.
+        """Call the method `name` of a protocol; an exception closes its connection alone.
 
-        It is looked up here as well: it may be a property.
+        The method is looked up here as well: it may be a property.
         """
         try:
             return getattr(stream.protocol, name)(*args)

@@ -1,12 +1,11 @@
-"""Hosted connections, live: the transport of asyncio's, and who of them is busy.
+"""Hosted connections: the asyncio transport of hosted protocols, and which of them are busy.
 
-A hosted protocol's output takes the way of all output: it is committed and then
-sent. What the next process must know of it is whether an exchange is under way
-(`model.hosted`): it is looked at before each commit, for the connections that
-read or wrote since they were last found idle. While one is, its output is not
-journaled: a download of a gigabyte costs the journal nothing. An answer with which
-an exchange ends in the very turn in which it began is journaled as any other's, and
-delivered whole, whoever is killed.
+The output of a hosted protocol is committed and then sent, as all output is. The next
+process must know whether an exchange is under way (`model.hosted`). So this is checked
+before each commit, for the connections that read or wrote since they were last idle. While
+an exchange is under way its output is not journaled: a download of a gigabyte costs the
+journal nothing. The output of an exchange that begins and ends in one turn is journaled as
+any other, and delivered whole in spite of a kill.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from tapd.net.streams.burst import Queue
 from tapd.net.streams.stream import OUTPUT_HIGH_BYTES, Stream
 
 CHECK_S = 0.05
-"""How often busy connections are looked at where no turn comes by itself."""
+"""How often busy connections are checked while no turn runs."""
 
 
 class HostedTransport(asyncio.Transport):
@@ -44,7 +43,7 @@ class HostedTransport(asyncio.Transport):
     # --- writing ----------------------------------------------------------------
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Queue `data`; `pause_writing` is called at once where that is too much."""
+        """Queue `data`; `pause_writing` is called at once beyond the limit."""
         if not isinstance(data, bytes | bytearray | memoryview):
             raise TypeError(f"data: expecting a bytes-like object, got {type(data).__name__}")
         stream = self._stream
@@ -88,7 +87,7 @@ class HostedTransport(asyncio.Transport):
         return self._low, self._high
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Set when writing is paused. It is resumed at a quarter of 64 KiB or less."""
+        """Set the limits as in asyncio: by default `low` is a quarter of `high`."""
         if high is None:
             high = OUTPUT_HIGH_BYTES if low is None else 4 * low
         if low is None:
@@ -112,7 +111,7 @@ class HostedTransport(asyncio.Transport):
         return self._stream.is_reading()
 
     def close(self) -> None:
-        """Read no more; close once what is queued has been sent."""
+        """Stop reading; close once what is queued has been sent."""
         self._stream.close()
 
     def abort(self) -> None:
@@ -140,7 +139,7 @@ class HostedTransport(asyncio.Transport):
         self._hosting.note(self)
 
     def look(self) -> bool:
-        """Find out whether the connection is busy; one that is not is known to the journal."""
+        """Find out whether the connection is busy; the journal knows of idle ones."""
         try:
             if self._hosted.look():
                 return True
@@ -154,7 +153,7 @@ class HostedTransport(asyncio.Transport):
 
 
 def _tell_unless_cancelled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Be silent of tasks that end with the loop: asyncio's streams (3.11) complain of them."""
+    """Ignore tasks that end with the loop: asyncio's streams (3.11) log them as errors."""
     if not isinstance(context.get("exception"), asyncio.CancelledError):
         loop.default_exception_handler(context)
 
@@ -174,11 +173,11 @@ class Hosting:
 
     @property
     def has_active(self) -> bool:
-        """Whether anything has to be looked at."""
+        """Whether any connection must be checked."""
         return bool(self._active)
 
     def look(self) -> None:
-        """Find out who is busy; first thing in a commit."""
+        """Find out which connections are busy; the first step of a commit."""
         self._active = {transport for transport in self._active if transport.look()}
         if self._active and self._handle is None:
             self._handle = self._loop.call_later(CHECK_S, self._ring)
@@ -188,15 +187,15 @@ class Hosting:
         self._wake()
 
     def close(self) -> None:
-        """Wake nobody any more."""
+        """Stop the timer."""
         if self._handle is not None:
             self._handle.cancel()
         self._loop.set_exception_handler(_tell_unless_cancelled)
 
     async def drain(self, streams: list[Stream]) -> int:
-        """Give busy ones the time that their services allow to become idle.
+        """Give busy connections the time that their services allow to become idle.
 
-        Those that are idle read no more, so that nothing new begins in this process.
+        Idle ones stop reading, so that no new exchange begins in this process.
 
         Args:
             streams: hosted ones.

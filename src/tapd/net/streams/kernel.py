@@ -1,14 +1,14 @@
-"""What the kernel knows of a connection: how far both of its streams got.
+"""Reads from the kernel how far a connection's input and output got.
 
-After a kill the kernel alone remembers which bytes the dead process had taken
-and which it had sent. Measured on Linux 6.1 to 6.18, IPv4 and IPv6.
+After a kill only the kernel knows which bytes the dead process had read and which it had
+sent. Measured on Linux 6.1 to 6.18, IPv4 and IPv6.
 
 Theory of operation
 ===================
 
-`tcpi_bytes_received` minus SIOCINQ is what was taken, and `tcpi_bytes_acked` plus SIOCOUTQ
-is what was sent, but a FIN counts as a byte in both `tcpi` counts. The state tells where
-one is among them:
+`tcpi_bytes_received` minus SIOCINQ is the input that was read, and `tcpi_bytes_acked` plus
+SIOCOUTQ the output that was sent, but a FIN counts as a byte in both `tcpi` counts. The TCP
+state says which of them count one:
 
 | state | peer's FIN counted | our FIN counted |
 |---|---|---|
@@ -20,17 +20,18 @@ one is among them:
 
 TIME_WAIT is not among them: the descriptor of a connection that both have closed is in CLOSE.
 
-CLOSE comes in many ways: both FINs, a reset in any state, a time-out. It does not mean that
-nothing is left: input that came before can still be read (tcp_recvmsg reads the queue first),
-and only then comes the end or the error. Whether a FIN is counted there:
+A connection gets to CLOSE by both FINs, by a reset in any state, or by a time-out. Input that
+came before can still be read then (tcp_recvmsg reads the queue first), and only after it
+comes the end or the error. Whether a FIN is counted there:
 
 * the peer's, with input waiting: TCP_INQ counts a FIN that is in the queue, SIOCINQ does not;
 * the peer's, with none waiting: then all that was committed is taken, and a FIN is the one
   byte more than that;
 * ours: it leaves behind all output, so it is the one byte more than all that was committed.
 
-An error that waits (POLLERR) is told once, to whoever calls next. So CLOSE without the peer's
-FIN and without an error is a connection whose process was told, and killed before it said so.
+A pending error (POLLERR) is reported once, to the next call. So CLOSE without the peer's FIN
+and without an error is a connection whose process got the error, and was killed before it
+journaled it.
 """
 
 from __future__ import annotations
@@ -59,11 +60,11 @@ _INQ_BYTES = socket.CMSG_SPACE(4)
 
 
 class Positions(Value):
-    """How far a TCP connection's streams got, by the kernel's account.
+    """How far a TCP connection's streams got, by the kernel's counters.
 
     Attributes:
-        taken: bytes of input that were taken out of the kernel, ever.
-        sent: bytes of output that were given to the kernel, ever.
+        taken: bytes of input that were read out of the kernel so far.
+        sent: bytes of output that were given to the kernel so far.
         is_closed: the connection is over: reset, timed out, or closed by both sides.
         fin_received: the peer's FIN came; None where only `settle` can tell.
         fin_sent: our FIN was queued; None where only `settle` can tell.
@@ -76,11 +77,11 @@ class Positions(Value):
     fin_sent: bool | None
 
     def settle(self, taken: int, sent: int) -> Positions:
-        """Return positions in which each FIN is known, by what the journal knows.
+        """Return positions in which both FINs are known, with the help of the journal.
 
         Args:
-            taken: bytes of input that were committed as run, ever.
-            sent: bytes of output that were committed, ever, counted as `sent` is.
+            taken: bytes of input that were committed as run so far.
+            sent: bytes of output that were committed so far, counted as `sent` is.
         """
         # Asked for only where no input waits: then all that was committed is taken.
         fin_received, fin_sent = self.fin_received, self.fin_sent
@@ -96,10 +97,10 @@ class Positions(Value):
 
 
 def check_socket(sock: socket.socket, cookie: int, error: OSError, what: object) -> None:
-    """Return where `error` is not for want of a descriptor: `sock` is still that of `cookie`.
+    """Return if `sock` is still the socket of `cookie`, so that `error` is about its peer.
 
     Raises:
-        DescriptorLost: it is closed, or another socket or file.
+        DescriptorLost: the descriptor is closed, or another socket's or file's.
     """
     check_same(lambda: read_cookie(sock) == cookie, error, what)
 
@@ -110,12 +111,12 @@ def input_waiting(sock: socket.socket) -> int:
 
 
 def input_ended(sock: socket.socket) -> bool:
-    """Whether the peer has said that it sends no more, or is gone (poll(2))."""
+    """Whether the peer has sent its end of input, or is gone (poll(2))."""
     return bool(_poll(sock, select.POLLRDHUP))
 
 
 def has_error(sock: socket.socket) -> bool:
-    """Whether an error waits, which the next call on `sock` fails with. It stays there."""
+    """Whether an error is pending, which the next call on `sock` fails with. It stays pending."""
     return bool(_poll(sock, 0) & select.POLLERR)
 
 
@@ -171,9 +172,9 @@ def _read_counters(sock: socket.socket) -> tuple[int, int, int]:
 
 
 def _fin_behind(sock: socket.socket, waiting: int) -> bool:
-    """Whether a FIN is in the queue behind the `waiting` bytes of input, of which there are some.
+    """Whether a FIN is in the queue behind the `waiting` bytes of input (at least one).
 
-    Where the kernel has no TCP_INQ (before 4.18) it is taken to be: most peers send one.
+    Where the kernel has no TCP_INQ (before 4.18) a FIN is assumed: most peers send one.
     """
     flags = socket.MSG_PEEK | socket.MSG_DONTWAIT
     try:
@@ -199,20 +200,20 @@ PHASE_BIT = 1 << 30
 
 
 def mark_discard(sock: socket.socket, reads: int, count: int) -> None:
-    """Have SO_PEEK_OFF of a UNIX socket say that the read `reads`, of `count` bytes, is due.
+    """Mark in SO_PEEK_OFF of a UNIX socket that the read `reads`, of `count` bytes, is due.
 
     The kernel counts nothing on UNIX sockets, but SO_PEEK_OFF (socket(7)) outlives the
-    process, a peek that starts from 0 or more advances it, and a discard moves it back, each
-    in one step with what it does. Odd and even reads use it so that at every instant it tells
-    whether the last read that the journal knows is discarded:
+    process. A peek that starts from 0 or more advances it, and a discard moves it back,
+    atomically in both cases. Odd and even reads use different values, so that it says at
+    every instant whether the last committed read was discarded:
 
-    | last committed read | it is due | it is discarded |
+    | last committed read | discard is due | it is discarded |
     |---|---|---|
     | odd | -1; `PHASE_BIT` + count | `PHASE_BIT`; then 0, or more after a peek |
     | even | count | 0; then -1, which a peek leaves there |
 
-    An odd read is peeked at -1 and marked once it is committed, an even read is peeked at 0,
-    which marks it. What a peek leaves that was not committed is in the right column.
+    An odd read is peeked at -1 and marked once it is committed; an even read is peeked at 0,
+    which marks it. A peek that was not committed leaves a value of the right column.
     """
     if reads & 1:
         try:
@@ -242,8 +243,8 @@ def discard_due(sock: socket.socket, reads: int, count: int) -> int:
 def discard_input(sock: socket.socket, count: int) -> None:
     """Take `count` bytes of input out of the kernel without copying them.
 
-    They were peeked before, so they are there. MSG_TRUNC discards on TCP
-    (tcp(7)); on UNIX sockets the bytes are copied to nowhere.
+    They were peeked before, so the call does not block. MSG_TRUNC discards on TCP
+    (tcp(7)); on UNIX sockets the bytes are read into a buffer that is dropped.
     """
     while count > 0:
         size = min(count, _SCRATCH_BYTES)
@@ -261,7 +262,7 @@ def discard_input(sock: socket.socket, count: int) -> None:
 def drain_input(sock: socket.socket) -> None:
     """Throw away the input that is there, so that closing sends FIN and not RST.
 
-    Never waits, and gives up on a peer that floods: that one gets its RST.
+    Never blocks, and gives up on a peer that floods: that peer gets an RST.
     """
     flags = socket.MSG_TRUNC | socket.MSG_DONTWAIT
     try:

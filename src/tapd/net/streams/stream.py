@@ -1,16 +1,16 @@
 """One live connection: the socket, and the transport that its protocol sees.
 
-Nothing is read or sent but by the turn (see `net.turn.turn`), in this order:
+Only the turn (see `net.turn.turn`) reads and sends, in this order:
 
-* `peek` looks at the input; it stays in the kernel;
-* the protocol runs; what it writes is queued;
-* `move` gives what the journal must know;
+* `peek` returns the input, which stays in the kernel;
+* the protocol runs, and its output is queued;
+* `move` returns the entry for the journal;
 * `externalise` discards the input, sends the output, closes.
 
-A UNIX socket has no counters in the kernel, so two things stand in for them.
-For input, SO_PEEK_OFF (`kernel.mark_discard`). For output, the turn appends a record
-of what was sent; a kill in the microseconds between the send and that record may send
-those bytes again (see the documentation's limits).
+The kernel keeps no counters for a UNIX socket, so there are two substitutes. For input,
+SO_PEEK_OFF (`kernel.mark_discard`). For output, the turn appends a record of what was
+sent; a kill in the microseconds between the send and that record may send those bytes
+again (see the documentation's limits).
 
 **Ownership.** A `Stream` owns its socket; the vault holds a duplicate, so a
 connection is ended with shutdown(2), never by close(2) alone.
@@ -56,11 +56,11 @@ _peek_view = memoryview(_peek_buffer)
 
 
 class StreamTurn(TypingProtocol):
-    """What a stream asks of the turn; `net.turn.pending.Pending` has it."""
+    """The turn's interface for streams; `net.turn.pending.Pending` implements it."""
 
     @property
     def go_on_reading(self) -> Callable[[Stream], None]:
-        """Have a stream, at the end of a pause, run what its protocol kept back meanwhile."""
+        """At the end of a pause: run the units that the stream's protocol kept back meanwhile."""
 
     def touch(self, stream: Stream) -> None:
         """Have this turn (or the next) look at `stream`."""
@@ -121,24 +121,24 @@ class Stream:
         self.sent = state.out_start
         self.pending = state.output  # committed and not yet taken by the kernel
         self.fresh = b""  # committed in this turn, to be sent after `pending`
-        self.counted = 0  # how much of `pending` the turn counts as unsent
+        self.counted = 0  # how much of `pending` is counted in `Backlog`
         self.queued: Queue = []  # written in this turn, not yet committed
         self.read_bytes_max = PEEK_BYTES  # given to the protocol at once
         self.peeked = 0  # bytes run in this turn, not yet discarded
-        self.is_protected = False  # a duplicate lies in the vault
-        self.touched = False  # the turn has to look at it again
-        self.interest = -1  # what epoll was told; -1: not registered
+        self.is_protected = False  # the vault holds a duplicate
+        self.touched = False  # the turn must look at it again
+        self.interest = -1  # the epoll event mask; -1: not registered
         self.is_hosted = isinstance(protocol, Hosted)
         self.is_journaled = True  # the journal knows how far its streams got
         self._eof_sent = False
-        self._peek_offset: int | None = None  # SO_PEEK_OFF of a UNIX socket, where known
+        self._peek_offset: int | None = None  # value of SO_PEEK_OFF of a UNIX socket, where known
         self.wants_pause = False  # the protocol was told to pause writing
 
     def __repr__(self) -> str:
         return f"<connection {self.key}>"
 
     def freeze(self) -> None:
-        """Read no more in this process, or until `thaw`; what comes waits for the next."""
+        """Stop reading in this process, or until `thaw`; input waits for the next process."""
         self._set(_FROZEN)
 
     def thaw(self) -> None:
@@ -152,7 +152,7 @@ class Stream:
             self._turn.touch(self)
 
     def state(self) -> StreamState:
-        """Return what a journal's first record says of it. Only between turns."""
+        """Return its state for a journal's first record. Only between turns."""
         return StreamState(
             self.key, self.cookie, self.is_unix, self.sent_base, self.taken, self.sent,
             self.pending + self.fresh if self.fresh else self.pending, self.flags, self.reads,
@@ -164,7 +164,7 @@ class Stream:
         """Queue `data`; it is sent when the turn is committed."""
         if data and not self.flags & NOT_WRITING:
             close_last(self.queued)
-            # A `bytes` stays the same object: what goes to many is journaled once.
+            # A `bytes` stays the same object, so that output to many is journaled once.
             self.queued.append(data if data.__class__ is bytes else bytes(memoryview(data)))
             if not self.touched:
                 self._turn.touch(self)
@@ -172,10 +172,10 @@ class Stream:
             self._warn_of_late_output()
 
     def _warn_of_late_output(self) -> None:
-        """Say that output after `close` or `write_eof` goes nowhere, once for each place.
+        """Warn that output after `close` or `write_eof` is dropped, once for each place in code.
 
-        Only where the protocol itself goes on after that: others who write to it (a
-        message to many) can't know yet.
+        Only where the protocol itself writes: other writers (of a message to many) can't
+        know yet.
         """
         frame = callback_frame(sys._getframe(2))
         if frame is not None and frame.f_locals.get("self") is self.protocol:
@@ -205,7 +205,7 @@ class Stream:
         return True
 
     def close(self) -> None:
-        """Read no more; close once what is queued has been sent."""
+        """Stop reading; close once what is queued has been sent."""
         self._set(_CLOSING)
 
     def abort(self) -> None:
@@ -229,7 +229,7 @@ class Stream:
                 self._turn.go_on_reading(self)
 
     def set_read_limit(self, bytes_max: int | None) -> None:
-        """Take no more than `bytes_max` at once; the rest stays in the kernel. None: no limit."""
+        """Read at most `bytes_max` at once; the rest stays in the kernel. None: no limit."""
         self.read_bytes_max = PEEK_BYTES if bytes_max is None else min(bytes_max, PEEK_BYTES)
 
     def is_reading(self) -> bool:
@@ -237,7 +237,7 @@ class Stream:
         return not self.flags & _NOT_READING
 
     def may_run_kept(self) -> bool:
-        """Whether input that the protocol kept may run: also what came before the peer's end."""
+        """Whether input that the protocol kept may run, also after the peer's FIN."""
         return not self.flags & (_PAUSED | _CLOSING | _FROZEN)
 
     def get_write_buffer_size(self) -> int:
@@ -249,7 +249,7 @@ class Stream:
         return OUTPUT_HIGH_BYTES // 4, OUTPUT_HIGH_BYTES
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Accepted for asyncio's sake; the limits are fixed."""
+        """Do nothing: the limits are fixed. asyncio's protocols may call it."""
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """Return ``peername``, ``sockname``, ``socket``, ``key`` or ``protected``."""
@@ -286,7 +286,7 @@ class Stream:
         return not self.flags & _NOT_READING and len(self.pending) < OUTPUT_HIGH_BYTES
 
     def peek(self, limit: int | None = None) -> bytes | None:
-        """Return the input that waits, b"" at its end, None where there is none.
+        """Return the input that waits; b"" at its end, None where none waits.
 
         Raises:
             OSError: the connection is gone.
@@ -310,10 +310,10 @@ class Stream:
             self._peek_offset = None
             self.sock.setsockopt(_SOL_SOCKET, SO_PEEK_OFF, offset)
             if offset < 0:
-                self._peek_offset = offset  # no peek moves that
+                self._peek_offset = offset  # a peek does not move -1
 
     def move(self) -> Move:
-        """Return what the journal must know of this turn, and count it as committed."""
+        """Return this turn's entry for the journal, and count it as committed."""
         if self.peeked:
             self.taken += self.peeked
             self.reads += 1
@@ -333,11 +333,11 @@ class Stream:
         return self.key, self.taken, output, flags
 
     def move_hosted(self, bases: list[StreamRow]) -> list[Move]:
-        """Return what `move` does, of a hosted connection, or nothing.
+        """Return the entry of a hosted connection for the journal, or None.
 
-        While an exchange is under way its output is not journaled, as the next process
-        would end the connection, however much a download may be. What the journal
-        missed is put into `bases` when that is over.
+        While an exchange is under way its output is not journaled, large as it may be: the
+        next process would end the connection anyway. Once the exchange is over, the whole
+        state of the stream goes into `bases`.
         """
         has_moved = bool(self.queued or self.peeked or self.flags != self.committed_flags)
         if self.protocol.is_busy:  # a `Hosted`
@@ -360,6 +360,7 @@ class Stream:
         if self.peeked:
             count, self.peeked = self.peeked, 0
             if self.is_unix:
+                # First: after a kill the mark is all that tells whether a discard is due.
                 self._peek_offset = None
                 kernel.mark_discard(self.sock, self.reads, count)
             kernel.discard_input(self.sock, count)
@@ -381,7 +382,7 @@ class Stream:
                     return False
         if self.pending and not self._send_pending():
             return False
-        # What was asked for since the commit (which may have stalled) has to wait.
+        # Flags that were set after the commit (which may have stalled) must wait for the next.
         flags = self.committed_flags
         if flags & _CLOSING:
             self.shutdown()
@@ -406,7 +407,7 @@ class Stream:
         return not self.pending
 
     def note_backlog(self) -> str:
-        """Take note that the unsent output grew, or shrank; return whom of the protocol to call.
+        """Note that the unsent output crossed a limit; return the protocol's method to call.
 
         Call it where `backlog_changed`.
         """
@@ -415,7 +416,7 @@ class Stream:
 
     @property
     def backlog_changed(self) -> bool:
-        """Whether the protocol is to be told, or the connection to be given up."""
+        """Whether the protocol must pause or resume writing, or the connection be given up."""
         backlog = len(self.pending)
         if self.wants_pause:
             return backlog < OUTPUT_HIGH_BYTES // 4 or backlog > OUTPUT_BYTES_MAX
@@ -423,18 +424,18 @@ class Stream:
 
     @property
     def backlog_exceeded(self) -> bool:
-        """Whether so much is unsent that the connection is to be given up."""
+        """Whether so much output is unsent that the connection must be given up."""
         return len(self.pending) > OUTPUT_BYTES_MAX
 
     def note_eof_sent(self) -> None:
-        """Take note that the process before has sent our FIN."""
+        """Note that the process before has sent our FIN."""
         self._eof_sent = True
 
     def shutdown(self) -> None:
-        """End the connection for the peer, whoever else holds a duplicate of its fd.
+        """Shut the connection down, even where other processes hold duplicates of its fd.
 
         Raises:
-            DescriptorLost: it can't be, as the descriptor is not that of the connection.
+            DescriptorLost: the descriptor is not the connection's any more.
         """
         if not self.flags & _ABORTED:
             kernel.drain_input(self.sock)

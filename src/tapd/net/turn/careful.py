@@ -1,29 +1,28 @@
-"""After unclean deaths: find what kills the server, and skip it.
+"""Finds poison input after unclean deaths, and skips it.
 
-Input that kills the process is still in the kernel and would kill the next one
-too, for ever. After the first death nothing is known, and all goes on as usual:
-a kill from outside is by far the likeliest. When the process dies again before
-it has run the input that waited (the *level* is 2), that input is run one
-connection at a time, each announced in the journal by a mark. The connection that
-was marked when the process died is run one unit at a time by the next, each with
-a mark of its own. What dies under its own mark `TRIES` times is skipped, its
-person is told, and the log names it: five deaths in all. A kill from outside would
-have to hit one and the same unit of input that often in a row to be mistaken for it.
+Poison input is still in the kernel after the kill, and would kill the next process as well,
+and so on. After the first death the cause is unknown, and all goes on as usual: a kill from
+outside is by far the likeliest. When the process dies again before it has run the input that
+waited (the *level* is 2), that input is run one connection at a time, each announced in the
+journal by a mark. The connection that was marked when the process died is run one unit at a
+time by the next process, each unit with a mark of its own. A unit that kills `TRIES` times
+under its own mark is skipped, its client is told, and the log names it: five deaths in all.
+To be mistaken for poison input, kills from outside would have to hit the same unit that often
+in a row.
 
-Input is not all that the next process does again. Services start, connections that were
-lost are told so, the others go on, timers are due, remote ends are connected to, what was
-accepted begins: each may kill, and there may be several that do. So each of these runs
-`alone` then: under a mark of its own, and committed, or skipped and that committed, before
-the next one runs. What `connection_resumed` asks of threads and tasks is a part of that.
-So each death finds one culprit out or counts against it, and a start always ends. Only the
-people who go on are committed together, as there may be thousands: should that
-commit kill, the next process commits each of them. The loading of the state has marks of its
-own (`host.load_trial`).
+A start repeats more than input. Services start, protocols hear that their connections were
+lost or resumed, timers are due, connectors connect, accepted connections begin: any of these
+may kill, and several may. So each of them runs `alone` then: under a mark of its own, and
+committed or skipped before the next one runs. This includes the results of threads and tasks
+that `connection_resumed` asks for. So each death identifies one culprit or counts against it,
+and a start always ends. Only resumed connections are committed together, as there may be
+thousands: should that commit kill, the next process commits them one by one. The loading of
+the state has marks of its own (`host.load_trial`).
 
-Whole units that a protocol keeps, since they came while reading was paused, are not in
-the kernel any more, and whoever resumes reading (a timer, a thread's result, another
-connection) would be blamed for them. So they don't run then and there but after that
-is committed, each under its own mark; the connection reads nothing else until then.
+Whole units that a protocol keeps, since they came while reading was paused, are not in the
+kernel any more, and the code that resumes reading (a timer, a thread's result, another
+connection) would be blamed for them. So they run after that code is committed, each under a
+mark of its own; the connection reads nothing else until then.
 """
 
 from __future__ import annotations
@@ -52,21 +51,21 @@ SINGLE_LEVEL = 2
 COMMIT_EACH_S = 0.1
 _COMMIT = "commit"  # the kind of a mark
 SETTLED_S = 10.0
-"""What serves this long has survived its start, whatever input still waits."""
+"""A process that serves this long has survived its start, whatever input still waits."""
 
 
 class Careful:
-    """How a server goes on after an unclean death, until it has settled.
+    """Runs risky work under marks after an unclean death, until the server has settled.
 
-    Owns what waited at the start, and the marks in the journal.
+    Owns the list of input that waited at the start, and the marks in the journal.
 
     Attributes:
-        level: how many deaths in a row came before the server had settled.
-        waiting: for each connection whose input waited at the start: up to which
-            position. Its end counts as a byte.
-        kept: for each connection whose protocol kept whole units at the start: the
-            position behind them.
-        awaited: how many results of threads and tasks were asked for at the start.
+        level: how many processes in a row died before they had settled.
+        waiting: by connection whose input waited at the start, the position of the end of
+            that input. A FIN counts as a byte.
+        kept: by connection whose protocol kept whole units at the start, the position
+            behind them.
+        awaited: how many results are outstanding that were asked for at the start.
     """
 
     def __init__(
@@ -91,7 +90,7 @@ class Careful:
         self._ports = ports
         self._commits = commits
         self.awaited = 0
-        self._held: dict[Stream, None] = {}  # frozen, until what they keep was run
+        self._held: dict[Stream, None] = {}  # frozen until their kept units were run
         self._trial = trial
         self._skipped = history.skipped
         self._commits_each = trial is not None and trial.kind == _COMMIT
@@ -104,7 +103,7 @@ class Careful:
         return self.level >= SINGLE_LEVEL
 
     def may_run(self, kind: str, key: int, position: int = 0) -> bool:
-        """Announce in the journal that something runs; False where it has killed too often."""
+        """Mark in the journal that something runs; return False where it has killed too often."""
         if not self.is_single:
             return True
         attempt = 1
@@ -128,7 +127,7 @@ class Careful:
             _log.warning("%s (what is run now could not be announced)", error)
 
     def note_progress(self) -> None:
-        """Have the next process know that this one got on, should it die as well."""
+        """Journal that this process made progress, so that the next one knows."""
         self._append(records.render_progress())
 
     def alone(
@@ -141,17 +140,17 @@ class Careful:
         *,
         may_wait: bool = False,
     ) -> None:
-        """Run something that the next process would do again, or skip it, and commit.
+        """Run, under a mark, something that each start repeats, or skip it; then commit.
 
         Args:
-            kind: what it is, in the journal.
+            kind: its kind, in the journal.
             key: which of that kind.
             run: does it.
-            what: what it is, for the log.
-            skip: called in its place where it has killed the server each time. It runs
-                nothing of an author's.
-            may_wait: the next process runs it in any case, so it is committed with others.
-                A commit looks at all that there is.
+            what: names it in the log.
+            skip: called instead where it has killed the server each time. It must not run
+                authors' code.
+            may_wait: it may be committed together with others, as the next process runs it
+                in any case. Saves the cost of a commit for each.
         """
         if not self.is_single:
             run()
@@ -170,6 +169,8 @@ class Careful:
             run()
         if is_skipped:
             self._append(records.render_progress(work))
+        # A suspect is committed by itself: the commit may be what kills, and then the last
+        # mark in the journal must be the suspect's.
         if not may_wait or is_suspect or self._commits_each:
             self._commits.commit()
             if not self._commits.is_stalled:
@@ -178,7 +179,7 @@ class Careful:
             self.commit()
 
     def commit(self) -> None:
-        """Commit what several have done, under a mark, and say that they got on."""
+        """Commit what several have done, under a mark, and journal the progress."""
         if self.is_single:
             self._announce(_COMMIT, 0, 0, 1)
         self._commits.commit()
@@ -187,10 +188,10 @@ class Careful:
             self.note_progress()
 
     def run(self, events: list[tuple[int, int]]) -> list[tuple[int, int]]:
-        """Run what waits, one unit at a time where that is due; return the other events."""
+        """Run the input that waited, one unit at a time where that is due; return other events."""
         if not self.is_single:
             return events
-        self._commits.commit()  # what ran before this is not to be blamed on a unit
+        self._commits.commit()  # else a unit would be blamed for what ran before it
         ready = {fd for fd, _event in events}
         for run_unit in self._units(ready):
             if self._commits.is_stalled:
@@ -201,13 +202,14 @@ class Careful:
             return []
         streams = self._connections.streams
         waiting = (streams[key] for key in self.waiting if key in streams)
-        # What is not read now can still end, which epoll tells once, or have room for output.
+        # Only unread streams are left out: the events of the others (a reset, which epoll
+        # reports once, or room for output) are handled as usual.
         later_fds = {stream.fd for stream in waiting if stream.wants_input}
         later_fds.update(stream.fd for stream in self._held)
         return [(fd, event) for fd, event in events if fd not in later_fds]
 
     def is_over(self) -> bool:
-        """Whether all that waited at the start was run, or this has served for long enough."""
+        """Whether all input of the start was run, or the process has served long enough."""
         streams = self._connections.streams
         self.waiting = {
             key: until
@@ -228,7 +230,7 @@ class Careful:
         return is_all_run or time.monotonic() > self._settled_at
 
     def _units(self, ready: set[int]) -> Iterator[Callable[[], None]]:
-        """Yield what runs the next unit of each that waits; it is committed before the next."""
+        """Yield functions that each run the next unit of one connection; commit after each."""
         for stream in list(self._held):
             yield partial(self._run_kept_unit, stream)
             if not self._commits.is_stalled and stream not in self._held:
@@ -246,24 +248,24 @@ class Careful:
                 self.note_progress()
 
     def _run_all(self, stream: Stream, until: int) -> None:
-        """Run all that waits of one connection."""
+        """Run all waiting input of one connection."""
         self._announce("stream", stream.key, stream.taken, 1)
         self._connections.receive(stream, min(until - stream.taken, PEEK_BYTES))
 
     def settle(self) -> list[Stream]:
-        """Say in the journal that it is over; return the connections that were held back."""
+        """Journal that the server has settled; return the connections that were held back."""
         self._append(records.render_settled())
         return list(self._held)
 
     def hold(self, stream: Stream) -> None:
-        """Have what the protocol of `stream` keeps run unit by unit, and nothing before it."""
+        """Run what the protocol of `stream` keeps unit by unit, and read nothing before that."""
         stream.freeze()
         if stream not in self._held:
             self._held[stream] = None
             self._schedule.call(_look_again)
 
     def _run_kept_unit(self, stream: Stream) -> None:
-        """Run or skip the first of what is kept, and commit."""
+        """Run or skip the first kept unit, and commit."""
         del self._held[stream]
         stream.thaw()
         if not stream.may_run_kept():
@@ -329,4 +331,4 @@ def _is_done(stream: Stream, until: int) -> bool:
 
 
 def _look_again() -> None:
-    """Have another turn."""
+    """Request another turn."""

@@ -1,7 +1,7 @@
-"""The commit: what a turn did becomes one record, and only then leaves the process.
+"""The commit: writes a turn's changes to the journal as one record, then releases its output.
 
 While the record can't be written (the disk is full) the turns stall: nothing is run or
-sent, and the same record is tried again.
+sent, and the write of the same record is retried.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ _log = logging.getLogger(__name__)
 
 RETRY_S = 1.0
 POSITIONS_EACH_BYTES = 16 << 20
-"""After so much output, counted for each who got it, the journal is told what was sent.
+"""After so much output, summed over its receivers, the journal gets the positions sent.
 
-Else a start would build up all that was ever sent since the generation before it asks the
-kernel: of a message to many the journal holds one copy, and memory then one for each."""
+Else a start would hold in memory all output since the generation, before it asks the kernel
+how much was sent: the journal has one copy of a message to many, memory one per receiver."""
 
 
 class Journal(Protocol_):
-    """What a turn needs of a journal; `store.journal.file.JournalWriter` has it."""
+    """The journal's interface for the turn; `store.journal.file.JournalWriter` implements it."""
 
     size: int
 
     @property
     def end(self) -> tuple[int, int]:
-        """The generation that it follows, and where its last whole record ends."""
+        """The generation that it follows, and the end of its last whole record."""
 
     def append(self, payload: bytes) -> None:
         """Append one record, or raise `StateUnwritable`."""
@@ -59,7 +59,7 @@ class Journal(Protocol_):
 
 
 class _Leaving(Value):
-    """What may leave the process once a record is written."""
+    """Streams and ports whose output may leave the process once a record is written."""
 
     streams: list[Stream]
     ports: list[DatagramPort]
@@ -67,18 +67,17 @@ class _Leaving(Value):
 
 
 class Commits:
-    """Commits what was done, and lets it leave.
+    """Commits turns to the journal, and lets their output leave.
 
-    Owns the journal, until it is changed for the next one, and knows whether it can be
-    written.
+    Owns the journal, until it is changed for the next one.
 
     Attributes:
         journal: takes the records; None before the first turn.
         turns: how many turns committed something.
         is_stalled: the journal can't be written; nothing is run or sent.
         on_stall: called with the error when that begins, and with None when it ends.
-        on_unsynced: called when the disk has failed to confirm records, and goes on:
-            of those before, it may have lost some, and only a generation mends that.
+        on_unsynced: called when an fsync failed and serving goes on: earlier records may be
+            lost, and only a new generation makes them safe.
         sync_always: have the disk confirm each record before anything leaves.
     """
 
@@ -107,14 +106,14 @@ class Commits:
         self._own_memory = own_memory
         self._fault = fault
         self._is_unsynced = False
-        self._output_bytes = 0  # journaled since the positions were
+        self._output_bytes = 0  # output journaled since the last positions were
         self._told_losses: set[Loss] = set()
 
     def commit(self) -> None:
         """Append the record of what was run, then let it leave the process.
 
-        While an earlier record can't be written this does nothing: what changes
-        then waits for a turn after it, so that records stay in order.
+        Does nothing while an earlier record can't be written: later changes wait for a turn
+        after it, so that records stay in order.
         """
         if self.is_stalled:
             return
@@ -131,7 +130,8 @@ class Commits:
         keys: list[int] = []
         output = b""
         for stream in touched:
-            # First: who writes from here on (a signal's handler, say) has it looked at again.
+            # First, so that code that writes from here on (a signal's handler, say) has the
+            # stream looked at by the next commit.
             stream.touched = False
             queued = stream.queued
             if stream.is_hosted:
@@ -140,9 +140,10 @@ class Commits:
                 moves.append(stream.move())
             elif queued:
                 stream.queued = []
-                # Output alone, as in a message to many: told once for all who get the same
-                # objects. They are all alive, so their ids are theirs alone. Mostly it is
-                # what the stream before got, and lists of the same objects are soon compared.
+                # Nothing but output, as in fan-out: journaled once for all streams that get
+                # the same objects. All of them are alive, so their ids are unique. Mostly it
+                # is the output of the stream before, and comparing lists of the same objects
+                # is fast.
                 if queued != last:
                     which = id(queued[0]) if len(queued) == 1 else tuple(map(id, queued))
                     known = shared.get(which)
@@ -173,7 +174,7 @@ class Commits:
         self._append(payload, _Leaving(touched, ports, closes))
 
     def _tell_losses(self) -> None:
-        """Log what can't be saved: each thing once, not at every turn that meets it."""
+        """Log each object that can't be saved once, and not in each turn."""
         losses = set(self._jar.losses)
         for loss in losses - self._told_losses:
             _log.warning(
@@ -184,7 +185,7 @@ class Commits:
 
     def _append(self, payload: bytes | None, leaving: _Leaving) -> None:
         if not self._own_memory[0]:
-            _exit(0)  # C code forked in this turn, and the journal is the server's
+            _exit(0)  # a copy, forked by C code in this turn: the journal is the server's
         if payload is not None:
             assert self.journal is not None, "a turn before there is a journal"
             try:
@@ -213,7 +214,7 @@ class Commits:
             self._note_sent(sent, ports_sent)
 
     def _sync(self, journal: Journal) -> None:
-        """Have the disk confirm the last record, or take it back: it is appended again."""
+        """Fsync the last record; where that fails, remove it, so that it is appended again."""
         try:
             journal.sync()
         except StateUnwritable:
@@ -222,7 +223,7 @@ class Commits:
             raise
 
     def _positions(self) -> list[tuple[int, int]]:
-        """Return key and position of the output sent to all of which the kernel tells it."""
+        """Return key and position of the output sent, for all streams that the kernel counts."""
         return [
             (stream.key, stream.sent)
             for stream in self._connections.streams.values()
@@ -265,11 +266,11 @@ class Commits:
         Args:
             journal: the new one.
             boot_id: of this boot.
-            level: how many unclean deaths in a row there were (`net.turn.careful`).
-            clean: the process ends, and has saved all.
+            level: the number of unclean deaths in a row (`net.turn.careful`).
+            clean: the process ends, and has saved everything.
 
         Raises:
-            StateUnwritable: the old or the new one can't be written; the old one stays.
+            StateUnwritable: the old or the new one can't be written; the old one is kept.
         """
         try:
             self._change_journal(journal, boot_id, level, clean=clean)
@@ -282,10 +283,11 @@ class Commits:
     def _change_journal(self, journal: Journal, boot_id: str, level: int, *, clean: bool) -> None:
         self.commit()
         if self.is_stalled:
-            # Its record is written later, and to say here what it says would say it twice.
+            # The stalled record is written later; a base record with its changes would
+            # apply them twice.
             raise StateUnwritable("the last turn could not be committed; the journal stays")
         if self.journal is not None:
-            # A power cut must not leave what follows without what was before.
+            # A power cut must not leave the new journal without the end of the old one.
             try:
                 self.journal.sync()
             except StateUnwritable as error:
@@ -293,7 +295,7 @@ class Commits:
         states = [stream.state() for stream in self._connections.streams.values()]
         ports = {port.name: port.state() for port in self._ports}
         old = self.journal
-        before = old.end if old is not None else None  # else nobody saw that it was cut
+        before = old.end if old is not None else None  # for the check whether it was cut later
         journal.append(
             records.render_base(boot_id, level, states, clean=clean, ports=ports, before=before)
         )

@@ -45,8 +45,8 @@ _GONE = epoll.GONE
 class Connections:
     """The live connections of an application.
 
-    Owns the streams, and where each of their sockets is kept beside this process: the
-    vault and the guardian.
+    Owns the streams, and keeps a duplicate of each of their sockets outside of this process,
+    in the vault, of which it tells the guardian.
 
     Attributes:
         application: whose they are.
@@ -55,7 +55,7 @@ class Connections:
         streams: by key.
         backlog: their unsent output.
         hosting: the hosted ones among them.
-        crowd: how many of them come from one address.
+        crowd: counts them by address.
     """
 
     def __init__(
@@ -85,16 +85,16 @@ class Connections:
         vault.on_sender = guardian.note_sender
 
     def keep(self, key: int, sock: socket.socket) -> bool:
-        """Put a new connection into the vault; return whether it outlives the process."""
+        """Put a new connection into the vault; return whether that worked."""
         is_kept = self.vault.put(key, sock.fileno())
         self.guardian.note_safe(sock.fileno())
         return is_kept
 
     def protect_again(self, *, at_once: bool = False) -> None:
-        """Try to protect those that could not be, or are no more; call it now and then.
+        """Retry to put those into the vault that are not in it; call it now and then.
 
         Args:
-            at_once: it is the last chance: the next process is to go on with them.
+            at_once: do not wait for the next retry, as the process is about to end.
         """
         if at_once:
             self.vault.try_at_once()
@@ -104,7 +104,7 @@ class Connections:
             else:
                 stream.is_protected = self.keep(key, stream.sock)
                 if not stream.is_protected:
-                    return  # nor will others be
+                    return  # the others would fail, too
 
     def release(self, key: int, sock: socket.socket) -> None:
         """Close `sock`, which was shut down, and have the vault forget it."""
@@ -149,7 +149,7 @@ class Connections:
         return build_protocol(self._tellings, service, peer, why_full)
 
     def _living(self) -> Iterator[Stream]:
-        """Yield the streams that have not ended; those that have are forgotten in the next turn."""
+        """Yield the streams that have not ended; ended ones are removed in the next turn."""
         by_fd = self._sockets.by_fd
         return (stream for stream in self.streams.values() if by_fd.get(stream.fd) is stream)
 
@@ -190,7 +190,7 @@ class Connections:
     # --- reading ------------------------------------------------------------------
 
     def run_stream(self, stream: Stream, event: int) -> None:
-        """Do what epoll tells of `stream`."""
+        """Handle an epoll event of `stream`."""
         if event & _OUT and not stream.touched:
             stream.touched = True
             self._pending.touched.append(stream)
@@ -198,15 +198,15 @@ class Connections:
             if event & (_IN | _GONE):
                 self.receive(stream)
         elif stream.flags & records.Flag.FROZEN:
-            pass  # what comes before its end is run first: soon, or by the next process
+            pass  # the input before its end is run first: soon, or by the next process
         elif event & _GONE and (
-            # Closed by both sides, or by a UNIX peer: what it sent before is read after the pause.
+            # Closed by both sides, or by a UNIX peer: input before that is read after the pause.
             not stream.flags & records.Flag.PAUSED or (event & _ERROR and not stream.is_unix)
         ):
             self.end(stream, None if stream.is_closing() else ConnectionResetError())
 
     def receive(self, stream: Stream, limit: int | None = None) -> bool:
-        """Give `stream` its input; return whether there was any."""
+        """Give the protocol of `stream` its input; return whether there was any."""
         try:
             data = stream.peek(limit)
         except OSError as error:
@@ -244,10 +244,10 @@ class Connections:
         self._schedule.call(lambda: self._lose(stream, exc))
 
     def give_up(self, stream: Stream, error: OSError, doing: str) -> None:
-        """End `stream` for what a call on its socket failed with.
+        """End `stream` because a call on its socket failed.
 
         Raises:
-            DescriptorLost: that says nothing of its peer.
+            DescriptorLost: its descriptor is at fault, and not the peer.
         """
         kernel.check_socket(stream.sock, stream.cookie, error, stream)
         if error.errno not in GONE:
@@ -259,13 +259,13 @@ class Connections:
     def _lose(self, stream: Stream, exc: Exception | None) -> None:
         self._pending.closes.append(stream)
         self.lose(stream.protocol, stream.key, exc)
-        stream.flags |= records.Flag.CLOSING  # who kept it writes to nobody
+        stream.flags |= records.Flag.CLOSING  # code that kept the transport writes to no peer
 
     def lose(self, protocol: Protocol, key: int, exc: Exception | None) -> None:
-        """Tell `protocol` that its connection is gone, and forget it. In a turn only."""
+        """Call `connection_lost` of `protocol`, and remove it. In a turn only."""
         where = f"connection {key}: "
         authors.attempt(protocol, "connection_lost", exc, where=where)
-        set_mark(protocol, "_v_transport", None)  # past a ``__setattr__`` of its author's
+        set_mark(protocol, "_v_transport", None)  # bypasses an author's ``__setattr__``
         authors.attempt(protocol, "connection_ended", where=where)
         self.application.connections.pop(key, None)
         if self.application.connectors:
@@ -279,7 +279,7 @@ class Connections:
         """Discard the input that was run, send the output.
 
         Returns:
-            Key and position of the output sent to UNIX sockets, which don't tell.
+            Key and position of the output sent to UNIX sockets, which have no counters.
         """
         sent: list[tuple[int, int]] = []
         by_fd = self._sockets.by_fd
@@ -310,7 +310,7 @@ class Connections:
         return sent
 
     def close_ended(self, closes: list[Stream]) -> None:
-        """Close the connections that ended, now that the journal knows them no more."""
+        """Close the connections that ended, now that this is committed."""
         for stream in closes:
             self.streams.pop(stream.key, None)
             stream.shutdown()
@@ -341,7 +341,7 @@ class Connections:
             stream.abort()
 
     async def drain(self) -> int:
-        """Give hosted connections time to become idle; return how many stay busy."""
+        """Give hosted connections time to become idle; return how many stayed busy."""
         streams = [each for each in self.streams.values() if isinstance(each.protocol, Hosted)]
         return await self.hosting.drain(streams) if streams else 0
 

@@ -1,9 +1,9 @@
-"""The turn of a process that is a copy of the server: it ends the process where it is used.
+"""Ends forked copies of the server: each step of the turn in a copy ends that process.
 
-Code of an author's that forks returns twice: in the server, and in a copy of it, which
-has all that the server's memory held. What the author's code does in the copy is its own
-affair; once it comes back to the turn, the copy has nothing more to do. It ends there,
-before it runs anybody else's callback, and writes nothing. `host.forks` says when.
+Authors' code that forks returns twice: in the server, and in a copy of it with the server's
+whole memory. The author's code may do in the copy what it likes; once it returns to the
+turn, the copy has nothing more to do. It ends there, before it runs another callback, and
+writes nothing. `host.forks` applies this.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from tapd.net.turn.schedule import Schedule
 from tapd.net.turn.trials import Trials
 from tapd.net.turn.turn import Turn
 
-_exit = os._exit  # typed code may replace that of the module
+_exit = os._exit  # typed code may replace `os._exit`
 
 
 def end_quietly(*_args: Any, **_kwargs: Any) -> NoReturn:
-    """End this copy of the server; no clean-up of the server's is run."""
+    """End this copy of the server, without any clean-up."""
     _exit(0)
 
 
 class _NoCalls(collections.deque[Callable[[], object]]):
-    """In place of the calls that a turn was to make."""
+    """Replaces the list of calls that a turn makes."""
 
     def append(self, _call: Callable[[], object], /) -> None:
-        """Take no more work: whoever asks for it ends soon."""
+        """Ignore the call: this process ends soon."""
 
     popleft: ClassVar[Any] = end_quietly
 
@@ -86,10 +86,10 @@ class _DeadCommits(Commits):
 
 
 def kill_turn(turn: Turn) -> None:
-    """Have `turn`, of a copy of the process, end the process at its next step.
+    """Make `turn`, in a copy of the process, end the process at its next step.
 
-    Its parts stay what they are and change their classes, so whoever holds one holds a
-    dead one. What an author may call does nothing that leaves the process.
+    The parts of the turn get other classes in place, so all references to them are to dead
+    ones. Methods that authors may call have no effect outside of the process.
     """
     turn.schedule.calls = _NoCalls()
     turn.schedule.__class__ = _DeadSchedule
@@ -102,7 +102,7 @@ def kill_turn(turn: Turn) -> None:
 
 
 def descriptors_of(turn: Turn) -> Iterator[int]:
-    """Yield the descriptors of all that `turn` reads and writes, which stay its own."""
+    """Yield all descriptors that `turn` reads and writes; the turn still owns them."""
     watched = turn.sockets.by_fd.values()
     for each in (*watched, *turn.streams.values(), *turn.ports, *turn.listeners):
         yield each.sock.fileno()

@@ -1,16 +1,15 @@
-"""A queue for what anybody can ask for and what costs much: hashes of passwords.
+"""A fair, bounded queue for costly work that any client can request: password hashes.
 
-An argon2 hash takes 64 MiB and 0.1 s of the processor, on purpose, and a stranger has
-one made by sending a line. So a few are made at a time, in threads; the others wait.
+An argon2 hash takes 64 MiB and 0.1 s of CPU time, on purpose, and any client causes one by
+sending a line. So a few are computed at a time, in threads; the others wait.
 
-* *Fair*: each group (an address) has its turn, one piece of work each, so that who has
-  hundreds waiting is in nobody's way.
-* *Bounded*: so many for each group and so many in all. Beyond that the answer is no, at
-  once, and the asker is told.
-* *Wanted*: what nobody waits for any more, since its connection is gone, is dropped when
-  its turn comes, before it is run.
+* *Fair*: the groups (addresses) take turns, one piece of work each, so that a client with
+  hundreds of requests delays no other.
+* *Bounded*: there is a limit per group and one in all. Beyond that a request is refused at
+  once.
+* *Wanted*: work whose connection is gone is dropped when its turn comes, before it is run.
 
-Volatile: who asked asks again in the next process. All calls come in turns.
+Volatile: protocols ask again in the next process. All calls come in turns.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ _RUNNING_MAX = 4  # so much memory, in hashes of 64 MiB
 
 
 class Work(NamedTuple):
-    """What was asked for.
+    """A piece of work.
 
     Attributes:
         function, args: what a thread runs.
         done: takes its result and its error, in a turn.
-        is_wanted: whether somebody still waits for it.
-        asker: who asked at a start (`net.turn.trials.Asker`).
+        is_wanted: whether its result is still wanted.
+        asker: what requested it, at a start (`net.turn.trials.Asker`).
     """
 
     function: Callable[..., Any]
@@ -47,7 +46,7 @@ class Work(NamedTuple):
 
 
 Run = Callable[[Work, Callable[[], None]], None]
-"""Runs work in a thread, has its result taken, then calls what it was given, in a turn."""
+"""Runs work in a thread, then, in a turn, calls its `done` and the given function."""
 
 
 def most_running() -> int:
@@ -60,14 +59,14 @@ class FairQueue:
 
     Attributes:
         running: how many pieces run now.
-        dropped: how many were dropped, since nobody waited for them any more.
+        dropped: how many were dropped, as their results were not wanted any more.
     """
 
     def __init__(self, run: Run, drop: Callable[[Work], None], running_max: int = 0) -> None:
         """Make an empty queue.
 
         Args:
-            run: see there.
+            run: runs the work.
             drop: called with work that will not be run.
             running_max: how many pieces run at once; 0 for as many as suit this machine.
         """
@@ -83,7 +82,7 @@ class FairQueue:
         return self._counts.total()
 
     def add(self, work: Work, group: str, group_max: int = QUEUE_GROUP_MAX) -> str:
-        """Have `work` run when it is the turn of `group`; return "", or why it will not be."""
+        """Queue `work` for `group`; return "", or why it is refused."""
         if self._counts[group] >= group_max:
             self._drop_unwanted(group)
         if len(self) >= QUEUE_MAX:
@@ -98,7 +97,7 @@ class FairQueue:
         return ""
 
     def _begin(self) -> None:
-        """Run what is next, as far as it may."""
+        """Run the next work, up to `running_max`."""
         while self._waiting and self.running < self._running_max:
             group = next(iter(self._waiting))
             waiting = self._waiting.pop(group)

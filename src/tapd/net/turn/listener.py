@@ -28,8 +28,8 @@ FULL_PAUSE_S = 1.0
 FULL_TOLD_EACH_S = 60.0
 _FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
-# A peer that vanished without a word is noticed after these (tcp(7)): 2 minutes
-# of silence, then 4 probes 30 s apart.
+# Keep-alive (tcp(7)) notices a peer that vanished: after 2 minutes of silence come 4 probes,
+# 30 s apart.
 _KEEPALIVE = (
     (socket.TCP_KEEPIDLE, 120),
     (socket.TCP_KEEPINTVL, 30),
@@ -77,7 +77,7 @@ class Listener:
         return sock
 
     def tell_full(self, why: str) -> None:
-        """Say that clients have to wait, but not each time."""
+        """Log that clients must wait, rate limited."""
         now_s = time.monotonic()
         if now_s >= self._told_full_s + FULL_TOLD_EACH_S:
             self._told_full_s = now_s
@@ -88,13 +88,13 @@ class Listener:
 
 
 class Listeners:
-    """All listeners: where a connection begins.
+    """All listeners, and the limit of connections.
 
-    Owns the listeners, and how many connections there may be.
+    Owns the listeners.
 
     Attributes:
-        connections_max: no more are accepted; a save, a journal and a child process
-            need files as well.
+        connections_max: no more are accepted, as a save, a journal and a child process
+            need descriptors as well.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class Listeners:
         self._sockets.add(listener)
 
     def accept(self, listener: Listener) -> None:
-        """Accept at `listener`; what goes wrong there stops no turn in its midst."""
+        """Accept at `listener`; an error there does not break the turn."""
         try:
             self._accept(listener)
         except (DescriptorLost, InterpreterBroken):
@@ -130,9 +130,9 @@ class Listeners:
             _log.exception("can't accept at %s", listener)
 
     def _accept(self, listener: Listener) -> None:
-        """Accept what waits, up to a limit: the rest waits for the next turn."""
+        """Accept waiting connections, up to a limit: the rest waits for the next turn."""
         if not self._own_memory[0]:
-            _exit(0)  # C code forked, and who waits is the server's
+            _exit(0)  # a copy, forked by C code: the waiting clients are the server's
         connections = self._connections
         for _ in range(ACCEPTS_PER_TURN):
             count = len(connections.streams)
@@ -169,7 +169,7 @@ class Listeners:
         self._schedule.loop.call_later(pause_s, again)
 
     def stop(self) -> None:
-        """Accept no more; who connects now waits in the backlog for the next process."""
+        """Stop accepting; new connections wait in the backlog for the next process."""
         for listener in self._listeners:
             self._sockets.by_fd.pop(listener.fd, None)
             with contextlib.suppress(FileNotFoundError):  # it pauses
@@ -178,7 +178,7 @@ class Listeners:
 
 
 def prepare(sock: socket.socket) -> None:
-    """Set what every TCP connection has: no delay, keep-alive probes, urgent data in line.
+    """Set the options of every TCP connection: no delay, keep-alive, urgent data in line.
 
     Urgent data (tcp(7)) out of line is counted as received and never read, so after
     a kill the kernel and the journal would differ by it.

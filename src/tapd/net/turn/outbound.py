@@ -1,4 +1,4 @@
-"""The live side of connectors: make the connection, put it into the vault, begin."""
+"""Makes outbound connections for connectors: connect, put into the vault, begin."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONNECT_TIMEOUT_S = 30.0
 
 
 async def make_connection(connector: Connector) -> socket.socket:
-    """Connect to where `connector` says. The caller owns the socket.
+    """Connect to the address of `connector`. The caller owns the socket.
 
     Raises:
         OSError: no address answered, or none in time.
@@ -80,7 +80,7 @@ def begin_connecting(connections: Connections, connector: Connector, run: Run) -
 
 
 def resume_connectors(connections: Connections, trials: Trials) -> None:
-    """Try those that have no connection and no timer: they were being made at the kill."""
+    """Start those that have no connection and no timer: a kill interrupted them."""
     for connector in list(connections.application.connectors.values()):
         if connector.connection_key is not None:
             if connector.connection_key not in connections.streams:

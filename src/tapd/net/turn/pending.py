@@ -1,4 +1,4 @@
-"""What a turn has done and the journal does not know yet: the next commit takes it."""
+"""The uncommitted part of a turn: what the next commit writes to the journal."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from tapd.store.journal import records
 class Pending:
     """Which streams the next commit looks at, and which began and ended.
 
-    Owns these lists; `net.turn.commit` takes them and leaves empty ones. It is also what
-    a stream knows of the turn (`net.streams.stream.StreamTurn`).
+    Owns these lists; `net.turn.commit` takes them and leaves empty ones. It is also the
+    streams' view of the turn (`net.streams.stream.StreamTurn`).
 
     Attributes:
         touched: streams that read, wrote or changed their flags.
-        bursts: what was written to many, by the id of their tuple.
+        bursts: output to many streams, by the id of the tuple of their transports.
         opens: connections that began.
         closes: connections that ended.
-        lost_keys: connections of the process before, of which there is no socket any more.
+        lost_keys: connections of the process before whose socket is gone.
         go_on_reading: called with a stream whose pause has ended.
     """
 
@@ -55,7 +55,7 @@ class Pending:
                 "run_blocking and write in what it calls, or application.call_soon_threadsafe"
             )
         if stream.touched or self._by_fd.get(stream.fd) is not stream:
-            return  # known; or it ended: the journal knows it no more, its fd may be another's
+            return  # noted already; or ended: its close is journaled, its fd may be another's
         stream.touched = True
         self.touched.append(stream)
         if not self._schedule.is_running:
@@ -66,13 +66,13 @@ class Pending:
     ) -> None:
         """Queue `data` on each of `transports` but `skip`, as `Stream.write` does.
 
-        The same tuple as before, and nothing else written to them since: then it is one
-        step, however many they are (see `net.streams.burst`).
+        This takes one step, whatever their number, where the last output to all of them
+        came with the same tuple (see `net.streams.burst`).
         """
         if data.__class__ is not bytes or not data or get_ident() != self._thread:
             for transport in transports:
                 if transport is not skip:
-                    transport.write(data)  # which refuses what is to be refused
+                    transport.write(data)  # which raises for what can't be written
             return
         burst = self.bursts.get(id(transports))
         if burst is not None and burst.is_open and burst.skip is skip:
@@ -90,7 +90,7 @@ class Pending:
                 continue
             if stream.__class__ is not Stream:
                 stream.write(data)
-                burst.is_open = False  # such a transport has to see each piece
+                burst.is_open = False  # such a transport must see each piece
                 continue
             if stream.flags and stream.flags & NOT_WRITING:
                 stream.write(data)  # which tells who should know

@@ -14,13 +14,13 @@ from tapd.store.journal.records import Identity
 
 
 class Ports:
-    """All datagram ports; also what each knows of the turn (`net.streams.datagrams.PortTurn`).
+    """All datagram ports; also their view of the turn (`net.streams.datagrams.PortTurn`).
 
-    Owns the ports, and which of them the next commit looks at. Their sockets belong to
-    the service manager.
+    Owns the ports, and the list of those that the next commit looks at. Their sockets belong
+    to the service manager.
 
     Attributes:
-        touched: those that ran or wrote something, or have room for output.
+        touched: those that ran or wrote something, or can send again.
         may_receive: whether a port may run a datagram.
         call: run a function in the next turn.
         tell: log something, rate limited.
@@ -52,7 +52,7 @@ class Ports:
         served.interest = IN
 
     def stop(self) -> None:
-        """Receive nothing more; they can still send."""
+        """Stop receiving; the ports can still send."""
         for port in self._ports:
             if self._sockets.by_fd.pop(port.fd, None) is not None:
                 self._sockets.epoll.unregister(port.fd)
@@ -67,7 +67,7 @@ class Ports:
                 self._schedule.wake()
 
     def receive(self, port: DatagramPort, event: int) -> None:
-        """Give `port` what waits."""
+        """Give `port` the datagrams that wait."""
         if event & OUT:
             self.touch_port(port)
         if port.wants_input:
@@ -77,7 +77,7 @@ class Ports:
         """Send the datagrams, discard those that were run.
 
         Returns:
-            Name and number sent of the ports of which nothing else tells it.
+            Name and number sent of the ports for which nothing else tells the number.
         """
         sent: list[tuple[str, int]] = []
         for port in ports:

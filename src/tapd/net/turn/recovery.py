@@ -1,11 +1,10 @@
-"""Go on where a dead process stopped: join the journal's account with the kernel's.
+"""Recovery: resumes the connections of a dead process from the journal and the kernel's counters.
 
-For each connection that the vault kept, the kernel says how many bytes of input
-the dead process took out and how many bytes of output it put in; the journal
-says how many it had committed. Input that was committed and not discarded is
-discarded now; output that was committed and not sent is sent. Saved connections
-of which there is no socket any more have ended meanwhile: their protocols are
-told before the server says that it is ready.
+For each connection in the vault, the kernel says how many bytes of input the dead process
+read and how many bytes of output it sent; the journal says how many it had committed.
+Input that was committed and not discarded is discarded now; output that was committed and
+not sent is sent. Saved connections without a socket have ended meanwhile: their protocols
+are told before the server reports that it is ready.
 """
 
 from __future__ import annotations
@@ -46,8 +45,8 @@ class Resumed:
 
     Attributes:
         streams: those that go on.
-        accepted: those that it had accepted and told nobody of: key and socket.
-        ended: keys of those that are gone, and why.
+        accepted: those that it had accepted and not yet begun: key and socket.
+        ended: keys of those that are gone, and the reasons.
     """
 
     def __init__(self) -> None:
@@ -57,12 +56,12 @@ class Resumed:
 
 
 def ended_before(application: Application, history: History) -> Callable[[int], bool]:
-    """Return what tells, by its key, whether a connection had ended before the process did."""
+    """Return a predicate: had the connection of a key ended before the process did?"""
     return lambda key: key <= application.last_key and key not in history.streams
 
 
 def adopt_held(turn: Turn, history: History, held: Sequence[Held]) -> Resumed:
-    """Join what the vault held with what the journal says. Takes over the descriptors."""
+    """Match the vault's sockets with the journal's streams. Takes over the descriptors."""
     resumed = Resumed()
     application = turn.application
     seen: set[int] = set()
@@ -80,6 +79,7 @@ def adopt_held(turn: Turn, history: History, held: Sequence[Held]) -> Resumed:
         seen.add(entry.key)
         state = history.streams.get(entry.key)
         if state is None and entry.key <= application.last_key:
+            # The journal has its end: only the vault had not yet dropped it.
             _discard(turn, entry.key, sock)
             continue
         if state is None or entry.key not in application.connections:  # see `_name_accepted`
@@ -110,7 +110,7 @@ def _discard(turn: Turn, key: int, sock: socket.socket) -> None:
 
 
 def _resume_stream(turn: Turn, sock: socket.socket, state: records.StreamState) -> Stream:
-    """Bring the kernel to what the journal says, and make the stream.
+    """Bring the socket to the state that the journal has, and make the stream.
 
     Raises:
         OSError: the connection is gone.
@@ -118,18 +118,18 @@ def _resume_stream(turn: Turn, sock: socket.socket, state: records.StreamState) 
     """
     sock.setblocking(False)
     protocol = turn.application.connections[state.key]
-    # Of a busy hosted one the journal does not know all, and it is only to be closed.
+    # The journal lacks output of a busy hosted connection, so that one can only be closed.
     is_ending = isinstance(protocol, Hosted) and protocol.is_busy
-    # A closing one reads no more, and what it has not read it may have thrown away already.
+    # A closing one does not read, and may have thrown away its unread input already.
     is_reading = not is_ending and not state.flags & records.Flag.CLOSING
     if state.flags & records.Flag.ABORTED:
-        # Its output was dropped. What of it had been sent before doesn't matter any more.
+        # Its output was dropped; how much of it had been sent does not matter any more.
         state.out_start += len(state.output)
         state.output.clear()
     if state.is_unix:
         count = kernel.discard_due(sock, state.reads, state.last_read)
         if count:
-            kernel.mark_discard(sock, state.reads, count)  # one of which this process dies, too
+            kernel.mark_discard(sock, state.reads, count)  # should this process be killed, too
             kernel.discard_input(sock, count)
         fin_sent = False
     else:
@@ -145,14 +145,14 @@ def _join_streams(
 ) -> bool:
     """Discard what was run of a TCP connection, and cut what was sent from `state.output`.
 
-    A connection that is over goes on, too: what came before its end is run, then the end is
-    told as recv(2) tells it.
+    A connection that is over is resumed, too: the input before its end is run, then recv(2)
+    returns the end or the error.
 
     Returns:
         Whether our FIN was sent.
 
     Raises:
-        OSError: it is over, and the process before was told so.
+        OSError: it is over, and the process before got the error.
         BugError: journal and kernel contradict each other.
     """
     if read_cookie(sock) != state.cookie:
@@ -161,10 +161,13 @@ def _join_streams(
     positions = kernel.read_positions(sock).settle(state.taken, committed)
     sent = positions.sent - state.sent_base
     if is_ending:
+        # The journal is behind the kernel here, so the kernel's positions count.
         state.taken, state.out_start = positions.taken, sent
         state.output.clear()
     if state.flags & records.Flag.ABORTED:
         state.out_start = sent
+    # Committed input that the kernel still has. A negative number is a contradiction, except
+    # for a closing connection, which may have thrown input away.
     undiscarded = state.taken - positions.taken
     if not is_reading:
         undiscarded = max(undiscarded, 0)
@@ -235,12 +238,12 @@ def _begin_turns(turn: Turn, resumed: Resumed, history: History, boot_id: str) -
     if turn.trials.careful is None:
         turn.commits.commit()
     else:
-        turn.trials.careful.commit()  # which says that the start did not kill
+        turn.trials.careful.commit()  # its mark and progress say that the start did not kill
 
 
 def _make_careful(turn: Turn, resumed: Resumed, history: History) -> Careful:
     waiting = {
-        # The end of input is input, too: it counts as a byte.
+        # A FIN is input, too: it counts as a byte.
         stream.key: stream.taken
         + kernel.input_waiting(stream.sock)
         + kernel.input_ended(stream.sock)
@@ -249,7 +252,7 @@ def _make_careful(turn: Turn, resumed: Resumed, history: History) -> Careful:
     kept = {
         stream.key: stream.taken
         for stream in resumed.streams
-        # What stands in for a missing class has none; the start is refused for it below.
+        # The stand-in of a missing class is no protocol; the start is refused for it below.
         if isinstance(stream.protocol, Protocol) and turn.guard.count(stream, "kept_bytes")
     }
     return Careful(
@@ -265,7 +268,7 @@ def _make_careful(turn: Turn, resumed: Resumed, history: History) -> Careful:
 
 
 def _tell_lost(turn: Turn, key: int, error: Exception) -> None:
-    """Tell the protocol of a connection that it is gone."""
+    """Tell a protocol that its connection is gone."""
     application = turn.application
     protocol = application.connections.get(key)
     if protocol is None:
@@ -289,7 +292,7 @@ def _tell_lost(turn: Turn, key: int, error: Exception) -> None:
 
 
 def _go_on(turn: Turn, stream: Stream) -> None:
-    """Have the protocol of a connection that outlived the process before go on."""
+    """Resume the protocol of a connection that outlived the process before."""
 
     def resume() -> None:
         with turn.trials.asking("connection_resumed", stream.key, stream.close):
@@ -301,12 +304,12 @@ def _go_on(turn: Turn, stream: Stream) -> None:
         may_wait=True,
     )  # fmt: skip
     if stream.is_reading() and turn.guard.count(stream, "kept_bytes"):
-        # Reading had been resumed, and what is kept was being tried.
+        # Reading had been resumed, and the kept units were being run one by one.
         turn.trials.go_on_reading(stream)
 
 
 def _number_accepted(turn: Turn, resumed: Resumed) -> None:
-    """Have each connection that was accepted be known by a number that nothing else gets."""
+    """Give each accepted connection a key that no other one gets."""
     application = turn.application
     keys = [key for key, _sock in resumed.accepted if key < ORPHAN_KEY]
     application.last_key = max([application.last_key, *keys])
@@ -319,10 +322,10 @@ def _number_accepted(turn: Turn, resumed: Resumed) -> None:
 
 
 def _name_accepted(turn: Turn, resumed: Resumed) -> None:
-    """Name in the journal what was accepted, before anything is committed that does not have it.
+    """Journal the accepted connections before the first commit of this process.
 
-    Else the next process takes such a connection for one that has ended: its number is not
-    above all that were given.
+    Else the next process would take them for ended ones, as it does with each key that was
+    given and is not in the journal.
     """
     opens: list[records.Open] = []
     for key, sock in resumed.accepted:
@@ -336,13 +339,13 @@ def _name_accepted(turn: Turn, resumed: Resumed) -> None:
 
 
 def _begin_accepted(turn: Turn, key: int, sock: socket.socket) -> None:
-    """Begin a connection that the process before had accepted, and told nobody of."""
+    """Begin a connection that the process before had accepted and not begun."""
     service = find_service(turn, sock)
     if service is None:
         _discard(turn, key, sock)
         return
     if sock.family != socket.AF_UNIX:
-        prepare(sock)  # it was killed before, or after: once more does no harm
+        prepare(sock)  # the kill was before or after this; twice does no harm
     turn.trials.alone(
         "connection", key,
         lambda: turn.connections.begin(sock, service, key, protected=True),
@@ -393,10 +396,10 @@ def _start_services(turn: Turn) -> None:
 
 
 def _check_may_start(turn: Turn, number: int) -> None:
-    """Mark the start of a service, which is not committed by itself: all of them start, or none.
+    """Mark the start of a service. It is not committed alone: all services start, or none.
 
     Raises:
-        AuthorError: it has killed the server each time. The next process tries it anew.
+        AuthorError: it has killed the server each time. The next process tries it again.
     """
     careful = turn.trials.careful
     if careful is not None and not careful.may_run("start", number):
@@ -421,7 +424,7 @@ def _start_failure(
 
 
 def find_service(turn: Turn, sock: socket.socket) -> Service | None:
-    """Return the service at whose listener `sock` was accepted."""
+    """Return the service whose listener accepted `sock`."""
     try:
         name = sock.getsockname()
     except OSError:

@@ -1,8 +1,8 @@
-"""What a running application asks of its host: time, timers, connections, threads, tasks.
+"""The host's side of a running application: time, timers, connectors, threads, tasks.
 
-The results come back in a turn, so what they change is committed before anyone
-sees it. Nothing here is durable: a thread or a task ends with the process, and
-its protocol asks again in `connection_resumed`.
+Results arrive in a turn, so their effects are committed before they leave the process.
+Nothing here is durable: a thread or a task ends with the process, and its protocol asks
+again in `connection_resumed`.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class LiveRuntime:
         now_s: return the wall clock, in seconds since the epoch.
         call: run a function in the next turn; any thread may ask for it.
         tell: log something, rate limited.
-        timer_added: take note of a new timer.
-        sealer: keeps secrets unreadable in the journal and the TAP.
+        timer_added: called with each new timer.
+        sealer: encrypts secrets in the journal and the TAP.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class LiveRuntime:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether a task or thread that was asked for has yet to give its result."""
+        """Whether the result of a task or thread is outstanding."""
         return bool(self._tasks or self._threads or vars(self).get("_queue"))
 
     def connector_added(self, connector: Connector) -> None:
@@ -125,7 +125,7 @@ class LiveRuntime:
 
     @functools.cached_property
     def _queue(self) -> FairQueue:
-        """The queue, from the first that is asked for on: at a start a client waits."""
+        """The queue; made at its first use, as clients wait during a start."""
         from tapd.net.turn.fair_queue import FairQueue  # noqa: PLC0415 - as it says
 
         return FairQueue(self._run_work, self._drop_work)
@@ -139,7 +139,7 @@ class LiveRuntime:
 
     def _drop_work(self, work: Work) -> None:
         if work.asker is not None:
-            self._trials.hand_in(work.asker, lambda: None)  # nothing of it is awaited any more
+            self._trials.hand_in(work.asker, lambda: None)  # no result of it is awaited any more
 
     def run_coroutine(
         self, coroutine: Coroutine[Any, Any, Any], done: Callable[[Any, Any], None]
@@ -166,6 +166,6 @@ class LiveRuntime:
         return cancel
 
     def cancel_tasks(self) -> None:
-        """Cancel what still runs; its results are lost."""
+        """Cancel all running work; its results are lost."""
         for task in self._tasks:
             task.cancel()

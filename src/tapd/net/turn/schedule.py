@@ -1,6 +1,6 @@
-"""When the next turn runs, and what it calls first.
+"""Schedules turns on the event loop, and queues the calls that the next one makes first.
 
-A turn is due once a socket is ready or something asks for one (`Schedule.wake`): a timer, a
+A turn is due once a socket is ready or something requests one (`Schedule.wake`): a timer, a
 task, the result of a thread, or code that changed durable state between two turns.
 """
 
@@ -14,20 +14,20 @@ from threading import get_ident
 
 
 class Schedule:
-    """Has the loop run a turn when one is due.
+    """Makes the loop run a turn when one is due.
 
-    Owns the calls that wait for the next turn, and whether one is due, under way, or
-    never to run again. All parts of a turn ask it.
+    Owns the calls that wait for the next turn, and the state of scheduling: whether a turn
+    is due or running, and whether any will run again.
 
     Attributes:
         loop: the event loop; one turn runs in a pass of it.
-        calls: what the next turn calls, in order.
-        thread: the one that runs turns.
-        is_due: a turn is to run in the next pass.
+        calls: functions that the next turn calls, in order.
+        thread: the thread that runs turns.
+        is_due: a turn will run in the next pass.
         is_running: a turn is under way.
         is_open: turns are run, until the end.
-        on_broken: called with what broke a turn: input was run and not committed, so this
-            process can't go on. It ends the process at once; the next one can.
+        on_broken: called with the exception that broke a turn: input was run and not
+            committed, so this process can't go on, and ends at once. The next one can.
     """
 
     def __init__(
@@ -56,10 +56,10 @@ class Schedule:
         self.wake()
 
     def wake(self) -> None:
-        """Have a turn in the next pass of the loop, if none is due.
+        """Request a turn in the next pass of the loop, if none is due.
 
-        A thread may call it (by changing what it should leave to the loop, say):
-        the loop is woken then.
+        A thread may call it (by changing durable state, which it should leave to the loop):
+        it wakes the loop then.
         """
         if get_ident() != self.thread:
             with contextlib.suppress(RuntimeError):  # the loop is closed: too late for both
@@ -84,7 +84,7 @@ class Schedule:
         self.on_broken(error)
 
     def close(self) -> None:
-        """Run no turn any more."""
+        """Stop for good: no turn runs any more."""
         if self.is_open:
             self.is_open = False
             self.pause()

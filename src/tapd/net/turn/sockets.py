@@ -1,6 +1,6 @@
 """The epoll set of all durable sockets.
 
-It is in the asyncio loop as a single reader: a pass costs asyncio one callback, however
+The asyncio loop has it as a single reader: a pass costs asyncio one callback, however
 many connections are ready.
 """
 
@@ -31,21 +31,21 @@ _NO_ROOM = NO_MEMORY | {errno.ENOSPC}  # fs.epoll.max_user_watches, epoll(7)
 
 
 class Watched(TypingProtocol):
-    """What a socket in the set belongs to: a stream, a listener or a datagram port."""
+    """The owner of a socket in the set: a stream, a listener or a datagram port."""
 
     sock: socket.socket
     fd: int
 
 
 class Sockets:
-    """Which sockets are watched, and for what.
+    """The watched sockets and their events.
 
-    Owns the epoll set. The sockets belong to what is in `by_fd`.
+    Owns the epoll set. The sockets belong to the objects in `by_fd`.
 
     Attributes:
         epoll: the set.
-        by_fd: what each descriptor belongs to, as long as it is watched. A stream that is
-            not here has ended: its descriptor may be another's soon.
+        by_fd: the owner of each watched descriptor. A stream that is not here has ended,
+            and its descriptor may be reused.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, tellings: Tellings) -> None:
@@ -55,12 +55,12 @@ class Sockets:
         self._tellings = tellings
 
     def add(self, watched: Watched) -> None:
-        """Watch for input of a listener or a datagram port."""
+        """Watch a listener or a datagram port for input."""
         self.by_fd[watched.fd] = watched
         self.epoll.register(watched.fd, IN)
 
     def update(self, stream: Stream) -> None:
-        """Watch `stream` for what it waits for now.
+        """Watch `stream` for the events that it waits for now.
 
         Raises:
             DescriptorLost: its descriptor is not its own any more.
@@ -93,7 +93,7 @@ class Sockets:
         self._loop.call_later(_WATCH_AGAIN_S, stream.touch)
 
     def remove(self, stream: Stream) -> bool:
-        """Watch `stream` no more; return whether it was watched.
+        """Stop watching `stream`; return whether it was watched.
 
         Raises:
             DescriptorLost: its descriptor is not its own any more.

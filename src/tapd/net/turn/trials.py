@@ -1,8 +1,8 @@
-"""Runs alone what may have killed the process before, as long as that is due.
+"""The turn's interface to careful mode: runs risky work alone while that is due.
 
-`net.turn.careful` knows how, after an unclean death; all others ask here, whether there was
-one or not. It also knows who asked at a start for the result of a thread or a task, so that
-this result is run alone, too.
+`net.turn.careful` does this after an unclean death; the other parts of the turn call this
+module, whether there was one or not. It also records what requested the result of a thread
+or a task at a start, so that this result is run alone, too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tapd.values import Value
 
 
 class Asker(Value):
-    """Who asked for the result of a thread or task at a start, which asks again after a kill."""
+    """What requested the result of a thread or task at a start; it asks again after a kill."""
 
     kind: str
     key: int
@@ -30,12 +30,12 @@ class Asker(Value):
 
 
 class Trials:
-    """What runs alone, and what as usual.
+    """Runs work alone in careful mode, else as usual.
 
-    Owns `careful`, and who asks for results at the moment.
+    Owns `careful`, and the current asker of results.
 
     Attributes:
-        careful: how to go on after an unclean death, until that is over; else None.
+        careful: the careful mode after an unclean death, until it is over; else None.
     """
 
     def __init__(self, schedule: Schedule, guard: Guard) -> None:
@@ -46,11 +46,11 @@ class Trials:
 
     @property
     def level(self) -> int:
-        """How many deaths in a row came before the server had settled."""
+        """How many processes in a row died before they had settled."""
         return self.careful.level if self.careful is not None else 0
 
     def run_waiting(self, events: list[tuple[int, int]]) -> list[tuple[int, int]]:
-        """Run what waited at the start, where that is due; return the other events of epoll."""
+        """Run the input that waited at the start, where that is due; return other epoll events."""
         careful = self.careful
         if careful is None:
             return events
@@ -74,19 +74,19 @@ class Trials:
         *,
         may_wait: bool = False,
     ) -> None:
-        """Run what the next process would do again: as `Careful.alone` where that is due."""
+        """Run work that each start repeats: as `Careful.alone` where that is due."""
         if self.careful is None:
             run()
         else:
             self.careful.alone(kind, key, run, what, skip, may_wait=may_wait)
 
     def may_receive(self, port: DatagramPort, identity: Identity) -> bool:
-        """Whether `port` may run that datagram: not if it has killed too often."""
+        """Whether `port` may run that datagram: not if it is poison input."""
         careful = self.careful
         return careful is None or careful.may_run(f"datagram {port}", identity[0])
 
     def go_on_reading(self, stream: Stream) -> None:
-        """Have `stream` run what its protocol kept back, unit by unit where that is due."""
+        """Run what the protocol of `stream` kept back, unit by unit where that is due."""
         careful = self.careful
         if careful is None or not careful.is_single or not self._guard.count(stream, "kept_bytes"):
             self._guard.call(stream, "reading_resumed")
@@ -97,10 +97,10 @@ class Trials:
 
     @contextlib.contextmanager
     def asking(self, kind: str, key: int, skip: Callable[[], object]) -> Iterator[None]:
-        """Know who asks for the results of threads and tasks meanwhile, at a start.
+        """Attribute requests for results of threads and tasks in the block, at a start.
 
         Args:
-            kind: what asks, as in `Careful.alone`.
+            kind: the kind of asker, as in `Careful.alone`.
             key: which of that kind.
             skip: called where one of the results has killed the server each time.
         """
@@ -111,7 +111,7 @@ class Trials:
             self._asker = None
 
     def take_asker(self) -> Asker | None:
-        """Return who asks for a result now, and count that result as awaited; None as mostly."""
+        """Return the current asker, and count its result as awaited; None after the start."""
         asker = self._asker
         if asker is not None and self.careful is not None:
             self.careful.awaited += 1
@@ -121,7 +121,7 @@ class Trials:
         """Run `function`, which takes a result, in the next turn, and by itself after deaths.
 
         Args:
-            asker: who asked for it; None but at a start.
+            asker: what requested it, at a start; else None.
             function: what to run.
         """
         if asker is None or self.careful is None:

@@ -58,24 +58,24 @@ _log = logging.getLogger(__name__)
 class Turn:
     """Runs an application's turns.
 
-    Owns its parts, and what is in none of them: the order of a turn's steps.
+    Owns its parts, and the order of a turn's steps.
 
     Attributes:
         application: whose turns they are.
         jar: knows which durable objects changed.
-        own_memory: its item 0 is 1 in the process that made the turn, 0 in each copy of it.
+        own_memory: its item 0 is 1 in the process that made the turn, 0 in its forked copies.
         schedule: when the next turn runs, and what it calls first.
         sockets: the epoll set of all sockets.
-        pending: what was done since the last commit.
+        pending: the uncommitted work since the last commit.
         guard: calls the methods of protocols.
         trials: what runs alone, after unclean deaths.
         ports: the datagram ports.
-        connections: the streams, one by one.
+        connections: the streams.
         streams: those of `connections`, by key.
         commits: the journal.
         listeners: where connections begin.
         timers: which timer is due next.
-        runtime: what the application asks for (`Application.runtime`).
+        runtime: serves the application's requests (`Application.runtime`).
         began_s: when the turn that is under way began (`time.monotonic`); 0 for none.
     """
 
@@ -169,7 +169,7 @@ class Turn:
         self.commits.change_journal(journal, boot_id, self.trials.level, clean=clean)
 
     def stop_listening(self) -> None:
-        """Accept no more; who connects now waits in the backlog for the next process."""
+        """Stop accepting; new connections wait in the backlog for the next process."""
         self.listeners.stop()
         self.ports.stop()
 
@@ -216,11 +216,11 @@ class Turn:
             if self.trials.careful is not None:
                 events = self.trials.run_waiting(events)
             if commits.is_stalled:
-                return  # a commit above failed; what waits is read again after it
+                return  # a commit above failed; waiting input is read after its retry
             by_fd, connections = sockets.by_fd, self.connections
             for fd, event in events:
                 ready = by_fd.get(fd)
-                if ready is None:
+                if ready is None:  # it ended earlier in this turn
                     continue
                 if ready.__class__ is Stream:
                     connections.run_stream(ready, event)

@@ -1,7 +1,7 @@
-"""Keeps copies of what a start is about to cut from a journal, or can't use.
+"""Keeps copies of the torn or damaged parts of journals that a start cuts or can't use.
 
-The same bytes are kept once, so a server that
-crashes at each start does not fill the disk, and so many copies stay at most.
+The same bytes are kept once, and the number of copies is limited, so that a server that
+crashes at each start does not fill the disk.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tapd.store.names import parse_journal_name
 _log = logging.getLogger(__name__)
 
 COPIES_MAX = 5
-"""How many copies of one kind a directory keeps; beyond that the oldest goes."""
+"""The most copies of one kind in a directory; beyond that the oldest is removed."""
 _CHUNK_BYTES = 1 << 20
 
 
@@ -39,7 +39,7 @@ def keep_copy(path: Path, kind: str, *, start: int = 0) -> Path:
         start: the first byte that is kept.
 
     Returns:
-        Where the copy is; one that was there with the same bytes is not made again.
+        The path of the copy; an existing copy of the same bytes is used again.
 
     Raises:
         StateUnwritable: it can't be made; nothing was changed.
@@ -61,7 +61,7 @@ def keep_copy(path: Path, kind: str, *, start: int = 0) -> Path:
 
 
 def set_aside(path: Path, kind: str) -> Path:
-    """Give the file at `path`, which can't be used, another name; return that.
+    """Rename the unusable file at `path`; return its new name.
 
     Raises:
         StateUnwritable: it can't be renamed; nothing was changed.
@@ -75,7 +75,7 @@ def set_aside(path: Path, kind: str) -> Path:
 
 
 def kept_copies(directory: Path) -> list[Path]:
-    """Return all copies that are in `directory`, by name."""
+    """Return all copies in `directory`, by name."""
     return sorted(path for path, _kind in _all_copies(directory) if path.is_file())
 
 
@@ -117,7 +117,7 @@ def _is_same(path: Path, start: int, copy: Path) -> bool:
 
 
 def _prune(directory: Path, kind: str, newest: Path) -> None:
-    """Remove the oldest copies beyond `COPIES_MAX`; to fail costs nothing but their room."""
+    """Remove the oldest copies beyond `COPIES_MAX`; a failure only costs disk space."""
     with contextlib.suppress(OSError):
         copies = [path for path, its in _all_copies(directory) if its == kind and path != newest]
         copies.sort(key=lambda path: (path.lstat().st_mtime_ns, path.name), reverse=True)

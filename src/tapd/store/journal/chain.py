@@ -1,11 +1,11 @@
-"""Reads the journals of an application in order, and says what is wrong with each.
+"""Reads the chain of an application's journals, and diagnoses the fault of each.
 
-A torn tail, damage in the middle, and records or a whole journal that are gone are
-different things. Each has its own kind and its own sentence. What follows lost
-records can't be applied without them: objects that they made would be missing.
+A torn tail, damage in the middle, lost records and a missing journal are different faults,
+each with its own message. Records after lost ones can't be applied: objects that the lost
+ones made would be missing.
 
-Changes no file and runs no code of a TAP: `store.state` acts on what is found here,
-``tapctl verify`` and ``rollback`` tell it.
+Changes no file and runs no code of a TAP: `store.state` acts on the faults, and
+``tapctl verify`` and ``rollback`` show them.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from tapd.values import Value
 
 
 class Fault(enum.Enum):
-    """What is wrong with a journal."""
+    """The faults of a journal."""
 
     TORN = "torn"  # its last record is incomplete: nothing whole follows
-    DAMAGED = "damaged"  # whole records follow what is broken
-    SHORT = "short"  # it was cut at a record's end
+    DAMAGED = "damaged"  # whole records follow a broken one
+    SHORT = "short"  # it was cut at the end of a record
     MISSING = "missing"  # there is no such file
     FOREIGN = "foreign"  # it is no journal
     UNUSED = "unused"  # records before it are lost
 
     @property
     def is_hole(self) -> bool:
-        """Whether records are lost that others, which are there, build upon or had followed."""
+        """Whether committed records are lost, and not only a torn last one."""
         return self is not Fault.TORN
 
 
@@ -41,11 +41,11 @@ class Segment(Value):
     """One journal as it was found.
 
     Attributes:
-        generation: that it follows.
+        generation: the one that it follows.
         path: of the file.
-        contents: what can be applied; None where nothing can.
-        fault: what is wrong with it, if anything.
-        problem: the same in words: which file, what is wrong, what is lost.
+        contents: the records that can be applied; None where there are none.
+        fault: its fault, if it has one.
+        problem: the same in words: the file, the fault, the loss.
     """
 
     generation: int
@@ -56,17 +56,17 @@ class Segment(Value):
 
 
 class JournalGone(TapMissing):
-    """A journal was there, and is not any more: a save has let go of it."""
+    """A journal disappeared while it was to be read: a save removed it."""
 
 
 class Source(Value):
-    """Whose journals are read, and how they verify.
+    """The application whose journals are read, and what verifies them.
 
     Attributes:
         layout: of the files.
         key: of the journals.
         lineage: of the application.
-        mark: generation and size in bytes of the last sync; None where nothing tells.
+        mark: generation and size in bytes of the last sync; None where that is unknown.
     """
 
     layout: Layout
@@ -79,12 +79,12 @@ class Source(Value):
 
         Args:
             since: the generation that they are applied to.
-            end: of which generation, and of later ones, they are left out.
+            end: the journals of this generation and later ones are left out.
             is_begun: generation `since` was saved with a journal of its own.
 
         Raises:
             JournalGone: one was removed meanwhile.
-            StateUnwritable: the disk does not give one.
+            StateUnwritable: one can't be read from the disk.
         """
         found = [
             (generation, path)
@@ -100,7 +100,7 @@ class Source(Value):
                 is_lost = True
                 yield self._missing(before[0], f"{segment.path.name} says that it follows it")
             if not is_lost and before is not None and before[0] == segment.generation:
-                is_lost = True  # after a rollback: it is no continuation of what is before it
+                is_lost = True  # after a rollback: it does not continue the journal before it
             if is_lost:
                 yield _unused(segment)
             else:
@@ -131,7 +131,7 @@ class Source(Value):
         return Segment(generation, path, None, Fault.MISSING, problem)
 
     def _judge(self, segment: Segment, told_by: Segment | None) -> Segment:
-        """Return `segment` with what is wrong with it.
+        """Return `segment` with its fault.
 
         Args:
             segment: as it was read.
@@ -169,13 +169,13 @@ class Source(Value):
 def is_begun(entry_path: Path, manifest_journal: object, layout: Layout) -> bool:
     """Whether a TAP was saved together with a journal that follows it, and lies beside it.
 
-    One that was exported or moved lies alone.
+    An exported or moved TAP has no journal beside it.
     """
     return entry_path.parent == layout.journal_directory and bool(manifest_journal)
 
 
 def read_beside(source: Source, entries: Iterable[Entry]) -> list[Segment]:
-    """Read all journals as they are: those that a start would apply, and older ones.
+    """Read all journals: those that a start would apply, and older ones.
 
     Args:
         source: whose they are.
@@ -194,12 +194,12 @@ def read_beside(source: Source, entries: Iterable[Entry]) -> list[Segment]:
         for generation, _path in source.layout.journal_files()
         if generation < good.generation
     )
-    there = [segment for segment in older if segment is not None]  # a save lets go of old ones
+    there = [segment for segment in older if segment is not None]  # a save removes old ones
     return [*there, *source.read(good.generation, is_begun=begun)]
 
 
 def _place_before(segment: Segment) -> tuple[int, int]:
-    """Return generation and size of the journal before, as `segment` says; 0 where it does not."""
+    """Return generation and size of the journal before, as `segment` says; else zeros."""
     contents = segment.contents
     told = parse_before(contents.payloads[0]) if contents and contents.payloads else None
     return told or (0, 0)
@@ -208,9 +208,9 @@ def _place_before(segment: Segment) -> tuple[int, int]:
 def _with_next(
     segments: Iterator[Segment], since: int
 ) -> Iterator[tuple[Segment, tuple[int, int] | None, Segment | None]]:
-    """Yield each segment, what it says of the one before, and the next, should that tell of it.
+    """Yield each segment, its entry on the one before, and the next one if it has one on this.
 
-    That of `since` itself is not asked: what was before it is in the TAP.
+    The entry of `since` itself is left out: all that was before it is in the TAP.
     """
     current = next(segments, None)
     before = _place_before(current) if current and current.generation != since else None

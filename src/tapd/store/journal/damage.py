@@ -1,9 +1,9 @@
-"""Finds whole records after a broken one, so that damage is told from a torn tail.
+"""Finds whole records after a broken one, to distinguish damage from a torn write.
 
 A record's mac is chained to the mac of the record before, and that one is stored in the
-file. So two heads that stand where the first one's length says prove the second record,
-whatever is between them and the last record that was read. Searched only where a
-journal has no clean end, and in time that is bounded: clients wait.
+file. So two consecutive heads, at the distance that the first one's length says, suffice to
+verify the second record, whatever is between them and the last record that was read. The
+search runs only where a journal has no clean end, and in bounded time: clients wait.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any
 MAC_BYTES = 16
 HEAD_BYTES = 4 + MAC_BYTES
 SEARCH_BYTES = 16 << 20
-"""How far behind the broken record a whole one is looked for."""
+"""How far after the broken record the search for a whole one goes."""
 OWN_END_BYTES = 1 << 20
-"""How far the end of the broken record itself is, should only its length be damaged."""
+"""How far the search for the broken record's own end goes, should only its length be damaged."""
 PLACES_MAX = 200_000
 HASHED_BYTES_MAX = 256 << 20
-"""How many places that look like records are tried, and how much is hashed for that."""
+"""The limits of the search: places that look like records, and bytes hashed for them."""
 _PAYLOAD_START = b"\x80\x05"  # a pickle of protocol 5, which the payloads of turns are
 _MAC_DISTINCT_MIN = 9  # of 16 random bytes, fewer are distinct once in 40 million times
 
@@ -47,8 +47,8 @@ def find_later_record(
 ) -> int | None:
     """Return where a whole record begins after the broken one; None where none is found.
 
-    One that stands alone at the end, with no head before it left, can't be verified. It
-    counts where it has all of its bytes and looks like a record of a turn.
+    A single record at the end, without an intact head before it, can't be verified. It
+    counts if it is complete and looks like a record of a turn.
 
     Args:
         data: the whole file.
@@ -103,7 +103,7 @@ def _length_at(data: memoryview, at: int) -> int:
 def _follows(data: memoryview, start: int, end: int, keyed: Any, previous_mac: bytes) -> bool:
     """Whether the record at `end` is chained to the broken one.
 
-    To its mac as it is stored, where the payload is damaged, or as it should be.
+    Either to its mac as stored (where its payload is damaged) or as it should be.
     """
     chain = keyed.copy()
     chain.update(previous_mac)
@@ -113,10 +113,10 @@ def _follows(data: memoryview, start: int, end: int, keyed: Any, previous_mac: b
 
 
 def _plausible_heads(data: memoryview, start: int) -> Iterator[int]:
-    """Yield where a head may stand from `start` on: its record fits into the file.
+    """Yield where a head may be from `start` on: its record fits into the file.
 
-    A length fits, so its highest byte is small. What power cuts leave is often zeros or
-    another pattern: a length that its mac begins with, too, is none.
+    A length that fits has a small highest byte. Power cuts often leave zeros or another
+    pattern, so a length is rejected if its mac begins with the same bytes.
     """
     highest = re.escape(bytes([min((len(data) - start) >> 24, 255)]))
     small = re.compile(b"(?<=(.{3}))([\\x00-" + highest + b"])(?!\\1\\2)", re.DOTALL)

@@ -1,6 +1,6 @@
-"""The journal: what happened since a generation of the TAP, one record a turn.
+"""The journal file: an append-only log of all changes since a generation, one record a turn.
 
-A journal is an append-only file. It begins with a magic line; then come records:
+It begins with a magic line; then come records:
 
     length   4 bytes, little endian: of the payload
     mac     16 bytes: keyed BLAKE2b (RFC 7693) over the previous mac and the payload
@@ -9,14 +9,13 @@ A journal is an append-only file. It begins with a magic line; then come records
 The first mac is chained to the lineage and the generation that the journal
 belongs to, so records can't be cut out, exchanged or carried over from another
 journal, and no payload is unpickled before it is authenticated. One `write()`
-appends a record: the page cache outlives the process, so a kill loses nothing;
-against a power cut `JournalWriter.sync` is there.
+appends a record: the page cache outlives the process, so a kill loses nothing.
+`JournalWriter.sync` protects from power cuts.
 
-A write that a power cut tore leaves a tail that does not verify: it is cut.
-Where a record that does verify follows a broken one (`store.journal.damage`), the
-file was damaged afterwards, and that is reported, never passed over. A file that was
-cut at a record's end shows nothing of it: the next journal's first record and
-`store.journal.sync_mark` say how far it went.
+A torn write leaves a tail that does not verify: it is cut. Where a record that does
+verify follows a broken one (`store.journal.damage`), the file was damaged afterwards,
+and that is reported, never ignored. A file that was cut at the end of a record looks
+whole: the next journal's first record and `store.journal.sync_mark` say how far it went.
 """
 
 from __future__ import annotations
@@ -86,17 +85,17 @@ class JournalWriter:
     ) -> None:
         """Make a new journal, or go on at the end of one that was read.
 
-        A new one has its name from its first record on: there is none without.
+        A new one gets its name with its first record, so none is ever empty.
 
         Args:
             path: the file; an old one of that name is replaced unless continued.
             key: 16 to 64 bytes, derived for journals.
             lineage: of the application.
-            generation: that it follows.
-            continue_from: size and last mac, from `JournalContents`; what lies
-                beyond (a torn tail) is cut.
+            generation: the one that it follows.
+            continue_from: size and last mac, from `JournalContents`; bytes after that
+                (a torn tail) are cut.
             operations: the system calls.
-            mark: is told of each sync.
+            mark: records each sync.
 
         Raises:
             StateUnwritable: the file can't be made or written.
@@ -106,12 +105,13 @@ class JournalWriter:
         self._operations = operations
         self._mark = mark
         self._keyed = _chain(key)
-        # Root may write it in the directory of a server's user, who must not lead it elsewhere.
+        # Root may write this in the directory of a server's user: no symbolic links.
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         self.fd = -1
         self._nameless: Path | None = None
         try:
             if continue_from is None:
+                # The first append renames it: a journal without a record is never seen.
                 self._nameless = temporary_name(path)
                 self._nameless.unlink(missing_ok=True)
                 self.fd = os.open(self._nameless, flags | os.O_EXCL, 0o600)
@@ -122,21 +122,21 @@ class JournalWriter:
                 operations.ftruncate(self.fd, self.size)
                 os.lseek(self.fd, self.size, os.SEEK_SET)
             self._identity = _identity(self.fd)
-            if self.size == 0:  # or one that a power cut has emptied
+            if self.size == 0:  # new, or emptied by a power cut
                 self._write(MAGIC)
         except OSError as error:
             self.close()
             raise _unwritable(path, error) from error
-        self._end = self._before = self.size, mac  # one value: another thread reads it
+        self._end = self._before = self.size, mac  # one value, as another thread reads it
 
     @property
     def end(self) -> tuple[int, int]:
-        """The generation that it follows, and where its last whole record ends."""
+        """The generation that it follows, and the end of its last whole record."""
         return self.generation, self._end[0]
 
     @property
     def is_named(self) -> bool:
-        """Whether it has its name, and so its first record."""
+        """Whether it has its first record, and so its name."""
         return self._nameless is None
 
     def append(self, payload: bytes) -> None:
@@ -153,7 +153,7 @@ class JournalWriter:
         mac = chain.digest()
         before = self.size
         try:
-            # Whoever closed the descriptor, put another in its place or wrote to it moved this.
+            # The position differs if other code closed, replaced or wrote to the descriptor.
             if os.lseek(self.fd, 0, os.SEEK_CUR) != before:
                 raise self._moved()
             self._write(b"%b%b%b" % (len(payload).to_bytes(4, "little"), mac, payload))
@@ -171,7 +171,7 @@ class JournalWriter:
         )
 
     def _check_same(self, error: OSError) -> None:
-        """Return where `error` came of the file, and not of another in its place."""
+        """Return if `error` is about the journal itself, and not another file at its descriptor."""
         check_same(lambda: self._identity == _identity(self.fd), error, f"the journal {self.path}")
 
     def _take_name(self, nameless: Path, before: int) -> None:
@@ -186,16 +186,16 @@ class JournalWriter:
     def take_back(self) -> None:
         """Undo the last `append`, which could not be synced: the same call may be made again.
 
-        It is written anew then. To sync it once more would not do: the kernel reports
-        a failed write once, and drops the pages (fsync(2)).
+        The record is written anew then. To repeat the fsync would not help: the kernel
+        reports a failed write once, and drops the pages (fsync(2)).
         """
         self._end = self._before
         self._go_back(self._end[0])
 
     def _go_back(self, size: int) -> None:
-        """Have the file end at `size` again."""
+        """Truncate the file to `size`."""
         self.size = size
-        # Should this fail, what is appended next overwrites what is there.
+        # Should this fail, the next append overwrites the rest.
         with contextlib.suppress(OSError):
             self._operations.ftruncate(self.fd, size)
         os.lseek(self.fd, size, os.SEEK_SET)
@@ -209,8 +209,8 @@ class JournalWriter:
         except OSError:
             if written:
                 # Back to the end of the last whole record. Should this fail as
-                # well, the next append starts where the pointer is put here, and
-                # overwrites what is torn.
+                # well, the next append starts at the position set here, and
+                # overwrites the torn record.
                 with contextlib.suppress(OSError):
                     self._operations.ftruncate(self.fd, self.size)
             os.lseek(self.fd, self.size, os.SEEK_SET)
@@ -218,12 +218,12 @@ class JournalWriter:
         self.size += written
 
     def sync(self) -> None:
-        """Have all records reach the disk (fdatasync(2)).
+        """Flush all records to the disk (fdatasync(2)).
 
         Raises:
             StateUnwritable: the disk reported an error. The kernel may have
-                dropped the pages: what was appended since the last sync is not
-                safe against a power cut until the next generation is saved.
+                dropped the pages: records since the last sync are not safe from a
+                power cut until the next generation is saved.
         """
         try:
             self._operations.fdatasync(self.fd)
@@ -239,7 +239,7 @@ class JournalWriter:
         Raises:
             OSError: the disk reported an error.
         """
-        end = self.end  # as it is now: what is appended meanwhile is not promised
+        end = self.end  # before the sync: records appended meanwhile are not confirmed
         fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fdatasync(fd)
@@ -272,15 +272,15 @@ def _unwritable(path: Path, error: OSError) -> StateUnwritable:
 
 
 class JournalContents:
-    """What was read from a journal.
+    """The contents of a journal.
 
     Attributes:
         payloads: of each record, in order, authenticated.
-        size: where the last whole record ends.
+        size: the end of the last whole record.
         mac: the last record's, to chain the next one to.
-        torn_bytes: how many bytes follow that no whole record begins with.
-        later_records: how many whole records were found after the damage, at least.
-        damage: None, or in words what is broken before the end.
+        torn_bytes: the number of bytes after that.
+        later_records: the number of whole records found after the damage, at least.
+        damage: None, or a message on the damage before the end.
     """
 
     def __init__(self, size: int, mac: bytes, torn_bytes: int = 0) -> None:
@@ -306,7 +306,7 @@ def read_journal(path: Path, key: bytes, lineage: str, generation: int) -> Journ
 def parse_journal(
     stored: bytes, path: Path, key: bytes, lineage: str, generation: int
 ) -> JournalContents:
-    """Authenticate what is `stored` in the journal at `path`.
+    """Authenticate the bytes `stored` of the journal at `path`.
 
     Raises:
         JournalDamaged: as `read_journal`.
@@ -314,7 +314,7 @@ def parse_journal(
     data = memoryview(stored)
     mac = _first_mac(key, lineage, generation)
     if len(data) < len(MAGIC) and MAGIC.startswith(bytes(data)):
-        # Killed, or the power cut, while it was being made: nothing was in it.
+        # A kill or power cut while the journal was being made: it held no record yet.
         return JournalContents(0, mac, torn_bytes=len(data))
     if data[: len(MAGIC)] != MAGIC:
         raise JournalDamaged(f"{path} is no journal of this tapd (its first line is another)")
@@ -344,7 +344,7 @@ def parse_journal(
 
 
 def split_records(data: bytes) -> Iterator[bytes]:
-    """Yield the payloads of a journal of whatever key, unauthenticated, as far as it goes."""
+    """Yield the payloads of a journal, unauthenticated, up to the first torn record."""
     at = len(MAGIC)
     while data.startswith(MAGIC) and at + HEAD_BYTES <= len(data):
         end = at + HEAD_BYTES + int.from_bytes(data[at : at + 4], "little")

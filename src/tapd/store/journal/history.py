@@ -1,4 +1,4 @@
-"""Folds journal records into what they add up to, apart from the objects: streams and ports."""
+"""Folds journal records into the state of streams, ports and the last process."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from tapd.store.journal.records import (
 
 
 class History:
-    """What the records of all journals add up to, apart from the objects.
+    """The sum of the records of all journals, without the objects.
 
     Attributes:
         boot_id: of the boot in which the last process served.
         clean: the last process stopped cleanly.
-        level: how often in a row the process died before it had settled or got on.
+        level: how many processes in a row died before they settled or made progress.
         streams: by key.
         ports: the datagram ports, by name.
-        trial: what was being tried when the last process died, if anything.
-        skipped: what killed each time and is skipped, until a process has settled.
-        falls: how many processes in a row died in their start, or of what they tried, and
-            had got on with nothing before. A kill from outside is none, but for chance.
+        trial: the mark under which the last process died, if any.
+        skipped: work that killed each time and is skipped, until a process has settled.
+        falls: how many processes in a row died in their start or under a mark, without
+            any progress. A kill from outside counts only by chance.
         records: how many there were.
     """
 
@@ -49,7 +49,7 @@ class History:
         self._is_starting = False
 
     def apply(self, payload: bytes) -> Changes | None:
-        """Take in one record; return its changes to objects, if it has any."""
+        """Apply one record; return its changes to objects, if it has any."""
         record = parse_record(payload)
         self.records += 1
         if isinstance(record, TurnRecord):  # nearly all are
@@ -83,7 +83,7 @@ class History:
                 self.level = self.falls = 0
                 self.skipped.clear()
             case ProgressRecord():
-                self.level = min(self.level, 2)  # careful still
+                self.level = min(self.level, 2)  # still careful
                 self.falls = 0
                 if record.skipped is not None:
                     self.skipped.add(record.skipped)
@@ -93,7 +93,7 @@ class History:
 
     @property
     def fell(self) -> bool:
-        """Whether the last process died in its start, or of what it tried."""
+        """Whether the last process died in its start or under a mark."""
         return self._is_starting or self.trial is not None
 
     def _apply_turn(self, record: TurnRecord) -> Changes:
@@ -106,7 +106,7 @@ class History:
         for key, taken, output, flags in record.moves:
             stream = streams.get(key)
             if stream is None:
-                continue  # it ended before: nothing of it can matter any more
+                continue  # it ended before: its moves don't matter any more
             if taken != stream.taken:
                 stream.last_read = taken - stream.taken
                 stream.taken = taken

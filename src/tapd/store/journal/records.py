@@ -1,8 +1,8 @@
 """The formats of journal records, and the rows that they hold.
 
-A payload is the pickle of a tuple: the number of its format, then the fields that the
-format names (`Record`), which are plain tuples, numbers and bytes. It is read only after
-the journal authenticated it.
+A payload is the pickle of a tuple: the number of its format, then the format's fields
+(`Record`), which are plain tuples, numbers and bytes. It is unpickled only after the journal
+authenticated it.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from tapd.values import Value
 
 
 class Flag(enum.IntFlag):
-    """The durable part of a stream's condition."""
+    """The durable flags of a stream."""
 
     NONE = 0
-    PAUSED = 1  # the protocol wants no input now
-    EOF_RECEIVED = 2  # the protocol was told that the peer sends no more
+    PAUSED = 1  # the protocol paused reading
+    EOF_RECEIVED = 2  # the protocol was told of the peer's FIN
     EOF_QUEUED = 4  # send FIN once all output is sent
-    CLOSING = 8  # read no more; close once all output is sent
+    CLOSING = 8  # stop reading; close once all output is sent
     ABORTED = 16  # close at once
-    FROZEN = 32  # this process does not read it (for a while, or any more); the next one does
+    FROZEN = 32  # this process does not read it (or not yet); the next one does
 
 
 class StreamState:
@@ -37,14 +37,14 @@ class StreamState:
         key: its number within the application.
         cookie: the kernel's name of the socket, within one boot.
         is_unix: a UNIX socket, of which the kernel keeps no counters.
-        sent_base: what the kernel counted as sent before the first byte.
+        sent_base: the kernel's count of sent bytes before the first byte of output.
         taken: bytes of input that the protocol has consumed.
-        out_start: where in the output stream `output` begins.
+        out_start: the position in the output stream at which `output` begins.
         output: committed output that may not have been sent.
         flags: `Flag`.
-        reads: how many records moved `taken` (their parity tells, on UNIX sockets,
-            whether the last read was discarded; see `net.streams.kernel`).
-        last_read: by how much the last of them did, since the journal began; 0 for none.
+        reads: how many records moved `taken` (on UNIX sockets their parity is needed to
+            tell whether the last read was discarded; see `net.streams.kernel`).
+        last_read: the bytes of the last of them, since the journal began; 0 for none.
     """
 
     __slots__ = (
@@ -78,7 +78,7 @@ class StreamState:
 
 Open = tuple[int, int, bool, int]  # key, cookie, is_unix, sent_base
 Move = tuple[int, int, bytes | list[bytes], int]  # key, taken, output (in pieces), flags
-Share = tuple[list[bytes], list[int]]  # pieces of output, and the keys of all who got them
+Share = tuple[list[bytes], list[int]]  # pieces of output, and the keys of all streams that got them
 
 
 StreamRow = tuple[int, int, bool, int, int, int, bytes, int, int]  # the fields of a StreamState
@@ -92,8 +92,8 @@ def render_row(state: StreamState) -> StreamRow:
     )  # fmt: skip
 
 
-Place = tuple[int, int]  # of a journal: its generation, and its size in bytes
-Work = tuple[str, int]  # what the next process does again: its kind, and which of that
+Place = tuple[int, int]  # in a journal: its generation, and an offset in bytes
+Work = tuple[str, int]  # work that each start repeats: its kind, and which of that
 Identity = tuple[int, Any, bytes]  # received at (ns), sender, digest
 Batch = list[tuple[Identity, int]]  # datagrams run, and how many were sent once each is answered
 Datagram = tuple[bytes, Any]  # contents, to whom
@@ -105,9 +105,9 @@ class PortState:
     """One datagram port, as the journal knows it.
 
     Attributes:
-        batch: the datagrams that were run last and may not be discarded yet.
-        sent: how many datagrams it ever sent, before `pending`.
-        pending: datagrams that may not be sent yet.
+        batch: the datagrams that were run last; perhaps not yet discarded.
+        sent: how many datagrams it sent so far, before `pending`.
+        pending: committed datagrams; perhaps not yet sent.
     """
 
     __slots__ = ("batch", "pending", "sent")
@@ -121,11 +121,10 @@ class PortState:
 
 
 class Record(Value):
-    """A record of one format: its number, and its named fields in the order in which they lie.
+    """A record of one format: its number, and its named fields in their order in the tuple.
 
-    A number stands for the same fields for ever. A format that gets another field, or
-    another meaning of one, is a new class with the next number that nobody had; the class
-    before stays, for journals that are there.
+    The fields of a number never change. A new field, or a new meaning of one, makes a new
+    class with the next free number; the old class stays, for existing journals.
     """
 
     number = 0
@@ -136,16 +135,16 @@ class Record(Value):
 
 
 class TurnRecord(Record):
-    """What a turn did.
+    """The changes of one turn.
 
     Attributes:
         opens: streams that began.
-        moves: what they did.
+        moves: input and output of streams.
         closes: keys of those that ended.
         new, states, deltas: of the `Changes` to objects.
-        shares: output that went to several streams, where nothing else moved them.
-        ports: what datagram ports did.
-        bases: whole states of streams, of which the journal did not know everything.
+        shares: fan-out: output of several streams that did nothing else.
+        ports: input and output of datagram ports.
+        bases: whole states of streams whose output was not journaled for a while.
         classes, joint: of the `Changes`, too.
     """
 
@@ -172,8 +171,8 @@ class BaseRecord(Record):
         clean: the process stops cleanly.
         streams: as they are.
         ports: the datagram ports.
-        before: where the journal before it ends; of the journal's own generation where it
-            follows that and no other journal; None where nobody saw that.
+        before: the end of the journal before it. Names the journal's own generation where
+            it follows the TAP and no other journal; None where the end is unknown.
     """
 
     number = 2
@@ -190,7 +189,7 @@ class SentRecord(Record):
 
     Attributes:
         streams: key and position in the output.
-        ports: name, and how many datagrams were ever sent.
+        ports: name, and how many datagrams were sent so far.
     """
 
     number = 3
@@ -218,10 +217,10 @@ class SettledRecord(Record):
 
 
 class ProgressRecord(Record):
-    """Some of what a start has to run was run.
+    """A start made progress with the work that it repeats.
 
     Attributes:
-        skipped: what was skipped for good instead, if anything.
+        skipped: the work that was skipped for good instead, if any.
     """
 
     number = 6
@@ -235,7 +234,7 @@ class Trial(Record):
         kind: of work.
         key: which of that kind.
         position: in the input.
-        attempt: how often it was tried, with this one.
+        attempt: the number of this try, from 1 on.
     """
 
     number = 7
@@ -251,7 +250,7 @@ FORMATS: Mapping[int, type[Record]] = {
         TurnRecord, BaseRecord, SentRecord, StartRecord, SettledRecord, ProgressRecord, Trial,
     )
 }  # fmt: skip
-"""Every format that was ever written, by its number."""
+"""All formats that were ever written, by number."""
 
 _WORDS: Mapping[str, type[Record]] = {
     "turn": TurnRecord,
@@ -278,7 +277,7 @@ def _name_fields(fields: tuple[Any, ...]) -> Record:
     which, values = fields[0], fields[1:]
     cls = FORMATS.get(which)
     if cls is not None and len(values) == len(cls.__match_args__):
-        # A start reads up to millions of these: what Value does, without its checks.
+        # A start reads up to millions of these: as Value does it, without its checks.
         record = cls.__new__(cls)
         record.__dict__.update(zip(cls.__match_args__, values))  # noqa: B905 - as many, see above
         return record
@@ -288,17 +287,17 @@ def _name_fields(fields: tuple[Any, ...]) -> Record:
 
 
 class _Values(pickle.Unpickler):
-    """Reads values only: root, too, asks where a journal ended."""
+    """Unpickles plain values only: root, too, reads where a journal ended."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Refuse every name; a base record has none."""
+        """Refuse every class and function; a base record has none."""
         raise pickle.UnpicklingError(f"{module}:{name} in a journal's first record")
 
 
 def parse_before(payload: bytes) -> Place | None:
     """Return where the journal before ended, from a journal's first record.
 
-    None where it does not say: journals of earlier versions don't. No code is run.
+    None where it has no such entry, as in earlier versions. No code is run.
     """
     try:
         record = _name_fields(_Values(io.BytesIO(payload)).load())
@@ -333,9 +332,9 @@ def render_turn(
 ) -> bytes:
     """Render a `TurnRecord`.
 
-    Output that goes to many is one object in all of them, and the pickle holds it once.
+    Output to many streams is one object in all of them, and the pickle holds it once.
     """
-    # Each turn does this, so no TurnRecord is made: these are its fields, in its order.
+    # Each turn runs this, so no TurnRecord is made: these are its fields, in its order.
     return pickle.dumps(
         (
             TurnRecord.number,
@@ -356,7 +355,7 @@ def render_turn(
 
 
 def render_sent(rows: list[tuple[int, int]], ports: list[tuple[str, int]]) -> bytes:
-    """Render how far output was sent where the kernel does not tell."""
+    """Render how far output was sent."""
     return SentRecord(rows, ports).render()
 
 
@@ -371,7 +370,7 @@ def render_settled() -> bytes:
 
 
 def render_progress(skipped: Work | None = None) -> bytes:
-    """Render that some of what a start has to run was run, or `skipped` for good."""
+    """Render that a start made progress, or `skipped` some work for good."""
     return ProgressRecord(skipped).render()
 
 

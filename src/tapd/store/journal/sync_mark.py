@@ -1,11 +1,11 @@
-"""How far the journal was confirmed by the disk: ``NAME.d/synced``.
+"""The sync mark: how far the journal was fsynced, in ``NAME.d/synced``.
 
-A journal that was cut at a record's end looks like one that ends there. What a sync
-confirmed is written here after it, so that its loss is noticed at the next start.
-After a power cut the mark may be an older one, and never one of what was not synced.
+A journal that was cut at the end of a record looks whole. The mark is written after each
+sync, so that the loss of synced records is noticed at the next start. After a power cut the
+mark may be an older one, but never covers bytes that were not synced.
 
-Opened for each write: a sync takes far longer, and a descriptor that is kept could be
-closed, and given to another file, by code typed at a prompt.
+The file is opened for each write: a sync takes far longer, and code typed at a prompt could
+close a descriptor that is kept, so that it becomes another file's.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BYTES = _PLACE_BYTES + _MAC_BYTES
 
 
 class SyncMark:
-    """Says of which generation's journal the disk confirmed how many bytes."""
+    """The generation and the size of the journal that the disk confirmed last."""
 
     def __init__(self, directory: Path, key: bytes, lineage: str) -> None:
         """Begin; nothing is read or made yet.
@@ -43,7 +43,7 @@ class SyncMark:
     def write(self, generation: int, size: int) -> None:
         """Note that the journal of `generation` is on the disk up to `size` bytes.
 
-        Where that can't be written the older mark stays: it promises less.
+        Where that can't be written, the older mark stays: it covers less.
         """
         place = generation.to_bytes(_NUMBER_BYTES, "little") + size.to_bytes(
             _NUMBER_BYTES, "little"
@@ -73,7 +73,7 @@ class SyncMark:
         return int.from_bytes(generation, "little"), int.from_bytes(size, "little")
 
     def remove(self) -> None:
-        """Forget it, once somebody was told that what it promised is gone.
+        """Remove it, once the loss of what it covers was reported.
 
         Raises:
             OSError: it can't be removed.
@@ -81,7 +81,7 @@ class SyncMark:
         self._path.unlink(missing_ok=True)
 
     def _make(self, data: bytes) -> None:
-        """Make the file, whole before it has its name."""
+        """Make the file, complete before it gets its name."""
         new = temporary_name(self._path)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
         fd = os.open(new, flags, 0o600)
