@@ -111,9 +111,7 @@ class Persistent(_Attributes):
     """
 
     persistence_version: ClassVar[int] = 1
-    _p_convert: ClassVar[bool] = (
-        True  # whether its plain containers may be replaced by tracked ones
-    )
+    _p_convert: ClassVar[bool] = True  # whether plain containers may be replaced by tracked ones
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Have an attrs class save and restore its state as any other does.
