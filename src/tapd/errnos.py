@@ -53,7 +53,7 @@ def insist(call: Callable[[], _Result], tried_again: frozenset[int] = NO_MEMORY)
 
     Args:
         call: makes the system call.
-        tried_again: other errnos, additional or alternative, after which it is repeated.
+        tried_again: the errnos after which it is repeated.
 
     Raises:
         MemoryError: it lacked memory each time. Not an `OSError`: it must not be taken
