@@ -48,9 +48,7 @@ def check_overrides(cls: type) -> None:
             if (
                 inspect.isfunction(overridden)
                 and not kind_of_function(overridden)
-                and base.__module__.startswith(
-                    "tapd."
-                )  # overrides of an author's own base are not checked
+                and base.__module__.startswith("tapd.")  # not an author's own base
             ):
                 where = f"{cls.__module__}.{cls.__qualname__}.{name}"
                 raise AuthorError(f"{where} is {kind}, so it can't be durable: {INSTEAD}")

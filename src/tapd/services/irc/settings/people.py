@@ -24,9 +24,7 @@ def _set_always_on(network: Network, value: str, _secret: str) -> Change:
 
     def change() -> None:
         network.always_on = value
-        presence.refresh_all(
-            network
-        )  # users without a client leave if they are no longer always-on
+        presence.refresh_all(network)  # users without a client may leave
 
     return change
 
