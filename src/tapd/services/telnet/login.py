@@ -163,6 +163,7 @@ class Login(Persistent):
                 self.session.leave()
                 return b""
         self._echo(echo)
+        # Sealed once per read, not per key.
         self.typed = sealer.seal(bytes(typed)) if typed else b""
         return b""
 
@@ -211,6 +212,7 @@ class Login(Persistent):
             else:
                 self._ask(_NAME)
             return
+        # Input during the check stays in the kernel.
         self.stage = _VERIFYING
         self.session.transport.pause_reading()
         self._check(LoginCheck(self.session, self.session.service.sealer.seal(typed)))

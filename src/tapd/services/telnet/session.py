@@ -367,6 +367,7 @@ class ShellSession(KeptInput):
 
     def _type_ahead(self, data: bytes) -> None:
         """Buffer `data` until the coroutine ends; C-c cancels it and drops the buffer."""
+        # Input before the last C-c is dropped, as a terminal does.
         if self.shell is not None and b"\x03" in data:
             self._clear_kept()
             data = data[data.rindex(b"\x03") + 1 :]

@@ -176,9 +176,11 @@ class Session(KeptInput, Client):
                 rest = flood.hold(self, b"\n".join((*lines[index:], rest)))
                 break
             self._run_line(line, line_s)
+            # The lines after one that waits for a check must not overtake it.
             if self.check is not None:
                 rest = b"\n".join((*lines[index + 1 :], rest))
                 break
+        # Each write is journaled, so unchanged input is not written again.
         if rest != self.pending:
             self.pending = rest
 
