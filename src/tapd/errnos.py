@@ -1,27 +1,25 @@
-"""What the errno of a failed system call says: of the peer, of the moment, or of this process.
+"""Classifies the errno of a failed system call: the peer's fault, transient, or fatal.
 
 Theory of operation
 ===================
 
-Each system call on a descriptor of ours can fail for three reasons, and each has
-another who pays for it:
+A system call on one of our descriptors can fail for three reasons, each with its own
+consequence:
 
-| reason | errno | who pays |
+| reason | errno | consequence |
 |---|---|---|
-| the peer or the path to it is gone | `GONE` | this connection: its protocol is told |
-| nothing is wrong that will not pass | `AGAIN` | nobody: the call is made again |
-| the descriptor is not what it was | EBADF, or any other | this process: it ends at once |
+| the peer or the path to it is gone | `GONE` | this connection ends: its protocol is told |
+| a transient condition | `AGAIN` | none: the call is repeated |
+| the descriptor was closed or replaced | EBADF, or any other | this process ends at once |
 
-The third is found by a question and not by its number: whatever a call failed with, the
-kernel is asked for the socket's cookie (SO_COOKIE), or for the file's device and inode.
-Foreign code in this process (typed, imported) can close a descriptor, and its number may
-be another's by now. Then nothing that is known of it holds here, while the connection
-itself lies in the vault and the state in the journal. So the process ends, and the next
-one has all of it again: `DescriptorLost` goes through a turn to its end.
+The third is not recognized by its errno. Whatever the error, the kernel is asked for the
+socket's cookie (SO_COOKIE), or for the file's device and inode. Foreign code in this
+process (typed, imported) can close a descriptor, and its number may refer to another file
+by now. Then nothing that this process knows of it is valid, while the connection itself
+is in the vault and the state in the journal. So the process ends, and the next one has
+all of it again: `DescriptorLost` propagates through a turn and ends the process.
 
-An errno in none of the rows, on a descriptor that is what it was, costs the one connection.
-
-May import `errors`.
+Any other errno, on an unchanged descriptor, ends only that connection.
 """
 
 from __future__ import annotations
@@ -36,12 +34,12 @@ GONE = frozenset(
     {errno.ECONNRESET, errno.EPIPE, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH,
      errno.ENOTCONN, errno.ESHUTDOWN, errno.ECONNABORTED}
 )  # fmt: skip
-"""What recv and send fail with when the peer or the path is gone."""
+"""Errors of recv and send if the peer or the path is gone."""
 
 NO_MEMORY = frozenset({errno.ENOMEM, errno.ENOBUFS})
 
 AGAIN = NO_MEMORY | {errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR}
-"""What says nothing of the descriptor: the same call may succeed a moment later."""
+"""Transient errors: the same call may succeed a moment later."""
 
 _TRIES = 100
 
@@ -49,18 +47,18 @@ _Result = TypeVar("_Result")
 
 
 def insist(call: Callable[[], _Result], tried_again: frozenset[int] = NO_MEMORY) -> _Result:
-    """Return what `call` returns, and call it again where the kernel lacks memory for it.
+    """Return the result of `call`, repeating it while the kernel lacks memory for it.
 
-    For calls that nothing can be done without, and that don't block.
+    For indispensable calls that don't block.
 
     Args:
-        call: makes it.
-        tried_again: what else, or instead, it is called again for.
+        call: makes the system call.
+        tried_again: the errnos after which it is repeated.
 
     Raises:
         MemoryError: it lacked memory each time. Not an `OSError`: it must not be taken
             for the end of a connection.
-        OSError: it failed with something else.
+        OSError: it failed with another error.
     """
     for _attempt in range(_TRIES):
         try:
@@ -73,15 +71,15 @@ def insist(call: Callable[[], _Result], tried_again: frozenset[int] = NO_MEMORY)
 
 
 def check_same(is_same: Callable[[], bool], error: OSError, what: object) -> None:
-    """Return where the descriptor of `what`, on which a call failed, is what it was.
+    """After a failed call: return if the descriptor of `what` is still the same.
 
     Args:
         is_same: asks the kernel; may fail with `OSError`.
-        error: what the call failed with.
-        what: is named in the message.
+        error: the call's error.
+        what: named in the message.
 
     Raises:
-        DescriptorLost: it is closed, or its number is another's.
+        DescriptorLost: it is closed, or its number refers to another file.
     """
     try:
         if insist(is_same):
@@ -94,7 +92,7 @@ def check_same(is_same: Callable[[], bool], error: OSError, what: object) -> Non
 
 
 def lost(what: object, reason: str | None) -> DescriptorLost:
-    """Return what says that the descriptor of `what` is not what it was."""
+    """Return the error for a descriptor of `what` that was closed or replaced."""
     return DescriptorLost(
         f"the descriptor of {what} was closed by code in this process ({reason}); "
         "the next process goes on with all that it had"

@@ -1,12 +1,11 @@
 """Every exception of tapd, grouped by who can act on it.
 
-This room imports nothing. Each class carries the process exit status that a
-command ends with when the error reaches its main; the statuses of sysexits.h
-(64 to 78) are those that a restart can't mend, and the unit file names them in
+Each class has the exit status of a command that ends with this error. The statuses of
+sysexits.h (64 to 78) mean that a restart does not help; the unit file lists them in
 ``RestartPreventExitStatus=``.
 
-A message says what was being done, with what, what is wrong and what to do
-next, in one line where it can.
+A message names the operation, its object, the problem and the next step, in one line if
+possible.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ class InputTooLong(PeerError):
 
 
 class AdministratorError(TapdError):
-    """Something that the person who runs the server can put right."""
+    """Something that the server's administrator can fix."""
 
     exit_status = 78  # EX_CONFIG
 
@@ -75,7 +74,7 @@ class TapExists(AdministratorError):
 
 
 class JournalDamaged(AdministratorError):
-    """A journal is broken before its end, so not by a torn last write."""
+    """A journal is damaged before its end, so not by a torn last write."""
 
     exit_status = 65  # EX_DATAERR
 
@@ -93,13 +92,13 @@ class StateLocked(AdministratorError):
 
 
 class NotRunning(AdministratorError):
-    """A running server was asked for something, and there is none, or it ended meanwhile."""
+    """A command needs a running server, and there is none, or it ended meanwhile."""
 
     exit_status = 69  # EX_UNAVAILABLE
 
 
 class NotAllowed(AdministratorError):
-    """Somebody other than root and the server's own user asked at its control socket."""
+    """A user other than root and the server's own asked at its control socket."""
 
     exit_status = 77  # EX_NOPERM
 
@@ -113,7 +112,7 @@ class StateUnwritable(AdministratorError):
 class ConnectionsUnreadable(AdministratorError):
     """This process may not open as many files as the vault holds connections.
 
-    They stay in the vault, so the next start, with a higher limit, has them all.
+    They stay in the vault, so the next start with a higher limit has them all.
     """
 
     exit_status = 74  # EX_IOERR, the one that a restart may mend
@@ -126,13 +125,13 @@ class AddressUnusable(AdministratorError):
 
 
 class SocketMismatch(AdministratorError):
-    """The inherited sockets are not those that the application's ports name."""
+    """The inherited sockets do not match the application's ports."""
 
     exit_status = 78  # EX_CONFIG
 
 
 class UnitFileMalformed(AdministratorError):
-    """A unit file or drop-in holds a line that is none of its syntax."""
+    """A unit file or drop-in contains a line that is not of its syntax."""
 
 
 class ServiceManagerFailed(AdministratorError):
@@ -155,31 +154,31 @@ class AuthorError(TapdError):
 
 
 class NotStorable(AuthorError):
-    """An object that must be kept can't be pickled, and no placeholder serves."""
+    """An object that must be saved can't be pickled, and no placeholder will do."""
 
 
 class LostObject(AuthorError):
-    """Something was to be done with an object that could not be saved."""
+    """An operation needs an object that could not be saved."""
 
 
 class CannotKeep(AuthorError):
-    """One object can't be kept; the message is the reason. Never leaves room ``image``."""
+    """One object can't be saved; the message is the reason. Never leaves room ``image``."""
 
 
 class StartFailed(AuthorError):
     """A service raised in `start`; those that had started were stopped, nothing was saved.
 
-    A restart tries again and keeps the connections meanwhile, unless what was raised
-    says by its own status that a restart can't mend it.
+    A restart tries again and keeps the connections meanwhile, unless the status of the
+    error says that a restart does not help.
     """
 
     exit_status = 1
 
 
 class DescriptorLost(AuthorError):
-    """Code in this process closed a descriptor that tapd needs, or put another in its place.
+    """Code in this process closed or replaced a descriptor that tapd needs.
 
-    The process ends: what it knew of its descriptors does not hold. The next one takes
+    The process ends, since its knowledge of its descriptors is invalid. The next one takes
     connections from the vault and state from the journal, and nothing is lost.
     """
 
@@ -187,9 +186,9 @@ class DescriptorLost(AuthorError):
 
 
 class InterpreterBroken(AuthorError):
-    """Code in this process replaced a builtin by what can't be called.
+    """Code in this process replaced a builtin with an object that can't be called.
 
-    The process ends, and nothing is lost: what failed of it is nobody else's fault.
+    The process ends, and nothing is lost: nothing else is to blame for its failures.
     """
 
     exit_status = 1

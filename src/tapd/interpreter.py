@@ -1,11 +1,12 @@
-"""What all code of this process shares, and what any of it can break for all: `builtins`.
+"""Detects that code of this process broke `builtins`, which all of it shares.
 
-Typed code may replace a builtin by another function: that is Python. One that can't be called
-any more, or is gone, leaves nobody able to work, and what fails then looks like the
-fault of whose turn it is. So where anything fails it is asked here first, and the
-process ends; the next one has its builtins back, and what broke them is skipped.
+Typed code may replace a builtin with another function: that is Python. If one is gone or
+can't be called any more, nothing works, and each failure looks like the fault of
+the current turn. So after any failure the builtins are checked first, and the process
+ends if one is broken. The next process has its builtins back, and the poison input is
+skipped.
 
-Imports `errors`. Nothing here uses a builtin but those that it took at its import.
+This module uses only the builtins that it captured at import.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ _needed = tuple(name for name, value in _names.items() if callable(value))
 
 
 def check_builtins(error: BaseException | None = None) -> None:
-    """Check that every builtin that could be called at the start still can be.
+    """Check that every builtin that was callable at the start still is.
 
     Args:
-        error: what failed, and may have failed of that.
+        error: the failure, which a broken builtin may have caused.
 
     Raises:
-        InterpreterBroken: one can't. It ends the turn, and the process.
+        InterpreterBroken: one is not. It ends the turn, and the process.
     """
-    # First in C: it is asked for each name that a save looks for in vain.
+    # First in C: a save comes here for each name that it does not find.
     if _all(_map(_callable, _map(_names.get, _needed))):
         return
     for name in _needed:

@@ -1,15 +1,15 @@
-"""Small frozen values, for the modules that every start imports.
+"""Base of small frozen values, for modules that every start imports.
 
-A dataclass writes its methods as source text and compiles it, in every process anew:
-some 0.4 ms of a waiting client's time for each class, 19 ms for those of a start. A
-`Value` has the same methods from here, once. So there are three forms of a value:
+A dataclass generates and compiles the source of its methods in every process: some 0.4 ms
+per class of a waiting client's time, 19 ms for those of a start. A `Value` inherits the
+same methods. So there are three forms of a value:
 
-- `Value`, in a module that a start imports (`tests/host/test_start.py` holds that).
+- `Value`, in a module that a start imports (`tests/host/test_start.py` checks that).
 - ``dataclasses.dataclass(frozen=True, slots=True)``, in all others, such as those of the
   commands and the embedded manager: it has slots, and tools know it.
-- `typing.NamedTuple`, where it serves as a tuple: many are kept, in durable state or in
-  memory, or made on a hot path (a tuple is made in C, and pickled by its values), or it
-  is taken apart where it is used.
+- `typing.NamedTuple`, if it serves as a tuple: many are kept, in durable state or in
+  memory, or made on a hot path (a tuple is made in C, and pickled by its values), or
+  callers unpack it.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from typing import Any, ClassVar, NoReturn, Self, dataclass_transform
 class Value:
     """A frozen value with the fields that its class annotates, in that order.
 
-    A field's default is what its class assigns to it. Values of one class with equal
-    fields are equal, and hash alike. Subclasses of subclasses add no fields.
+    The class attribute is a field's default. Values of one class with equal fields are
+    equal, and have the same hash. Subclasses of subclasses add no fields.
     """
 
     __match_args__: ClassVar[tuple[str, ...]] = ()
@@ -34,7 +34,7 @@ class Value:
             cls.__match_args__ = tuple(names)  # type: ignore[misc]  # mypy makes them itself
 
     def __init__(self, *values: Any, **named: Any) -> None:
-        """Take the fields' values.
+        """Set the fields.
 
         Raises:
             TypeError: a field without a default is missing, or there is no such field.
@@ -57,7 +57,7 @@ class Value:
         return (*values, *given)
 
     def replace(self, **changes: Any) -> Self:
-        """Return a copy with other values in the named fields."""
+        """Return a copy with the named fields replaced."""
         return type(self)(**{**self.__dict__, **changes})
 
     def as_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How much memory this process has, and may have: proc(5), cgroups(7), setrlimit(2)."""
+"""Memory use and limits of this process: proc(5), cgroups(7), setrlimit(2)."""
 
 from __future__ import annotations
 
@@ -19,17 +19,16 @@ def _virtual_bytes() -> int:
 
 
 def limit_address_space(more: int) -> tuple[int, int]:
-    """Have this process fail with MemoryError where it asks for `more` bytes beyond today's.
+    """Have allocations of `more` bytes beyond today's size fail with MemoryError.
 
     The limit holds for the whole process (setrlimit(2), RLIMIT_AS): this is for commands
-    and for copies, not for a server. An earlier, lower one stays.
+    and for copies, not for a server. An existing lower limit stays.
 
     Returns:
-        The limits before, for `restore_address_space`.
+        The previous limits, for `restore_address_space`.
 
     Raises:
-        OSError, ValueError: a filter of system calls refuses it, or nobody says how much
-            there is today.
+        OSError, ValueError: a filter of system calls refuses it, or today's size is unknown.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     limits = [each for each in (soft, hard) if each != resource.RLIM_INFINITY]
@@ -44,23 +43,23 @@ def restore_address_space(limits: tuple[int, int]) -> None:
 
 
 def resident_bytes() -> int:
-    """Return how much memory this process takes now; 0 where nobody says."""
+    """Return this process's resident memory; 0 if unknown."""
     return _field(_STATUS, "VmRSS:")
 
 
 def peak_bytes() -> int:
-    """Return the most memory that it took since its start, or since `forget_peak`."""
+    """Return the peak of resident memory since its start, or since `forget_peak`."""
     return _field(_STATUS, "VmHWM:")
 
 
 def forget_peak() -> None:
-    """Have `peak_bytes` count anew (proc(5), clear_refs)."""
+    """Reset the count of `peak_bytes` (proc(5), clear_refs)."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def available_bytes() -> int:
-    """Return how much memory is free, for the machine and within the limits of control groups."""
+    """Return the free memory of the machine, within the limits of control groups."""
     free: list[int] = [_field(Path("/proc/meminfo"), "MemAvailable:") or NO_LIMIT]
     free += _cgroup_bytes()
     return min(free)
@@ -76,7 +75,7 @@ def _field(path: Path, name: str) -> int:
 
 
 def _cgroup_bytes() -> Iterable[int]:
-    """Yield what is left of the limits of the control groups (cgroups(7), version 2)."""
+    """Yield the memory left in each control group's limit (cgroups(7), version 2)."""
     try:
         text = Path("/proc/self/cgroup").read_text()
         group = next(line[3:] for line in text.splitlines() if line.startswith("0::"))

@@ -1,7 +1,7 @@
-"""Processes by way of prctl(2) and clone(2), and the limit of open files (getrlimit(2)).
+"""Processes by prctl(2) and clone(2), and the limit of open files (getrlimit(2)).
 
-The C library is called through `ctypes`, since Python has neither call. `ctypes` is imported
-at the first one: most commands need none.
+Python has neither call, so they go through `ctypes`, which is imported at the first
+one: most commands need none.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def _c_library() -> Any:
 
 
 def prepare_prctl() -> None:
-    """Look prctl(2) up now, so that a child that calls it looks up nothing.
+    """Look prctl(2) up now, so that a forked child needs no lookup.
 
-    Another thread may hold a lock of the loader's at the fork.
+    Another thread may hold a lock of the dynamic loader at the fork.
     """
     _ = _c_library().prctl
 
@@ -81,25 +81,25 @@ def fork_sharing_files() -> int:
 
 
 def offer_to_oom_killer() -> None:
-    """Have the kernel end this process first where memory is out: another can be had."""
+    """Have the OOM killer choose this process first: it can be replaced."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE_MAX), encoding="ascii")
 
 
 def open_files() -> list[int]:
-    """Return the descriptors that this process has open, that of the listing itself among them."""
+    """Return this process's open descriptors, including the one of the listing itself."""
     names = os.listdir("/proc/self/fd")  # noqa: PTH208 - names are all we want
     return [int(name) for name in names]
 
 
 def open_files_max() -> int:
-    """Return how many files this process may open; `sys.maxsize` where nothing limits it."""
+    """Return how many files this process may open; `sys.maxsize` if there is no limit."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return sys.maxsize if limit == resource.RLIM_INFINITY else limit
 
 
 def raise_open_files(wanted: int) -> None:
-    """Raise the soft limit of open files to `wanted`, or as far as the hard one allows."""
+    """Raise the soft limit of open files to `wanted`, or up to the hard limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY:
         wanted = min(hard, wanted)

@@ -1,4 +1,4 @@
-"""Socket options, flags and structures that Python's `socket` module has no name for."""
+"""Socket options, flags and structures that Python's `socket` module lacks."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ SO_PEEK_OFF = 42
 SO_COOKIE = 57
 
 MSG_CMSG_CLOEXEC = 0x40000000
-"""recvmsg(2): received descriptors close at exec. Python's own receiving end leaves it out."""
+"""recvmsg(2): received descriptors close at exec. Python's own receiver omits it."""
 SCM_MAX_FD = 253
-"""unix(7): so many descriptors in one message, at most."""
+"""unix(7): the most descriptors in one message."""
 TCP_INQ = 36
 """linux/tcp.h: option, and type of the control message that has the bytes in the queue."""
 TIMESPEC = struct.Struct("=qq")
@@ -63,12 +63,12 @@ def read_cookie(sock: socket.socket) -> int:
 
 
 def socket_cookie(fd: int) -> int:
-    """Return the SO_COOKIE of the socket `fd`, which stays the caller's.
+    """Return the SO_COOKIE of the socket `fd`, without closing it.
 
     Raises:
         OSError: `fd` is closed or no socket.
     """
-    # Family and type are not looked at for this option, and naming them spares
+    # This option does not use family and type, and naming them saves
     # the three system calls that would ask for them.
     probe = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=fd)
     try:

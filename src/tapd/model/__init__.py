@@ -1,1 +1,1 @@
-"""Plain durable state: what a TAP holds. No socket, no clock, no asyncio."""
+"""Plain durable state: the contents of a TAP. No socket, no clock, no asyncio."""

@@ -1,8 +1,8 @@
-"""Addresses of listening sockets, as people write them.
+"""Parses the addresses of listening sockets.
 
 ``[HOST:]PORT`` or ``unix:PATH``, and ``udp:`` before either for datagrams. Pure:
 nothing is resolved or bound here. A port without a host means loopback, over IPv4
-and IPv6: two sockets. To expose a server one writes the address.
+and IPv6: two sockets. Exposing a server to the network takes an explicit address.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Address(Value):
         return list(self.__dict__.values())
 
     def __setstate__(self, state: Sequence[Any]) -> None:
-        # TAPs of 0.1.0 hold three fields: all addresses were those of streams.
+        # TAPs of 0.1.0 hold three fields: all addresses were stream addresses.
         self.__dict__.update(zip(self.__match_args__, (*state, False), strict=False))
 
     @property
@@ -56,9 +56,9 @@ class Address(Value):
 
 
 def without_twins(addresses: Sequence[Address]) -> list[Address]:
-    """Return `addresses` without each ``[::1]:PORT`` that stands beside ``127.0.0.1:PORT``.
+    """Return `addresses` without each ``[::1]:PORT`` that repeats a ``127.0.0.1:PORT``.
 
-    Who tells people where a server answers need not tell them the same twice.
+    For messages that list where a server answers.
     """
     return [
         address
@@ -71,7 +71,7 @@ def parse_address(text: str) -> tuple[Address, ...]:
     """Parse ``[udp:][HOST:]PORT`` or ``[udp:]unix:PATH`` into the addresses to bind.
 
     Raises:
-        UsageError: `text` is neither; the message says what is wrong with it.
+        UsageError: `text` is neither; the message says why.
     """
     if text.startswith("udp:"):
         addresses = _parse_plain(text[len("udp:") :])

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from tapd.model.protocol import Protocol
 
 QUEUE_MAX = 512
-"""Pieces of work of `Runtime.run_in_queue` that wait or run, of all groups: hashes for 51 s."""
+"""Limit of queued and running jobs of `Runtime.run_in_queue`, all groups: 51 s of hashes."""
 QUEUE_GROUP_MAX = 16
-"""As many for one group."""
+"""The same limit for one group."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*\Z")
 
@@ -44,12 +44,12 @@ class Runtime(TypingProtocol):
         """Return the wall clock, in seconds since the epoch."""
 
     def timer_added(self, timer: Timer) -> None:
-        """Take note of a new timer."""
+        """Note a new timer."""
 
     def call(self, function: Callable[[], object]) -> None:
-        """Run `function` in the next turn; any thread may ask for it.
+        """Run `function` in the next turn; thread-safe.
 
-        Not durable: where the process ends before that turn, it is not run.
+        Not durable: if the process ends before that turn, it is not run.
         """
 
     def run_blocking(
@@ -70,20 +70,21 @@ class Runtime(TypingProtocol):
         group: str,
         group_max: int = QUEUE_GROUP_MAX,
     ) -> str:
-        """As `run_blocking`, for what costs much and anybody may ask for (`net.turn.fair_queue`).
+        """Like `run_blocking`, for costly work that strangers can request (`net.turn.fair_queue`).
 
         Args:
-            function: what a thread runs, when it is its turn.
+            function: runs in a thread when its turn comes.
             args: for it.
             done: takes result and error.
-            is_wanted: asked in a turn, before it is run; where it is False, the work is
-                dropped and `done` never called.
-            group: who asks (`model.access.peers`): groups take turns.
-            group_max: how much may wait or run for this group.
+            is_wanted: called in a turn before the function runs; if it returns False, the
+                job is dropped and `done` never called.
+            group: the group of peers that it counts for (`model.access.peers`); groups take
+                turns.
+            group_max: how many jobs of this group may wait or run.
 
         Returns:
-            "" where it will be done; else, in words for people, that too much waits for
-            the group or for all.
+            "" if it was queued; else, in words for people, that too much waits for the
+            group or for all.
         """
 
     def tell(
@@ -98,17 +99,17 @@ class Runtime(TypingProtocol):
         extra: Mapping[str, object] | None = None,
         error: BaseException | None = None,
     ) -> None:
-        """Log what a stranger can bring about as often as it likes; see `net.rate_limit`.
+        """Log with a rate limit, for what a stranger can trigger at will; see `net.rate_limit`.
 
         Args:
-            log: where to.
-            kind: what lines are counted together.
+            log: the logger.
+            kind: lines of one kind are counted together.
             text: the line.
-            peer: by what those who bring it about are told apart.
+            peer: tells apart the peers that trigger it.
             level: of `logging`.
-            at_once: lines that are written at once; more within a while are counted.
+            at_once: how many lines are written at once; more within a while are counted.
             extra: fields for the journal.
-            error: whose traceback goes with a line that is written at once.
+            error: its traceback is logged with a line that is written at once.
         """
 
     def run_coroutine(
@@ -124,15 +125,15 @@ class Runtime(TypingProtocol):
 
     @property
     def sealer(self) -> Sealer:
-        """What keeps secrets unreadable in the journal and the TAP."""
+        """The sealer, which keeps secrets unreadable in the journal and the TAP."""
 
 
 class Port(Persistent):
     """A listening address and the service that answers there.
 
     Attributes:
-        address: where.
-        service: who.
+        address: the address.
+        service: the service.
         protocol: of a datagram port, once it has been served.
     """
 
@@ -151,19 +152,19 @@ class Application(Persistent):
 
     Attributes:
         name: names its TAP and its systemd instance.
-        lineage: a random id, given at its making and kept by every TAP of it, by
-            which a shutdown TAP is told from that of another application.
+        lineage: a random id, given at creation and kept in all of its TAPs. It tells
+            its shutdown TAP from that of another application.
         authorizer: its accounts.
         services: by name.
-        ports: what it listens on.
-        connectors: outbound connections that it keeps, by key.
+        ports: its listening addresses.
+        connectors: outbound connections that it maintains, by key.
         delayeds: pending timers, by key.
         connections: the protocols of its open connections, by key.
-        namespace: of `tapctl shell`; None until that was used.
-        python_path: directories where the code of its services lies, if it is not
-            installed as a package.
-        uid: who made it (informative; systemd decides who runs it).
-        gid: the group of who made it.
+        namespace: of `tapctl shell`; None before its first use.
+        python_path: directories of its services' code, if that is not installed as a
+            package.
+        uid: the user who created it (informative; systemd decides who runs it).
+        gid: the group of that user.
     """
 
     persistence_version: ClassVar[int] = 1
@@ -172,10 +173,10 @@ class Application(Persistent):
     python_path: tuple[str, ...] = ()
 
     def __init__(self, name: str, uid: int | None = None, gid: int | None = None) -> None:
-        """Make an application that does nothing yet.
+        """Make an application without services.
 
         Raises:
-            UsageError: `name` can't be a file's and a unit's name.
+            UsageError: `name` can't be the name of a file and a unit.
         """
         check_name(name)
         self.name = name
@@ -195,12 +196,12 @@ class Application(Persistent):
 
     @property
     def running(self) -> bool:
-        """Whether it is being served now, by this process."""
+        """Whether this process is serving it now."""
         return self._v_runtime is not None
 
     @property
     def runtime(self) -> Runtime:
-        """What it runs on.
+        """The runtime that serves it.
 
         Raises:
             AuthorError: it is not running.
@@ -211,11 +212,11 @@ class Application(Persistent):
         return runtime
 
     def bind_runtime(self, runtime: Runtime | None) -> None:
-        """Have it run on `runtime` from now on; on None, it is not running (for tapd's hosts)."""
+        """Set the runtime; None when it stops running (for tapd's hosts)."""
         self._v_runtime = runtime
 
     def next_key(self) -> int:
-        """Return a number never given before in this application's life."""
+        """Return a number that is unique in this application's life."""
         self.last_key += 1
         return self.last_key
 
@@ -243,7 +244,7 @@ class Application(Persistent):
         the service's `datagram_protocol`.
 
         Raises:
-            UsageError: it is no address, or taken, or the service has no protocol for it.
+            UsageError: the address is invalid or taken, or the service has no protocol for it.
             AuthorError: `service` is not a service, but its class, say.
         """
         _check_service(service)
@@ -264,11 +265,11 @@ class Application(Persistent):
         return self.listen(Address(host, port) if host else port, factory)
 
     def connect(self, where: str, service: Service, protocol: Protocol | None = None) -> Connector:
-        """Keep a connection to ``HOST:PORT`` or ``unix:PATH``, with protocols of `service`.
+        """Maintain a connection to ``HOST:PORT`` or ``unix:PATH``, with protocols of `service`.
 
-        It is made again whenever it is lost. With `protocol`, one connection is
-        made, and tried once: it is this protocol's, and the end of it is the end.
-        Where it can't be made, the protocol's `connection_failed` is called.
+        It reconnects whenever the connection is lost. With `protocol`, it makes one attempt
+        at one connection for this protocol, and never reconnects. If that fails, it calls the
+        protocol's `connection_failed`.
 
         Raises:
             UsageError: `where` is neither.
@@ -315,14 +316,13 @@ class Application(Persistent):
     ) -> None:
         """Call ``function(*args)`` in a thread, then ``then(result, error)`` in a turn.
 
-        Only `then` may change state. The thread ends with the process: keep what it was
-        asked for in an attribute, and ask again in `Protocol.connection_resumed` or
-        `Service.start`.
+        Only `then` may change state. The thread ends with the process: keep the request
+        in an attribute, and repeat it in `Protocol.connection_resumed` or `Service.start`.
 
         Args:
-            function: what takes long; it gets values and changes nothing of the application.
+            function: the slow call; it gets values and changes nothing of the application.
             args: for it.
-            then: takes the result and None, or None and the exception that was raised.
+            then: takes the result and None, or None and the exception.
 
         Raises:
             AuthorError: the application is not running.
@@ -336,19 +336,19 @@ class Application(Persistent):
         then: Callable[[Any, Any], None],
         client: Protocol,
     ) -> str:
-        """Do as `run_blocking`, for what costs much and a stranger may ask for: a password's hash.
+        """Like `run_blocking`, for costly work that strangers can request, such as a password hash.
 
-        A few run at a time, and the clients' addresses take turns. What waits for a
-        client who is gone is dropped, and `then` is not called.
+        A few jobs run at a time, and the clients' addresses take turns. Jobs of a client that
+        is gone are dropped, and `then` is not called.
 
         Args:
             function: as for `run_blocking`, as are `args` and `then`.
             args: for it.
             then: takes the result and None, or None and the exception.
-            client: whose connection asks for it.
+            client: the connection that requests it.
 
         Returns:
-            "" where it will be done; else, in words for the client, that too much waits.
+            "" if it was queued; else, in words for the client, that too much waits.
 
         Raises:
             AuthorError: the application is not running.
@@ -362,9 +362,9 @@ class Application(Persistent):
         )
 
     def call_soon_threadsafe(self, function: Callable[..., object], *args: Any) -> None:
-        """Call ``function(*args)`` in the next turn: the one thing that any thread may do here.
+        """Call ``function(*args)`` in the next turn; the only thread-safe method here.
 
-        It ends with the process, as the thread does.
+        Not durable: it ends with the process, as the thread does.
 
         Raises:
             AuthorError: the application is not running, or `function` can't be called by
@@ -376,9 +376,9 @@ class Application(Persistent):
     def run_coroutine(
         self, coroutine: Coroutine[Any, Any, Any], *, then: Callable[[Any, Any], None]
     ) -> Callable[[], None]:
-        """Run `coroutine` beside the turns, then ``then(result, error)`` in one.
+        """Run `coroutine` beside the turns, then ``then(result, error)`` in a turn.
 
-        As `run_blocking`, in the event loop: it ends with the process.
+        Like `run_blocking`, in the event loop: it ends with the process.
 
         Returns:
             A function that cancels it.
@@ -391,7 +391,7 @@ class Application(Persistent):
     def run(self) -> None:
         """Serve in the foreground until SIGTERM or Ctrl-C, then save NAME-shutdown.tap.
 
-        The host is a lower room, so the package's own `run` is asked for it.
+        The host is a lower room, so this calls the package's own `run`.
         """
         import tapd  # noqa: PLC0415 - the front door is for users of the package, and for this
 
@@ -408,7 +408,7 @@ def _check_service(service: Any) -> None:
 
 
 def check_name(name: str) -> None:
-    """Check that `name` can be a file's name and a unit's instance name.
+    """Check that `name` can be a file name and a unit's instance name.
 
     Raises:
         UsageError: it can't; the message says why.

@@ -1,7 +1,7 @@
-"""Callbacks that can't work, named where they are written and not where they fail.
+"""Checks of callbacks, so that an error names the place of the definition.
 
-A turn calls plain methods. An ``async def`` in their place would give a coroutine
-that nobody runs, and a generator a body that is never entered. Imports `errors` only.
+A turn calls plain methods. An ``async def`` in their place would return a coroutine
+that nobody runs, and a generator would never start.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ INSTEAD = (
 
 
 def kind_of_function(function: Any) -> str:
-    """Return what is wrong with `function` as a callback, as it is written; "" for nothing."""
+    """Return why `function` can't be a callback, from its definition; "" if it can."""
     while isinstance(function, functools.partial):
         function = function.func
     function = inspect.unwrap(getattr(function, "__func__", function))
@@ -35,10 +35,10 @@ def kind_of_function(function: Any) -> str:
 
 
 def check_overrides(cls: type) -> None:
-    """Check that what `cls` overrides of tapd's methods can be called by a turn.
+    """Check that a turn can call the methods of tapd that `cls` overrides.
 
     Raises:
-        AuthorError: a method is ``async def``, or holds a ``yield``.
+        AuthorError: a method is ``async def``, or contains a ``yield``.
     """
     for name, value in vars(cls).items():
         if not inspect.isfunction(value) or not (kind := kind_of_function(value)):
@@ -48,17 +48,17 @@ def check_overrides(cls: type) -> None:
             if (
                 inspect.isfunction(overridden)
                 and not kind_of_function(overridden)
-                and base.__module__.startswith("tapd.")  # an author's own base is his affair
+                and base.__module__.startswith("tapd.")  # not an author's own base
             ):
                 where = f"{cls.__module__}.{cls.__qualname__}.{name}"
                 raise AuthorError(f"{where} is {kind}, so it can't be durable: {INSTEAD}")
 
 
 def check_callback(what: str, function: Callable[..., Any]) -> None:
-    """Check that a turn can call `function`; whether it can be kept, `image` finds out.
+    """Check that a turn can call `function`; `image` checks whether it can be saved.
 
     Raises:
-        AuthorError: it is no function, or suspends.
+        AuthorError: it is no function, or is a coroutine function or a generator.
     """
     if not callable(function):
         raise AuthorError(f"{what}: {function!r} can't be called; give the method, without ()")

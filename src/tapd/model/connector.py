@@ -1,4 +1,4 @@
-"""Outbound connections that an application keeps."""
+"""Outbound connections that an application maintains."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ DELAY_S_MAX = 60.0
 
 
 class Connector(Persistent):
-    """Keeps a connection to one address: made again whenever it is lost.
+    """Maintains a connection to one address: reconnects whenever it is lost.
 
     Made by `Application.connect`. Like an accepted connection it outlives the
-    process; where it ends, or can't be made, it is tried again after a delay
+    process. When it ends or can't be made, the connector retries after a delay
     that doubles up to `DELAY_S_MAX`. With a protocol of its own it makes one
     connection, once.
 
     Attributes:
         key: its number within the application.
-        host: where to; "" for a UNIX socket.
-        port: where to; 0 for a UNIX socket.
+        host: of the address; "" for a UNIX socket.
+        port: of the address; 0 for a UNIX socket.
         path: of a UNIX socket, else "".
         service: builds the protocol of each connection.
-        protocol: of the only connection; None where it is kept.
+        protocol: of the only connection; None if it reconnects.
         connection_key: of the connection, while there is one.
-        failures: how often in a row it could not be made.
+        failures: failed attempts in a row.
     """
 
     protocol: Protocol | None = None
@@ -66,11 +66,11 @@ class Connector(Persistent):
 
     @property
     def delay_s(self) -> float:
-        """How long to wait before the next try."""
+        """The delay before the next attempt."""
         return float(min(FIRST_DELAY_S * 2.0**self.failures, DELAY_S_MAX))
 
     def stop(self) -> None:
-        """Keep it no longer: close the connection, if there is one, and try no more."""
+        """Stop: close the connection, if there is one, and don't reconnect."""
         self.application.connectors.pop(self.key, None)
         if self.timer is not None:
             self.timer.cancel()
@@ -80,7 +80,7 @@ class Connector(Persistent):
                 protocol.transport.close()
 
     def connect(self) -> None:
-        """Try now."""
+        """Connect now."""
         self.timer = None
         if (
             self.is_wanted
@@ -92,16 +92,16 @@ class Connector(Persistent):
             self.application.runtime.connector_added(self)
 
     def attempt_ended(self) -> None:
-        """Take note that no connection is being made any more (called by the runtime)."""
+        """Note that no attempt is under way any more (called by the runtime)."""
         self._v_is_connecting = False
 
     def connected(self, connection_key: int) -> None:
-        """Take note of the connection (called by the runtime)."""
+        """Note the connection (called by the runtime)."""
         self.connection_key = connection_key
         self.failures = 0
 
     def failed(self, error: Exception | None = None) -> None:
-        """Take note that it could not be made (called by the runtime)."""
+        """Note a failed attempt (called by the runtime)."""
         if self.connection_key is not None:  # it was, and did not begin
             self.connection_key = None
         if self.protocol is not None:
@@ -114,7 +114,7 @@ class Connector(Persistent):
         self._try_again(delay_s)
 
     def lost(self) -> None:
-        """Take note that the connection ended (called by the runtime)."""
+        """Note that the connection ended (called by the runtime)."""
         self.connection_key = None
         if self.protocol is not None:
             self.application.connectors.pop(self.key, None)

@@ -1,7 +1,7 @@
-"""Datagrams: the protocol of a port that has no connections, as a durable object.
+"""Base of datagram protocols: the behaviour and state of a port without connections.
 
-Written like an `asyncio.DatagramProtocol`: there is one instance for each port,
-which hears everybody and answers whom it likes. Its attributes are its state.
+Written like an `asyncio.DatagramProtocol`: one instance per port receives the datagrams
+of all senders and can answer any of them. Its attributes are its state.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class DatagramTransport(TypingProtocol):
 
 
 class DatagramProtocol(Persistent):
-    """Base of durable protocols of datagrams: one instance a port.
+    """Base of durable datagram protocols: one instance per port.
 
     Attributes:
         service: the service that built it, set before `connection_made`.
@@ -41,7 +41,7 @@ class DatagramProtocol(Persistent):
         """Check that a subclass's callbacks are plain methods.
 
         Raises:
-            AuthorError: one is ``async def`` or a generator.
+            AuthorError: a callback is ``async def`` or a generator.
         """
         super().__init_subclass__(**kwargs)
         check_overrides(cls)
@@ -68,16 +68,16 @@ class DatagramProtocol(Persistent):
         return self._v_transport is not None
 
     def connection_made(self, transport: DatagramTransport) -> None:
-        """Begin: the port is served for the first time in this application's life."""
+        """Start: the port is served for the first time in this application's life."""
 
     def connection_resumed(self) -> None:
         """Go on in a new process, which serves the port again."""
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
-        """Take one datagram and its sender's socket address (None: a nameless UNIX one)."""
+        """Handle one datagram and its sender's socket address (None: a nameless UNIX one)."""
 
     def error_received(self, exc: OSError) -> None:
-        """A datagram could not be sent; it is dropped. `exc` says why."""
+        """Handle a datagram that could not be sent and was dropped. `exc` says why."""
 
     def datagram_skipped(self, data: bytes, addr: Any) -> None:
-        """`data` killed the server each time it was received; it was dropped."""
+        """`data` was dropped as poison input: it killed the server each time it was received."""

@@ -1,12 +1,11 @@
-"""Ordinary asyncio protocols, hosted: their connections outlive the process while idle.
+"""Hosts ordinary asyncio protocols: their connections outlive the process while idle.
 
-An `asyncio.Protocol` of somebody else's (a web server's, say) keeps its state where
-no TAP can see it: in parsers, tasks and coroutines. So what goes on in the next
-process is the connection and not the protocol: a new one is built, as for a new
-connection. That is right between two exchanges and wrong in the midst of one, so
-it is written down for each connection whether it is *busy*; those that were, at a
-kill or when the time for draining is over, are closed by the next process, as if
-the server had closed them.
+A third-party `asyncio.Protocol` (of a web server, say) keeps its state where no TAP can
+see it: in parsers, tasks and coroutines. So only the connection survives into the next
+process, which builds a new protocol for it. That is right between two exchanges and wrong
+in the middle of one. So each connection records whether it is *busy*. The next process
+closes those that were busy at a kill or at the end of draining, as if the server had
+closed them.
 
 No asyncio here: the live side is `net.streams.hosted`.
 """
@@ -27,13 +26,12 @@ class AsyncioService(Service):
     """Hosts the protocols that a factory builds, as `loop.create_server` would.
 
     Attributes:
-        factory: called without arguments for each connection, and once more for each
-            that goes on in another process; returns an `asyncio.Protocol` or
+        factory: called without arguments for each connection, and again for each that
+            goes on in another process; returns an `asyncio.Protocol` or
             `asyncio.BufferedProtocol`. A function or class that can be imported.
         idle: given such a protocol, says whether it is between two exchanges, so that
-            a new one can take its place; None for the rule of `is_idle`.
-        quiet_s: for how long a connection has to be quiet before that rule takes
-            it for idle.
+            a new one can replace it; None for the rule of `is_idle`.
+        quiet_s: how long a connection must be quiet before that rule takes it for idle.
         drain_timeout_s: how long a stop or restart waits for busy connections.
     """
 
@@ -62,10 +60,10 @@ class AsyncioService(Service):
         return Hosted()
 
     def check_factory(self) -> None:
-        """Check that it was given a factory, or that its class has one.
+        """Check that the service has a factory.
 
         Raises:
-            AuthorError: a subclass's `__init__` has forgotten to.
+            AuthorError: a subclass's `__init__` did not set it.
         """
         if not hasattr(self, "factory"):
             raise AuthorError(
@@ -74,14 +72,14 @@ class AsyncioService(Service):
             )
 
     def is_idle(self, protocol: Any, quiet_s: float) -> bool:
-        """Whether a new protocol could take the place of `protocol` now.
+        """Whether a new protocol could replace `protocol` now.
 
-        Asked only while everything that was read has been followed by output, or
-        nothing was read yet: a connection that has read and not written is busy.
+        Called only if output followed all that was read, or if nothing was read yet: a
+        connection that has read and not written is busy.
 
         Args:
             protocol: the factory's.
-            quiet_s: for how long nothing was read or written.
+            quiet_s: how long nothing was read or written.
         """
         if self.idle is not None:
             return self.idle(protocol)
@@ -92,7 +90,7 @@ class Hosted(Protocol):
     """The durable side of one hosted connection.
 
     Attributes:
-        is_busy: an exchange is under way, so that the next process has to close it.
+        is_busy: an exchange is under way, so the next process must close the connection.
     """
 
     service: AsyncioService
@@ -101,11 +99,11 @@ class Hosted(Protocol):
 
     @property
     def live(self) -> Any:
-        """The factory's protocol; None where it has none in this process."""
+        """The factory's protocol; None if there is none in this process."""
         return self._v_live
 
     def set_live(self, protocol: Any) -> None:
-        """Have `protocol` take over (`asyncio.Transport.set_protocol`)."""
+        """Replace the live protocol (`asyncio.Transport.set_protocol`)."""
         self._v_live = protocol
         self._v_is_buffered = hasattr(protocol, "get_buffer")
 
@@ -116,12 +114,12 @@ class Hosted(Protocol):
         self.live.connection_made(transport)
 
     def note_output(self) -> None:
-        """Take note that the factory's protocol has written (called by the transport)."""
+        """Note that the factory's protocol has written (called by the transport)."""
         self._v_is_answered = True
         self._v_last_s = time.monotonic()
 
     def look(self) -> bool:
-        """Find out whether an exchange is under way; in a turn, before its commit."""
+        """Update `is_busy`; in a turn, before its commit."""
         is_busy = self.live is not None and not (
             self._v_is_answered
             and self.service.is_idle(self.live, time.monotonic() - self._v_last_s)
@@ -130,21 +128,21 @@ class Hosted(Protocol):
             self.is_busy = is_busy
         return is_busy
 
-    # --- what the turn tells --------------------------------------------------------
+    # --- callbacks of the turn ------------------------------------------------------
 
     def connection_made(self, transport: Transport) -> None:
         """Build the protocol."""
         self._begin(transport)
 
     def connection_resumed(self) -> None:
-        """Build another one where the last was idle, and close the connection where not."""
+        """Build a new protocol if the last one was idle; else close the connection."""
         if self.is_busy:
             self.transport.close()
         else:
             self._begin(self.transport)
 
     def data_received(self, data: bytes) -> None:
-        """Hand `data` on."""
+        """Forward `data`."""
         live = self._v_live
         self._v_is_answered = False
         self._v_last_s = time.monotonic()
@@ -159,33 +157,33 @@ class Hosted(Protocol):
             buffer[:count] = view[:count]
             live.buffer_updated(count)
             view = view[count:]
-        if view:  # the protocol was exchanged for another in the midst of the data
+        if view:  # the protocol was replaced while it handled the data
             self.data_received(bytes(view))
 
     def input_unit(self, data: bytes) -> int:
-        """Return the length of all of `data`: a parser of its own knows what a unit is."""
+        """Return the length of all of `data`: only the protocol's parser knows its units."""
         return len(data)
 
     def input_skipped(self, data: bytes) -> None:
-        """Close: what came next would make no sense without what killed the server."""
+        """Close: later input would make no sense without the poison input."""
         self.transport.close()
 
     def eof_received(self) -> bool | None:
-        """Hand the end of input on."""
+        """Forward the end of input."""
         return None if self.live is None else bool(self.live.eof_received())
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Hand the end on."""
+        """Forward the end of the connection."""
         live, self._v_live = self.live, None
         if live is not None:
             live.connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """Hand it on."""
+        """Forward it."""
         if self.live is not None:
             self.live.pause_writing()
 
     def resume_writing(self) -> None:
-        """Hand it on."""
+        """Forward it."""
         if self.live is not None:
             self.live.resume_writing()

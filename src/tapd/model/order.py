@@ -1,6 +1,6 @@
-"""In which order services start, and stop again.
+"""The order in which services start and stop.
 
-Imports `errors` and `model` only. Pure: `net.turn.recovery` starts them.
+Pure: `net.turn.recovery` starts them.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 def check_classes(application: Application) -> None:
     """Check that the classes of all services and connections were found.
 
-    What a TAP holds of a class that is not there is kept as it is, but nobody could
-    serve with it, and a connection without its class would be dropped.
+    The TAP keeps objects of a missing class as they are, but nobody could serve with such
+    a service, and a connection without its class would be dropped.
 
     Raises:
-        AuthorError: one was not found.
+        AuthorError: a class was not found.
     """
     missing: dict[str, None] = {}
     for base, objects in (
@@ -48,12 +48,12 @@ def check_classes(application: Application) -> None:
 
 
 def start_order(application: Application) -> list[Service]:
-    """Return the services in the order in which they start; they stop in the reverse.
+    """Return the services in the order in which they start; they stop in reverse.
 
-    That is the order of adding, but what a service `requires` comes before it.
+    That is the order of adding, but the services that one `requires` come before it.
 
     Raises:
-        AuthorError: a service requires one that is not there, or, round about, itself.
+        AuthorError: a required service does not exist, or requirements form a circle.
     """
     services = application.services
     order: dict[str, Service] = {}
@@ -89,7 +89,7 @@ def stop_order(application: Application) -> list[Service]:
     """Return the services in the order in which they stop; never raises."""
     try:
         return start_order(application)[::-1]
-    except AuthorError:  # it was changed since the start
+    except AuthorError:  # `requires` was changed since the start
         return list(application.services.values())[::-1]
 
 

@@ -1,9 +1,9 @@
-"""A connection's state and behaviour, as a durable object.
+"""Base of connection protocols: a connection's behaviour and state, as a durable object.
 
 A `Protocol` is written like an `asyncio.Protocol`, with one difference: its
-attributes are its state, saved at the end of every turn, and after the process
-was killed it goes on in another process with `connection_resumed` instead of
-`connection_made`. Its transport is volatile: the live side (room `net`) sets it.
+attributes are its state and are saved at the end of every turn. After a kill it goes
+on in another process with `connection_resumed` instead of `connection_made`. Its
+transport is volatile: the live side (`net`) sets it.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ class Transport(TypingProtocol):
     def write_many(
         self, transports: Iterable[Transport], data: bytes, skip: Transport | None = None
     ) -> None:
-        """Queue `data` on each of `transports`, which are of this one's application.
+        """Queue `data` on each of `transports`, which belong to this one's application.
 
-        As their `write` does, for a part of the price: for a message to many. Of the
-        very same `bytes` the journal has one copy, however many get them.
+        Does what `write` does on each, but cheaper: for a message to many. The journal
+        has one copy of the same `bytes` object, however many connections get it.
 
         Args:
-            transports: to whom; to this one only if it is among them. Cheapest is the same
-                tuple for message after message.
-            data: what.
+            transports: the receivers; this one is included only if it is in there. Cheapest
+                is the same tuple for each message.
+            data: the bytes to send.
             skip: one of them that is left out.
         """
 
@@ -48,13 +48,13 @@ class Transport(TypingProtocol):
         """Queue each of `chunks`."""
 
     def write_eof(self) -> None:
-        """Send FIN once what is queued has been sent; reading goes on."""
+        """Send FIN once the queued output is sent; reading goes on."""
 
     def close(self) -> None:
-        """Read no more; close once what is queued has been sent."""
+        """Stop reading; close once the queued output is sent."""
 
     def abort(self) -> None:
-        """Close at once; what is queued is dropped."""
+        """Close at once; queued output is dropped."""
 
     def is_closing(self) -> bool:
         """Whether `close` or `abort` was called, or the peer is gone."""
@@ -66,25 +66,25 @@ class Transport(TypingProtocol):
         """Undo `pause_reading`."""
 
     def set_read_limit(self, bytes_max: int | None) -> None:
-        """Have `data_received` get at most `bytes_max` at once; None: as it comes.
+        """Limit `data_received` to `bytes_max` at once; None: no limit.
 
-        What is more stays in the kernel, also where reading is paused meanwhile: so
-        much may a stranger have the process keep. Volatile: set it again in
+        The rest stays in the kernel, also while reading is paused. This bounds what an
+        unauthenticated client can make the process buffer. Volatile: set it again in
         `connection_resumed`.
         """
 
     def is_reading(self) -> bool:
-        """Whether input is taken: neither paused, nor ended, nor closing."""
+        """Whether input is read: not paused, not at its end, not closing."""
 
     def get_write_buffer_size(self) -> int:
-        """Return how many bytes are queued and not yet taken by the kernel."""
+        """Return how many bytes are queued that the kernel has not taken yet."""
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """Return ``peername``, ``sockname``, ``socket`` or ``key``; else `default`."""
 
 
 class Protocol(Persistent):
-    """Base of durable protocols: one instance a connection.
+    """Base of durable protocols: one instance per connection.
 
     Attributes:
         service: the service that built it, set before `connection_made`.
@@ -98,7 +98,7 @@ class Protocol(Persistent):
         """Check that a subclass's callbacks are plain methods.
 
         Raises:
-            AuthorError: one is ``async def`` or a generator.
+            AuthorError: a callback is ``async def`` or a generator.
         """
         super().__init_subclass__(**kwargs)
         check_overrides(cls)
@@ -128,32 +128,32 @@ class Protocol(Persistent):
         return self._v_transport is not None
 
     def connection_made(self, transport: Transport) -> None:
-        """Begin: the connection is new. Called once in its life."""
+        """Start a new connection. Called once per connection."""
 
     def connection_failed(self, exc: Exception) -> None:
-        """The connection that `Application.connect` was to make for it could not be made."""
+        """Handle that the connection of `Application.connect` could not be made."""
 
     def data_received(self, data: bytes) -> None:
-        """Take all of `data`; keep what is incomplete in an attribute."""
+        """Handle all of `data`; keep an incomplete rest in an attribute."""
         if type(self) is Protocol and not self.service.takes_connections:
             warn_of_no_protocol(self.service)
 
     def eof_received(self) -> bool | None:
-        """The peer will send no more. Return true to keep the sending half open."""
+        """Handle the end of input. Return true to keep the sending half open."""
         return None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End: the connection is gone (in this process's life or while it was down).
+        """Handle the end of the connection, which may have come while the server was down.
 
         Args:
-            exc: None after an orderly end, else what ended it.
+            exc: None after an orderly end, else the error that ended it.
         """
 
     def connection_ended(self) -> None:
         """Clean up after `connection_lost`: for bases, so that authors need no ``super()``."""
 
     def reading_resumed(self) -> None:
-        """Reading goes on after a pause: for bases that kept input back meanwhile."""
+        """Reading goes on after a pause: a hook for base classes that buffered input meanwhile."""
 
     def connection_resumed(self) -> None:
         """Go on in a new process. Output already written must not be written again."""
@@ -161,30 +161,30 @@ class Protocol(Persistent):
     def input_unit(self, data: bytes) -> int:
         """Return the length of the first unit of `data` that can run by itself.
 
-        Used after an unclean death, when input is tried piece by piece to find
-        the piece that kills. The default is the first line, or all of it.
+        Used after an unclean death, when input runs unit by unit to find the poison input.
+        The default is the first line, or all of it.
         """
         return data.find(b"\n") + 1 or len(data)
 
     def input_skipped(self, data: bytes) -> None:
-        """`data` killed the server each time it ran; it was dropped. Tell the peer."""
+        """Tell the peer that `data` was dropped as poison input: it killed the server each time."""
 
     def kept_bytes(self) -> int:
-        """Return how much input is kept that came while reading was paused; 0 for no whole unit.
+        """Return the length of the input buffered while reading was paused; 0 for no whole unit.
 
-        For bases with a `reading_resumed` that runs it. After an unclean death `run_kept_unit`
-        is called in its place, unit by unit. What arrives is kept behind it.
+        For base classes whose `reading_resumed` runs it. After an unclean death the host
+        calls `run_kept_unit` instead, unit by unit. New input is buffered behind it.
         """
         return 0
 
     def run_kept_unit(self) -> None:
-        """Run the first unit that is kept, and no other."""
+        """Run only the first buffered unit."""
 
     def skip_kept_unit(self) -> None:
-        """The first unit that is kept killed the server each time: drop it and tell the peer."""
+        """Drop the first buffered unit, which is poison input, and tell the peer."""
 
     def pause_writing(self) -> None:
-        """The peer reads too slowly; write less until `resume_writing`."""
+        """Write less until `resume_writing`: the peer reads too slowly (backpressure)."""
 
     def resume_writing(self) -> None:
-        """The peer has caught up."""
+        """Write again: the peer has caught up."""

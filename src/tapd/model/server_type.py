@@ -1,7 +1,7 @@
-"""What `tapd-mktap` knows of a server type.
+"""Server types: what `tapd-mktap` knows of each.
 
-A type is one value, found through the entry point group ``tapd.types``, so that
-users add types with a package of their own and no edit elsewhere.
+A type is one value, found through the entry point group ``tapd.types``. So users add
+types with a package of their own and no edit elsewhere.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ Thing_co = TypeVar("Thing_co", bound=Service | Application, covariant=True)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Made(Generic[Thing_co]):
-    """What a server type made, with what the person is told once, such as a new password.
+    """The result of a server type, with notes to show once, such as a new password.
 
     Attributes:
         service: the service, or an application of its own.
-        notes: lines that are shown after those of `ServerType.welcome`, and kept nowhere.
-        generated: the accounts' passwords were generated for a new server. Where the server
-            exists, its accounts keep the passwords that they have.
+        notes: lines shown after those of `ServerType.welcome`, and stored nowhere.
+        generated: the accounts' passwords were generated for a new server. If the server
+            exists already, its accounts keep their passwords.
     """
 
     service: Thing_co
@@ -40,10 +40,10 @@ class ServerType:
     Attributes:
         name: as typed after ``tapd-mktap``.
         summary: one line for ``tapd-mktap --help``.
-        options: its own `click.Parameter` objects, beside the common options.
-        settings: those of the service that are options, too; where one is given, it is
-            set in what `make` returns.
-        defaults: returns a service that has the settings as they are where none is given.
+        options: its own `click.Parameter` objects, besides the common options.
+        settings: settings of the service that are options, too; a given one is set in the
+            result of `make`.
+        defaults: returns a service whose settings have their default values.
         make: builds the service from the parsed options (by parameter name)
             and adds what else it needs (accounts, timers) to the application.
             It may raise `UsageError`. It may return an application of its own instead,
@@ -52,7 +52,7 @@ class ServerType:
         aliases: other names for it.
         welcome: lines that tell the person how to reach the new server, given
             the application and the parsed options.
-        default_name: gives the server's name from the parsed options, where ``--name``
+        default_name: gives the server's name from the parsed options if ``--name``
             is not given; None: the type's name.
     """
 
@@ -70,5 +70,5 @@ class ServerType:
     default_name: Callable[[Mapping[str, Any]], str] | None = None
 
     def name_for(self, options: Mapping[str, Any]) -> str:
-        """Return the name of a server made with `options`, where ``--name`` is not given."""
+        """Return the name of a server made with `options` but without ``--name``."""
         return self.name if self.default_name is None else self.default_name(options)

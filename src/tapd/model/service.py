@@ -1,4 +1,4 @@
-"""Services: what an application offers, and the factories of its protocols."""
+"""Services: what an application offers. They are factories of protocols."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 class Service(Persistent):
     """One service of an application; it builds a protocol for each connection.
 
-    Subclasses set `protocol` or override `build_protocol`; those that answer at
-    datagram ports ``udp:…``, `datagram_protocol` or `build_datagram_protocol`.
+    Subclasses set `protocol` or override `build_protocol`. Services of datagram ports
+    (``udp:…``) set `datagram_protocol` or override `build_datagram_protocol`.
 
     Attributes:
-        settable: what `tapctl set` can change, by option.
+        settable: the settings that `tapctl set` can change, by option.
         requires: names of the services that start before this one and stop after it.
-            Beside that, services start in the order of adding.
-        connections_per_address_max: open connections from one address (IPv6: from one
-            /64) beyond which more are refused; 0 for no limit. See `build_refusal`.
-        name: unique within the application; set when it is added.
-        application: the application that it belongs to; set when it is added.
+            Otherwise services start in the order of adding.
+        connections_per_address_max: open connections allowed from one address (IPv6: from
+            one /64); more are refused; 0 for no limit. See `build_refusal`.
+        name: unique within the application; set when the service is added.
+        application: the application that it belongs to; set when the service is added.
     """
 
     protocol: ClassVar[type[Protocol]] = Protocol
@@ -43,11 +43,11 @@ class Service(Persistent):
     application: Application
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Check a subclass's protocols, and that its methods that a turn calls are plain ones.
+        """Check a subclass's protocols, and that the methods called in turns are plain methods.
 
         Raises:
-            AuthorError: `protocol` or `datagram_protocol` is no class of such protocols, and
-                nothing that can be called for one; or a method is ``async def`` or a generator.
+            AuthorError: `protocol` or `datagram_protocol` is neither a class of such protocols
+                nor a factory of them; or a method is ``async def`` or a generator.
         """
         super().__init_subclass__(**kwargs)
         check_overrides(cls)
@@ -62,29 +62,29 @@ class Service(Persistent):
         return (self.protocol or Protocol)()
 
     def build_refusal(self, why: str) -> Protocol | None:
-        """Return the protocol of a connection beyond a limit, which says `why` and closes.
+        """Return the protocol for a connection beyond a limit, which says `why` and closes.
 
-        None: it is closed without a word.
+        None: close it without a word.
         """
         return None
 
     @property
     def takes_connections(self) -> bool:
-        """Whether it has a protocol for connections."""
+        """Whether the service has a protocol for connections."""
         own = type(self).build_protocol is not Service.build_protocol
         return own or (self.protocol or Protocol) is not Protocol
 
     @property
     def takes_datagrams(self) -> bool:
-        """Whether it has a protocol for datagram ports."""
+        """Whether the service has a protocol for datagram ports."""
         own = type(self).build_datagram_protocol is not Service.build_datagram_protocol
         return own or self.datagram_protocol is not None
 
     def check_takes(self, address: Address) -> None:
-        """Check that it has a protocol for what comes to `address`.
+        """Check that the service has a protocol for the kind of `address`.
 
         Raises:
-            UsageError: it is for connections, or datagrams, and this service is not.
+            UsageError: it has none for connections, or none for datagrams.
         """
         if address.is_datagram and not self.takes_datagrams:
             raise UsageError(
@@ -98,21 +98,21 @@ class Service(Persistent):
             )
 
     def build_datagram_protocol(self, address: Address) -> DatagramProtocol:
-        """Return the protocol of the datagram port `address`; called once in its life.
+        """Return the protocol of the datagram port `address`; called once per port.
 
         Its `service` is set afterwards.
         """
         return (self.datagram_protocol or DatagramProtocol)()
 
     def start(self) -> None:
-        """The application starts, fresh or resumed; runs in a turn before READY.
+        """Handle the application's start, fresh or resumed; runs in a turn before READY.
 
-        What is raised here fails the start: the services that were started are
-        stopped, last first, nothing is saved, and connections are kept for the next try.
+        An exception here fails the start: the services already started are stopped, last
+        first, nothing is saved, and connections are kept for the next try.
         """
 
     def stop(self) -> None:
-        """The application stops; what is changed here is saved. Write no output."""
+        """Handle the application's stop; changes made here are saved. Write no output."""
 
     @property
     def connections(self) -> list[Protocol]:
@@ -122,7 +122,7 @@ class Service(Persistent):
 
     @property
     def sealer(self) -> Sealer:
-        """What seals secrets for the state, such as a half-typed password, while it runs."""
+        """The sealer of secrets in the state, such as a half-typed password, while it runs."""
         return self.application.runtime.sealer
 
     def __repr__(self) -> str:

@@ -1,9 +1,9 @@
 """Settings: what `tapctl set` can change in a service, while it runs or sleeps.
 
-A service names them in its class attribute `settable`, so a server type brings
-its own and nothing else has to know them. Each is checked first and changed
-afterwards, in a turn, so that several are changed together or not at all, and
-so that what takes long (the hash of a password) stops nobody.
+A service lists them in its class attribute `settable`, so a server type brings its own
+and no other module needs to know them. Each is checked first and changed in a turn
+afterwards. So several change together or not at all, and slow checks (the hash of a
+password) block nobody.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ Change = Callable[[], object]
 
 
 class Setting(Value):
-    """One thing that can be set.
+    """One setting.
 
     Attributes:
         summary: one line about it, for people.
         prepare: given the service, the value as typed and the secret ("" for
-            none): check them and return what makes the change. It changes
+            none): checks them and returns a function that makes the change. It changes
             nothing itself, may take long, and may run in a thread. Raises
             `UsageError`.
-        read: return the present value, as it would be typed.
-        asks_for: what is asked for beside the value ("Password"), never shown and
-            never on a command line; "" for nothing.
-        choices: all values there are, where they are few; empty: there are others.
-        form: what stands for the value in help.
+        read: returns the present value, as it would be typed.
+        asks_for: a secret to prompt for besides the value ("Password"), never shown and
+            never on a command line; "" for none.
+        choices: all possible values, if they are few; otherwise empty.
+        form: the placeholder for the value in help.
     """
 
     summary: str
@@ -44,7 +44,7 @@ class Setting(Value):
 
 
 class HasAccounts(TypingProtocol):
-    """What an account's setting asks of an application."""
+    """What an account's setting needs of an application."""
 
     @property
     def authorizer(self) -> Authorizer:
@@ -52,15 +52,15 @@ class HasAccounts(TypingProtocol):
 
 
 class OfApplication(TypingProtocol):
-    """What an account's setting asks of a service (`model.service.Service`)."""
+    """What an account's setting needs of a service (`model.service.Service`)."""
 
     @property
     def application(self) -> HasAccounts:
-        """The application that it belongs to."""
+        """The application that the service belongs to."""
 
 
 class HasSettings(TypingProtocol):
-    """What is asked of a service to find its settings (`model.service.Service`)."""
+    """What finding settings needs of a service (`model.service.Service`)."""
 
     name: str
 
@@ -70,7 +70,7 @@ class HasSettings(TypingProtocol):
 
 
 class HasServices(HasAccounts, TypingProtocol):
-    """What is asked of an application to find its settings (`model.application.Application`)."""
+    """What finding settings needs of an application (`model.application.Application`)."""
 
     @property
     def services(self) -> Mapping[str, HasSettings]:
@@ -78,7 +78,7 @@ class HasServices(HasAccounts, TypingProtocol):
 
 
 class Assignment(Value):
-    """What somebody asked to set: ``OPTION=VALUE``, and a secret where one belongs to it."""
+    """A request to set something: ``OPTION=VALUE``, and a secret if the setting has one."""
 
     option: str
     value: str
@@ -96,8 +96,8 @@ def number_setting(
     Args:
         attribute: of the service.
         summary: one line about it.
-        least: the smallest value that is allowed, as typed.
-        factor: what is kept is this many times what is typed (1024 for KiB).
+        least: the smallest allowed value, as typed.
+        factor: the kept value is this many times the typed one (1024 for KiB).
         whole: only whole numbers.
     """
 
@@ -133,7 +133,7 @@ def choice_setting(attribute: str, summary: str, choices: Mapping[str, Any]) -> 
     return Setting(summary, prepare, read, choices=tuple(choices))
 
 
-# --- accounts: for every type that people log in to ---------------------------------
+# --- accounts: for every type with log-ins ------------------------------------------
 
 
 def _names(service: OfApplication) -> str:
@@ -180,17 +180,17 @@ ACCOUNT_SETTINGS: Mapping[str, Setting] = {
     "add-user": Setting("let the user VALUE log in", _add_user, _names, asks_for="Password"),
     "remove-user": Setting("let the user VALUE log in no more", _remove_user, _unread),
 }
-"""What a service whose people log in puts into its `settable`."""
+"""The settings of accounts, for the `settable` of a service with log-ins."""
 
 
 # --- all of an application's -----------------------------------------------------------
 
 
 def find_setting(application: HasServices, option: str) -> tuple[HasSettings, Setting]:
-    """Return what ``OPTION`` or ``SERVICE.OPTION`` names.
+    """Return the setting that ``OPTION`` or ``SERVICE.OPTION`` names.
 
     Raises:
-        UsageError: nothing, or the settings of several services.
+        UsageError: it names none, or settings of several services.
     """
     service_name, dot, plain = option.rpartition(".")
     if dot and service_name not in application.services:
@@ -211,7 +211,7 @@ def find_setting(application: HasServices, option: str) -> tuple[HasSettings, Se
 
 
 def prepare_settings(application: HasServices, assignments: list[Assignment]) -> list[Change]:
-    """Check all of `assignments`; return what makes the changes.
+    """Check all of `assignments`; return a function that makes the changes.
 
     Raises:
         UsageError: one of them is wrong.
@@ -234,7 +234,7 @@ def prepare_settings(application: HasServices, assignments: list[Assignment]) ->
 
 
 def _check_not_last(users: set[str], name: str) -> None:
-    """Take `name` from `users`: those that there are after all changes so far."""
+    """Remove `name` from `users`: those that remain after the changes so far."""
     users.discard(name)
     if not users:
         raise UsageError(
@@ -244,7 +244,7 @@ def _check_not_last(users: set[str], name: str) -> None:
 
 
 def describe_settings(application: HasServices) -> list[dict[str, str]]:
-    """Return what `tapctl set` shows of every setting."""
+    """Return the listing of all settings for `tapctl set`."""
     several = len(application.services) > 1
     told: list[dict[str, str]] = []
     seen: set[int] = set()

@@ -1,7 +1,7 @@
-"""Where in an author's code something happens: for warnings that name the line to change.
+"""Locations in an author's code, for warnings that name the line to change.
 
-Imports nothing of tapd. Frames of tapd itself, of asyncio and of the standard
-library are left out: nobody can act on those.
+Frames of tapd itself, of asyncio and of the standard library are left out: an author
+can't change those.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TURNS = f"{_OURS}net{os.sep}"
 _STDLIB = f"{Path(os.__file__).parent}{os.sep}"
 
 _GENERATED = "<string>"
-"""Where Python says that the methods are which it writes for a dataclass, say."""
+"""The file name that Python gives to the methods it generates, for a dataclass, say."""
 
 _told: set[str] = set()
 _TOLD_MAX = 1000
@@ -31,7 +31,7 @@ _CALLS_MAX = 3
 
 
 def is_authors(filename: str) -> bool:
-    """Whether `filename` is code that a turn serves: a server type's, or typed at a prompt."""
+    """Whether `filename` is served code: a server type's, or typed at a prompt."""
     if filename.startswith(_OURS):
         return filename.startswith(_SERVER_TYPES) and not filename.startswith(_FACTORIES)
     if filename.startswith(_STDLIB) and "-packages" not in filename:
@@ -46,13 +46,13 @@ def _authors_frames(frame: FrameType | None) -> list[FrameType]:
         if is_authors(filename):
             frames.append(frame)
         elif frames and filename.startswith(_TURNS):
-            break  # what called the turn is of no interest
+            break  # the turn's callers don't matter
         frame = frame.f_back
     return frames
 
 
 def callback_frame(frame: FrameType | None) -> FrameType | None:
-    """Return the frame of the author's method that a turn called; None where there is none."""
+    """Return the frame of the author's method that a turn called; None if there is none."""
     frames = _authors_frames(frame)
     return frames[-1] if frames else None
 
@@ -60,8 +60,8 @@ def callback_frame(frame: FrameType | None) -> FrameType | None:
 def describe_place(frame: FrameType | None) -> str:
     """Return the callback that runs in `frame` and the line that it has reached.
 
-    As ``Room.start (chat.py:12)``, or with both where the line is in another function;
-    "" where no author's code is running.
+    As ``Room.start (chat.py:12)``, or with both if the line is in another function;
+    "" if no author's code is running.
     """
     frames = _authors_frames(frame)
     if not frames:
@@ -74,9 +74,9 @@ def describe_place(frame: FrameType | None) -> str:
 
 
 def describe_origin(error: BaseException) -> str:
-    """Return the author's lines that `error` came from, the innermost first, in brackets.
+    """Return the author's lines that `error` came from, innermost first, in brackets.
 
-    As `` (chat.py:12 in start, called at chat.py:7 in <module>)``; "" where there are none.
+    As `` (chat.py:12 in start, called at chat.py:7 in <module>)``; "" if there are none.
     """
     frames = [
         frame
@@ -88,7 +88,7 @@ def describe_origin(error: BaseException) -> str:
 
 
 def warn_once(message: str, *, place: str) -> None:
-    """Log `message` with `place`, once for each place of this process."""
+    """Warn with `message` and `place`, once per place and process."""
     key = f"{message} {place}"
     if key in _told or len(_told) > _TOLD_MAX:
         return
@@ -109,7 +109,7 @@ def warn_of_thread(what: str) -> None:
 
 
 def warn_of_no_handler(protocol: object, method: str) -> None:
-    """Warn that `protocol` gets what its class has no `method` of its own for."""
+    """Warn that `protocol` gets input for which its class does not override `method`."""
     cls = type(protocol)
     warn_once(
         f"{cls.__module__}.{cls.__qualname__} has no {method}, so what it gets is dropped; "
@@ -119,7 +119,7 @@ def warn_of_no_handler(protocol: object, method: str) -> None:
 
 
 def warn_of_no_protocol(service: object) -> None:
-    """Warn that `service` gets input and says nowhere who takes it."""
+    """Warn that `service` gets input but defines no protocol."""
     warn_once(
         f"{service!r} has no protocol, so what its connections get is dropped; write "
         "`protocol = ...` in its class (mind the spelling)",

@@ -10,7 +10,7 @@ from tapd.model.durable.persistent import Persistent
 
 
 class TimersOwner(TypingProtocol):
-    """What a timer asks of its application (`model.application.Application`)."""
+    """What a timer needs of its application (`model.application.Application`)."""
 
     @property
     def delayeds(self) -> dict[int, Timer]:
@@ -18,15 +18,15 @@ class TimersOwner(TypingProtocol):
 
 
 class Timer(Persistent):
-    """A call that is due at a time of the wall clock, once.
+    """A call that is due once, at a wall-clock time.
 
-    Made by `Application.call_later`. One that falls due while the server is
+    Made by `Application.call_later`. A timer that falls due while the server is
     down runs as soon as it is up again.
 
     Attributes:
         key: its number within the application.
         due_s: when it is due, in seconds since the epoch.
-        function: what to call: a bound method of a durable object, or a function
+        function: the callback: a bound method of a durable object, or a function
             that can be imported or was typed at a prompt.
         args: its arguments.
     """
@@ -51,7 +51,7 @@ class Timer(Persistent):
         return self.application.delayeds.get(self.key) is self
 
     def cancel(self) -> None:
-        """Never run it. Does nothing where it has run or was cancelled."""
+        """Cancel it. Does nothing if it has run or was cancelled."""
         if self.is_pending:
             del self.application.delayeds[self.key]
 

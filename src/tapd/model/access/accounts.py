@@ -1,8 +1,7 @@
 """Accounts: who may log in.
 
-Passwords are kept as argon2 hashes only (RFC 9106), made by argon2-cffi, which
-is imported when a password is first hashed or checked: a server that nobody
-logs in to does not pay for it.
+Passwords are kept as argon2 hashes only (RFC 9106). argon2-cffi is imported when a
+password is first hashed or checked: a server that nobody logs in to does not pay for it.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ def _hasher() -> Any:
 
 
 def hash_password(password: str) -> str:
-    """Return the argon2 hash of `password`; takes tens of milliseconds on purpose."""
+    """Return the argon2 hash of `password`; slow on purpose (tens of milliseconds)."""
     return str(_hasher().hash(password))
 
 
 def verify_password(password_hash: str, password: str) -> bool:
-    """Whether `password` is the one of `password_hash`; releases the GIL meanwhile.
+    """Whether `password` matches `password_hash`; releases the GIL meanwhile.
 
-    An empty hash is that of no account: it takes as long, and nothing is its password.
+    An empty hash means no account: checking it takes as long and always fails.
     """
     import argon2  # noqa: PLC0415 - see the module's docstring
 
@@ -45,7 +44,7 @@ def verify_password(password_hash: str, password: str) -> bool:
 
 @functools.cache
 def decoy_hash() -> str:
-    """Return a hash of no password: checking it takes as long as a real one."""
+    """Return a decoy hash, which matches no password: checking it takes as long as a real one."""
     return hash_password(os.urandom(16).hex())
 
 
@@ -58,7 +57,7 @@ def generate_password() -> str:
 
 
 def check_credential(what: str, text: str) -> None:
-    """Check that `text` can be a user name or a password, whichever `what` names.
+    """Check that `text` can be a user name or a password; `what` names it in the message.
 
     Raises:
         UsageError: it is empty, too long or holds control characters.
@@ -93,7 +92,7 @@ class Authorizer(Persistent):
         self.accounts: dict[str, Account] = TrackedDict()
 
     def add_account(self, name: str, password: str) -> Account:
-        """Add an account, or change the password of the one that is there.
+        """Add an account, or change the password of an existing one.
 
         Raises:
             UsageError: the name or the password is empty or holds control characters.
@@ -103,7 +102,7 @@ class Authorizer(Persistent):
         return self.keep_account(name, hash_password(password))
 
     def keep_account(self, name: str, password_hash: str) -> Account:
-        """Add an account, or change the one that is there; both were checked and hashed."""
+        """Add or replace an account whose credentials are already checked and hashed."""
         account = self.accounts.get(name)
         if account is None:
             account = self.accounts[name] = Account(name, password_hash)
@@ -112,9 +111,9 @@ class Authorizer(Persistent):
         return account
 
     def password_hash(self, name: str) -> str:
-        """Return the hash to check for `name`: an empty one where there is no such account.
+        """Return the hash to check for `name`; an empty one if there is no such account.
 
-        `verify_password` takes as long for that, so nobody learns who is there.
+        `verify_password` takes as long for the empty one, so that nobody can probe for names.
         """
         account = self.accounts.get(name)
         return "" if account is None else account.password_hash

@@ -1,12 +1,12 @@
 """A password check in a thread that survives a kill.
 
-An argon2 hash takes tens of milliseconds on purpose, so a thread computes it, when it
-is the turn of the peer's address (`net.turn.fair_queue`). A thread dies with its process:
-so what is checked is durable, its secret sealed, and the process that goes on checks
-it again. The answer is taken once, and only while the connection waits for it.
+An argon2 hash takes tens of milliseconds on purpose, so a thread computes it; the peers'
+addresses take turns (`net.turn.fair_queue`). A thread dies with its process. So the check
+is a durable object with the secret sealed, and the next process starts it again. The
+result is delivered once, and only while the connection waits for it.
 
-A server type derives a class from `SecretCheck` that says what is computed, who is
-counted for it, and what becomes of the answer. Its session begins the check again in
+A server type derives a class from `SecretCheck`, which defines the computation, the group
+that it counts for, and the handling of the result. Its session restarts the check in
 `connection_resumed`, and reads no input meanwhile.
 """
 
@@ -21,63 +21,63 @@ from tapd.model.durable.persistent import Persistent
 from tapd.model.service import Service
 
 Work = tuple[Callable[..., Any], tuple[Any, ...]]
-"""A function for a thread, which touches no state, and its arguments."""
+"""A function that runs in a thread and touches no state, and its arguments."""
 
 
 class CheckingSession(TypingProtocol):
-    """What a check asks of the session that waits for it.
+    """What a check needs of the session that waits for it.
 
     Attributes:
-        check: what it waits for; None for nothing.
+        check: the check that it waits for, if any.
     """
 
     check: Any
 
     @property
     def service(self) -> Service:
-        """Whose connection it is."""
+        """The service of the connection."""
 
     @property
     def is_connected(self) -> bool:
-        """Whether there is somebody to answer."""
+        """Whether the connection is still there."""
 
 
 class SecretCheck(Persistent):
-    """One check that a session waits for; the session has it as `check` until it is answered.
+    """One check that a session waits for; it is the session's `check` until it is done.
 
     Attributes:
-        session: whose it is.
+        session: the session that waits.
         sealed: the secret, sealed.
     """
 
     session: Any
 
     def __init__(self, session: CheckingSession, sealed: bytes) -> None:
-        """Make a check that nobody waits for yet.
+        """Make a check; it has not begun.
 
         Args:
-            session: whose it is.
+            session: the session that will wait.
             sealed: the secret, sealed by its service's `sealer`.
         """
         self.session = session
         self.sealed = sealed
 
-    # --- what a server type says ------------------------------------------------------
+    # --- what a server type defines ---------------------------------------------------
 
     def work(self, secret: str) -> Work:
-        """Return what a thread computes."""
+        """Return the function and arguments that a thread runs."""
         raise NotImplementedError
 
     def group(self) -> str:
-        """Return who is counted for it (`model.access.peers`)."""
+        """Return the group that the check counts for (`model.access.peers`)."""
         raise NotImplementedError
 
     def group_max(self) -> int:
-        """Return how many may wait for its group."""
+        """Return how many checks of its group may wait."""
         return QUEUE_GROUP_MAX
 
     def answered(self, result: Any, error: Any) -> None:
-        """Take what the thread returned or raised; the session waits for it no more."""
+        """Handle the thread's result or error; the session no longer waits."""
         raise NotImplementedError
 
     # --- the check --------------------------------------------------------------------
@@ -88,11 +88,11 @@ class SecretCheck(Persistent):
         return opened.decode("utf-8", "replace")
 
     def begin(self) -> str:
-        """Have it computed, in this process.
+        """Start the computation, in this process.
 
         Returns:
-            "" where it will be; else why not, in words for people. The session waits for
-            it no more then.
+            "" if it was queued; else the reason why not, for people. The session no longer
+            waits then.
         """
         self.session.check = self
         function, args = self.work(self.secret())
@@ -109,7 +109,7 @@ class SecretCheck(Persistent):
         return self.session.check is self and self.session.is_connected
 
     def take_answer(self, result: Any, error: Any) -> None:
-        """Hand on the answer, if it is still waited for."""
+        """Deliver the result, if the session still waits for it."""
         if self.is_wanted():
             self.session.check = None
             self.answered(result, error)

@@ -1,6 +1,6 @@
-"""Whom a connection's costs are counted for: an address, a customer's network, a user.
+"""Groups of peers for rate limits: an address, a customer's network, a local user.
 
-Pure, but for one question to a UNIX socket.
+Pure, except for one query to a UNIX socket.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ UNIX = "unix"
 
 
 def group_of_host(host: str) -> str:
-    """Return the group of an address: itself of IPv4, the /64 of IPv6, else the text."""
+    """Return the group of an address: IPv4 itself, IPv6 its /64, otherwise the text."""
     if ":" not in host:
         return host
     try:
@@ -34,8 +34,8 @@ def group_of_peer(peername: Any, connection: Any = None) -> str:
 
     Args:
         peername: its socket address.
-        connection: its socket, which is asked whose process the peer of a UNIX socket
-            is; None: all those are one group.
+        connection: its socket, which is queried for the user of a UNIX socket's peer;
+            None: all UNIX peers are one group.
     """
     if isinstance(peername, tuple) and peername:
         return group_of_host(str(peername[0]))

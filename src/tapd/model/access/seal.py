@@ -1,14 +1,14 @@
-"""Secrets in the state, such as a half-typed password: kept, never in the clear.
+"""Encryption of secrets in the state, such as a half-typed password.
 
 A half-typed password must survive a kill like any other input, yet a journal on
 disk must not show it. A `Sealer` encrypts short values with a key derived from
 the one that signs TAPs; both come from the service manager, never from the
 state directory. The stream cipher is SHAKE256 of key and nonce (FIPS 202), which
-gives a key stream of any length in one call into C; the tag is keyed BLAKE2b
+gives a key stream of any length in one call into C. The tag is keyed BLAKE2b
 (RFC 7693), which covers the nonce as well.
 
-A token begins with `_MARK`. Those without one are of the form before, whose key
-stream was made block by block in Python; they are opened, and no more are made.
+A token begins with `_MARK`. Tokens without it have the older format, whose key stream
+was made block by block in Python; they can be opened but are no longer made.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ class Sealer:
         return _MARK + nonce + self._tag(nonce, sealed) + sealed
 
     def open(self, token: bytes) -> bytes | None:
-        """Return the secret in `token`, or None where it was sealed with another key."""
+        """Return the secret in `token`, or None if it was sealed with another key."""
         if token.startswith(_MARK):
             nonce = token[len(_MARK) : len(_MARK) + _NONCE_BYTES]
             tag, sealed = token[_HEAD_BYTES - _TAG_BYTES : _HEAD_BYTES], token[_HEAD_BYTES:]
             if hmac.compare_digest(tag, self._tag(nonce, sealed)):
                 return _xor(sealed, self._stream(nonce, len(sealed)))
-        return self._open_old(token)  # its nonce, by chance, may begin like the mark
+        return self._open_old(token)  # an old token's nonce may begin like the mark by chance
 
     def _open_old(self, token: bytes) -> bytes | None:
-        """Return the secret in a token of the form before: nonce, tag, ciphertext."""
+        """Return the secret in a token of the older format: nonce, tag, ciphertext."""
         nonce = token[:_NONCE_BYTES]
         tag = token[_NONCE_BYTES : _NONCE_BYTES + _TAG_BYTES]
         sealed = token[_NONCE_BYTES + _TAG_BYTES :]
@@ -69,6 +69,6 @@ class Sealer:
 
 
 def _xor(data: bytes, stream: bytes) -> bytes:
-    """Return `data` with `stream`, of the same length, by exclusive or; in C."""
+    """Return `data` xor `stream`, of the same length; in C."""
     mixed = int.from_bytes(data, "little") ^ int.from_bytes(stream, "little")
     return mixed.to_bytes(len(data), "little")

@@ -1,7 +1,7 @@
-"""`heapq` for tracked lists: its functions, written in C, change a list past its methods.
+"""`heapq` for tracked lists: its C functions bypass the methods of a list.
 
-Importing this replaces them, in `heapq` and wherever they were imported to
-before under the same name, by ones that report a `TrackedList` first. A plain list
+Importing this module replaces them, in `heapq` and in all modules that imported them
+under the same name, with functions that report a `TrackedList` first. A plain list
 costs one more comparison.
 """
 
@@ -18,7 +18,7 @@ from tapd.model.durable.tracked import TrackedList, report
 
 _CHANGING = (
     "heapify", "heappop", "heappush", "heappushpop", "heapreplace",
-    # From 3.14 on public; before, `heapq.merge` and `nlargest` have some of them.
+    # Public from 3.14 on; before, `heapq.merge` and `nlargest` use some of them.
     "heapify_max", "heappop_max", "heappush_max", "heappushpop_max", "heapreplace_max",
     "_heapify_max", "_heappop_max", "_heapreplace_max",
 )  # fmt: skip
@@ -35,7 +35,7 @@ def _reporting(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def teach_heapq() -> None:
-    """Have `heapq` report the tracked lists that it changes; again does nothing."""
+    """Have `heapq` report changes of tracked lists; idempotent."""
     replaced = {}
     for name in _CHANGING:
         function = getattr(heapq, name, None)
@@ -48,7 +48,7 @@ def teach_heapq() -> None:
         names = getattr(module, "__dict__", None)
         if type(names) is not dict or module_name == "_heapq":
             continue
-        for name in _CHANGING:  # to look at all that modules hold takes milliseconds
+        for name in _CHANGING:  # searching all modules takes milliseconds
             value = names.get(name)
             if type(value) is types.BuiltinFunctionType and value in replaced:
                 names[name] = replaced[value]

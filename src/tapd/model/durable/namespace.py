@@ -1,15 +1,15 @@
 """A Python namespace that outlives the process: a prompt's global variables.
 
-The values are anything that people assign, so nothing in it is tracked: after
-each piece of code that ran in it, `touch` has the jar look at all of it. What
-it costs grows with what is reachable; large data belongs in tracked objects
-(`Persistent`, BTrees), which are looked at only when they change.
+The values are anything that people assign, so nothing in it is tracked. After each piece
+of code that ran in it, `touch` has the jar compare all of it. That costs time in
+proportion to the reachable data; large data belongs in tracked objects (`Persistent`,
+BTrees), which are compared only when they change.
 
 In a plain interpreter the prompt's names are those of the module ``__main__``, and
-`pickle`, `typing`, `dataclasses` and whoever else knows a class by ``__module__``
-looks there. A process has one such module and may have many namespaces. So the
-module answers, and takes, for the namespace of the typed code that asks: the
-nearest on the stack. Whoever else asks gets the module itself.
+`pickle`, `typing` and `dataclasses` look up classes there by ``__module__``. A process
+has one such module and may have many namespaces. So the module reads and writes the
+namespace of the calling typed code: the nearest on the stack. Other callers get the
+module itself.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tapd.model.durable.persistent import Persistent
 _log = logging.getLogger(__name__)
 
 _IMPORTS = "import"
-"""Where a state has the submodules that were imported: no variable can have this name."""
+"""The key of the imported submodules in the state: no variable can have this name."""
 
 _by_dict: weakref.WeakValueDictionary[int, Namespace] = weakref.WeakValueDictionary()
 
@@ -58,11 +58,11 @@ class Namespace(Persistent):
         return self._v_names
 
     def touch(self) -> None:
-        """Say that code ran here, so anything in it may have changed."""
+        """Note that code ran here, so that anything in it may have changed."""
         self._p_changed = True
 
     def note_imports(self, modules: Iterable[str]) -> None:
-        """Have submodules, as of ``import a.b``, imported again when this is loaded."""
+        """Have submodules, as of ``import a.b``, imported again when the namespace is loaded."""
         self._v_imports.update(modules)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def live_namespaces() -> list[Namespace]:
 
 
 class _Main(types.ModuleType):
-    """The class that ``sys.modules["__main__"]`` gets once there is a namespace."""
+    """The class of ``sys.modules["__main__"]`` once there is a namespace."""
 
     def __getattribute__(self, name: str) -> Any:
         names = _names_of_caller()
@@ -139,7 +139,7 @@ class _Main(types.ModuleType):
 
 
 def _names_of_caller() -> dict[str, Any] | None:
-    """Return the global variables of the typed code that is nearest on the stack."""
+    """Return the global variables of the nearest typed code on the stack."""
     frame: types.FrameType | None = sys._getframe(2)
     while frame is not None:
         found = _by_dict.get(id(frame.f_globals))
@@ -156,7 +156,7 @@ def _teach_main() -> None:
 
 
 def main_names() -> dict[str, Any]:
-    """Return the global variables of the real ``__main__``, whoever asks."""
+    """Return the global variables of the real ``__main__``, whoever calls."""
     main: Any = sys.modules.get("__main__")
     if not isinstance(main, types.ModuleType):
         return {}

@@ -1,11 +1,11 @@
-"""Durable objects: what a TAP and the journal can restore.
+"""Base of durable objects, which a TAP and the journal can restore.
 
 An object that derives from `Persistent` reports its first attribute write of a turn to
-its *jar* (see `image.tracking.jar`), in C, for some 80 ns. Containers report by the
+its *jar* (see `image.tracking.jar`), in C, in some 80 ns. Containers report through the
 classes of `model.durable.tracked`, all of which are `Tracked`.
 
 The attributes ``_p_jar``, ``_p_oid`` and ``_p_changed`` mean the same on every
-durable object, as in ZODB: the jar that it reports to (None while it is free),
+durable object, as in ZODB: the jar that it reports to (None while it belongs to none),
 its number within the application, and whether it was reported since the last
 commit. Attributes whose names start with ``_v_`` are volatile: never saved,
 and writing them reports nothing.
@@ -23,17 +23,17 @@ import persistent
 
 
 class Jar(Protocol):
-    """What a durable object needs of the jar that it belongs to."""
+    """What a durable object needs of its jar."""
 
     def register(self, obj: Any) -> None:
-        """Note that `obj` changes now for the first time since the last commit."""
+        """Note the first change of `obj` since the last commit."""
 
 
 class _Attributes(persistent.Persistent):  # type: ignore[misc]  # untyped in its package
-    """Has the ``__dict__`` of durable objects, which `Persistent` hands out.
+    """Holds the ``__dict__`` of durable objects, which `Persistent` exposes.
 
-    And, out of sight of whoever looks at that, what the jar knows of an object that holds
-    plain ones.
+    Also holds, hidden from users of that dict, the jar's notes about an object that
+    contains plain containers.
     """
 
     __slots__ = ("__dict__", "__weakref__", "_p_watched")
@@ -50,7 +50,7 @@ own_dict: Callable[[Any], dict[str, Any]] = _own_dict.__get__
 
 
 def set_mark(obj: Any, name: str, value: Any) -> None:
-    """Set one of the ``_p_`` attributes of a durable object, past its author's ``__setattr__``."""
+    """Set one of the ``_p_`` attributes of a durable object, bypassing its ``__setattr__``."""
     if issubclass(type(obj), persistent.Persistent):
         _set_attribute(obj, name, value)
     else:
@@ -58,7 +58,7 @@ def set_mark(obj: Any, name: str, value: Any) -> None:
 
 
 def forget_state(obj: Any) -> None:
-    """Make a durable object as bare as it was when it was made, apart from its marks."""
+    """Clear the state of a durable object, except its ``_p_`` attributes."""
     cls = type(obj)
     if not issubclass(cls, Persistent):
         return  # the ``__setstate__`` of a container replaces all of it
@@ -72,7 +72,7 @@ def forget_state(obj: Any) -> None:
 
 
 def has_slots(cls: Any) -> bool:
-    """Whether a durable `cls` has attributes beside those in its ``__dict__``."""
+    """Whether a durable `cls` has attributes besides those in its ``__dict__``."""
     return bool(_slots_of(cls))
 
 
@@ -87,12 +87,12 @@ def _slots_of(cls: Any) -> tuple[Any, ...]:
 
 
 def has_usual_setattr(cls: Any) -> bool:
-    """Whether an assignment to an attribute of a `cls` runs no code of its author."""
+    """Whether assigning to an attribute of a `cls` runs no code of its author."""
     return cls.__setattr__ in (_set_attribute, object.__setattr__)
 
 
 def attributes_of(obj: Any) -> dict[str, Any] | None:
-    """Return the ``__dict__`` of any durable object, for reading only; None where it has none."""
+    """Return the ``__dict__`` of any durable object, for reading only; None if it has none."""
     if issubclass(type(obj), Persistent):
         return own_dict(obj)
     return getattr(obj, "__dict__", None)
@@ -101,8 +101,8 @@ def attributes_of(obj: Any) -> dict[str, Any] | None:
 class Persistent(_Attributes):
     """Base of durable objects; attribute writes are tracked.
 
-    Whoever asks for ``__dict__`` (or `vars`) may write to it, so that counts as a
-    change; while somebody keeps it, the jar looks at the object in each turn.
+    Code that reads ``__dict__`` (or `vars`) may write to it, so reading it counts as a
+    change. While a reference to it exists, the jar polls the object in each turn.
 
     Attributes:
         persistence_version: the version of the state's layout. When a class
@@ -111,13 +111,13 @@ class Persistent(_Attributes):
     """
 
     persistence_version: ClassVar[int] = 1
-    _p_convert: ClassVar[bool] = True  # whether its plain containers may become tracked ones
+    _p_convert: ClassVar[bool] = True  # whether plain containers may be replaced by tracked ones
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Have a class by attrs save and take its state as any other does.
+        """Have an attrs class save and restore its state as any other does.
 
-        The methods that attrs generates for classes with slots leave out what is in no
-        slot, and set attributes in a way that durable objects refuse.
+        The methods that attrs generates for classes with slots omit attributes outside of
+        slots, and set attributes in a way that durable objects refuse.
         """
         super().__init_subclass__(**kwargs)
         for name in ("__getstate__", "__setstate__"):
@@ -144,31 +144,31 @@ class Persistent(_Attributes):
 
 
 class Tracked:
-    """Base of the tracked containers (`model.durable.tracked`); not for use by itself."""
+    """Base of the tracked containers (`model.durable.tracked`); not for direct use."""
 
     __slots__ = ()
     _p_jar: Jar | None
     _p_oid: int | None
     _p_changed: bool
     _p_delta: Any
-    _p_watched: Any  # what the jar knows of one that holds plain objects
+    _p_watched: Any  # the jar's notes, if it contains plain objects
 
     def begin_delta(self) -> Any:
-        """Count it as unchanged; return where its delta begins, None where all of it is due.
+        """Mark it unchanged; return where its delta begins, None if all of it must be written.
 
-        In this order: code that runs in between (a signal's handler, a ``__del__``) reports what
-        it changes, and that is of the next delta.
+        In this order: code that runs in between (a signal handler, a ``__del__``) reports its
+        changes, and they belong to the next delta.
         """
         begin = self._p_delta
         self._p_changed = False  # type: ignore[misc]  # a slot of each subclass
         return None if self._p_delta is None else begin
 
     def delta_since(self, begin: Any) -> Any:
-        """Return what changed from `begin` up to `begin_delta`, or None where all of it is due."""
+        """Return the changes from `begin` to `begin_delta`, None if all of it must be written."""
         return None
 
     def apply_delta(self, delta: Any) -> None:
-        """Change the contents by what `take_delta` returned elsewhere."""
+        """Apply a delta that `delta_since` returned elsewhere."""
         raise NotImplementedError
 
     def __copy__(self) -> Any:

@@ -1,21 +1,21 @@
-"""Tracked containers: a list, dict, set, bytearray and deque that report their changes to a jar.
+"""Tracked containers: a list, dict, set, bytearray and deque that report changes to a jar.
 
-Plain containers inside a durable object can't report anything, so at each commit the
-jar replaces those that it finds (`list`, `dict`, `set`, `collections.deque`) with the
-classes below, unless somebody else refers to one as well; authors write
-``self.lines = []`` and need not know. A `bytearray` stays what it is: its memory
-can be written through a buffer (`memoryview`, `struct.pack_into`), of which it
-learns nothing, so its holder is looked at in each turn.
+Plain containers inside a durable object can't report changes. So at each commit the jar
+replaces the ones that it finds (`list`, `dict`, `set`, `collections.deque`) with the
+classes below, unless another reference to one exists. Authors write ``self.lines = []``
+and need not know. A `bytearray` stays as it is: its memory can be written through a
+buffer (`memoryview`, `struct.pack_into`) without any report, so the object that holds it
+is polled in each turn.
 
-A dict of a million entries must not be written again for one new key, so the
-dict, the list and the deque also keep a *delta* while only keys are set or
-deleted, or only items are appended: ``_p_delta`` is None where the whole state
-is due, and else says what changed since the last commit. `begin_delta` and
-`delta_since` give it to the jar, `apply_delta` replays it.
+A dict of a million entries must not be written again for one new key. So the dict, the
+list and the deque also keep a *delta* while keys are only set or deleted, or items only
+appended. ``_p_delta`` is None when the whole state must be written; otherwise it
+describes the changes since the last commit. The jar gets it by `begin_delta` and
+`delta_since`; `apply_delta` replays it.
 
-Code may run between any two steps here, of a signal's handler or a ``__del__``, and may
-change the very same container; or Ctrl-C ends the method there. So a change is noted
-in this order: the delta, the report, ``_p_changed``; and a delta only ever grows.
+Code of a signal handler or a ``__del__`` may run between any two steps here and change
+the same container; or Ctrl-C ends the method there. So a change is noted in this order:
+the delta, the report, ``_p_changed``; and a delta only ever grows.
 """
 
 from __future__ import annotations
@@ -80,11 +80,11 @@ class TrackedList(list[T], Tracked):
         return self
 
     def __init__(self, items: Iterable[T] = (), /) -> None:
-        report(self)  # it may be called again
+        report(self)  # `__init__` may be called again
         super().__init__(items)
 
     def append(self, item: T, /) -> None:
-        """Append `item`, reporting first (written out: the most used of all)."""
+        """Append `item`, reporting first (written out, since it is the most used)."""
         if not self._p_changed:
             self._p_delta = len(self)
             self._p_jar.register(self)  # type: ignore[union-attr]  # attached when unchanged
@@ -100,7 +100,7 @@ class TrackedList(list[T], Tracked):
         list.extend(self, items)
 
     def delta_since(self, begin: int) -> list[T] | None:
-        """Return the items appended, where nothing else was done."""
+        """Return the appended items, if nothing else changed."""
         items = self[begin:]
         has_more = self._p_changed
         end = self._p_delta
@@ -146,7 +146,7 @@ class TrackedDict(dict[K, V], Tracked):
     def _changing(self, key: K, *, moves: bool) -> None:
         """Report, and note that `key` is set or deleted.
 
-        The delta maps each key touched to whether it was new or deleted, in the
+        The delta maps each touched key to whether it was new or deleted, in the
         order in which a replay has to set them: a dict's order is state, too.
         """
         if not self._p_changed:
@@ -185,7 +185,7 @@ class TrackedDict(dict[K, V], Tracked):
         return self[key]
 
     def delta_since(self, begin: dict[K, bool]) -> tuple[list[tuple[K, V]], list[K]] | None:
-        """Return the items set and the keys to delete first, where few keys were touched."""
+        """Return the items to set and the keys to delete first, if few keys were touched."""
         items = [(key, self[key]) for key in begin if key in self]
         return items, [key for key, moves in begin.items() if moves]
 
@@ -301,14 +301,14 @@ class TrackedDeque(collections.deque[T], Tracked):
         collections.deque.append(self, item)
 
     def delta_since(self, begin: int) -> list[T] | None:
-        """Return the items appended, where nothing else was done."""
+        """Return the appended items, if nothing else changed."""
         if begin >= len(self):
             return None
         items = [self[index] for index in range(-begin, 0)]
         return None if self._p_changed else items  # changed again: the places have moved
 
     def apply_delta(self, delta: list[T]) -> None:
-        """Append `delta`; a bounded deque drops from its left, as it did."""
+        """Append `delta`; a bounded deque drops items at its left, as before."""
         collections.deque.extend(self, delta)
 
     def __getstate__(self) -> tuple[list[T], int | None]:
@@ -335,4 +335,4 @@ PLAIN_TO_TRACKED: dict[type, type] = {
     set: TrackedSet,
     collections.deque: TrackedDeque,
 }
-"""The tracked class that stands in for each plain container (exact types)."""
+"""The tracked class for each plain container (exact types)."""

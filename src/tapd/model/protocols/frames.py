@@ -1,6 +1,6 @@
-"""Length-prefixed protocols: frames of bytes, exact wherever the network cut them.
+"""Length-prefixed protocols: frames of bytes, however the network cut them.
 
-Imports `errors` and `model` only; `model.protocols.partial` is the machine.
+`model.protocols.partial` does the framing.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class FrameProtocol(UnitProtocol):
         ...         self.send_frame(frame)
 
     Attributes:
-        prefix_bytes: of the length: 1, 2, 4 or 8. It does not count itself.
-        byteorder: of the length: "big" (the network's) or "little".
-        frame_bytes_max: the longest frame that is taken.
+        prefix_bytes: the size of the length: 1, 2, 4 or 8. The length does not count itself.
+        byteorder: that of the length: "big" (network order) or "little".
+        frame_bytes_max: the longest accepted frame.
     """
 
     prefix_bytes: int = 4
@@ -40,7 +40,7 @@ class FrameProtocol(UnitProtocol):
         """Check the class attributes that a subclass sets.
 
         Raises:
-            AuthorError: one of them can't be meant.
+            AuthorError: one has an invalid value.
         """
         super().__init_subclass__(**kwargs)
         where = f"{cls.__module__}.{cls.__qualname__}"
@@ -52,21 +52,21 @@ class FrameProtocol(UnitProtocol):
     # --- what an author overrides ---------------------------------------------------
 
     def frame_received(self, frame: bytes) -> None:
-        """Take one frame, without its length."""
+        """Handle one frame, without its length."""
         if type(self).frame_received is FrameProtocol.frame_received:  # no super() of an override
             warn_of_no_handler(self, "frame_received")
 
     def frame_too_long(self, size: int) -> None:
-        """A frame of `size` bytes is announced, more than `frame_bytes_max`: close.
+        """Handle an announced frame of `size` bytes, more than `frame_bytes_max`: close.
 
-        Where it does not close, that frame is dropped and the next one follows.
+        If it does not close, that frame is dropped and the next one follows.
         """
         self.transport.close()
 
     # --- what an author calls -------------------------------------------------------
 
     def send_frame(self, frame: bytes | bytearray | memoryview) -> None:
-        """Send `frame` with its length before it. Ignored where the connection has ended.
+        """Send `frame` with its length before it. Ignored after the connection ended.
 
         Raises:
             AuthorError: its length does not fit into the prefix.

@@ -1,15 +1,15 @@
-"""Input that a protocol keeps until it can run, and that may kill the server when it does.
+"""Durable buffering of input that can't run yet, and poison input within it.
 
-Input is kept where a unit (a line, a frame) is not complete, where reading is paused, or
-where something else goes on, such as the check of a password. It was taken from the
-kernel, so it is durable state: a kill loses none of it. What may be secret is sealed.
+Input is buffered if a unit (a line, a frame) is incomplete, if reading is paused, or
+while something else runs, such as a password check. It was read from the kernel, so it is
+durable state: a kill loses none of it. Possible secrets are sealed.
 
-After unclean deaths the host runs what is kept unit by unit, each under a mark in the
+After unclean deaths the host runs buffered input unit by unit, each under a mark in the
 journal, and skips the poison input (`net.turn.careful`).
 
-A turn journals the attributes that changed. Short input is one `bytes` attribute; what is
-longer goes into a list that only grows, of which a turn journals the new items alone: a
-peer that sends a megabyte byte by byte must not make that a megabyte a byte.
+A turn journals the attributes that changed. Short input is one `bytes` attribute. Longer
+input goes into an append-only list, of which a turn journals only the new items: so a
+peer that sends a megabyte byte by byte does not cause a megabyte of journal per byte.
 """
 
 from __future__ import annotations
@@ -18,47 +18,47 @@ from tapd.model.durable.tracked import TrackedList
 from tapd.model.protocol import Protocol
 
 PIECE_BYTES = 1024
-"""How much is kept in the one attribute, which each change writes anew."""
+"""The most that is kept in the one attribute, which each change writes anew."""
 
 
 class KeptInput(Protocol):
-    """Keeps input and runs it later; a base of protocols, not for use by itself.
+    """Buffers input and runs it later; a base of protocols, not for direct use.
 
-    A protocol says by `_kept_unit` what may run, by `_run_kept` how. Reading is resumed
-    when it may: then all that is kept runs, in the same turn. Its attributes have
-    defaults on the class, so an `__init__` of an author's own needs no
+    A protocol defines in `_kept_unit` which unit may run, and in `_run_kept` how. When it
+    may run, reading is resumed, and all buffered input runs in the same turn. The
+    attributes have defaults on the class, so an author's `__init__` needs no
     ``super().__init__()``.
     """
 
     _part: bytes = b""
     _pieces: TrackedList[bytes] | None = None
-    _sealed_part: bytes = b""  # all that is kept, where it may be secret
+    _sealed_part: bytes = b""  # all buffered input, if it may be secret
 
-    # --- what a protocol says ---------------------------------------------------------
+    # --- a protocol defines -----------------------------------------------------------
 
     def _kept_unit(self, kept: bytes) -> int:
-        """Return the length of the first whole unit of `kept`; 0 where none may run now."""
+        """Return the length of the first whole unit of `kept`; 0 if none may run now."""
         raise NotImplementedError
 
     def _run_kept(self, data: bytes, rest: bytes) -> None:
-        """Run `data`, the beginning of what is kept, and keep `rest` alone, behind what it leaves.
+        """Run `data`, the start of the buffered input; buffer `rest` behind what it leaves.
 
         `rest` is empty, or `data` is one unit.
         """
         raise NotImplementedError
 
     def _skip_kept(self, data: bytes, rest: bytes) -> None:
-        """Drop `data`, one unit that killed the server each time; tell the peer; keep `rest`."""
+        """Drop `data`, one unit of poison input; tell the peer; buffer `rest`."""
         raise NotImplementedError
 
     def _may_be_secret(self, data: bytes) -> bool:
-        """Whether what is kept is sealed, now that `data` comes to it."""
+        """Whether to seal the buffered input, now that `data` is added."""
         return False
 
-    # --- what the host calls ----------------------------------------------------------
+    # --- calls by the host ------------------------------------------------------------
 
     def reading_resumed(self) -> None:
-        """Run what was kept meanwhile."""
+        """Run the buffered input."""
         kept = self._read_kept()
         if not kept:
             self._clear_kept()  # it may have been sealed with another key
@@ -66,18 +66,18 @@ class KeptInput(Protocol):
             self._run_kept(kept, b"")
 
     def kept_bytes(self) -> int:
-        """Return how much is kept, where a unit of it may run."""
+        """Return the size of the buffered input, if a unit of it may run."""
         kept = self._read_kept()
         return len(kept) if kept and self._kept_unit(kept) else 0
 
     def run_kept_unit(self) -> None:
-        """Run the first unit that is kept."""
+        """Run the first buffered unit."""
         kept = self._read_kept()
         size = self._kept_unit(kept)
         self._run_kept(kept[:size], kept[size:])
 
     def skip_kept_unit(self) -> None:
-        """Drop the first unit that is kept, and say so."""
+        """Drop the first buffered unit, and say so."""
         kept = self._read_kept()
         size = self._kept_unit(kept)
         self._skip_kept(kept[:size], kept[size:])
@@ -85,11 +85,11 @@ class KeptInput(Protocol):
     # --- the store --------------------------------------------------------------------
 
     def _has_kept(self) -> bool:
-        """Whether anything is kept."""
+        """Whether any input is buffered."""
         return bool(self._part or self._sealed_part) or self._pieces is not None
 
     def _read_kept(self) -> bytes:
-        """Return all that is kept."""
+        """Return all buffered input."""
         if self._sealed_part:
             return self.service.sealer.open(self._sealed_part) or b""
         if self._pieces is None:
@@ -97,10 +97,10 @@ class KeptInput(Protocol):
         return b"".join([*self._pieces, self._part])
 
     def _replace_kept(self, data: bytes) -> None:
-        """Keep `data` in place of what is kept."""
+        """Replace the buffered input with `data`."""
         is_plain = not self._sealed_part and self._pieces is None
         if is_plain and len(data) <= PIECE_BYTES and not (data and self._may_be_secret(data)):
-            if data != self._part:  # as most often
+            if data != self._part:  # the usual case
                 self._part = data
             return
         self._clear_kept()
@@ -108,8 +108,8 @@ class KeptInput(Protocol):
             self._keep(data)
 
     def _clear_kept(self) -> None:
-        """Keep nothing."""
-        # What is empty is not written: each write is journaled.
+        """Clear the buffer."""
+        # Only non-empty attributes are cleared: each write is journaled.
         if self._part:
             self._part = b""
         if self._pieces is not None:
@@ -118,7 +118,7 @@ class KeptInput(Protocol):
             self._sealed_part = b""
 
     def _keep(self, data: bytes) -> None:
-        """Keep `data` behind what is kept."""
+        """Append `data` to the buffered input."""
         if self._sealed_part:
             data = self._take(data)
         if self._may_be_secret(data):
@@ -135,7 +135,7 @@ class KeptInput(Protocol):
         self._pieces.append(part)
 
     def _take(self, data: bytes) -> bytes:
-        """Return all that is kept, and `data` after it; keep nothing."""
+        """Return all buffered input followed by `data`; clear the buffer."""
         if self._sealed_part or self._pieces is not None:
             data = self._read_kept() + data
             self._clear_kept()
@@ -145,18 +145,18 @@ class KeptInput(Protocol):
         return data
 
     def _kept(self) -> int:
-        """Return how many bytes are kept."""
+        """Return how many bytes are buffered."""
         if self._sealed_part:
             return len(self._read_kept())
         pieces = self._pieces
         return len(self._part) + (0 if pieces is None else sum(map(len, pieces)))
 
     def _kept_start(self, size: int) -> bytes:
-        """Return the first `size` bytes that are kept, or fewer (a piece is longer)."""
+        """Return the first `size` buffered bytes, or fewer (a piece is longer)."""
         return (self._part if self._pieces is None else self._pieces[0])[:size]
 
     def _kept_end(self, size: int) -> bytes:
-        """Return the last `size` bytes that are kept, or fewer."""
+        """Return the last `size` buffered bytes, or fewer."""
         end = self._part
         if len(end) < size and self._pieces is not None:
             end = self._pieces[-1] + end

@@ -1,8 +1,7 @@
-"""Line-based protocols: text in, text out, exact wherever the network cut it.
+"""Line-based protocols: text in, text out, however the network cut it.
 
-Imports `errors` and `model` only; `model.protocols.partial` is the machine. Input is a
-sequence of lines and of blocks of counted bytes (`set_raw_mode`); which of them
-comes next is durable state.
+`model.protocols.partial` does the framing. Input is a sequence of lines and of blocks of
+counted bytes (`set_raw_mode`); which of them comes next is durable state.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ class LineProtocol(UnitProtocol):
 
     Override `line_received`. A line ends with ``\n`` or ``\r\n``; `send_line` ends
     it with ``\r\n``, as the text protocols of the Internet do and as telnet needs
-    to begin a new line, while nc in a terminal shows both alike. What the peer sends
-    after its last line's end, before it closes, is no line and is dropped.
+    to begin a new line; nc in a terminal shows both alike. An unterminated last line is
+    dropped when the peer closes.
 
     Example:
         >>> class Echo(LineProtocol):
@@ -30,9 +29,9 @@ class LineProtocol(UnitProtocol):
 
     Attributes:
         encoding: of the text; one in which ASCII is itself, so not UTF-16.
-        errors: what becomes of bytes that are no text, as for `bytes.decode`.
-        line_bytes_max: the longest line that is taken, without its end.
-        raw_bytes_max: the most that `set_raw_mode` takes.
+        errors: how undecodable bytes are handled, as for `bytes.decode`.
+        line_bytes_max: the longest accepted line, without its end.
+        raw_bytes_max: the largest count that `set_raw_mode` accepts.
         delimiter: what ends a line that is sent. If it is ``\r\n`` or ``\n``, both
             of them end one that is received; any other must be met exactly.
     """
@@ -49,7 +48,7 @@ class LineProtocol(UnitProtocol):
         """Check the class attributes that a subclass sets.
 
         Raises:
-            AuthorError: one of them can't be meant.
+            AuthorError: one has an invalid value.
         """
         super().__init_subclass__(**kwargs)
         where = f"{cls.__module__}.{cls.__qualname__}"
@@ -71,43 +70,43 @@ class LineProtocol(UnitProtocol):
     # --- what an author overrides ---------------------------------------------------
 
     def line_received(self, line: str) -> None:
-        """Take one line, without its end."""
+        """Handle one line, without its end."""
         if type(self).line_received is LineProtocol.line_received:  # no super() of an override
             warn_of_no_handler(self, "line_received")
 
     def raw_line_received(self, line: bytes) -> None:
-        """Take one line as bytes, without its end; the default calls `line_received`."""
+        """Handle one line as bytes, without its end; the default calls `line_received`."""
         self.line_received(line.decode(self.encoding, self.errors))
 
     def raw_data_received(self, data: bytes) -> None:
-        """Take the bytes that `set_raw_mode` asked for: all of them, in one call."""
+        """Handle the bytes that `set_raw_mode` asked for: all of them, in one call."""
 
     def line_too_long(self) -> None:
-        """A line is longer than `line_bytes_max`: tell the peer and close.
+        """Handle a line longer than `line_bytes_max`: tell the peer and close.
 
-        Called once for each such line. Where it does not close, the next line follows.
+        Called once for each such line. If it does not close, the next line follows.
         """
         self.send_line(f"error: the line is longer than {self.line_bytes_max} bytes")
         self.transport.close()
 
     def unit_skipped(self) -> None:
-        """A line killed the server each time it was run; it was dropped. Tell the peer."""
+        """Tell the peer that a line was dropped: it killed the server each time."""
         self.send_line(f"error: {SKIPPED}")
 
     # --- what an author calls -------------------------------------------------------
 
     def send_line(self, text: str) -> None:
-        """Send `text` and the end of a line; what can't be encoded becomes ``?``.
+        """Send `text` and the end of a line; characters that can't be encoded become ``?``.
 
         A newline in `text` is sent as it is, so the peer sees several lines. Ignored
-        where the connection has ended: who tells many needs not ask each.
+        after the connection ended, so that callers with many peers need no check.
         """
         transport = self._v_transport
         if transport is not None:
             transport.write(text.encode(self.encoding, "replace") + self.delimiter)
 
     def set_raw_mode(self, count: int) -> None:
-        """Have the next `count` bytes given to `raw_data_received`, then take lines again.
+        """Have the next `count` bytes given to `raw_data_received`, then read lines again.
 
         Raises:
             InputTooLong: `count` is more than `raw_bytes_max`; not caught, it closes
@@ -124,11 +123,11 @@ class LineProtocol(UnitProtocol):
     # --- what a line is (see `model.protocols.partial`) -----------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """Cut `data` into lines and hand them on."""
+        """Cut `data` into lines and handle them."""
         if self._is_midway or self.delimiter not in _NEWLINES:
             super().data_received(data)
             return
-        # Whole lines, as mostly: what the machine would do, in fewer steps.
+        # Fast path for whole lines: what `UnitProtocol` would do, in fewer steps.
         lines = data.split(b"\n")
         handed_on = 0
         limit = self.line_bytes_max
@@ -167,7 +166,7 @@ class LineProtocol(UnitProtocol):
         return after, self.raw_line_received, (data[position:end],)
 
     def _overlong(self, data: bytes, position: int, overlap: int) -> Unit | None:
-        """Drop the beginning of a line that has no end yet and is too long already."""
+        """Drop the beginning of an unterminated line that is too long already."""
         rest = len(data) - position
         if self._is_skipping:
             # Its end may have begun, so that much is kept.
@@ -201,7 +200,7 @@ class LineProtocol(UnitProtocol):
         end = (before + data).find(delimiter)
         if end >= 0:
             return end + len(delimiter) - len(before)
-        # Too long already: that is decided by the machine, too.
+        # Too long already: `UnitProtocol` decides that, too.
         is_overlong = kept + len(data) > self.line_bytes_max + max(len(delimiter) - 1, 1)
         return len(data) if is_overlong or self._is_skipping else len(data) + 1
 

@@ -1,8 +1,8 @@
 """Request and reply, in order, over lines or frames; both ends of it.
 
-Imports `model` only. Requests may be pipelined: replies leave in the order of
-their requests, whenever each is ready. A reply that is not ready at once is a
-`Later`, a durable object: a timer, another connection or a later process gives it.
+Requests may be pipelined: replies leave in the order of their requests, whenever each is
+ready. A reply that is not ready at once is a `Later`, a durable object: a timer, another
+connection or a later process gives it.
 
     class Stock(RequestProtocol):
         def request_received(self, request: str) -> str | Later | None:
@@ -12,12 +12,12 @@ their requests, whenever each is ready. A reply that is not ready at once is a
             self.service.application.call_later(5, later.reply, "42 in the end")
             return later
 
-One that asks keeps, for each question, the method that takes the answer::
+The asking end keeps, for each request, the method that takes the reply::
 
     upstream.ask("now", self.price_known)
 
-Such a method is a bound method of a durable object, so it is called in whichever
-process gets the answer.
+Such a method is a bound method of a durable object, so whichever process gets the reply
+can call it.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Later(Persistent):
     Keep it anywhere in the state, or keep its `reply` (a bound method) in a timer.
 
     Attributes:
-        protocol: of the connection that waits for it.
-        is_answered: whether the reply was given. It may wait for earlier ones.
+        protocol: the protocol of the connection that waits for it.
+        is_answered: whether the reply was given. It may be queued behind earlier ones.
     """
 
     def __init__(self, protocol: Protocol) -> None:
@@ -57,13 +57,13 @@ class Later(Persistent):
 
     @property
     def is_wanted(self) -> bool:
-        """Whether somebody still waits for it."""
+        """Whether the connection still waits for it."""
         return not self.is_answered and self.protocol.is_connected
 
     def reply(self, reply: Any = None) -> None:
         """Give the reply, as `request_received` would return it; None sends none.
 
-        Once only; what comes after that, or after the connection ended, is dropped.
+        Only once: further replies, and replies after the connection ended, are dropped.
         """
         if self.is_wanted:
             protocol: Any = self.protocol
@@ -85,42 +85,41 @@ class Later(Persistent):
 
 
 class _Requests(Protocol):
-    """What `RequestProtocol` and `FrameRequestProtocol` have in common.
+    """The common part of `RequestProtocol` and `FrameRequestProtocol`.
 
     Attributes:
-        requests_max: how many requests may wait for their replies; at that many
-            reading pauses.
+        requests_max: how many requests may wait for their replies before reading pauses.
     """
 
     requests_max: int = 1024
 
     _owed: TrackedDeque[Later] | None = None
     _asked: TrackedDeque[tuple[Callable[..., object], tuple[Any, ...]]] | None = None
-    _v_has_promised = False  # by reply_later, in the request that is running
+    _v_has_promised = False  # made by reply_later in the current request
 
     # --- what an author overrides ---------------------------------------------------
 
     def request_received(self, request: Any) -> Any:
-        """Take one request; return the reply.
+        """Handle one request; return the reply.
 
         Returns:
-            The reply, or what `reply_later` gave where it is not ready yet, or None
-            where this request has no reply.
+            The reply, or the result of `reply_later` if it is not ready yet, or None
+            if this request has no reply.
 
         Raises:
             PeerError: the request is wrong; its message is the error reply (and after
                 an `InputTooLong` the connection is closed). Any other
-                exception is logged, and the peer is told of an internal error. What
-                was changed before it was raised stays changed.
+                exception is logged, and the peer gets an internal error. State changes
+                made before the exception stay.
         """
         raise NotImplementedError(f"{type(self).__qualname__}.request_received")
 
     def render_reply(self, reply: Any) -> bytes:
-        """Return `reply` as it is sent."""
+        """Encode `reply` for sending."""
         raise NotImplementedError
 
     def render_error(self, error: Exception) -> bytes:
-        """Return the reply to a request that raised `error`."""
+        """Return the error reply to a request that raised `error`."""
         raise NotImplementedError
 
     def _send_message(self, message: bytes) -> None:
@@ -139,14 +138,14 @@ class _Requests(Protocol):
             then(message, *arguments)
             return
         if self._v_has_promised:
-            self._v_has_promised = False  # before this request
+            self._v_has_promised = False  # from before this request
         try:
             reply = self.request_received(message)
             rendered = (
                 None if reply is None or isinstance(reply, Later) else self.render_reply(reply)
             )
         except InputTooLong as error:
-            # What was announced is not read, and must not be taken for requests.
+            # The announced bytes were not read and must not be parsed as requests.
             self._send_in_order(self.render_error(error))
             self.transport.close()
             return
@@ -194,7 +193,7 @@ class _Requests(Protocol):
             self.transport.pause_reading()
 
     def send_answered(self) -> None:
-        """Send the replies that are there, in the order of their requests."""
+        """Send the replies that are ready, in the order of their requests."""
         owed = self._owed
         if not owed:
             return
@@ -211,17 +210,17 @@ class _Requests(Protocol):
     def ask(self, request: Any, then: Callable[..., object], *args: Any) -> None:
         """Send `request`; call ``then(reply, *args)`` with its reply, in order.
 
-        What comes while nothing was asked goes to `request_received`, so at one time
-        only one of the two ends asks.
+        Input that answers no request goes to `request_received`, so only one of the two
+        ends asks at a time.
 
         Args:
             request: as `render_reply` takes it.
             then: a bound method of a durable object, or a function that can be
-                imported. Where the connection ends first, its reply is None.
+                imported. If the connection ends first, its reply is None.
             args: more arguments for it.
 
         Raises:
-            AuthorError: `then` is no function, or suspends.
+            AuthorError: `then` is no function, or is a coroutine function or a generator.
         """
         check_callback("ask", then)
         if self._asked is None:
@@ -230,7 +229,7 @@ class _Requests(Protocol):
         self._send_message(self.render_reply(request))
 
     def connection_ended(self) -> None:
-        """Tell those who asked and will get no reply (called after `connection_lost`)."""
+        """Give None to callbacks that will get no reply (called after `connection_lost`)."""
         self._owed = None
         asked, self._asked = self._asked, None
         for then, arguments in asked or ():
@@ -249,14 +248,14 @@ class RequestProtocol(_Requests, LineProtocol):
     """
 
     def line_received(self, line: str) -> None:
-        """Take a line as a request, or as the reply to one of ours."""
+        """Handle a line as a request, or as the reply to one of ours."""
         self._take_message(line)
 
     def render_reply(self, reply: str) -> bytes:
-        """Return `reply` as it is sent, without the end of its line.
+        """Return the line to send, without its end.
 
         Raises:
-            AuthorError: it is no text.
+            AuthorError: `reply` is no text.
         """
         if not isinstance(reply, str):
             raise AuthorError(_WRONG_KIND.format(type(self).__qualname__, reply, "a str"))
@@ -268,7 +267,7 @@ class RequestProtocol(_Requests, LineProtocol):
         return self.render_reply("error: " + " ".join(text.split()))
 
     def unit_skipped(self) -> None:
-        """A request killed the server each time; its reply says so."""
+        """Reply that the request was dropped: it killed the server each time."""
         self._send_in_order(self.render_error(PeerError(SKIPPED)))
 
     def _send_message(self, message: bytes) -> None:
@@ -278,21 +277,21 @@ class RequestProtocol(_Requests, LineProtocol):
 
 
 class FrameRequestProtocol(_Requests, FrameProtocol):
-    """Base of protocols where each frame is a request that gets a frame in reply.
+    """Base of protocols where each frame is a request that gets a reply frame.
 
-    As `RequestProtocol`, with `bytes` in place of `str`. What an error looks like is
-    the protocol's own: override `render_error`.
+    Like `RequestProtocol`, with `bytes` instead of `str`. Override `render_error` to
+    give errors the protocol's own form.
     """
 
     def frame_received(self, frame: bytes) -> None:
-        """Take a frame as a request, or as the reply to one of ours."""
+        """Handle a frame as a request, or as the reply to one of ours."""
         self._take_message(frame)
 
     def render_reply(self, reply: bytes) -> bytes:
-        """Return `reply` as it is sent.
+        """Return the frame to send.
 
         Raises:
-            AuthorError: it is no bytes.
+            AuthorError: `reply` is no bytes.
         """
         if not isinstance(reply, bytes | bytearray | memoryview):
             raise AuthorError(_WRONG_KIND.format(type(self).__qualname__, reply, "bytes"))
@@ -304,7 +303,7 @@ class FrameRequestProtocol(_Requests, FrameProtocol):
         return f"error: {text}".encode("ascii", "backslashreplace")
 
     def unit_skipped(self) -> None:
-        """A request killed the server each time; its reply says so."""
+        """Reply that the request was dropped: it killed the server each time."""
         self._send_in_order(self.render_error(PeerError(SKIPPED)))
 
     def _send_message(self, message: bytes) -> None:

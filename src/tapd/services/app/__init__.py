@@ -1,5 +1,4 @@
-"""The type ``app``: a server made by a function in a module of yours.
+"""The server type ``app``: a server made by a function in a module of yours.
 
-Imports what is above `services` only. `factory` finds and calls the function,
-`options` is what tapd-mktap shows.
+`factory` finds and calls the function; `options` has the options of `tapd-mktap app`.
 """

@@ -1,8 +1,7 @@
-"""Find an author's factory, call it, and say in one line what is wrong with it.
+"""Finds and calls an author's factory, with one-line messages for its errors.
 
-Imports `errors` and `model`. A stranger's code runs here, in the hands of the one
-who makes a TAP, so whatever it raises becomes a message that names the author's
-own lines and none of ours.
+An author's code runs here, called by the person who makes a TAP. So every exception
+becomes a message that names the author's own lines and none of ours.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _EXAMPLE = "write MODULE:FACTORY, as in mypackage.mymodule:make_application"
 
 
 class Target(Value):
-    """What was asked for.
+    """The requested factory.
 
     Attributes:
         module: its dotted name.
@@ -51,7 +50,7 @@ def parse_target(text: str) -> Target:
     """Parse ``MODULE:FACTORY``.
 
     Raises:
-        UsageError: it is none.
+        UsageError: it is malformed.
     """
     module, colon, attribute = text.partition(":")
     if "/" in module or module.endswith(".py"):
@@ -75,10 +74,10 @@ def parse_target(text: str) -> Target:
 
 
 def load_factory(target: Target) -> Any:
-    """Import the module of `target` and return what it names there.
+    """Import the module of `target` and return the object that it names there.
 
     Raises:
-        UsageError: the module, or the name in it, is not there.
+        UsageError: the module, or the name in it, does not exist.
         AuthorError: the module can't be imported.
     """
     module = _import(target.module)
@@ -95,7 +94,7 @@ def load_factory(target: Target) -> Any:
 
 
 def _import(name: str) -> ModuleType:
-    """Import `name`, a package at a time, so that what is missing can be named."""
+    """Import `name`, one package at a time, so that a message can name the missing one."""
     parts = name.split(".")
     module: ModuleType | None = None
     for count in range(1, len(parts) + 1):
@@ -140,7 +139,7 @@ def _describe_missing(name: str, part: str, package: ModuleType | None) -> str:
 
 
 def _own_callables(holder: Any) -> list[str]:
-    """Return the names of what is defined in `holder` and can be called."""
+    """Return the names of the callables defined in `holder`."""
     module = getattr(holder, "__module__", getattr(holder, "__name__", ""))
     return [
         name
@@ -162,7 +161,7 @@ def _file_of(module: ModuleType) -> str:
     return getattr(module, "__file__", None) or "a namespace package"
 
 
-# --- what a stranger's code raised --------------------------------------------------
+# --- errors of the author's code ----------------------------------------------------
 
 
 def _describe_error(error: BaseException) -> str:
@@ -181,8 +180,8 @@ def code_directories(target: Target, before: set[str]) -> list[Path]:
     """Return the directories of the modules that making `target` imported.
 
     Args:
-        target: what was made.
-        before: the names of the modules that were there already.
+        target: the factory.
+        before: the names of the modules that had been imported before.
     """
     top = target.module.partition(".")[0]
     names = {top} | {name.partition(".")[0] for name in sys.modules.keys() - before}
@@ -197,7 +196,7 @@ def code_directories(target: Target, before: set[str]) -> list[Path]:
 
 
 def is_on_usual_path(directory: Path) -> bool:
-    """Whether every Python of this machine's system looks into `directory` by itself."""
+    """Whether every Python of this machine has `directory` on its path."""
     if sys.prefix != sys.base_prefix:
         return False  # a virtual environment's packages are its own
     paths = sysconfig.get_paths()
@@ -214,11 +213,11 @@ def make_from(
 
     Args:
         target: names a function, a class of services, a service or an application.
-        application: given to a factory whose first parameter is named so.
+        application: given to a factory whose first parameter has that name.
         options: for its other parameters, as typed.
 
     Raises:
-        UsageError: it can't be found, or the options are not its own.
+        UsageError: it can't be found, or it has no such options.
         AuthorError: it can't be imported, raises, or makes something else.
     """
     factory = load_factory(target)
@@ -250,7 +249,7 @@ def make_from(
 
 
 def check_made(target: Target, made: Any) -> Service | Application:
-    """Check that `made` is a service or an application whose classes are found again.
+    """Check that `made` is a service or an application whose classes can be imported again.
 
     Raises:
         AuthorError: it is not; the message says what to write instead.
@@ -297,7 +296,7 @@ def _describe(value: Any) -> str:
 
 
 def _check_class(target: Target, cls: type) -> None:
-    """Check that `cls` is found under its name, by which a TAP knows it."""
+    """Check that `cls` can be imported under its name, by which a TAP refers to it."""
     found: Any = sys.modules.get(cls.__module__)
     for name in cls.__qualname__.split("."):
         found = getattr(found, name, None)
@@ -315,7 +314,7 @@ def parse_options(texts: Iterable[str]) -> dict[str, str]:
     """Parse each ``KEY=VALUE``.
 
     Raises:
-        UsageError: one is none, or a key is given twice.
+        UsageError: one is malformed, or a key is given twice.
     """
     options: dict[str, str] = {}
     for text in texts:
@@ -345,7 +344,7 @@ def bind_options(
     """
     try:
         signature = inspect.signature(factory)
-    except (TypeError, ValueError):  # a class in C: nothing is known of it
+    except (TypeError, ValueError):  # a class in C has no signature
         return [], dict(options)
     hints = _hints(factory)
     parameters = dict(signature.parameters)
@@ -385,7 +384,7 @@ def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
     function = factory.__init__ if isinstance(factory, type) else factory  # type: ignore[misc]
     try:
         return typing.get_type_hints(function)
-    except Exception:  # a name that is imported for types only: the default tells the kind
+    except Exception:  # a name imported for type checking only: the default tells the kind
         return {}
 
 

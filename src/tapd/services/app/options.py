@@ -1,4 +1,7 @@
-"""What `tapd-mktap app` offers. The only module here that imports click."""
+"""The options of `tapd-mktap app`.
+
+The only module of this package that imports click.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +28,11 @@ from tapd.services.app.factory import (
 def make_app(application: Application, options: Mapping[str, Any]) -> Service | Application:
     """Import the author's module and call the factory in it.
 
-    The directories of what that imported, but for those where every Python looks,
-    are written down in the application, for the server to look there, too.
+    The directories of the modules that this imported are stored in the application, so that
+    the server finds them, too; except those on every Python's path.
 
     Raises:
-        UsageError: the factory, or an option of it, is not there.
+        UsageError: the factory, or an option of it, does not exist.
         AuthorError: the module can't be imported, or the factory fails.
     """
     target: Target = parse_target(options["factory"])
@@ -51,7 +54,7 @@ def make_app(application: Application, options: Mapping[str, Any]) -> Service | 
 
 
 def default_name(options: Mapping[str, Any]) -> str:
-    """Return the name of a server whose factory is given: that of its module."""
+    """Return the name of a server from its factory: that of its module."""
     target = parse_target(options["factory"])
     return target.module.rpartition(".")[2]
 

@@ -1,34 +1,34 @@
-"""The irc server type: an IRC network that remembers.
+"""The irc server type: an IRC network with durable state.
 
-The law is modern.ircdocs.horse, RFC 1459 and 2812, and the IRCv3 specifications
+The specifications are modern.ircdocs.horse, RFC 1459 and 2812, and the IRCv3 specifications
 (ircv3.net). A floor imports only from those before it:
 
 | floor | what | modules |
 |---|---|---|
-| `events` | what only an IRC network says in the journal | |
+| `events` | journal events of IRC networks | |
 | `wire` | bytes to messages and back, sans-IO | `message`, `names`, `masks` |
 | | tables: numeric replies, ISUPPORT | `numerics`, `isupport` |
 | | tables: capabilities with the bits that are in TAPs | `capabilities` |
 | | tables: channel and user modes, with what each forbids | `modes`, `mode_changes` |
-| | a message on its way out, and an event that can be kept | `delivery` |
+| | outgoing messages, and events that can be stored | `delivery` |
 | | the digests behind cloaked hosts | `cloak` |
-| | what the tables and the state ask of users, channels and so on | `roles` |
+| | protocols of users, channels and so on, for typing | `roles` |
 | `state` | the network (root and indexes), users, channels | `network`, `user`, `channel` |
-| | a client: what it has, and where its commands answer | `reply` |
+| | a client's state, and the replies of its commands | `reply` |
 | | accounts, SASL; a registered channel's access list and locks | `accounts`, `sasl`, `grants` |
-| | bans, limits and pace, proxies and gateways in front | `bans`, `limits`, `fronts` |
+| | bans, limits and rate limits, front ends | `bans`, `limits`, `fronts` |
 | | conversations, WHOWAS, MONITOR, operator entries | `history`, `whowas`, `monitor`, `opers` |
-| | a message of several lines, while it comes | `multiline` |
-| `telling` | announcing what somebody did, modes that are set; refusing | `announce`, `refusal` |
+| | assembly of multiline messages | `multiline` |
+| `telling` | announcing events and modes; refusals | `announce`, `refusal` |
 | `conduct` | a client's connection: input to commands | `session`, `command_table` |
-| | who may come in and stay; who is too fast | `admission`, `flood` |
+| | admission control; flood protection | `admission`, `flood` |
 | | completing a registration, the welcome; logging in and out | `registration`, `login` |
 | | work in a thread that survives a kill (password hashes) | `checking` |
-| | joining and leaving channels; what was said before | `membership`, `playback` |
-| | account and host of a user, and who is told when they change | `identity` |
-| | whose nick is whose | `reservation` |
-| | several clients of a user or none (always-on), what they missed | `presence` |
-| | what operators did: the log, notices | `audit` |
+| | joining and leaving channels; playback of history | `membership`, `playback` |
+| | account and host of a user, and announcing changes | `identity` |
+| | reserved nicks | `reservation` |
+| | users with several clients or none (always-on) | `presence` |
+| | audit of operators' actions: the log, notices | `audit` |
 | `assistants` | NickServ and ChanServ: a table, and functions | `table`, ... |
 | `commands` | the commands, a module for each subject | |
 | `settings` | `tapctl set` | `server`, `guards`, `people` |
@@ -37,7 +37,7 @@ The law is modern.ircdocs.horse, RFC 1459 and 2812, and the IRCv3 specifications
 | `listing` | `docs/irc.md`, rendered from the tables | |
 
 **A command** is one function with the decorator `conduct.command_table.command`, in any
-module of `commands` (new ones are found by themselves). **A capability, a mode, a
+module of `commands` (new modules are found automatically). **A capability, a mode, a
 token, a numeric** is one line in its table. `docs/irc.md` lists them all; a test
 renders it from the tables (``python -m tapd.services.irc.listing`` writes it).
 
@@ -46,7 +46,7 @@ or none. Everything is reached from `Network`. What is volatile (``_v_``) is mad
 again when it is missing: the audience of a channel, counts, when a client was last
 heard. A message costs no state of its own but what `Network.record` keeps.
 
-**What joins where.** History: `Network.record` sees each event of each target, and
+**Where things connect.** History: `Network.record` sees each event of each target, and
 `delivery.Event` is a tuple to keep and to render again; `Reply.send_batch` sends it.
 Log-ins: `identity.set_account` and `.tell_login`; passwords by `checking.start_check`;
 `registration.complete` lets a client in, and brings one of the same account to the

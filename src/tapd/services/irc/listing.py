@@ -1,6 +1,6 @@
-"""What this server speaks, as a page: rendered from the tables, so that it is true.
+"""Renders `docs/irc.md` from the tables, so that the page stays true.
 
-``python -m tapd.services.irc.listing`` prints `docs/irc.md`; a test compares.
+``python -m tapd.services.irc.listing`` prints it; a test compares.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What `tapd-mktap irc` offers. The only module here that imports click."""
+"""The options of `tapd-mktap irc`.
+
+The only module of this package that imports click.
+"""
 
 from __future__ import annotations
 
@@ -18,18 +21,18 @@ from tapd.services.irc.settings import server as settings
 from tapd.services.irc.state.opers import Oper
 
 _NO_OPTIONS = {
-    *("network-name", "server-name", "motd", "admin"),  # options with words of their own, below
-    *("oper-privileges", "remove-oper"),  # of operators who are there
+    *("network-name", "server-name", "motd", "admin"),  # options with their own help texts, below
+    *("oper-privileges", "remove-oper"),  # of existing operators
 }
 
 
 def make_network(_application: Application, options: Mapping[str, Any]) -> Made[IrcNetwork]:
-    """Build the network, and its first operator where one is asked for.
+    """Build the network, and its first operator if requested.
 
     The operator's generated password is shown once.
 
     Raises:
-        UsageError: an option's value can't be used.
+        UsageError: an option's value is invalid.
     """
     network_name = settings.check_network_name(options["network_name"])
     server_name = options["server_name"] or default_server_name(network_name)
@@ -53,13 +56,13 @@ def make_network(_application: Application, options: Mapping[str, Any]) -> Made[
 
 
 def default_server_name(network_name: str) -> str:
-    """Return a server name for a network of that name, in a domain that nobody can own."""
+    """Return a server name for a network of that name, in a reserved domain."""
     label = "".join(character for character in network_name.lower() if character.isalnum())
     return f"irc.{label or 'network'}.internal"
 
 
 def welcome_lines(application: Application, _options: Mapping[str, Any]) -> Sequence[str]:
-    """Say how to connect."""
+    """Return lines that say how to connect."""
     lines = []
     own = [port.address for port in application.ports if isinstance(port.service, IrcNetwork)]
     for address in without_twins(own):

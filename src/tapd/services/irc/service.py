@@ -1,8 +1,7 @@
-"""The IRC service: what runs by itself, on top of the durable `state.network.Network`.
+"""The IRC service: accepts connections and ends overdue ones, over `state.network.Network`.
 
-It takes connections in, and looks for what is overdue: registrations, clients that
-answer no PING, bans, history, users without a client. Everything else is brought
-about by a client's command.
+A timer sweeps what is overdue: registrations, clients that answer no PING, bans,
+history, users without a client. Everything else is started by a client's command.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from tapd.services.irc.state.reply import Client
 
 SWEEP_S = 15.0
-"""How often time-outs are looked for; one timer for all clients."""
+"""The interval of the sweep; one timer for all clients."""
 
 
 class IrcNetwork(Network):
@@ -28,7 +27,7 @@ class IrcNetwork(Network):
     settable = SETTINGS
 
     def start(self) -> None:
-        """Begin to look for time-outs."""
+        """Start the sweep."""
         self._v_clock = self.application.runtime.now_s
         if self.sweeper is None or not self.sweeper.is_pending:
             self.sweeper = self.application.call_later(SWEEP_S, self.sweep)
@@ -37,14 +36,14 @@ class IrcNetwork(Network):
         """Return a new session.
 
         Raises:
-            PeerError: connections come too fast from there.
+            PeerError: connections from that address exceed the rate limit.
         """
         admission.check_pace(self, peer)
         return Session()
 
     def sweep(self) -> None:
         """End what is overdue: registrations, and clients that answer no PING."""
-        # First of all: whatever goes wrong below, it is looked for again.
+        # First: the sweep must go on even if something below fails.
         self.sweeper = self.application.call_later(SWEEP_S, self.sweep)
         now_s = self.now_s()
         for ban in self.bans.expire(now_s):

@@ -1,6 +1,6 @@
 """The telnet server type: a Python prompt over telnet.
 
-Imports what is above `services` only. See `session` for how the parts meet.
+See `session` for how the parts fit together.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What a client typed ahead, as TAPs had it before `model.protocols.kept`.
+"""Typed-ahead input in the form of old TAPs, before `model.protocols.kept`.
 
-Only a load makes these: `session.ShellSession.upgrade_to_version_2` takes the input over.
+Only a load creates these: `session.ShellSession.upgrade_to_version_2` converts them.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from tapd.model.timer import Timer
 
 
 class TypedAhead(Persistent):
-    """What one session's client typed ahead.
+    """The typed-ahead input of one session.
 
     Attributes:
-        session: whose input it is.
-        data: the input, decoded from the wire; sealed where `is_sealed`.
+        session: the session.
+        data: the input, decoded from the wire; sealed if `is_sealed`.
         is_sealed: whether it came during the login.
         timer: was to run it.
     """
@@ -27,10 +27,10 @@ class TypedAhead(Persistent):
     timer: Timer | None
 
     def run(self) -> None:
-        """Do nothing: what the timer calls, which a load has to find."""
+        """Do nothing: the timer's callback, which a load must find."""
 
     def end(self) -> None:
-        """Forget it."""
+        """Clear it."""
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None

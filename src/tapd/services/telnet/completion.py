@@ -1,4 +1,4 @@
-"""Completion of names by Tab: the host's, laid out for a terminal.
+"""Completion of names by Tab: the host's candidates, laid out for a terminal.
 
 Imported when Tab is first pressed.
 """

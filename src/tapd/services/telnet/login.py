@@ -1,17 +1,16 @@
-"""The login dialogue: user name, password, and what a wrong one costs.
+"""The login dialogue: user name, password, and delays after wrong ones.
 
-What a person types here may be a password, at the name's prompt too, by mistake.
-So everything typed is kept sealed (`model.access.seal`), never in the clear, in this
-object's attributes; and a name is logged only where an account has it.
+Anything typed here may be a password, even at the name's prompt, by mistake. So all of it
+is kept sealed (`model.access.seal`) in this object's attributes, never in the clear; and
+a name is logged only if an account has it.
 
-The password is checked in a thread (`model.access.check`); the connection is not read
-meanwhile, nor during the delay that follows a wrong one. Both go on after a kill: the
-check begins again, the delay is a durable timer. Where too much is being checked
-already, the person is told, and the connection is closed.
+A thread checks the password (`model.access.check`); the connection is not read meanwhile,
+nor during the delay after a wrong one. Both go on after a kill: the check starts again,
+the delay is a durable timer. If too many checks are queued, the person is told, and the
+connection is closed.
 
-Until the login is done, a connection may send `INPUT_BYTES_MAX`, telnet's own commands
-included. What is behind that stays in the kernel: it is read once somebody is logged
-in, and costs the connection where nobody is.
+Before login, a connection may send `INPUT_BYTES_MAX`, telnet's own commands included. The
+rest stays in the kernel: it is read after a login; without one, it closes the connection.
 """
 
 from __future__ import annotations
@@ -33,10 +32,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger("tapd.services.telnet")
 
 INPUT_BYTES_MAX = 4096
-"""What a connection may send before somebody is logged in."""
+"""Limit of all input before login."""
 TYPED_BYTES_MAX = 512
 LINES_AT_ONCE = 3
-"""Failed logins that are logged each by itself; more within 10 s are counted."""
+"""Failed logins that are logged individually; more within 10 s are counted."""
 UNIX_PEER = "a UNIX socket"
 _NAME, _PASSWORD, _VERIFYING, _DELAYED = range(4)
 
@@ -47,12 +46,12 @@ def check_password(password_hash: str | None, password: str) -> bool:
 
 
 class LoginCheck(SecretCheck):
-    """The check of the password that was typed."""
+    """The check of a typed password."""
 
     session: ShellSession
 
     def work(self, secret: str) -> Work:
-        """Return a check against the hash that the account has now."""
+        """Return a check against the account's present hash."""
         login = self.session.login
         account = None if login is None else login.given_account()
         return check_password, (None if account is None else account.password_hash, secret)
@@ -65,7 +64,7 @@ class LoginCheck(SecretCheck):
         return group_of_host(session.peer.rpartition(":")[0].strip("[]"))
 
     def answered(self, result: Any, error: Any) -> None:
-        """Tell the login."""
+        """Deliver the result to the login."""
         if self.session.login is not None:
             self.session.login.verified(matches=bool(result), error=error)
 
@@ -113,13 +112,13 @@ class Login(Persistent):
         self._ask(_NAME)
 
     def limit_input(self) -> None:
-        """Have no more read than may be sent before a login; close where more was."""
+        """Limit input before login; close the connection if it sent more."""
         session = self.session
         if session.login is not self or session.leaving:
             return
         left = INPUT_BYTES_MAX - self.input_bytes
         if left >= 0 or self.is_busy:
-            # One more than may be sent tells that more was.
+            # One byte over the limit shows that it was exceeded.
             session.transport.set_read_limit(max(left, 0) + 1)
             return
         self._turn_away(
@@ -128,7 +127,7 @@ class Login(Persistent):
         )
 
     def _turn_away(self, text: str, why: str) -> None:
-        """Say `text` to the person and `why` to the log, and close."""
+        """Show `text`, log `why`, and close."""
         self.session.out(f"\n{text}\n")
         self._log_refusal(why)
         self.session.leave()
@@ -139,7 +138,7 @@ class Login(Persistent):
         return self.stage >= _VERIFYING
 
     def take(self, data: bytes) -> bytes:
-        """Take what was typed, up to the end of a line; return the rest."""
+        """Handle typed bytes up to the end of a line; return the rest."""
         sealer = self.session.service.sealer
         typed = bytearray(sealer.open(self.typed) or b"" if self.typed else b"")
         echo: list[str] = []
@@ -164,11 +163,12 @@ class Login(Persistent):
                 self.session.leave()
                 return b""
         self._echo(echo)
+        # Sealed once per read, not per key.
         self.typed = sealer.seal(bytes(typed)) if typed else b""
         return b""
 
     def _key(self, byte: int, typed: bytearray, echo: list[str]) -> None:
-        """Edit what was typed by one byte, and note what to echo."""
+        """Apply one byte to the typed text, and collect the echo."""
         if self.escape:
             # ESC [ ... final, ESC O final, or ESC and one character
             ends = 0x40 <= byte < 0x7F if self.escape == 2 else byte not in b"[O"
@@ -182,7 +182,7 @@ class Login(Persistent):
         elif byte >= 0x20:
             typed.append(byte)
             if self.stage == _PASSWORD:
-                if byte < 0x80 or byte >= 0xC0:  # one star a character
+                if byte < 0x80 or byte >= 0xC0:  # one star per character
                     echo.append("*")
             else:
                 echo.append(_completed(typed))
@@ -212,6 +212,7 @@ class Login(Persistent):
             else:
                 self._ask(_NAME)
             return
+        # Input during the check stays in the kernel.
         self.stage = _VERIFYING
         self.session.transport.pause_reading()
         self._check(LoginCheck(self.session, self.session.service.sealer.seal(typed)))
@@ -225,18 +226,18 @@ class Login(Persistent):
         return (self.session.service.sealer.open(self.name) or b"").decode()
 
     def given_account(self) -> Account | None:
-        """Return the account of the name that was given; None where there is none."""
+        """Return the account of the given name; None if there is none."""
         return self.session.service.application.authorizer.accounts.get(self._given_name())
 
     def resume(self) -> None:
-        """Go on in a new process: a check that was going on begins again."""
+        """Go on in a new process: restart a check that was under way."""
         self.limit_input()
         check = self.session.check
         if check is not None:
             self._check(check)
 
     def verified(self, *, matches: bool, error: Any) -> None:
-        """Take the check's result."""
+        """Handle the check's result."""
         session = self.session
         name, account = self._given_name(), self.given_account()
         if matches and account is not None:
@@ -267,7 +268,7 @@ class Login(Persistent):
         )
 
     def delay_over(self) -> None:
-        """Let the next try begin, or end the connection after the last."""
+        """Start the next try, or close the connection after the last."""
         self.delay = None
         session = self.session
         if not session.is_connected:
@@ -283,7 +284,7 @@ class Login(Persistent):
         session.ahead_goes_on()
 
     def expired(self) -> None:
-        """End a login that takes too long."""
+        """Time out a login."""
         self.deadline = None
         if self.session.is_connected and self.session.login is self:
             self._log_refusal("took too long")
@@ -291,7 +292,7 @@ class Login(Persistent):
             self.session.leave()
 
     def end(self) -> None:
-        """Stop the timers: logged in, or the connection is gone."""
+        """Stop the timers: logged in, or the connection ended."""
         for timer in (self.deadline, self.delay):
             if timer is not None:
                 timer.cancel()

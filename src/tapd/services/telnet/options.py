@@ -1,4 +1,7 @@
-"""What `tapd-mktap telnet` offers. The only module here that imports click."""
+"""The options of `tapd-mktap telnet`.
+
+The only module of this package that imports click.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ def make_shell(application: Application, options: Mapping[str, Any]) -> Made[She
     """Build the service and its first account; a generated password is shown once.
 
     Raises:
-        UsageError: the options contradict each other, or the password can't be had.
+        UsageError: the options contradict each other, or the password can't be read.
     """
     service = ShellFactory()
     user = options["user"]
@@ -76,7 +79,7 @@ def _read_password(path: str) -> str:
 
 
 def welcome_lines(application: Application, _options: Mapping[str, Any]) -> Sequence[str]:
-    """Say how to reach it."""
+    """Return lines that say how to connect."""
     own = [port.address for port in application.ports if isinstance(port.service, ShellFactory)]
     lines = [
         _how_to_reach(str(address), address.host, address.port) for address in without_twins(own)

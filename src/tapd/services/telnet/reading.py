@@ -1,8 +1,8 @@
-"""Reading lines and keys: what a logged-in person types becomes lines for the prompt.
+"""Turns a logged-in person's input into lines for the prompt, line by line or key by key.
 
-Stateless: what is incomplete stays in the session. A reader returns the input
-that has to wait, because what it began (a coroutine) has not ended, or because
-somebody else is to read it.
+Stateless: incomplete input stays in the session. A reader returns the input that has to
+wait, because a coroutine that it started still runs, or because another reader must
+handle it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _is_whole_line = re.compile(rb"[ -~]+\n").fullmatch
 
 
 def take_lines(session: ShellSession, data: bytes) -> bytes:
-    """Run the whole lines in `data`; return what has to wait."""
+    """Run the whole lines in `data`; return the rest that has to wait."""
     buffer = session.pending + data
     start = 0
     while match := _LINE_STOP.search(buffer, start):
@@ -54,7 +54,7 @@ def _run_line(session: ShellSession, line: bytes) -> None:
 
 
 def take_keys(session: ShellSession, data: bytes) -> bytes:
-    """Edit with the keys in `data`; return what has to wait."""
+    """Edit with the keys in `data`; return the rest that has to wait."""
     if _is_whole_line(data) and _take_whole_line(session, data):
         return b""
     buffer = session.pending + data
@@ -66,7 +66,7 @@ def take_keys(session: ShellSession, data: bytes) -> bytes:
             if len(buffer) - start <= session.service.block_characters_max:
                 session.set_pending(buffer[start:])
                 return b""
-            end = start + len(PASTE_BEGIN)  # a paste without end: as if it were typed
+            end = start + len(PASTE_BEGIN)  # an unterminated paste: as if it were typed
             key = Key("")
         start = end
         _key(session, key)
@@ -76,9 +76,9 @@ def take_keys(session: ShellSession, data: bytes) -> bytes:
 
 
 def _take_whole_line(session: ShellSession, data: bytes) -> bool:
-    """Take a line that came whole, where it needs no editing; return whether it did.
+    """Handle a whole line at once if it needs no editing; return whether it did.
 
-    The hot path; what the client sees is the same as key by key.
+    The hot path; the client sees the same as with single keys.
     """
     editor = session.editor
     assert editor is not None  # there is one in character mode

@@ -1,4 +1,4 @@
-"""The service: limits, the shared namespace, and a session for each connection."""
+"""The telnet service: limits, the shared namespace, and a session for each connection."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tapd.services.telnet.session import ShellSession
 
 _log = logging.getLogger("tapd.services.telnet")
 
-_SHARE = 4  # one address has no more than one in so many connections, where nothing is set
+_SHARE = 4  # by default, one address may have one in so many of the connections
 _NAMESPACE_KEY = "shell_namespace"
 _HISTORY_KEY = "shell_history"
 
@@ -29,7 +29,7 @@ class TurnedAway(Protocol):
     why = "Too many connections"
 
     def connection_made(self, transport: Transport) -> None:
-        """Say why, and close."""
+        """Send the reason, and close."""
         transport.write(f"{self.why}; try again later.\r\n".encode())
         transport.close()
 
@@ -43,8 +43,8 @@ class ShellFactory(Service):
         tries_max: wrong passwords after which the connection is closed.
         failure_delay_s: the wait after the first wrong password; it doubles.
         login_time_s: how long a login may take.
-        line_bytes_max: of one line; a longer one is dropped.
-        block_characters_max: of one statement of several lines, or one paste.
+        line_bytes_max: the longest line; longer ones are dropped.
+        block_characters_max: the longest statement of several lines, or paste.
         connections_max: at once; more are turned away.
         connections_per_address_max: of them from one address; 0 for no limit. A quarter
             of `connections_max` where nothing else was set.
@@ -86,7 +86,7 @@ class ShellFactory(Service):
         self.connection_count = 0
 
     def build_protocol(self, peer: Any) -> Protocol:
-        """Return a new session, or what turns the connection away."""
+        """Return a new session, or a protocol that refuses the connection."""
         if self.connection_count >= self.connections_max:
             self.application.runtime.tell(
                 _log, "full", f"{self!r}: {self.connections_max} connections are as many as it "
@@ -99,14 +99,14 @@ class ShellFactory(Service):
         return session
 
     def build_refusal(self, why: str) -> Protocol:
-        """Return what turns a connection away."""
+        """Return a protocol that refuses the connection."""
         refusal = TurnedAway()
         refusal.why = why
         return refusal
 
     @property
     def connections_per_address_max(self) -> int:
-        """How many connections one address may have: a share, so that others find room."""
+        """The limit of connections per address: a share, so that others find room."""
         own = self._per_address_max
         return max(self.connections_max // _SHARE, 1) if own is None else own
 
@@ -121,8 +121,7 @@ class ShellFactory(Service):
     def namespace_of(self, account: Account) -> Namespace:
         """Return the namespace that `account` works in; `application` is bound in it.
 
-        As it was in Twisted, and as it is in `tapctl shell`; who binds the name
-        to something else finds that again.
+        As in Twisted and in `tapctl shell`; a person may rebind the name.
         """
         namespace = self._private_namespace(account) if self.private else self.namespace
         if "application" not in namespace.names:

@@ -1,12 +1,11 @@
-"""One telnet connection: where the wire, the login, the editor and the prompt meet.
+"""One telnet connection: connects the wire, the login, the editor and the prompt.
 
     bytes -> Wire -> events -> Login | lines or keys -> Shell -> text -> bytes
 
-Input goes to one of three readers. While the login lasts: `Login`. After it,
-where the client sends each key as it is pressed and lets the server echo: the
-`LineEditor`. Else whole lines, as nc sends them, with nothing echoed. While a
-password is checked or a coroutine is awaited, input is kept (`model.protocols.kept`),
-sealed while the login lasts, since it may hold a password.
+Input goes to one of three readers. During the login: `Login`. Afterwards, if the client
+sends each key and lets the server echo: the `LineEditor`. Else whole lines, as from nc,
+without echo. While a password is checked or a coroutine runs, input is buffered
+(`model.protocols.kept`), sealed during the login, since it may contain a password.
 
 Attributes whose names start with ``_v_`` last for one turn only.
 """
@@ -46,16 +45,16 @@ class ShellSession(KeptInput):
     """One person's connection.
 
     Attributes:
-        wire: what was agreed on with the client.
+        wire: the state of the telnet negotiation.
         login: the login, until it is done.
-        check: the check of a password that the login waits for.
+        check: the password check that the login waits for.
         shell: the prompt, from then on.
         editor: the line editor, once the client sends keys.
         account: who is logged in.
         peer: the client's address, as text.
         pending: the beginning of a line or of a key.
-        overlong: whether the line that comes in is dropped up to its end.
-        at_line_start: whether what was printed so far ended its line.
+        overlong: whether the current line is dropped up to its end.
+        at_line_start: whether the output so far ended its line.
         brackets_pastes: whether the terminal was asked to.
         ended: whether the client will send no more.
         leaving: whether the connection is being closed from here.
@@ -67,7 +66,7 @@ class ShellSession(KeptInput):
     check: LoginCheck | None = None
     _v_partial: str = ""
     _v_out: list[str] | None = None
-    """What is to be sent, gathered while input is read; None at other times."""
+    """Output collected while input is read; None at other times."""
 
     def __init__(self) -> None:
         self.wire = Wire()
@@ -84,7 +83,7 @@ class ShellSession(KeptInput):
         self.leaving = False
 
     def upgrade_to_version_2(self) -> None:
-        """Keep what was typed ahead as `KeptInput` does."""
+        """Convert typed-ahead input to the form of `KeptInput`."""
         ahead: TypedAhead | None = self.__dict__.pop("ahead", None)
         if ahead is None:
             return
@@ -101,13 +100,13 @@ class ShellSession(KeptInput):
 
     @property
     def runtime(self) -> Runtime:
-        """What awaits the coroutines that are typed."""
+        """The runtime for the coroutines of typed code."""
         return self.service.application.runtime
 
     # --- the connection's life --------------------------------------------------
 
     def connection_made(self, transport: Transport) -> None:
-        """Offer character mode, show the banner and ask who it is."""
+        """Offer character mode, show the banner and ask for the name."""
         self.transport = transport
         urgent.keep_in_stream(transport)
         transport.write(self.wire.offer())
@@ -126,7 +125,7 @@ class ShellSession(KeptInput):
             self.ahead_goes_on()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop what goes on for this connection only."""
+        """Stop everything that belongs to this connection only."""
         self.service.connection_count -= 1
         if self.login is not None:
             self.login.end()
@@ -138,7 +137,7 @@ class ShellSession(KeptInput):
         self._clear_kept()
 
     def data_received(self, data: bytes) -> None:
-        """Take all of `data`."""
+        """Handle all of `data`."""
         self._v_out = []
         login = self.login
         if login is not None:
@@ -155,7 +154,7 @@ class ShellSession(KeptInput):
             self._flush()
 
     def _take_mixed(self, data: bytes) -> None:
-        """Take `data`, which holds commands."""
+        """Handle `data` that contains telnet commands."""
         for event in self.wire.receive(data):
             if type(event) is Data:
                 self._typed(event.data)
@@ -165,7 +164,7 @@ class ShellSession(KeptInput):
                 self._negotiate(event)  # type: ignore[arg-type]  # not Data
 
     def eof_received(self) -> bool:
-        """Leave once all that was sent is done."""
+        """Leave once all input is handled."""
         self.ended = True
         self._leave_if_ended()
         return True
@@ -175,7 +174,7 @@ class ShellSession(KeptInput):
             self.leave()
 
     def code_ran(self) -> None:
-        """Have what typed code changed committed with what it printed."""
+        """Have changes of typed code committed together with its output."""
         if self.shell is not None:
             self.shell.namespace.touch()
 
@@ -190,7 +189,7 @@ class ShellSession(KeptInput):
         self.transport.close()
 
     def logged_in(self, account: Account) -> None:
-        """Begin the prompt for `account`."""
+        """Start the prompt for `account`."""
         self.login = None
         self.account = account
         from tapd.services.telnet.shell import Shell  # noqa: PLC0415 - nobody waits for it sooner
@@ -206,13 +205,13 @@ class ShellSession(KeptInput):
         self._wire_changed()
         self.prompt()
         self.transport.set_read_limit(None)
-        self._replace_kept(self._read_kept())  # not sealed: it can't be a password any more
+        self._replace_kept(self._read_kept())  # no longer sealed: it can't be a password any more
         self.ahead_goes_on()
 
     # --- output -------------------------------------------------------------------
 
     def out(self, text: str) -> None:
-        """Send `text`; while input is read, it is gathered first."""
+        """Send `text`; while input is read, collect it first."""
         gathered = self._v_out
         if gathered is not None:
             gathered.append(text)
@@ -227,7 +226,7 @@ class ShellSession(KeptInput):
                 transport.write(encode_text("".join(gathered)))
 
     def _send(self, raw: bytes) -> None:
-        """Send wire bytes, in their place between the texts."""
+        """Send wire bytes, in order with the texts."""
         if raw:
             gathers = self._v_out is not None
             self._flush()
@@ -235,7 +234,7 @@ class ShellSession(KeptInput):
             self._v_out = [] if gathers else None
 
     def print_text(self, text: str) -> None:
-        """Show what typed code prints."""
+        """Show the output of typed code."""
         if not text:
             return
         from_background = self._v_out is None and self._is_idle
@@ -249,7 +248,7 @@ class ShellSession(KeptInput):
 
     @property
     def _is_idle(self) -> bool:
-        """Whether the prompt stands there."""
+        """Whether the prompt is shown and waits."""
         return self.shell is not None and not self.shell.awaiting
 
     def _print_beside(self, editor: LineEditor, text: str) -> None:
@@ -262,7 +261,7 @@ class ShellSession(KeptInput):
     def display(self, value: Any) -> None:
         """Show the value of an expression and keep it in ``_`` of the namespace."""
         if value is not None and self.shell is not None:
-            text = f"{value!r}\n"  # before anything is changed: it may raise
+            text = f"{value!r}\n"  # `repr` first: it may raise, and nothing is changed yet
             if not self.at_line_start:
                 self.at_line_start = True
             self.out(text)
@@ -291,7 +290,7 @@ class ShellSession(KeptInput):
         return self.shell is not None and self.shell.awaiting
 
     def _typed(self, data: bytes) -> None:
-        """Give `data` to whom it belongs, or keep it for later."""
+        """Give `data` to its reader, or buffer it."""
         if self._part or self._sealed_part or self._pieces is not None or self.is_busy:
             self._type_ahead(data)
             return
@@ -316,7 +315,7 @@ class ShellSession(KeptInput):
         self.prompt()
 
     def push_line(self, line: str) -> None:
-        """Run `line`, and ask for the next unless there is something to wait for."""
+        """Run `line`, and show the prompt unless a coroutine runs."""
         shell = self.shell
         if shell is None:
             return
@@ -327,7 +326,7 @@ class ShellSession(KeptInput):
             self.put_back("".join(f"{each}\n" for each in left).encode())
 
     def push_paste(self, lines: list[str], unfinished: str) -> None:
-        """Run `lines`, pasted together; ask for the next, and show how it begins."""
+        """Run `lines`, pasted together; show the prompt, with the unfinished last line."""
         shell = self.shell
         if shell is None:
             return
@@ -341,7 +340,7 @@ class ShellSession(KeptInput):
             self.out(self.editor.insert(unfinished))
 
     def evaluated(self) -> None:
-        """Ask for the next line: what was awaited has ended."""
+        """Show the prompt: the coroutine has ended."""
         self.prompt()
         self.ahead_goes_on()
 
@@ -357,17 +356,18 @@ class ShellSession(KeptInput):
         return urgent.interrupts_waiting(self._v_transport)
 
     def leave_block(self) -> None:
-        """Leave the block, or where there is none the server, as C-d does."""
+        """Drop the current block; without one, close the connection, as C-d does."""
         if self.shell is not None and self.shell.block:
             self.shell.drop_block()
             self.prompt()
         else:
             self.leave()
 
-    # --- what was typed ahead -------------------------------------------------------
+    # --- input typed ahead ----------------------------------------------------------
 
     def _type_ahead(self, data: bytes) -> None:
-        """Keep `data` until what goes on has ended; C-c ends that and drops it."""
+        """Buffer `data` until the coroutine ends; C-c cancels it and drops the buffer."""
+        # Input before the last C-c is dropped, as a terminal does.
         if self.shell is not None and b"\x03" in data:
             self._clear_kept()
             data = data[data.rindex(b"\x03") + 1 :]
@@ -379,14 +379,14 @@ class ShellSession(KeptInput):
             self.transport.pause_reading()
 
     def put_back(self, data: bytes) -> None:
-        """Put `data` before what was typed ahead."""
+        """Put `data` in front of the buffered input."""
         if data:
             self._replace_kept(data + self._read_kept())
 
     def ahead_goes_on(self) -> None:
-        """Take up what was typed ahead, now that nothing is in its way, and read on.
+        """Run the buffered input, now that nothing is in its way, and read on.
 
-        In a turn of its own, so that what went on before is committed and never lost to it.
+        In a turn of its own, so that the turn before is committed and can't be lost to it.
         """
         if not self.is_busy:
             if self._has_kept():
@@ -398,7 +398,7 @@ class ShellSession(KeptInput):
 
     def _read_on(self) -> None:
         if self.is_connected and not self.is_busy:
-            self.transport.resume_reading()  # which runs what was kept
+            self.transport.resume_reading()  # which runs the kept input
 
     def _may_be_secret(self, data: bytes) -> bool:
         return self.login is not None
@@ -407,7 +407,7 @@ class ShellSession(KeptInput):
         return 0 if self.is_busy else kept.find(b"\n") + 1 or len(kept)
 
     def _run_kept(self, data: bytes, rest: bytes) -> None:
-        """Take `data` as typed now."""
+        """Handle `data` as if it were typed now."""
         self._clear_kept()
         self._v_out = []
         try:
@@ -434,12 +434,12 @@ class ShellSession(KeptInput):
         self._wire_changed()
         is_mark = isinstance(event, Negotiation) and event.option == codec.Option.TIMING_MARK
         if is_mark and self._is_idle and self.shell is not None and not self.wire.is_character:
-            # A client that interrupts shows nothing before this is answered (RFC 860),
+            # A client that interrupts shows no output before this is answered (RFC 860),
             # not even the prompt that followed the interrupt.
             self.out(f"\n{self.shell.prompt}")
 
     def _wire_changed(self) -> None:
-        """Note what the client says of itself: mode, terminal, width."""
+        """Apply the client's options: mode, terminal, width."""
         if self.shell is None or self.account is None or not self.wire.is_character:
             return
         if self.editor is None:
@@ -460,14 +460,14 @@ class ShellSession(KeptInput):
         if self.editor is not None and self._is_idle:
             self.out(self.editor.show())
 
-    # --- input that kills -----------------------------------------------------------
+    # --- poison input ---------------------------------------------------------------
 
     def input_unit(self, data: bytes) -> int:
         """Return the length of the first line of `data`, else of all of it."""
         return self.wire.first_line(data)
 
     def input_skipped(self, data: bytes) -> None:
-        """Drop the line that killed the server, and say so."""
+        """Drop poison input, a line, and say so."""
         text = b""
         for event in self.wire.receive(data):
             if isinstance(event, Data):
@@ -477,7 +477,7 @@ class ShellSession(KeptInput):
         self.skip_text(text)
 
     def skip_text(self, text: bytes) -> None:
-        """Drop `text` and what it would have completed, and say so."""
+        """Drop `text` and the line that it would have completed, and say so."""
         text = self.pending + text
         self.set_pending(b"")
         if self.shell is None:

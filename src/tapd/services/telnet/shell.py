@@ -1,4 +1,4 @@
-"""The telnet session's prompt: the host's, under the name that TAPs know it by."""
+"""The telnet session's prompt: the host's, under the name that TAPs have."""
 
 from __future__ import annotations
 

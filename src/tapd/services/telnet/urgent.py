@@ -1,4 +1,4 @@
-"""Telnet's urgent data, and Ctrl-C that nobody has read yet: what is asked of the socket itself."""
+"""Telnet's urgent data, and unread Ctrl-C: queries of the socket itself."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 
 def keep_in_stream(transport: Transport) -> None:
-    """Have the mark of a client's synch (RFC 854), which is urgent data, stay in the stream."""
+    """Keep the mark of a client's synch (RFC 854), which is urgent data, in the stream."""
     connection = transport.get_extra_info("socket")
     if connection is not None and connection.family in _FAMILIES:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
 
 
 def interrupts_waiting(transport: Transport | None) -> int:
-    """Count the C-c in the kernel; the line that runs may still be there, in front of them.
+    """Count the C-c in the kernel; the running line may still be there, in front of them.
 
-    A UNIX socket is not looked at: peeking moves the offset that its own reads go by.
+    Not for UNIX sockets: peeking moves the offset of their own reads.
     """
     connection = None if transport is None else transport.get_extra_info("socket")
     if connection is None or connection.family not in _FAMILIES:

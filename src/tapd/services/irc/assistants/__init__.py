@@ -1,14 +1,14 @@
-"""NickServ and ChanServ: people's accounts and channels, by commands in plain words.
+"""NickServ and ChanServ: accounts and channels, by commands in plain words.
 
-Imports what is above it in the package. They are no users: whoever writes to their
-nicks, or sends the commands NS and CS, talks to a table of functions.
+They are not users: messages to their nicks, and the commands NS and CS, run functions of
+a table.
 
 | what | module |
 |---|---|
 | the table, how a line is run, HELP | `table` |
 | accounts: REGISTER, IDENTIFY, SET, ... | `nickserv` |
-| other people who have one's nick: GHOST, REGAIN | `nickserv_nicks` |
-| what operators do with accounts | `nickserv_opers` |
+| taking one's nick back: GHOST, REGAIN | `nickserv_nicks` |
+| operators' commands for accounts | `nickserv_opers` |
 | channels: REGISTER, ACCESS, SET, ... | `chanserv` |
 | ranks, invitations and bans on one's channels | `chanserv_members` |
 

@@ -1,8 +1,7 @@
-"""ChanServ: channels that stay. REGISTER, DROP, INFO, ACCESS, FLAGS, AUTOKICK, TRANSFER, SET.
+"""ChanServ: registered channels. REGISTER, DROP, INFO, ACCESS, FLAGS, AUTOKICK, TRANSFER, SET.
 
-Imports `grants` and the data model. What one may do depends on the rank that the channel's
-access list gives to one's account; an IRC operator with the privilege ``accounts`` may do
-what a founder may.
+The rank of an account in the channel's access list decides what its users may do. An IRC
+operator with the privilege ``accounts`` has a founder's rights.
 """
 
 from __future__ import annotations
@@ -43,15 +42,15 @@ _RANK_NAMES = {"q": "the founder", **{rank: f"the level {name}" for name, rank i
 def registered_channel(
     reply: Reply, name: str, needed: str = ""
 ) -> tuple[Channel, ChannelRegistration]:
-    """Return a registered channel, on which the client may do what takes a rank.
+    """Return a registered channel, after a check of the client's rank.
 
     Args:
         reply: the client's.
         name: the channel's.
-        needed: the lowest rank that may; "" for everybody.
+        needed: the lowest allowed rank; "" for everybody.
 
     Raises:
-        Refused: it is not registered, or the client may not.
+        Refused: it is not registered, or the client's rank is too low.
     """
     channel = reply.network.find_channel(name)
     if channel is None or channel.registration is None:
@@ -66,7 +65,7 @@ def registered_channel(
 
 
 def _outranks(reply: Reply, registration: ChannelRegistration, level: str) -> bool:
-    """Whether the client may give and take `level`: of those below their own."""
+    """Whether the client may give and take `level`: it must be below their own."""
     if reply.network.may(reply.user, "accounts"):
         return True
     own = registration.rank_of(reply.user.account)
@@ -134,7 +133,7 @@ def info(reply: Reply, words: Words) -> None:
         f"{channel.name}: registered {since}, founder {founder}.",
         f"Options: {', '.join(options) or 'none'}.",
     )
-    if allowed and registration.mode_lock:  # there may be a key in it
+    if allowed and registration.mode_lock:  # it may contain a key
         CHANSERV.say(reply, f"Mode lock: {registration.mode_lock_text()}")
     if registration.description:
         CHANSERV.say(reply, registration.description)

@@ -1,7 +1,7 @@
 """ChanServ: ranks of members, invitations and bans. OP, DEOP, ..., INVITE, UNBAN.
 
-Imports `chanserv` and `grants`. The changes are ChanServ's, so that one need not be an
-operator on the channel, or be there at all.
+ChanServ makes the changes, so the client need be neither an operator on the channel nor
+on it at all.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from tapd.services.irc.state.reply import Reply
 
 _NEEDED = {"a": "q", "o": "o", "h": "o", "v": "h"}
-"""The rank of the access list that it takes to give or take a rank."""
+"""The rank in the access list that is needed to give or take a rank."""
 
 
 def _add_rank_commands(level: str, verb: str) -> None:
-    """Add the command that gives the rank of a level, and the one that takes it."""
+    """Add the commands that give and take the rank of a level."""
     letter = LEVELS[level]
 
     @CHANSERV.command(verb, "<channel> [nick]", needs_account=True)

@@ -1,7 +1,6 @@
-"""Codes that people type again, so that nothing is dropped by a slip.
+"""Confirmation codes, so that nothing is dropped by a slip.
 
-Imports `table` only. A code is made of the network's secret and of what it is for,
-so none has to be kept.
+A code is derived from the network's secret and its purpose, so none is stored.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ def code_for(network: Network, kind: str, name: str, since_s: float) -> str:
 
 
 def check_code(given: str, code: str) -> None:
-    """Check a code that was typed.
+    """Check a typed code.
 
     Raises:
-        Refused: it is another.
+        Refused: it is wrong.
     """
     if not hmac.compare_digest(given.lower().encode(), code.encode()):
         raise Refused("That is not the code; the command without one tells it")

@@ -1,7 +1,7 @@
 """NickServ: accounts. REGISTER, IDENTIFY, LOGOUT, INFO, SET, DROP.
 
-Imports `login`, `checking` and the data model. Passwords are checked in a thread
-(`checking`), which keeps them sealed, and are named in no log.
+Passwords are checked in a thread (`checking`), which keeps them sealed, and are never
+logged.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def own_account(reply: Reply) -> IrcAccount:
     """Return the account that the client is logged in to.
 
     Raises:
-        Refused: it is no more.
+        Refused: it no longer exists.
     """
     account = reply.network.accounts.find(reply.user.account)
     if account is None:
@@ -58,7 +58,7 @@ def own_account(reply: Reply) -> IrcAccount:
 
 
 def known_account(reply: Reply, name: str) -> IrcAccount:
-    """Return the account of that name, or that a nick of that name is reserved for.
+    """Return the account that has that name or reserves that nick.
 
     Raises:
         Refused: there is none.
@@ -99,7 +99,7 @@ def register(reply: Reply, words: Words) -> None:
 
 
 def _registered(reply: Reply, proof: Proof | None, name: str, email: str) -> None:
-    problem = why_no_account(reply, name)  # of two at the same time the first has it
+    problem = why_no_account(reply, name)  # of two concurrent registrations the first wins
     if proof is None or problem is not None:
         NICKSERV.say(reply, problem[1] if problem is not None else "Try again later")
         return
@@ -204,7 +204,7 @@ def _set_password(reply: Reply, account: IrcAccount, words: Words) -> None:
 
 
 def exchange(secrets: str, password_hash: str) -> Proof | None:
-    """Return the proof of a new password where the old one is right; runs in a thread.
+    """Return the proof of a new password if the old one is right; runs in a thread.
 
     Args:
         secrets: the old one as typed, a NUL, and the new one prepared.
@@ -292,7 +292,7 @@ def drop(reply: Reply, words: Words) -> None:
 
 
 def remove_account(network: Network, account: IrcAccount, reply: Reply) -> None:
-    """Forget an account, with its nicks, channels and conversations; its users are logged out."""
+    """Remove an account with its nicks, channels and conversations; log its users out."""
     forget_account(network, account)
     network.accounts.remove(account)
     log_out_all(network, account, reply)
@@ -300,7 +300,7 @@ def remove_account(network: Network, account: IrcAccount, reply: Reply) -> None:
 
 
 def log_out_all(network: Network, account: IrcAccount, reply: Reply) -> None:
-    """Log out the users of an account; who is there without a client goes."""
+    """Log out the users of an account; users without a client leave."""
     for user in list(network.users.values()):
         if user.account == account.name:
             log_out(network, user, reply)

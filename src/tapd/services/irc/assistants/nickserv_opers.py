@@ -1,4 +1,4 @@
-"""NickServ: what IRC operators do with accounts. LIST, SUSPEND, UNSUSPEND, RESET, REMOVE."""
+"""NickServ: operators' commands for accounts. LIST, SUSPEND, UNSUSPEND, RESET, REMOVE."""
 
 from __future__ import annotations
 

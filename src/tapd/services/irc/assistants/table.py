@@ -1,13 +1,13 @@
-"""The tables of NickServ's and ChanServ's commands, and how a line is run.
+"""The tables of NickServ's and ChanServ's commands, and how a line runs.
 
-Imports `names`, the wire format and the errors. A command is one function::
+A command is one function::
 
     @NICKSERV.command("LOGOUT", needs_account=True)
     def logout(reply: Reply, words: Words) -> None:
         '''Log out of your account.'''
 
-The first line of the docstring is what HELP lists; the rest is told by HELP LOGOUT.
-A function says what it did by `Assistant.say`, or raises `Refused`.
+HELP lists the first line of the docstring; HELP LOGOUT shows the rest. A function reports
+its result with `Assistant.say`, or raises `Refused`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tapd.services.irc.state.reply import Reply
 
 Words = Sequence[str]
-"""What came after the command's name."""
+"""The words after the command's name."""
 
 Function = Callable[["Reply", Words], None]
 
@@ -36,7 +36,7 @@ _HIDDEN = "********"
 
 
 class Refused(Exception):
-    """A command is refused; its text is what the client is told."""
+    """A command is refused; the client gets its text."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,11 +45,11 @@ class AssistantCommand:
 
     Attributes:
         name: in upper case.
-        function: what runs it.
-        syntax: of its words: ``<needed>``, ``[perhaps]``.
-        needs_account: one must be logged in.
-        privilege: what an IRC operator needs for it; "" for everybody.
-        secret_from: the word from which on it is not for other eyes; None for none.
+        function: runs it.
+        syntax: of its words: ``<needed>``, ``[optional]``.
+        needs_account: the client must be logged in.
+        privilege: an IRC operator's privilege that it needs; "" for everybody.
+        secret_from: the first word that is secret; None for none.
     """
 
     name: str
@@ -66,7 +66,7 @@ class AssistantCommand:
 
     @property
     def help_lines(self) -> list[str]:
-        """What HELP tells: the docstring's lines; a paragraph is one of them."""
+        """The text of HELP: the docstring's lines; each paragraph is one line."""
         text = inspect.cleandoc(self.function.__doc__ or "")
         return [" ".join(part.split()) for part in text.split("\n\n")]
 
@@ -111,18 +111,18 @@ class Assistant:
         return add
 
     def mask(self, network: Network) -> str:
-        """Return what their messages come from."""
+        """Return the source of their messages."""
         return f"{self.nick}!{self.nick}@{network.server_name}"
 
     def say(self, reply: Reply, *texts: str) -> None:
-        """Tell a client something, a NOTICE for each text."""
+        """Send texts to a client, one NOTICE each."""
         source = self.mask(reply.network)
         for text in texts:
             reply.send_body(render_body(source, "NOTICE", (reply.nick,), text or " "))
 
     def run(self, reply: Reply, text: str) -> None:
-        """Run the line that a client wrote to them."""
-        if text[:1] == "\x01":  # a CTCP, which nobody here answers
+        """Run a client's line."""
+        if text[:1] == "\x01":  # a CTCP is ignored
             return
         name, *words = text.split() or ["HELP"]
         try:
@@ -173,11 +173,11 @@ class Assistant:
         self.say(reply, "HELP COMMAND tells more.")
 
     def hide_secrets(self, text: str) -> str:
-        """Return a line as it may be shown again: without its passwords."""
+        """Return a line without its passwords, to be shown again."""
         name, *words = text.split() or [""]
         command = self.commands.get(name.upper())
         if command is None:
-            # A mistyped command may well have a password behind it.
+            # A mistyped command may be followed by a password.
             return f"{name} {_HIDDEN}" if words and name.upper() != "HELP" else text
         first = command.secret_from
         if first is None or len(words) <= first:
@@ -189,11 +189,11 @@ NICKSERV = Assistant("NickServ", "NickServ knows accounts, and whose nick is who
 CHANSERV = Assistant(CHANSERV_NICK, "ChanServ knows channels, and who is what there")
 
 ASSISTANTS = {fold(each.nick): each for each in (NICKSERV, CHANSERV)}
-"""All of them, by folded nick."""
+"""All assistants, by folded nick."""
 
 
 def find_assistant(network: Network, target: str) -> Assistant | None:
-    """Return whom `target` names: ``NickServ``, or ``NickServ@`` and the server's name."""
+    """Return the assistant named ``NickServ``, or ``NickServ@`` and the server's name, if any."""
     nick, at, server = target.partition("@")
     if at and fold(server) != fold(network.server_name):
         return None

@@ -1,6 +1,6 @@
-"""The commands, by subject. Every module here is imported, which fills the table.
+"""The commands, by subject. Importing its modules fills the table.
 
-Imports all of its own modules, so that a new one needs no line elsewhere.
+All modules are found and imported automatically, so a new one needs no line elsewhere.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 400
-"""A message of this length goes on in the next AUTHENTICATE (sasl-3.1)."""
+"""A message of this length continues in the next AUTHENTICATE (sasl-3.1)."""
 
 
 # --- SASL --------------------------------------------------------------------------------
@@ -81,7 +81,7 @@ def _begin(reply: Reply, name: str) -> None:
 
 def _take_chunk(reply: Reply, exchange: Exchange, text: str) -> None:
     session = reply.session
-    # What came before is sealed: it may have a password in it.
+    # Earlier parts are sealed: they may contain a password.
     sealer = session.service.sealer
     before = (sealer.open(session.sasl_input) or b"").decode() if session.sasl_input else ""
     whole = before + ("" if text == "+" and before else text)
@@ -179,7 +179,7 @@ def _registered(reply: Reply, proof: Proof | None, name: str, email: str) -> Non
     if proof is None:
         reply.fail("REGISTER", "TEMPORARILY_UNAVAILABLE", name, text="Try again later")
         return
-    problem = why_no_account(reply, name)  # of two at the same time the first has it
+    problem = why_no_account(reply, name)  # of two concurrent registrations the first wins
     if problem is not None:
         reply.fail("REGISTER", problem[0], name, text=problem[1])
         return

@@ -1,8 +1,8 @@
 """Bans and exempts: KLINE, DLINE, XLINE, ELINE, their opposites, and their lists in STATS.
 
-As most servers have them: ``KLINE [SOFT] [MYSELF] [DURATION] MASK [:REASON[|PRIVATE]]``.
-A duration is a number of minutes or ``1d12h``; 0, or none, is for ever. SOFT lets in
-who is logged in. What would ban the operator too is refused without MYSELF.
+The usual syntax: ``KLINE [SOFT] [MYSELF] [DURATION] MASK [:REASON[|PRIVATE]]``.
+A duration is a number of minutes or ``1d12h``; 0, or none, is permanent. SOFT admits
+logged-in clients. A ban that matches the operator is refused without MYSELF.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ REASON_BYTES_MAX = 250
 
 
 class _Asked(NamedTuple):
-    """What an operator asked for, parsed."""
+    """An operator's request, parsed."""
 
     mask: str
     reason: str
@@ -194,7 +194,7 @@ LISTS: dict[str, tuple[Kind | None, n.Numeric, str]] = {
     "x": (Kind.REALNAME, n.RPL_STATSXLINE, "X"),
     "e": (None, n.RPL_STATSELINE, "E"),
 }
-"""The lists that STATS shows, by letter: what, with which numeric, and its first word."""
+"""The lists that STATS shows, by letter: content, numeric, and first word."""
 
 
 def send_bans(reply: Reply, letter: str) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tapd.services.irc.wire.message import Message
 
 KNOCK_S = 60.0
-"""A channel hears of one KNOCK in this time."""
+"""The interval between two KNOCKs that a channel is told of."""
 
 
 @command("JOIN", params=1)
@@ -71,7 +71,7 @@ def join_one(reply: Reply, name: str, key: str) -> None:
 
 
 def why_shut(channel: Channel, user: User, key: str) -> n.Numeric | None:
-    """Return the numeric that keeps `user` out of `channel`; None where nothing does."""
+    """Return the numeric that refuses `user` a JOIN of `channel`; None if they may join."""
     registration = channel.registration
     if registration is not None:
         if registration.is_founder(user.account):

@@ -74,10 +74,10 @@ def nick(reply: Reply, message: Message) -> None:
 
 
 def _check_pace(session: Client) -> None:
-    """Check how often the nick was changed.
+    """Check the rate of nick changes.
 
     Raises:
-        Refused: too often.
+        Refused: it is too high.
     """
     wait_s = nick_wait_s(session)
     if wait_s:
@@ -86,7 +86,7 @@ def _check_pace(session: Client) -> None:
 
 
 def _may_yet_log_in(session: Client) -> bool:
-    """Whether a nick may yet turn out to be that of the client's own account (CAP, PASS)."""
+    """Whether the client may still log in to the account that owns the nick (CAP, PASS)."""
     return not session.is_registered and (session.negotiating or bool(session.password))
 
 
@@ -111,7 +111,7 @@ def set_user(reply: Reply, message: Message) -> None:
     realname = message.params[3]
     if not username or not realname:
         raise Refused(n.ERR_NEEDMOREPARAMS, "USER")
-    # The tilde says that no ident server vouches for it.
+    # The tilde means: not verified by an ident server.
     reply.user.username = f"~{username}"
     reply.user.realname = clip(realname, REALNAME_BYTES_MAX)
     if device and not reply.session.device:

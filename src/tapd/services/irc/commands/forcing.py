@@ -1,4 +1,4 @@
-"""What operators do to users and the network: SAJOIN, SAPART, SANICK, SAMODE, CHGHOST, LOCKDOWN."""
+"""Operators' commands: SAJOIN, SAPART, SANICK, SAMODE, CHGHOST, LOCKDOWN."""
 
 from __future__ import annotations
 

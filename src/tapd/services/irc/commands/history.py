@@ -1,7 +1,7 @@
-"""The past: CHATHISTORY, MARKREAD and REDACT.
+"""Message history: CHATHISTORY, MARKREAD and REDACT.
 
-ircv3.net/specs/extensions/chathistory, /read-marker and /message-redaction. A
-channel's past is for its members; a conversation's for the two who had it.
+ircv3.net/specs/extensions/chathistory, /read-marker and /message-redaction. A channel's
+history is for its members; a conversation's for the two users.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tapd.services.irc.wire.message import Message
 
 REDACTION_WINDOW_S = 86400
-"""How long people may take back what they said; a channel's operators always may."""
+"""How long users may redact their own messages; a channel's operators always may."""
 
 
 # --- CHATHISTORY -----------------------------------------------------------------------
@@ -52,7 +52,7 @@ def _find_verb(verb: str, params: tuple[str, ...]) -> _Verb:
 
 
 def _find_log(reply: Reply, verb: str, target: str) -> Log | None:
-    """Return the log of `target`; None where nothing was said there yet."""
+    """Return the log of `target`; None if there is none yet."""
     network, user = reply.network, reply.user
     if is_channel_like(target):
         channel = network.find_channel(target)
@@ -66,7 +66,7 @@ def _find_log(reply: Reply, verb: str, target: str) -> Log | None:
 
 
 def _partner(reply: Reply, nick: str) -> str | None:
-    """Return whom `nick` means: who has it now, else with whom there was a conversation."""
+    """Return the identity of `nick`: its present user's, else of a conversation partner."""
     user = reply.network.find_user(nick)
     if user is not None:
         return user.identity

@@ -1,7 +1,7 @@
 """PRIVMSG, NOTICE and TAGMSG, to channels, to ranks of channels, and to users.
 
-One way for all three (modern, "Sending Messages"; IRCv3 message-tags). A NOTICE
-is never answered, so that two programs can't answer each other for ever.
+One code path for all three (modern, "Sending Messages"; IRCv3 message-tags). A NOTICE is
+never answered, so that two programs can't answer each other for ever.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ def tagmsg(reply: Reply, message: Message) -> None:
 
 
 class Said(NamedTuple):
-    """What somebody says, whoever it is for.
+    """A client's message, for any target.
 
     Attributes:
         command: PRIVMSG, NOTICE or TAGMSG.
         text: all of it; None for none.
         tags: those that came with it.
-        lines: of a message of several lines; () for another.
+        lines: of a multiline message; () for others.
     """
 
     command: str
@@ -93,16 +93,16 @@ def _say(reply: Reply, message: Message) -> None:
 
 
 def tell_refused(reply: Reply, verb: str, refusal: Refused) -> None:
-    """Tell a client why what it says is refused; but a NOTICE is never answered."""
+    """Tell a client why its message is refused; a NOTICE is never answered."""
     if verb != "NOTICE":
         refusal.tell(reply, verb)
 
 
 def say_to(reply: Reply, said: Said, target: str) -> None:
-    """Deliver what a client says to one target.
+    """Deliver a client's message to one target.
 
     Raises:
-        Refused: it may not be said there.
+        Refused: it is not allowed there.
     """
     session = reply.session
     network, user = session.service, session.user
@@ -159,15 +159,15 @@ def _say_on_channel(
 
 
 class Floor(NamedTuple):
-    """What a member has just said on a channel, where no mode asks what it is.
+    """A member's last message on a channel, if no mode checks its text.
 
-    Lines that come in one piece are mostly alike: a text that was pasted. As nothing else
-    runs between them, what was found out for the first holds for those after it.
+    Lines of one read are mostly alike: a pasted text. Nothing else runs between them, so the
+    checks of the first hold for the others.
 
     Attributes:
-        prefix: the line, as far as it has to be the same.
+        prefix: the line up to the part that may differ.
         command: PRIVMSG or NOTICE.
-        channel: where.
+        channel: the channel.
     """
 
     prefix: bytes
@@ -175,7 +175,7 @@ class Floor(NamedTuple):
     channel: Channel
 
     def goes_on(self, session: Client, line: bytes) -> bool:
-        """Say what is in `line`, if it is one more; return whether it was."""
+        """Say the text in `line`, if it continues the message; return whether it did."""
         prefix = self.prefix
         if not line.startswith(prefix) or len(line) > BODY_BYTES_MAX - 2:
             return False
@@ -220,7 +220,7 @@ def _say_to_user(reply: Reply, session: Client, said: Said, target: User) -> Non
 
 
 def _say_to_assistant(reply: Reply, said: Said, assistant: Assistant) -> None:
-    """Have a line run by NickServ or ChanServ; nothing of it is kept, nor are passwords echoed."""
+    """Have NickServ or ChanServ run a line; it is not stored, and passwords are not echoed."""
     if said.command != "PRIVMSG" or said.text is None:
         return
     line = said.text.replace("\n", " ")
@@ -232,6 +232,6 @@ def _say_to_assistant(reply: Reply, said: Said, assistant: Assistant) -> None:
 
 
 def _echo(reply: Reply, outgoing: Outgoing) -> None:
-    """Send the sender their own message, where they want it (IRCv3 echo-message)."""
+    """Send the sender their own message, if they want it (IRCv3 echo-message)."""
     if reply.caps & cap.ECHO_MESSAGE:
         reply.send(outgoing)

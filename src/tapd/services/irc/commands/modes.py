@@ -42,7 +42,7 @@ def mode(reply: Reply, message: Message) -> None:
 def change_modes(
     reply: Reply, channel: Channel, changes: list[Change], *, is_forced: bool = False
 ) -> None:
-    """Make those of `changes` that are allowed (all, where `is_forced`), and tell the members."""
+    """Make the allowed `changes` (all, if `is_forced`), and tell the members."""
     attempt = _Attempt(reply, channel, is_forced=is_forced)
     done = [made for change in changes if (made := attempt.make(change)) is not None]
     announce_modes(reply.network, channel, done, user=reply.user, reply=reply)
@@ -61,7 +61,7 @@ class _Attempt:
         self.unknown: set[str] = set()
 
     def make(self, change: Change) -> Change | None:
-        """Make one change; return what was done, None for nothing."""
+        """Make one change; return the effective change, None for none."""
         mode = CHANNEL_MODES.get(change.letter)
         if mode is None:
             if change.letter not in self.unknown:
@@ -99,7 +99,7 @@ class _Attempt:
         return self.params_used <= MODE_CHANGES_MAX
 
     def _is_locked(self, change: Change) -> bool:
-        """Whether the channel's mode lock is against a change; the client is told then."""
+        """Whether the channel's mode lock forbids a change; the client is told if so."""
         registration = self.channel.registration
         if self.is_forced or registration is None or not registration.forbids(change):
             return False
@@ -108,7 +108,7 @@ class _Attempt:
         return True
 
     def _gives_up(self, change: Change) -> bool:
-        """Whether somebody takes a rank of their own away, which they always may."""
+        """Whether a member gives up a rank of their own, which is always allowed."""
         user = self.reply.user
         is_own = self.reply.network.find_user(change.param or "") is user
         return not change.on and is_own and change.letter in self.channel.members.get(user, "")
@@ -128,10 +128,10 @@ class _Attempt:
         self.reply.numeric(end, channel.name)
 
     def _check(self, mode: ChannelMode, change: Change) -> Change | None:
-        """Return a change with its parameter as it is kept; None for one without effect.
+        """Return a change with its parameter normalized; None for one without effect.
 
         Raises:
-            Refused: the parameter is wrong.
+            Refused: the parameter is invalid.
         """
         match mode.kind:
             case Kind.LIST:

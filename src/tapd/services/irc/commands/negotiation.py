@@ -81,7 +81,7 @@ _VERBS: dict[str, Callable[[Reply, tuple[str, ...]], None]] = {
 
 
 def describe(network: Network, version: int) -> list[str]:
-    """Return the capabilities as CAP LS has them: with values from version 302 on."""
+    """Return the capabilities as in CAP LS: with values from version 302 on."""
     words = []
     for name, each in cap.offered(network).items():
         if each.is_told_only and version < 302:
@@ -92,11 +92,11 @@ def describe(network: Network, version: int) -> list[str]:
 
 
 def announce(network: Network, verb: str, words: Sequence[str]) -> None:
-    """Tell clients with cap-notify of capabilities that come (NEW) or go (DEL).
+    """Tell clients with cap-notify of added (NEW) or removed (DEL) capabilities.
 
     Args:
         network: whose clients.
-        verb: NEW or DEL; what goes is taken from all sessions as well.
+        verb: NEW or DEL; removed ones are taken from all sessions as well.
         words: the capabilities, for NEW with their values.
     """
     names = [word.partition("=")[0] for word in words]

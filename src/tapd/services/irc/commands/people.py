@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tapd.services.irc.wire.message import Message
 
 WHO_REPLIES_MAX = 1000
-"""Of a WHO by mask. A channel is always shown whole."""
+"""Limit of a WHO by mask. A channel is always shown whole."""
 
 _WHOX_ORDER = "tcuihsnfdlaor"
 
@@ -86,7 +86,7 @@ def _is_listed(asker: User, user: User) -> bool:
 
 
 def _shared_channel(asker: User, user: User) -> Channel | None:
-    """Return a channel to show `user` on: one that both are on, else one that is no secret."""
+    """Return a channel to show `user` on: a common one, else one that is not secret."""
     for channel in user.channels:
         if asker in channel.members:
             return channel
@@ -121,7 +121,7 @@ def _reply_who(reply: Reply, user: User, channel: Channel | None) -> None:
 
 
 def _reply_whox(reply: Reply, user: User, channel: Channel | None, fields: str, token: str) -> None:
-    """Reply as WHOX has it: the fields asked for, in an order that is always the same."""
+    """Reply in WHOX form: the requested fields, in a fixed order."""
     params = [
         _WHOX_FIELDS[field](reply, user, channel)
         for field in _WHOX_ORDER

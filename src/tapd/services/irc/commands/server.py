@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def check_server(reply: Reply, message: Message, index: int = 0) -> None:
-    """Check that the server that a command names, if any, is this one.
+    """Check that the server named in a command, if any, is this one.
 
     Raises:
         Refused: it is not (402).
@@ -181,7 +181,7 @@ def list_channels(reply: Reply, message: Message) -> None:
 
 
 def _condition(word: str, now_s: float) -> Condition | None:
-    """Return what a word of LIST asks for; None where it names a channel.
+    """Parse a word of LIST as a condition; None if it names a channel.
 
     ELIST: C (creation) and T (topic), in minutes; U (users); M and N (masks).
     """

@@ -1,10 +1,9 @@
-"""Who may come in, and stay: at the connection, at registration's end, at login, at a ban.
+"""Admission control: at the connection, at the end of registration, at login, at a new ban.
 
-Imports `bans`, `limits`, `proxy`, `fronts`, `audit` and the numerics; of sessions and
-the network it knows what they are given. In this order a client meets: the pace of
-connections of its address (refused without a word, which costs least), the PROXY
-header where one is due, bans by address and the numbers of connections (ERROR), and
-at registration's end all bans and the lockdown (465, ERROR).
+A client passes these checks in order: the rate limit of connections from its address
+(refused without a word, which costs least); the PROXY header if one is due; bans by
+address and limits of connections (ERROR); and at the end of registration all bans and the
+lockdown (465, ERROR).
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 BYTES_MAX = 4096
-"""Of all lines before registration together; CAP, SASL, NICK and USER take some hundreds."""
+"""Limit of all input before registration; CAP, SASL, NICK and USER take some hundreds."""
 LINE_BYTES_MAX = 1024
-"""What is kept of one line: more than any has (RFC 2812 section 2.3: 512).
+"""Limit of the kept part of one line: longer than any line may be (RFC 2812 section 2.3: 512).
 
-Each piece of input journals it anew, so this is also what a byte can cost the journal.
+Each piece of input journals it anew, so this also bounds the journal bytes per input byte.
 """
 
 LOCKDOWNS = {
@@ -42,17 +41,17 @@ LOCKDOWNS = {
     "sasl": "and only who logs in by SASL may come in",
     "all": "nobody may come in but from exempt addresses",
 }
-"""Levels of `Network.lockdown`, each with what the one before has."""
+"""Levels of `Network.lockdown`, each with the restrictions of the one before."""
 
 
 def check_pace(network: Network, peer: Any) -> None:
-    """Check how fast the connections of an address come.
+    """Check the rate of connections from an address.
 
     Raises:
-        PeerError: too fast.
+        PeerError: it exceeds the limit.
     """
     if network.fronts.is_proxy(peer):
-        return  # it is looked at when the client's own address is known
+        return  # checked once the client's own address is known
     if not _is_in_pace(network, peer_address(peer)):
         raise PeerError(f"{peer_address(peer)} connects too often")
 
@@ -65,7 +64,7 @@ def _is_in_pace(network: Network, ip: str) -> bool:
 
 
 def arrive(session: Client, transport: Transport) -> None:
-    """Take in a new connection, or wait for its PROXY header."""
+    """Admit a new connection, or wait for its PROXY header."""
     peername = transport.get_extra_info("peername")
     sockname = transport.get_extra_info("sockname")
     if session.network.fronts.begins_with_header(peername, sockname):
@@ -100,7 +99,7 @@ def _is_exempt(network: Network, ip: str) -> bool:
 
 
 def take_address(reply: Reply, ip: str) -> None:
-    """Have a client come from `ip`; close it where that may not be."""
+    """Set the address of a client to `ip`; close the connection if that is not allowed."""
     session, network, user = reply.session, reply.network, reply.user
     network.crowd.remove(session)
     session.ip = user.ip = ip
@@ -123,11 +122,11 @@ def take_address(reply: Reply, ip: str) -> None:
 
 
 def limit_input(session: Client) -> None:
-    """Have no more read than may be sent before registration; close where more was.
+    """Limit input before registration; close the connection if it sent more.
 
-    What is more stays in the kernel, and is read once the client is registered: who sends
-    all that it has to say in one piece loses nothing. Where the registration does not come
-    to its end, more input closes the connection.
+    The rest stays in the kernel and is read once the client is registered, so a client that
+    sends everything in one piece loses nothing. If registration never completes, more input
+    closes the connection.
     """
     transport = session.live_transport
     if session.is_registered or transport is None or transport.is_closing():
@@ -135,19 +134,19 @@ def limit_input(session: Client) -> None:
     left = BYTES_MAX - session.input_bytes
     if left < 0 and session.check is None:
         session.close(f"More than {BYTES_MAX // 1024} KiB of input before registration")
-    else:  # one more than may be sent tells that more was
+    else:  # one byte over the limit shows that it was exceeded
         transport.set_read_limit(max(left, 0) + 1)
 
 
 def subject_of(session: Client, user: User | None = None) -> Subject:
-    """Return a client as bans see it; with `user`, as another user's."""
+    """Return a client as the subject of bans; with `user`, as another user's."""
     user = session.user if user is None else user
     hosts = tuple(dict.fromkeys((user.host, user.cloak, user.ip, session.ip)))
     return Subject(user.nick, user.username, user.realname, hosts, session.ip, user.account)
 
 
 def may_enter(reply: Reply) -> bool:
-    """Whether a client whose registration is complete may come in; it is told if not."""
+    """Whether a client with complete registration is admitted; if not, it is told."""
     session, network = reply.session, reply.network
     ban = network.bans.find(subject_of(session), network.now_s())
     if ban is not None:
@@ -165,9 +164,9 @@ def may_enter(reply: Reply) -> bool:
 
 
 def recheck_soon(session: Client) -> None:
-    """Check the bans again, for what is new of a client: its account, its nick, its real name.
+    """Check the bans again soon, after a client's account, nick or real name changed.
 
-    In a turn of its own, so that what brought this about can be answered first.
+    In a turn of its own, so that the command that changed it is answered first.
     """
     network = session.network
     if network.bans.find(subject_of(session), network.now_s()) is not None:
@@ -175,7 +174,7 @@ def recheck_soon(session: Client) -> None:
 
 
 def recheck(session: Client) -> None:
-    """Turn a registered client away whom a ban is about by now."""
+    """Disconnect a registered client if a ban matches it by now."""
     network = session.network
     ban = network.bans.find(subject_of(session), network.now_s())
     if ban is not None and session.is_registered and session.is_connected:
@@ -183,7 +182,7 @@ def recheck(session: Client) -> None:
 
 
 def may_register(session: Client) -> bool:
-    """Whether an account can be registered from where `session` is, now."""
+    """Whether `session` may register an account from its address now."""
     network = session.network
     count = network.limits.accounts_per_hour
     return _is_exempt(network, session.ip) or (
@@ -193,7 +192,7 @@ def may_register(session: Client) -> bool:
 
 
 def note_registration(session: Client) -> None:
-    """Take note that an account was registered."""
+    """Count an account registration for the rate limit."""
     network = session.network
     if not _is_exempt(network, session.ip):
         network.account_pace.take(
@@ -202,17 +201,17 @@ def note_registration(session: Client) -> None:
 
 
 def _pace_key(ip: str) -> str:
-    """Return by what the pace of an address is kept: of IPv6 a customer's network."""
+    """Return the rate-limit key of an address: for IPv6 a customer's network."""
     return network_key(ip, 32, 64)
 
 
 def turn_away(reply: Reply, ban: Ban, asking: Reply | None = None) -> None:
-    """Close the connection of who is banned (RFC 2812, 465; ERROR).
+    """Disconnect a banned client (RFC 2812, 465; ERROR).
 
     Args:
         reply: where that client is told.
-        ban: which.
-        asking: of the command that brought it about, where that is somebody else's.
+        ban: the ban.
+        asking: of the command that caused it, if it is another client's.
     """
     session, network = reply.session, reply.network
     need = "You must log in by SASL" if ban.is_soft else "You are banned"
@@ -231,11 +230,11 @@ def turn_away(reply: Reply, ban: Ban, asking: Reply | None = None) -> None:
 
 
 def apply_ban(network: Network, ban: Ban, reply: Reply) -> int:
-    """Turn away those present whom a new ban is about; return how many connections.
+    """Disconnect all clients that a new ban matches; return how many connections.
 
     Args:
         network: theirs.
-        ban: which.
+        ban: the ban.
         reply: of the operator's command.
     """
     count = 0
@@ -247,10 +246,10 @@ def apply_ban(network: Network, ban: Ban, reply: Reply) -> int:
         if is_here and ban.is_about(subject := subject_of(session)):
             if ban.is_soft and not session.is_registered:
                 continue
-            if network.bans.find(subject, now_s) is not None:  # no exempt helps
+            if network.bans.find(subject, now_s) is not None:  # no exempt applies
                 turn_away(reply.to(session), ban, reply)
                 count += 1
-    for user in list(network.users.values()):  # those who stay without a client
+    for user in list(network.users.values()):  # always-on users without a client
         absent = Subject(
             user.nick, user.username, user.realname, (user.host, user.cloak), user.ip, user.account
         )

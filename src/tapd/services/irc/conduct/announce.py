@@ -1,8 +1,9 @@
-"""Announcing what somebody did: it is recorded, told to the others, and to them last.
+"""Announces events: records them, tells the others, and answers the acting client last.
 
-Last, and by the `Reply` of the command, so that it can become part of a labeled
-response. What happens on a channel passes `announce`, each change of a mode
-`set_modes` or `announce_modes`, a change of a person `announce_change`.
+The acting client is answered last and by the `Reply` of its command, so that the event
+can become part of a labeled response. Every event of a channel passes `announce`, every
+change of a mode `set_modes` or `announce_modes`, every change of a user
+`announce_change`.
 """
 
 from __future__ import annotations
@@ -33,16 +34,16 @@ def announce(
     having: int = 0,
     echo: int = 0,
 ) -> None:
-    """Record an event of a channel, and tell the members; who did it is told last.
+    """Record an event of a channel, and tell the members; the acting client is told last.
 
     Args:
         network: of both.
-        channel: where it is.
-        event: what happened.
-        reply: of the command that brought it about; None where it is nobody's here.
-        outgoing: what is sent, where that is not just the event.
+        channel: the channel.
+        event: the event.
+        reply: of the command that caused it; None if no client here did.
+        outgoing: the message, if it is not just the event.
         having: only to clients with all of these capabilities.
-        echo: capabilities that who did it needs, to be told.
+        echo: capabilities that the acting client needs to be told.
     """
     if outgoing is None:
         outgoing = event.outgoing()
@@ -58,17 +59,17 @@ def announce(
 def announce_change(
     network: Network, user: User, event: Event, having: int, reply: Reply | None = None
 ) -> Outgoing:
-    """Tell who shares a channel with `user`, or watches them, that they have changed.
+    """Tell users who share a channel with `user`, or monitor them, of a change.
 
     Args:
         network: theirs.
-        user: who.
-        event: what changed. It is no channel's, so it is not recorded.
+        user: the user that changed.
+        event: the change. It belongs to no channel, so it is not recorded.
         having: only to clients with all of these capabilities.
-        reply: of the command that brought it about, if any.
+        reply: of the command that caused it, if any.
 
     Returns:
-        What they are told, for the user's own clients.
+        The message, for the user's own clients.
     """
     outgoing = event.outgoing()
     network.tell_others(user, outgoing, having=having)
@@ -80,14 +81,14 @@ def announce_change(
 
 
 def chanserv_mask(network: Network) -> str:
-    """Return what ChanServ's messages come from."""
+    """Return the source of ChanServ's messages."""
     return f"{CHANSERV}!{CHANSERV}@{network.server_name}"
 
 
 def set_modes(
     network: Network, channel: Channel, changes: Iterable[Change], reply: Reply | None = None
 ) -> None:
-    """Make changes of a channel's modes by ChanServ, and announce those that changed something."""
+    """Change a channel's modes as ChanServ, and announce the effective changes."""
     source = chanserv_mask(network)
     done = [made for each in changes if (made := set_mode(network, channel, each, source))]
     announce_modes(network, channel, done, reply=reply)
@@ -152,12 +153,12 @@ def announce_modes(
     user: User | None = None,
     reply: Reply | None = None,
 ) -> None:
-    """Announce changes of a channel's modes, which were made.
+    """Announce changes of a channel's modes, already made.
 
     Args:
         network: of the channel.
-        channel: whose modes.
-        changes: which; there may be none.
+        channel: the channel.
+        changes: the changes; may be empty.
         user: who made them; None for ChanServ.
         reply: of the command, if any.
     """
@@ -171,7 +172,7 @@ def announce_modes(
 
 
 def give_ranks(network: Network, user: User) -> None:
-    """Give `user`, who has just logged in, the ranks that are theirs where they are."""
+    """Give `user`, who has just logged in, their ranks on the channels they are on."""
     for channel in user.channels:
         if channel.registration is None:
             continue
@@ -183,6 +184,6 @@ def give_ranks(network: Network, user: User) -> None:
 def announce_user_modes(
     network: Network, user: User, changes: Iterable[Change], reply: Reply | None = None
 ) -> None:
-    """Announce changes of a user's own modes, which they made, to their clients."""
+    """Announce a user's changes of their own modes to their clients."""
     event = event_of(user, network, "MODE", user.nick, *render_changes(changes))
     user.send(event.outgoing(), reply)

@@ -1,11 +1,10 @@
-"""What operators did and what befell clients: the journal, and notices to operators.
+"""Audit of operators' actions and clients' events: the journal, and notices to operators.
 
-Imports `events`; knows the network by reference only. Every command that needs a
-privilege is noted by `Session.run` itself, so none can be forgotten; services call
-`note_action` for what they let operators do.
+`Session.run` itself records every command that needs a privilege, so none can be
+forgotten; the assistants call `note_action` for operators' actions.
 
-User mode ``s`` receives these notices: bans, floods, what operators do, who fails to
-become one. User mode ``c`` receives who comes and goes.
+User mode ``s`` receives notices of bans, floods, operators' actions and failed OPER.
+User mode ``c`` receives connects and disconnects.
 """
 
 from __future__ import annotations
@@ -23,18 +22,18 @@ _log = logging.getLogger(__name__)
 
 
 def describe(session: Client) -> str:
-    """Return who a client is, with the real address, for operators."""
+    """Return a client's identity with the real address, for operators."""
     user = session.user
     return f"{user.nick or '*'}!{user.username or '*'}@{session.ip or '?'}"
 
 
 def note_action(reply: Reply, action: str, detail: str) -> None:
-    """Note that an operator did something.
+    """Log an operator's action.
 
     Args:
         reply: where the operator's command answers.
         action: the command.
-        detail: what with.
+        detail: its arguments.
     """
     session, user = reply.session, reply.user
     _log.info(
@@ -54,8 +53,8 @@ def tell_opers(network: Network, letter: str, text: str, reply: Reply | None = N
     Args:
         network: theirs.
         letter: see there.
-        text: what they are told.
-        reply: of the command that brought it about, whose client may be one of them.
+        text: the notice.
+        reply: of the command that caused it, whose client may be one of them.
     """
     if not network.counts[letter]:
         return

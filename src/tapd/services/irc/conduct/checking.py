@@ -1,11 +1,11 @@
-"""Password checks of IRC clients (`model.access.check`), and what becomes of their answers.
+"""Password checks of IRC clients (`model.access.check`), and their results.
 
-The session reads no input while it waits. Where too much is being checked already, the
-client is told: one that is not registered yet is closed.
+The session reads no input while it waits. If too many checks are queued, the client is
+told; a client that is not registered yet is disconnected.
 
 **To add one**: a function ``check(secret, *args) -> bool`` that runs in a thread
 and touches no state, and a function ``then(reply, ok, *args)`` that runs in a
-turn. Both are kept by name, so they are functions of modules.
+turn. Both are saved by name, so they must be module-level functions.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class Check(SecretCheck):
     Attributes:
         check: the function that runs in a thread.
         check_args: its arguments after the secret.
-        then: what is called with the outcome.
-        then_args: its arguments after session and outcome.
-        label: of the command that began it; None for none.
+        then: called with the result.
+        then_args: its arguments after session and result.
+        label: of the command that started it; None for none.
     """
 
     session: Client
@@ -62,7 +62,7 @@ class Check(SecretCheck):
         self.label = label or None
 
     def work(self, secret: str) -> Work:
-        """Return the function that it was made with."""
+        """Return the function and its arguments."""
         return self.check, (secret, *self.check_args)
 
     def group(self) -> str:
@@ -73,13 +73,13 @@ class Check(SecretCheck):
         return group_of_host(session.ip)
 
     def group_max(self) -> int:
-        """Return more for who is exempt from limits: many may come from there."""
+        """Return a higher limit for addresses exempt from limits: many clients may share one."""
         session, network = self.session, self.session.network
         is_exempt = network.limits.is_exempt(session.ip) or network.fronts.is_gateway(session.ip)
         return QUEUE_MAX // 2 if is_exempt else QUEUE_GROUP_MAX
 
     def begin(self, reply: Reply | None = None) -> str:
-        """Begin it in this process; where too much is checked, tell the client and give up.
+        """Start the check in this process; if too many are queued, tell the client and give up.
 
         Args:
             reply: where the client is told; None for the session itself.
@@ -87,7 +87,7 @@ class Check(SecretCheck):
         session = self.session
         if self.check is password_matches and _is_accepted(self.secret(), self.check_args[0]):
             session.check = self
-            # Costs nothing, so it never waits.
+            # A known password costs nothing, so it never waits.
             session.service.application.runtime.call(lambda: self.take_answer(True, None))
             return ""
         refused = super().begin()
@@ -120,7 +120,7 @@ def start_check(
     """Have a client wait for ``check(secret, *check_args)``, then call `then`.
 
     ``then(reply, result, *then_args)`` runs in a turn, and answers under the label of
-    the command that began this; the result is None where the check itself failed.
+    the command that started it; the result is None if the check itself failed.
     """
     session = reply.session
     check_object = Check(session, secret, check, check_args, then, then_args, reply.label)
@@ -130,7 +130,7 @@ def start_check(
 
 
 def _refuse(reply: Reply, why: str) -> None:
-    """Tell a client that its password can't be checked now; close it before registration."""
+    """Tell a client that its password can't be checked now; before registration, close it."""
     session = reply.session
     session.end_sasl()
     session.network.application.runtime.tell(
@@ -146,14 +146,14 @@ def _refuse(reply: Reply, why: str) -> None:
 _KEY = secrets.token_bytes(32)
 _ACCEPTED_MAX = 10_000
 _accepted: dict[str, bytes] = {}
-"""A keyed digest of the password that a hash was found to be of, in this process only."""
+"""A keyed digest of the password that matched each hash, in this process only."""
 
 
 def password_matches(password: str, password_hash: str) -> bool:
-    """Whether `password` is that of `password_hash`; for `start_check`.
+    """Whether `password` matches `password_hash`; for `start_check`.
 
-    The same password is not worked out twice: when a network of thousands comes
-    back after a reboot, that would take it minutes.
+    Matches are cached: after a reboot, thousands of reconnecting clients would otherwise
+    take minutes of hashing.
     """
     if _is_accepted(password, password_hash):
         return True
@@ -170,5 +170,5 @@ def _digest(password: str) -> bytes:
 
 
 def _is_accepted(password: str, password_hash: str) -> bool:
-    """Whether `password` was found to be that of `password_hash` before."""
+    """Whether `password` has matched `password_hash` before."""
     return hmac.compare_digest(_accepted.get(password_hash, b""), _digest(password))

@@ -6,9 +6,9 @@ A command is one function::
     def ping(reply: Reply, message: Message) -> None:
         '''Answer with a PONG that has the same token (modern, "PING message").'''
 
-`reply` is where this one command answers. It is in any module of
-`tapd.services.irc.commands`, which are all imported when the
-server type is (see that package). A package elsewhere may use the decorator, too.
+`reply` is where this one command answers. The function is in any module of
+`tapd.services.irc.commands`, which are all imported with the server type. Other packages
+may use the decorator, too.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class Command:
 
     Attributes:
         name: in upper case.
-        function: what runs it.
-        params: how many parameters it needs (else 461).
-        before_registration: it may come before registration is complete (else 451).
-        only_before_registration: it may not come afterwards (462).
-        privilege: what an operator needs for it (else 481); "" for everybody.
+        function: runs it.
+        params: the number of parameters needed (else 461).
+        before_registration: allowed before registration is complete (else 451).
+        only_before_registration: not allowed afterwards (462).
+        privilege: an operator's privilege that it needs (else 481); "" for everybody.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Command:
 
     @property
     def summary(self) -> str:
-        """One line about it: the first of the function's docstring."""
+        """One line about it: the first line of the function's docstring."""
         return (self.function.__doc__ or "").strip().partition("\n")[0]
 
 

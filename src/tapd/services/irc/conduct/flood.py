@@ -1,13 +1,12 @@
-"""Clients that are too fast: what commands cost, and the room where such a client waits.
+"""Flood protection: the cost of commands, and the waiting room of clients over their rate.
 
-Imports `limits`, `audit` and `model`. A client has so many commands at once and then
-a few a second. Who is over that is not read any more: what it sends stays in the
-kernel, so that it feels the pressure itself, and it is looked at again each `WAKE_S`,
-together with all others who wait: one timer for everybody. What had been read is kept
-with the session; of more than `Limits.flood_bytes` the connection is closed.
+A client has a burst of commands and then a few per second. A client over its rate is not
+read any more: its input stays in the kernel, so that it feels backpressure. One timer
+checks all waiting clients every `WAKE_S`. Input that was read already is kept with the
+session; above `Limits.flood_bytes` the connection is closed.
 
-The pace is volatile and forgiven by a kill; that somebody waits is not, since the
-transport's pause is durable.
+The rate's state is volatile, so a kill forgives it. Waiting is durable, since the
+transport's pause is.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 RECENT_TARGETS = 10
-"""Of these a user may go on to write to each without being counted."""
+"""Recent targets of a user, to whom further messages are not counted."""
 
 COSTS = {
     "AUTHENTICATE": 0.5, "CAP": 0.5, "PING": 0.5, "PONG": 0.2,
@@ -36,18 +35,18 @@ COSTS = {
     "NAMES": 2.0, "NICK": 2.0, "OPER": 4.0, "REGISTER": 4.0, "SETNAME": 2.0, "TOPIC": 1.5,
     "WHO": 4.0, "WHOIS": 1.5, "WHOWAS": 2.0,
 }  # fmt: skip
-"""What a command counts as, in commands; 1 where it is not named."""
+"""The cost of a command, in commands; 1 if it is not listed."""
 _PER_TARGET = frozenset({"JOIN", "NOTICE", "PRIVMSG", "TAGMSG"})
 _IN_BATCH = 0.2
-"""A line of a message of several lines (draft/multiline)."""
+"""The cost of a line of a multiline message (draft/multiline)."""
 
 
 def cost_of(message: Message | Rejected, batch: str = "") -> float:
-    """Return what a message counts as, in commands.
+    """Return the cost of a message, in commands.
 
     Args:
-        message: which.
-        batch: the reference of the message of several lines that the client is sending.
+        message: the message.
+        batch: the reference of the multiline message that the client is sending.
     """
     cost = COSTS.get(message.command, 1.0)
     if batch and message.tags.get("batch") == batch:
@@ -59,12 +58,12 @@ def cost_of(message: Message | Rejected, batch: str = "") -> float:
 
 
 def note_line(session: Client, line_s: float, message: Message | Rejected | None = None) -> None:
-    """Count a line of a client's; `message` is what it was, None for one of one command.
+    """Count a client's line; None as `message` is a command of cost 1.
 
     Args:
         session: the client.
-        line_s: what one command costs, in seconds of its time.
-        message: see there.
+        line_s: the cost of one command, in seconds of the client's time.
+        message: the line's message.
     """
     cost = 1.0
     if message is not None:
@@ -74,10 +73,10 @@ def note_line(session: Client, line_s: float, message: Message | Rejected | None
 
 
 def hold(session: Client, waiting: bytes) -> bytes:
-    """Have a session wait that is over its pace; close it where too much waits.
+    """Pause a session that exceeds its rate; close it if too much input waits.
 
     Returns:
-        What to keep of the input.
+        The input to keep.
     """
     if not 0 < session.network.limits.flood_bytes < len(waiting):
         session.network.waiting_room.enter(session)
@@ -98,7 +97,7 @@ def _close_flooder(session: Client, waiting_bytes: int) -> None:
 
 
 def nick_wait_s(session: Client) -> float:
-    """Note a change of nick; return how long the client has to wait for it, 0 if not."""
+    """Count a change of nick; return how long the client must wait for it, 0 if not."""
     network = session.network
     count = network.limits.nick_changes_per_minute
     due_s = _take(session, session.pace.nick_due_s, count)
@@ -109,9 +108,9 @@ def nick_wait_s(session: Client) -> float:
 
 
 def target_wait_s(session: Client, target: User) -> float:
-    """Note a message to `target`; return how long the client has to wait, 0 if not.
+    """Count a message to `target`; return how long the client must wait, 0 if not.
 
-    Whoever was written to lately costs nothing, nor does who wrote to this client.
+    Recent targets cost nothing, nor do users who wrote to this client.
     """
     count = session.network.limits.new_targets_per_minute
     if not count or target is session.user:

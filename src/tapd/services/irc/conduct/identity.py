@@ -1,8 +1,7 @@
-"""Who a user is to others: account, host, real name; and who is told of a change.
+"""A user's public identity: account, host, real name; and announcing its changes.
 
-Imports `delivery` and the capabilities' bits. Whatever logs somebody in or gives
-them another host calls these, so that every client hears of it in the form that
-it understands.
+All code that logs a user in or changes a host calls these functions, so that every client
+hears of it in the form that it understands.
 """
 
 from __future__ import annotations
@@ -22,16 +21,16 @@ if TYPE_CHECKING:
 
 
 def set_account(network: Network, user: User, account: str, reply: Reply | None = None) -> None:
-    """Log a user in to `account`, or out for "" (IRCv3 account-notify; 900 and 901).
+    """Log a user in to `account`, or out with "" (IRCv3 account-notify; 900 and 901).
 
-    Before registration is complete nobody is told: who sets the account of a
-    session then tells that client itself, by `tell_login`.
+    Before registration is complete nobody is told: the caller then tells that client
+    itself, with `tell_login`.
 
     Args:
         network: theirs.
-        user: who.
+        user: the user.
         account: see there.
-        reply: of the command that brought it about, if any.
+        reply: of the command that caused it, if any.
     """
     if user.account == account:
         return
@@ -47,7 +46,7 @@ def set_account(network: Network, user: User, account: str, reply: Reply | None 
 
 
 def _show_mode(network: Network, user: User, reply: Reply | None, *, on: bool) -> None:
-    """Set or clear +r; a registered user's clients are told."""
+    """Set or clear +r; tell a registered user's clients."""
     if network.users.get(user.folded) is not user:
         user.set_mode("r", on=on)
     elif network.set_user_mode(user, "r", on=on):
@@ -55,7 +54,7 @@ def _show_mode(network: Network, user: User, reply: Reply | None, *, on: bool) -
 
 
 def show_host(network: Network, user: User, reply: Reply | None = None) -> None:
-    """Show `user` with the host that is theirs now: an operator's gift, an account's, a cloak."""
+    """Update a user's shown host: an operator's gift, an account's, or a cloak."""
     if network.users.get(user.folded) is user:
         change_host(network, user, user.username, network.host_of(user), reply)
     else:
@@ -63,7 +62,7 @@ def show_host(network: Network, user: User, reply: Reply | None = None) -> None:
 
 
 def tell_login(reply: Reply) -> None:
-    """Tell a client who it is logged in as (900), or that it is no longer (901)."""
+    """Tell a client which account it is logged in to (900), or that it is logged out (901)."""
     user = reply.user
     mask = user.mask if reply.is_registered else f"{user.nick or '*'}!*@*"
     if user.account:
@@ -76,10 +75,10 @@ def tell_login(reply: Reply) -> None:
 def change_host(
     network: Network, user: User, username: str, host: str, reply: Reply | None = None
 ) -> None:
-    """Show a registered user with another user name and host (IRCv3 chghost).
+    """Change a registered user's user name and host (IRCv3 chghost).
 
-    Clients without the capability see a QUIT and a JOIN, with their ranks set
-    again, so that what they know of the user stays right.
+    Clients without the capability see a QUIT and a JOIN, with the user's ranks set again,
+    so that their view of the user stays right.
     """
     if (username, host) == (user.username, user.host):
         return

@@ -1,8 +1,7 @@
-"""Logging in and out of accounts, by whatever way.
+"""Logging in and out of accounts.
 
-Imports `identity` and the data model. Every way to log in (SASL, REGISTER, the
-services) ends here, so that the log, the conversations and the others are told
-alike.
+Every way to log in (SASL, REGISTER, the assistants) ends here, so that the log, the
+conversations and the other clients are told alike.
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ def log_in(reply: Reply, account: IrcAccount, way: str) -> None:
 
     Args:
         reply: where the client is answered.
-        account: theirs, as was proved.
-        way: how, for the log.
+        account: the account, already proved to be theirs.
+        way: the method, for the log.
     """
     network, user = reply.network, reply.user
     _log.info(
@@ -55,14 +54,14 @@ def log_in(reply: Reply, account: IrcAccount, way: str) -> None:
 
 
 def log_out(network: Network, user: User, reply: Reply | None = None) -> None:
-    """Log a registered user out; a nick of the account is theirs no more."""
+    """Log a registered user out; they lose a nick that belongs to the account."""
     set_account(network, user, "", reply)
     protect(network, user, reply)
     refresh(network, user)
 
 
 def add_account(reply: Reply, name: str, proof: Proof, email: str) -> IrcAccount:
-    """Add an account, which was checked to be possible; nobody is logged in to it yet."""
+    """Add an account, which was checked to be new; nobody is logged in to it yet."""
     network = reply.network
     account = network.accounts.add(name, proof, network.now_s())
     account.email = email
@@ -74,7 +73,7 @@ def add_account(reply: Reply, name: str, proof: Proof, email: str) -> IrcAccount
 def note_refused_login(
     session: Client, where: logging.Logger, text: str, extra: Mapping[str, object]
 ) -> None:
-    """Log a failed login: the first few at once, each with its fields; more are counted."""
+    """Log a failed login, rate-limited: the first few each with its fields; more are counted."""
     session.network.application.runtime.tell(
         where, "login failed", text,
         peer=session.ip, level=logging.WARNING, at_once=LINES_AT_ONCE,
@@ -83,9 +82,9 @@ def note_refused_login(
 
 
 LINES_AT_ONCE = 3
-"""Failed logins that are logged each by itself; more within 10 s are counted."""
+"""Failed logins that are logged individually; more within 10 s are counted."""
 FAILURES_MAX = 5
-"""Wrong passwords after which a connection is closed."""
+"""Wrong passwords before a connection is closed."""
 
 
 def note_failure(reply: Reply) -> None:
@@ -97,7 +96,7 @@ def note_failure(reply: Reply) -> None:
 
 
 def why_no_account(reply: Reply, name: str) -> tuple[str, str] | None:
-    """Return why the client can't register an account of that name; None where it can.
+    """Return why the client can't register an account of that name; None if it can.
 
     Returns:
         A code of draft/account-registration, and a text.

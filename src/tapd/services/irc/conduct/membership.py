@@ -1,7 +1,7 @@
-"""Joining and leaving channels: the state, and who is told.
+"""Joining and leaving channels: the state change and its announcement.
 
-Imports the data model and `delivery`. The commands JOIN, PART and KICK decide
-whether; this does it. Services (always-on users, automatic joins) use it as well.
+The commands JOIN, PART and KICK check permissions and call this. So do always-on users
+and automatic joins.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def join_channel(
 
     Args:
         network: of both.
-        user: who joins; was not a member.
-        channel: which they may join.
+        user: the new member; not a member yet.
+        channel: a channel that they may join.
         reply: of their own command, if any.
     """
     ranks = rank_at_join(channel, user)
@@ -42,7 +42,7 @@ def join_channel(
     user.drop_invite(channel)
     event = event_of(user, network, "JOIN", channel.name)
     announce(network, channel, event, reply, outgoing=event.joining(user))
-    if channel.registered and ranks:  # who makes a channel is alone with their rank
+    if channel.registered and ranks:  # a channel's creator is alone with it
         rank = Change(on=True, letter=ranks, param=user.nick)
         announce_modes(network, channel, [rank], reply=reply)
     if user.away:
@@ -56,7 +56,7 @@ def join_channel(
 
 
 def _send_state(reply: Reply, channel: Channel) -> None:
-    """Send what follows a client's own JOIN: topic, read marker and names, in this order."""
+    """Send the messages after a client's own JOIN: topic, read marker and names, in this order."""
     if channel.topic:
         send_topic(reply, channel)
     if reply.caps & cap.READ_MARKER:  # before RPL_ENDOFNAMES (draft/read-marker)
@@ -65,9 +65,9 @@ def _send_state(reply: Reply, channel: Channel) -> None:
 
 
 def send_channels(reply: Reply) -> None:
-    """Tell one client which channels its user is on, as if it had just joined them.
+    """Send one client its user's channels, as if it had just joined them.
 
-    For a client that comes to a user who is there already.
+    For a client that joins an existing user.
     """
     user = reply.user
     for channel in user.channels:
@@ -93,7 +93,7 @@ def leave_channel(
 def remove_member(
     network: Network, channel: Channel, user: User, reason: str, reply: Reply | None = None
 ) -> None:
-    """Have a member leave `channel` (KICK): by whose command `reply` is, else by ChanServ."""
+    """Have a member leave `channel` (KICK), by the client of `reply`, else by ChanServ."""
     params = ("KICK", channel.name, user.nick)
     if reply is None:
         event = event_by(network, chanserv_mask(network), *params, trailing=reason)
@@ -114,7 +114,7 @@ def send_topic(reply: Reply, channel: Channel) -> None:
 
 
 def send_names(reply: Reply, channel: Channel) -> None:
-    """Send who is on `channel`, as far as the client may know (modern, "NAMES message")."""
+    """Send the members of `channel` visible to the client (modern, "NAMES message")."""
     user = reply.user
     is_member = user in channel.members
     if is_member or channel.is_visible_to(user):

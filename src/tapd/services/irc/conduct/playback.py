@@ -1,8 +1,7 @@
-"""Telling a client what was said before: which events it may see, and in which form.
+"""Playback of history to a client: which events it may see, and in which form.
 
-Imports `history`, `delivery` and the capabilities. The batch and who gets what are
-as in ircv3.net/specs/extensions/chathistory. Clients that know none of it are told
-in plain messages, with the time where they can't show one.
+Batches follow ircv3.net/specs/extensions/chathistory. Clients without these capabilities
+get plain messages, with the time in the text if they can't show one.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ _SAID = frozenset({"PRIVMSG", "NOTICE"})
 
 
 def visible_to(reply: Reply) -> Callable[[Event], bool]:
-    """Return what tells whether an event of the past is for a client.
+    """Return a predicate: whether a past event is shown to a client.
 
-    Messages are; joins, topics and so on are for clients with draft/event-playback,
-    tags without a text only for those that know tags as well.
+    Messages are; joins, topics and so on only to clients with draft/event-playback, and
+    tags without a text only to those that know tags as well.
     """
     caps = reply.caps
     has_events = bool(caps & cap.EVENT_PLAYBACK)
@@ -41,12 +40,12 @@ def visible_to(reply: Reply) -> Callable[[Event], bool]:
 
 
 def play(reply: Reply, target: str, events: Iterable[Event]) -> None:
-    """Send `events` of `target` as a batch, an empty one as well."""
+    """Send `events` of `target` as a batch, even if empty."""
     reply.send_batch("chathistory", (target,), [event.outgoing() for event in events])
 
 
 def play_newest(reply: Reply, target: str, log: Log | None, count: int) -> None:
-    """Send the newest `count` messages of `target`, without having been asked."""
+    """Send the newest `count` messages of `target`, unasked."""
     if log is None or reply.caps & cap.CHATHISTORY or not count:
         return
     events = log.newest(0, len(log.kept), min(count, PLAYBACK_MAX), visible_to(reply))
@@ -54,9 +53,9 @@ def play_newest(reply: Reply, target: str, log: Log | None, count: int) -> None:
 
 
 def play_missed(reply: Reply, target: str, log: Log | None, since_ms: int) -> None:
-    """Send what was said at `target` from `since_ms` on, without having been asked.
+    """Send the messages of `target` since `since_ms`, unasked.
 
-    The newest `PLAYBACK_MAX` messages. Clients with draft/chathistory ask themselves.
+    At most the newest `PLAYBACK_MAX`. Clients with draft/chathistory ask themselves.
     """
     if log is None or reply.caps & cap.CHATHISTORY or log.last_ms < since_ms:
         return
@@ -87,7 +86,7 @@ def _with_time(event: Event) -> Event:
 
 
 def send_marker(reply: Reply, target: str) -> None:
-    """Tell a client up to when its user has read `target`; ``*`` where that is unknown."""
+    """Send a client its user's read marker of `target`; ``*`` if unknown."""
     time_ms = reply.network.history.marker(reply.user.identity, target)
     text = "*" if time_ms is None else f"timestamp={render_time(time_ms)}"
     reply.send_from_server("MARKREAD", target, text)

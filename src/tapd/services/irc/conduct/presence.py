@@ -1,9 +1,9 @@
-"""Who is here: users with several clients, and those who stay without one (always-on).
+"""Presence: users with several clients, and always-on users without one.
 
-Imports `delivery`, `playback` and the data model. A user is away where each of their
-clients is, or where there is none. When a client goes, the account remembers when, by
-the client's device (``alice@phone`` as the name in SASL or USER, as bouncers have it;
-those without a name are one). When it comes again, it is told what it has missed.
+A user is away if all of their clients are, or if there is none. When a client
+disconnects, the account records the time for the client's device (``alice@phone`` as the
+name in SASL or USER, as with bouncers; clients without a device count as one). When that
+device connects again, it gets what it missed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ AWAY_TEXT = "No client is connected"
 
 
 def wants_always_on(network: Network, account: IrcAccount) -> bool:
-    """Whether the users of `account` stay when their last client goes."""
+    """Whether the users of `account` stay when their last client disconnects."""
     if network.always_on == "off" or account.is_suspended:
         return False
     if account.always_on is None:
@@ -36,9 +36,9 @@ def wants_always_on(network: Network, account: IrcAccount) -> bool:
 
 
 def refresh(network: Network, user: User) -> None:
-    """Find out anew whether a registered user stays without a client; if not, none of them does.
+    """Update whether a registered user is always-on; one without a client leaves if not.
 
-    They do under a nick of their account, so that they can be found again.
+    They are always-on only under a nick of their account, so that they can be found again.
     """
     account = network.accounts.find(user.account) if user.account else None
     user_stays = (
@@ -51,7 +51,7 @@ def refresh(network: Network, user: User) -> None:
 
 
 def refresh_all(network: Network, account: IrcAccount | None = None) -> None:
-    """Do that for all users, or those of one account."""
+    """Refresh all users, or those of one account."""
     for user in list(network.users.values()):
         if user.account and (
             account is None or network.accounts.find(user.account) is account
@@ -63,7 +63,7 @@ def refresh_all(network: Network, account: IrcAccount | None = None) -> None:
 
 
 def set_away(network: Network, user: User, text: str, reply: Reply | None = None) -> None:
-    """Have a user be away, or back for ""; the others are told (away-notify)."""
+    """Set a user away, or back with ""; the others are told (away-notify)."""
     if text == user.away:
         return
     user.away = text
@@ -72,12 +72,12 @@ def set_away(network: Network, user: User, text: str, reply: Reply | None = None
 
 
 def update_away(network: Network, user: User, latest: str = "", reply: Reply | None = None) -> None:
-    """Find out anew whether a user is away, of what their clients say.
+    """Update whether a user is away, from the state of their clients.
 
     Args:
         network: theirs.
-        user: who.
-        latest: what the client said that changed it.
+        user: the user.
+        latest: the client's AWAY text that changed it.
         reply: of the client's command, if any.
     """
     texts = [session.away for session in user.sessions]
@@ -92,13 +92,11 @@ def update_away(network: Network, user: User, latest: str = "", reply: Reply | N
 
 
 def end_session(session: Client, reason: str) -> None:
-    """Forget a client's connection; its user quits with the last one.
-
-    Does nothing the second time.
+    """Remove a client's connection; its user quits with the last one. Idempotent.
 
     Args:
-        session: whose connection ended, or is being closed.
-        reason: what the others are told of it.
+        session: the connection, which ended or is being closed.
+        reason: the quit message.
     """
     network = session.network
     was_registered = session.is_registered
@@ -112,7 +110,7 @@ def end_session(session: Client, reason: str) -> None:
 
 
 def client_went(network: Network, session: Client, user: User) -> None:
-    """Take note that a client of a registered user went; it is none of theirs any more."""
+    """Note that a registered user's client disconnected; it is detached already."""
     now_s = network.now_s()
     account = network.accounts.find(user.account) if user.account else None
     if account is not None:
@@ -126,9 +124,10 @@ def client_went(network: Network, session: Client, user: User) -> None:
 
 
 def missed_since_ms(network: Network, session: Client, user: User) -> int:
-    """Return from when on a client that comes has missed what was said; ms since the epoch.
+    """Return since when a connecting client has missed messages; ms since the epoch.
 
-    Since its device was here last; one that is new has missed what nobody was there for.
+    That is since its device was last connected; for a new device, since the user has had no
+    client.
     """
     account = network.accounts.find(user.account)
     seen_ms = account.devices.get(session.device) if account is not None else None
@@ -138,7 +137,7 @@ def missed_since_ms(network: Network, session: Client, user: User) -> int:
 
 
 def client_came(network: Network, reply: Reply, since_ms: int) -> None:
-    """Tell a client that came to a user who was there what it has missed."""
+    """Play what it missed to a client that joined an existing user."""
     user = reply.user
     for channel in user.channels:
         play_missed(reply, channel.name, channel.log, since_ms)
@@ -150,7 +149,7 @@ def client_came(network: Network, reply: Reply, since_ms: int) -> None:
 
 
 def is_own_elsewhere(network: Network, user: User, nick: str) -> bool:
-    """Whether `nick` is what another user is called of the same account, which owns it."""
+    """Whether `nick` is used by another user of the same account, which owns the nick."""
     present = network.find_user(nick)
     if present is None or present is user or not user.account:
         return False
@@ -158,10 +157,10 @@ def is_own_elsewhere(network: Network, user: User, nick: str) -> bool:
 
 
 def move_client(network: Network, reply: Reply, present: User) -> None:
-    """Make a registered client of one user a client of another, of the same account.
+    """Move a registered client to another user of the same account.
 
-    The client sees its nick change, the channels that it leaves and those that it gets.
-    Without any client left, the first user goes, unless they are always on.
+    The client sees its nick change, and channels that it leaves and joins. If the first user
+    has no client left, they quit, unless they are always-on.
     """
     session, user = reply.session, reply.user
     reply.send(event_of(user, network, "NICK", trailing=present.nick).outgoing())
@@ -171,6 +170,7 @@ def move_client(network: Network, reply: Reply, present: User) -> None:
         if channel not in present.channels:
             reply.send(event_by(network, as_present, "PART", channel.name).outgoing())
     user.sessions = tuple(each for each in user.sessions if each is not session)
+    # Before `client_went`, which records that this device was here until now.
     since_ms = missed_since_ms(network, session, present)
     client_went(network, session, user)
     if not user.sessions and not user.always_on:
@@ -181,7 +181,7 @@ def move_client(network: Network, reply: Reply, present: User) -> None:
 
 
 def expire(network: Network, now_s: float) -> None:
-    """Have those leave who have had no client for too long."""
+    """Remove users who have had no client for too long."""
     for user in list(network.users.values()):
         gone_s = now_s - user.left_s
         if user.always_on and not user.sessions and gone_s > network.always_on_s_max:

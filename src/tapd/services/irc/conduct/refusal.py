@@ -1,8 +1,7 @@
-"""Refusing a command: it raises why, and who runs it tells the client.
+"""Refusals of a command, raised as exceptions; the caller of the command tells the client.
 
-A numeric is `Refused`, a FAIL (standard-replies) is `Fail`. What a command did before
-it raised stays done. A command that goes on with its next target calls `Refusal.tell`
-itself.
+A numeric is `Refused`, a FAIL (standard-replies) is `Fail`. Changes made before the
+exception stay. A command that goes on with its next target calls `Refusal.tell` itself.
 """
 
 from __future__ import annotations

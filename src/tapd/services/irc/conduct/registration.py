@@ -1,9 +1,8 @@
-"""Completing a registration: when all is there, and the welcome.
+"""Completing a client's registration, and the welcome.
 
-Imports `isupport`, `checking` and the numerics. Registration waits for NICK,
-USER and, where CAP LS or REQ came, CAP END (IRCv3 capability negotiation;
-modern, "Connection Registration"). What else has to hold before a client is let
-in (a ban, an account that must be used) is added to `complete`.
+Registration waits for NICK, USER and, after CAP LS or REQ, CAP END (IRCv3 capability
+negotiation; modern, "Connection Registration"). Further conditions (bans, mandatory
+log-in) belong in `complete`.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ def try_complete(reply: Reply) -> None:
     if session.is_registered or session.negotiating or not (user.nick and user.username):
         return
     network = reply.network
-    if session.sasl is not None:  # sasl-3.1: registered without it, then
+    if session.sasl is not None:  # sasl-3.1: register without it
         session.end_sasl()
         reply.numeric(n.ERR_SASLABORTED)
     if network.password_hash:
@@ -91,7 +90,7 @@ def _password_checked(reply: Reply, ok: bool | None) -> None:
 
 
 def complete(reply: Reply) -> None:
-    """Let a client in whose registration is complete."""
+    """Admit a client whose registration is complete."""
     network, user = reply.network, reply.user
     if not admission.may_enter(reply):
         return
@@ -101,7 +100,7 @@ def complete(reply: Reply) -> None:
         join_user(reply, present)
         return
     if present is not None and is_owner(network, user):
-        rename_to_guest(network, present, reply)  # who had the nick of this account
+        rename_to_guest(network, present, reply)  # another user had this account's nick
         present = None
     if present is None and not is_refused(network, user, user.nick):
         reply.session.password = b""
@@ -118,11 +117,11 @@ def complete(reply: Reply) -> None:
 
 
 def join_user(reply: Reply, present: User) -> None:
-    """Make a client whose registration is complete one more of a user who is there."""
+    """Attach a newly registered client to a user who is there already."""
     network, address = reply.network, reply.user.ip
     since_ms = missed_since_ms(network, reply.session, present)
     if not present.sessions and present.ip != address:
-        present.ip = address  # which bans are held against; what others see stays as it was
+        present.ip = address  # bans apply to it; what others see stays the same
     network.attach_session(reply.session, present)
     welcome(reply)
     send_channels(reply)
@@ -130,7 +129,7 @@ def join_user(reply: Reply, present: User) -> None:
 
 
 def welcome(reply: Reply) -> None:
-    """Send what every client is sent first (modern, "Connection Registration")."""
+    """Send the welcome (modern, "Connection Registration")."""
     network, user = reply.network, reply.user
     name, version = network.server_name, network.version
     reply.numeric(n.RPL_WELCOME, text=f"Welcome to the {network.network_name} Network, {user.mask}")
@@ -158,7 +157,7 @@ def welcome(reply: Reply) -> None:
 
 
 def send_isupport(reply: Reply) -> None:
-    """Send the lines of ISUPPORT."""
+    """Send the ISUPPORT lines."""
     for tokens in isupport_lines(reply.network):
         reply.numeric(n.RPL_ISUPPORT, *tokens)
 

@@ -1,15 +1,15 @@
-"""Nicks that belong to accounts: who may use which, and what becomes of others.
+"""Reserved nicks: who may use a nick that belongs to an account.
 
-Imports `delivery` and the data model. A nick is reserved by `Accounts.owner_of`; what
-that means is the network's `nick_protection`:
+`Accounts.owner_of` knows the account that reserves a nick. The network's
+`nick_protection` decides about other users:
 
-| value | somebody else who takes the nick |
+| value | another user who takes the nick |
 |---|---|
 | ``strict`` | is refused (433) |
 | ``grace`` | is asked to log in, and is renamed after `Network.nick_grace_s` |
 | ``off`` | may have it |
 
-The owner who comes gets it in all three: who has it then is renamed.
+In all three the owner can get it back: whoever has it then is renamed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _FIRST_GUEST = 1000
 
 
 def owner_other_than(network: Network, user: User, nick: str) -> IrcAccount | None:
-    """Return whose `nick` is, where `user` is not logged in as them; None for nobody's."""
+    """Return the account that owns `nick`, unless `user` is logged in to it; None for none."""
     owner = network.accounts.owner_of(nick)
     if owner is None or fold(owner.name) == fold(user.account):
         return None
@@ -47,7 +47,7 @@ def is_owner(network: Network, user: User) -> bool:
 
 
 def is_refused(network: Network, user: User, nick: str) -> bool:
-    """Whether `user` can't have `nick`, though nobody uses it."""
+    """Whether `user` can't have `nick`, even though it is not in use."""
     if fold(nick) in ASSISTANT_NICKS:
         return True
     is_strict = network.nick_protection == "strict"
@@ -55,10 +55,10 @@ def is_refused(network: Network, user: User, nick: str) -> bool:
 
 
 def protect(network: Network, user: User, reply: Reply | None = None) -> None:
-    """Look whether a registered user may keep the nick that they have now."""
+    """Check whether a registered user may keep their present nick."""
     if network.nick_protection == "off" or owner_other_than(network, user, user.nick) is None:
         return
-    if network.nick_protection == "strict":  # they were logged in to its account
+    if network.nick_protection == "strict":  # they had been logged in to its account
         rename_to_guest(network, user, reply)
         return
     grace_s = network.nick_grace_s
@@ -72,7 +72,7 @@ def protect(network: Network, user: User, reply: Reply | None = None) -> None:
 
 
 def grace_is_over(network: Network, user: User, folded: str) -> None:
-    """Rename `user`, if they still have the nick and are not its owner."""
+    """Rename `user` if they still have the nick and are not its owner."""
     if network.nick_protection == "off" or network.users.get(folded) is not user:
         return
     if owner_other_than(network, user, folded) is not None:
@@ -80,7 +80,7 @@ def grace_is_over(network: Network, user: User, folded: str) -> None:
 
 
 def rename_to_guest(network: Network, user: User, reply: Reply | None = None) -> None:
-    """Take their nick from a registered user."""
+    """Rename a registered user to a guest nick."""
     nicks = (f"Guest{number}" for number in itertools.count(_FIRST_GUEST))
     free = next(each for each in nicks if _is_free(network, each))
     network.change_nick(user, free, reply)

@@ -1,13 +1,13 @@
 """A client's connection: bytes to commands, and messages back.
 
-Of the commands themselves it knows nothing. What a client is and has lives in its
-`User`; here is only what belongs to this one connection.
+It knows nothing of the commands themselves. A client's identity is in its `User`; the
+session has only the state of one connection.
 
-**Answers.** A command is handed where it answers (`reply`): this session, or what
-collects the response to its label.
+**Answers.** A command gets a `reply`: this session, or an object that collects the
+labeled response.
 
-**Work that takes long** (an argon2 hash): see `checking`. The session reads no
-input meanwhile, so answers come in the order of the questions.
+**Slow work** (an argon2 hash): see `checking`. The session reads no input meanwhile, so
+answers come in the order of the questions.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ _REJECTIONS = {
 }
 
 _FIRST_LINE = re.compile(rb"[\r\n]*[^\r\n]*(?:\r\n|\r|\n)").match
-"""Up to the end of the first line that is not empty."""
+"""Matches up to the end of the first line that is not empty."""
 
 _SECRETIVE = re.compile(rb"(?i)pass|oper|authenticate|register|identify|ns |nickserv|webirc")
-"""What stands in input with a password in it, before that."""
+"""Matches the start of input that contains a password."""
 
 _SKIPPED = "The server was killed by this; it was skipped"
 
 
 class Session(KeptInput, Client):
-    """One client's connection. What it has stands in `Client`; here is what it does."""
+    """One client's connection. Its state is in `Client`; its behaviour is here."""
 
     persistence_version = 2
 
@@ -68,32 +68,32 @@ class Session(KeptInput, Client):
 
     @property
     def nick(self) -> str:
-        """What numerics address this client by: "*" before it has a nick."""
+        """The client's name in numerics: "*" before it has a nick."""
         return self.user.nick if self.is_registered else self.user.nick or "*"
 
     @property
     def pending(self) -> bytes:
         """Input that is incomplete, or waits for a check to end.
 
-        What may be half of a password is kept sealed.
+        Possible passwords are kept sealed.
         """
         if self._sealed_part or self._pieces is not None:
             return self._read_kept()
-        return self._part  # as most often
+        return self._part  # the usual case
 
     @pending.setter
     def pending(self, data: bytes) -> None:
         self._replace_kept(data)
 
     def upgrade_to_version_2(self) -> None:
-        """Keep input as `KeptInput` does."""
+        """Convert the kept input to the form of `KeptInput`."""
         self._part = self.__dict__.pop("plain_input", b"")
         self._sealed_part = self.__dict__.pop("sealed_input", b"")
 
     # --- the connection's life ----------------------------------------------------------
 
     def connection_made(self, transport: Transport) -> None:
-        """Begin a registration."""
+        """Start a registration."""
         self.made_s = self._v_heard_s = self.network.now_s()
         self.user = User("", "")
         self.network.session_opened(self)
@@ -101,7 +101,7 @@ class Session(KeptInput, Client):
         admission.arrive(self, transport)
 
     def connection_resumed(self) -> None:
-        """Go on in a new process; what was being checked is checked again."""
+        """Go on in a new process; restart a check that was under way."""
         self._v_heard_s = self.network.now_s()
         admission.limit_input(self)
         if self.check is not None:
@@ -116,7 +116,7 @@ class Session(KeptInput, Client):
         presence.end_session(self, reason)
 
     def end(self, reason: str) -> None:
-        """Close the connection; the others are told QUIT with `reason`. See `close`."""
+        """Close the connection; the others get a QUIT with `reason`. See `close`."""
         self._v_transport.close()
         presence.end_session(self, reason)
 
@@ -126,7 +126,7 @@ class Session(KeptInput, Client):
         """Run the commands that `data` completes."""
         self._v_heard_s = self.network.now_s()
         self._v_pinged = False
-        if self.check is not None:  # reading is paused; this had been peeked before
+        if self.check is not None:  # reading is paused, but this was read before
             self.pending += data
             return
         if self.awaits_header:
@@ -142,7 +142,7 @@ class Session(KeptInput, Client):
         admission.limit_input(self)
 
     def reading_resumed(self) -> None:
-        """Go on with what came while this session was too fast, or waited for a check."""
+        """Run the input that was kept during a pause for flooding or for a check."""
         self._v_heard_s = self.network.now_s()
         super().reading_resumed()
 
@@ -151,7 +151,7 @@ class Session(KeptInput, Client):
 
     def _kept_unit(self, kept: bytes) -> int:
         if self.awaits_header:
-            return 0  # it has line ends of its own, and is taken as soon as it is whole
+            return 0  # a PROXY header has its own framing, and runs as soon as it is whole
         line = _FIRST_LINE(kept)
         return 0 if line is None else line.end()
 
@@ -176,9 +176,11 @@ class Session(KeptInput, Client):
                 rest = flood.hold(self, b"\n".join((*lines[index:], rest)))
                 break
             self._run_line(line, line_s)
+            # The lines after one that waits for a check must not overtake it.
             if self.check is not None:
                 rest = b"\n".join((*lines[index + 1 :], rest))
                 break
+        # Each write is journaled, so unchanged input is not written again.
         if rest != self.pending:
             self.pending = rest
 
@@ -203,7 +205,7 @@ class Session(KeptInput, Client):
             self.run(message, self)
 
     def run(self, message: Message | Rejected, reply: Reply) -> None:
-        """Run one command, which answers by `reply`, or say why not."""
+        """Run one command, which answers by `reply`, or refuse it."""
         if isinstance(message, Rejected):
             _reject(message, reply)
             return
@@ -214,7 +216,7 @@ class Session(KeptInput, Client):
             if self.is_registered:
                 reply.numeric(n.ERR_UNKNOWNCOMMAND, message.command[:32])
             elif message.command in _HTTP_METHODS:
-                # A web page made somebody's browser talk to us: it must not get to its body.
+                # A web page made a browser send this: close before its body is read as commands.
                 reply.close("This is not a web server")
             else:
                 reply.numeric(n.ERR_NOTREGISTERED)
@@ -242,7 +244,7 @@ class Session(KeptInput, Client):
         return None
 
     def input_skipped(self, data: bytes) -> None:
-        """Drop what killed the server, and say so."""
+        """Drop poison input, and say so."""
         lines, self.pending = wire.split_lines(self.pending, data)
         self._tell_of_skipped(lines)
 
@@ -256,12 +258,12 @@ class Session(KeptInput, Client):
         self._v_transport.pause_reading()
 
     def resume_after_check(self) -> None:
-        """Go on with what came while something was checked."""
+        """Read on after a check."""
         self.check = None
-        self._v_transport.resume_reading()  # which runs what was kept
+        self._v_transport.resume_reading()  # which runs the kept input
 
     def end_sasl(self) -> None:
-        """Forget the exchange that is under way, if any."""
+        """Drop the current SASL exchange, if any."""
         self.sasl = None
         self.sasl_input = b""
 
@@ -269,7 +271,7 @@ class Session(KeptInput, Client):
 
     @property
     def session(self) -> Session:
-        """This one: without a label, a command answers here, at once."""
+        """This session: without a label, a command answers here, at once."""
         return self
 
     def answering(self, label: str | None) -> Reply:
@@ -282,7 +284,7 @@ class Session(KeptInput, Client):
             self._v_transport.write(outgoing.render(self.caps))
 
     def send_body(self, body: bytes) -> None:
-        """Send a rendered message, with the time for who wants it."""
+        """Send a rendered message, with the time for clients that want it."""
         if self.caps & cap.SERVER_TIME:
             self.send(Outgoing(body, (time_tag(self.service.now_ms()),)))
         elif self._v_transport is not None:
@@ -296,7 +298,7 @@ class Session(KeptInput, Client):
     # --- what changes for the others ----------------------------------------------------------
 
     def set_caps(self, caps: int) -> None:
-        """Change the capabilities, and in which groups the channels have this session."""
+        """Change the capabilities, and this session's group in its channels."""
         if caps == self.caps:
             return
         channels = list(self.user.channels) if self.is_registered else []

@@ -1,7 +1,7 @@
-"""What `tapctl set` can change of limits, bans' company, cloaks, and what stands in front.
+"""Settings of limits, lockdown, cloaks and proxies, for `tapctl set`.
 
-Imports `model`, `addresses`, `admission` and `opers`. `settings` takes these in;
-`options` makes options of `tapd-mktap irc` of all that need no secret.
+Part of the service's `settings`; those that need no secret are options of
+`tapd-mktap irc`, too.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def parse_number(value: str, least: int = 0, most: int = NUMBER_MAX) -> int:
     """Return the whole number in `value`.
 
     Raises:
-        UsageError: it is none, or too small or too large.
+        UsageError: it is not one, or too small or too large.
     """
     number = int(value) if value.isascii() and value.isdigit() and len(value) < 12 else -1
     if not least <= number <= most:
@@ -39,7 +39,7 @@ def parse_networks(value: str) -> tuple[str, ...]:
     """Return the networks in ``ADDRESS[/BITS],...``; ``localhost`` is any UNIX socket.
 
     Raises:
-        UsageError: one of them is none.
+        UsageError: one of them is invalid.
     """
     words = tuple(word.strip() for word in value.split(",") if word.strip())
     for word in words:
@@ -49,10 +49,10 @@ def parse_networks(value: str) -> tuple[str, ...]:
 
 
 def parse_bits(value: str) -> tuple[int, int]:
-    """Return the lengths in ``IPV4/IPV6``.
+    """Return the prefix lengths in ``IPV4/IPV6``.
 
     Raises:
-        UsageError: they are none.
+        UsageError: they are invalid.
     """
     v4, slash, v6 = value.partition("/")
     if not slash:

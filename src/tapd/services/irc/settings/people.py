@@ -1,8 +1,4 @@
-"""What `tapctl set` can change of accounts, reserved nicks, always-on users and channels.
-
-Imports `model`, `presence` and the announcing of capabilities. `settings` takes these
-in.
-"""
+"""Settings of accounts, reserved nicks, always-on users and channels, for `tapctl set`."""
 
 from __future__ import annotations
 
@@ -28,7 +24,7 @@ def _set_always_on(network: Network, value: str, _secret: str) -> Change:
 
     def change() -> None:
         network.always_on = value
-        presence.refresh_all(network)  # who may not stay any more, and has no client, goes
+        presence.refresh_all(network)  # users without a client may leave
 
     return change
 

@@ -1,6 +1,6 @@
-"""What `tapctl set` can change of an IRC network, and how option values are checked.
+"""Settings of an IRC network's server, for `tapctl set`, and checks of option values.
 
-Imports `model`, `opers` and `names`; `options` uses the same checks at the making.
+`options` uses the same checks when the network is created.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _SERVER_NAME = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9]*[A-Za-z0-9])?(?:\.[-A-Za-
 
 
 def check_network_name(text: str) -> str:
-    """Return `text` if a network can have that name.
+    """Return `text` if it is a valid network name.
 
     Raises:
-        UsageError: it can't.
+        UsageError: it is not.
     """
     if not text or not text.isprintable() or not text.isascii() or len(text) > 32 or " " in text:
         raise UsageError(f"network name {text!r}: write 1 to 32 ASCII characters without a space")
@@ -37,10 +37,10 @@ def check_network_name(text: str) -> str:
 
 
 def check_server_name(text: str) -> str:
-    """Return `text` if it can be the name of a server: a host name with a dot in it.
+    """Return `text` if it is a valid server name: a host name with a dot in it.
 
     Raises:
-        UsageError: it can't.
+        UsageError: it is not.
     """
     if not _SERVER_NAME.match(text) or len(text) > HOST_BYTES_MAX:
         raise UsageError(f"server name {text!r}: write a host name with a dot in it")
@@ -74,10 +74,10 @@ def _set_admin(network: Network, value: str, _secret: str) -> Change:
 
 
 def parse_admin(value: str) -> tuple[str, str, str]:
-    """Return the three lines of ADMIN in ``PLACE;MORE;CONTACT``.
+    """Parse the three lines of ADMIN in ``PLACE;MORE;CONTACT``.
 
     Raises:
-        UsageError: there are more, or something in them can't be printed.
+        UsageError: there are more, or they contain unprintable characters.
     """
     parts = [part.strip() for part in value.split(";")] if value else []
     if len(parts) > 3 or not value.isprintable() or len(value.encode()) > 300:

@@ -1,11 +1,11 @@
-"""Accounts of an IRC network: who has registered, and what proves that they are it.
+"""Accounts of an IRC network, and their credentials.
 
-Imports `model` and `names`. They are apart from the application's own accounts
-(`tapd.model.access.accounts.Authorizer`): anybody may register here, and must not by
-that get into a shell that runs beside.
+They are separate from the application's own accounts
+(`tapd.model.access.accounts.Authorizer`): anybody may register here, and must not thereby
+get into a shell of the same application.
 
-An account keeps an argon2 hash, which SASL PLAIN and the like are checked against,
-and the keys of SCRAM (RFC 5802 section 3): neither lets anybody log in elsewhere.
+An account keeps an argon2 hash, for SASL PLAIN and the like, and the keys of SCRAM
+(RFC 5802 section 3): neither allows a log-in elsewhere.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from tapd.services.irc.wire.names import clip, fold, is_nick
 PASSWORD_BYTES_MIN = 8
 PASSWORD_BYTES_MAX = 256
 SCRAM_ITERATIONS = 16384
-"""RFC 7677 section 4 asks for 4096 at least."""
+"""RFC 7677 section 4 requires at least 4096."""
 _SALT_BYTES = 16
 DEVICES_MAX = 20
 DEVICE_BYTES_MAX = 32
 NICKS_MAX = 10
-"""Nicks that an account can have beside its name."""
+"""Limit of an account's nicks besides its name."""
 
 _PROHIBITED = (
     stringprep.in_table_c12,
@@ -51,7 +51,7 @@ def prepare_password(text: str) -> str:
     """Return `text` in the form in which passwords are compared (SASLprep, RFC 4013).
 
     Raises:
-        UsageError: it has characters that no password may have.
+        UsageError: it has characters that are not allowed in passwords.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -72,7 +72,7 @@ def prepare_password(text: str) -> str:
 
 
 class ScramKeys(NamedTuple):
-    """What a server keeps for SCRAM-SHA-256 (RFC 5802 section 3)."""
+    """A server's keys for SCRAM-SHA-256 (RFC 5802 section 3)."""
 
     salt: bytes
     iterations: int
@@ -81,14 +81,14 @@ class ScramKeys(NamedTuple):
 
 
 class Proof(NamedTuple):
-    """What an account's password is checked against."""
+    """The data to check an account's password against."""
 
     password_hash: str
     scram: ScramKeys
 
 
 def make_proof(password: str) -> Proof:
-    """Return what is kept of a prepared `password`. Takes long on purpose: in a thread."""
+    """Return the proof of a prepared `password`. Slow on purpose: run it in a thread."""
     return Proof(hash_password(password), derive_scram_keys(password, os.urandom(_SALT_BYTES)))
 
 
@@ -106,13 +106,14 @@ class IrcAccount(Persistent):
     Attributes:
         name: as it was registered; also a nick that is theirs.
         proof: of the password.
-        email: as given; "" for none. Kept for the operators, mailed by nobody.
+        email: as given; "" for none. Stored for the operators; no mail is sent.
         registered_s: when.
-        seen_s: when somebody last logged in or left.
-        nicks: the nicks reserved for it beside its name, as written, by folded nick.
-        devices: when each of its clients went last (ms since the epoch), by device.
-        away_text: why its user is away while no client is there; "" for the usual.
-        always_on: its user stays when the last client goes; None for as the network has it.
+        seen_s: when a user last logged in or left.
+        nicks: the nicks reserved for it besides its name, as written, by folded nick.
+        devices: when each of its clients last disconnected (ms since the epoch), by device.
+        away_text: why its user is away while no client is there; "" for the default.
+        always_on: its user stays when the last client disconnects; None for the network's
+            default.
         is_suspended: nobody can log in.
     """
 
@@ -133,25 +134,25 @@ class IrcAccount(Persistent):
         return f"<IrcAccount {self.name}>"
 
     def note_device(self, device: str, time_ms: int) -> None:
-        """Remember that a client of this account goes now."""
+        """Record that a client of this account disconnects now."""
         if len(self.devices) >= DEVICES_MAX and device not in self.devices:
             del self.devices[min(self.devices, key=self.devices.__getitem__)]
         self.devices[device] = time_ms
 
 
 def split_device(text: str) -> tuple[str, str]:
-    """Return name and device of ``alice@phone``; the device is "" where none is named."""
+    """Return name and device of ``alice@phone``; the device is "" if there is none."""
     name, _, device = text.partition("@")
     return name, clip(device, DEVICE_BYTES_MAX) if device.isprintable() else ""
 
 
 class Accounts(Persistent):
-    """All accounts, and whose which nick is.
+    """All accounts, and the owners of nicks.
 
     Attributes:
         by_name: by folded name.
-        owners: folded name of the account that has a nick, by folded nick.
-        secret: makes what strangers are told about accounts that there are not.
+        owners: folded name of the account that owns a nick, by folded nick.
+        secret: derives decoy credentials for accounts that do not exist.
         may_register: whether clients can register themselves.
     """
 
@@ -174,7 +175,7 @@ class Accounts(Persistent):
         return None if owner is None else self.by_name.get(owner)
 
     def why_not_new(self, name: str) -> tuple[str, str] | None:
-        """Return why there can't be a new account of that name; None where there can.
+        """Return why there can't be a new account of that name; None if there can.
 
         Returns:
             A code of draft/account-registration, and a text.
@@ -192,12 +193,12 @@ class Accounts(Persistent):
         return account
 
     def reserve(self, account: IrcAccount, nick: str) -> None:
-        """Reserve a nick, which is nobody's, for `account`."""
+        """Reserve a free nick for `account`."""
         account.nicks[fold(nick)] = nick
         self.owners[fold(nick)] = fold(account.name)
 
     def release(self, account: IrcAccount, nick: str) -> bool:
-        """Give up a nick that is reserved; return whether it was. The name itself stays."""
+        """Release a reserved nick; return whether it was reserved. The name itself stays."""
         folded = fold(nick)
         if account.nicks.pop(folded, None) is None:
             return False
@@ -205,20 +206,20 @@ class Accounts(Persistent):
         return True
 
     def remove(self, account: IrcAccount) -> None:
-        """Forget an account, and free its nicks."""
+        """Remove an account, and free its nicks."""
         del self.by_name[fold(account.name)]
         for folded in [each for each, owner in self.owners.items() if owner == fold(account.name)]:
             del self.owners[folded]
 
     def password_hash(self, name: str) -> str:
-        """Return the hash to check for `name`: an empty one where there is no such account."""
+        """Return the hash to check for `name`: an empty one if there is no such account."""
         account = self.find(split_device(name)[0])
         return "" if account is None else account.proof.password_hash
 
     def scram_keys(self, name: str) -> ScramKeys:
-        """Return the keys for `name`; where there is none, keys that nothing fits.
+        """Return the keys for `name`; decoy keys, which match nothing, if there is no account.
 
-        Their salt is always the same for one name, so it does not tell who is there.
+        A name always gets the same salt, so it does not reveal which accounts exist.
         """
         name = split_device(name)[0]
         account = self.find(name)
@@ -232,7 +233,7 @@ PASSWORD_RULE = f"Choose a password of {PASSWORD_BYTES_MIN} to {PASSWORD_BYTES_M
 
 
 def usable_password(text: str) -> str | None:
-    """Return a new password, prepared; None where it can't be one (`PASSWORD_RULE`)."""
+    """Return a new password, prepared; None if it is invalid (`PASSWORD_RULE`)."""
     try:
         prepared = prepare_password(text)
     except UsageError:
@@ -242,7 +243,7 @@ def usable_password(text: str) -> str | None:
 
 
 def is_email(text: str) -> bool:
-    """Whether `text` looks like an address: nothing is mailed, so no more is asked."""
+    """Whether `text` looks like an address; no mail is sent, so the check is loose."""
     local, at, domain = text.rpartition("@")
     return (
         bool(local and at and "." in domain.strip(".") and text.isprintable()) and " " not in text

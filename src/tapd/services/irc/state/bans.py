@@ -1,12 +1,11 @@
-"""Bans of the network: who may not be here, and exempts from that.
+"""Bans of the network, and exempts from them.
 
-Pure state and matching; imports `addresses`, `masks` and `names`. `admission`
-applies them. There are three kinds (`Kind`), each with the command that the field
-calls it by: by mask (KLINE; an account is the mask ``~a:ACCOUNT``), by address
+Pure state and matching; `admission` applies them. There are three kinds (`Kind`), each
+with its usual command: by mask (KLINE; an account is the mask ``~a:ACCOUNT``), by address
 (DLINE) and by real name (XLINE). An exempt (ELINE) is of a mask or an address.
 
-The host of a mask may be a network: ``*!*@192.0.2.0/24``. A ban that has expired
-does nothing from that second on; the sweep takes it away later.
+The host of a mask may be a network: ``*!*@192.0.2.0/24``. An expired ban has no effect
+from that second on; the sweep removes it later.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from tapd.services.irc.wire.names import fold
 from tapd.wire.addresses import NetworkIndex, parse_network
 
 BANS_MAX = 10_000
-"""Of all kinds together."""
+"""Limit of all kinds together."""
 _DURATION = re.compile(r"(?:[0-9]{1,9}[smhdwy])+\Z")
 _PART = re.compile(r"([0-9]+)([smhdwy])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}
@@ -40,11 +39,11 @@ class Kind(enum.StrEnum):
 
 
 class Subject(NamedTuple):
-    """Somebody, as bans see them.
+    """A client, as bans see it.
 
     Attributes:
         nick, username, realname: theirs; "" before they are known.
-        hosts: those they go by: shown, cloak and address.
+        hosts: all of their hosts: shown, cloak and address.
         ip: their address.
         account: theirs; "" for none.
     """
@@ -62,12 +61,12 @@ class Ban(NamedTuple):
 
     Attributes:
         kind: what is compared.
-        mask: with what, normalized.
-        reason: for who is banned.
+        mask: what it is compared with, normalized.
+        reason: for the banned client.
         private: for operators only.
         by: who set it.
         made_s, expires_s: since the epoch; the latter 0 for never.
-        is_soft: who is logged in may come (SASL).
+        is_soft: logged-in clients (SASL) are not banned.
         is_exempt: it is an exempt.
     """
 
@@ -83,11 +82,11 @@ class Ban(NamedTuple):
 
     @property
     def key(self) -> str:
-        """By what it is kept; a second ban of the same replaces it."""
+        """The key of the ban; a second ban with the same key replaces it."""
         return key_of(self.kind, self.mask, is_exempt=self.is_exempt)
 
     def is_about(self, subject: Subject) -> bool:
-        """Whether it matches; soft ones match nobody who is logged in."""
+        """Whether it matches; soft ones never match logged-in clients."""
         if self.is_soft and subject.account:
             return False
         match self.kind:
@@ -100,7 +99,7 @@ class Ban(NamedTuple):
 
 
 def key_of(kind: Kind, mask: str, *, is_exempt: bool) -> str:
-    """Return by what a ban is kept."""
+    """Return the key of a ban."""
     return f"{'e' if is_exempt else ''}{kind.value} {fold(mask)}"
 
 
@@ -121,9 +120,9 @@ def mask_matches(mask: str, subject: Subject) -> bool:
 
 
 def parse_duration(text: str) -> float | None:
-    """Return the seconds of ``1d12h``, or of a number of minutes; None where it is neither.
+    """Return the seconds of ``1d12h``, or of a number of minutes; None if it is neither.
 
-    0 is for ever. A number alone is minutes, as most servers' KLINE has it.
+    0 is permanent. A number alone is minutes, as in most servers' KLINE.
     """
     if text.isascii() and text.isdigit() and len(text) <= 9:
         return min(float(text) * 60, DURATION_S_MAX)
@@ -144,7 +143,7 @@ def render_duration(seconds: float) -> str:
 
 
 def normalize_address(text: str) -> str | None:
-    """Return the network of a ban by address, in its one form; None where it is none."""
+    """Return the network of a ban by address, in normal form; None if it is invalid."""
     network = parse_network(text.strip("[]"))
     if network is None:
         return None
@@ -174,12 +173,12 @@ class Bans(Persistent):
         self._forget_index()
 
     def remove(self, key: str) -> Ban | None:
-        """Take a ban away; return it, None where there is none."""
+        """Remove a ban; return it, None if there is none."""
         self._forget_index()
         return self.entries.pop(key, None)
 
     def expire(self, now_s: float) -> list[Ban]:
-        """Take away what has expired; return it."""
+        """Remove expired bans; return them."""
         gone = [ban for ban in self.entries.values() if 0 < ban.expires_s <= now_s]
         for ban in gone:
             del self.entries[ban.key]
@@ -188,14 +187,14 @@ class Bans(Persistent):
         return gone
 
     def listed(self, kind: Kind | None, now_s: float) -> Iterator[Ban]:
-        """Yield the bans of one kind that are in force, or the exempts for None."""
+        """Yield the active bans of one kind, or the exempts for None."""
         for ban in self.entries.values():
             matches = ban.is_exempt if kind is None else ban.kind is kind and not ban.is_exempt
             if matches and not 0 < ban.expires_s <= now_s:
                 yield ban
 
     def find(self, subject: Subject, now_s: float) -> Ban | None:
-        """Return the ban that keeps `subject` away; None where none does or an exempt helps."""
+        """Return the ban that applies to `subject`; None if there is none or an exempt applies."""
         if not self.entries:
             return None
         candidates = [*self._of_address(subject.ip), *self._others]
@@ -207,14 +206,14 @@ class Bans(Persistent):
         return next(iter(valid), None)
 
     def find_address(self, ip: str, now_s: float) -> Ban | None:
-        """Return the ban that keeps the address `ip` away, whoever it is; None for none."""
+        """Return the ban of the address `ip`, whatever the user; None for none."""
         if not self.entries or self.is_exempt_address(ip, now_s):
             return None
         valid = (ban for ban in self._of_address(ip) if not 0 < ban.expires_s <= now_s)
         return next(valid, None)
 
     def is_exempt_address(self, ip: str, now_s: float) -> bool:
-        """Whether an exempt is of the address `ip`."""
+        """Whether an exempt matches the address `ip`."""
         return bool(self.entries) and any(
             ban.is_exempt and not 0 < ban.expires_s <= now_s for ban in self._of_address(ip)
         )

@@ -1,8 +1,7 @@
 """A channel: members with ranks, topic, modes and lists; and its audience.
 
-The audience is the members'
-live sessions in groups of equal capabilities: what a message is fanned out over.
-It is volatile, made when it is first needed and then kept up to date.
+The audience is the members' live sessions, in groups of equal capabilities; messages fan
+out over it. It is volatile, made on demand and then kept up to date.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ class Group(dict["Client", Transport]):
     """Sessions with the same capabilities, and their transports.
 
     Attributes:
-        transports: as one tuple, for `Transport.write_many`; () where it is to be made.
+        transports: as one tuple, for `Transport.write_many`; () if not made yet.
     """
 
     __slots__ = ("transports",)
@@ -46,7 +45,7 @@ class Group(dict["Client", Transport]):
 
 Audience = dict[int, Group]
 FOUND_MAX = 1024
-"""Of whom a channel remembers whether its lists are about them."""
+"""Limit of users whose list matches are cached."""
 ListEntry = tuple[str, float]
 """Who added an entry of a list, and when (seconds since the epoch)."""
 
@@ -59,12 +58,13 @@ class Channel(Persistent):
         created_s: when.
         topic, topic_by, topic_s: the topic, who set it and when; "" for none.
         members: the ranks of each member, highest first; in the order of joining.
-        modes: the parameter ("" where there is none) of each mode that is set,
-            apart from lists and ranks.
+        modes: the parameter ("" if there is none) of each mode that is set,
+            except lists and ranks.
         lists: the entries of each list mode, by mask; changed by `add_entry` and
             `remove_entry` only.
-        log: what happened here; None for nothing (yet).
-        registration: whose it is, and stays when its last member leaves; None for nobody's.
+        log: its history; None if there is none (yet).
+        registration: of a registered channel, which stays when its last member leaves;
+            None for others.
     """
 
     topic = ""
@@ -88,7 +88,7 @@ class Channel(Persistent):
 
     @property
     def folded(self) -> str:
-        """The name as it is indexed."""
+        """The name in the form used by indexes."""
         return fold(self.name)
 
     @property
@@ -99,14 +99,14 @@ class Channel(Persistent):
     # --- who is here ---------------------------------------------------------------
 
     def add(self, user: User, ranks: str = "") -> None:
-        """Make `user` a member."""
+        """Add a member."""
         self.members[user] = ranks
         user.channels[self] = None
         for session in user.sessions:
             self.add_session(session)
 
     def remove(self, user: User) -> None:
-        """Make `user` a member no more."""
+        """Remove a member."""
         del self.members[user]
         user.channels.pop(self, None)
         for session in user.sessions:
@@ -125,21 +125,21 @@ class Channel(Persistent):
         return is_at_least(self.members.get(user, ""), needed)
 
     def symbols(self, user: User, *, all_of_them: bool) -> str:
-        """Return what stands before the nick of `user`: the highest symbol, or all."""
+        """Return the symbols before the nick of `user`: the highest, or all."""
         symbols = symbols_of(self.members.get(user, ""))
         return symbols if all_of_them else symbols[:1]
 
     def is_visible_to(self, user: User) -> bool:
-        """Whether `user` may know that the channel is there."""
+        """Whether `user` may know that the channel exists."""
         return "s" not in self.modes or user in self.members or user.is_oper
 
     # --- what is set -----------------------------------------------------------------
 
     def in_list(self, letter: str, user: User) -> bool:
-        """Whether an entry of the list `letter` is about `user`.
+        """Whether an entry of the list `letter` matches `user`.
 
-        What was found out is remembered until the list changes: it is asked for
-        each message of who has no rank.
+        The result is cached until the list changes: it is needed for each message of a member
+        without rank.
         """
         entries = self.lists.get(letter)
         if not entries:
@@ -154,7 +154,7 @@ class Channel(Persistent):
         return known
 
     def find_entry(self, letter: str, mask: str) -> str | None:
-        """Return the entry of a list that is `mask` but for its case; None for none."""
+        """Return the entry of a list equal to `mask`, case-folded; None for none."""
         folded = fold(mask)
         return next((each for each in self.lists.get(letter, ()) if fold(each) == folded), None)
 
@@ -167,19 +167,19 @@ class Channel(Persistent):
         self._v_found = None
 
     def remove_entry(self, letter: str, mask: str) -> None:
-        """Take an entry from a list that has it."""
+        """Remove an existing entry from a list."""
         del self.lists[letter][mask]
         self._v_found = None
 
     def is_banned(self, user: User) -> bool:
-        """Whether a ban is about `user` and no exception is."""
+        """Whether a ban matches `user` and no exception does."""
         return self.in_list("b", user) and not self.in_list("e", user)
 
     def why_silent(self, user: User, command: str, text: str) -> str:
-        """Return why `user` may not send `text` here; "" where they may."""
+        """Return why `user` may not send `text` here; "" if they may."""
         ranks = self.members.get(user)
         is_member = ranks is not None
-        if is_member and SILENCING.isdisjoint(self.modes):  # as mostly
+        if is_member and SILENCING.isdisjoint(self.modes):  # the usual case
             return "you are banned (+b)" if not ranks and self.is_banned(user) else ""
         ranks = ranks or ""
         for letter in self.modes:
@@ -217,7 +217,7 @@ class Channel(Persistent):
         return audience
 
     def add_session(self, session: Client) -> None:
-        """Take note that a member's session listens from now on."""
+        """Add a member's session to the audience."""
         audience = self._v_audience
         if audience is not None and session.is_connected:
             group = audience.get(session.caps)
@@ -227,7 +227,7 @@ class Channel(Persistent):
             group.transports = ()
 
     def remove_session(self, session: Client) -> None:
-        """Take note that a session listens no more."""
+        """Remove a session from the audience."""
         if self._v_audience is not None:
             group = self._v_audience.get(session.caps)
             if group is not None:
@@ -248,8 +248,8 @@ class Channel(Persistent):
 
         Args:
             outgoing: the message.
-            skip: a session that is left out: the one whose command this answers,
-                which may want it as a part of a labeled response.
+            skip: a session that is left out: the one whose command caused it, which may get
+                the message as part of a labeled response.
             having: only to sessions with all of these capabilities.
             lacking: only to sessions with none of these.
         """

@@ -1,7 +1,6 @@
-"""A registered channel: its founder, who has which rank there, what is locked.
+"""Channel registration: founder, access list, autokicks and mode lock.
 
-Imports `modes`, `names` and `mode_changes`. It is all data of the `Channel` that it
-belongs to; ChanServ changes it, and joining, MODE and TOPIC ask it.
+All of it is data of its `Channel`. ChanServ changes it; joining, MODE and TOPIC read it.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ GRANTS_MAX = 200
 AUTOKICKS_MAX = 100
 
 LEVELS = {"admin": "a", "op": "o", "halfop": "h", "voice": "v"}
-"""The levels of an access list, highest first, and the ranks that they give. The founder's is q."""
+"""Levels of an access list, highest first, and the ranks that they give. The founder's is q."""
 
 
 class Grant(NamedTuple):
     """One entry of an access list.
 
     Attributes:
-        account: whose, as it was registered.
+        account: its account, as it was registered.
         level: of `LEVELS`.
         by: the account that added it.
         since_s: when.
@@ -46,7 +45,7 @@ class Grant(NamedTuple):
 
 
 class Autokick(NamedTuple):
-    """Somebody who may not come in, whatever bans the operators set."""
+    """A mask of users who are kept out, independent of the channel's bans."""
 
     mask: str
     reason: str
@@ -55,7 +54,7 @@ class Autokick(NamedTuple):
 
 
 class ChannelRegistration(Persistent):
-    """What is kept of a registered channel beside the channel.
+    """The registration data of a channel.
 
     Attributes:
         founder: the account that owns it.
@@ -63,9 +62,9 @@ class ChannelRegistration(Persistent):
         grants: fields of a `Grant`, by folded account.
         autokicks: fields of an `Autokick`, by folded mask.
         description: for INFO.
-        keeps_topic: the topic stays when the last member goes.
-        locks_topic: only who has the level op or higher changes the topic.
-        mode_lock: (letter, whether it is on, parameter) of each mode that is locked.
+        keeps_topic: the topic stays when the last member leaves.
+        locks_topic: only members with the level op or higher change the topic.
+        mode_lock: (letter, whether it is on, parameter) of each locked mode.
     """
 
     description = ""
@@ -87,7 +86,7 @@ class ChannelRegistration(Persistent):
         return bool(account) and fold(account) == fold(self.founder)
 
     def rank_of(self, account: str) -> str:
-        """Return the rank that an account has here; "" for none."""
+        """Return the rank of an account here; "" for none."""
         if self.is_founder(account):
             return "q"
         grant = self.grants.get(fold(account)) if account else None
@@ -98,13 +97,13 @@ class ChannelRegistration(Persistent):
         return is_at_least(self.rank_of(account), needed)
 
     def autokick_of(self, user: User) -> Autokick | None:
-        """Return the entry that keeps `user` out; None for none."""
+        """Return the autokick that matches `user`; None for none."""
         if self.rank_of(user.account):
             return None
         return next((each for each in self.autokicks.values() if user.matches(each.mask)), None)
 
     def forbids(self, change: Change) -> bool:
-        """Whether the mode lock is against a change."""
+        """Whether the mode lock forbids a change."""
         for letter, is_on, param in self.mode_lock:
             if letter == change.letter:
                 return change.on != is_on or (is_on and param != (change.param or ""))
@@ -117,23 +116,23 @@ class ChannelRegistration(Persistent):
 
 
 def rank_at_join(channel: Channel, user: User) -> str:
-    """Return the rank with which `user` comes in to `channel`."""
+    """Return the rank that `user` gets when they join `channel`."""
     if channel.registration is not None:
         return channel.registration.rank_of(user.account)
     return "" if channel.members else "o"
 
 
 def channels_of(network: Network, account: IrcAccount) -> Iterator[Channel]:
-    """Yield the channels that an account is the founder of."""
+    """Yield the channels whose founder is an account."""
     for channel in network.channels.values():
         if channel.registration is not None and channel.registration.is_founder(account.name):
             yield channel
 
 
 def forget_account(network: Network, account: IrcAccount) -> list[Channel]:
-    """Take an account that goes from all access lists; return the channels that it had founded.
+    """Remove an account from all access lists; return the channels that it had founded.
 
-    Those are registered no longer.
+    They are no longer registered.
     """
     founded = list(channels_of(network, account))
     for channel in founded:

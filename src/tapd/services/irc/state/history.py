@@ -1,12 +1,11 @@
-"""What was said: the log of a channel, and of a conversation between two people.
+"""Message history: the log of a channel, and of a conversation between two users.
 
-Imports `delivery` and `names`. A log is bounded by a number of events and by age.
-An event is kept as a plain tuple (the fields of `delivery.Event`), which costs a
-message one delta in the journal and no class to look up.
+A log is bounded by number of events and by age. An event is stored as a plain tuple (the
+fields of `delivery.Event`): a message costs one delta in the journal and no class look-up.
 
-A conversation belongs to two *identities*: an account, or a guest, who is known
-by a number as long as they are there; what a guest said is forgotten when they
-go, so that whoever takes the nick next can't read it.
+A conversation belongs to two *identities*: accounts, or guests. A guest is identified by
+a number while connected. A guest's messages are forgotten when they leave, so that the
+next user of the nick can't read them.
 """
 
 from __future__ import annotations
@@ -29,52 +28,52 @@ if TYPE_CHECKING:
 EVENTS_MAX = 10_000
 AGE_S_MAX = 7 * 86400.0
 MARKERS_MAX = 1000
-_PRUNE_SHARE = 8  # the outdated go once they are one in so many: it costs a whole log's record
+_PRUNE_SHARE = 8  # prune once one in so many is outdated: pruning writes the whole log anew
 
 Kept = tuple[object, ...]
-"""An event's fields, as they are kept."""
+"""An event's fields, as they are stored."""
 
 _TIME = Event._fields.index("time_ms")
 _MSGID = Event._fields.index("msgid")
 
 
 class Reference(NamedTuple):
-    """Where in a log: at a message (`msgid`), or at a time where that is ""."""
+    """A position in a log: at a message (`msgid`), or at a time if that is ""."""
 
     msgid: str
     time_ms: int = 0
 
 
 class Log(Persistent):
-    """What happened in one place, oldest first.
+    """The history of one target, oldest first.
 
     Attributes:
-        kept: the events; bounded, so that the oldest goes for a new one.
+        kept: the events; bounded, so that the oldest is dropped for a new one.
     """
 
     def __init__(self, events_max: int) -> None:
         self.kept: collections.deque[Kept] = TrackedDeque(maxlen=events_max)
 
     def append(self, event: Event) -> None:
-        """Keep `event`."""
+        """Add `event`."""
         self.kept.append(tuple(event))
 
     def events(self, kept: Iterable[Kept]) -> list[Event]:
-        """Return kept events as what they were."""
+        """Return stored events as `Event` objects."""
         return [Event(*each) for each in kept]  # type: ignore[arg-type]  # plain fields
 
     @property
     def last_ms(self) -> int:
-        """When the newest happened; 0 where there is none."""
+        """The time of the newest event; 0 if there is none."""
         return _time_of(self.kept[-1]) if self.kept else 0
 
     def find(self, msgid: str) -> Event | None:
-        """Return the event of that id; None where it is not kept (any more)."""
+        """Return the event of that id; None if it is not stored (any more)."""
         index = self._index_of(msgid)
         return None if index is None else self.events([self.kept[index]])[0]
 
     def replace(self, msgid: str, event: Event | None) -> bool:
-        """Put `event` in the place of another, or nothing; return whether that was there."""
+        """Replace an event with `event`, or remove it; return whether it was there."""
         index = self._index_of(msgid)
         if index is None:
             return False
@@ -85,7 +84,7 @@ class Log(Persistent):
         return True
 
     def _index_of(self, msgid: str) -> int | None:
-        # What people refer to is mostly new.
+        # References are mostly to new messages.
         for back, each in enumerate(reversed(self.kept), 1):
             if each[_MSGID] == msgid:
                 return len(self.kept) - back
@@ -128,7 +127,7 @@ class Log(Persistent):
             yield Event(*each)  # type: ignore[arg-type]
 
     def prune(self, before_ms: int) -> None:
-        """Drop what is older than `before_ms`, once that is a good part of it."""
+        """Drop events older than `before_ms`, once they are a good part of the log."""
         outdated = bisect.bisect_left(self.kept, before_ms, key=_time_of)
         if not outdated or outdated * _PRUNE_SHARE < len(self.kept):
             return
@@ -136,7 +135,7 @@ class Log(Persistent):
             self.kept.popleft()
 
     def resize(self, events_max: int) -> None:
-        """Keep at most `events_max` events from now on."""
+        """Limit the log to `events_max` events from now on."""
         if self.kept.maxlen != events_max:
             self.kept = TrackedDeque(self.kept, events_max)
 
@@ -148,21 +147,21 @@ def _time_of(kept: Kept) -> int:
 
 
 def is_passing(event: Event) -> bool:
-    """Whether `event` means nothing later: that somebody is typing (IRCv3 +typing)."""
+    """Whether `event` has no lasting meaning: a typing notification (IRCv3 +typing)."""
     if event.command != "TAGMSG":
         return False
     return all(key in ("+typing", "+draft/typing") for key in parse_tags(event.client_tags))
 
 
 class Archive(Persistent):
-    """The conversations of a network, and how much is kept.
+    """The conversations of a network, and the limits of history.
 
     Attributes:
         events_max: of each log; 0 keeps none.
         age_s_max: how long an event is kept.
         conversations: by the two identities, sorted.
-        partners: with whom an identity has a conversation: their nick, by identity.
-        markers: up to when an identity has read, by folded target (ms since the epoch).
+        partners: an identity's conversation partners: their nick, by identity.
+        markers: an identity's read markers, by folded target (ms since the epoch).
     """
 
     def __init__(self) -> None:
@@ -173,7 +172,7 @@ class Archive(Persistent):
         self.markers: dict[str, dict[str, int]] = TrackedDict()
 
     def record(self, log: Log | None, event: Event) -> Log | None:
-        """Keep `event` in `log`; return the log, made where there was none."""
+        """Add `event` to `log`; return the log, created if there was none."""
         if not self.events_max or (event.command == "TAGMSG" and is_passing(event)):
             return log
         if log is None:
@@ -182,7 +181,7 @@ class Archive(Persistent):
         return log
 
     def record_conversation(self, one: Person, other: Person, event: Event) -> None:
-        """Keep what `one` said to `other`."""
+        """Add a message of `one` to `other`."""
         pair = _pair(one.identity, other.identity)
         before = self.conversations.get(pair)
         log = self.record(before, event)
@@ -200,18 +199,18 @@ class Archive(Persistent):
             partners[partner.identity] = partner.nick
 
     def conversation(self, identity: str, partner: str) -> Log | None:
-        """Return what two identities said to each other."""
+        """Return the conversation of two identities."""
         return self.conversations.get(_pair(identity, partner))
 
     def conversations_of(self, identity: str) -> Iterator[tuple[str, Log]]:
-        """Yield nick and log of each conversation that an identity has."""
+        """Yield nick and log of each conversation of an identity."""
         for partner, nick in self.partners.get(identity, {}).items():
             log = self.conversation(identity, partner)
             if log is not None:
                 yield nick, log
 
     def partner_of(self, identity: str, nick: str) -> str | None:
-        """Return the identity of somebody who had that nick in a conversation."""
+        """Return the identity of a conversation partner who had that nick."""
         folded = fold(nick)
         for partner, known in self.partners.get(identity, {}).items():
             if fold(known) == folded:
@@ -219,11 +218,11 @@ class Archive(Persistent):
         return None
 
     def marker(self, identity: str, target: str) -> int | None:
-        """Return up to when somebody has read what is at `target`; None for unknown."""
+        """Return the read marker of an identity at `target`; None if unknown."""
         return self.markers.get(identity, {}).get(fold(target))
 
     def mark_read(self, identity: str, target: str, time_ms: int) -> bool:
-        """Move a marker on; return whether it moved: it never moves back."""
+        """Advance a read marker; return whether it moved: it never moves back."""
         markers = self.markers.get(identity)
         if markers is None:
             markers = self.markers[identity] = TrackedDict()
@@ -236,7 +235,7 @@ class Archive(Persistent):
         return True
 
     def move(self, identity: str, account: str) -> None:
-        """Give what a guest has to the account that they log in to, where it has none."""
+        """Move a guest's history to the account that they log in to, unless it has its own."""
         for partner, nick in list(self.partners.get(identity, {}).items()):
             log = self.conversation(identity, partner)
             if log is None or self.conversation(account, partner) is not None:
@@ -250,7 +249,7 @@ class Archive(Persistent):
         self.forget(identity)
 
     def forget(self, identity: str) -> None:
-        """Forget what a guest has who goes, or an account that is no more."""
+        """Forget the history of a guest who leaves, or of a removed account."""
         self.markers.pop(identity, None)
         for partner in self.partners.pop(identity, {}):
             self.conversations.pop(_pair(identity, partner), None)
@@ -261,7 +260,7 @@ class Archive(Persistent):
                     del self.partners[partner]
 
     def prune(self, now_s: float, logs: Iterable[Log]) -> None:
-        """Drop what is too old, of `logs` and of the conversations."""
+        """Drop outdated events of `logs` and of the conversations."""
         before_ms = int((now_s - self.age_s_max) * 1000)
         for log in (*logs, *self.conversations.values()):
             log.prune(before_ms)

@@ -1,12 +1,10 @@
-"""How much and how fast: the limits of a network, and what counts against them.
+"""Limits and rate limits of a network, and the counters for them.
 
-The limits are durable settings; 0 is none, everywhere. What is
-counted is volatile: a process that follows a killed one counts the connections anew,
-and forgives whoever was too fast.
+The limits are durable settings; 0 always means no limit. The counters are volatile: after
+a kill, the next process counts the connections anew, and rate limits start fresh.
 
-**One rule for everything that has a pace** (`next_due`): so many at once, and then as
-many again in the window's time, evenly. What is kept of it is one number: when all of
-it would be forgotten.
+**One rule for all rate limits** (`next_due`): a burst, and then as many again per window,
+evenly. Its state is one number: the time when all of the burst is available again.
 """
 
 from __future__ import annotations
@@ -22,46 +20,46 @@ if TYPE_CHECKING:
     from tapd.services.irc.wire.roles import Counted, Waiting
 
 WAKE_S = 0.5
-"""How often those who wait in the waiting room are looked at."""
+"""The interval of checks of the waiting room."""
 KEYS_MAX = 20_000
-"""Addresses whose pace is known at once; then those who have long been quiet go."""
+"""Limit of addresses with a known rate; beyond it, long-quiet ones are forgotten."""
 
 
 def next_due(due_s: float, now_s: float, count: float, window_s: float) -> float | None:
-    """Return what to keep when one more thing is done; None where that is too fast.
+    """Return the new state after one more event; None if it exceeds the rate.
 
     Args:
-        due_s: what was kept the last time; 0 for never.
+        due_s: the old state; 0 for none.
         now_s: the time.
-        count: how many are allowed at once.
-        window_s: how long it takes until as many are allowed again.
+        count: the burst.
+        window_s: the time in which the whole burst becomes available again.
     """
-    # A clock that was put back must not make anybody wait longer than the window.
+    # A clock that was set back must not make clients wait longer than the window.
     due_s = min(max(due_s, now_s), now_s + window_s) + window_s / count
     return due_s if due_s - now_s <= window_s * 1.000001 else None
 
 
 class Pace:
-    """The pace of many, by key (an address). Volatile."""
+    """The rate of events by key (an address). Volatile."""
 
     def __init__(self) -> None:
         self._due_s: dict[str, float] = {}
         self._keys_max = KEYS_MAX
 
     def take(self, key: str, now_s: float, count: float, window_s: float) -> bool:
-        """Note that `key` does it once more; return whether it may. A `count` of 0 is no limit."""
+        """Count an event of `key`; return whether it is allowed. A `count` of 0 is no limit."""
         due_s = self._next(key, now_s, count, window_s)
         if due_s is None:
             return False
         if len(self._due_s) >= self._keys_max:
             self._due_s = {each: due for each, due in self._due_s.items() if due > now_s}
-            # Where few could go, they are not looked through again for each that comes.
+            # If few can be forgotten, don't search again at each new one.
             self._keys_max = max(KEYS_MAX, 2 * len(self._due_s))
         self._due_s[key] = due_s
         return True
 
     def is_free(self, key: str, now_s: float, count: float, window_s: float) -> bool:
-        """Whether `key` may do it once more; nothing is noted."""
+        """Whether one more event of `key` is allowed, without counting it."""
         return self._next(key, now_s, count, window_s) is not None
 
     def _next(self, key: str, now_s: float, count: float, window_s: float) -> float | None:
@@ -72,19 +70,19 @@ class Limits(Persistent):
     """The limits of a network. Each is 0 for none.
 
     Attributes:
-        lines_per_s, burst_lines: of commands from one client; those that cost more
+        lines_per_s, burst_lines: of commands from one client; costly ones
             count as several (`flood.COSTS`).
-        flood_bytes: input of a client that is over its pace; with more it is closed.
-        connections: of everybody.
+        flood_bytes: input of a client over its rate; above this it is disconnected.
+        connections: of all clients.
         connections_per_address, connections_per_network: of one address, of one network.
-        v4_bits, v6_bits: what a network is.
+        v4_bits, v6_bits: the prefix lengths of a network.
         connections_per_minute: new ones, of one address (IPv6: of one /64).
-        half_registered: registrations that are under way; the oldest goes.
-        accounts_per_hour: accounts that one address can register.
+        half_registered: incomplete registrations; beyond it the oldest is closed.
+        accounts_per_hour: account registrations from one address.
         nick_changes_per_minute, new_targets_per_minute: of one user; targets are
-            those of messages who were not among the last `RECENT_TARGETS`.
-        exempt: networks (and ``localhost``, for UNIX sockets) whose number and pace of
-            connections is not limited.
+            message targets that are not among the last `RECENT_TARGETS`.
+        exempt: networks (and ``localhost``, for UNIX sockets) without limits on the number
+            and rate of connections.
     """
 
     lines_per_s = 2.0
@@ -113,24 +111,24 @@ class Limits(Persistent):
 
     @property
     def line_s(self) -> float:
-        """What one command costs, in seconds of a client's time; 0 where there is no limit."""
+        """The cost of one command, in seconds of a client's time; 0 if there is no limit."""
         return 1 / self.lines_per_s if self.lines_per_s and self.burst_lines else 0.0
 
     @property
     def burst_s(self) -> float:
-        """How far a client may be ahead of its pace."""
+        """How far a client may be ahead of its rate."""
         line_s = self.line_s
         return (self.burst_lines - 1) * line_s if line_s else float("inf")
 
 
 class ClientPace:
-    """How far a client is ahead of its limits. Volatile: a kill forgives it.
+    """How far a client is ahead of its rate limits. Volatile: a kill forgives it.
 
     Attributes:
-        due_s: when it has paid for the lines that it sent.
+        due_s: when the lines that it sent are paid for.
         nick_due_s: the same for changes of nick.
-        target_due_s: the same for messages to people that it had not written to.
-        targets: whom it wrote to lately, by folded nick, oldest first.
+        target_due_s: the same for messages to new targets.
+        targets: recent targets, by folded nick, oldest first.
     """
 
     __slots__ = ("due_s", "nick_due_s", "target_due_s", "targets")
@@ -143,7 +141,7 @@ class ClientPace:
 
 
 class Crowd:
-    """How many connections there are from where. Volatile: made from the sessions."""
+    """The number of connections by address and network. Volatile: made from the sessions."""
 
     def __init__(self, sessions: Iterable[Counted], limits: Limits) -> None:
         self._counts: dict[str, int] = {}
@@ -155,11 +153,11 @@ class Crowd:
                 self.add(session)
 
     def is_made_for(self, limits: Limits) -> bool:
-        """Whether networks are still as large as when this was made."""
+        """Whether the prefix lengths are still those that this was made with."""
         return self._bits == (limits.v4_bits, limits.v6_bits)
 
     def add(self, session: Counted) -> None:
-        """Count a session by its address; once."""
+        """Count a session by its address; idempotent."""
         if session not in self._counted:
             keys = self._counted[session] = (session.ip, self.network_of(session.ip))
             self.total += 1
@@ -167,7 +165,7 @@ class Crowd:
                 self._counts[key] = self._counts.get(key, 0) + 1
 
     def remove(self, session: Counted) -> None:
-        """Count a session no more; does nothing where it was not counted."""
+        """Uncount a session; does nothing if it is not counted."""
         keys = self._counted.pop(session, None)
         if keys is None:
             return
@@ -178,11 +176,11 @@ class Crowd:
                 del self._counts[key]
 
     def network_of(self, address: str) -> str:
-        """Return the key of the network around `address`, which is none of an address."""
+        """Return the key of the network around `address`; it is never an address's key."""
         return f"net {network_key(address, *self._bits)}"
 
     def why_full(self, address: str, limits: Limits) -> str:
-        """Return why there can't be one more connection from `address`; "" where there can."""
+        """Return why `address` can't have one more connection; "" if it can."""
         if limits.connections and self.total >= limits.connections:
             return "Too many connections"
         if 0 < limits.connections_per_address <= self._counts.get(address, 0):
@@ -193,22 +191,22 @@ class Crowd:
 
 
 class WaitingRoom(Persistent):
-    """Who is too fast and has to wait.
+    """Paused sessions that exceeded their rate.
 
     Attributes:
-        timer: wakes all of them; None where nobody waits.
+        timer: wakes all of them; None if nobody waits.
     """
 
     timer: Timer | None = None
     _v_sessions: dict[Waiting, None] | None = None
 
     def enter(self, session: Waiting) -> None:
-        """Read no more of `session` until it is woken."""
+        """Pause `session` until it is woken."""
         session.transport.pause_reading()
         self.enter_again(session)
 
     def enter_again(self, session: Waiting) -> None:
-        """Take in a session which waited in the process before, or is paused by now."""
+        """Add a session that was paused in the process before, or is paused already."""
         if self._v_sessions is None:
             self._v_sessions = {}
         self._v_sessions[session] = None
@@ -216,9 +214,9 @@ class WaitingRoom(Persistent):
             self.timer = session.network.application.call_later(WAKE_S, self.wake)
 
     def wake(self) -> None:
-        """Have everybody go on as far as the pace allows; who is too fast comes back."""
+        """Resume all sessions as far as their rates allow; the others come back."""
         self.timer = None
         waiting, self._v_sessions = self._v_sessions or {}, None
         for session in waiting:
             if session.is_connected and session.check is None:
-                session.transport.resume_reading()  # which runs what was kept (`reading_resumed`)
+                session.transport.resume_reading()  # which runs the kept input (`reading_resumed`)

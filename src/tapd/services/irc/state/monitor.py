@@ -1,7 +1,7 @@
-"""MONITOR: who wants to know when a nickname comes and goes (IRCv3 monitor).
+"""MONITOR lists: notifications of nicknames that come and go (IRCv3 monitor).
 
-Kept by folded nick, so that a
-user who comes costs one look-up however many lists there are.
+Indexed by folded nick, so a user who connects costs one look-up, however many lists
+there are.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ class Monitors(Persistent):
         self.lists: dict[Answer, dict[str, str]] = TrackedDict()
 
     def targets(self, session: Answer) -> list[str]:
-        """Return what `session` watches."""
+        """Return the targets that `session` monitors."""
         return list(self.lists.get(session, {}).values())
 
     def add(self, session: Answer, nick: str) -> bool:
-        """Have `session` watch `nick`; return whether there was room."""
+        """Add `nick` to the list of `session`; return whether there was room."""
         folded = fold(nick)
         watched = self.lists.setdefault(session, TrackedDict())
         if folded not in watched:
@@ -49,7 +49,7 @@ class Monitors(Persistent):
         return True
 
     def remove(self, session: Answer, nick: str) -> None:
-        """Have `session` watch `nick` no more."""
+        """Remove `nick` from the list of `session`."""
         folded = fold(nick)
         watched = self.lists.get(session)
         if watched is None or watched.pop(folded, None) is None:
@@ -62,24 +62,24 @@ class Monitors(Persistent):
             del self.lists[session]
 
     def clear(self, session: Answer) -> None:
-        """Have `session` watch nobody."""
+        """Clear the list of `session`."""
         for nick in self.targets(session):
             self.remove(session, nick)
 
     def tell_online(self, user: Person, reply: Answer | None = None) -> None:
-        """Tell who watches the nick of `user` that it is there; as part of `reply`, if any."""
+        """Tell the watchers of the nick of `user` that it is online; as part of `reply`, if any."""
         for each in self._watching(user.nick, reply):
             each.numeric(n.RPL_MONONLINE, text=user.mask)
 
     def tell_offline(self, nick: str, reply: Answer | None = None) -> None:
-        """Tell who watches `nick` that it is gone; as part of `reply`, if any."""
+        """Tell the watchers of `nick` that it is offline; as part of `reply`, if any."""
         for each in self._watching(nick, reply):
             each.numeric(n.RPL_MONOFFLINE, text=nick)
 
     def tell_change(
         self, user: Person, outgoing: Outgoing, having: int, reply: Answer | None = None
     ) -> None:
-        """Tell watchers with extended-monitor what they would see on a shared channel."""
+        """Tell watchers with extended-monitor of changes seen on shared channels."""
         wanted = having | cap.EXTENDED_MONITOR
         for each in self._watching(user.nick, reply):
             if each.caps & wanted == wanted and not each.user.shares_channel(user):

@@ -1,8 +1,8 @@
-"""A message of several lines while a client sends it (draft/multiline, client-batch).
+"""Assembly of a multiline message that a client sends (draft/multiline, client-batch).
 
-It is durable: a kill in the middle of
-it changes nothing. What is wrong with one is told once (FAIL BATCH), and the rest of
-it is dropped up to its end. How one looks on its way out: `delivery.LongOutgoing`.
+It is durable, so a kill in the middle changes nothing. An error is reported once (FAIL
+BATCH), and the rest of the message is dropped. For the outgoing form see
+`delivery.LongOutgoing`.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
     from tapd.services.irc.wire.roles import LabeledAnswer
 
 OPEN_S_MAX = 60.0
-"""How long one may be open (client-batch, TIMEOUT)."""
+"""How long one may stay open (client-batch, TIMEOUT)."""
 
 _ALLOWED_MEANWHILE = frozenset({"BATCH", "PING", "PONG", "QUIT"})
 
 
 class ClientBatch(Persistent):
-    """One message of several lines that is not whole yet.
+    """One incomplete multiline message.
 
     Attributes:
         reference: the client's name for it.
-        target: whom it is for.
+        target: of the message.
         client_tags: those of the opening BATCH for other clients, as pairs.
-        label: of the opening BATCH, to which the outcome is the response; "" for none.
+        label: of the opening BATCH, which the response gets; "" for none.
         made_s: when it was opened.
         command: of its lines: PRIVMSG or NOTICE; "" before the first.
-        lines: as far as they have come.
+        lines: those received so far.
         size_bytes: of their texts, with one for each end of a line between them.
-        is_failed: it was refused, and what comes is dropped.
+        is_failed: it was refused, and the rest is dropped.
     """
 
     command = ""
@@ -56,7 +56,7 @@ class ClientBatch(Persistent):
         self.lines: list[Line] = TrackedList()
 
     def takes(self, reply: LabeledAnswer, message: Message) -> bool:
-        """Take `message`, where it is part of this; return whether it was."""
+        """Handle `message` if it is part of this batch; return whether it was."""
         if message.tags.get("batch") == self.reference:
             if not self.is_failed:
                 self._collect(reply, message)
@@ -84,7 +84,7 @@ class ClientBatch(Persistent):
             self.fail(reply, "MULTILINE_INVALID", text="A blank line can't be a continuation")
             return
         if text[:1] == "\x01" and self.lines:
-            # Who knows no such messages would get a CTCP which no mode had been asked about.
+            # Clients without multiline would get a CTCP that no mode had checked.
             self.fail(reply, "MULTILINE_INVALID", text="A CTCP can only be its first line")
             return
         self.command = message.command
@@ -114,7 +114,7 @@ class ClientBatch(Persistent):
         return "".join(parts)
 
     def fail(self, reply: LabeledAnswer, code: str, *context: str, text: str) -> None:
-        """Refuse it: tell the client once, and keep nothing of it."""
+        """Refuse it: tell the client once, and drop its lines."""
         self.is_failed = True
         self.lines.clear()
         answer = reply if reply.label or not self.label else reply.session.answering(self.label)
@@ -123,6 +123,6 @@ class ClientBatch(Persistent):
             answer.finish()
 
     def check_age(self, reply: LabeledAnswer, now_s: float) -> None:
-        """Refuse it, if it has been open for too long (client-batch, TIMEOUT)."""
+        """Refuse it if it has been open for too long (client-batch, TIMEOUT)."""
         if not self.is_failed and now_s - self.made_s > OPEN_S_MAX:
             self.fail(reply, "TIMEOUT", self.reference, text="It was open for too long")

@@ -1,8 +1,8 @@
 """The IRC network: the root of all durable state, and its indexes.
 
-Users by nick, channels by name, monitors and WHOWAS are changed here and nowhere
-else, so that an index can't lie. What runs by itself (start, time-outs) is in
-`service.IrcNetwork`, the class of the network in a TAP.
+Users by nick, channels by name, monitors and WHOWAS change only here, so that the indexes
+stay consistent. What runs by itself (start, time-outs) is in `service.IrcNetwork`, the
+class of the network in a TAP.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ if TYPE_CHECKING:
     from tapd.services.irc.state.reply import Client, Reply
 
 SWEEP_S = 15.0
-"""How often time-outs are looked for; one timer for all clients."""
+"""The interval of the sweep for time-outs; one timer for all clients."""
 
 
 class Network(Service):
     """An IRC network of one server, without what runs by itself.
 
     Attributes:
-        network_name: for people and ISUPPORT NETWORK.
-        server_name: the source of what the server says; has a dot in it, so that
+        network_name: for users and ISUPPORT NETWORK.
+        server_name: the source of the server's messages; has a dot in it, so that
             clients can tell it from a nick.
         motd: the lines of the message of the day.
-        motd_file: where they were read from, and are again on REHASH; "" for nowhere.
+        motd_file: the file of the message of the day, read again on REHASH; "" for none.
         admin: the lines that ADMIN shows: two about the place, one about the contact.
         password_hash: argon2, of the password that PASS needs; "" for none.
         ping_s: how long a client may be silent before it is sent a PING.
-        ping_timeout_s: how long it has then.
+        ping_timeout_s: how long it then has to answer.
         registration_s: how long a registration may take.
         channels_per_user_max: channels that one user can be on.
         created_s: when the network was made.
@@ -64,15 +64,15 @@ class Network(Service):
         history: the conversations, and how much of everything is kept.
         most_users: the most users there ever were at once.
         nick_protection, nick_grace_s: see `conduct.reservation`.
-        always_on: who stays without a client: nobody (``off``), who asks for it
-            (``opt-in``), who does not ask for the contrary (``opt-out``).
+        always_on: who stays without a client: nobody (``off``), users who ask for it
+            (``opt-in``), all except users who decline (``opt-out``).
         always_on_s_max: how long.
-        history_on_join: messages that one who joins a channel is told without asking.
+        history_on_join: messages that a user who joins a channel gets unasked.
         channels_per_account_max: channels that one account can register.
         bans, limits, fronts, waiting_room: see their modules.
-        lockdown: who may come in, one of `conduct.admission.LOCKDOWNS`.
+        lockdown: who may connect, one of `conduct.admission.LOCKDOWNS`.
         cloaks: others see cloaks in place of addresses.
-        cloak_key: of the digests that those are made of; never shown.
+        cloak_key: of the cloaks' digests; never shown.
     """
 
     name = "irc"
@@ -130,14 +130,14 @@ class Network(Service):
 
     def now_ms(self) -> int:
         """Return the wall clock, in whole milliseconds since the epoch."""
-        clock = self._v_clock  # as in `now_s`: each message is asked when it was
+        clock = self._v_clock  # inlined `now_s`: each message needs its time
         return int((self.application.runtime.now_s() if clock is None else clock()) * 1000)
 
     def next_reference(self) -> str:
         """Return an id that no other batch or message of this network has.
 
-        It is made of a random number of this process and a counter, so nothing
-        need be stored: what was not committed was never seen.
+        It consists of a random number of this process and a counter, so nothing is stored:
+        nobody has seen ids that were not committed.
         """
         references = self._v_references
         if references is None:
@@ -161,11 +161,11 @@ class Network(Service):
             yield from user.sessions
 
     def host_for(self, ip: str) -> str:
-        """Return what is shown as the host of a client at `ip`, who is not logged in."""
+        """Return the shown host of a client at `ip` that is not logged in."""
         return cloak_address(self.cloak_key, ip) if self.cloaks else ip
 
     def host_of(self, user: User) -> str:
-        """Return what is shown as the host of `user` now."""
+        """Return the shown host of `user` now."""
         if user.vhost:
             return user.vhost
         if user.account and self.cloaks:
@@ -174,7 +174,7 @@ class Network(Service):
 
     @property
     def crowd(self) -> Crowd:
-        """How many connections there are from where; volatile."""
+        """The number of connections by address; volatile."""
         crowd = self._v_crowd
         if crowd is None or not crowd.is_made_for(self.limits):
             sessions = [each for each in self.connections if isinstance(each, self.protocol)]
@@ -183,21 +183,21 @@ class Network(Service):
 
     @property
     def connection_pace(self) -> Pace:
-        """How fast connections came lately; volatile."""
+        """The rate of connections; volatile."""
         if self._v_connection_pace is None:
             self._v_connection_pace = Pace()
         return self._v_connection_pace
 
     @property
     def account_pace(self) -> Pace:
-        """How fast accounts were registered lately; volatile."""
+        """The rate of account registrations; volatile."""
         if self._v_account_pace is None:
             self._v_account_pace = Pace()
         return self._v_account_pace
 
     @property
     def may_register(self) -> bool:
-        """Whether people register accounts themselves."""
+        """Whether users may register accounts themselves."""
         return self.accounts.may_register
 
     @property
@@ -207,11 +207,11 @@ class Network(Service):
 
     @property
     def sts(self) -> str:
-        """The value of the capability sts; "" where TLS is offered nowhere."""
+        """The value of the capability sts; "" if TLS is not offered."""
         return self.fronts.sts if self.fronts.sts_port else ""
 
     def may(self, user: User, privilege: str) -> bool:
-        """Whether an operator's entry gives `privilege`."""
+        """Whether an operator's entry includes `privilege`."""
         oper = self.opers.get(user.oper) if user.is_oper else None
         return oper is not None and (
             ALL_PRIVILEGES in oper.privileges or privilege in oper.privileges
@@ -220,11 +220,11 @@ class Network(Service):
     # --- sessions ------------------------------------------------------------------------
 
     def session_opened(self, session: Client) -> None:
-        """Take note of a new connection."""
+        """Note a new connection."""
         self.half_registered[session] = None
 
     def attach_session(self, session: Client, user: User) -> None:
-        """Make `session` one of a registered user's."""
+        """Attach `session` to a registered user."""
         self.half_registered.pop(session, None)
         session.user = user
         session.is_registered = True
@@ -234,7 +234,7 @@ class Network(Service):
             channel.add_session(session)
 
     def detach_session(self, session: Client) -> None:
-        """Forget a session; its user stays. Does nothing the second time."""
+        """Remove a session; its user stays. Idempotent."""
         self.half_registered.pop(session, None)
         self.crowd.remove(session)
         if not session.is_registered:
@@ -255,11 +255,11 @@ class Network(Service):
         user.signon_s = user.active_s = self.now_s()
         user.guest_id = self.next_reference()
         if self.most_users < len(self.users):
-            self.most_users += 1  # not at every registration: it is a record of its own
+            self.most_users += 1  # not at every registration: it costs a record of its own
         self.monitors.tell_online(user)
 
     def remove_user(self, user: User, reason: str) -> None:
-        """Have a user leave the network (QUIT)."""
+        """Remove a user from the network (QUIT)."""
         reason = clip(reason, QUIT_BYTES_MAX)
         event = event_of(user, self, "QUIT", trailing=reason)
         self.tell_others(user, event.outgoing())
@@ -277,10 +277,10 @@ class Network(Service):
         self.monitors.tell_offline(user.nick)
 
     def change_nick(self, user: User, nick: str, reply: Reply | None = None) -> None:
-        """Give a registered user another nick, which was checked to be free.
+        """Change a registered user's nick to a free one.
 
         Args:
-            user: whose.
+            user: the user.
             nick: the new one.
             reply: of the command that asked, which is told last; None for none.
         """
@@ -302,7 +302,7 @@ class Network(Service):
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many users have each user mode; volatile, counted once and then kept."""
+        """The number of users with each user mode; volatile, counted once and then updated."""
         if self._v_counts is None:
             self._v_counts = dict.fromkeys(USER_MODES, 0)
             for user in self.users.values():
@@ -322,14 +322,14 @@ class Network(Service):
         return changed
 
     def record(self, channel: Channel, event: Event) -> None:
-        """Keep what happened on a channel: anything that its members are told."""
+        """Record an event of a channel: anything that its members are told."""
         log = self.history.record(channel.log, event)
         if log is not channel.log:
             channel.log = log
 
     @property
     def history_events_max(self) -> int:
-        """How many events of a channel or conversation are kept."""
+        """Limit of events of a channel or conversation."""
         return self.history.events_max
 
     @history_events_max.setter
@@ -346,17 +346,17 @@ class Network(Service):
         self.history.age_s_max = value
 
     def server_event(self, command: str, *params: str, trailing: str | None = None) -> Outgoing:
-        """Return a message of the server's own, with the time for who wants it."""
+        """Return a message from the server, with the time for clients that want it."""
         body = render_body(self.server_name, command, params, trailing)
         return Outgoing(body, (time_tag(self.now_ms()),))
 
     def tell_others(
         self, user: User, outgoing: Outgoing, *, having: int = 0, lacking: int = 0
     ) -> None:
-        """Send to everybody else who shares a channel with `user`, once each.
+        """Send once to every other user who shares a channel with `user`.
 
         Args:
-            user: who did it; none of their own sessions is told.
+            user: the acting user; their own sessions get nothing.
             outgoing: the message.
             having: only to sessions with all of these capabilities.
             lacking: only to sessions with none of these.
@@ -375,13 +375,13 @@ class Network(Service):
     # --- channels ----------------------------------------------------------------------------
 
     def make_channel(self, name: str) -> Channel:
-        """Make the channel `name`, which there is not yet."""
+        """Create the channel `name`."""
         channel = Channel(name, self.now_s())
         self.channels[channel.folded] = channel
         return channel
 
     def drop_if_empty(self, channel: Channel) -> None:
-        """Forget a channel that nobody is on, unless it is registered."""
+        """Remove a channel without members, unless it is registered."""
         if channel.members:
             return
         if channel.registration is None:

@@ -1,4 +1,4 @@
-"""Operator entries: who may become an IRC operator, and what they may do then."""
+"""Operator entries: the IRC operators and their privileges."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PRIVILEGES = {
     "host": "give a user another host (CHGHOST)",
     "flood": "write as fast as one likes",
 }
-"""What commands may ask for, by name; those who add some add a line."""
+"""The privileges that commands can require, by name; to add one, add a line."""
 
 
 class Oper(Persistent):

@@ -1,14 +1,14 @@
-"""Where a command answers: its client, at once or as a labeled response (IRCv3).
+"""Replies of a command: sent to its client at once, or collected as a labeled response.
 
-A command is handed a `Reply`, as Ergo hands each a ResponseBuffer. Without a label that
+Each command gets a `Reply`, like Ergo's ResponseBuffer. Without a label that
 is the `Session` itself, which sends at once and costs nothing. With one it is a
-`LabeledReply`, which collects what the client is sent and sends it at the command's
-end: nothing as ACK, one message with the label, several as a batch
+`LabeledReply`, which collects the client's messages and sends them at the command's
+end: none as ACK, one message with the label, several as a batch
 (ircv3.net/specs/extensions/labeled-response).
 
-What others tell the same client while its command runs is part of the answer, too. So
-whatever sends to many sessions (`audit.tell_opers`, `identity.set_account`) takes the
-reply, and asks `Reply.to` where each of them is sent to.
+Messages that others send to the same client while its command runs are part of the
+response, too. So functions that send to many sessions (`audit.tell_opers`,
+`identity.set_account`) take the reply, and get the destination for each from `Reply.to`.
 """
 
 from __future__ import annotations
@@ -63,26 +63,26 @@ class Reply:
         raise NotImplementedError
 
     def finish(self) -> None:
-        """Send what was collected. Does nothing the second time."""
+        """Send the collected messages. Idempotent."""
 
     def postpone(self) -> str:
-        """Have the command answered later; return its label, "" for none.
+        """Postpone the answer; return the command's label, "" for none.
 
-        What was collected so far leaves without it. Who goes on later answers to
+        The messages collected so far are sent without it. The postponed answer goes to
         ``session.answering(label)``.
         """
         return ""
 
     def to(self, session: Client) -> Reply:
-        """Return where a message for `session` is sent to: here, if it is this client's."""
+        """Return the destination for `session`: this reply, if it is this client's."""
         return self if session is self.session else session
 
     def close(self, reason: str, *, quit_reason: str | None = None) -> None:
-        """End the connection: ERROR to the client, QUIT to the others.
+        """Close the connection: ERROR to the client, QUIT to the others.
 
         Args:
-            reason: what the client is told.
-            quit_reason: what the others are told, where that differs.
+            reason: the client's message.
+            quit_reason: the others' message, if it differs.
         """
         self.send(Outgoing(render_body("", "ERROR", (), f"Closing link: ({reason})")))
         self.finish()
@@ -93,14 +93,14 @@ class Reply:
     def send_from_server(
         self, command: str, *params: str, trailing: str | None = None, source: str | None = None
     ) -> None:
-        """Send a message of the server's."""
+        """Send a message from the server."""
         body = render_body(
             self.network.server_name if source is None else source, command, params, trailing
         )
         self.send_body(body)
 
     def send_body(self, body: bytes) -> None:
-        """Send a rendered message, with the time for who wants it."""
+        """Send a rendered message, with the time for clients that want it."""
         self.send(Outgoing(body, (time_tag(self.network.now_ms()),)))
 
     def numeric(self, numeric: n.Numeric, *params: str, text: str | None = None) -> None:
@@ -119,18 +119,18 @@ class Reply:
         self.send_body(body)
 
     def notice(self, text: str) -> None:
-        """Send a NOTICE of the server's."""
+        """Send a NOTICE from the server."""
         self.send_from_server("NOTICE", self.nick, trailing=text)
 
     def fail(self, command: str, code: str, *context: str, text: str, is_own: bool = False) -> None:
         """Send a FAIL (standard-replies).
 
         Args:
-            command: that failed; "*" for none.
+            command: the failed command; "*" for none.
             code: for programs.
             context: what it is about.
             text: for people.
-            is_own: no specification names this code, so clients that didn't ask for
+            is_own: no specification defines this code, so clients without
                 `standard-replies` get a NOTICE instead.
         """
         if is_own and not self.caps & cap.STANDARD_REPLIES:
@@ -140,7 +140,7 @@ class Reply:
             self.send_from_server("FAIL", *params, trailing=text)
 
     def send_batch(self, kind: str, params: Iterable[str], content: Iterable[Outgoing]) -> None:
-        """Send `content` as one batch, or as it is to who doesn't know batches."""
+        """Send `content` as one batch, or as it is to clients without batches."""
         if not self.caps & cap.BATCH:
             for each in content:
                 self.send(each)
@@ -155,7 +155,7 @@ class Reply:
 
 
 class LabeledReply(Reply):
-    """The answer to a command with a label; lives as long as the command runs."""
+    """The reply to a command with a label; lives as long as the command runs."""
 
     __slots__ = ("_collected", "label", "session")
 
@@ -200,7 +200,7 @@ class LabeledReply(Reply):
             self._collected.append(outgoing)
 
     def postpone(self) -> str:
-        """Have the command answered later; see `Reply.postpone`."""
+        """Postpone the answer; see `Reply.postpone`."""
         label, self.label = self.label, ""
         collected, self._collected = self._collected, None
         for outgoing in collected or ():
@@ -208,7 +208,7 @@ class LabeledReply(Reply):
         return label
 
     def finish(self) -> None:
-        """Send what was collected, as labeled-response has it."""
+        """Send the collected messages, as labeled-response defines."""
         collected, self._collected = self._collected, None
         if collected is None:
             return
@@ -218,7 +218,7 @@ class LabeledReply(Reply):
         server = network.server_name
         if not collected:
             collected = [Outgoing(render_body(server, "ACK", (), None))]
-        # What has a batch of its own is inside of one; its first message is what counts.
+        # Nested batches are inside of one batch; its first message counts.
         tops = [each for each in collected if not each.batch or each.batch[0] == "+"]
         if len(tops) == 1:
             for each in collected:
@@ -236,27 +236,27 @@ class LabeledReply(Reply):
 
 
 class Client(Reply):
-    """What a client's connection has; `conduct.session.Session` is one.
+    """The state of a client's connection; `conduct.session.Session` is one.
 
     Attributes:
-        user: who it is; half-registered until `is_registered`.
-        caps: bits of `capabilities` that were negotiated.
+        user: its user; half-registered until `is_registered`.
+        caps: bits of the negotiated `capabilities`.
         cap_version: of CAP LS: 0 (none), 301 or 302.
-        negotiating: CAP LS or REQ came before the end of registration: it waits for CAP END.
+        negotiating: CAP LS or REQ was sent before registration, which waits for CAP END.
         is_registered: registration is complete.
         password: sealed, from PASS, until registration is complete; b"" for none.
         made_s: when the connection was made.
-        check: what it waits for (`conduct.checking`); None for nothing.
-        sasl: the exchange that is under way; None for none.
-        sasl_input: its client's message as far as it has come, sealed; b"" for nothing.
+        check: the check it waits for (`conduct.checking`); None for none.
+        sasl: the current SASL exchange; None for none.
+        sasl_input: the incomplete message of its client, sealed; b"" for none.
         failures: failed logins in a row.
-        device: which of its user's clients it is, by its own word; "" for one like others.
-        away: why this client is away; "" where it is not.
-        batch: the message of several lines that is being sent; None for none.
+        device: the client's name for itself among its user's clients; "" for none.
+        away: why this client is away; "" if it is not.
+        batch: the multiline message that is being sent; None for none.
         ip: the address; "" before it is known.
-        input_bytes: what came before registration was complete.
-        is_secure: the client came by TLS, which ended in front of the server.
-        awaits_header: a PROXY header has yet to come.
+        input_bytes: the size of all input before registration was complete.
+        is_secure: the client uses TLS, which a front end terminates.
+        awaits_header: a PROXY header is due.
     """
 
     if not TYPE_CHECKING:  # else the attributes would have to be slots
@@ -303,12 +303,12 @@ class Client(Reply):
 
     @property
     def live_transport(self) -> Any:
-        """The transport while there is one; None where the connection has ended."""
+        """The transport while there is one; None after the connection ended."""
         return self._v_transport
 
     @property
     def heard_s(self) -> float:
-        """When something came from the client last."""
+        """The time of the client's last input."""
         return self._v_heard_s
 
     @property
@@ -317,19 +317,19 @@ class Client(Reply):
         return self._v_pinged
 
     def note_ping(self) -> None:
-        """Take note of a PING that is sent."""
+        """Note that a PING was sent."""
         self._v_pinged = True
 
     @property
     def pace(self) -> ClientPace:
-        """How far the client is ahead of its limits."""
+        """How far the client is ahead of its rate limits."""
         pace = self._v_pace
         if pace is None:
             pace = self._v_pace = ClientPace()
         return pace
 
     def set_floor(self, floor: Floor | None) -> None:
-        """Let the lines of this piece of input that go on as `floor` does skip the parser."""
+        """Have further lines of this read that continue `floor` bypass the parser."""
         self._v_floor = floor
 
     def write(self, data: bytes) -> None:
@@ -337,15 +337,15 @@ class Client(Reply):
         raise NotImplementedError
 
     def set_caps(self, caps: int) -> None:
-        """Change the capabilities, and in which groups the channels have this client."""
+        """Change the capabilities, and this client's group in its channels."""
         raise NotImplementedError
 
     def end(self, reason: str) -> None:
-        """Close the connection; the others are told QUIT with `reason`."""
+        """Close the connection; the others get a QUIT with `reason`."""
         raise NotImplementedError
 
     def end_sasl(self) -> None:
-        """Forget the exchange that is under way, if any."""
+        """Drop the current SASL exchange, if any."""
         raise NotImplementedError
 
     def pause_for(self, check: Any) -> None:
@@ -353,7 +353,7 @@ class Client(Reply):
         raise NotImplementedError
 
     def resume_after_check(self) -> None:
-        """Go on with what came while something was checked."""
+        """Read on after a check."""
         raise NotImplementedError
 
     def answering(self, label: str | None) -> Reply:

@@ -1,8 +1,8 @@
-"""SASL mechanisms, as a server sees them: bytes in, bytes or an outcome out.
+"""SASL mechanisms, server side: bytes in, bytes or a result out.
 
-Imports `accounts`. PLAIN (RFC 4616) and SCRAM-SHA-256 (RFC 5802, RFC 7677). An
-`Exchange` is durable: it goes on in another process in the middle of it. What is
-secret in it is sealed by the caller; a password stays here for no step.
+PLAIN (RFC 4616) and SCRAM-SHA-256 (RFC 5802, RFC 7677). An `Exchange` is durable and can
+continue in another process. Secrets in it are sealed by the caller; a password is never
+kept between two steps.
 
 To add a mechanism: a subclass of `Exchange` and a line in `MECHANISMS`.
 """
@@ -22,24 +22,24 @@ from tapd.model.durable.persistent import Persistent
 from tapd.services.irc.state.accounts import Accounts, ScramKeys, prepare_password
 
 MESSAGE_BYTES_MAX = 2048
-"""The longest message of a client, in base64: name and password twice over have a half."""
+"""The longest message of a client, in base64; twice name and password needs half of it."""
 
 
 class Challenge(NamedTuple):
-    """What is to be sent to the client, which then goes on."""
+    """A message for the client, which then continues."""
 
     data: bytes
 
 
 class Candidate(NamedTuple):
-    """A name and a password that are to be checked."""
+    """A name and a password to check."""
 
     account: str
     password: str
 
 
 class Proved(NamedTuple):
-    """The client has proved to be that account; `data` is the last word to it."""
+    """The client is proved to own the account; `data` is the last message to it."""
 
     account: str
     data: bytes = b""
@@ -49,8 +49,8 @@ class Failed(NamedTuple):
     """The exchange has failed.
 
     Attributes:
-        reason: for the log; the client is told only that it failed.
-        data: what SCRAM tells the client (RFC 5802 section 7); b"" for nothing.
+        reason: for the log; the client learns only that it failed.
+        data: SCRAM's error for the client (RFC 5802 section 7); b"" for none.
     """
 
     reason: str
@@ -61,12 +61,12 @@ Step = Challenge | Candidate | Proved | Failed
 
 
 class Exchange(Persistent):
-    """One run of a mechanism."""
+    """One exchange of a mechanism."""
 
     name: ClassVar[str]
 
     def step(self, data: bytes, accounts: Accounts) -> Step:
-        """Take the client's next message, decoded; return what follows from it."""
+        """Handle the client's next message, decoded; return the next step."""
         raise NotImplementedError
 
 
@@ -76,7 +76,7 @@ class Plain(Exchange):
     name = "PLAIN"
 
     def step(self, data: bytes, accounts: Accounts) -> Step:
-        """Take the one message there is."""
+        """Handle the only message."""
         parts = data.split(b"\0")
         if len(parts) != 3:
             return Failed("not three parts")
@@ -99,7 +99,7 @@ class ScramSha256(Exchange):
         account: as the client named it; "" before its first message.
         keys: of that account when it was named.
         nonce: both sides' together.
-        spoken: what was said so far, as the proof covers it.
+        spoken: the messages so far, as the proof covers them.
     """
 
     name = "SCRAM-SHA-256"
@@ -111,8 +111,8 @@ class ScramSha256(Exchange):
     is_done = False
 
     def step(self, data: bytes, accounts: Accounts) -> Step:
-        """Take the client's first or final message."""
-        if self.is_done:  # the empty answer to the last word
+        """Handle the client's first or final message."""
+        if self.is_done:  # the empty answer to the last message
             return Proved(self.account) if not data else Failed("more than was asked for")
         try:
             text = data.decode()
@@ -170,7 +170,7 @@ class ScramSha256(Exchange):
 
 
 def _parse_fields(text: str) -> dict[str, str] | None:
-    """Return ``a=x,b=y`` as a dict in its order; None where it is something else."""
+    """Return ``a=x,b=y`` as a dict in its order; None if it is malformed."""
     fields = {}
     for part in text.split(","):
         if len(part) < 2 or part[1] != "=":
@@ -180,10 +180,10 @@ def _parse_fields(text: str) -> dict[str, str] | None:
 
 
 def _unescape(name: str) -> str:
-    """Return a name as SCRAM writes it (RFC 5802 section 5.1).
+    """Decode a name of SCRAM (RFC 5802 section 5.1).
 
     Raises:
-        UsageError: it is not written so.
+        UsageError: it is malformed.
     """
     rest = name.replace("=2C", "").replace("=3D", "")
     if "=" in rest:
@@ -199,11 +199,11 @@ def _decode(text: str) -> bytes | None:
 
 
 def decode_message(text: str) -> bytes | None:
-    """Return a whole message of AUTHENTICATE, decoded; None where it is no base64."""
+    """Return a whole message of AUTHENTICATE, decoded; None if it is not base64."""
     return b"" if text == "+" else _decode(text)
 
 
 MECHANISMS: Mapping[str, type[Exchange]] = {
     mechanism.name: mechanism for mechanism in (Plain, ScramSha256)
 }
-"""The mechanisms that are offered, by name."""
+"""The offered mechanisms, by name."""

@@ -1,11 +1,11 @@
-"""A user: somebody with a nickname, apart from the connections they use.
+"""A user: a nickname and its owner, apart from the connections.
 
-A user has one session, or several (all
-on one nick), or none (always-on users who are away). A half-registered client
-has a user, too, which is in no index yet: its nick is "" or what it asked for.
+A user has one session, or several (all on one nick), or none (always-on users who are
+away). A half-registered client has a user, too, which is in no index yet: its nick is ""
+or the requested one.
 
-What a user changes is stored as one record each time, so what changes often or
-grows is in containers of its own.
+Each change of an attribute writes the whole user as one record, so frequently changing or
+growing data is in containers of its own.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ if TYPE_CHECKING:
 
 
 class User(Persistent):
-    """Somebody on the network, or about to be.
+    """A user on the network, or a client's user before registration.
 
     Attributes:
         nick: as they write it; "" before NICK.
         username, realname: from USER; "" before it.
-        host: what others see of where they are.
+        host: the host that others see.
         ip: their address.
-        cloak: what would be seen of it, were they not logged in.
+        cloak: the host that others would see if they were not logged in.
         vhost: the host that an operator gave them; "" for none.
         account: the account they are logged in to; "" for none.
         modes: letters of `modes.USER_MODES` that are set, sorted.
         away: why they are away; "" when they are not.
         oper: the name of the operator entry they used; "" for none.
-        guest_id: tells them from whoever has their nick later; given at registration.
-        always_on: they stay when their last session goes.
+        guest_id: distinguishes them from later users of the nick; given at registration.
+        always_on: they stay when their last session ends.
         signon_s: when they registered.
         active_s: when they last sent a message, within `ACTIVE_S`.
-        left_s: when their last session went; 0 while there is one.
+        left_s: when their last session ended; 0 while there is one.
         sessions: their connections.
         channels: those they are on, in the order of joining (values are None).
         invites: channels that they were invited to, by folded name; None for none.
@@ -73,14 +73,14 @@ class User(Persistent):
         return f"<User {self.nick or '(unregistered)'}>"
 
     def __setattr__(self, name: str, value: object) -> None:
-        """Set an attribute; after one that the mask is made of, that is made anew."""
+        """Set an attribute; update the mask if it depends on it."""
         super().__setattr__(name, value)
         if name in _IN_MASK:
             super().__setattr__("_v_mask", "")
 
     @property
     def mask(self) -> str:
-        """``nick!user@host``, as others see it; the same object in all that they say."""
+        """``nick!user@host``, as others see it; the same object in all of their messages."""
         mask = self._v_mask
         if not mask:
             mask = self._v_mask = f"{self.nick}!{self.username}@{self.host}"
@@ -88,29 +88,29 @@ class User(Persistent):
 
     @property
     def identity(self) -> str:
-        """Whose conversations theirs are (see `history`): the account's, or a guest's."""
+        """The owner of their conversations (see `history`): the account, or a guest."""
         return f"account:{fold(self.account)}" if self.account else f"guest:{self.guest_id}"
 
     @property
     def folded(self) -> str:
-        """The nick as it is indexed."""
+        """The nick in the form used by indexes."""
         return fold(self.nick)
 
     @property
     def is_oper(self) -> bool:
-        """Whether this is an IRC operator."""
+        """Whether they are an IRC operator."""
         return "o" in self.modes
 
     @property
     def is_bot(self) -> bool:
-        """Whether this is a bot (IRCv3 bot-mode)."""
+        """Whether they are a bot (IRCv3 bot-mode)."""
         return "B" in self.modes
 
     def matches(self, mask: str) -> bool:
-        """Whether a normalized mask is about this user, by shown host or by the cloak.
+        """Whether a normalized mask matches this user, by shown host or by the cloak.
 
-        Not by the address, where it is cloaked: a channel's operator could find it out
-        by banning half of all addresses again and again.
+        Not by a cloaked address: a channel's operator could find it out by a binary search
+        with bans.
         """
         sources = [self.mask]
         if self.cloak != self.host:
@@ -118,11 +118,11 @@ class User(Persistent):
         return mask_matches(mask, sources, self.account)
 
     def send(self, outgoing: Outgoing, reply: Reply | None = None, *, having: int = 0) -> None:
-        """Send to all their clients; to the one whose command it is last, by its `reply`.
+        """Send to all their clients; last, by its `reply`, to the one whose command it is.
 
         Args:
             outgoing: the message.
-            reply: where the command answers; None for no command's.
+            reply: where the command answers; None if there is no command.
             having: only to clients with all of these capabilities.
         """
         asking = None if reply is None else reply.session
@@ -140,7 +140,7 @@ class User(Persistent):
         return True
 
     def add_invite(self, channel: Channel) -> None:
-        """Remember an invitation to `channel`."""
+        """Record an invitation to `channel`."""
         if self.invites is None:
             self.invites = TrackedDict()
         if len(self.invites) >= INVITES_MAX and channel.folded not in self.invites:
@@ -152,12 +152,12 @@ class User(Persistent):
         return self.invites is not None and self.invites.get(channel.folded) is channel
 
     def drop_invite(self, channel: Channel) -> None:
-        """Forget an invitation, if there is one."""
+        """Remove an invitation, if there is one."""
         if self.invites is not None:
             self.invites.pop(channel.folded, None)
 
     def shares_channel(self, other: User) -> bool:
-        """Whether both are on some channel."""
+        """Whether both are on a common channel."""
         few, many = sorted((self.channels, other.channels), key=len)
         return any(channel in many for channel in few)
 
@@ -165,7 +165,7 @@ class User(Persistent):
 _IN_MASK = frozenset({"nick", "username", "host"})
 
 INVITES_MAX = 50
-"""Invitations that one user has at once: others make them, so they are bounded."""
+"""Limit of a user's invitations: others make them, so they are bounded."""
 
 ACTIVE_S = 10.0
 """`User.active_s` is written at most this often, so that a message costs no record of it."""

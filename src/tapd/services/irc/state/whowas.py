@@ -1,4 +1,4 @@
-"""WHOWAS: who had a nickname before. Bounded."""
+"""WHOWAS: previous owners of nicknames. Bounded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ENTRIES_MAX = 2000
 
 
 class Past(NamedTuple):
-    """Somebody who had a nick until they changed it or left."""
+    """A user who had a nick until they changed it or left."""
 
     nick: str
     username: str
@@ -33,12 +33,12 @@ class Whowas(Persistent):
         self.entries: TrackedDeque[Past] = TrackedDeque((), ENTRIES_MAX)
 
     def add(self, user: Person, now_s: float) -> None:
-        """Remember `user` under the present nick."""
+        """Record `user` under the present nick."""
         self.entries.append(
             Past(user.nick, user.username, user.host, user.realname, user.account, now_s)
         )
 
     def find(self, nick: str) -> Iterator[Past]:
-        """Yield who had `nick`, newest first."""
+        """Yield previous owners of `nick`, newest first."""
         folded = fold(nick)
         return (entry for entry in reversed(self.entries) if fold(entry.nick) == folded)

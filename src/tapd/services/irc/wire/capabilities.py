@@ -1,9 +1,9 @@
 """Capabilities (IRCv3 capability negotiation): one table, and bits for the fast path.
 
-**The bits are in TAPs**: a number once given is never changed or given again.
+**The bits are in TAPs**: an assigned number is never changed or reused.
 
-To add one: give it a bit and a line in `CAPABILITIES`. What has a value that
-depends on the network (``sasl=PLAIN``) names a function of it.
+To add one: give it a bit and a line in `CAPABILITIES`. A value that depends on the
+network (``sasl=PLAIN``) is a function of it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ EXTENDED_MONITOR = 1 << 23
 STS = 1 << 24
 
 MULTILINE_BYTES_MAX = 4096
-"""Of a message of several lines, with a byte for each end of a line in it."""
+"""Limit of a multiline message, in bytes, with one byte for each end of a line."""
 MULTILINE_LINES_MAX = 100
 
 
@@ -53,10 +53,10 @@ class Capability:
     Attributes:
         bit: its bit in `Session.caps`.
         specification: where it is specified.
-        value: returns what stands after "=" for CAP 302 clients; "" for nothing.
-            None where it has none.
+        value: returns the text after "=" for CAP 302 clients; "" for none.
+            None if it has no value.
         available: whether a network offers it; None for always.
-        is_told_only: it can't be requested, and is nothing without its value.
+        is_told_only: it can't be requested, and is not listed without its value.
     """
 
     bit: int

@@ -1,8 +1,7 @@
-"""A message on its way out: rendered once for each set of capabilities.
+"""Outgoing messages, rendered once for each set of capabilities.
 
-Of one message to 500 clients
-there are as many renderings as there are kinds of clients, and each stream is
-given the very same `bytes`, which is also what makes it cheap in the journal.
+A message to 500 clients is rendered once per distinct set of capabilities, and their
+streams get the same `bytes` object. That also makes it cheap in the journal.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ Tag = tuple[int, bytes]
 
 
 class Outgoing:
-    """One message, to be rendered for whoever gets it.
+    """One message, rendered for each receiver.
 
     Attributes:
         body: the message without its tags.
-        batch: the reference of the batch that it is in; "" for none.
+        batch: the reference of its batch; "" for none.
     """
 
     __slots__ = ("_event", "_mask", "_rendered", "_tags", "batch", "body")
@@ -39,13 +38,13 @@ class Outgoing:
         batch: str = "",
         event: Event | None = None,
     ) -> None:
-        """Make one.
+        """Make a message.
 
         Args:
             body: see there.
-            tags: those that it may have; who sees which depends on capabilities.
+            tags: its possible tags; each client sees those of its capabilities.
             batch: see there.
-            event: whose tags it has, in place of `tags`; made when somebody sees them.
+            event: the source of the tags, instead of `tags`; they are made on demand.
         """
         self.body = body
         self.batch = batch
@@ -56,18 +55,18 @@ class Outgoing:
 
     @property
     def tags(self) -> tuple[Tag, ...]:
-        """The tags that it may have."""
+        """Its possible tags."""
         if self._event is not None:
             self._tags, self._event = self._event.tags(), None
             self._mask = _mask_of(self._tags)
         return self._tags
 
     def render(self, caps: int) -> bytes:
-        """Return the bytes for clients with the capabilities `caps`; the same each time."""
+        """Return the bytes for clients with the capabilities `caps`; always the same object."""
         if not caps & self._mask and self.body:
             return self.body
         if self._event is not None:
-            _ = self.tags  # which of the capabilities matter is known from now on
+            _ = self.tags  # from now on the relevant capabilities are known
         rendered = self._rendered
         if rendered is None:
             rendered = self._rendered = {}
@@ -127,14 +126,14 @@ _MULTILINE = cap.MULTILINE | cap.BATCH
 
 
 class LongOutgoing(Outgoing):
-    """A message of several lines (draft/multiline), in the form that its receiver knows.
+    """A multiline message (draft/multiline), in the form that its receiver knows.
 
-    That is a batch of its own, else line by line without the blank ones. Whatever
+    That is a batch of its own, or else line by line without the blank ones. All code that
     sends an `Outgoing` can send this.
 
     Attributes:
-        event: what it shows.
-        later_tags: those of the lines after the first, where there is no batch.
+        event: the message's event.
+        later_tags: tags of the lines after the first, outside of a batch.
     """
 
     __slots__ = ("event", "later_tags")
@@ -153,7 +152,7 @@ class LongOutgoing(Outgoing):
             return self._render_batch(caps, tag)
         messages: list[bytes] = []
         for line, _is_concat in self._fitting_lines():
-            # Where a line was parted, no CTCP begins: no mode was asked about it.
+            # A part of a cut line must not begin a CTCP: no mode was checked for it.
             text = line.lstrip("\x01") if messages else line
             if text:
                 tags = self.later_tags if messages else self.tags
@@ -163,7 +162,7 @@ class LongOutgoing(Outgoing):
 
     def _render_batch(self, caps: int, tag: bytes) -> bytes:
         event = self.event
-        reference = event.msgid  # as unique as a batch's has to be
+        reference = event.msgid  # unique, as a batch reference must be
         params = (f"+{reference}", "draft/multiline", event.params[0])
         opening = render_body(event.source, "BATCH", params, None)
         messages = [Outgoing(opening, self.tags).render_with(caps, tag)]
@@ -179,7 +178,7 @@ class LongOutgoing(Outgoing):
         return render_body(self.event.source, self.event.command, self.event.params, text)
 
     def _fitting_lines(self) -> Iterator[Line]:
-        """Yield the lines; one that is too long behind the sender's name goes on in another."""
+        """Yield the lines; one that is too long after the sender's name continues in another."""
         room = BODY_BYTES_MAX - len(self._render_line(""))
         for text, is_concat in self.event.lines:
             goes_on, data = is_concat, text.encode()
@@ -196,16 +195,16 @@ class LongOutgoing(Outgoing):
 
 
 class EitherOutgoing(Outgoing):
-    """A message that has two forms, of which a client gets the one that it knows."""
+    """A message with two forms, of which a client gets the one that it knows."""
 
     __slots__ = ("_bit", "_plain", "_rich")
 
     def __init__(self, plain: Outgoing, rich: Outgoing, bit: int) -> None:
-        """Make one.
+        """Make a message.
 
         Args:
-            plain: the form for most.
-            rich: the form for who has the capability `bit`.
+            plain: the form for most clients.
+            rich: the form for clients with the capability `bit`.
             bit: see there.
         """
         super().__init__(plain.body, plain.tags, plain.batch)
@@ -223,19 +222,19 @@ class EitherOutgoing(Outgoing):
 
 
 class Event(NamedTuple):
-    """Something that a user did, with all that whoever is told of it may be shown.
+    """A user's action, with everything that its receivers may see.
 
-    A tuple of plain values: it can be kept, and rendered again later.
+    A tuple of plain values: it can be stored, and rendered again later.
 
     Attributes:
-        time_ms: when, since the epoch.
+        time_ms: since the epoch.
         msgid: its id.
-        source: ``nick!user@host`` of who did it.
+        source: ``nick!user@host`` of the user.
         account: theirs; "" for none.
         is_bot: whether they are a bot.
         command, params, trailing: the message; a trailing of None is none.
-        client_tags: rendered tags of the client's, those for other clients only.
-        lines: of a message of several lines, whose `trailing` is None.
+        client_tags: the client's rendered tags, only those for other clients.
+        lines: of a multiline message, whose `trailing` is None.
     """
 
     time_ms: int
@@ -250,13 +249,13 @@ class Event(NamedTuple):
     lines: tuple[Line, ...] = ()
 
     def joining(self, user: Person) -> Outgoing:
-        """Return a JOIN; with account and real name for who knows IRCv3 extended-join."""
+        """Return a JOIN; with account and real name for clients with IRCv3 extended-join."""
         params = (*self.params, user.account or "*")
         extended = self._replace(params=params, trailing=user.realname)
         return EitherOutgoing(self.outgoing(), extended.outgoing(), cap.EXTENDED_JOIN)
 
     def outgoing(self) -> Outgoing:
-        """Return the message, to be rendered for whoever gets it."""
+        """Return the message, to be rendered for its receivers."""
         if self.lines:
             return LongOutgoing(self, self.tags(), self.later_tags())
         body = render_body(self.source, self.command, self.params, self.trailing)
@@ -270,7 +269,7 @@ class Event(NamedTuple):
         return time, (cap.ACCOUNT_TAG, f"account={escape_value(self.account)}".encode())
 
     def tags(self) -> tuple[Tag, ...]:
-        """Return the tags that it may have."""
+        """Return its possible tags."""
         tags = [*self.later_tags()]
         tags.append((cap.MESSAGE_TAGS, f"msgid={self.msgid}".encode()))
         if self.is_bot:
@@ -289,7 +288,7 @@ def event_of(
     client_tags: Mapping[str, str] | None = None,
     lines: tuple[Line, ...] = (),
 ) -> Event:
-    """Return the event of `sender` doing something now."""
+    """Return the event of an action of `sender`, now."""
     tags = ""
     if client_tags:
         tags = render_tags((key, value) for key, value in client_tags.items() if key[0] == "+")
@@ -302,12 +301,12 @@ def event_of(
     )  # fmt: skip
 
 
-_new_event = tuple.__new__  # what `Event(...)` comes to; each message passes here
+_new_event = tuple.__new__  # the same as `Event(...)`, but faster: each message passes here
 
 
 def event_by(
     network: Stamper, source: str, command: str, *params: str, trailing: str | None = None
 ) -> Event:
-    """Return the event of somebody who is no user (the server, ChanServ) doing something now."""
+    """Return the event of an action of the server or ChanServ, now."""
     reference = network.next_reference()
     return Event(network.now_ms(), reference, source, "", False, command, params, trailing)

@@ -1,8 +1,7 @@
-"""ISUPPORT (005): what clients should know of this server; one table of tokens.
+"""ISUPPORT (005): the server's limits and features; one table of tokens.
 
-A token is a function of the network
-that returns its value: "" for a token without one, None to leave it out. To add
-one, write a line in `TOKENS`.
+A token is a function of the network that returns its value: "" for a token without one,
+None to omit it. To add one, write a line in `TOKENS`.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ TARGETS_MAX = 4
 MODE_CHANGES_MAX = 6
 MONITOR_TARGETS_MAX = 128
 PLAYBACK_MAX = 100
-"""The most events that one command returns (CHATHISTORY)."""
+"""Limit of events that one command returns (CHATHISTORY)."""
 
 _MANY_TARGETS = ("NOTICE", "PRIVMSG", "TAGMSG")
 _ONE_TARGET = ("KICK", "NAMES", "WHOIS", "WHOWAS")
@@ -42,7 +41,7 @@ def _target_limits(_network: Described) -> str:
 
 
 def _list_limits(_network: Described) -> str:
-    # One pair for each: letters that share a pair would share its limit.
+    # One pair per letter: letters in one pair would share its limit.
     return ",".join(f"{each}:{LIST_ENTRIES_MAX}" for each in sorted(modes.letters_of(Kind.LIST)))
 
 
@@ -91,7 +90,7 @@ def escape_token(text: str) -> str:
 
 
 def isupport_lines(network: Described) -> list[list[str]]:
-    """Return the tokens, as many in each line as a message holds."""
+    """Return the tokens, as many per line as fit into a message."""
     tokens = []
     for name, value_of in TOKENS.items():
         value = value_of(network)

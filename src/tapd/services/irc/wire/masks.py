@@ -1,6 +1,6 @@
 """Masks: ``nick!user@host`` with wildcards, and account masks.
 
-Pure; imports `names`. ``*`` is any text and ``?`` any one character (RFC 2812
+Pure. ``*`` is any text and ``?`` any one character (RFC 2812
 section 2.5); case is folded. An extended mask ``~a:ACCOUNT`` matches by account
 (IRCv3 account-extban; ISUPPORT EXTBAN and ACCOUNTEXTBAN).
 """
@@ -19,11 +19,11 @@ ACCOUNT = "a"
 
 @functools.lru_cache(maxsize=8192)
 def compile_glob(pattern: str) -> re.Pattern[str]:
-    """Return a regular expression that matches what the wildcards of `pattern` do.
+    """Return a regular expression for the wildcards of `pattern`.
 
-    Each part between two stars is looked for once, and where it was found first is
-    never tried again (an atomic group): that is right for globs, and it keeps a
-    hostile mask of many stars from costing more than any other.
+    Each part between two stars is matched at its first occurrence and never retried (an
+    atomic group). That is right for globs, and a hostile mask of many stars costs no more
+    than any other.
     """
     first, *others = (
         ".".join(map(re.escape, part.split("?"))) for part in re.split(r"\*+", fold(pattern))
@@ -35,12 +35,12 @@ def compile_glob(pattern: str) -> re.Pattern[str]:
 
 
 def matches(pattern: str, text: str) -> bool:
-    """Whether `text` matches the wildcards of `pattern`, case folded."""
+    """Whether `text` matches the wildcards of `pattern`, case-folded."""
     return compile_glob(pattern).match(fold(text)) is not None
 
 
 def normalize_mask(text: str) -> str:
-    """Return `text` with what is missing of ``nick!user@host`` added as ``*``."""
+    """Return `text` with the missing parts of ``nick!user@host`` added as ``*``."""
     if text.startswith(EXTENDED):
         return text
     nick, bang, rest = text.partition("!")
@@ -56,7 +56,7 @@ def normalize_mask(text: str) -> str:
 
 
 def is_mask(text: str) -> bool:
-    """Whether `text` can be kept in a list: printable, no space, a known extension."""
+    """Whether `text` is a valid list entry: printable, no space, a known extension."""
     if not text or " " in text or not text.isprintable():
         return False
     if text.startswith(EXTENDED):
@@ -66,11 +66,11 @@ def is_mask(text: str) -> bool:
 
 
 def mask_matches(mask: str, sources: Iterable[str], account: str) -> bool:
-    """Whether a normalized `mask` matches somebody.
+    """Whether a normalized `mask` matches a user.
 
     Args:
         mask: from `normalize_mask`.
-        sources: each ``nick!user@host`` that they go by (shown host, address).
+        sources: each of their ``nick!user@host`` (shown host, address).
         account: theirs; "" for none.
     """
     if mask.startswith(EXTENDED):

@@ -1,14 +1,13 @@
 r"""The IRC wire format: bytes to messages and back, sans-IO and without state.
 
-Imports nothing of this package. A message is (modern.ircdocs.horse, "Message
-Format", and IRCv3 message-tags)::
+A message is (modern.ircdocs.horse, "Message Format", and IRCv3 message-tags)::
 
     ['@' tags SPACE] [':' source SPACE] command {SPACE parameter} [SPACE ':' trailing] CR LF
 
-`split_lines` cuts a stream at line ends; what is incomplete is returned to be
-kept, and the next call is given it back: "need more data" is a value. What is
-kept is bounded: of a line that is longer than any may be, only as much as shows
-that. `parse_line` makes one line a `Message`, or says as a `Rejected` why not.
+`split_lines` cuts a stream at line ends and returns the incomplete rest, which the caller
+passes to the next call. The rest is bounded: of an overlong line it keeps only as much as
+shows that. `parse_line` turns one line into a `Message`, or into a `Rejected` with the
+reason.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 BODY_BYTES_MAX = 512
-"""Of a message without its tags, with CR LF (RFC 1459 section 2.3)."""
+"""Limit of a message without its tags, with CR LF (RFC 1459 section 2.3)."""
 CLIENT_TAGS_BYTES_MAX = 4096
-"""Of the tags a client sends: 4094 bytes of data, the @ and the space (message-tags)."""
+"""Limit of a client's tags: 4094 bytes of data, the @ and the space (message-tags)."""
 LINE_BYTES_MAX = CLIENT_TAGS_BYTES_MAX + BODY_BYTES_MAX - 2
 PARAMETERS_MAX = 15
 LABEL_BYTES_MAX = 64
@@ -40,7 +39,7 @@ _TO_ESCAPE = re.compile(r"[; \\\r\n]")
 
 
 class Reason(enum.Enum):
-    """Why a line is no message."""
+    """Why a line is not a message."""
 
     TOO_LONG = enum.auto()
     NOT_UTF8 = enum.auto()
@@ -49,7 +48,7 @@ class Reason(enum.Enum):
 
 
 class Message(NamedTuple):
-    """One message from a client. A source is dropped: the connection says who it is.
+    """One message from a client. A source is ignored: the connection identifies the client.
 
     Attributes:
         command: in upper case, or three digits.
@@ -63,12 +62,12 @@ class Message(NamedTuple):
 
 
 class Rejected(NamedTuple):
-    """A line that is no message.
+    """A line that is not a valid message.
 
     Attributes:
         reason: why.
-        command: that it seems to have, or "*".
-        tags: as far as they can be read: the answer may need the label.
+        command: its apparent command, or "*".
+        tags: those that can be parsed: the answer may need the label.
     """
 
     reason: Reason
@@ -77,12 +76,12 @@ class Rejected(NamedTuple):
 
 
 def is_label(text: str) -> bool:
-    """Whether `text` can be a label (labeled-response: 1 to 64 bytes)."""
+    """Whether `text` is a valid label (labeled-response: 1 to 64 bytes)."""
     return 0 < len(text.encode()) <= LABEL_BYTES_MAX
 
 
 def safe_parameter(text: str) -> str:
-    """Return `text` as it can stand in the middle of a message: what a client sent us back."""
+    """Return a client's `text` made safe as a middle parameter of a message."""
     if not text:
         return "*"
     if " " in text:
@@ -94,13 +93,13 @@ def split_lines(pending: bytes, data: bytes) -> tuple[list[bytes], bytes]:
     """Cut ``pending + data`` at line ends: CR LF, and CR or LF alone, as old clients send.
 
     Returns:
-        The complete lines that are not empty, and what to give as `pending` next
-        time: at most ``LINE_BYTES_MAX + 1`` bytes, however long the line is.
+        The complete lines that are not empty, and the next
+        `pending`: at most ``LINE_BYTES_MAX + 1`` bytes, however long the line is.
     """
     if pending:
         data = pending + data
     if data.endswith(b"\r\n") and data.find(b"\n") == len(data) - 1 and data.count(b"\r") == 1:
-        return ([data[:-2]] if len(data) > 2 else []), b""  # one line, as most often
+        return ([data[:-2]] if len(data) > 2 else []), b""  # one line, the usual case
     lines = data.split(b"\r\n")
     if not len(lines) - 1 == data.count(b"\n") == data.count(b"\r"):
         lines = _LINE_END.split(data)
@@ -111,8 +110,8 @@ def split_lines(pending: bytes, data: bytes) -> tuple[list[bytes], bytes]:
 def parse_line(line: bytes) -> Message | Rejected:
     """Parse one line, without its end.
 
-    A text that is not UTF-8 is rejected (ISUPPORT UTF8ONLY), as is a NUL
-    (RFC 2812 section 2.3.1) and what is over the limits (417 in the reference).
+    Text that is not UTF-8 is rejected (ISUPPORT UTF8ONLY), as are a NUL
+    (RFC 2812 section 2.3.1) and lines over the limits (417 in the reference).
     """
     if len(line) > LINE_BYTES_MAX:
         return Rejected(Reason.TOO_LONG)
@@ -138,7 +137,7 @@ def parse_line(line: bytes) -> Message | Rejected:
 
 @functools.lru_cache(maxsize=256)
 def _command_of(word: str) -> str | None:
-    """Return the command that `word` is, in upper case; None for none."""
+    """Return `word` as a command, in upper case; None if it is not one."""
     return word.upper() if _COMMAND.match(word) else None
 
 
@@ -161,7 +160,7 @@ def _parse_body(text: str, tags: Mapping[str, str]) -> Message | Rejected:
 
 
 def _fifteen(text: str) -> tuple[str, ...]:
-    """Return 15 parameters: the last is all the rest, with or without its colon."""
+    """Return 15 parameters: the last is the rest, with or without its colon."""
     rest = text.lstrip(" ")
     if rest[:1] == ":":
         rest = rest.partition(" ")[2].lstrip(" ")
@@ -177,7 +176,7 @@ def _fifteen(text: str) -> tuple[str, ...]:
 
 
 def _guess_command(line: bytes) -> str:
-    """Return the command of a line that can't be parsed, for the answer; "*" for none."""
+    """Guess the command of an invalid line, for the answer; "*" for none."""
     for word in line.split(b" ")[:3]:
         if word and word[:1] not in b"@:":
             text = word.decode("ascii", "ignore")
@@ -186,7 +185,7 @@ def _guess_command(line: bytes) -> str:
 
 
 def _guess_tags(line: bytes) -> Mapping[str, str]:
-    """Return the tags of a line that can't be parsed, where they can be read."""
+    """Return the tags of an invalid line, if they can be parsed."""
     section = line.partition(b" ")[0]
     if section[:1] != b"@" or len(section) >= CLIENT_TAGS_BYTES_MAX or b"\0" in section:
         return _NO_TAGS
@@ -197,7 +196,7 @@ def _guess_tags(line: bytes) -> Mapping[str, str]:
 
 
 def parse_tags(section: str) -> dict[str, str]:
-    """Parse tags, without the @; of a tag that is there twice the last counts. Bad ones go."""
+    """Parse tags, without the @; of a repeated tag the last counts. Invalid ones are dropped."""
     tags = {}
     for each in section.split(";"):
         key, _, value = each.partition("=")
@@ -217,7 +216,7 @@ def escape_value(value: str) -> str:
 
 
 def unescape_value(value: str) -> str:
-    """Undo `escape_value`; a lone backslash vanishes, as the specification says."""
+    """Undo `escape_value`; a lone backslash is dropped, as the specification says."""
     if "\\" not in value:
         return value
     return _ESCAPED.sub(lambda match: _UNESCAPES.get(match[1], match[1]), value)
@@ -242,8 +241,8 @@ def render_body(source: str, command: str, params: Iterable[str], trailing: str 
 def fill_lines(words: Iterable[str], bytes_max: int) -> Iterator[str]:
     """Yield `words` joined by spaces into texts of at most `bytes_max` bytes each.
 
-    A word that is longer by itself makes a text that is. Cut from one long text:
-    the names of a large channel are asked for by everyone who joins it.
+    A longer word gets a text of its own. Cuts one long text, for speed: every client that
+    joins a large channel gets its names.
     """
     data = " ".join(words).encode()
     start = 0

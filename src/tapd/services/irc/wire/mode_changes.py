@@ -1,7 +1,6 @@
 """Mode strings: ``+ov-k nick nick key`` to single changes, and back.
 
-Pure; imports the table of modes. What each change needs and does is for the
-command MODE.
+Pure. The command MODE checks permissions and makes the changes.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ from tapd.services.irc.wire.modes import CHANNEL_MODES, Kind
 
 
 class Change(NamedTuple):
-    """One change, as asked for.
+    """One requested change.
 
     Attributes:
         on: set, else cleared.
-        letter: which mode; perhaps an unknown one.
-        param: its parameter; None where there is none.
+        letter: of the mode; may be unknown.
+        param: its parameter; None if there is none.
     """
 
     on: bool
@@ -36,7 +35,7 @@ def takes_parameter(letter: str, *, on: bool) -> bool:
 
 
 def parse_changes(modes: str, params: Sequence[str]) -> list[Change]:
-    """Parse a channel's mode string and its parameters; those too many are dropped.
+    """Parse a channel's mode string and its parameters; excess ones are dropped.
 
     A mode whose parameter is missing has None: for a list, that asks to see it.
     """
@@ -54,7 +53,7 @@ def parse_changes(modes: str, params: Sequence[str]) -> list[Change]:
 
 
 def render_changes(changes: Iterable[Change]) -> list[str]:
-    """Return changes as parameters of MODE: the mode string, then what belongs to it."""
+    """Return changes as parameters of MODE: the mode string, then their parameters."""
     text = ""
     params = []
     sign: bool | None = None
@@ -71,13 +70,13 @@ def render_changes(changes: Iterable[Change]) -> list[str]:
 def fill_messages(changes: Iterable[Change], source: str, channel_name: str) -> Iterator[list[str]]:
     """Yield changes as the parameters of as many MODE messages as they need.
 
-    A message that is cut at its 512 bytes would have members see other modes than the
-    channel has: masks grow when they are normalized, and a source comes in front.
+    A message cut at 512 bytes would show members other modes than the channel has.
+    Normalized masks are longer, and a source comes in front.
 
     Args:
-        changes: which, in their order.
-        source: whose they are, without the colon.
-        channel_name: whose modes they are.
+        changes: in order.
+        source: who makes them, without the colon.
+        channel_name: the channel.
     """
     room = BODY_BYTES_MAX - 2 - len(f":{source} MODE {channel_name} ".encode())
     together: list[Change] = []

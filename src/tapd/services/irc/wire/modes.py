@@ -1,13 +1,12 @@
 """Modes: one table for channels, one for users.
 
-What a mode forbids stands in its entry, as a function
-of the channel and the user, so a mode is added in one place. The four kinds are
-those of ISUPPORT CHANMODES (types A to D), and PREFIX for ranks.
+A mode's entry has functions that refuse a message or a JOIN, so a mode is added in one
+place. The four kinds are those of ISUPPORT CHANMODES (types A to D), and PREFIX for ranks.
 
 | kind | ``+m`` takes a parameter | ``-m`` takes one |
 |---|---|---|
 | LIST (A) | yes; without one it shows the list | yes |
-| ALWAYS (B) | yes | yes (which nobody checks) |
+| ALWAYS (B) | yes | yes (not checked) |
 | WHEN_SET (C) | yes | no |
 | FLAG (D) | no | no |
 | PREFIX | a nickname | a nickname |
@@ -51,13 +50,13 @@ class ChannelMode:
         meaning: one line about it.
         symbol: before a nickname, for a rank.
         needs: the lowest rank that may change it.
-        check: returns a parameter as it is kept, or raises `ValueError`.
+        check: returns a normalized parameter, or raises `ValueError`.
         speech: given channel, user, command and text, returns why a message is
-            refused; "" where it is not. Nobody of rank `exempt` or higher is asked.
+            refused; "" if it is not. Not called for members of rank `exempt` or higher.
         exempt: see `speech`.
-        is_for_outsiders: nor is any member.
+        is_for_outsiders: `speech` is not called for members at all.
         entry: given channel, user and key, returns the numeric that refuses a JOIN.
-            Who was invited is not asked.
+            Not called for invited users.
         listing: RPL_ numerics of an entry and of the end, for a list.
     """
 
@@ -186,7 +185,7 @@ SILENCING = frozenset(
     for letter, mode in CHANNEL_MODES.items()
     if mode.speech is not None and not mode.is_for_outsiders
 )
-"""The modes that may refuse what a member says."""
+"""Modes that may refuse a member's message."""
 
 PREFIX_SYMBOLS = "".join(CHANNEL_MODES[letter].symbol for letter in RANKS)
 SYMBOL_OF = {letter: CHANNEL_MODES[letter].symbol for letter in RANKS}
@@ -194,12 +193,12 @@ RANK_OF_SYMBOL = {symbol: letter for letter, symbol in SYMBOL_OF.items()}
 
 
 def letters_of(kind: Kind) -> str:
-    """Return the letters of the channel modes of one kind, as the table has them."""
+    """Return the letters of the channel modes of one kind, in the table's order."""
     return "".join(mode.letter for mode in CHANNEL_MODES.values() if mode.kind is kind)
 
 
 def is_at_least(ranks: str, needed: str) -> bool:
-    """Whether somebody with `ranks` (sorted, highest first) has rank `needed` or a higher one."""
+    """Whether `ranks` (sorted, highest first) include rank `needed` or a higher one."""
     return bool(ranks) and RANKS.index(ranks[0]) <= RANKS.index(needed)
 
 
@@ -209,7 +208,7 @@ def symbols_of(ranks: str) -> str:
 
 
 def sort_ranks(letters: set[str]) -> str:
-    """Return `letters` as ranks are kept: highest first."""
+    """Return `letters` sorted as ranks are kept: highest first."""
     return "".join(letter for letter in RANKS if letter in letters)
 
 
@@ -221,8 +220,8 @@ class UserMode:
         letter: of the mode.
         meaning: one line about it.
         settable: the user may set it by MODE.
-        for_opers: only an operator may, and loses it with the rank.
-        removable: the user may take it off by MODE.
+        for_opers: only an operator may set it, and loses it with the rank.
+        removable: the user may unset it by MODE.
     """
 
     letter: str

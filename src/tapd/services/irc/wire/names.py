@@ -1,8 +1,7 @@
-"""Names: nicknames, channel names, user names, and when two of them are the same.
+"""Names: validation and case folding of nicknames, channel names and user names.
 
-Pure, imports nothing of this package. The case mapping is ``ascii`` (ISUPPORT
-CASEMAPPING): A to Z fold to a to z and nothing else does, which is what a
-client can do in one line, and what keeps ``[x]`` and ``{x}`` apart.
+Pure. The case mapping is ``ascii`` (ISUPPORT CASEMAPPING): A to Z fold to a to z and
+nothing else does. A client can do that in one line, and ``[x]`` and ``{x}`` stay distinct.
 """
 
 from __future__ import annotations
@@ -32,24 +31,24 @@ _NOT_IN_KEY = re.compile(r"[\x00-\x20,:\x7f]")
 
 
 def fold(name: str) -> str:
-    """Return `name` in the form by which names are compared and indexed."""
+    """Return `name` in the form used for comparison and indexes."""
     return name.lower() if name.isascii() else name.translate(_FOLD)
 
 
 def is_nick(text: str) -> bool:
-    """Whether `text` can be a nickname (RFC 2812 section 2.3.1, with a longer limit)."""
+    """Whether `text` is a valid nickname (RFC 2812 section 2.3.1, with a longer limit)."""
     return len(text) <= NICK_BYTES_MAX and _NICK.match(text) is not None
 
 
 def is_channel_like(text: str) -> bool:
-    """Whether `text` is meant as a channel's name, valid or not."""
+    """Whether `text` looks like a channel name, valid or not."""
     return text[:1] in CHANNEL_TYPES and text != ""
 
 
 def is_channel_name(text: str) -> bool:
-    """Whether `text` can be a channel's name (RFC 2812 section 1.3).
+    """Whether `text` is a valid channel name (RFC 2812 section 1.3).
 
-    What can't be seen (a zero-width space, a change of direction) can't stand in it:
+    Invisible characters (a zero-width space, a change of direction) are not allowed:
     two channels that look the same are a trap.
     """
     return (
@@ -61,12 +60,12 @@ def is_channel_name(text: str) -> bool:
 
 
 def is_key(text: str) -> bool:
-    """Whether `text` can be a channel's key (RFC 2812 section 2.3.1)."""
+    """Whether `text` is a valid channel key (RFC 2812 section 2.3.1)."""
     return 0 < len(text.encode()) <= KEY_BYTES_MAX and _NOT_IN_KEY.search(text) is None
 
 
 def clean_username(text: str) -> str:
-    """Return what of `text` can stand between ``!`` and ``@``; "" where nothing can."""
+    """Return `text` reduced to the characters allowed between ``!`` and ``@``; may be ""."""
     return _NOT_IN_USERNAME.sub("", text)[: USERNAME_BYTES_MAX - 1]
 
 

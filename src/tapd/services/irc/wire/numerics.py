@@ -1,7 +1,7 @@
 """Numeric replies: code and fixed text, as modern.ircdocs.horse lists them.
 
-Imports nothing. `text` is the last parameter where that never varies; None where
-the caller gives it. RPL_WELCOME and its like are texts of the caller's.
+`text` is the last parameter if it never varies; None if the caller gives it, as for
+RPL_WELCOME.
 """
 
 from __future__ import annotations

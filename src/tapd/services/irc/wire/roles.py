@@ -1,9 +1,8 @@
-"""What the wire formats and the state ask of users, channels, clients and the network.
+"""Protocols of users, channels, clients and the network, as the wire and the state see them.
 
-Typing protocols, imported for type checking only. The classes that have these roles
-(`state.user.User`, `state.channel.Channel`, `conduct.session.Session`,
-`state.network.Network`) are on later floors; who needs more of them than stands here
-belongs on a later floor, too.
+For type checking only. The classes that implement them (`state.user.User`,
+`state.channel.Channel`, `conduct.session.Session`, `state.network.Network`) are on later
+floors; code that needs more of them belongs on a later floor, too.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Person(Protocol):
-    """A user: who they are to others."""
+    """A user: their public identity."""
 
     nick: str
     username: str
@@ -34,17 +33,17 @@ class Person(Protocol):
 
     @property
     def identity(self) -> str:
-        """Whose conversations theirs are: an account's, or a guest's."""
+        """The owner of their conversations: an account, or a guest."""
 
     def matches(self, mask: str) -> bool:
-        """Whether a normalized mask is about them."""
+        """Whether a normalized mask matches them."""
 
     def shares_channel(self, other: Any) -> bool:
         """Whether both are on some channel."""
 
 
 class Place(Protocol):
-    """A channel: what its modes are asked about."""
+    """A channel, as modes see it."""
 
     modes: dict[str, str]
 
@@ -53,7 +52,7 @@ class Place(Protocol):
         """The ranks of each member."""
 
     def in_list(self, letter: str, user: Any) -> bool:
-        """Whether an entry of the list `letter` is about `user`."""
+        """Whether an entry of the list `letter` matches `user`."""
 
 
 class Stamper(Protocol):
@@ -75,14 +74,14 @@ class Timed(Protocol):
 
 
 class Described(Protocol):
-    """The network: what ISUPPORT tells of it."""
+    """The network, as ISUPPORT describes it."""
 
     network_name: str
     channels_per_user_max: int
 
 
 class Offering(Protocol):
-    """The network: what the capabilities that it offers depend on."""
+    """The network, as its capabilities see it."""
 
     @property
     def may_register(self) -> bool:
@@ -106,7 +105,7 @@ class Answer(Protocol):
 
     @property
     def user(self) -> Person:
-        """Whose client it is."""
+        """The client's user."""
 
     def to(self, session: Any) -> Answer:
         """Return where a message for `session` is sent to."""
@@ -135,21 +134,21 @@ class LabeledAnswer(Answer, Protocol):
 
 
 class Floor(Protocol):
-    """What a member has just said on a channel, by which more of the same is known."""
+    """A member's last message on a channel, to recognize more of the same."""
 
     def goes_on(self, session: Any, line: bytes) -> bool:
-        """Say what is in `line`, if it is one more; return whether it was."""
+        """Say the text in `line`, if it continues the message; return whether it did."""
 
 
 class Counted(Protocol):
-    """A client: one that is counted by its address."""
+    """A client counted by its address."""
 
     ip: str
     _v_counted: tuple[str, ...]
 
 
 class Waiting(Protocol):
-    """A client: one that was too fast."""
+    """A client in the waiting room."""
 
     @property
     def network(self) -> Timed:
@@ -157,7 +156,7 @@ class Waiting(Protocol):
 
     @property
     def check(self) -> object:
-        """What it waits for beside that; None for nothing."""
+        """The check that it waits for, too; None for none."""
 
     @property
     def is_connected(self) -> bool:
