@@ -29,8 +29,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from tapd.version import __version__ as __version__
-
 if TYPE_CHECKING:
     from tapd.errors import (
         AuthorError,
@@ -62,6 +60,7 @@ if TYPE_CHECKING:
     from tapd.model.service import Service
     from tapd.model.setting import ACCOUNT_SETTINGS, Setting, choice_setting, number_setting
     from tapd.model.timer import Timer
+    from tapd.version import __version__ as __version__
 
 __all__ = [
     "ACCOUNT_SETTINGS",
@@ -149,7 +148,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
+    home = "tapd.version" if name == "__version__" else _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'tapd' has no attribute {name!r}")
     value = globals()[name] = getattr(importlib.import_module(home), name)

@@ -28,6 +28,7 @@ def test_what_is_exported_is_there_and_what_is_imported_for_types_is_the_same() 
         for alias in node.names
     }
     typed.pop("run_application")
+    assert typed.pop("__version__") == "tapd.version"
     assert typed == tapd._HOMES
     assert set(tapd.__all__) <= set(dir(tapd))
 

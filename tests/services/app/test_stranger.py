@@ -58,7 +58,8 @@ def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
             "TAPD_KEY_FILE": str(tmp_path / "key"),
             **more,
         }
-        code = f"import sys; sys.argv[0] = {module!r}; from tapd.cli.{module} import main; main()"
+        main = f"from tapd.cli.{module}.command import main; main()"
+        code = f"import sys; sys.argv[0] = {module!r}; {main}"
         return subprocess.run(
             [sys.executable, "-c", code, *words],
             capture_output=True, text=True, check=False, cwd=tmp_path / "here", env=environment,

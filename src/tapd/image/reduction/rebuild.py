@@ -107,7 +107,7 @@ def give_state(obj: Any, version: int, state: Any, restoration: Restoration | No
         restoration.late[id(obj)] = Late(obj, state)
     else:
         setstate(obj, state)
-    if issubclass(type(obj), Tracked) and setstate.__module__ == Tracked.__module__:
+    if issubclass(type(obj), Tracked) and setstate.__module__ == TrackedList.__module__:
         _check_contents(obj, state)
     if restoration is not None:
         restoration.note(obj, version)
