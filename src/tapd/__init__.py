@@ -20,8 +20,8 @@ The public API, imported when first used. A server in fifteen lines
         protocol = Visitor
         lines = 0
 
-Every name here has its reference in its own docstring; ``tapd.testing`` is the kit
-for authors' tests.
+Each name here is documented in its own docstring; ``tapd.testing`` is the test kit for
+authors of servers.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Every kind of event that the journal can be searched for, with its MESSAGE_ID.
+"""Event types in the systemd journal, each with the MESSAGE_ID to search for.
 
 Those that only one server type has are in its folder (`services.irc.events`). An
 event is passed as the `extra` of a log call, with the fields that belong to it;
 `systemd.logs` sends both to the journal, and packaging/catalog/tapd.catalog explains
-each (``journalctl -x``). A test holds that every event is logged somewhere and
+each (``journalctl -x``). A test checks that every event is logged somewhere and
 explained there, and nothing else is.
 """
 

@@ -1,6 +1,6 @@
-"""Detects that code of this process broke `builtins`, which all of it shares.
+"""Detects broken `builtins`, which all code in this process shares.
 
-Typed code may replace a builtin with another function: that is Python. If one is gone or
+Typed code may replace a builtin with another function: Python allows it. If one is gone or
 can't be called any more, nothing works, and each failure looks like the fault of
 the current turn. So after any failure the builtins are checked first, and the process
 ends if one is broken. The next process has its builtins back, and the poison input is

@@ -1,8 +1,8 @@
 """Base of small frozen values, for modules that every start imports.
 
-A dataclass generates and compiles the source of its methods in every process: some 0.4 ms
-per class of a waiting client's time, 19 ms for those of a start. A `Value` inherits the
-same methods. So there are three forms of a value:
+A dataclass generates and compiles the source of its methods in every process. That takes
+some 0.4 ms per class, or 19 ms for the classes of a start, while a client waits. A `Value`
+inherits the same methods. So there are three forms of a value:
 
 - `Value`, in a module that a start imports (`tests/host/test_start.py` checks that).
 - ``dataclasses.dataclass(frozen=True, slots=True)``, in all others, such as those of the

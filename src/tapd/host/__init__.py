@@ -1,1 +1,1 @@
-"""A daemon's life: parse, adopt, load, serve, drain, save, exit."""
+"""A daemon's lifecycle: takes the inherited sockets, loads, serves, drains, saves, exits."""

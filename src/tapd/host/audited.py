@@ -1,4 +1,4 @@
-"""The result of an audit, for the log, `tapctl status` and the pipe out of the child."""
+"""The result of an audit: sent by the child process, logged, shown by `tapctl status`."""
 
 from __future__ import annotations
 

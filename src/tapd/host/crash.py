@@ -1,4 +1,4 @@
-"""Ends a process whose turn failed half-way: at once, whatever else fails.
+"""Ends the process immediately after a turn failed halfway.
 
 Input was processed and not committed, so memory holds a state that must never be used.
 """

@@ -1,4 +1,4 @@
-"""Isolates children forked by authors' code: they get nothing of the server's.
+"""Isolates child processes forked by authors' code from the server's descriptors and loop.
 
 `os.fork`, `os.forkpty`, `multiprocessing` with its context "fork" and `subprocess` with a
 `preexec_fn` copy the server, with its descriptors and in the middle of a turn. Python calls

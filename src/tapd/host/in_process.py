@@ -1,7 +1,7 @@
 """``application.run()``: serves from a Python script or prompt, without a manager.
 
 The process binds the ports itself, and nobody restarts it. So promise 1 (clean stops) holds
-here and promise 3 (kills) does not. To get that, run the TAP saved at the end with ``tapd
+here and promise 3 (kills) does not. For promise 3, run the TAP saved at the end with ``tapd
 NAME-shutdown.tap``.
 """
 

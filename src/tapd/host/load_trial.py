@@ -6,15 +6,15 @@ ended. After `DEATHS_FREE` of them, every second load announces each call of an 
 before it makes it (`image.hooks.announce`), by its number in the load. Loads read the same
 bytes in the same order, so a number always means the same call.
 
-A kill from outside may hit any call, and the same one again: kills may come in the rhythm of
-the starts. So the call during which a load died is only a suspect. The next load tries it in a
+A kill from outside may hit any call, even the same one twice, if kills come a fixed time after
+each start. So the call during which a load died is only a suspect. The next load tries it in a
 copy of itself, which goes on from there to the next announced call. If the copy gets there, the
 call is cleared. If it dies, or hangs for `HANGS_S`, the call raises instead of being made. That
 costs its object, which is kept as it was saved like everything that does not load
-(`image.evolution.salvage`). A million such objects may exist, so a class that has killed under
-`NUMBERS_MAX` numbers is not called at all any more.
+(`image.evolution.salvage`). A million such objects may exist, so once `NUMBERS_MAX` calls of
+one name have killed loads, no call of that name is made any more.
 
-The result stays in the file, as names with the file of their code. So the next load starts
+The names of the calls to skip, each with its code's file, are kept. So the next load starts
 without these calls, and other loads of the same state (`store.poison.avoiding`) do not die of
 them. They are tried again once that code has changed.
 

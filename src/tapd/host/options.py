@@ -1,4 +1,4 @@
-"""The daemon's options, checked."""
+"""Parses and validates the daemon's options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""tapd's own forks: copies of the server that save, or try a suspicious call."""
+"""Forks tapd's own child processes, which save the state or try out a suspicious call."""
 
 from __future__ import annotations
 

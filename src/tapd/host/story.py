@@ -1,4 +1,4 @@
-"""The log lines of a daemon's life, as `journalctl` shows them.
+"""Logs the lifecycle events of a daemon, such as its start, saves, audits and stop.
 
 Each line is an event of `tapd.events` with its fields. Nothing is decided here.
 """

@@ -1,4 +1,4 @@
-"""Live upgrade: a reload that finds new code on the disk continues with it.
+"""Live upgrade: a reload switches to new code on disk, if that loads the saved state.
 
 A process can't exchange its running code, and need not: connections are in the vault, so the
 next process gets them. But the next process must be able to start. So a reload saves and then

@@ -1,4 +1,4 @@
-"""Contains errors of authors' hooks: they cost one object, never a whole save or load.
+"""Isolates errors of authors' hooks: each costs one object, never a whole save or load.
 
 A hook is any code of an author that saving or loading runs: ``__reduce__``, ``__setstate__``,
 ``__getstate__``, ``__getattr__``, a property, an iterator's ``__next__``. It may raise any

@@ -1,4 +1,4 @@
-"""Objects that can't be saved: a loss that names each, and the placeholder in its place.
+"""Records of objects that can't be saved, and the placeholders that replace them.
 
 Promise 5: one bad object never costs the others. It is replaced by a `Placeholder`, which knows
 its type, its path in the graph and the reason.

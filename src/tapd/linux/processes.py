@@ -1,4 +1,4 @@
-"""Processes by prctl(2) and clone(2), and the limit of open files (getrlimit(2)).
+"""Process control by prctl(2) and clone(2), and the limit of open files (getrlimit(2)).
 
 Python has neither call, so they go through `ctypes`, which is imported at the first
 one: most commands need none.

@@ -1,1 +1,1 @@
-"""Plain durable state: the contents of a TAP. No socket, no clock, no asyncio."""
+"""Durable state: the contents of a TAP. Independent of sockets, clocks and asyncio."""

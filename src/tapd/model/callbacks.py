@@ -1,4 +1,4 @@
-"""Checks of callbacks, so that an error names the place of the definition.
+"""Rejects callbacks that a turn can't call: coroutine functions and generators.
 
 A turn calls plain methods. An ``async def`` in their place would return a coroutine
 that nobody runs, and a generator would never start.

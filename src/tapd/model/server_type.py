@@ -1,4 +1,4 @@
-"""Server types: what `tapd-mktap` knows of each.
+"""Server types, as packages describe them to `tapd-mktap`.
 
 A type is one value, found through the entry point group ``tapd.types``. So users add
 types with a package of their own and no edit elsewhere.

@@ -1,10 +1,11 @@
-"""Isolates exceptions of authors' code: one costs its own object, and never the turn.
+"""Isolates exceptions raised by authors' code: each affects one object, never the turn.
 
 Authors' code is whatever a turn calls and tapd did not write: the methods of protocols
 and services, timers, the callbacks of tasks and threads. It may raise anything, SystemExit,
 KeyboardInterrupt, CancelledError and GeneratorExit included: `sys.exit()` in a method ends
 that method. Even the ``__repr__`` that a log line asks for may raise. So every such call is
-made in an ``except BaseException`` that calls `failed`, or by `attempt`, which does both.
+made in a ``try`` whose ``except BaseException`` calls `failed`, or by `attempt`, which does
+both.
 `image.hooks` has the same rule for the hooks that pickling runs.
 
 An exception from anything else breaks the turn: input was run and is not committed, so the

@@ -1,4 +1,4 @@
-"""Adoption: signs the files of an application that another key signed, all of them together.
+"""Adoption: re-signs all files of an application that another key signed.
 
 An administrator who moves a state directory to another host, or has lost the key, wants all
 of it: if only one file were signed, the next start would load that one, which may be the

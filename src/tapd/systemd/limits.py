@@ -1,4 +1,4 @@
-"""Limits by the kernel and the service manager on open and stored connections."""
+"""Kernel and service manager limits on open and stored connections."""
 
 from __future__ import annotations
 

@@ -10,9 +10,9 @@ connection is one message in it: 16 bytes (key, cookie) and the descriptor
 (SCM_RIGHTS, unix(7)). Storing a connection costs one system call and the
 manager nothing; 10,000 connections are 50 stored descriptors.
 
-Stream sockets, since a queue of datagrams ends at net.unix.max_dgram_qlen
-(10). A stream never glues messages that carry descriptors, so one read is one
-connection.
+They are stream sockets, since a datagram queue is limited to
+net.unix.max_dgram_qlen (10). A stream never joins messages that carry
+descriptors, so one read is one connection.
 
 The order of steps makes it safe:
 
@@ -22,7 +22,7 @@ The order of steps makes it safe:
 - *recover* reads with MSG_PEEK at SO_PEEK_OFF: nothing is taken out, so a kill
   in the middle of it loses nothing. The offset belongs to the shared socket and
   is set to 0 first.
-  - *compact* copies the live connections of a mostly dead segment into the
+- *compact* copies the live connections of a mostly dead segment into the
   current one, then gives the segment back (FDSTOREREMOVE). A kill in between
   leaves one connection in two segments: the one of the newer segment counts.
 

@@ -1,4 +1,4 @@
-r"""The testing kit for authors: your server in your test, killed wherever you like.
+r"""The test kit for authors: runs a server inside a test, and kills it at any chosen place.
 
 ::
 

@@ -1,4 +1,4 @@
-"""`kill_everywhere`: runs a scenario again with a kill at every possible place.
+"""`kill_everywhere`: repeats a scenario, once for every place where a kill is possible.
 
 One undisturbed run records the fault points and what the peers get. Every other run is compared
 with it, byte by byte, and so is the final state.

@@ -1,7 +1,7 @@
 r"""Names of a server in systemd: its instance, its units, its user.
 
-An application's name (see `model.application.check_name`) is mostly its instance's name. Two
-things differ for unusual names:
+An application's name (see `model.application.check_name`) is usually its instance's name,
+too. Two things differ for unusual names:
 
 - A unit's name can't contain ``+``: it is written ``\x2b``, as systemd-escape(1) does. A ``-``
   stays: the units use only ``%i``, which is never unescaped.

@@ -1,6 +1,6 @@
 """Renders the drop-in with a server's options and permissions.
 
-Pure. The unit confines a server as far as possible. Each option here allows one thing again;
+Pure. The unit confines a server as far as possible. Each option here relaxes one restriction;
 `docs/running.md` describes the cost.
 """
 

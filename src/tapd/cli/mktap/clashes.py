@@ -1,7 +1,7 @@
-"""Finds ports that another server or process has, before the service manager tries them.
+"""Detects ports already taken by other servers or processes.
 
-The service manager opens a server's ports at its start, and only says "Address already
-in use" then.
+The service manager binds a server's ports only when the server starts, and then reports no
+more than "Address already in use".
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """``tapd-mktap TYPE [options]``: the command line.
 
 Server types come from the entry points of the group ``tapd.types``; there is no other
-list of them. All errors in a command line are printed at once, a line each, and
-nothing is written unless there is none.
+list of them. All errors in a command line are printed at once, one per line; if there
+is any, nothing is written.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Makes a new server, or adds a service to one; a server that exists is changed instead.
+"""Creates a server, or adds a service to one; delegates changes of an existing server.
 
-All that is wrong with a request is gathered before anything is written.
+All errors of a request are collected before anything is written.
 """
 
 from __future__ import annotations

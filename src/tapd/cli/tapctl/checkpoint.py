@@ -1,4 +1,4 @@
-"""``tapctl checkpoint``, ``reload`` and ``audit``: each has a running server save itself.
+"""``tapctl checkpoint``, ``reload`` and ``audit``: make a running server save its state.
 
 A reload then switches to new code; an audit compares what a kill would restore with
 what is in memory.

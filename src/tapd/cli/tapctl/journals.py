@@ -1,6 +1,6 @@
-"""Journals as ``tapctl verify`` and ``rollback`` print them: whole, torn, damaged or missing.
+"""Reports for ``tapctl verify`` and ``rollback`` whether journals are torn or damaged.
 
-No file is changed and nothing of a TAP is run, so root can use it on any TAP.
+Changes no file and runs no code of a TAP, so root can use it on any TAP.
 """
 
 from __future__ import annotations

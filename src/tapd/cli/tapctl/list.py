@@ -1,4 +1,4 @@
-"""``tapctl list`` and ``history``: which TAPs there are, and the generations of one."""
+"""``tapctl list`` and ``history``: list all TAPs, or the generations of one."""
 
 from __future__ import annotations
 

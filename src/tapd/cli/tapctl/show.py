@@ -1,4 +1,4 @@
-"""``tapctl show``, ``du`` and ``diff``: what is in a TAP, without running anything of it.
+"""``tapctl show``, ``du`` and ``diff``: inspect and compare TAPs without running their code.
 
 They also read TAPs that another key signed. Secrets are masked unless asked for.
 """

@@ -1,4 +1,4 @@
-"""``tapctl status``: how a server is, running or stopped."""
+"""``tapctl status``: show the status of a running or stopped server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``tapctl trust``: sign what another host signed, after showing what it would run."""
+"""``tapctl trust``: re-sign another host's files, after showing what code they would run."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """``tapctl verify``: check every generation and journal of a TAP.
 
-Nothing of the TAP is run, except with ``--upgrade``, which says so.
+No code of the TAP is run, except with ``--upgrade``, which says so.
 """
 
 from __future__ import annotations

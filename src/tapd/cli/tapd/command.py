@@ -5,7 +5,7 @@ daemon. Started by hand it becomes the embedded manager, which binds the ports a
 runs this same command as its child, as systemd would.
 
 A client may be waiting for the daemon to start, so each of the two roles imports
-what it needs by itself.
+only what it needs.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The embedded manager: what `tapd` needs of systemd, where there is none."""
+"""The embedded service manager: replaces systemd for a server started by hand."""

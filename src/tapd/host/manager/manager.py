@@ -1,11 +1,11 @@
-"""The embedded manager: what `tapd` needs of systemd, where there is none.
+"""The embedded service manager: replaces systemd for a server started by hand.
 
 A small parent process, with one thread and no asyncio loop. It binds the ports, keeps
 connections in its fd store, and restarts the server when it dies. It speaks LISTEN_FDS,
 NOTIFY_SOCKET, FDSTORE, BARRIER and WATCHDOG as systemd does, so the server has one code path.
 It reads no TAP: it knows only a list of addresses and a command.
 
-Its life is a table. Phases are rows, and each has one deadline:
+Its life cycle is a table of phases, each with one deadline:
 
 ========  ==========================  =========================================
 phase     is left by                  at its deadline
@@ -18,16 +18,17 @@ DEAD      a new child                 start it
 ASLEEP    a client, a signal to us    a timer is due: start it
 ========  ==========================  =========================================
 
-An end is final if a stop was requested, if the child announced it (STOPPING=1) and ended with
-status 0, and with the statuses 64 to 78 (except 74, a full disk), which a restart can't repair.
-After status 150 the server sleeps: the next client starts it, as systemd's sockets do, or the
-timer that it named. After any other end the child is restarted with everything in the store.
+The child is not restarted if a stop was requested, if it announced its end (STOPPING=1) and
+exited with status 0, or if a restart can't help (statuses 64 to 78, except 74, a full disk).
+After status 150 the server sleeps until the next client (as with systemd's socket activation)
+or the timer that it named starts it. After any other exit the child is restarted with
+everything in the store.
 
-Signals: SIGTERM and SIGINT stop; a second SIGINT sends the child a SIGINT, to hurry it, and a
+Signals: SIGTERM and SIGINT stop the server; a second SIGINT sends the child a SIGINT, and a
 third a SIGKILL. SIGHUP is passed on, as `systemctl reload` does. A child that then ends with
 status 0 without STOPPING=1 wants to continue with new code, and is restarted at once with
-everything in the store. A hang-up of the terminal stops. After SIGCONT (Ctrl-Z, then `fg`) the
-watchdog starts anew.
+everything in the store. A hang-up of the terminal stops the server. SIGCONT (Ctrl-Z, `fg`)
+restarts the watchdog's timeout.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Ctrl-C for typed code that does not return: one signal, and who may send it.
+"""Ctrl-C for typed code that does not return: one signal, with two possible senders.
 
-Typed code runs in the main thread, inside a turn, so nothing reads the connection that a
-Ctrl-C comes by. `INTERRUPT` reaches the main thread all the same, and its handler raises
+Typed code runs in the main thread, inside a turn, so nothing reads the connection on which a
+Ctrl-C arrives. `INTERRUPT` reaches the main thread all the same, and its handler raises
 KeyboardInterrupt in typed code, and nowhere else. It has two senders:
 
 - The thread that watches for long turns (`net.slow`) asks the session whose code runs
   whether a Ctrl-C waits in the kernel, and sends the signal for each (`interrupt_if_asked`).
-- ``tapctl shell`` is a process of its own and sends it to the server. It counts only while
-  a line of such a shell runs (`is_signalled`).
+- ``tapctl shell`` is a process of its own and sends the signal to the server, which ignores
+  it unless a line of such a shell is running (`is_signalled`).
 
 Nothing here is durable.
 """

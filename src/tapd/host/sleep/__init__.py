@@ -1,1 +1,1 @@
-"""Servers that sleep: when one may, and the file that says until when."""
+"""Scale to zero: when an idle server may exit, and the file with its wake-up time."""

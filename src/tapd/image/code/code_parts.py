@@ -1,4 +1,4 @@
-"""The parts of functions, methods, cells, classes and references, for `image.likeness.anatomy`."""
+"""Lists the parts of functions, cells, classes and weak references, for comparing graphs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Replacements of `exec`, `eval` and `compile` for typed code, which register the source text.
+"""Versions of `exec`, `eval` and `compile` for typed code that register the source text.
 
 A function is saved as its text, but Python drops the text of ``exec("def f(): ...")``. So typed
 code that mentions one of the three gets builtins with the versions of this module. They do what

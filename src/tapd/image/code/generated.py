@@ -1,9 +1,10 @@
 """Saves functions that `dataclasses` and `collections.namedtuple` generate for a class.
 
-The libraries compile them from a text that is thrown away. To restore them the library
-generates them again, for a *twin*: a class without name and base that has fields of the same
-names and kinds. The code is the twin's. Defaults, cells, globals and attributes are saved and
-restored like those of any function (`image.code.definitions`).
+The libraries compile them from a text that is thrown away. To restore them, the library
+generates them again for a *twin*: a class without name and base that has fields of the same
+names and kinds. A restored function has the code of the twin's function. Defaults, cells,
+globals and attributes are saved and restored like those of any function
+(`image.code.definitions`).
 
 At save a function counts as generated only if its code equals the code of the twin.
 """

@@ -1,4 +1,4 @@
-"""Old names of tapd's modules that have moved, so that old TAPs load.
+"""Maps old names of moved tapd modules to the current ones, so that old TAPs load.
 
 A name in a pickle or journal is looked up under the current name (`names.renamed`). Importing
 an old name, for instance of a module in a namespace, gives the new module.

@@ -1,6 +1,6 @@
 """Registry of the stand-ins created by a load.
 
-A module of its own without imports, since every module that creates stand-ins uses it.
+It imports nothing of tapd, so that every module that creates stand-ins can import it.
 """
 
 from __future__ import annotations

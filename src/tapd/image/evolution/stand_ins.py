@@ -1,4 +1,4 @@
-"""Stand-ins: they keep, unchanged, saved objects that the current code can't load.
+"""Stand-ins for saved objects that the current code can't load; their state is kept unchanged.
 
 The class may be gone (`names` does not find it), or it no longer accepts what was saved: an
 enum member was renamed, a constructor wants another argument, ``__setstate__`` raises. Nothing
@@ -7,7 +7,7 @@ the reason. It is saved back unchanged, so that repaired code gets the object ba
 use raises `LostObject`.
 
 A plain object is replaced by a `Broken` while the graph is read. A durable object has a number
-that others refer to, so it keeps its identity and changes its class (`keeping`).
+that others refer to, so it keeps its identity and changes its class (`replacement`).
 """
 
 from __future__ import annotations

@@ -179,7 +179,7 @@ class Restoration:
         """Turn a durable object into a stand-in, since its class can't take its state.
 
         Raises:
-            UpgradeRefused: see `keeping.keep`.
+            UpgradeRefused: see `replacement.keep`.
         """
         keeping.keep(obj, version, state, reason)
         self.stand_ins.add(obj)

@@ -1,4 +1,4 @@
-"""Describes what instances of a class consist of, and how to read it without its code.
+"""Describes the parts of a class's instances, and how to read them without running its code.
 
 Every class has an `Anatomy`, made once: which of value, sequence, mapping, members and
 attributes its instances have, and how to read each, whatever the class overrides

@@ -5,11 +5,11 @@ difference by its path. It runs no code of an author except ``__getstate__`` and
 of classes that define their own state. It does not recurse: a chain of a million objects is no
 problem.
 
-**Values** are alike if they have one type and are equal, more strictly than by ``==``: True
-is not 1, -0.0 is not 0.0, NaN is NaN. **Identity**: one object must be one, and two must be
-two. Values are exempt, since code can't rely on their identity (`anatomy.is_value_type`). A
-tracked container is alike to the plain one. A placeholder is alike to the object it
-replaces. Volatile attributes of durable objects are ignored.
+**Values** are alike if they have the same type and are equal, more strictly than by ``==``:
+True is not 1, -0.0 is not 0.0, NaN is NaN. **Identity**: what is one object in one graph must
+be one object in the other. Values are exempt, since code can't rely on their identity
+(`anatomy.is_value_type`). A tracked container is treated like a plain one, and a placeholder
+like the object it replaces. Volatile attributes of durable objects are ignored.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Pickling: a whole graph for a TAP, single states for the journal, and the way back."""
+"""Pickles whole graphs for a TAP and single states for the journal, and loads both."""

@@ -1,12 +1,12 @@
-"""Pickles graphs that are too deep for the C stack even apart from durable objects.
+"""Pickles graphs whose plain objects are nested too deep for the C stack.
 
-Nothing may be written inside of its holder. A list, dict or set is created empty first and
-filled at the end. Everything an object has besides its constructor arguments (state, items,
-entries) also comes at the end.
+No object may be written inside the one that holds it. A list, dict or set is created empty
+first and filled at the end. Everything an object has besides its constructor arguments
+(state, items, entries) also comes at the end.
 
 What remains nested are arguments only: tuples in tuples, a `functools.partial` of a partial.
-These can't be created before their parts, so below `_LEVELS_MAX` levels the inner part is lost,
-and named.
+These can't be created before their parts, so parts nested deeper than `_LEVELS_MAX` levels are
+lost, and reported.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Pickles a whole graph for a TAP, in the simplest form that its depth allows.
 
-First as pickle does, except for durable objects. If that is too deep for the C stack, plain
-instances go through the queue as well, and if that is not enough, everything does.
+The first attempt nests objects as pickle does, and queues only durable ones. If that is too
+deep for the C stack, plain instances are queued as well, and if that is not enough,
+everything is.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Loads pickles: in C if everything fits, otherwise in rounds by the `Salvager`."""
+"""Loads a pickled graph: by the C unpickler, or by the `Salvager` if an object fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The front of `image.pickling`: everything other packages need to pickle and unpickle.
+"""The interface of `image.pickling`: all that other packages need to pickle and unpickle.
 
 `dump` and `loading` are for a TAP, `states` and `state_loader` for the journal.
 """

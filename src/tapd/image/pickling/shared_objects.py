@@ -1,4 +1,4 @@
-"""Numbers for plain objects that several durable ones hold, so that they stay one object.
+"""Numbers plain objects shared by several durable ones, so that a replay keeps them shared.
 
 A journal record holds the state of one durable object and refers to others by number. A plain
 object held by two of them would be in both records, and every change would have to rewrite all
@@ -7,7 +7,7 @@ number, its state in the journal is that of the plain object, and a replay puts 
 in place of the reference. In a TAP it is an ordinary object with the plain one as its only
 attribute.
 
-The holders keep it alive (`watching.Watched`); the jar has only weak references.
+The holders keep it alive (`image.tracking.polling.Watched`); the jar has only weak references.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reductions for types of the standard library and of C: recreated, by parts, or lost.
+"""Reductions for types of the standard library and types written in C.
 
 Two tables by exact type, and one by base class: `reducers` returns a reduce tuple;
 `lost_reason` says why instances can't be saved. A type in none of them uses its own

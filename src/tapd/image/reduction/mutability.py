@@ -71,7 +71,7 @@ def _decide(cls: type) -> Kind:  # noqa: PLR0911 - one for each kind
 
 
 _CHANGEABLE = frozenset({functools.partial, names.BrokenMethod})
-"""Types with mutable attributes, though `strangers` lists them as immutable."""
+"""Types with mutable attributes, though `library_types` lists them as immutable."""
 
 
 def parts_of_row(row: Any) -> Iterable[Any]:

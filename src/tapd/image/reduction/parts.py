@@ -1,4 +1,4 @@
-"""Saves and restores objects by their parts, without constructors and item methods.
+"""Saves and restores objects by their parts, without calling constructors or item methods.
 
 The parts are the contents of the builtin base (`kinds`), the attributes and the slots. If an
 author defines what is saved (`word_of`), that is used; the contents of a builtin base are read

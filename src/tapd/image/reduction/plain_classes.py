@@ -1,4 +1,4 @@
-"""Tells plain classes, whose instances are just their ``__dict__``, from others.
+"""Recognizes plain classes, whose instances consist of just their ``__dict__``.
 
 Runs no code of the class.
 """

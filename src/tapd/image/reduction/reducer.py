@@ -1,7 +1,7 @@
 """Decides, by type, how each object is pickled: the common rules for TAP and journal.
 
-This is always the C pickler with a ``reducer_override``. The decision is made once for each
-class and then looked up. An object that can't be reduced becomes a `Placeholder`, and the
+Pickling always uses the C pickler with a ``reducer_override``. The decision is made once for
+each class and then looked up. An object that can't be reduced becomes a `Placeholder`, and the
 others are saved, whatever a hook of its author raises (`hooks`). Authors' objects are examined
 only by `type` and `issubclass`: ``__class__`` may lie or raise.
 """

@@ -1,4 +1,4 @@
-"""The result of one commit, as bytes: what the jar gives the journal and a replay applies."""
+"""The changes found by one commit, pickled for the journal."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The classes of durable objects, as a journal records them.
+"""Records the classes of durable objects in the journal.
 
 A class is named in the journal once per object, and again when ``obj.__class__`` was assigned.
-An eight-byte tag in ``_p_serial`` makes that check cheap.
+An eight-byte tag for the class, in ``_p_serial``, makes it cheap to detect that.
 """
 
 from __future__ import annotations

@@ -5,16 +5,17 @@
 
 No change is missed, by construction. A durable object is one of two kinds:
 
-* *calm*: its state holds only data and other durable objects (`census`). It calls
+* *calm*: its state holds only data and other durable objects (`classification`). It calls
   `Jar.register` before its first change. Plain containers that have no other holder are
   replaced by tracked ones, which do the same (`conversion`).
 * *watched*: it holds plain objects. The pickler's memo names them, so whatever is pickled
-  counts (`memo`). It is polled in every commit (`watching`), and always written whole.
+  counts (`image.pickling.memo`). It is polled in every commit (`polling`) and always written
+  whole.
   Watched objects that share a plain one are written together.
 
 A calm container that changed only a little is written as a delta.
 
-An object is marked as unchanged before its state is read (`settling`).
+An object is marked as unchanged before its state is read (`clean_marks`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A password check in a thread that survives a kill.
+"""A password check that runs in a thread and is started again after a kill.
 
 An argon2 hash takes tens of milliseconds on purpose, so a thread computes it; the peers'
 addresses take turns (`net.turn.fair_queue`). A thread dies with its process. So the check

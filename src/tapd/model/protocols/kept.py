@@ -1,4 +1,4 @@
-"""Durable buffering of input that can't run yet, and poison input within it.
+"""Durable buffering of input that can't be processed yet, and poison input within it.
 
 Input is buffered if a unit (a line, a frame) is incomplete, if reading is paused, or
 while something else runs, such as a password check. It was read from the kernel, so it is

@@ -1,8 +1,8 @@
-"""Request and reply, in order, over lines or frames; both ends of it.
+"""Request-reply protocols over lines or frames, with replies in order; both ends.
 
 Requests may be pipelined: replies leave in the order of their requests, whenever each is
 ready. A reply that is not ready at once is a `Later`, a durable object: a timer, another
-connection or a later process gives it.
+connection or a later process completes it.
 
     class Stock(RequestProtocol):
         def request_received(self, request: str) -> str | Later | None:

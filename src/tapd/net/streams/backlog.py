@@ -1,4 +1,4 @@
-"""Limits of unsent output: which connections are given up when peers do not read.
+"""Limits unsent output: gives up connections whose peers do not read.
 
 Backpressure comes first: beyond `OUTPUT_HIGH_BYTES` (`net.streams.stream`) the protocol is
 asked to pause, and its input is not read. Output that piles up all the same (a channel's

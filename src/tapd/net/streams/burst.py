@@ -1,9 +1,9 @@
-"""Fan-out: a burst is several messages to the same streams, one queue entry for all of them.
+"""Fan-out: several messages to the same streams share one queue entry, a burst.
 
-Of twenty lines to a channel of a hundred members, each stream has one entry in its queue:
-to touch a hundred queues twenty times costs more than all the rest, since they do not fit
-into the processor's cache. The entry is one object for all streams, and grows as long as it
-is the last in each of their queues.
+Twenty lines to a channel of a hundred members add one entry to each stream's queue: to
+touch a hundred queues twenty times would cost more than all the rest, since they do not
+fit into the processor's cache. The entry is one object for all streams, and grows as long
+as it is the last in each of their queues.
 
 Code that adds to a stream's queue, or changes what may be sent to it, first calls
 `close_last`, so that the order of a stream's output is the order of the writes.

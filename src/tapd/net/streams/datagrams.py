@@ -1,4 +1,4 @@
-"""Datagram ports: input exactly once, output at least once, from the kernel's memory alone.
+"""Datagram ports: each input is run exactly once, each answer is sent at least once.
 
 The turn (see `net.turn.turn`) treats datagrams as it treats streams: a datagram is
 peeked and stays in the kernel's queue, its protocol runs, the record is committed,
@@ -15,9 +15,9 @@ process finds out as follows how far that got:
   remains can have been sent at the instant of the kill: they are sent again. The
   kernel does not count sent datagrams, so nothing better can be promised.
 
-Several datagrams are peeked in one turn, one behind the other (SO_PEEK_OFF). An
-empty datagram that was peeked so is skipped by the next such peek, so it ends
-a batch, and the first datagrams after a start are peeked at the head only.
+Several datagrams are peeked in one turn, one behind the other (SO_PEEK_OFF). Such
+a peek skips an empty datagram that was peeked before, so an empty datagram ends a
+batch, and the first datagrams after a start are peeked at the head only.
 
 **Ownership.** The socket belongs to the service manager; it is never closed here.
 """

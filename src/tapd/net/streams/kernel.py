@@ -7,8 +7,8 @@ Theory of operation
 ===================
 
 `tcpi_bytes_received` minus SIOCINQ is the input that was read, and `tcpi_bytes_acked` plus
-SIOCOUTQ the output that was sent, but a FIN counts as a byte in both `tcpi` counts. The TCP
-state says which of them count one:
+SIOCOUTQ the output that was sent, but each `tcpi` counter counts a FIN as a byte. The TCP
+state tells which of the two include one:
 
 | state | peer's FIN counted | our FIN counted |
 |---|---|---|
@@ -16,7 +16,7 @@ state says which of them count one:
 | FIN_WAIT1, FIN_WAIT2 | no | yes |
 | CLOSE_WAIT | yes | no |
 | LAST_ACK, CLOSING | yes | yes |
-| CLOSE | where it came | where it was sent |
+| CLOSE | if it came | if it was sent |
 
 TIME_WAIT is not among them: the descriptor of a connection that both have closed is in CLOSE.
 
@@ -25,9 +25,10 @@ came before can still be read then (tcp_recvmsg reads the queue first), and only
 comes the end or the error. Whether a FIN is counted there:
 
 * the peer's, with input waiting: TCP_INQ counts a FIN that is in the queue, SIOCINQ does not;
-* the peer's, with none waiting: then all that was committed is taken, and a FIN is the one
-  byte more than that;
-* ours: it leaves behind all output, so it is the one byte more than all that was committed.
+* the peer's, with none waiting: if the count exceeds the committed input, that one byte is
+  the FIN;
+* ours: it is sent after all output, so if the count exceeds the committed output, that one
+  byte is the FIN.
 
 A pending error (POLLERR) is reported once, to the next call. So CLOSE without the peer's FIN
 and without an error is a connection whose process got the error, and was killed before it

@@ -1,4 +1,4 @@
-"""Ends forked copies of the server: each step of the turn in a copy ends that process.
+"""Ends a forked copy of the server as soon as it returns to the turn.
 
 Authors' code that forks returns twice: in the server, and in a copy of it with the server's
 whole memory. The author's code may do in the copy what it likes; once it returns to the

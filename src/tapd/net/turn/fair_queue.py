@@ -9,7 +9,7 @@ sending a line. So a few are computed at a time, in threads; the others wait.
   once.
 * *Wanted*: work whose connection is gone is dropped when its turn comes, before it is run.
 
-Volatile: protocols ask again in the next process. All calls come in turns.
+Volatile: protocols ask again in the next process. All calls are made within turns.
 """
 
 from __future__ import annotations

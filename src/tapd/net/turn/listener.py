@@ -1,4 +1,4 @@
-"""Listening sockets: accept, put into the vault, begin."""
+"""Accepts connections, stores them in the vault and begins to serve them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes outbound connections for connectors: connect, put into the vault, begin."""
+"""Makes outbound connections for connectors, stores them in the vault and begins them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The turn's interface to careful mode: runs risky work alone while that is due.
+"""The turn's interface to careful mode, in which risky work runs alone.
 
-`net.turn.careful` does this after an unclean death; the other parts of the turn call this
-module, whether there was one or not. It also records what requested the result of a thread
+`net.turn.careful` does the work; the other parts of the turn always call this module,
+in careful mode or not. It also records what requested the result of a thread
 or a task at a start, so that this result is run alone, too.
 """
 

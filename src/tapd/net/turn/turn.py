@@ -15,7 +15,7 @@ A process killed before the commit has done nothing that anyone could see, and
 the next one runs the same input again. One killed after it has promised
 everything in the record, and the next one completes it (`net.turn.recovery`).
 
-Each part of it has a module of its own and gets the parts that it needs handed in;
+Each part of the turn has a module of its own and is passed the parts that it needs;
 `Turn` puts them together.
 """
 

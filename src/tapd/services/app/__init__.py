@@ -1,4 +1,4 @@
-"""The server type ``app``: a server made by a function in a module of yours.
+"""The server type ``app``: a server built by a factory function in the author's module.
 
 `factory` finds and calls the function; `options` has the options of `tapd-mktap app`.
 """

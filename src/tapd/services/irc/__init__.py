@@ -19,11 +19,11 @@ The specifications are modern.ircdocs.horse, RFC 1459 and 2812, and the IRCv3 sp
 | | bans, limits and rate limits, front ends | `bans`, `limits`, `fronts` |
 | | conversations, WHOWAS, MONITOR, operator entries | `history`, `whowas`, `monitor`, `opers` |
 | | assembly of multiline messages | `multiline` |
-| `telling` | announcing events and modes; refusals | `announce`, `refusal` |
 | `conduct` | a client's connection: input to commands | `session`, `command_table` |
+| | announcing events and modes; refusals | `announce`, `refusal` |
 | | admission control; flood protection | `admission`, `flood` |
 | | completing a registration, the welcome; logging in and out | `registration`, `login` |
-| | work in a thread that survives a kill (password hashes) | `checking` |
+| | password checks in a thread, started again after a kill | `checking` |
 | | joining and leaving channels; playback of history | `membership`, `playback` |
 | | account and host of a user, and announcing changes | `identity` |
 | | reserved nicks | `reservation` |
@@ -49,8 +49,8 @@ heard. A message costs no state of its own but what `Network.record` keeps.
 **Where things connect.** History: `Network.record` sees each event of each target, and
 `delivery.Event` is a tuple to keep and to render again; `Reply.send_batch` sends it.
 Log-ins: `identity.set_account` and `.tell_login`; passwords by `checking.start_check`;
-`registration.complete` lets a client in, and brings one of the same account to the
-user who is there (`User.always_on` keeps one without clients). Bans and
+`registration.complete` lets a client in, and attaches it to the existing user of the
+same account, if any (`User.always_on` keeps one without clients). Bans and
 limits of connections: `admission`, which is asked by `IrcNetwork.build_protocol`, by
 `Session.connection_made`, by `registration.complete`, after a login and after NICK.
 Pace: `Session._run_lines` and `flood.COSTS`. Cloaks: `Network.host_for` and
@@ -60,10 +60,10 @@ logged whenever it is run.
 Capabilities that come and go: `commands.negotiation.announce`.
 
 **Sending.** A command answers by its `state.reply.Reply`: the session, or what
-collects the response to a label. It refuses by raising `telling.refusal.Refused` (a
-numeric) or `Fail`. What happens on a channel passes `telling.announce.announce`: it is
-recorded, told to the members, and last, by the reply, to who did it. Modes are set by
-`set_modes` there. To those who share a channel: `Network.tell_others`.
+collects the response to a label. It refuses by raising `conduct.refusal.Refused` (a
+numeric) or `Fail`. Every event of a channel passes `conduct.announce.announce`: it is
+recorded, sent to the members, and last, by the reply, to the client that caused it.
+`set_modes` there sets modes. `Network.tell_others` sends to those who share a channel.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The telnet session's prompt: the host's, under the name that TAPs have."""
+"""The telnet session's prompt: the host's prompt, under the class name used in TAPs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Telnet's urgent data, and unread Ctrl-C: queries of the socket itself."""
+"""Telnet's urgent data and unread Ctrl-C, handled on the socket itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keeps copies of the torn or damaged parts of journals that a start cuts or can't use.
+"""Keeps copies of torn or damaged parts of journals, which a start cuts off or can't use.
 
 The same bytes are kept once, and the number of copies is limited, so that a server that
 crashes at each start does not fill the disk.

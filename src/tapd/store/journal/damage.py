@@ -1,7 +1,7 @@
 """Finds whole records after a broken one, to distinguish damage from a torn write.
 
 A record's mac is chained to the mac of the record before, and that one is stored in the
-file. So two consecutive heads, at the distance that the first one's length says, suffice to
+file. So two consecutive headers, at the distance given by the first one's length, suffice to
 verify the second record, whatever is between them and the last record that was read. The
 search runs only where a journal has no clean end, and in bounded time: clients wait.
 """

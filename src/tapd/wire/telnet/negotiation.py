@@ -10,7 +10,7 @@ exchanged, so one table serves. A side is in one of six states:
     WANTYES_OPPOSITE,   we asked, then changed our mind before the answer came;
     WANTNO_OPPOSITE     the opposite request goes out when it does
 
-and meets four occasions: the peer is for it (WILL, or DO), the peer is against
+and handles four events: the peer is for it (WILL, or DO), the peer is against
 it (WONT, or DONT), we want it on, we want it off. The table gives the next
 state and whether a verb is sent: "for" (DO, or WILL) or "against" (DONT, or
 WONT). A verb is sent only when it changes something or answers a request, so two such

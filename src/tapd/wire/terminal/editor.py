@@ -5,7 +5,7 @@ The editor's state is the line, the cursor and a few strings, so another process
 half-typed line. The keys are those of emacs and readline.
 
 The cursor's screen position is never stored. It follows from the prompt, the text before the
-cursor and the terminal's width (`terminal.advance`). To make it unambiguous, text that ends
+cursor and the terminal's width (`keys.advance`). To make it unambiguous, text that ends
 exactly at the right margin is followed by CR LF: terminals disagree about the cursor there.
 """
 

@@ -13,7 +13,7 @@ a table.
 | ranks, invitations and bans on one's channels | `chanserv_members` |
 
 **To add a command**: one function with the decorator `Assistant.command` in a module
-here; its docstring is the help text. They are found by themselves.
+here; its docstring is the help text. Modules are found automatically.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """ChanServ: ranks of members, invitations and bans. OP, DEOP, ..., INVITE, UNBAN.
 
-ChanServ makes the changes, so the client need be neither an operator on the channel nor
-on it at all.
+ChanServ makes the changes, so the client need not be an operator on the channel, or even
+be on it.
 """
 
 from __future__ import annotations

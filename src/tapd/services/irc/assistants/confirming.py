@@ -1,4 +1,4 @@
-"""Confirmation codes, so that nothing is dropped by a slip.
+"""Confirmation codes, so that nothing is dropped by mistake.
 
 A code is derived from the network's secret and its purpose, so none is stored.
 """

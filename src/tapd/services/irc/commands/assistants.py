@@ -1,4 +1,4 @@
-"""NICKSERV and CHANSERV (NS, CS): the assistants, as commands of their own."""
+"""NICKSERV and CHANSERV (NS, CS): commands that pass their parameters to the assistants."""
 
 from __future__ import annotations
 

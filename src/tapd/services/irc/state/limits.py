@@ -3,8 +3,9 @@
 The limits are durable settings; 0 always means no limit. The counters are volatile: after
 a kill, the next process counts the connections anew, and rate limits start fresh.
 
-**One rule for all rate limits** (`next_due`): a burst, and then as many again per window,
-evenly. Its state is one number: the time when all of the burst is available again.
+**One rule for all rate limits** (`next_due`), the generic cell rate algorithm: a burst, and
+then as many again per window, evenly. Its state is one number: the time when all of the
+burst is available again.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@ A message is (modern.ircdocs.horse, "Message Format", and IRCv3 message-tags)::
     ['@' tags SPACE] [':' source SPACE] command {SPACE parameter} [SPACE ':' trailing] CR LF
 
 `split_lines` cuts a stream at line ends and returns the incomplete rest, which the caller
-passes to the next call. The rest is bounded: of an overlong line it keeps only as much as
-shows that. `parse_line` turns one line into a `Message`, or into a `Rejected` with the
-reason.
+passes to the next call. The rest is bounded: of an overlong line only as much is kept as
+shows that it is overlong. `parse_line` turns one line into a `Message`, or into a
+`Rejected` with the reason.
 """
 
 from __future__ import annotations
