@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tapd import Persistent
-from tapd.errors import StateUnwritable
+from tapd.errors import StateUnwritable, TapMissing
 from tapd.host.audited import Audited
 from tapd.host.saving import audit as audit_module
 from tapd.host.saving.audit import Audit
@@ -28,7 +28,7 @@ from tapd.model.application import Application
 from tapd.store.generations import Store
 from tapd.store.journal.records import render_base, render_turn
 from tapd.store.key import Key
-from tapd.store.layout import Layout
+from tapd.store.layout import Entry, Layout
 from tapd.store.snapshot import SaveReport
 from tapd.store.state import State
 
@@ -383,6 +383,32 @@ def test_a_journal_that_goes_while_it_is_opened_is_the_same_reason(
     monkeypatch.setattr(Layout, "journal_files", lambda _self: [(1, gone)])
     found = server.audited()
     assert found.reason == "a later save deleted the journal before it was read"
+
+
+@pytest.mark.parametrize("saves_on", [True, False])
+def test_a_base_that_goes_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saves_on: bool
+) -> None:
+    """A later save compresses the base between its listing and its reading."""
+    server = Server(tmp_path, number=0)
+    server.audited()
+    list_entries = Layout.entries
+    is_gone = False
+
+    def gone(path: Path) -> bytes:
+        nonlocal is_gone
+        is_gone = True
+        raise TapMissing(f"{path}: it is gone")
+
+    def entries(layout: Layout) -> list[Entry]:
+        found = list_entries(layout)
+        return [found[0].replace(generation=9), *found] if is_gone and saves_on else found
+
+    monkeypatch.setattr("tapd.store.layout.read_bytes", gone)
+    monkeypatch.setattr(Layout, "entries", entries)
+    found = server.audited()
+    assert (found.reason == "a later save deleted the journal before it was read") is saves_on
+    assert found.reason
 
 
 def test_a_save_that_fails_has_no_audit(tmp_path: Path) -> None:

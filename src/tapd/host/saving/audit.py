@@ -23,7 +23,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tapd.errors import StateUnwritable
+from tapd.errors import StateUnwritable, TapMissing
 from tapd.host.audited import Audited
 from tapd.host.saving import audit_part
 from tapd.host.saving.audit_part import LiveObjects, Part, PartFile
@@ -94,8 +94,12 @@ class Audit(Value):
                     outcome = outcome.replace(reason=self._postponed(allowed))
                 else:
                     outcome = self._compare_part(part, live, application, outcome)
-        except _Overtaken:
-            outcome = outcome.replace(reason="a later save deleted the journal before it was read")
+        except (_Overtaken, JournalGone):
+            outcome = outcome.replace(reason=_OVERTAKEN)
+        except TapMissing as error:
+            # A later save may have compressed or removed the base since it was listed.
+            reason = _OVERTAKEN if self._has_later() else _failed(self.base, error)
+            outcome = outcome.replace(reason=reason)
         except BaseException as error:  # such as SystemExit of an author's hook
             outcome = outcome.replace(reason=_failed(self.base, error))
         with contextlib.suppress(Exception):
@@ -106,6 +110,11 @@ class Audit(Value):
             processor_s=time.process_time() - processor_s,
             memory_bytes=max(0, memory.peak_bytes() - before_bytes),
         )
+
+    def _has_later(self) -> bool:
+        """Whether a generation was saved after the one of this audit."""
+        entries = State(self.path, self.key).store.entries()
+        return any(each.generation > self.generation for each in entries)
 
     def _size_bytes(self) -> int:
         entries = State(self.path, self.key).store.entries()
@@ -181,6 +190,9 @@ class Audit(Value):
             raise _Overtaken
 
 
+_OVERTAKEN = "a later save deleted the journal before it was read"
+
+
 class _Overtaken(Exception):
     """Later saves deleted the files being read."""
 
@@ -240,8 +252,6 @@ def _path_in(live: Application, path: str, obj: Any) -> str:
 
 
 def _failed(base: int, error: BaseException) -> str:
-    if isinstance(error, _Overtaken | JournalGone):  # deleted since it was listed
-        return "a later save deleted the journal before it was read"
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, MemoryError):
