@@ -113,7 +113,7 @@ def test_the_journal_tells_a_life(debian: Booted) -> None:
     explained = debian.journal("tapd@story", "--catalog", "--identifier=story", "--output=short")
     for words in (
         "The server story runs for the first time",
-        "The process before did not stop, it was killed",
+        "The previous process did not stop, it was killed",
         "The server story went to sleep",
         "The sleeping server story was woken by a client",
         "A login to story was refused",
