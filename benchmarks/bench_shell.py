@@ -175,7 +175,9 @@ def tapd_shell() -> Iterator[tuple[int, int]]:
         application = Application("telnet")
         cheap = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
         application.authorizer.accounts["admin"] = Account("admin", cheap.hash("woohoo"))
-        application.listen(f"127.0.0.1:{port}", ShellFactory())
+        service = ShellFactory()
+        service.connections_per_address_max = 0  # all people come from one address here
+        application.listen(f"127.0.0.1:{port}", service)
         with serving(pathlib.Path(directory), application) as server:
             child = server.child()
             assert child is not None
