@@ -47,13 +47,7 @@ from tapd.errors import ConnectionsUnreadable
 from tapd.linux.processes import open_files_max
 from tapd.linux.sockets import socket_cookie
 from tapd.systemd.notify import Barrier
-from tapd.systemd.segment import (
-    SEGMENT_NAME,
-    Held,
-    Segment,
-    end_connection,
-    take_newer,
-)
+from tapd.systemd.segment import SEGMENT_NAME, Held, Segment, end_connection, take_newer
 
 __all__ = ["FdStore", "Held", "Vault"]
 
